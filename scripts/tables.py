@@ -3,7 +3,7 @@
 
   Cargo.lock, cargo metadata    ->  [[software]] of appliance/mta.toml
   appliance/mta.toml            ->  docs/class.md (`postern describe --format markdown`)
-  docs/class.md                 ->  README.md, docs/properties.md, docs/exit-codes.md: each block between
+  docs/class.md                 ->  docs/terminals.md, docs/properties.md, docs/exit-codes.md: each block between
                                     <!-- name --> and <!-- /name -->
 
 Tests (suite architecture) compare all three and name this command when one is stale.
@@ -16,7 +16,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 CLASS = ROOT / "appliance/mta.toml"
-PAGES = ["README.md", "docs/properties.md", "docs/exit-codes.md"]
+PAGES = ["docs/terminals.md", "docs/properties.md", "docs/exit-codes.md"]
 MARK = "# The packages inside the program, beside those of the base image. Made by `make tables`.\n"
 
 

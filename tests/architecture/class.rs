@@ -172,8 +172,8 @@ fn the_pages_say_what_the_class_says() {
     let read = |name: &str| std::fs::read_to_string(root().join(name)).unwrap();
     assert!(read("docs/class.md") == fresh, "docs/class.md is stale; run: make tables");
     for (page, mark) in [
-        ("README.md", "terminals"),
-        ("README.md", "volumes"),
+        ("docs/terminals.md", "terminals"),
+        ("docs/terminals.md", "volumes"),
         ("docs/properties.md", "properties"),
         ("docs/exit-codes.md", "errors"),
     ] {
