@@ -111,7 +111,9 @@ fn leave_standard_streams(status: &StatusWriter) {
     }
     if let Ok(status) = status.another() {
         std::panic::set_hook(Box::new(move |panic| {
-            status.event(&format!("the carrier of the mail log met a defect: {panic}"))
+            status.event(&format!(
+                "the carrier of the mail log panicked: {panic}; please report this"
+            ))
         }));
     }
 }
@@ -186,7 +188,7 @@ impl Round<'_> {
                 Ok(Step::AnotherShare) => {
                     self.status.report(
                         Severity::Info,
-                        "the log share was mounted anew; its carrier starts afresh",
+                        "the log share was remounted; its carrier is restarted",
                     );
                     return;
                 }
@@ -207,7 +209,7 @@ impl Round<'_> {
         let since = clock::rfc3339(trouble.since);
         self.status.report(
             Severity::Info,
-            &format!("the mail log reaches its share again; it had failed since {since}"),
+            &format!("the mail log is written to its share again; it had failed since {since}"),
         );
     }
 
@@ -228,8 +230,8 @@ impl Round<'_> {
         }
         if told.is_none() {
             self.status.event(&format!(
-                "the mail log does not reach its share, failing since {}: {cause}; lines wait on \
-                the data volume, mail is not affected",
+                "the mail log cannot be written to its share, failing since {}: {cause}; lines are \
+                kept on the data volume, mail is not affected",
                 clock::rfc3339(since)
             ));
         }

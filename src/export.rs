@@ -43,7 +43,7 @@ pub struct Record {
     /// SMTPUTF8 of MAIL.
     #[serde(default)]
     pub smtputf8: bool,
-    /// The client's address; `null` when made here.
+    /// The client's address; `null` when generated locally.
     #[serde(default)]
     pub client: Option<String>,
     /// What the client called itself.
@@ -178,16 +178,18 @@ impl Record {
     pub fn imported(&self) -> Result<ImportedMessage, String> {
         let was = match self.id.as_str() {
             "" => None,
-            id => Some(id.parse::<MessageId>().map_err(|()| "id: this is no queue id".to_owned())?),
+            id => Some(
+                id.parse::<MessageId>().map_err(|()| "id: this is not a queue id".to_owned())?,
+            ),
         };
         let arrived = clock::from_rfc3339(&self.arrived)
-            .ok_or("arrived: a date and time of RFC 3339 is wanted")?;
+            .ok_or("arrived: a date and time of RFC 3339 is expected")?;
         let sender = match self.sender.as_str() {
             "" => None,
             text => Some(Address::parse(text).map_err(|error| format!("sender: {error}"))?),
         };
         if self.recipients.is_empty() || self.recipients.len() > Envelope::RECIPIENTS_MAX {
-            return Err(format!("recipients: 1 to {} are wanted", Envelope::RECIPIENTS_MAX));
+            return Err(format!("recipients: 1 to {} are expected", Envelope::RECIPIENTS_MAX));
         }
         let (mut recipients, mut progress) = (Vec::new(), Vec::new());
         let mut seen = std::collections::HashSet::new();
@@ -195,7 +197,7 @@ impl Record {
             let address = Address::parse(&view.address)
                 .map_err(|error| format!("recipient {}: {error}", place + 1))?;
             if !seen.insert(address.clone()) {
-                return Err(format!("recipient {} stands there twice", place + 1));
+                return Err(format!("recipient {} is listed twice", place + 1));
             }
             progress.push(view.progress(Target::Recipient(place))?);
             recipients.push(address);
@@ -207,19 +209,19 @@ impl Record {
             return Err("nobody waits for it: no recipient is pending".to_owned());
         }
         if self.helo.len() > HELO_MAX {
-            return Err(format!("helo: at most {HELO_MAX} octets are wanted"));
+            return Err(format!("helo: at most {HELO_MAX} octets are expected"));
         }
         let peer = self
             .client
             .as_ref()
-            .map(|text| text.parse().map_err(|_| "client: this is no IP address".to_owned()));
+            .map(|text| text.parse().map_err(|_| "client: this is not an IP address".to_owned()));
         Ok(ImportedMessage {
             was,
             arrived,
             kind: match self.kind.as_str() {
                 "mail" => Kind::Mail,
                 "notification" => Kind::Notification,
-                _ => return Err("kind: mail or notification is wanted".to_owned()),
+                _ => return Err("kind: mail or notification is expected".to_owned()),
             },
             envelope: Envelope {
                 sender,
@@ -227,7 +229,7 @@ impl Record {
                 body: match self.body.as_str() {
                     "7bit" => BodyType::SevenBit,
                     "8bitmime" => BodyType::EightBitMime,
-                    _ => return Err("body: 7bit or 8bitmime is wanted".to_owned()),
+                    _ => return Err("body: 7bit or 8bitmime is expected".to_owned()),
                 },
                 smtputf8: self.smtputf8,
             },
@@ -237,7 +239,7 @@ impl Record {
             delay_told: self.delay_told,
             size: self.content.size,
             crc: crc_of(&self.content.crc32)
-                .ok_or("content.crc32: eight hexadecimal digits are wanted")?,
+                .ok_or("content.crc32: eight hexadecimal digits are expected")?,
         })
     }
 }
@@ -245,7 +247,7 @@ impl Record {
 impl TargetView {
     fn progress(&self, target: Target) -> Result<Progress, String> {
         let wrong = |field: &str, wanted: &str| {
-            format!("{field} of <{}>: {wanted} is wanted", self.address)
+            format!("{field} of <{}>: {wanted} is expected", self.address)
         };
         let status = match self.status.as_str() {
             "pending" => Status::Pending,

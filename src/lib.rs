@@ -1,4 +1,4 @@
-//! Postern, a mail relay appliance: the plan of the house.
+//! Postern, a mail relay appliance: the modules.
 //!
 //! * [`appliance`]: the sealed box and its words (properties, terminals, volumes, counters, the
 //!   supervisor). Knows nothing of mail.
@@ -11,8 +11,8 @@
 //!   [`maillog`]: Postfix's lines on terminal `log`. [`cli`]: the operator's tool. [`export`]: the
 //!   shape of a mail outside of any queue.
 //! * [`init`] is the supervisor (`postern init`), [`core`] the relay under it (`postern core`),
-//!   [`sink`] a destination for trials, [`demo`] both with a little mail to look at, [`volumes`] brings data volumes without a relay before the
-//!   operator's tool.
+//!   [`sink`] a destination for trials, [`demo`] both with a little mail to look at, [`volumes`]
+//!   brings data volumes without a relay before the operator's tool.
 //!
 //! ARCHITECTURE.md tells the walk of one mail and who may import whom; `tests/architecture` holds
 //! the code to it.

@@ -26,28 +26,28 @@ struct CommandLine {
 const EXAMPLES: &str = "\
 All settings are environment variables that begin with MTA_; `postern describe` lists them.
 
-Look at one that runs, with some mail in trouble, without root:
+See one running, with some undelivered mail, without root:
   postern demo
 
 Try it on a laptop, without root, with all mail going to one server:
   mkdir data; export MTA_SMTP_PORT=2525 MTA_UI_PORT=8025 MTA_VOLUME_DATA=$PWD/data
   MTA_SMART_RELAY=mail.example.com postern init
-  postern health && echo ready          (in another window, same exports)
+  postern health && echo ready          (in another shell, same exports)
 
-No mail server at hand? `postern sink --listen 127.0.0.1:2526` is one that counts what it gets;
+No mail server at hand? `postern sink --listen 127.0.0.1:2526` accepts and counts mail;
 set MTA_SMART_RELAY=127.0.0.1:2526.
 
 Something is wrong:
   postern check             are the properties right, and who may relay?
   postern health            is the appliance ready, and if not, why?
-  postern queue list        which mail waits, and what did the next server say?
-  postern queue verify      is the queue on a stopped volume whole?
+  postern queue list        which mail is queued, and what was the last error?
+  postern queue verify      is the queue on an unused volume intact?
   /var/log/appliance/log    why did it not start? (not root: log/appliance/log in run_dir)
 
 Exit codes: 64 wrong property or command line, 65 damaged or refused mail, 66 missing key or \
 certificate,
-69 a service or terminal is unavailable, 70 a defect, 73 cannot create, 75 ask again in a moment,
-77 permission; 1: `check` foresees that a start would fail, or an order was not confirmed;
+69 a service or terminal is unavailable, 70 a defect, 73 cannot create, 75 try again shortly,
+77 permission; 1: `check` expects a start to fail, or an action was not confirmed;
 `init` ends with 128 + the signal that stopped it.";
 
 #[derive(Subcommand)]
@@ -57,17 +57,17 @@ enum Command {
     /// The SMTP core alone; `postern init` starts it
     #[command(hide = true)]
     Core,
-    /// Brings the mail log to its share; `postern init` starts it
+    /// Copy the mail log to its share; `postern init` starts it
     #[command(hide = true)]
     Carrier,
     /// Check every property; show its value, where it came from, and who may relay
     Check,
-    /// Look into the queue of the running appliance, put it in order, move its mail out and in;
-    /// verify a volume
+    /// Inspect and manage the queue of the running relay, export and import mail, verify a data
+    /// volume
     Queue(Box<QueueArgs>),
     /// Receive mail for trials and tests: count it, keep it, or fail on demand
     Sink(SinkArgs),
-    /// Start a relay with a little mail in trouble, to look at its page and to send mail into
+    /// Start a relay with some undelivered mail, to try its web UI and to send mail to
     Demo(DemoArgs),
     /// Ask the running appliance whether it is ready; exit 0 when it is
     Health {
@@ -78,7 +78,7 @@ enum Command {
     /// Print the class of the appliance: its properties, terminals, volumes, counters, errors,
     /// software
     Describe {
-        /// How to write it
+        /// Output format
         #[arg(long, value_enum, default_value = "toml")]
         format: class::Format,
     },
@@ -96,8 +96,8 @@ fn image_hint() -> Option<String> {
     let is_command = CommandLine::command().find_subcommand(second).is_some();
     (first == "init" && is_command).then(|| {
         format!(
-            "In a container: docker run --rm --entrypoint postern IMAGE {second}; in \
-        one that runs: docker exec NAME postern {second}"
+            "In a container: docker run --rm --entrypoint postern IMAGE {second}; in a running \
+            one: docker exec NAME postern {second}"
         )
     })
 }

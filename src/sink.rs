@@ -37,18 +37,18 @@ Failures on demand, --fail STAGE=WHAT[:PERCENT][@DOMAIN], comma separated:
            ehlo      but not HELO, so that a client can fall back to it
            dot       after the end of the content
   WHAT     a reply code from 400 to 599, drop (close without a word) or hang (never answer)
-  PERCENT  how many of a hundred, 1 to 100; without it, all
+  PERCENT  share of the commands in percent, 1 to 100; default 100
   DOMAIN   for stage rcpt: only recipients of this domain
 
 Examples:
   postern sink --listen 127.0.0.1:2525
-  postern sink --maildir /tmp/mail            one file a mail in /tmp/mail/new, envelope in \
+  postern sink --maildir /tmp/mail            one file per message in /tmp/mail/new, envelope in \
   Return-Path and X-Original-To
-  postern sink --fail rcpt=450:30             three of ten recipients are asked to come again
+  postern sink --fail rcpt=450:30             30 % of the recipients get a temporary error
   postern sink --fail rcpt=450@busy.example   recipients of one domain are asked to come again
   postern sink --fail mail=451:5,dot=554:1,dot=drop:1
-  postern sink --fail greeting=554            a host that takes no mail
-  postern sink --fail connect=hang            a host that is there and says nothing
+  postern sink --fail greeting=554            a host that accepts no mail
+  postern sink --fail connect=hang            a host that accepts connections and sends nothing
 
 Counts go to standard output every five seconds while something happens, and once at the end \
 (SIGINT or SIGTERM).";
@@ -60,7 +60,7 @@ pub struct SinkArgs {
     /// Address and port, or a port alone
     #[arg(long, value_name = "A:P", default_value = "[::]:2525", value_parser = listen_address)]
     pub listen: SocketAddr,
-    /// Keep every mail as a file in this maildir, CR LF line ends included
+    /// Store every message as a file in this maildir, with CR LF line ends
     #[arg(long, value_name = "DIR")]
     pub maildir: Option<PathBuf>,
     /// Fail on demand (see below)

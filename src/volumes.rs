@@ -1,7 +1,7 @@
-//! `postern queue`: the tool of the windows, and the data volumes that it looks at when no relay
+//! `postern queue`: the tool, and the data volumes that it looks at when no relay
 //! runs.
 //!
-//! The windows know neither properties nor the queue's files; here both are joined to them.
+//! The tool knows neither properties nor the queue's files; here both are joined to them.
 
 use crate::appliance::property;
 use crate::cli::{self, QueueArgs, Volumes};
@@ -45,15 +45,14 @@ fn explain(path: &Path, error: &io::Error) -> OfflineError {
     let path = path.display();
     match error.kind() {
         io::ErrorKind::WouldBlock => OfflineError::InUse(format!(
-            "an appliance works with {path}: stop it first, or take a copy or a snapshot of the \
-            volume and give that with --volume"
+            "{path} is in use by a running Postern: stop it first, or make a copy or a snapshot of \
+            the volume and pass that with --volume"
         )),
         io::ErrorKind::NotFound => OfflineError::Missing(format!(
             "there is no {path}: is the volume mounted? --volume DIR names another"
         )),
         io::ErrorKind::NotADirectory => OfflineError::Missing(format!(
-            "{path} is no directory; mount the volume read-only somewhere and give that with \
-            --volume"
+            "{path} is not a directory; mount the volume read-only and pass its path with --volume"
         )),
         io::ErrorKind::PermissionDenied => OfflineError::Forbidden(format!(
             "{path} cannot be read: {error}; run this as the appliance's user or as root"

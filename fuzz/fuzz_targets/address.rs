@@ -10,6 +10,8 @@ fuzz_target!(|text: &str| {
     assert_eq!(format!("{}@{}", address.local_part(), address.domain_text()), text);
     assert!(text.len() <= 254);
     assert!(!address.local_part().is_empty() && !address.domain_text().is_empty());
-    assert!(!text.contains(char::is_control) && !address.domain_text().contains(['<', '>', ' ', '"']));
+    assert!(
+        !text.contains(char::is_control) && !address.domain_text().contains(['<', '>', ' ', '"'])
+    );
     let _ = (address.domain(), address.domain_key());
 });

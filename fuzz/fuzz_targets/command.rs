@@ -15,7 +15,10 @@ fuzz_target!(|line: &[u8]| {
     judge(line, &lenient);
     match (&strict, &lenient) {
         // A mailbox for strangers, who have no domain of ours; complete for the others.
-        (Ok(Command::Recipient(Recipient::Postmaster)), Ok(Command::Recipient(Recipient::Mailbox(mailbox)))) => {
+        (
+            Ok(Command::Recipient(Recipient::Postmaster)),
+            Ok(Command::Recipient(Recipient::Mailbox(mailbox))),
+        ) => {
             assert!(mailbox.as_str().eq_ignore_ascii_case("postmaster@origin.example"));
         }
         (Ok(strict), lenient) => assert_eq!(Ok(strict), lenient.as_ref()),
@@ -26,7 +29,11 @@ fuzz_target!(|line: &[u8]| {
 fn judge(line: &[u8], said: &Result<Command, CommandError>) {
     match said {
         Ok(Command::Hello { name, .. }) => {
-            assert!((1..=Command::HELLO_MAX).contains(&name.len()) && !name.contains(char::is_control) && !name.contains(' '));
+            assert!(
+                (1..=Command::HELLO_MAX).contains(&name.len())
+                    && !name.contains(char::is_control)
+                    && !name.contains(' ')
+            );
         }
         Ok(Command::Mail(mail)) => {
             if let Some(sender) = &mail.sender {
@@ -38,7 +45,11 @@ fn judge(line: &[u8], said: &Result<Command, CommandError>) {
         Err(error) => {
             let reply = error.reply();
             assert!(reply.class() == Class::Permanent || reply.code == 421);
-            assert!(reply.enhanced.is_some() && !reply.text.contains(char::is_control) && reply.text.len() < 400);
+            assert!(
+                reply.enhanced.is_some()
+                    && !reply.text.contains(char::is_control)
+                    && reply.text.len() < 400
+            );
         }
     }
 }
@@ -48,6 +59,9 @@ fn judge(line: &[u8], said: &Result<Command, CommandError>) {
 fn is_of(line: &[u8], address: &Address) {
     let text = address.as_str().to_ascii_lowercase();
     let text = text.strip_suffix("@origin.example").unwrap_or(&text);
-    assert!(line.to_ascii_lowercase().windows(text.len()).any(|window| window == text.as_bytes()), "{address}");
+    assert!(
+        line.to_ascii_lowercase().windows(text.len()).any(|window| window == text.as_bytes()),
+        "{address}"
+    );
     assert_eq!(Address::parse(address.as_str()).as_ref(), Ok(address));
 }

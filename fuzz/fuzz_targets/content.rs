@@ -13,7 +13,10 @@ fn read(input: &[u8], sizes: &[u8]) -> Read {
     let (mut content, mut out, mut done) = (Content::new(LIMIT), Vec::new(), 0);
     let mut sizes = sizes.iter().cycle();
     while done < input.len() {
-        let size = sizes.next().map_or(input.len(), |size| 1 + usize::from(size % 16)).min(input.len() - done);
+        let size = sizes
+            .next()
+            .map_or(input.len(), |size| 1 + usize::from(size % 16))
+            .min(input.len() - done);
         let end_of_piece = done + size;
         while done < end_of_piece {
             let step = content.next(&input[done..end_of_piece]);

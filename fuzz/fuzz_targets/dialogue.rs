@@ -28,15 +28,24 @@ fuzz_target!(|session: &[u8]| {
         let mut out = Vec::new();
         let mut heard = dialogue.hear(Command::parse(line), &Fickle, &mut out);
         if let Next::Content(envelope) = heard.next {
-            assert!(out.starts_with(b"354 ") && !dialogue.hello().0.is_empty() && dialogue.mail().is_none());
+            assert!(
+                out.starts_with(b"354 ")
+                    && !dialogue.hello().0.is_empty()
+                    && dialogue.mail().is_none()
+            );
             assert!((1..=3).contains(&envelope.recipients.len()));
-            assert!(envelope.smtputf8 || envelope.recipients.iter().chain(&envelope.sender).all(Address::is_ascii));
+            assert!(
+                envelope.smtputf8
+                    || envelope.recipients.iter().chain(&envelope.sender).all(Address::is_ascii)
+            );
             out.clear();
             errors = 0;
             heard = dialogue.end(Ok(Reply::new(250, (2, 0, 0), "Ok")), &mut out);
         }
         let text = std::str::from_utf8(&out).expect("replies are text");
-        assert!(text.ends_with("\r\n") && text.lines().all(|line| !line.contains(char::is_control)));
+        assert!(
+            text.ends_with("\r\n") && text.lines().all(|line| !line.contains(char::is_control))
+        );
         assert_eq!(text.lines().filter(|line| line.as_bytes()[3] == b' ').count(), 1, "{text}");
         errors += usize::from(text.starts_with('5'));
         assert!(errors < rules.errors_limit || heard.next == Next::Close);

@@ -19,7 +19,8 @@ fuzz_target!(|input: (u8, &[u8])| {
         });
         pass(HeaderSection::submitted(&drop, missing), content, size)
     };
-    let (whole, foreign) = (submitted(true, usize::MAX), pass(HeaderSection::foreign(), content, usize::MAX));
+    let (whole, foreign) =
+        (submitted(true, usize::MAX), pass(HeaderSection::foreign(), content, usize::MAX));
     assert_eq!(submitted(true, usize::from(size) + 1), whole);
     assert_eq!(pass(HeaderSection::foreign(), content, usize::from(size) + 1), foreign);
 
@@ -54,7 +55,8 @@ fn names(content: &[u8]) -> Vec<String> {
             continue;
         }
         let name = line.split(|octet| *octet == b':').next().unwrap_or_default();
-        names.push(String::from_utf8_lossy(name).trim_end_matches([' ', '\t']).to_ascii_lowercase());
+        names
+            .push(String::from_utf8_lossy(name).trim_end_matches([' ', '\t']).to_ascii_lowercase());
     }
     names
 }

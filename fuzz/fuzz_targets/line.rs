@@ -5,12 +5,17 @@ use libfuzzer_sys::fuzz_target;
 use postern::mail::parse::{Line, LineFlaw, Lines};
 
 fn cut(input: &[u8], sizes: &[u8]) -> Vec<Result<Vec<u8>, LineFlaw>> {
-    let (mut lines, mut buffer, mut out, mut rest) = (Lines::default(), Vec::new(), Vec::new(), input);
+    let (mut lines, mut buffer, mut out, mut rest) =
+        (Lines::default(), Vec::new(), Vec::new(), input);
     let mut sizes = sizes.iter().cycle();
     loop {
         match lines.next(&buffer) {
             Line::Complete { text, taken } => {
-                assert!(!text.contains(&b'\r') && !text.contains(&b'\n') && text.len() + 2 <= Lines::LIMIT);
+                assert!(
+                    !text.contains(&b'\r')
+                        && !text.contains(&b'\n')
+                        && text.len() + 2 <= Lines::LIMIT
+                );
                 out.push(Ok(text.to_vec()));
                 buffer.drain(..taken);
             }
@@ -27,7 +32,10 @@ fn cut(input: &[u8], sizes: &[u8]) -> Vec<Result<Vec<u8>, LineFlaw>> {
                 if rest.is_empty() {
                     return out;
                 }
-                let size = sizes.next().map_or(rest.len(), |size| 1 + usize::from(*size) * 8).min(rest.len());
+                let size = sizes
+                    .next()
+                    .map_or(rest.len(), |size| 1 + usize::from(*size) * 8)
+                    .min(rest.len());
                 buffer.extend_from_slice(&rest[..size]);
                 rest = &rest[size..];
             }
@@ -38,6 +46,7 @@ fn cut(input: &[u8], sizes: &[u8]) -> Vec<Result<Vec<u8>, LineFlaw>> {
 fuzz_target!(|data: &[u8]| {
     let (sizes, input) = data.split_at(data.len().min(4));
     // Long lines are beyond what a fuzzer likes to write: some octets count many times.
-    let input: Vec<u8> = input.iter().flat_map(|byte| vec![*byte; if *byte == b'X' { 1000 } else { 1 }]).collect();
+    let input: Vec<u8> =
+        input.iter().flat_map(|byte| vec![*byte; if *byte == b'X' { 1000 } else { 1 }]).collect();
     assert_eq!(cut(&input, sizes), cut(&input, &[]));
 });

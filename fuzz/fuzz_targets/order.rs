@@ -7,8 +7,12 @@ use postern::api::{FilterView, OrderView};
 fuzz_target!(|content: &[u8]| {
     if let Ok(order) = serde_json::from_slice::<OrderView>(content) {
         let text = serde_json::to_vec(&order).unwrap();
-        assert_eq!(serde_json::from_slice::<OrderView>(&text).unwrap(), order, "an order reads \
-        back as itself");
+        assert_eq!(
+            serde_json::from_slice::<OrderView>(&text).unwrap(),
+            order,
+            "an order reads \
+        back as itself"
+        );
     }
     if let Ok(view) = serde_json::from_slice::<FilterView>(content)
         && let Ok(filter) = view.filter()

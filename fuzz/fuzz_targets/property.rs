@@ -16,7 +16,10 @@ fuzz_target!(|environment: &[u8]| {
         if line[..equals].ends_with(b"_FILE") {
             return None;
         }
-        let value = line[equals + 1..].iter().map(|octet| if *octet == 0x0b { b'\n' } else { *octet }).collect();
+        let value = line[equals + 1..]
+            .iter()
+            .map(|octet| if *octet == 0x0b { b'\n' } else { *octet })
+            .collect();
         Some((OsString::from_vec(line[..equals].to_vec()), OsString::from_vec(value)))
     });
     match read(vars, &machine) {

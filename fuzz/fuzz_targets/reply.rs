@@ -3,7 +3,9 @@
 //! what is kept for people is one tame line.
 
 use libfuzzer_sys::fuzz_target;
-use postern::mail::deliver::reply::{Fed, LINE_MAX, LINES_MAX, Malformed, Parser, REPLY_MAX, TEXT_MAX};
+use postern::mail::deliver::reply::{
+    Fed, LINE_MAX, LINES_MAX, Malformed, Parser, REPLY_MAX, TEXT_MAX,
+};
 use postern::mail::model::Reply;
 
 fuzz_target!(|input: (u8, &[u8])| {

@@ -23,7 +23,7 @@ pub(super) async fn ages(app: &AppState) -> Answer {
 
 /// The ages, for programs and for the page.
 pub(crate) async fn ages_view(app: &AppState) -> AgesView {
-    // A million messages take a while to count; other windows must not wait for it.
+    // A million messages take a while to count; other requests must not wait for it.
     let (cumulative, total) =
         app.ages.look(&app.worker, &app.views.admin).await.unwrap_or_default();
     let mut messages: Vec<u64> = Vec::with_capacity(cumulative.len() + 1);

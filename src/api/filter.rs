@@ -99,14 +99,14 @@ impl FilterView {
         }
         if self.id.trim().chars().count() > ID_MAX {
             return Err(format!(
-                "id: the start of a queue id is wanted, which has {ID_MAX} letters and digits"
+                "id: the start of a queue id is expected, which has {ID_MAX} letters and digits"
             ));
         }
         let standing = match self.state.as_str() {
             "" => None,
             word => {
                 let standing = Standing::ALL.into_iter().find(|standing| standing.as_str() == word);
-                Some(standing.ok_or("state: active, deferred, held or waiting is wanted")?)
+                Some(standing.ok_or("state: active, deferred, held or waiting is expected")?)
             }
         };
         Ok(Filter {
@@ -130,7 +130,7 @@ fn given(text: &str) -> Option<&str> {
 
 fn age(text: &str) -> Result<u32, String> {
     let parsed = humantime::parse_duration(text)
-        .map_err(|_| "older: a duration such as 90s, 1h or 2d is wanted".to_owned())?;
+        .map_err(|_| "older: a duration such as 90s, 1h or 2d is expected".to_owned())?;
     Ok(u32::try_from(parsed.as_secs()).unwrap_or(u32::MAX))
 }
 
@@ -148,7 +148,7 @@ fn octets(text: &str) -> Result<u64, String> {
     let octets = number
         .filter(|number| shift < 64 && *number <= u64::MAX >> shift)
         .map(|number| number << shift);
-    octets.ok_or_else(|| "larger: a size such as 100K or 1M is wanted".to_owned())
+    octets.ok_or_else(|| "larger: a size such as 100K or 1M is expected".to_owned())
 }
 
 #[cfg(test)]

@@ -46,7 +46,7 @@ pub(super) async fn groups(app: &AppState, visit: &Visit<'_>) -> Answer {
     let Some(by) = by else {
         return error(
             StatusCode::BAD_REQUEST,
-            "by=sender, sender_domain, recipient_domain or reason is wanted",
+            "by=sender, sender_domain, recipient_domain or reason is expected",
         );
     };
     let _search = match visit.search(app).await {

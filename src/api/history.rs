@@ -27,7 +27,7 @@ const PATIENCE: Duration = Duration::from_millis(500);
 /// through to its end for an old message.
 const ONE_PATIENCE: Duration = Duration::from_secs(5);
 
-const UNFINISHED: &str = "the history was not looked through in time; ask again";
+const UNFINISHED: &str = "the history search took too long; try again";
 
 /// The tries of a message.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -81,7 +81,7 @@ pub struct FinishedView {
     pub sender: String,
     /// Octets of its content.
     pub size_bytes: u64,
-    /// The client's address; empty when it was made here.
+    /// The client's address; empty when it was generated locally.
     pub client: String,
     /// The host of the last try.
     pub relay: String,
@@ -112,7 +112,7 @@ impl HistoryQuery {
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
             let text = value.trim();
             if text.len() > super::filter::TEXT_MAX {
-                return Err(format!("{name}: it is too long"));
+                return Err(format!("{name}: too long"));
             }
             let field = match &*name {
                 "search" => &mut asked.wanted.search,
@@ -125,7 +125,7 @@ impl HistoryQuery {
                     }
                     _ => {
                         return Err(
-                            "status: delivered, bounced, dropped, deleted or moved is wanted"
+                            "status: delivered, bounced, dropped, deleted or moved is expected"
                                 .to_owned(),
                         );
                     }
@@ -139,7 +139,7 @@ impl HistoryQuery {
                         Ok(limit @ 1..=HISTORY_MAX) => asked.limit = Some(limit),
                         _ => {
                             return Err(format!(
-                                "limit: a number from 1 to {HISTORY_MAX} is wanted"
+                                "limit: a number from 1 to {HISTORY_MAX} is expected"
                             ));
                         }
                     }
@@ -147,7 +147,8 @@ impl HistoryQuery {
                 }
                 _ => {
                     return Err(
-                        "known here are search, recipient, sender, id, status, after and limit"
+                        "known parameters are search, recipient, sender, id, status, after \
+                        and limit"
                             .to_owned(),
                     );
                 }
@@ -206,7 +207,7 @@ pub(super) async fn one(app: &AppState, visit: &Visit<'_>, id: MessageId) -> Ans
     };
     match finished_view(app, id).await {
         Ok(Some(view)) => answer::json(StatusCode::OK, &view),
-        Ok(None) => error(StatusCode::NOT_FOUND, "the history knows no end of such a message"),
+        Ok(None) => error(StatusCode::NOT_FOUND, "no such message in the history"),
         Err(answer) => answer,
     }
 }

@@ -76,7 +76,7 @@ fn page(endpoints: &[Endpoint], here: &str) -> String {
          <meta name=\"viewport\" content=\"width=device-width, \
          initial-scale=1\"></head>\n<body><main><h1>/api/v1</h1>\n\
          <p><a href=\"{here}openapi.json\">openapi.json</a> describes it for programs. <a \
-         href=\"{here}../../\">Back to the page</a></p>\n\
+         href=\"{here}../../\">Back to the web UI</a></p>\n\
          <ul>\n{lines}</ul></main></body></html>\n"
     )
 }

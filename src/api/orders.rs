@@ -119,10 +119,10 @@ impl Remark {
     pub(crate) fn words(self, name: &str) -> String {
         match self {
             Self::NoMailWaits => format!(
-                "no mail waits for {name} now; what comes for it will wait until you resume it"
+                "no mail is queued for {name} now; new mail for it will wait until you resume it"
             ),
             Self::PausedAlready => {
-                format!("{name} was paused already; nothing goes there until you resume it")
+                format!("{name} was already paused, until you resume it")
             }
             Self::NotPaused => format!("{name} was not paused; nothing has changed"),
         }
@@ -170,7 +170,7 @@ pub(super) async fn order(app: &AppState, visit: &Visit<'_>, content: Incoming) 
     };
     let view: OrderView = match serde_json::from_slice(&content) {
         Ok(view) => view,
-        Err(fault) => return error(StatusCode::BAD_REQUEST, &format!("this is no order: {fault}")),
+        Err(fault) => return error(StatusCode::BAD_REQUEST, &format!("invalid order: {fault}")),
     };
     let wish = match view.wish() {
         Ok(wish) => wish,
@@ -245,15 +245,17 @@ impl OrderView {
             "move" => return self.moved(),
             "pause" | "resume" => return self.pause(self.order == "pause"),
             _ => {
-                return Err("order: retry, hold, release, delete, move, pause or resume is wanted"
-                    .to_owned());
+                return Err(
+                    "order: retry, hold, release, delete, move, pause or resume is expected"
+                        .to_owned(),
+                );
             }
         };
         if self.version.is_some() || self.mark.is_some() {
             return Err("version, mark: only a move has them".to_owned());
         }
         let id =
-            |id: &String| id.parse().map_err(|()| format!("'{}' is no queue id", shortened(id)));
+            |id: &String| id.parse().map_err(|()| format!("'{}' is not a queue id", shortened(id)));
         let selections = [
             self.id.as_ref().map(|one| id(one).map(Selection::One)),
             (!self.ids.is_empty()).then(|| {
@@ -273,7 +275,7 @@ impl OrderView {
         let mut given = selections.into_iter().flatten();
         let (Some(selection), None) = (given.next(), given.next()) else {
             return Err(
-                "say which messages: exactly one of id, ids, domain, destination, filter and all"
+                "name the messages: exactly one of id, ids, domain, destination, filter and all"
                     .to_owned(),
             );
         };
@@ -288,7 +290,7 @@ impl OrderView {
                 Ok(Wish::Messages(order, Selection::Some(ids)))
             }
             Selection::Matching(filter) if filter.is_empty() => {
-                Err("filter: it has no condition; say all:true for all messages".to_owned())
+                Err("filter: it is empty; use all:true for all messages".to_owned())
             }
             selection => Ok(Wish::Messages(order, selection)),
         }
@@ -310,9 +312,8 @@ impl OrderView {
                 Ok(Wish::Move { id, version, mark })
             }
             _ => Err(
-                "move: the id and the version of what was read are wanted, perhaps a mark of 16 \
-                hexadecimal digits, and nothing \
-                      else; 'postern queue export --move' moves messages"
+                "move: give the id, the version that was read, optionally a mark of 16 hexadecimal \
+                digits, and nothing else; 'postern queue export --move' moves messages"
                     .to_owned(),
             ),
         }
@@ -334,7 +335,7 @@ impl OrderView {
             {
                 Ok(Wish::Pause(name.to_lowercase(), paused))
             }
-            _ => Err("say which destination, and nothing else: \"destination\":\"example.org\""
+            _ => Err("give one destination, and nothing else: \"destination\":\"example.org\""
                 .to_owned()),
         }
     }

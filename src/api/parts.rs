@@ -93,7 +93,7 @@ async fn taken_apart<T: Send + 'static>(
         }
         Err(_) => Err(error(
             StatusCode::GATEWAY_TIMEOUT,
-            "the content was not read in time; is the data volume well?",
+            "the content was not read in time; is the data volume slow or failing?",
         )),
     }
 }

@@ -59,7 +59,7 @@ pub struct DestinationView {
     pub next_try_seconds: Option<u64>,
     /// What the last failed try said; empty when none failed.
     pub last_error: String,
-    /// Messages that wait for another try.
+    /// Messages that wait for another attempt.
     pub deferred: u64,
     /// Connections open or being opened.
     pub couriers: u32,
@@ -99,17 +99,17 @@ impl PageQuery {
                 ("after", "") => asked.after = None,
                 ("after", id) => {
                     asked.after =
-                        Some(id.parse().map_err(|()| "after: this is no queue id".to_owned())?)
+                        Some(id.parse().map_err(|()| "after: this is not a queue id".to_owned())?)
                 }
                 ("limit", number) => match number.parse() {
                     Ok(number @ 1..=PAGE_MAX) => asked.limit = number,
-                    _ => return Err(format!("limit: a number from 1 to {PAGE_MAX} is wanted")),
+                    _ => return Err(format!("limit: a number from 1 to {PAGE_MAX} is expected")),
                 },
                 (name, text) => match asked.filter.field(name) {
                     Some(field) => *field = text.to_owned(),
                     None => {
                         return Err(format!(
-                            "known here are after, limit, {}",
+                            "known parameters are after, limit, {}",
                             FilterView::NAMES.join(", ")
                         ));
                     }
@@ -156,14 +156,14 @@ pub struct MessageView {
     pub size_bytes: u64,
     /// The reverse-path; empty for the null sender.
     pub sender: String,
-    /// `mail`, or `notification` when made here.
+    /// `mail`, or `notification` when generated locally.
     pub kind: String,
     /// Whether an operator holds it.
     pub held: bool,
     /// `active`, `deferred`, `held` or `waiting`; only in a page of the queue.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<String>,
-    /// The client's address; `null` when made here.
+    /// The client's address; `null` when generated locally.
     pub client: Option<String>,
     /// What the client called itself.
     pub helo: String,

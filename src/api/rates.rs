@@ -40,7 +40,7 @@ pub(super) fn rates(app: &AppState, query: &str) -> Answer {
     let span =
         if query.is_empty() { "1h" } else { query.strip_prefix("span=").unwrap_or_default() };
     let Some((span, points, end)) = app.views.rate_history.points(span) else {
-        return error(StatusCode::BAD_REQUEST, "span=1h, 24h or 7d is wanted");
+        return error(StatusCode::BAD_REQUEST, "span=1h, 24h or 7d is expected");
     };
     let of = |number: fn(&Point) -> f32| {
         points.iter().map(|point| Some(number(point)).filter(|n| n.is_finite())).collect()

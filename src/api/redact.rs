@@ -33,7 +33,7 @@ const NAMELESS: [&str; 23] = [
 ];
 
 /// Who may know the name; a login may not be set.
-const NAMED: &str = "named to those who log in, and by `postern health --verbose`";
+const NAMED: &str = "shown after login, and by `postern health --verbose`";
 
 /// Alerts without names: in the words that were made for it, and where there are none it is told
 /// that something is wrong.

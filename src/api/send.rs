@@ -85,7 +85,7 @@ pub(crate) async fn send(app: &AppState, visit: &Visit<'_>, content: Incoming) -
         },
         Begun::UnderWay => error(
             StatusCode::CONFLICT,
-            "a request with this Idempotency-Key is under way; ask again later",
+            "a request with this Idempotency-Key is in progress; try again later",
         ),
         Begun::Known(print, id) => match printed(content).await {
             Some(other) if other.with(&envelope) == print => sent(app, id, true),
@@ -102,12 +102,12 @@ fn submitted(submission: &dyn Submission, visit: &Visit<'_>) -> Result<Submitted
         let shown: String = text.chars().take(80).collect();
         submission
             .mailbox(text)
-            .map_err(|fault| format!("{name}: '{shown}' is no address: {fault}"))
+            .map_err(|fault| format!("{name}: '{shown}' is not an address: {fault}"))
     };
     let (mut sender, mut recipients) = (None, Vec::new());
     for (name, value) in form_urlencoded::parse(visit.query.as_bytes()) {
         match &*name {
-            "from" if sender.is_some() => return Err("from: exactly one is wanted".to_owned()),
+            "from" if sender.is_some() => return Err("from: exactly one is expected".to_owned()),
             "from" if matches!(value.trim(), "" | "<>") => sender = Some(None),
             "from" => sender = Some(Some(address("from", &value)?)),
             "to" => {
@@ -116,14 +116,15 @@ fn submitted(submission: &dyn Submission, visit: &Visit<'_>) -> Result<Submitted
                     recipients.push(recipient);
                 }
             }
-            _ => return Err("known here are from and to".to_owned()),
+            _ => return Err("known parameters are from and to".to_owned()),
         }
     }
-    let sender = sender.ok_or("from: the sender of the envelope is wanted; empty for none")?;
+    let sender =
+        sender.ok_or("from: the sender of the envelope is expected; empty for the null sender")?;
     if recipients.is_empty() {
         return Err(
-            "to: at least one recipient of the envelope is wanted; the header of the mail \
-        is not looked at"
+            "to: at least one recipient of the envelope is expected; the header of the message is \
+            not used"
                 .to_owned(),
         );
     }
@@ -147,7 +148,7 @@ fn within_rate(app: &AppState, visit: &Visit<'_>) -> Result<(), Box<Answer>> {
 fn key(headers: &HeaderMap) -> Result<Option<&str>, &'static str> {
     let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
     let key = value.to_str().ok().filter(|key| (1..=KEY_MAX).contains(&key.len()));
-    key.map(Some).ok_or("Idempotency-Key: 1 to 255 printable ASCII characters are wanted")
+    key.map(Some).ok_or("Idempotency-Key: 1 to 255 printable ASCII characters are expected")
 }
 
 /// Hands the mail in. In a task of its own: whoever hangs up now may ask again with the same key,
@@ -176,7 +177,7 @@ async fn take(
     match task.await {
         Ok(Ok(id)) => sent(app, id, false),
         Ok(Err(reply)) => refused(&reply),
-        Err(_) => error(StatusCode::INTERNAL_SERVER_ERROR, "the mail was cut off; ask again"),
+        Err(_) => error(StatusCode::INTERNAL_SERVER_ERROR, "the message was cut off; try again"),
     }
 }
 
@@ -236,8 +237,8 @@ fn sent(app: &AppState, id: MessageId, repeated: bool) -> Answer {
 fn refused(reply: &Reply) -> Answer {
     let status = match reply.code {
         552 => StatusCode::PAYLOAD_TOO_LARGE,
-        // X.4.Z: the content broke off. A data volume that does not answer is 451 as well, and none
-        // of the client's fault.
+        // X.4.Z: the content was cut off. A data volume that does not answer is 451 as well, and
+        // none of the client's fault.
         451 if reply.enhanced.is_some_and(|enhanced| enhanced.1 == 4) => {
             StatusCode::REQUEST_TIMEOUT
         }

@@ -209,11 +209,12 @@ impl LogQuery {
                 }
                 ("limit", number) => match number.parse() {
                     Ok(limit @ 1..=LINES_MAX) => asked.limit = Some(limit),
-                    _ => return Err(format!("limit: a number from 1 to {LINES_MAX} is wanted")),
+                    _ => return Err(format!("limit: a number from 1 to {LINES_MAX} is expected")),
                 },
                 _ => {
                     return Err(
-                        "known here are filter, level=info, warn or error, and limit".to_owned()
+                        "known parameters are filter, level=info, warn or error, and limit"
+                            .to_owned(),
                     );
                 }
             }

@@ -85,11 +85,11 @@ pub struct TotalsView {
     pub accepted: u64,
     /// Octets of those.
     pub accepted_bytes: u64,
-    /// Recipients that a next hop took.
+    /// Recipients that a next hop accepted.
     pub delivered: u64,
     /// Tries that failed for now.
     pub deferred: u64,
-    /// Recipients that failed for good.
+    /// Recipients that failed permanently.
     pub bounced: u64,
     /// Refusals by reason.
     pub refused: BTreeMap<String, u64>,

@@ -26,14 +26,12 @@ pub(super) async fn stream(app: &AppState, visit: &Visit<'_>) -> Answer {
     if visit.version == Version::HTTP_10 {
         return error(
             StatusCode::BAD_REQUEST,
-            "a stream needs HTTP/1.1; ask /api/v1/status from time to time",
+            "a stream needs HTTP/1.1; poll /api/v1/status instead",
         );
     }
     let Ok(turn) = app.views.rate_history.streams.clone().try_acquire_owned() else {
-        let mut answer = error(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "too many streams; ask /api/v1/status from time to time",
-        );
+        let mut answer =
+            error(StatusCode::SERVICE_UNAVAILABLE, "too many streams; poll /api/v1/status instead");
         answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("30"));
         return answer;
     };

@@ -90,11 +90,11 @@ pub(crate) async fn view(app: &AppState, id: MessageId) -> Result<TextView, Answ
         // A parser that met its match costs an answer, nothing else.
         Ok(Err(_)) => Err(error(
             StatusCode::UNPROCESSABLE_ENTITY,
-            "the content cannot be shown as text; look at it as it is",
+            "the content cannot be shown as text; download it instead",
         )),
         Err(_) => Err(error(
             StatusCode::GATEWAY_TIMEOUT,
-            "the content was not read in time; is the data volume well?",
+            "the content was not read in time; is the data volume slow or failing?",
         )),
     }
 }

@@ -46,7 +46,7 @@ pub(crate) async fn mail(app: &AppState, id: MessageId, query: &str) -> Answer {
     let still = match query {
         "" => false,
         "still" => true,
-        _ => return api::error(StatusCode::BAD_REQUEST, "only 'still' is known here"),
+        _ => return api::error(StatusCode::BAD_REQUEST, "the only known parameter is 'still'"),
     };
     let message = match ask(app.views.admin.export(id, still)).await {
         Ok(message) => message,
@@ -132,7 +132,7 @@ async fn head(content: &mut Incoming) -> Result<(Record, Bytes), String> {
         }
         match timeout(PATIENCE, content.frame()).await {
             Ok(Some(Ok(frame))) => read.extend_from_slice(&frame.into_data().unwrap_or_default()),
-            _ => return Err("a line of JSON is wanted, and the content behind it".to_owned()),
+            _ => return Err("a line of JSON is expected, and the content behind it".to_owned()),
         }
     }
 }

@@ -192,7 +192,7 @@ fn open(path: &Path) -> std::io::Result<File> {
         OpenOptions::new().append(true).create(true).mode(0o640).custom_flags(flags).open(path)?;
     let found = file.metadata()?;
     let plain = found.is_file() && found.nlink() == 1;
-    if plain { Ok(file) } else { Err(std::io::Error::other("it is no plain file")) }
+    if plain { Ok(file) } else { Err(std::io::Error::other("it is not a plain file")) }
 }
 
 /// The log's directories, made where they are missing; those that are there must be ours and no

@@ -18,9 +18,9 @@ pub const PRECONFIGURE: &str = "Error: failed to preconfigure the MTA";
 /// The core did not start.
 pub const START: &str = "Error: failed to start the MTA server. Please see the \
 /var/log/appliance/log log file in MTA for more details on the failure";
-/// The windows did not open.
+/// The HTTP server did not start.
 pub const WINDOWS: &str = "Error: failed to initialize the UI backend";
-/// A key or certificate is missing or of no use.
+/// A key or certificate is missing or unusable.
 pub const NO_KEYS: &str = "Error: couldn't find ssl keys on the key volume!";
 /// TLS is on, and nothing says where the keys are.
 pub const KEYS_UNDEFINED: &str = "Error: ssl_disabled=no, but ssl key files are not defined!";

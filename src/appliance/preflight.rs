@@ -100,7 +100,7 @@ pub fn foresee(settings: &Settings) -> Preflight {
         mounter
             .passed_by()
             .iter()
-            .map(|what| format!("what belongs at {what} would be mounted; that was not tried")),
+            .map(|what| format!("{what} would be mounted; that was not tried")),
     );
     outlook
 }
@@ -123,7 +123,7 @@ impl Preflight {
         if rundir::is_in_use(&settings.run_dir) {
             let run_dir = settings.run_dir.display();
             self.notes.push(format!(
-                "an appliance runs in run_dir {run_dir}: whether ports are free was not tried"
+                "run_dir {run_dir} is in use by a running Postern: free ports were not checked"
             ));
         } else {
             self.failures.extend(terminal::ports::foresee(settings));
@@ -180,7 +180,7 @@ fn taken_twice(listen: &[IpAddr]) -> Option<Failure> {
     });
     let (one, other) = pairs.into_iter().find(|(one, other)| takes(one, other))?;
     let cause =
-        format!("listen names {one}, which takes the ports of {other} as well; leave out {other}");
+        format!("listen names {one}, which includes the ports of {other}; leave out {other}");
     Some(Failure::new(Exit::Unavailable, lines::START, cause))
 }
 
@@ -190,7 +190,7 @@ fn foreign(address: IpAddr) -> Option<Failure> {
     let error = TcpListener::bind((address, 0)).err()?;
     let cause = match error.kind() {
         io::ErrorKind::AddrNotAvailable => {
-            format!("listen names {address}, which is no address of this machine")
+            format!("listen names {address}, which is not an address of this machine")
         }
         _ => format!("listen names {address}, which cannot be listened on: {error}"),
     };

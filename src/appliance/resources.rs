@@ -63,7 +63,7 @@ pub const OPEN_FILES: u64 = 65_536;
 pub const FILES: u64 = 384;
 
 /// Threads and processes beside those for mail and for the disk: supervisor, the core's first
-/// thread, log, mail log, committer, history, windows, passwords, numbers, orders of the
+/// thread, log, mail log, committer, history, HTTP server, passwords, numbers, orders of the
 /// supervisor, two of the watchdog, four of the allocator, carrier; and room for worker processes,
 /// health checks and tools.
 const THREADS: u64 = 24;
@@ -76,10 +76,10 @@ const DISK_THREADS: u64 = 64;
 /// waiting as well.
 const DISK_THREADS_LEAST: u64 = 4;
 
-/// Threads of windows that wait for the disk, where there is no limit.
+/// Threads of the HTTP server that wait for the disk, where there is no limit.
 const WINDOW_THREADS: u64 = 16;
 
-/// One in so many of the threads for the disk is of windows.
+/// One in so many of the threads for the disk belongs to the HTTP server.
 const WINDOW_THREADS_PART: u64 = 4;
 
 /// With one alone a page that waits for the disk would keep all others waiting.
@@ -210,7 +210,7 @@ pub fn disk_threads(settings: &Settings, limit: Option<u64>) -> usize {
     usize::try_from(left.clamp(1, DISK_THREADS)).unwrap_or(1)
 }
 
-/// Threads of windows that may wait for the disk within a limit of processes and threads.
+/// Threads of the HTTP server that may wait for the disk within a limit of processes and threads.
 pub fn http_threads(settings: &Settings, limit: Option<u64>) -> usize {
     usize::try_from(for_http(settings, limit)).unwrap_or(1)
 }
@@ -254,8 +254,8 @@ pub fn too_little(settings: &Settings, ceiling: Option<&Ceiling>) -> Option<Fail
         let (hash, need) = (megabytes(octets), megabytes(FIXED + LEAST + octets));
         let cause = format!(
             "{name} is an Argon2 hash that takes {hash} of memory for each login, and the limit is \
-            {limit}: make one with less (m=19456 \
-             in it means 19 MB) or a bcrypt hash (htpasswd -nbB), or give the container at \
+            {limit}: make one that takes less (m=19456 means 19 MB) or a bcrypt hash (htpasswd \
+            -nbB), or give the container at \
              least {need}"
         );
         return Some(Failure::new(Exit::Property, PRECONFIGURE, cause));
@@ -349,11 +349,8 @@ mod tests {
         );
         assert_eq!([both(Some(64)), both(Some(38)), both(Some(1))], [(24, 8), (4, 2), (1, 2)]);
         for limit in 38..=all {
-            let (disk, windows) = both(Some(limit));
-            assert!(
-                THREADS + 8 + (disk + windows) as u64 <= limit,
-                "{limit}: {disk} and {windows}"
-            );
+            let (disk, http) = both(Some(limit));
+            assert!(THREADS + 8 + (disk + http) as u64 <= limit, "{limit}: {disk} and {http}");
         }
         assert!(too_few_threads(&settings, Some(38)).is_none());
         let cause = too_few_threads(&settings, Some(37)).unwrap().cause;

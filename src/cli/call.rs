@@ -39,8 +39,8 @@ const ALIVE_PATIENCE: Duration = Duration::from_secs(5);
 
 /// What is to be said of an order without an answer. The core drops it when this end is gone before
 /// it begins.
-const UNSURE: &str = ". What it had begun it may still carry out, all else is dropped: look at the \
-queue when it answers again";
+const UNSURE: &str = ". An action that had begun may still be carried out; the rest is dropped: \
+check the queue when the core answers again";
 
 /// The largest answer but for contents: a message with a thousand recipients, or a page of the
 /// queue.
@@ -129,7 +129,7 @@ impl Core {
         }
         while let Some(frame) = reply.response.body_mut().frame().await {
             let cut =
-                |error| Trouble::new(EX_UNAVAILABLE, format!("the content broke off: {error}"));
+                |error| Trouble::new(EX_UNAVAILABLE, format!("the content was cut off: {error}"));
             let Ok(piece) = frame.map_err(cut)?.into_data() else { continue };
             if json {
                 rest.extend_from_slice(&piece);
@@ -178,16 +178,15 @@ impl Core {
                 _ => {
                     return Err(Trouble::new(
                         EX_SOFTWARE,
-                        "the answer makes no sense: it has no envelope",
+                        "unexpected response: it has no envelope",
                     ));
                 }
             }
         };
         let line = head.split_to(end + 1);
         content.read = head.freeze();
-        let view = Record::read(&line).map_err(|words| {
-            Trouble::new(EX_SOFTWARE, format!("the answer makes no sense: {words}"))
-        })?;
+        let view = Record::read(&line)
+            .map_err(|words| Trouble::new(EX_SOFTWARE, format!("unexpected response: {words}")))?;
         Ok((view, version, content))
     }
 
@@ -306,8 +305,8 @@ impl Core {
         Err(Trouble::new(
             EX_UNAVAILABLE,
             format!(
-                "the core does not answer{words}; `postern health` and the appliance log tell \
-                more{unsure}"
+                "the core does not answer{words}; see `postern health` and the appliance \
+                log{unsure}"
             ),
         ))
     }
@@ -389,16 +388,16 @@ impl Incoming {
             Ok(None) => Ok(None),
             Ok(Some(Ok(frame))) => Ok(Some(frame.into_data().unwrap_or_default())),
             Ok(Some(Err(error))) => {
-                Err(Trouble::new(EX_UNAVAILABLE, format!("the content broke off: {error}")))
+                Err(Trouble::new(EX_UNAVAILABLE, format!("the content was cut off: {error}")))
             }
-            Err(_) => Err(Trouble::new(EX_UNAVAILABLE, "the content does not come")),
+            Err(_) => Err(Trouble::new(EX_UNAVAILABLE, "no content was received in time")),
         }
     }
 }
 
 fn understand<T: DeserializeOwned>(answer: &[u8]) -> Result<T, Trouble> {
     serde_json::from_slice(answer)
-        .map_err(|error| Trouble::new(EX_SOFTWARE, format!("the answer makes no sense: {error}")))
+        .map_err(|error| Trouble::new(EX_SOFTWARE, format!("unexpected response: {error}")))
 }
 
 async fn read(reply: Reply) -> Result<Bytes, Trouble> {
@@ -406,9 +405,9 @@ async fn read(reply: Reply) -> Result<Bytes, Trouble> {
     match timeout(PATIENCE, Limited::new(response.body_mut(), ANSWER_MAX).collect()).await {
         Ok(Ok(content)) => Ok(content.to_bytes()),
         Ok(Err(error)) => {
-            Err(Trouble::new(EX_UNAVAILABLE, format!("the answer broke off: {error}")))
+            Err(Trouble::new(EX_UNAVAILABLE, format!("the response was cut off: {error}")))
         }
-        Err(_) => Err(Trouble::new(EX_UNAVAILABLE, "the answer does not end")),
+        Err(_) => Err(Trouble::new(EX_UNAVAILABLE, "the response did not end in time")),
     }
 }
 

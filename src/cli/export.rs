@@ -41,20 +41,20 @@ const BUSY_PAUSE: Duration = Duration::from_millis(500);
 /// What is to be exported, and where to.
 #[derive(Debug, Args)]
 pub(super) struct Export {
-    /// The directory for the files; made where it is missing
+    /// The directory for the files; created if it does not exist
     directory: PathBuf,
     /// Queue ids
     ids: Vec<String>,
-    /// All messages with a waiting recipient in this domain
+    /// All messages with a pending recipient in this domain
     #[arg(long, value_name = "DOMAIN")]
     domain: Option<String>,
     /// All messages
     #[arg(long)]
     all: bool,
-    /// Take each message out of the queue once its files are safe
+    /// Remove each message from the queue once its files are synced
     #[arg(long = "move", alias = "delete")]
     moving: bool,
-    /// Read a data volume on which no appliance runs, without changing it
+    /// Read a data volume that no running Postern uses; it is not changed
     #[arg(long, value_name = "DIR")]
     pub(super) volume: Option<PathBuf>,
 }
@@ -69,8 +69,8 @@ impl Export {
         ];
         one_way("export", "queue ids, or --domain DOMAIN, or --all", &ways)?;
         if self.moving && self.volume.is_some() {
-            let words = "--move changes the queue, and a volume at rest is only read; export, and \
-            then keep or remove the volume";
+            let words = "--move changes the queue, and with --volume the volume is only read; \
+            export without --move, then keep or remove the volume";
             return Err(Trouble::new(EX_USAGE, words));
         }
         self.ids.iter().try_for_each(|id| check_id(id))
@@ -184,10 +184,13 @@ impl<'a> Teller<'a> {
             )?;
             let rows = [
                 (tally.moved, "taken out of the queue"),
-                (tally.identical, "there already, the same"),
+                (tally.identical, "already there, identical"),
                 (tally.left, "had left the queue"),
-                (tally.busy, "tried or released just now, and left in the queue; try again later"),
-                (tally.unclear, "not in the queue, and perhaps not moved"),
+                (
+                    tally.busy,
+                    "being delivered or released just now, and left in the queue; try again later",
+                ),
+                (tally.unclear, "not in the queue, and possibly not moved"),
                 (tally.conflicts, "not exported: another file has the name"),
                 (tally.damaged, "not exported: damaged"),
             ];
@@ -347,9 +350,11 @@ async fn select(
                 Some(domain) => waits_for(&message, domain),
             };
             if wanted {
-                ids.push(message.id.parse().map_err(|()| {
-                    Trouble::new(EX_SOFTWARE, "the answer makes no sense: no queue id")
-                })?);
+                ids.push(
+                    message.id.parse().map_err(|()| {
+                        Trouble::new(EX_SOFTWARE, "unexpected response: no queue id")
+                    })?,
+                );
             }
         }
         progress.tell(|| format!("looking through the queue: {} found", count(ids.len() as u64)));
@@ -594,7 +599,7 @@ fn note_stored(
         Ok(Stored::Conflict) => teller.note(
             id,
             "conflict",
-            Some("its files are there with something else in them; take another directory"),
+            Some("its files exist with different contents; use another directory"),
         ),
         Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {
             teller.note(id, "damaged", Some(&error.to_string()))
@@ -608,7 +613,8 @@ fn not_written(error: std::io::Error) -> Trouble {
     Trouble::new(
         EX_CANTCREAT,
         format!(
-            "cannot write the files: {error}; what was exported before is whole, repeat the command"
+            "cannot write the files: {error}; what was exported before is complete, repeat the \
+            command"
         ),
     )
 }

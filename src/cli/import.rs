@@ -37,7 +37,7 @@ const PIECES: usize = 2;
 pub(super) struct Import {
     /// The directory with the files
     directory: PathBuf,
-    /// For .eml files without .json: the sender; '<>' for none
+    /// For .eml files without .json: the sender; '<>' = null sender
     #[arg(long, value_name = "ADDRESS", requires = "to")]
     from: Option<String>,
     /// For .eml files without .json: the recipients
@@ -164,7 +164,7 @@ pub(super) async fn run(
     } else {
         writeln!(out, "{} imported.", messages(tally.imported))?;
         if tally.refused > 0 {
-            writeln!(out, "{} refused, and left where they are.", count(tally.refused))?;
+            writeln!(out, "{} refused; the files were left in place.", count(tally.refused))?;
         }
     }
     match stopped {
@@ -172,7 +172,7 @@ pub(super) async fn run(
             let left = total - tally.imported - tally.refused;
             Err(Trouble::new(
                 code,
-                format!("{words}; {} left, repeat the command when that is mended", messages(left)),
+                format!("{words}; {} left, repeat the command when that is fixed", messages(left)),
             ))
         }
         None if tally.refused > 0 => Err(Trouble::new(EX_DATAERR, "")),
@@ -214,7 +214,7 @@ impl<'a> Desk<'a> {
         let imported = folder.inner(IMPORTED).map_err(|error| {
             let words = format!(
                 "cannot keep imported mail in {shown}/{IMPORTED}: {error}; the directory must be \
-                writable, or mail would come in twice"
+                writable, or mail would be imported twice"
             );
             Trouble::new(EX_CANTCREAT, words)
         })?;
@@ -245,7 +245,7 @@ impl<'a> Desk<'a> {
         moved.map_err(|error| {
             let words = format!(
                 "{} is in the queue now, but cannot be moved to {IMPORTED}/: {error}; move it \
-                there, or it comes in once more",
+                there, or it will be imported again",
                 harmless(&names.join(" and "))
             );
             Trouble::new(EX_CANTCREAT, words)
@@ -257,15 +257,15 @@ impl<'a> Desk<'a> {
         let (eml, json) = (format!("{stem}.eml"), format!("{stem}.json"));
         if self.imported.has(&json) || self.imported.has(&eml) {
             return Err(format!(
-                "it was imported before: {IMPORTED}/ has it; rename one of both if \
-            it is another mail"
+                "it was imported before: {IMPORTED}/ has it; rename one of them if it is a \
+                different message"
             )
             .into());
         }
         if self.folder.has(&format!("{stem}.moving")) {
             return Err(
-                "an export with --move is not done with it: repeat that, or remove the file \
-            .moving"
+                "an export with --move has not finished with it: repeat that export, or remove the \
+                file .moving"
                     .to_owned()
                     .into(),
             );
@@ -286,7 +286,7 @@ impl<'a> Desk<'a> {
             }
             (None, None) => {
                 return Err(format!(
-                    "{json} is missing: give the envelope with --from and --to, or bring the file"
+                    "{json} is missing: give the envelope with --from and --to, or add the file"
                 )
                 .into());
             }

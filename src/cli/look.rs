@@ -14,35 +14,36 @@ use clap::{Args, ValueEnum};
 use std::io::Write;
 use std::num::NonZeroUsize;
 
-/// Conditions that all hold; texts are looked for anywhere in the field, without regard to case.
+/// Filters: a message must match all that are given. Texts match anywhere in the field, and upper
+/// and lower case are the same.
 #[derive(Debug, Args, Clone, Default)]
-#[command(next_help_heading = "Conditions")]
+#[command(next_help_heading = "Filters")]
 pub(super) struct FilterArgs {
-    /// In recipient, sender, id, destination, error or subject
+    /// Text in the recipient, sender, id, destination, error or subject
     #[arg(long, value_name = "TEXT")]
     search: Option<String>,
-    /// In a recipient that still waits
+    /// Text in a pending recipient
     #[arg(long, value_name = "TEXT")]
     recipient: Option<String>,
-    /// In the sender; '<>' = none
+    /// Text in the sender; '<>' = null sender (bounces)
     #[arg(long, value_name = "TEXT")]
     sender: Option<String>,
-    /// The whole name of a destination
+    /// Exact name of a destination
     #[arg(long, value_name = "NAME")]
     destination: Option<String>,
-    /// In what the last try said
+    /// Text in the last error
     #[arg(long, value_name = "TEXT")]
     error: Option<String>,
-    /// In the subject
+    /// Text in the subject
     #[arg(long, value_name = "TEXT")]
     subject: Option<String>,
-    /// active, deferred, held or waiting
+    /// State: active, deferred, held or waiting
     #[arg(long, value_name = "STATE")]
     state: Option<String>,
-    /// Waits longer than this, as 1h or 2d
+    /// Older than this, such as 1h or 2d
     #[arg(long, value_name = "AGE")]
     older: Option<String>,
-    /// Larger than this, as 100K or 1M
+    /// Larger than this, such as 100K or 1M
     #[arg(long, value_name = "SIZE")]
     larger: Option<String>,
 }
@@ -75,7 +76,7 @@ impl FilterArgs {
 pub(super) struct Listing {
     #[command(flatten)]
     filter: FilterArgs,
-    /// At most so many messages
+    /// Show at most N messages
     #[arg(long, value_name = "N")]
     limit: Option<NonZeroUsize>,
 }
@@ -83,19 +84,19 @@ pub(super) struct Listing {
 /// What to look for in the history.
 #[derive(Debug, Args)]
 pub(super) struct HistoryArgs {
-    /// In an address, an id, a host or a reply
+    /// Text in an address, id, host or reply
     #[arg(long, value_name = "TEXT")]
     search: Option<String>,
-    /// In a recipient
+    /// Text in a recipient
     #[arg(long, value_name = "TEXT")]
     recipient: Option<String>,
-    /// In the sender
+    /// Text in the sender
     #[arg(long, value_name = "TEXT")]
     sender: Option<String>,
-    /// delivered, bounced, dropped, deleted or moved (by export --move)
+    /// Status: delivered, bounced, dropped, deleted or moved (by export --move)
     #[arg(long, value_name = "STATUS")]
     status: Option<String>,
-    /// At most so many messages
+    /// Show at most N messages
     #[arg(long, value_name = "N", default_value = "100")]
     limit: NonZeroUsize,
 }
@@ -109,7 +110,7 @@ pub(super) enum By {
     SenderDomain,
     /// The recipients' domains
     RecipientDomain,
-    /// What the last try said
+    /// The last error
     Reason,
 }
 
@@ -149,7 +150,7 @@ pub(super) async fn list(
     let shown = messages(total as u64);
     match (total, filter, rest) {
         (0, None, false) => writeln!(out, "The queue is empty.")?,
-        (0, Some(_), false) => writeln!(out, "No message passes.")?,
+        (0, Some(_), false) => writeln!(out, "No messages match.")?,
         (_, _, false) => writeln!(out, "{shown}.")?,
         (_, None, true) => {
             let status: StatusView = core.get("/api/v1/status").await?;
@@ -181,8 +182,11 @@ fn tail(found: bool, unknown: bool) -> &'static str {
 }
 
 fn list_table(messages: &[MessageView], first: bool) -> Table {
-    let head: &[&str] =
-        if first { &["ID", "AGE", "SIZE", "NEXT TRY", "FROM", "TO", "LAST REPLY"] } else { &[] };
+    let head: &[&str] = if first {
+        &["ID", "AGE", "SIZE", "NEXT ATTEMPT", "FROM", "TO", "LAST ERROR"]
+    } else {
+        &[]
+    };
     let mut table = Table::new(head, &[13, 11, 8, 14, 30, 32, 100]);
     for message in messages {
         let first = message.recipients.first().or(message.copy.as_ref());
@@ -216,7 +220,7 @@ pub(super) async fn destinations(
         return print_json(out, &found);
     }
     if found.destinations.is_empty() {
-        return Ok(writeln!(out, "Nothing waits anywhere.")?);
+        return Ok(writeln!(out, "No mail is queued.")?);
     }
     let ages: Vec<String> = found
         .age_bounds_seconds
@@ -225,7 +229,7 @@ pub(super) async fn destinations(
         .collect();
     let mut head = vec!["DESTINATION", "MESSAGES"];
     head.extend(ages.iter().map(String::as_str));
-    head.extend(["OLDER", "NEXT TRY", "LAST ERROR"]);
+    head.extend(["OLDER", "NEXT ATTEMPT", "LAST ERROR"]);
     let mut table = Table::new(&head, &[40, 9, 9, 9, 9, 9, 9, 9, 14, 100]);
     for destination in &found.destinations {
         let numbers: Vec<String> = destination.ages.iter().map(|number| count(*number)).collect();
@@ -264,7 +268,7 @@ pub(super) async fn groups(
     if found.sampled {
         writeln!(
             out,
-            "These are {} of {}, evenly chosen.",
+            "From an even sample of {} of {}.",
             count(found.seen),
             messages(found.total)
         )?;
@@ -361,7 +365,7 @@ pub(super) async fn history(
             return Ok(writeln!(out, "No history is kept (history_enabled=no).")?);
         }
         let head: &[&str] = if total == 0 {
-            &["ID", "LEFT THE QUEUE", "FROM", "TO", "END", "LAST REPLY"]
+            &["ID", "COMPLETED", "FROM", "TO", "STATUS", "REPLY OR ERROR"]
         } else {
             &[]
         };

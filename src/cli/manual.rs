@@ -17,12 +17,12 @@ const NAME: &str = "postern";
 
 /// Words for `postern completions --help`.
 const COMPLETIONS_EXAMPLES: &str = "\
-For this user, in new windows from then on:
+For this user, for new shells:
   postern completions bash > ~/.local/share/bash-completion/completions/postern
   postern completions zsh > ~/.zfunc/_postern     with `fpath+=~/.zfunc` before compinit in .zshrc
   postern completions fish > ~/.config/fish/completions/postern.fish
 
-For this window of bash alone:
+For the current bash only:
   source <(postern completions bash)";
 
 /// Words for `postern man --help`.
@@ -35,7 +35,7 @@ const MAN_EXAMPLES: &str = "\
 #[derive(Debug, Clone, Copy, Args)]
 #[command(after_help = COMPLETIONS_EXAMPLES)]
 pub struct CompletionsArgs {
-    /// The shell that reads the script
+    /// The shell to write the script for
     #[arg(value_enum)]
     shell: Shell,
 }
@@ -52,9 +52,9 @@ enum Shell {
 #[derive(Debug, Clone, Args)]
 #[command(after_help = MAN_EXAMPLES)]
 pub struct ManArgs {
-    /// The command whose page it is, such as `queue list` [default: the program]
+    /// The command to show the page of, such as `queue list` [default: the program itself]
     command: Vec<String>,
-    /// Write the pages of all commands into this directory, which is made if it is missing
+    /// Write the pages of all commands into this directory; it is created if it does not exist
     #[arg(long, value_name = "DIR", conflicts_with = "command")]
     directory: Option<PathBuf>,
 }

@@ -18,16 +18,16 @@ const REPLY_MAX: u64 = 100;
 pub(super) struct Choice {
     /// Queue ids
     ids: Vec<String>,
-    /// All messages with a waiting recipient in this domain
+    /// All messages with a pending recipient in this domain
     #[arg(long, value_name = "DOMAIN")]
     domain: Option<String>,
     /// All messages
     #[arg(long)]
     all: bool,
-    /// Only say how many messages it would hit
+    /// Only show how many messages would be affected
     #[arg(long)]
     dry_run: bool,
-    /// Do not ask before an order on more than one message
+    /// Do not ask for confirmation when several messages match
     #[arg(long)]
     yes: bool,
     #[command(flatten)]
@@ -44,12 +44,12 @@ impl Choice {
         let ways = [
             ("queue ids", !self.ids.is_empty()),
             ("--domain", self.domain.is_some()),
-            ("conditions", filter.is_some()),
+            ("filters", filter.is_some()),
             ("--all", self.all),
         ];
         one_way(
             word,
-            "queue ids, or --domain DOMAIN, or conditions (--help lists them), or --all",
+            "queue ids, or --domain DOMAIN, or filters (--help lists them), or --all",
             &ways,
         )?;
         self.ids.iter().try_for_each(|id| check_id(id))?;
@@ -99,16 +99,16 @@ impl Choice {
         }
         let surely = if hit.incomplete { "at least " } else { "" };
         let what = format!("{} {surely}{}", order.order, messages(hit.messages));
-        let loss = if order.order == "delete" { " and tell nobody" } else { "" };
+        let loss = if order.order == "delete" { ", without bounces" } else { "" };
         if !io::stdin().is_terminal() {
             let words = format!(
-                "this would {what}{loss}; nothing was done. Say --yes if that is meant, --dry-run \
-                to look first"
+                "this would {what}{loss}; nothing was done. Pass --yes to confirm, or --dry-run to \
+                see how many messages are affected"
             );
             return Err(Trouble::new(EX_USAGE, words));
         }
         // Whoever closed standard error cannot answer either.
-        write!(to, "This will {what}{loss}. Go on? [y/N] ")?;
+        write!(to, "This will {what}{loss}. Continue? [y/N] ")?;
         to.flush()?;
         let mut reply = String::new();
         io::stdin().lock().take(REPLY_MAX).read_line(&mut reply)?;
@@ -193,29 +193,29 @@ async fn obeyed(
         let surely = if hit.incomplete { "At least " } else { "" };
         return Ok(writeln!(
             out,
-            "{surely}{} would be hit; nothing was done.",
+            "{surely}{} would be affected; nothing was done.",
             messages(hit.messages)
         )?);
     }
+    let name = harmless(order.destination.as_deref().unwrap_or_default());
     if let Some(remark) = hit.remark {
-        let name = harmless(order.destination.as_deref().unwrap_or_default());
         return Ok(writeln!(out, "Note: {}.", remark.words(&name))?);
     }
     if let Some(untried) = hit.untried {
         if hit.messages > untried {
-            writeln!(out, "{} will be tried now.", messages(hit.messages - untried))?;
+            writeln!(out, "{} will be retried now.", messages(hit.messages - untried))?;
         }
         let not = messages(untried);
-        let advice = "'postern queue release' and 'postern queue resume' let mail go";
+        let advice = "use 'postern queue release' or 'postern queue resume'";
         return Ok(writeln!(
             out,
-            "Note: {not} not tried now: held, or for a paused destination; {advice}."
+            "Note: {not} not retried: held, or for a paused destination; {advice}."
         )?);
     }
     let done = match order.order.as_str() {
-        "pause" => return Ok(writeln!(out, "Nothing goes there until it is resumed.")?),
-        "resume" => return Ok(writeln!(out, "Mail goes there again.")?),
-        "retry" => "will be tried now",
+        "pause" => return Ok(writeln!(out, "Delivery to {name} is paused.")?),
+        "resume" => return Ok(writeln!(out, "Delivery to {name} is resumed.")?),
+        "retry" => "will be retried now",
         "hold" => "held",
         "release" => "released",
         _ => "deleted",
@@ -257,7 +257,7 @@ mod tests {
             refused(choice(&[], None, false))
                 .starts_with("retry what? Give queue ids, or --domain")
         );
-        assert!(refused(choice(&["1"], None, false)).contains("'1' is no queue id"));
+        assert!(refused(choice(&["1"], None, false)).contains("'1' is not a queue id"));
         assert_eq!(
             refused(choice(&[id], None, true)),
             "retry what? Give only one of queue ids, --all"

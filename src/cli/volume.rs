@@ -91,10 +91,9 @@ pub(super) fn verify(
 }
 
 fn report(path: &Path, findings: &Findings, out: &mut dyn Write) -> Result<(), Trouble> {
-    let format = findings.format.map_or_else(
-        || "not noted (a volume of its first moment)".to_owned(),
-        |format| format.to_string(),
-    );
+    let format = findings
+        .format
+        .map_or_else(|| "none yet (a new volume)".to_owned(), |format| format.to_string());
     let rows = [
         ("Volume", path.display().to_string()),
         ("Format", format),
@@ -111,7 +110,7 @@ fn report(path: &Path, findings: &Findings, out: &mut dyn Write) -> Result<(), T
         (
             "Log",
             format!(
-                "{}, {}, {}, {} of them ends of finished mail",
+                "{}, {}, {}, {} of them for completed messages",
                 counted(findings.segments.files, "segment"),
                 size(findings.segments.octets),
                 counted(findings.records, "record"),
@@ -121,28 +120,28 @@ fn report(path: &Path, findings: &Findings, out: &mut dyn Write) -> Result<(), T
         ("Contents", files(findings.contents)),
         ("Spare", files(findings.spares)),
         ("Reserve", files(findings.reserve)),
-        ("Set aside", files(findings.set_aside)),
+        ("Quarantined", files(findings.set_aside)),
     ];
     for (name, value) in rows {
-        writeln!(out, "{name:<10} {}", harmless(&value))?;
+        writeln!(out, "{name:<11} {}", harmless(&value))?;
     }
     for note in notes(findings) {
-        writeln!(out, "{:<10} {}", "Note", harmless(&note))?;
+        writeln!(out, "{:<11} {}", "Note", harmless(&note))?;
     }
     if findings.damages_total == 0 {
-        writeln!(out, "\nThe queue is whole.")?;
+        writeln!(out, "\nThe queue is intact.")?;
         return Ok(());
     }
     writeln!(
         out,
-        "\nDAMAGED: {} records or contents are not what was written.",
+        "\nDAMAGED: {} records or contents do not match their checksums.",
         count(findings.damages_total)
     )?;
     for damage in &findings.damages {
         writeln!(out, "\n{}", harmless(&place(damage)))?;
         writeln!(out, "  what      {}", damage.what)?;
         if let Some(id) = damage.id {
-            let sure = if damage.certain { "" } else { " (read from damaged octets: probably)" };
+            let sure = if damage.certain { "" } else { " (probably; read from damaged octets)" };
             writeln!(out, "  message   {id}{sure}")?;
         }
         if !damage.recipients.is_empty() {
@@ -161,7 +160,7 @@ fn report(path: &Path, findings: &Findings, out: &mut dyn Write) -> Result<(), T
     }
     writeln!(
         out,
-        "\nThe appliance starts on this volume all the same: it sets damaged records aside under \
+        "\nThe appliance starts on this volume all the same: it quarantines damaged records under \
         corrupt/ and serves the rest.\n\
          Damage comes from the disk below: copy the volume before anything else, and look at the \
          kernel's log."
@@ -176,23 +175,23 @@ fn place(damage: &Damage) -> String {
 fn meaning(damage: &Damage) -> &'static str {
     match damage.meaning {
         Meaning::Lost => {
-            "LOST: this mail cannot be delivered; its octets are set aside at the next start, or \
-            when its turn comes. Only where a \
-             crash cut off the last writes was nobody told that it is here"
+            "LOST: this message cannot be delivered; its octets are quarantined at the next start, \
+            or when it is due. If a crash cut off the last writes, it may never have been \
+            answered 250"
         }
         Meaning::Repeated => {
-            "the mail is there; recipients that had it already may get it once more"
+            "the message is there; recipients that already have it may get it again"
         }
         Meaning::Returns => {
-            "this mail was finished; it may come back into the queue and be delivered once more"
+            "this message was completed; it may return to the queue and be delivered again"
         }
         Meaning::Missing => {
-            "MISSING: somebody or something has taken it away. Restore the file from a backup \
-            before the next start, which goes on \
-             without it: what mail it held is lost, and finished mail may be delivered once more"
+            "MISSING: the file was removed. Restore it from a backup before the next start, which \
+            continues without it: messages in it are lost, and completed messages may be \
+            delivered again"
         }
         Meaning::Unknown => {
-            "which mail it was cannot be told; it may be lost, repeated, or finished long ago"
+            "the message is unknown; it may be lost, repeated, or completed long ago"
         }
         Meaning::Harmless => "nothing in the queue needs it",
     }
@@ -214,34 +213,34 @@ fn notes(findings: &Findings) -> Vec<String> {
     if let Some(damage) = &findings.unfinished {
         let who = damage.id.map(|id| format!(" of message {id}")).unwrap_or_default();
         notes.push(format!(
-            "{}: an unfinished write{who}, as a crash leaves it; nobody was told that it is here, \
-            and the next start sets it aside \
-             (if the appliance was stopped in order by a version that wrote no file 'closed', it \
-             is damage)",
+            "{}: an unfinished write{who}, as left by a crash; it was never answered 250, and the \
+            next start quarantines it (if the relay was stopped cleanly by a version that wrote no \
+            file 'closed', it is damage)",
             place(damage)
         ));
     }
     if findings.imports_unfinished > 0 {
         let cut_off = counted(findings.imports_unfinished, "import");
-        notes.push(format!("{cut_off} that a crash cut off; the next start drops what came in"));
+        notes.push(format!(
+            "{cut_off} interrupted by a crash; the next start drops the partial content"
+        ));
     }
     if findings.orphans.files > 0 {
         notes.push(format!(
-            "{} of finished mail; the next start removes them",
+            "{} of completed messages; the next start removes them",
             files(findings.orphans)
         ));
     }
     if findings.strays.files > 0 {
         notes.push(format!(
-            "{} of mail that no segment knows: it was coming in at a crash, or a segment is \
-            missing; the next start sets it aside \
-             in corrupt/",
+            "{} of messages in no segment: received during a crash, or a segment is missing; the \
+            next start quarantines them in corrupt/",
             files(findings.strays)
         ));
     }
     if findings.parts.files > 0 {
         notes.push(format!(
-            "{} of mail that was coming in; the next start removes them",
+            "{} of messages that were being received; the next start removes them",
             files(findings.parts)
         ));
     }

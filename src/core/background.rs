@@ -25,7 +25,7 @@ const CLOCK_PACE: Duration = Duration::from_secs(1);
 /// How often it is looked how much memory is left.
 const MEMORY_PACE: Duration = Duration::from_millis(500);
 
-/// How often the data volume's health is shown to windows.
+/// How often the data volume's health is published to pages and the API.
 const STORAGE_PACE: Duration = Duration::from_secs(1);
 
 /// How long nothing must come or go before the core rests.
@@ -82,8 +82,8 @@ pub(super) async fn follow_clock(counters: Arc<MonitorCounters>) {
             counters.clock_jumps_total.with_label_values(&[direction]).inc();
             tracing::warn!(
                 target: "mta",
-                "the wall clock was set {direction} by {} s; no try of a mail is moved by that, \
-                and no mail is older for it",
+                "the wall clock was set {direction} by {} s; delivery attempts and message ages \
+                are not affected",
                 jump.by.unsigned_abs()
             );
         }
@@ -111,9 +111,10 @@ pub(super) async fn follow_memory(ceiling: Option<Ceiling>, gauge: Arc<Gauge>) {
             ),
             Pressure::Critical => tracing::warn!(
                 target: "mta",
-                "memory is as good as used up: {used} MB of {limit} MB; unknown clients get no \
+                "memory is nearly exhausted: {used} MB of {limit} MB; unknown clients get no \
                 session (421 4.3.2), new mail is answered \
-                 452 4.3.1, that of trusted clients when no unknown one is left to give way"
+                 452 4.3.1, and so is mail of trusted clients when no session of an unknown client \
+                 can be closed"
             ),
         }
     }

@@ -1,7 +1,7 @@
 //! What the supervisor told: the first step of the core, before any thread exists.
 //!
-//! In: the properties and the first pair of keys, on standard input. Out: a [`Config`], of which the
-//! relay is built, and the runtime that it is built on.
+//! In: the properties and the first pair of keys, on standard input. Out: a [`Config`], of which
+//! the relay is built, and the runtime that it is built on.
 //! Security: the process is confined here, before its first thread, because the kernel confines a
 //! thread and those that it starts.
 

@@ -1,4 +1,4 @@
-//! What the windows show of the appliance that does not change while it runs.
+//! What pages and the API show of the appliance that does not change while it runs.
 
 use crate::appliance::property::{AddressMasking, Settings, relay};
 use crate::appliance::resources::Resources;
@@ -48,7 +48,7 @@ fn terminals(settings: &Settings) -> Vec<Part> {
         format!("SMTP on port {}", settings.smtp_port)
     } else {
         format!(
-            "SMTP with STARTTLS on port {}, SMTP inside TLS on port {}",
+            "SMTP with STARTTLS on port {}, SMTPS (implicit TLS) on port {}",
             settings.smtp_port, settings.smtps_port
         )
     };
@@ -62,7 +62,7 @@ fn terminals(settings: &Settings) -> Vec<Part> {
     }
     let connected = |name, text| Part { name, condition: Condition::Connected, text };
     vec![
-        connected("in", format!("{smtp}, this page on port {}", settings.ui_port)),
+        connected("in", format!("{smtp}, this web UI on port {}", settings.ui_port)),
         connected("net", net),
         optional("mon", Condition::Connected, settings.terminal_mon.clone()),
         optional("log", Condition::Mounted, settings.terminal_log.clone()),

@@ -1,5 +1,5 @@
-//! The windows on a thread and a runtime of their own, so that a busy relay cannot starve a health
-//! check.
+//! The HTTP server on a thread and a runtime of their own, so that a busy relay cannot starve a
+//! health check.
 
 use super::exclusive::{self, ControlSocket};
 use super::sampling;
@@ -29,7 +29,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
-/// How long the windows may take to close.
+/// How long the HTTP server may take to close.
 const WINDOWS_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How often it is looked whether the control socket is there.
@@ -64,10 +64,10 @@ pub(super) fn open(
     let push = push_config(settings, instance)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .max_blocking_threads(resources::http_threads(settings, threads::limit()))
-        .thread_name("windows disk")
+        .thread_name("http disk")
         .enable_all()
         .build();
-    let runtime = runtime.map_err(|error| internal("the windows' runtime", &error))?;
+    let runtime = runtime.map_err(|error| internal("the HTTP server's runtime", &error))?;
     // The listeners were bound under the other runtime and must be watched by this one.
     let public = public.into_iter().map(TcpListener::into_std).collect::<io::Result<Vec<_>>>();
     let public = public.map_err(|error| not_opened("ui_port", settings.ui_port, &error))?;
@@ -88,18 +88,18 @@ pub(super) fn open(
                 target: "mta",
                 port,
                 cause = %error,
-                "the windows cannot be opened"
+                "the HTTP server cannot be started"
             ),
         }
     };
     std::thread::Builder::new()
-        .name("windows".to_owned())
+        .name("http".to_owned())
         .spawn(move || {
             runtime.block_on(serve);
             runtime.shutdown_timeout(WINDOWS_PATIENCE);
         })
         .map(|thread| Opened { thread, runtime: handle, doors })
-        .map_err(|error| internal("the windows' thread", &error))
+        .map_err(|error| internal("the HTTP server's thread", &error))
 }
 
 fn push_config(settings: &Settings, instance: &str) -> Result<Option<push::Config>, Failure> {
@@ -168,14 +168,14 @@ async fn keep_control(
             if trouble.take().is_some() {
                 vitals.note_control(None);
                 tracing::info!(target: "mta", run_dir = %place, "the control socket is \
-                there again");
+                available again");
             }
             continue;
         }
         match exclusive::bind_control(&run_dir).and_then(|control| replaced(control, &knocks)) {
             Ok(control) => {
                 let what =
-                    if ours.is_some() { "was gone and was made anew" } else { "could be made" };
+                    if ours.is_some() { "was missing and was recreated" } else { "could be made" };
                 // What is under way through the former one ends in order.
                 stop.send_replace(true);
                 (stop, ours) = begin(&mut served, control);
@@ -188,7 +188,10 @@ async fn keep_control(
                 if trouble != now {
                     vitals.note_control(now.clone());
                     trouble = now;
-                    tracing::error!(target: "mta", run_dir = %place, cause = %error, "there is no control socket");
+                    tracing::error!(
+                        target: "mta", run_dir = %place, cause = %error,
+                        "there is no control socket"
+                    );
                 }
             }
         }
@@ -213,7 +216,8 @@ mod tests {
 
     #[test]
     fn the_descriptors_of_all_windows_are_counted() {
-        let windows = CONNECTIONS_MAX + OWN_CONNECTIONS_MAX + 2 * server::CONTROL_CONNECTIONS_MAX;
-        assert!(resources::FILES >= windows as u64 + 120, "{windows}");
+        let connections =
+            CONNECTIONS_MAX + OWN_CONNECTIONS_MAX + 2 * server::CONTROL_CONNECTIONS_MAX;
+        assert!(resources::FILES >= connections as u64 + 120, "{connections}");
     }
 }

@@ -24,7 +24,7 @@ pub(super) fn name(hostname: &str, disk: &dyn Disk) -> String {
         tracing::warn!(
             target: "mta",
             cause = %error,
-            "the name for terminal mon cannot be kept on the data volume; it changes with \
+            "the name for terminal mon cannot be stored on the data volume; it changes with \
             each start"
         );
         fresh()

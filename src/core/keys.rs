@@ -33,7 +33,7 @@ pub(super) fn first<R: Read>(orders: &mut Listener<R>) -> Result<Arc<Presenter>,
     let Order::Keys(keys) = order else {
         return Err(Failure::preconfigure(
             Exit::Internal,
-            "the keys: told to stop before they came".to_owned(),
+            "the keys: stopped before they were received".to_owned(),
         ));
     };
     let pair = KeyPair::from_pem_of_any_date(
@@ -63,7 +63,8 @@ pub(super) fn take(
         Ok(false) => {}
         Err(cause) => {
             let text = format!(
-                "the renewed TLS key and certificate cannot be used, the former stay: {cause}"
+                "the renewed TLS key and certificate cannot be used, the former stay in use: \
+                {cause}"
             );
             tracing::error!(target: "mta", "{text}");
             status.event(&text);

@@ -46,7 +46,7 @@ pub(super) fn follow<R: Read + Send + 'static>(
                 Ok(Order::Stop) => stop_in_time(&stop, drain_time)?,
                 Ok(Order::End) => end(),
                 Err(error) => {
-                    let text = format!("an order of the supervisor makes no sense: {error}");
+                    let text = format!("invalid order from the supervisor: {error}");
                     tracing::error!(target: "mta", "{text}");
                     status.event(&text);
                 }

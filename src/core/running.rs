@@ -82,8 +82,8 @@ impl Running {
         if let Ok(ended) = timeout_at(deadline, &mut self.couriers).await {
             return joined(ended, "couriers");
         }
-        tracing::warn!(target: "mta", "deliveries were cut off at the end of drain_time; they \
-        are tried again at the next start");
+        tracing::warn!(target: "mta", "deliveries were cut off at the end of drain_time; they are \
+        retried at the next start");
         // Before the queue closes: what they would still deliver could not be recorded.
         self.outbound.cut_off();
         if let Ok(ended) = timeout(LAST_RECORDS, &mut self.couriers).await {
@@ -98,7 +98,7 @@ impl Running {
         self.close.send_replace(true);
         let windows = self.windows;
         if tokio::task::spawn_blocking(move || windows.join()).await.is_err() {
-            tracing::warn!(target: "mta", "the windows did not close in order");
+            tracing::warn!(target: "mta", "the HTTP server did not stop in order");
         }
         let (left, spool) = (self.spool.totals().0, self.spool);
         match tokio::task::spawn_blocking(move || spool.close()).await {

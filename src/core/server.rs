@@ -27,7 +27,7 @@ impl Server {
     /// Opens it on the listeners of `ui_port` and on the control socket.
     ///
     /// # Errors
-    /// Its runtime or its thread cannot be had, or `terminal_mon` is no address.
+    /// Its runtime or its thread cannot be had, or `terminal_mon` is not an address.
     pub(super) fn open(
         base: &Base,
         relay: &mut Relay,

@@ -15,6 +15,6 @@ pub(super) fn data_volume(cause: String) -> Failure {
 /// Tells of a task that panicked or was aborted.
 pub(super) fn joined(ended: Result<(), tokio::task::JoinError>, who: &str) {
     if let Err(error) = ended {
-        tracing::error!(target: "mta", who, cause = %error, "a part of the relay ended badly");
+        tracing::error!(target: "mta", who, cause = %error, "a component of the relay failed");
     }
 }

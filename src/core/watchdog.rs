@@ -1,7 +1,7 @@
 //! Whether this core is alive, found out by asking each of its parts.
 //!
 //! Every second a question goes through the mail runtime, the queue's locks, the committer and the
-//! runtime of the windows. Only when all have answered does the supervisor hear `alive`. A part
+//! runtime of the HTTP server. Only when all have answered does the supervisor hear `alive`. A part
 //! that has not answered for [`LATE`] hangs, and is named. While a call to the disk takes longer
 //! than
 //! [`SLOW`], it is the disk that is named: what waits for it does not hang.
@@ -10,8 +10,8 @@
 //! is looked at as well: one that neither ends a task nor rests for [`LATE`] hangs, with all that
 //! it had taken up.
 //!
-//! Health checks must be answered even when the windows hang, so this thread then opens the doors
-//! itself, and says what hangs to everybody.
+//! Health checks must be answered even when the HTTP server hangs, so this thread then opens the
+//! doors itself, and says what hangs to everybody.
 //! Limits: two threads; one question a part; time counts by this thread's own turns, so that a
 //! pause of the whole process is no one's fault.
 
@@ -250,7 +250,7 @@ fn disk(calls: &Calls, counters: &MonitorCounters) -> Option<String> {
     (since >= SLOW).then(|| format!("data volume: {} for {} s", call.as_str(), since.as_secs()))
 }
 
-/// The listeners of the windows, to be answered here while the windows hang.
+/// The listeners of the HTTP server, to be answered here while it hangs.
 pub(super) struct Doors {
     public: Vec<TcpListener>,
     control: Control,
@@ -292,7 +292,7 @@ impl Doors {
             let timeout =
                 u16::try_from(left.as_millis()).map_or(PollTimeout::MAX, PollTimeout::from);
             let _ = poll(&mut fds, timeout);
-            // None of them blocks: the windows' runtime has seen to that.
+            // None of them blocks: the HTTP server's runtime has seen to that.
             for listener in &self.public {
                 if let Ok((stream, _)) = listener.accept() {
                     answer(

@@ -44,7 +44,8 @@ pub(super) fn open(base: &Base, masking: Masking) -> Result<Option<WebhookServic
         mask: Arc::new(Mask::open(base.disk.as_ref(), masking).map_err(|error| internal(&error))?),
         key: match &settings.webhook_secret {
             Some(secret) => Some(
-                Key::new(secret.expose()).ok_or_else(|| internal(&"webhook_secret is no key"))?,
+                Key::new(secret.expose())
+                    .ok_or_else(|| internal(&"webhook_secret is not a key"))?,
             ),
             None => None,
         },

@@ -39,14 +39,14 @@ const LOOK: Duration = Duration::from_millis(500);
 /// The arguments of `postern demo`.
 #[derive(Debug, Clone, clap::Args)]
 pub struct DemoArgs {
-    /// Keep everything in this directory and leave it at the end; the next demo goes on with it
+    /// Keep everything in this directory and do not remove it; the next demo continues with it
     /// [default: a temporary directory that is removed]
     #[arg(long, value_name = "DIR")]
     directory: Option<PathBuf>,
-    /// Port of the page; a free one where it is taken
+    /// Port of the web UI; another free port if it is in use
     #[arg(long, value_name = "PORT", default_value_t = 8025)]
     ui_port: u16,
-    /// Port for mail; a free one where it is taken
+    /// Port for SMTP; another free port if it is in use
     #[arg(long, value_name = "PORT", default_value_t = 2525)]
     smtp_port: u16,
 }
@@ -94,7 +94,7 @@ fn live(args: DemoArgs) -> Result<(), Trouble> {
 /// first.
 fn send_samples(parts: &Parts, signals: &Signals) -> Result<bool, Trouble> {
     let held = samples::send(parts.setting.smtp).map_err(|error| {
-        Trouble::new(Exit::Unavailable, format!("the relay does not take the mails: {error}"))
+        Trouble::new(Exit::Unavailable, format!("the relay does not accept the messages: {error}"))
     })?;
     parts.ask(&["queue", "hold", &held]);
     Ok(parts.wait_settled(SETTLED_MAX, signals))
@@ -115,21 +115,20 @@ fn words(setting: &Setting, place: &Place) -> String {
     let directory = place.path.display();
     let end = if place.is_temporary { "removes this directory" } else { "keeps this directory" };
     format!(
-        "
-  Page      http://{ui}/
+        "  Web UI    http://{ui}/
   SMTP      {smtp}
   Files     {directory}   (log: relay.log, delivered mail: sink/new)
 
-The relay sends all mail to a sink on this machine, which asks mail for {busy} to come again
-(450), refuses mail for {gone} (550, so the sender gets a bounce) and keeps all other mail.
-Of the mails that are there one is held, and two wait for their next attempt.
+The relay sends all mail to a sink on this machine, which answers mail for {busy} with a
+temporary error (450), refuses mail for {gone} (550, so the sender gets a bounce) and keeps
+all other mail. One message is held, and two wait for their next attempt.
 
 Send a mail, here with a recipient whose mail will wait:
   swaks --server {smtp} --from you@shop.example --to friend@{busy}
   printf 'Subject: Hello\\r\\n\\r\\nHello.\\r\\n' | curl smtp://{smtp} --upload-file - \\
     --mail-from you@shop.example --mail-rcpt friend@{busy}
 
-Look at the queue, and end the hold:
+List the queue, and release the held message:
   postern queue list --socket {directory}/run/control.sock
   postern queue release --all --socket {directory}/run/control.sock
 

@@ -77,7 +77,8 @@ pub(super) fn send(relay: SocketAddr) -> io::Result<String> {
         client.say(&format!("RCPT TO:<{mailbox}@{domain}>\r\n"))?;
         client.say("DATA\r\n")?;
         last = client.say(&format!(
-            "From: <{sender}>\r\nTo: <{mailbox}@{domain}>\r\nSubject: {subject}\r\n\r\n{text}\r\n.\r\n"
+            "From: <{sender}>\r\nTo: <{mailbox}@{domain}>\r\nSubject: \
+            {subject}\r\n\r\n{text}\r\n.\r\n"
         ))?;
     }
     client.say("QUIT\r\n")?;

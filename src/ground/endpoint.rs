@@ -27,7 +27,7 @@ pub struct Endpoint {
 
 /// The text is no such address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("is no address: write https://host/path or https://host:port/path")]
+#[error("is not an address: write https://host/path or https://host:port/path")]
 pub struct EndpointError;
 
 impl Endpoint {

@@ -29,7 +29,7 @@ impl Folder {
     /// Opens the directory at `path`, which may be a link: the operator named it.
     ///
     /// # Errors
-    /// It is not there, is no directory, or cannot be read.
+    /// It is not there, is not a directory, or cannot be read.
     pub fn open(path: &Path) -> io::Result<Self> {
         let handle = std::fs::OpenOptions::new()
             .read(true)

@@ -25,7 +25,7 @@ pub enum Host {
     Address(IpAddr),
 }
 
-/// The text is no host.
+/// The text is not a host.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("'{0}' is not a host: write host, host:port, [host]:port, an IPv4 address or [IPv6]:port")]
 pub struct HostError(String);

@@ -28,7 +28,7 @@ impl FromStr for Rate {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let complaint = || format!("'{text}' is no rate: write 10/s, 100/m, 1000/h or 20/10m");
+        let complaint = || format!("'{text}' is not a rate: write 10/s, 100/m, 1000/h or 20/10m");
         let (count, per) = text.split_once('/').ok_or_else(complaint)?;
         let digits = !count.is_empty() && count.bytes().all(|b| b.is_ascii_digit());
         let count = count.parse().ok().filter(|count| digits && (1..=1_000_000).contains(count));

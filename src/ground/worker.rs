@@ -77,7 +77,7 @@ mod tests {
     use std::time::Duration;
     use tokio::runtime::Builder;
 
-    /// As in the windows, whose pages wait for a disk that hangs.
+    /// As in the HTTP server, whose pages wait for a disk that hangs.
     #[test]
     fn it_works_while_all_threads_for_the_disk_wait() {
         let pages = Builder::new_current_thread().max_blocking_threads(1).build().unwrap();

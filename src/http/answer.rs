@@ -1,4 +1,4 @@
-//! Answers of the windows: their content, and the headers that every one of them carries.
+//! Responses of the HTTP server: their content, and the headers that every one of them carries.
 
 use crate::ground::text::{harmless, harmless_json};
 use bytes::Bytes;

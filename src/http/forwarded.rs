@@ -49,9 +49,9 @@ impl Client {
     }
 }
 
-/// The addresses of a chain, the nearest first; `None` for one that is no address. A proxy writes
-/// one kind of field and may hand the client's own on as they are: where the kinds do not agree on
-/// the nearest hop, none of them is believed.
+/// The addresses of a chain, the nearest first; `None` for one that is not an address. A proxy
+/// writes one kind of field and may hand the client's own on as they are: where the kinds do not
+/// agree on the nearest hop, none of them is believed.
 fn hops(headers: &HeaderMap) -> Vec<Option<IpAddr>> {
     let texts = |name: &str| -> Vec<String> {
         let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());

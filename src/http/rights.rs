@@ -42,7 +42,7 @@ const KNOWN: &str = "this needs a login, and none is configured: set username an
 const SEND: &str = "sending by HTTP takes an API token or the login, wherever it comes from: set \
 api_tokens (MTA_API_TOKENS), or send \
                     by SMTP";
-const TOKEN: &str = "a token of api_tokens sends and sees numbers, nothing else: use the login \
+const TOKEN: &str = "a token of api_tokens may send and see numbers, nothing else: use the login \
 (username and password), or 'postern \
                      queue'";
 

@@ -55,11 +55,11 @@ pub(crate) async fn answer(
             // What was ordered or handed in is done: whoever heard 503 would do it again.
             let mut reader = turn.reader();
             if !reader.may_have(answer.body().octets()) && looks {
-                return busy("503 too many answers wait for their readers; wait\n");
+                return busy("503 too many responses are still being read; try again later\n");
             }
             answer.map(|content| Held { content, _turn: Some(turn), unread: Some(reader) })
         }
-        None => busy("503 too many requests are under way; wait\n"),
+        None => busy("503 too many requests in progress; try again later\n"),
     }
 }
 

@@ -1,4 +1,4 @@
-//! The windows' listeners.
+//! The listeners of the HTTP server.
 //!
 //! Purpose: HTTP/1.0 and 1.1 on `ui_port` and on the control socket.
 //! In: bound listeners, and the table of routes. Out: answers that `router` finds there.
@@ -75,7 +75,7 @@ pub async fn serve_public(
     stop: watch::Receiver<bool>,
 ) {
     let places = Places::new(Arc::clone(&app.counters.http), app.facts.answers_max);
-    let mut windows = JoinSet::new();
+    let mut listeners_running = JoinSet::new();
     for listener in listeners {
         let room = Room {
             app: Arc::clone(&app),
@@ -83,9 +83,9 @@ pub async fn serve_public(
             tls: tls.clone(),
             stop: stop.clone(),
         };
-        windows.spawn(room.serve(Listener::Public(listener, Arc::clone(&places))));
+        listeners_running.spawn(room.serve(Listener::Public(listener, Arc::clone(&places))));
     }
-    while windows.join_next().await.is_some() {}
+    while listeners_running.join_next().await.is_some() {}
 }
 
 /// Serves the control socket until `stop` says true. The caller has bound it with a mode that keeps
@@ -187,7 +187,7 @@ impl Room {
     fn note(&self, end: Result<(), JoinError>) {
         if end.is_err_and(|error| error.is_panic()) {
             self.app.counters.http.panics_total.inc();
-            tracing::error!("a request to the stats UI met a defect; please report it");
+            tracing::error!("a request to the stats UI panicked; please report this defect");
         }
     }
 }

@@ -82,7 +82,7 @@ impl<'a> Visit<'a> {
                 app.counters.http.http_refused_total.with_label_values(&["search"]).inc();
                 Err(self.later(
                     StatusCode::TOO_MANY_REQUESTS,
-                    "too many searches are under way; one at a time",
+                    "too many searches in progress; one at a time",
                     3,
                 ))
             }
@@ -155,7 +155,7 @@ impl<'a> Visit<'a> {
 
     /// `/mta` is `/mta/`: links count from the last slash.
     pub(super) fn with_slash(&self) -> Answer {
-        let mut answer = self.error(StatusCode::PERMANENT_REDIRECT, "with a slash at the end");
+        let mut answer = self.error(StatusCode::PERMANENT_REDIRECT, "add a slash at the end");
         let last = self.whole_path.rsplit('/').next().unwrap_or_default();
         if let Ok(place) = HeaderValue::from_str(&format!("{last}/")) {
             answer.headers_mut().insert(header::LOCATION, place);
@@ -201,7 +201,7 @@ impl<'a> Visit<'a> {
                 app.counters.http.http_refused_total.with_label_values(&["hash"]).inc();
                 Err(self.later(
                     StatusCode::SERVICE_UNAVAILABLE,
-                    "too many passwords wait to be checked; ask again",
+                    "too many passwords wait to be checked; try again",
                     2,
                 ))
             }

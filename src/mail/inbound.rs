@@ -78,8 +78,8 @@ async fn sum_up<S: Spool>(intake: &Intake<S>) {
         tell(intake.conduct.due());
         minute += log::left_out() - std::mem::replace(&mut left_out, log::left_out());
         if ticks % 12 == 0 && minute > 0 {
-            tracing::warn!(target: "mta", "{minute} more lines about strangers were left out of \
-            the log in the last minute");
+            tracing::warn!(target: "mta", "{minute} more lines about unknown clients were left out \
+            of the log in the last minute");
             minute = 0;
         }
     }

@@ -48,7 +48,7 @@ pub struct Intake<S> {
     pub events: Arc<Events>,
     /// Sessions and time.
     pub limits: Limits,
-    /// Who is here, for windows.
+    /// The registry of sessions.
     pub registry: Arc<SessionRegistry>,
     /// What clients did lately.
     pub conduct: Conduct,
@@ -161,11 +161,11 @@ fn storage_refusal(error: &SpoolError) -> (Reply, Refusal) {
         );
     }
     if *error != SpoolError::Full {
-        tracing::error!(target: "mta", %error, "the queue cannot take mail; clients are asked to \
+        tracing::error!(target: "mta", %error, "the queue cannot accept mail; clients are asked to \
         try again later");
     }
     (
-        Reply::new(452, (4, 3, 1), "The queue cannot take mail at the moment; try again later"),
+        Reply::new(452, (4, 3, 1), "The queue cannot accept mail at the moment; try again later"),
         Refusal::Storage,
     )
 }

@@ -8,8 +8,8 @@
 //!
 //! No room imports another. This corridor joins them with owned values: [`inbound`] walks sessions
 //! from accept to the [`intake`], which hands their mail to the spool, [`outbound`] walks a message
-//! from schedule to its outcomes, [`admin`] answers the windows, and takes mail of another queue
-//! in. The one way back is a bounce:
+//! from schedule to its outcomes, [`admin`] answers pages, API and tool, and takes mail of another
+//! queue in. The one way back is a bounce:
 //! a draft that re-enters the spool.
 
 pub mod accept;

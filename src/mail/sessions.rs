@@ -1,4 +1,5 @@
-//! The registry of sessions at terminal `in`, for windows: who is here, and who was refused.
+//! The registry of sessions at terminal `in`, for pages and the API: who is connected, and who was
+//! refused.
 //!
 //! Limits: an entry for each session, of which accept has a limit; [`EXAMPLES`] refusals of each
 //! reason, their texts cut at [`TEXT_MAX`] octets.

@@ -2,8 +2,8 @@
 //!
 //! In: an envelope and a content as it stands in a file. Out: a message on its way, or the reply
 //! that a session would have heard. The content goes through the judge of DATA (`parse::Content`),
-//! dressed as a client's octets: dots stuffed, lines ended by CR LF. So what is refused there is
-//! refused here.
+//! encoded as a client would send it: dots stuffed, lines ended by CR LF. So what is refused there
+//! is refused here.
 //! Source: RFC 5321 §4.5.2 (stuffing), §4.5.3 (limits).
 
 use super::intake::{Intake, Intaking, store};
@@ -118,7 +118,7 @@ async fn judged<W: Writer>(
         match content.next().await {
             Some(Ok(piece)) => dress.put_on(&piece, &mut octets),
             Some(Err(error)) => {
-                let words = format!("The content broke off: {error}");
+                let words = format!("The content was cut off: {error}");
                 *intaking = Err((Reply::new(451, (4, 4, 2), words), Refusal::Limit));
             }
             None => {
@@ -202,7 +202,7 @@ fn literal(address: IpAddr) -> String {
 mod tests {
     use super::*;
 
-    /// What is left of a content after it was dressed and undressed again, whatever its pieces.
+    /// What is left of a content after it was encoded and decoded again, whatever its pieces.
     fn through(content: &[u8]) -> Result<Vec<u8>, String> {
         let mut results = (1..5).map(|piece| {
             let (mut dress, mut octets) = (Dress::default(), Vec::new());

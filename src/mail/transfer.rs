@@ -29,7 +29,7 @@ impl<S: Spool> Outbound<S> {
         let (mut section, mut ahead) = (HeaderSection::foreign(), Vec::new());
         while let Some(piece) = content.next().await {
             let piece =
-                piece.map_err(|error| refused(format!("the content broke off: {error}")))?;
+                piece.map_err(|error| refused(format!("the content was cut off: {error}")))?;
             read += piece.len() as u64;
             if read > imported.size {
                 return Err(refused(format!(

@@ -190,8 +190,10 @@ impl Buffer {
                 lost.until = now;
             }
             None => {
-                tracing::warn!(target: "mta", %cause, "lines of the mail log are dropped; mail is \
-                not affected");
+                tracing::warn!(
+                    target: "mta", %cause,
+                    "lines of the mail log are dropped; mail is not affected"
+                );
                 self.lost = Some(Lost { lines, since: now, until: now, cause });
             }
         }
@@ -223,10 +225,10 @@ impl Buffer {
         let stalled = self.seen.1.elapsed() >= STALLED;
         if stalled != std::mem::replace(&mut self.stalled, stalled) {
             if stalled {
-                tracing::warn!(target: "mta", waiting, "the log share has taken no line for a \
+                tracing::warn!(target: "mta", waiting, "the log share has accepted no line for a \
                 while; mail is not affected");
             } else {
-                tracing::info!(target: "mta", "the log share takes lines again");
+                tracing::info!(target: "mta", "the log share accepts lines again");
             }
         }
         self.scarce.store(waiting > self.limit / 2, Ordering::Relaxed);
@@ -254,7 +256,7 @@ impl Outlet for Buffer {
             self.lose(left, cause.unwrap_or_default());
         }
         if missed > 0 {
-            self.lose(missed, "more came than the data volume took".to_owned());
+            self.lose(missed, "more lines arrived than the data volume could store".to_owned());
         }
     }
 

@@ -6,9 +6,9 @@ crate::counters! {
     /// Lines of the mail log on their way to terminal `log`.
     pub struct MailLogCounters {
         maillog_dropped_lines_total: Counter =
-            "Lines of the mail log that found no room to wait for the share";
-        maillog_buffer_bytes: Gauge = "Octets of the mail log that wait for the share";
-        maillog_failing: Gauge = "1 while the log share takes no lines, else 0";
+            "Lines of the mail log dropped because the buffer for the share was full";
+        maillog_buffer_bytes: Gauge = "Octets of the mail log buffered for the share";
+        maillog_failing: Gauge = "1 while the log share accepts no lines, else 0";
     }
 }
 

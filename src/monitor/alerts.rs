@@ -59,8 +59,7 @@ const DESTINATIONS: usize = 3;
 const LOST_AND_SENT: &str = "A bounce could not be delivered: its report is in the history, and \
 was sent to bounce_address where it could be; the last one";
 const LOST: &str = "A bounce could not be delivered: its report is in the history; set \
-bounce_address to somebody who is to get such \
-                    reports; the last one";
+bounce_address to receive such reports; the last one";
 
 /// Mail that waits longer than this is worth a word wherever it waits: a day.
 const OLD: u32 = 86_400;
@@ -195,9 +194,7 @@ fn all(app: &AppState, summary: &QueueSummary, now: u32) -> Vec<Alert> {
         alert(
             false,
             "clock",
-            format!(
-                "The wall clock was set {direction} by {by}; times that are shown may be wrong"
-            ),
+            format!("The wall clock was set {direction} by {by}; displayed times may be wrong"),
         );
     }
     match u64::try_from(counters.route.dns_failing_since_seconds.get()) {
@@ -238,7 +235,7 @@ fn all(app: &AppState, summary: &QueueSummary, now: u32) -> Vec<Alert> {
         alerts.push(Alert::new(
             false,
             "old",
-            format!("The oldest mail waits {}", span(u64::from(waited))),
+            format!("The oldest message has waited {}", span(u64::from(waited))),
         ));
     }
     alerts
@@ -377,8 +374,7 @@ impl Lately<'_> {
                 of(
                     "sessions",
                     format!(
-                        "{} {} refused for want of room within \
-                {lately}",
+                        "{} {} refused for lack of space within {lately}",
                         counted(n, "session"),
                         were(n)
                     ),
@@ -443,8 +439,7 @@ impl Lately<'_> {
                 of(
                     "corrupt",
                     ago(
-                        "Damaged records were set aside in corrupt/ on the data \
-                volume, the last",
+                        "Damaged records were quarantined in corrupt/ on the data volume, the last",
                         n,
                     ),
                 )
@@ -452,26 +447,19 @@ impl Lately<'_> {
             // As long as this process runs: what came in since would have to be given up for a
             // backup, so that time counts.
             self.recent.last(Fact::ShortenedSegments, self.now).map(|n| {
-                let found = "Mail is missing: segments of the queue were gone, or shorter than \
+                let found = "Mail is missing: segments of the queue were missing, or shorter than \
                 before, at the start";
                 of(
                     "segments",
                     format!(
-                        "{found} {} ago; the log names the files: restore them from a backup, \
-                    or go on without",
+                        "{found} {} ago; the log names the files: restore them from a backup, or \
+                        continue without them",
                         span(n)
                     ),
                 )
             }),
             happened(Fact::Panics).map(|n| {
-                of(
-                    "panics",
-                    ago(
-                        "A part of the relay panicked and was \
-            contained",
-                        n,
-                    ),
-                )
+                of("panics", ago("A component of the relay panicked and was contained", n))
             }),
         ]
         .into_iter()
@@ -646,10 +634,10 @@ mod tests {
             [
                 "1,200 entries of the history were dropped within 10 min",
                 "3 lines of the mail log were dropped within 10 min",
-                "Mail is missing: segments of the queue were gone, or shorter than before, at the \
-                start 9 min ago; the log names the \
-                 files: restore them from a backup, or go on without",
-                "A part of the relay panicked and was contained 9 min ago",
+                "Mail is missing: segments of the queue were missing, or shorter than before, at \
+                the start 9 min ago; the log names the \
+                 files: restore them from a backup, or continue without them",
+                "A component of the relay panicked and was contained 9 min ago",
             ]
         );
     }

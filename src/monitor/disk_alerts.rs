@@ -27,7 +27,7 @@ impl Alert {
         match self {
             Self::Below5 => "Data volume has less than 5% of free disk space",
             Self::Below1 => "Data volume has less than 1% of free disk space",
-            Self::RoomAgain => "the data volume has room again",
+            Self::RoomAgain => "the data volume has free space again",
         }
     }
 }

@@ -39,7 +39,7 @@ pub(crate) async fn text(app: &AppState) -> Result<String, prometheus::Error> {
     let text = app.worker.run(move || counters.text()).await;
     text.unwrap_or_else(|| {
         Err(prometheus::Error::Msg(
-            "no thread counts them, or it met a defect; see the log".to_owned(),
+            "the counting thread stopped or panicked; see the log".to_owned(),
         ))
     })
 }

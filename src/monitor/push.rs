@@ -69,7 +69,7 @@ enum Failure {
     Request(#[from] hyper::http::Error),
     #[error("the counters could not be written: {0}")]
     Counters(#[from] prometheus::Error),
-    #[error("this appliance met a defect; please report it")]
+    #[error("internal error in this appliance; please report it")]
     Defect,
     #[error("it answered {status}{words}")]
     Answer { status: u16, words: String },
@@ -141,8 +141,8 @@ pub async fn push(config: Config, app: Arc<AppState>, mut stop: watch::Receiver<
         Ok(false) => tracing::warn!(
             monitor = config.authority,
             path = config.path,
-            "another appliance pushes under the same name, its counters stay at terminal mon: give \
-            each its own hostname"
+            "another appliance pushes under the same name, so its counters are kept at terminal \
+            mon: give each its own hostname"
         ),
         Err(failure) => {
             tracing::warn!(monitor = config.authority, %failure, "the last counters stay at \
@@ -200,8 +200,8 @@ fn tell(config: &Config, result: &Result<(), Failure>, before: Option<bool>) {
         ),
         (Err(failure), Some(true) | None) => {
             let monitor = &config.authority;
-            tracing::warn!(monitor, %failure, "pushes to terminal mon fail; mail is not affected, \
-            and the next line comes when they succeed");
+            tracing::warn!(monitor, %failure, "pushes to terminal mon fail; mail is not affected. \
+            Will keep retrying; further failures are not logged");
         }
         _ => {}
     }

@@ -6,7 +6,7 @@ crate::counters! {
     /// Events for other programs.
     pub struct WebhookCounters {
         webhook_total: CounterVec =
-            "Events posted to webhook_url by what became of them; retried counts tries",
+            "Events posted to webhook_url by result; retried counts attempts",
             Labels::new("status", ["sent", "retried", "failed", "dropped"]);
     }
 }

@@ -292,11 +292,13 @@ impl Courier {
     fn tell(&mut self, result: &Result<(), Failure>) {
         let receiver = &self.name;
         match (result, self.well.replace(result.is_ok())) {
-            (Ok(()), Some(false)) => tracing::info!(receiver, "events are taken again"),
-            (Ok(()), None) => tracing::info!(receiver, "events are taken"),
+            (Ok(()), Some(false)) => {
+                tracing::info!(receiver, "webhook receiver accepts events again")
+            }
+            (Ok(()), None) => tracing::info!(receiver, "webhook receiver accepts events"),
             (Err(failure), Some(true) | None) => {
-                tracing::warn!(receiver, %failure, "events are not taken and wait; mail is not \
-                affected, and the next line comes when they are taken");
+                tracing::warn!(receiver, %failure, "webhook receiver does not accept events; mail \
+                is not affected. Will keep retrying; further failures are not logged");
             }
             _ => {}
         }
@@ -315,7 +317,7 @@ impl Courier {
             tracing::warn!(
                 receiver = self.name,
                 events = lost,
-                "events were not taken before the stop"
+                "events were not delivered before the stop"
             );
         }
     }

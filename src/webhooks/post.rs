@@ -31,7 +31,7 @@ const ADDRESSES_MAX: usize = 4;
 pub(super) enum Failure {
     #[error("no answer within {} s", .0.as_secs())]
     Slow(Duration),
-    #[error("its name cannot be looked up: {0}")]
+    #[error("its name cannot be resolved: {0}")]
     Name(io::Error),
     #[error(
         "{0} is not on the public internet: name its network in MTA_WEBHOOK_ALLOW if events may \

@@ -55,7 +55,7 @@ fn a_stopped_core_is_seen_by_everybody_and_replaced() {
     assert!(!grid.path("run/ready").exists());
     assert_says(&grid.run(&["health"], &[]), &["the supervisor says: it is stopped (SIGSTOP)"]);
     let said = until_another_core(&grid, &mut init);
-    assert!(said.contains("the SMTP core hangs for 20 s and is ended"), "{said}");
+    assert!(said.contains("the SMTP core has hung for 20 s and is killed"), "{said}");
     assert!(
         said.contains("committer (") && said.contains("stopped"),
         "the threads by /proc: {said}"
@@ -77,7 +77,7 @@ fn the_queue_tool_does_not_wait_for_a_core_that_hangs() {
     );
     assert!(asked.elapsed() < Duration::from_secs(15), "{:?}", asked.elapsed());
     kill(init.core, Signal::SIGCONT).unwrap();
-    init.wait_for("the SMTP core is well and ready again");
+    init.wait_for("the SMTP core answers and is ready again");
     assert!(grid.path("run/ready").exists());
     assert_eq!(grid.run(&["queue", "list"], &[]).code, 0);
     assert_eq!(init.stop(Signal::SIGTERM), 143);
@@ -166,8 +166,8 @@ fn a_core_that_hangs_before_it_is_ready_is_ended_with_the_reason() {
     kill(core, Signal::SIGSTOP).unwrap();
     drop(held);
     let begun = Instant::now();
-    let line = init.wait_for("the SMTP core has not come further in its start for ");
-    assert!(line.contains("and is ended: it is stopped (SIGSTOP)"), "{line}");
+    let line = init.wait_for("the SMTP core has made no progress in its start for ");
+    assert!(line.contains("and is killed: it is stopped (SIGSTOP)"), "{line}");
     assert!((30..60).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
     init.wait_for("it hung before it was ready: it is stopped (SIGSTOP)");
     assert_eq!(init.end().code(), Some(70));
@@ -195,8 +195,8 @@ fn a_core_that_comes_back_while_its_stacks_are_told_is_not_ended() {
     init.wait_for("the threads of the SMTP core: ");
     stop_naming(&init);
     plant(&grid, "come_back");
-    init.wait_for("the SMTP core came back while it told where it hung; it is not ended");
-    init.wait_for("the SMTP core is well and ready again");
+    init.wait_for("the SMTP core answered while its stacks were collected; it is not killed");
+    init.wait_for("the SMTP core answers and is ready again");
     assert!(grid.path("run/ready").exists());
     assert_eq!(grid.run(&["health"], &[]).code, 0);
     // Nobody thinks better of it later.

@@ -109,7 +109,7 @@ fn a_second_signal_does_not_cut_the_stop_short() {
     init.wait_for("SIGTERM: stopping; sessions may finish for 30 s");
     assert!(!grid.path("run/ready").exists(), "not ready while it drains");
     init.signal(Signal::SIGINT);
-    init.wait_for("SIGINT noted; the stop that SIGTERM began goes on");
+    init.wait_for("SIGINT received; the stop started by SIGTERM continues");
     assert!(exists(init.core));
     kill(init.core, Signal::SIGCONT).unwrap();
     assert_eq!(init.end().code(), Some(143));
@@ -135,7 +135,7 @@ fn a_run_directory_that_was_removed_is_made_anew() {
     let mut init = grid.init(&vars);
     until("it is removed", || fs::remove_dir_all(&run).is_ok());
     kill(init.core, Signal::SIGKILL).unwrap();
-    init.wait_for("was gone and was made anew");
+    init.wait_for("was missing and was recreated");
     init.wait_ready();
     assert!(run.join("ready").exists() && run.join("control.sock").exists());
     assert_eq!(grid.run(&["queue", "list"], &vars).code, 0);
@@ -161,7 +161,7 @@ fn a_core_that_runs_is_found_again_after_its_socket_or_run_directory_was_removed
     until("a directory in its place", || {
         fs::remove_file(&socket).and_then(|()| fs::create_dir(&socket)).is_ok()
     });
-    init.wait_for("something else stood where the control socket belongs");
+    init.wait_for("something else was at the path of the control socket");
     until("it is a socket", || {
         fs::metadata(&socket).is_ok_and(|meta| meta.file_type().is_socket())
     });
@@ -170,7 +170,7 @@ fn a_core_that_runs_is_found_again_after_its_socket_or_run_directory_was_removed
     fs::rename(run.join("other"), &socket).unwrap();
     until("somebody else's socket", || grid.run(&["queue", "list"], &vars).code == 0);
     until("it is removed", || fs::remove_dir_all(&run).is_ok());
-    init.wait_for("was gone and was made anew");
+    init.wait_for("was missing and was recreated");
     found_again("all of it");
     assert!(
         fs::read_to_string(format!("/proc/{core}/cmdline")).unwrap().contains("core"),
@@ -210,7 +210,7 @@ fn a_run_directory_that_is_none_any_more_stops_no_mail() {
         kill(init.core, Signal::SIGKILL).unwrap();
         // Caught while it was replaced, it may be told with another cause before.
         let line = init.wait_for(&format!("run_dir {}: ", run.display()));
-        assert!(line.contains("move away what stands there") && line.contains(cause), "{line}");
+        assert!(line.contains("remove what is there") && line.contains(cause), "{line}");
         init.wait_ready();
         let mut greeting = [0; 4];
         TcpStream::connect((grid.address, 12925)).unwrap().read_exact(&mut greeting).unwrap();
@@ -223,8 +223,7 @@ fn a_run_directory_that_is_none_any_more_stops_no_mail() {
             !get(&grid, "/api/v1/status").contains("There is no control socket")
         });
         assert_eq!(init.stop(Signal::SIGTERM), 143);
-        let told =
-            init.seen.iter().filter(|line| line.contains("move away what stands there")).count();
+        let told = init.seen.iter().filter(|line| line.contains("remove what is there")).count();
         assert!(told <= 3, "{told} times: {:#?}", init.seen);
     }
 }
@@ -292,7 +291,7 @@ fn what_stands_in_the_place_of_the_control_socket_is_put_aside() {
             fs::remove_file(&socket).and_then(|()| replace(&socket)).is_ok()
         });
         kill(init.core, Signal::SIGKILL).unwrap();
-        init.wait_for("something else stood where the control socket belongs");
+        init.wait_for("something else was at the path of the control socket");
         init.wait_ready();
         assert_eq!(grid.run(&["queue", "list"], &[]).code, 0);
     }

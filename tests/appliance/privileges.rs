@@ -200,7 +200,7 @@ fn without_cap_kill_the_core_ends_by_its_orders() {
     nix::sys::signal::kill(init.core, Signal::SIGSTOP).unwrap();
     init.signal(Signal::SIGTERM);
     init.wait_for(
-        "cannot be killed (no CAP_KILL); it was told over its standard input to end at once",
+        "cannot be killed (no CAP_KILL); it was ordered over its standard input to end at once",
     );
     nix::sys::signal::kill(init.core, Signal::SIGCONT).unwrap();
     assert_eq!(init.end().code(), Some(143));
@@ -222,7 +222,7 @@ fn as_pid_1_it_stops_on_sigterm_and_warns_without_a_volume() {
     let mut outer = Running::start(command);
     outer.wait_ready();
     assert!(
-        outer.seen.iter().any(|line| line.contains("queued mail dies with it")),
+        outer.seen.iter().any(|line| line.contains("queued mail is lost with it")),
         "{:?}",
         outer.seen
     );
@@ -242,7 +242,7 @@ fn a_data_volume_in_memory_is_warned_of() {
     let path = memory.path().display().to_string();
     let vars = [("MTA_VOLUME_DATA", path.as_str())];
     let warning =
-        format!("THE DATA VOLUME {path} LIVES IN MEMORY (tmpfs): queued mail dies with it");
+        format!("THE DATA VOLUME {path} IS IN MEMORY (tmpfs): queued mail is lost with it");
     let foreseen = grid.run(&["check"], &vars).stdout;
     assert!(
         foreseen.contains(&format!("NOTE: {warning}.")) && !foreseen.contains("would stop here"),
@@ -252,7 +252,7 @@ fn a_data_volume_in_memory_is_warned_of() {
     assert!(init.seen.iter().any(|line| line.contains(&warning)), "{:?}", init.seen);
     assert_eq!(init.stop(Signal::SIGTERM), 143);
     let plain = grid.run(&["check"], &[]).stdout;
-    assert!(!plain.contains("LIVES IN MEMORY"), "{plain}");
+    assert!(!plain.contains("IS IN MEMORY"), "{plain}");
 }
 
 fn nobody_else_is_tried() {

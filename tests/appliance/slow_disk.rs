@@ -117,7 +117,7 @@ fn an_import_into_a_volume_that_does_not_answer_ends_in_time_and_nothing_is_doub
     );
     assert!((25..50).contains(&began.elapsed().as_secs()), "{:?}", began.elapsed());
     fs::remove_file(&hold).unwrap();
-    init.wait_for("the SMTP core is well and ready again");
+    init.wait_for("the SMTP core answers and is ready again");
     assert_eq!(waiting(), "0", "what was given up is withdrawn");
     let taken = grid.run(&["queue", "import", &pairs], &[]);
     assert_eq!((taken.code, waiting().as_str()), (0, "1"), "{taken:?}");
@@ -136,7 +136,7 @@ fn a_sync_that_does_not_return_is_told_and_loses_nothing() {
     let began = Instant::now();
     patient.send();
     init.wait_for(
-        "the data volume does not answer, the SMTP core takes no mail: data volume: sync for ",
+        "the data volume does not answer, the SMTP core accepts no mail: data volume: sync for ",
     );
     assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
     assert!(!grid.path("run/ready").exists());
@@ -170,7 +170,7 @@ fn a_sync_that_does_not_return_is_told_and_loses_nothing() {
         grid.log()
     );
     fs::remove_file(&hold).unwrap();
-    init.wait_for("the SMTP core is well and ready again");
+    init.wait_for("the SMTP core answers and is ready again");
     assert!(grid.path("run/ready").exists());
     assert_eq!(grid.run(&["health"], &[]).code, 0);
     // The mail that was refused is not there; the same client's next one is.

@@ -122,7 +122,7 @@ fn check_tells_of_names_that_do_not_resolve() {
         "WARNING: smart_relay is [relay.invalid]:587: port 587 usually wants a login",
         "NOTE: terminal net: not connected: gateway.invalid does not resolve",
         "NOTE: terminal mon: monitor.invalid does not resolve",
-        "WARNING: http://127.0.0.1:8080 of webhook_url hears of nothing",
+        "WARNING: http://127.0.0.1:8080 of webhook_url gets no events",
     ] {
         assert!(ended.stdout.contains(words), "{words}:\n{}", ended.stdout);
     }
@@ -174,7 +174,7 @@ fn check_tries_ports_where_no_appliance_runs() {
     let mut running = grid.init(&[]);
     let ended = grid.run(&["check"], &[]);
     assert_eq!(ended.code, 0, "{ended:?}");
-    assert!(ended.stdout.contains("whether ports are free was not tried"), "{}", ended.stdout);
+    assert!(ended.stdout.contains("free ports were not checked"), "{}", ended.stdout);
     let other = grid.make_dir("other");
     let ended = grid.run(&["check"], &[("MTA_RUN_DIR", other.to_str().unwrap())]);
     assert_eq!(ended.code, 1, "{ended:?}");

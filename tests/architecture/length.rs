@@ -62,7 +62,8 @@ fn a_function_can_be_seen_at_once() {
 
 #[test]
 fn the_reader_of_functions_counts_bodies() {
-    let code = "impl A {\n    pub async fn one(\n        &self,\n    ) -> Result<(), E>\n    where\n        \
+    let code = "impl A {\n    pub async fn one(\n        &self,\n    ) -> Result<(), \
+    E>\n    where\n        \
                 A: B,\n    {\n        if x {\n            y();\n        }\n    }\n}\nfn two() {}\n\
                 trait C {\n    fn three(&self);\n    fn four() -> u8 {\n        4\n    }\n}\n";
     let expected = [("one", 3), ("two", 0), ("four", 1)];
@@ -73,8 +74,8 @@ fn is_test(source: &Source) -> bool {
     source.path.ends_with("tests.rs") || source.path.contains("/tests/")
 }
 
-/// Every function with a body that is no test, and the lines between its braces, as rustfmt sets them: the brace
-/// that ends a function stands where the function begins.
+/// Every function with a body that is no test, and the lines between its braces, as rustfmt sets
+/// them: the brace that ends a function stands where the function begins.
 fn functions(code: &str) -> Vec<(&str, usize)> {
     let lines: Vec<&str> = code.lines().collect();
     let mut found = Vec::new();

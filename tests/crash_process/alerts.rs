@@ -12,7 +12,7 @@ use std::time::Duration;
 
 const BELOW_5: &str = "Data volume has less than 5% of free disk space";
 const BELOW_1: &str = "Data volume has less than 1% of free disk space";
-const ROOM: &str = "the data volume has room again";
+const ROOM: &str = "the data volume has free space again";
 
 /// Long enough that whoever looks at the volume has looked at it twice.
 const TWO_LOOKS: Duration = Duration::from_millis(4_200);
@@ -68,7 +68,7 @@ fn each_alert_is_told_once_until_there_is_room_again() {
     step(5, &[("WARN", BELOW_5), ("ERROR", BELOW_1)], "452 4.3.1 ");
     step(300, &[("INFO", ROOM)], "250 ");
     assert_eq!(
-        appliance.count("the data volume is well again; mail is accepted"),
+        appliance.count("the data volume has recovered; mail is accepted"),
         3,
         "once for each time"
     );

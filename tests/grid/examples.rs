@@ -149,7 +149,8 @@ fn monitoring(engine: &Engine, mta: &str, mon: &str) {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("Dockerfile");
     let lines = format!(
-        "FROM {mon}\nUSER 0\nRUN install -d -o prometheus -g prometheus /prometheus\nUSER prometheus\n"
+        "FROM {mon}\nUSER 0\nRUN install -d -o prometheus -g prometheus /prometheus\nUSER \
+        prometheus\n"
     );
     std::fs::write(&file, lines).unwrap();
     let image =

@@ -63,11 +63,11 @@ async fn a_retry_tells_what_is_not_tried() {
     said("hold 0000000000001").await;
     let words = said("retry --all --yes").await;
     assert!(
-        words.starts_with("4 messages will be tried now.\nNote: 1 message not tried now: held, or"),
+        words.starts_with("4 messages will be retried now.\nNote: 1 message not retried: held, or"),
         "{words}"
     );
     said("pause b.example").await;
-    assert!(said("retry --all --yes").await.starts_with("Note: 5 messages not tried now"));
+    assert!(said("retry --all --yes").await.starts_with("Note: 5 messages not retried"));
     let hit: Value = serde_json::from_str(&said("--json retry 0000000000002").await).unwrap();
     assert_eq!(hit, serde_json::json!({"messages": 1, "untried": 1}));
 }
@@ -198,8 +198,8 @@ async fn the_tool_lists_for_people_and_for_programs() {
         ui.counters.accept.sessions_refused_total.with_label_values(&[label]).inc_by(number);
     }
     let (_, crowded, _) = queue(&ui.socket, "stats").await;
-    let told = "\nTurned away 1,205 clients (3 those of one address, 2 who sent before they were \
-    greeted, 1,200 those of strangers)\n";
+    let told = "\nTurned away 1,205 clients (3 over the limit for one address, 2 sent before the \
+    greeting, 1,200 over the limit for unknown clients)\n";
     assert!(crowded.contains(told), "{crowded}");
     assert!(
         code == 0 && text.contains("234 messages") && text.contains("slow-and-sorry.example"),
@@ -217,11 +217,10 @@ async fn the_tool_lists_for_people_and_for_programs() {
 async fn the_tool_gives_orders() {
     let ui = TestUi::open((1..=5).map(|id| message(id, 60, None, &["a@b.example"])), None).await;
     let id = "0000000000001";
-    let held = "2 messages will be tried now.\nNote: 2 messages not tried now: held, or for a \
-    paused destination; 'postern queue release' \
-                and 'postern queue resume' let mail go.\n";
+    let held = "2 messages will be retried now.\nNote: 2 messages not retried: held, or for a \
+    paused destination; use 'postern queue release' or 'postern queue resume'.\n";
     for (arguments, words) in [
-        (format!("retry {id}"), "1 message will be tried now.\n"),
+        (format!("retry {id}"), "1 message will be retried now.\n"),
         (format!("hold {id} 0000000000002"), "2 messages held.\n"),
         (format!("retry {id} {id} 0000000000002 {id} 0000000000003 0000000000004"), held),
         (format!("release {id} 0000000000002"), "2 messages released.\n"),
@@ -229,23 +228,23 @@ async fn the_tool_gives_orders() {
         ("release --all --yes".to_owned(), "5 messages released.\n"),
         (
             "delete --recipient a@ --dry-run".to_owned(),
-            "5 messages would be hit; nothing was done.\n",
+            "5 messages would be affected; nothing was done.\n",
         ),
         ("hold --recipient nobody@".to_owned(), "0 messages held.\n"),
-        ("pause b.example".to_owned(), "Nothing goes there until it is resumed.\n"),
+        ("pause b.example".to_owned(), "Delivery to b.example is paused.\n"),
         (
             "pause b.example".to_owned(),
-            "Note: b.example was paused already; nothing goes there until you resume it.\n",
+            "Note: b.example was already paused, until you resume it.\n",
         ),
-        ("resume b.example".to_owned(), "Mail goes there again.\n"),
+        ("resume b.example".to_owned(), "Delivery to b.example is resumed.\n"),
         ("resume b.example".to_owned(), "Note: b.example was not paused; nothing has changed.\n"),
         (
             "pause c.example".to_owned(),
-            "Note: no mail waits for c.example now; what comes for it will wait until you \
+            "Note: no mail is queued for c.example now; new mail for it will wait until you \
             resume it.\n",
         ),
         (format!("delete {id}"), "1 message deleted.\n"),
-        ("retry --domain elsewhere.example".to_owned(), "0 messages will be tried now.\n"),
+        ("retry --domain elsewhere.example".to_owned(), "0 messages will be retried now.\n"),
         ("retry --all --json --yes".to_owned(), "{\"messages\":4}\n"),
         ("delete --all --yes".to_owned(), "4 messages deleted.\n"),
         ("list".to_owned(), "The queue is empty.\n"),
@@ -253,7 +252,8 @@ async fn the_tool_gives_orders() {
         let (code, out, complaints) = queue(&ui.socket, &arguments).await;
         assert_eq!((code, out.as_str(), complaints.as_str()), (0, words, ""), "{arguments}");
     }
-    for (order, done) in [("hold", "held"), ("retry", "will be tried now"), ("delete", "deleted")] {
+    for (order, done) in [("hold", "held"), ("retry", "will be retried now"), ("delete", "deleted")]
+    {
         let ui = TestUi::open([message(2, 60, None, &["a@b.example"])], None).await;
         let (code, out, complaints) =
             queue(&ui.socket, &format!("{order} {id} 0000000000002 0000000000009")).await;
@@ -274,10 +274,10 @@ async fn the_tool_gives_orders() {
 async fn the_tool_says_what_is_wrong_and_what_to_do() {
     let ui = TestUi::open((1..=2).map(|id| message(id, 60, None, &["a@b.example"])), None).await;
     for (arguments, code, words) in [
-        ("retry", 64, "queue ids, or --domain DOMAIN, or conditions (--help lists them), or --all"),
+        ("retry", 64, "queue ids, or --domain DOMAIN, or filters (--help lists them), or --all"),
         ("hold 0000000000001 --all", 64, "hold what? Give only one of queue ids, --all"),
         ("hold --sender x --all", 64, "hold what? Give only one of conditions, --all"),
-        ("hold 0000000000001 x", 64, "'x' is no queue id"),
+        ("hold 0000000000001 x", 64, "'x' is not a queue id"),
         (
             "export /nowhere 0000000000001 --all",
             64,
@@ -286,7 +286,7 @@ async fn the_tool_says_what_is_wrong_and_what_to_do() {
         (
             "delete --recipient a@",
             64,
-            "this would delete 2 messages and tell nobody; nothing was done. Say --yes",
+            "this would delete 2 messages, without bounces; nothing was done. Pass --yes",
         ),
         ("list --older soon", 64, "older: a duration"),
         ("delete --all", 64, "--yes"),

@@ -75,8 +75,8 @@ async fn what_makes_no_sense_is_refused_in_words() {
         ("/api/v1/messages?from=a%40b.example", "to: at least one"),
         ("/api/v1/messages?to=a%40b.example", "from: the sender"),
         ("/api/v1/messages?from=a%40b.example&from=c%40d.example&to=a%40b.example", "exactly one"),
-        ("/api/v1/messages?from=a%40&to=a%40b.example", "'a@' is no address"),
-        ("/api/v1/messages?from=a%40b.example&to=%0d%0aDATA", "is no address"),
+        ("/api/v1/messages?from=a%40&to=a%40b.example", "'a@' is not an address"),
+        ("/api/v1/messages?from=a%40b.example&to=%0d%0aDATA", "is not an address"),
         ("/api/v1/messages?from=a%40b.example&to=a%40b.example&cc=x", "known here"),
     ] {
         let reply = send_with_token(&ui, path, &[], MAIL).await;

@@ -109,7 +109,12 @@ fn a_link_on_the_share_leads_nowhere() {
     let ids = send(&appliance, 1);
     appliance.until_empty();
     crate::support::patience::until_true("the trouble is told", || {
-        appliance.log().iter().any(|line| line.contains("the mail log does not reach its share"))
+        appliance.log().iter().any(|line| {
+            line.contains(
+                "the mail log cannot be written to \
+        its share",
+            )
+        })
     });
     assert_eq!(files(&elsewhere), 0);
     fs::remove_file(share.path.join("srv1")).unwrap();

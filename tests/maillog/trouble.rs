@@ -43,7 +43,7 @@ fn a_full_share_takes_up_where_it_stopped() {
     failing(&appliance, 1);
     assert!(appliance.counter("mta_maillog_buffer_bytes") > 10_000);
     fs::remove_file(filler).unwrap();
-    said(&appliance, "the mail log reaches its share again");
+    said(&appliance, "the mail log is written to its share again");
     failing(&appliance, 0);
     ids.extend(send(&appliance, 5));
     appliance.until_empty();
@@ -61,11 +61,18 @@ fn a_forbidden_directory_is_told_with_its_cause() {
     let ids = send(&appliance, 5);
     said(&appliance, "Permission denied");
     assert_eq!(
-        appliance.log().iter().filter(|line| line.contains("does not reach its share")).count(),
+        appliance
+            .log()
+            .iter()
+            .filter(|line| line.contains(
+                "cannot be written to \
+        its share"
+            ))
+            .count(),
         1
     );
     fs::set_permissions(&share.path, Permissions::from_mode(0o777)).unwrap();
-    said(&appliance, "the mail log reaches its share again");
+    said(&appliance, "the mail log is written to its share again");
     appliance.until_empty();
     assert_eq!(appliance.stop(), 143);
     Audit::of(&share.log()).complete(&ids);

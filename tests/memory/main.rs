@@ -301,7 +301,7 @@ fn a_hash_that_does_not_fit_the_memory_stops_the_start_and_says_what_to_do() {
         );
         assert_eq!(output.status.code(), Some(code), "{said}");
         let cause = "password is an Argon2 hash that takes 64 MB of memory for each login, and the \
-        limit is 88 MB: make one with less";
+        limit is 88 MB: make one that takes less";
         assert!(
             said.contains("Error: failed to preconfigure the MTA") && said.contains(cause),
             "{said}"

@@ -168,7 +168,7 @@ fn a_volume_at_rest_gives_its_mail_too() {
     let volume = volume.to_str().unwrap();
     let (code, _, complaint) = said(&tool(&old, &["export", pairs, "--all", "--volume", volume]));
     assert_eq!(code, 69, "{complaint}");
-    assert!(complaint.contains("an appliance works with"), "{complaint}");
+    assert!(complaint.contains("is in use by a running Postern"), "{complaint}");
     old.stop();
     assert_eq!(
         sum(&mut old.command(&[

@@ -77,7 +77,7 @@ fn bad_pairs_are_named_and_the_rest_comes_in() {
         "CR or LF by itself",
         "recipient 1",
         "longer than",
-        "--move is not done",
+        "--move has not finished",
         "not what was exported",
     ];
     let here = Sink::start("");

@@ -95,7 +95,7 @@ fn a_volume_is_read_and_not_changed() {
     let (code, out, complaint) = said(&tool(&appliance, &["verify"]));
     assert_eq!((code, out.as_str()), (69, ""), "{complaint}");
     assert!(
-        complaint.contains("an appliance works with") && complaint.contains("copy"),
+        complaint.contains("is in use by a running Postern") && complaint.contains("copy"),
         "{complaint}"
     );
     let waiting = appliance.queue(&["list"]);
@@ -121,7 +121,7 @@ fn a_volume_is_read_and_not_changed() {
     );
     let (code, out, _) = said(&tool(&appliance, &["verify"]));
     assert_eq!(code, 0, "property volume_data says which volume");
-    assert!(out.contains("The queue is whole."), "{out}");
+    assert!(out.contains("The queue is intact."), "{out}");
     assert!(before == everything(&data), "verify changed the volume");
 
     // A copy without a lock file, on which nobody can write; the tool runs as an ordinary user.

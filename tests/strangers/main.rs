@@ -167,7 +167,7 @@ fn while_the_volume_is_full_nobody_gives_way_for_memory() {
     let mut stranger = Client::of(connect_from(2, receiver.address));
     eventually("a stranger is there", || receiver.sessions() == 2);
     memory.set(Pressure::Critical);
-    client.ask("MAIL FROM:<a@client.example>", "452 4.3.1 The queue cannot take mail");
+    client.ask("MAIL FROM:<a@client.example>", "452 4.3.1 The queue cannot accept mail");
     stranger.expect("220 ");
     stranger.ask("NOOP", "250 ");
     assert_eq!(receiver.counters.sessions_displaced_total.get(), 0);

@@ -70,7 +70,7 @@ fn mail_by_both_doors_and_a_renewal_that_goes_wrong_and_then_right() {
     assert_eq!(door["name"], "in");
     let state = door["state"].as_str().unwrap();
     let ports = format!(
-        "STARTTLS on port {}, SMTP inside TLS on port {}",
+        "STARTTLS on port {}, SMTPS (implicit TLS) on port {}",
         appliance.smtp.port(),
         appliance.smtps.port()
     );
@@ -132,7 +132,7 @@ fn a_secret_that_is_swapped_by_its_link_and_files_written_over_in_place_are_seen
     let expired =
         authority.issue_for("expired", EC, "mail.example", "20200101000000Z", "20210101000000Z");
     put_secret(volume.path(), "..third", &expired);
-    let told = logged(&appliance, "the pair that was loaded stays in use");
+    let told = logged(&appliance, "the loaded key and certificate stay in use");
     assert!(told.contains("the certificate expired at 2021-01-01T"), "{told}");
     assert_eq!(shown(), second);
 

@@ -71,7 +71,8 @@ fn a_bounce_is_told_signed_inside_tls_and_again_until_it_is_taken() {
     let log = appliance.log().join("\n");
     assert!(!log.contains("s3cret") && !log.contains("whsec_"), "{log}");
     assert!(
-        log.contains("events are not taken") && log.contains("events are taken again"),
+        log.contains("webhook receiver does not accept events")
+            && log.contains("webhook receiver accepts events again"),
         "{log}"
     );
 }

@@ -1,7 +1,8 @@
 //! The class of the appliance: what `appliance/mta.toml` declares.
 //!
-//! Purpose: one table for the people who read it (`postern describe`, docs/properties.md), for the code that
-//! reads properties ([`crate::appliance::property`]) and for the tests that hold both together.
+//! Purpose: one table for the people who read it (`postern describe`, docs/properties.md), for the
+//! code that reads properties ([`crate::appliance::property`]) and for the tests that hold both
+//! together.
 //! In: the file itself, carried inside the program. Out: [`Class`].
 //! Limits: none at run time; the file is part of the build and a test parses it.
 
@@ -331,16 +332,16 @@ mod tests {
 
     #[test]
     fn the_counters_of_the_class_are_the_counters_of_the_code() {
-        // This one is registered by the window, which knows the queue; all others are born with
-        // `Counters`.
-        let of_the_window = "mta_mqueue_age_seconds";
+        // This one is registered by the HTTP server, which knows the queue; all others are born
+        // with `Counters`.
+        let of_the_server = "mta_mqueue_age_seconds";
         let counters = Counters::new().unwrap();
         counters.accept.certificate_expires(1);
         let code: BTreeSet<_> = counters.families().into_iter().collect();
         let told: BTreeSet<_> = class()
             .counter
             .iter()
-            .filter(|counter| counter.name != of_the_window)
+            .filter(|counter| counter.name != of_the_server)
             .map(|counter| (counter.name.clone(), counter.kind.clone(), counter.help.clone()))
             .collect();
         assert_eq!(code, told);
@@ -348,7 +349,7 @@ mod tests {
             class()
                 .counter
                 .iter()
-                .any(|counter| counter.name == of_the_window && counter.kind == "histogram")
+                .any(|counter| counter.name == of_the_server && counter.kind == "histogram")
         );
     }
 }

@@ -67,8 +67,8 @@ fn account(entry: &str) -> Result<Account, String> {
     // No hash has a comma: behind one the next entry would become a part of this secret.
     if hash.split(',').skip(1).any(|next| next.contains(":{") || next.contains(":$")) {
         return Err(format!(
-            "'{name}': a comma does not part entries; write them on lines of their own, or with \
-            blanks between them"
+            "'{name}': commas do not separate entries; write one entry a line, or separate them \
+            by blanks"
         ));
     }
     let mut account = Account {
@@ -90,7 +90,11 @@ fn account(entry: &str) -> Result<Account, String> {
             Some(("rate", rate)) => {
                 account.rate = Some(rate.parse().map_err(|words: String| wrong(&words))?)
             }
-            _ => return Err(wrong("behind the hash may stand ;senders=… ;networks=… and ;rate=…")),
+            _ => {
+                return Err(wrong(
+                    "after the hash only ;senders=… ;networks=… and ;rate=… are allowed",
+                ));
+            }
         }
     }
     Ok(account)

@@ -95,7 +95,8 @@ impl FromStr for WebhookEvent {
         let all = [Self::Delivered, Self::Deferred, Self::Bounced, Self::Alert];
         chosen(&all, Self::as_str, text).ok_or_else(|| {
             format!(
-                "contains '{text}', which is no event: write delivered, deferred, bounced or alert"
+                "contains '{text}', which is not an event: write delivered, deferred, bounced \
+                or alert"
             )
         })
     }

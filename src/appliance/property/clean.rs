@@ -45,13 +45,13 @@ pub fn clean(named: &Named<'_>, source: &Source, text: &str) -> Result<Clean, Di
             '\n' | '\r' => "contains control characters: it has more than one line",
             _ => "contains control characters",
         };
-        return Err(dirty(what, "write one line, without tabs and the like"));
+        return Err(dirty(what, "write one line, without control characters"));
     }
     if let Some(found) = value.chars().find(|c| is_invisible(*c)) {
         let what = format!("contains the invisible character U+{:04X}", u32::from(found));
         return Err(dirty(
             &what,
-            "write the value again by hand: copied text often brings such characters along",
+            "type the value by hand: copied text often contains such characters",
         ));
     }
     let quoted = is_quoted(&value);

@@ -35,7 +35,8 @@ pub fn host_name(text: &str) -> Result<String, Complaint> {
 pub fn host_names(text: &str) -> Result<Vec<String>, Complaint> {
     let bad = |item: &str| {
         format!(
-            "contains '{item}', which is no host name: write mail.example.com, without port or path"
+            "contains '{item}', which is not a host name: write mail.example.com, without port \
+            or path"
         )
     };
     list(text, |item| host_name(item).map_err(|_| bad(item)))
@@ -103,10 +104,7 @@ pub fn header_names(text: &str) -> Result<HeaderNames, Complaint> {
         if is_name { Ok(name.to_ascii_lowercase()) } else { Err(WORDS.to_owned()) }
     })?;
     if names.iter().any(|name| name == "received") {
-        return Err(
-            "must not contain Received: without it a mail that goes in circles is never found"
-                .into(),
-        );
+        return Err("must not contain Received: without it mail loops are not detected".into());
     }
     if names.len() > HEADER_NAMES_MAX {
         return Err(format!("must not hold more than {HEADER_NAMES_MAX} names"));

@@ -1,5 +1,5 @@
-//! Values that are networks and addresses: text in, typed value or a complaint out, and how they are
-//! written. Pure.
+//! Values that are networks and addresses: text in, typed value or a complaint out, and how they
+//! are written. Pure.
 
 use super::value::{Complaint, list};
 use ipnet::{IpNet, Ipv4Net};
@@ -36,14 +36,14 @@ pub fn networks(text: &str) -> Result<Vec<IpNet>, Complaint> {
         let network = network.map(unmapped);
         network.ok_or_else(|| {
             format!(
-                "contains '{item}', which is no network: write 10.0.0.0/8, \
+                "contains '{item}', which is not a network: write 10.0.0.0/8, \
         192.0.2.7 or 2001:db8::/32"
             )
         })
     })
 }
 
-/// IPv4 in IPv6 clothes (RFC 4291 §2.5.5.2) is IPv4, so that `::ffff:0:0/96` is seen for the open
+/// An IPv4-mapped address (RFC 4291 §2.5.5.2) is IPv4, so that `::ffff:0:0/96` is seen for the open
 /// relay it makes.
 fn unmapped(network: IpNet) -> IpNet {
     match network {
@@ -65,7 +65,7 @@ pub fn addresses(text: &str) -> Result<Vec<IpAddr>, Complaint> {
         };
         address.ok_or_else(|| {
             format!(
-                "contains '{item}', which is no address: write 0.0.0.0, [::] or \
+                "contains '{item}', which is not an address: write 0.0.0.0, [::] or \
             an address of this machine"
             )
         })
@@ -79,7 +79,7 @@ pub fn servers(text: &str) -> Result<Vec<SocketAddr>, Complaint> {
         let bare = || item.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().ok();
         with_port.or_else(|| bare().map(|address| SocketAddr::new(address, 53))).ok_or_else(|| {
             format!(
-                "contains '{item}', which is no name server: write an address, \
+                "contains '{item}', which is not a name server: write an address, \
             address:port or [IPv6]:port"
             )
         })

@@ -30,9 +30,9 @@ const WORDS: &[(&str, bool, Meaning)] = &[
     ("UPSTREAM", false, Is("smart_relay")),
     ("NEXTHOP", false, Is("smart_relay")),
     ("SMTPSERVER", false, Is("smart_relay")),
-    ("RELAYPORT", false, Words("the port stands behind the host: MTA_SMART_RELAY=host:port")),
-    ("SMARTHOSTPORT", false, Words("the port stands behind the host: MTA_SMART_RELAY=host:port")),
-    ("SMARTRELAYPORT", true, Words("the port stands behind the host: MTA_SMART_RELAY=host:port")),
+    ("RELAYPORT", false, Words("the port follows the host: MTA_SMART_RELAY=host:port")),
+    ("SMARTHOSTPORT", false, Words("the port follows the host: MTA_SMART_RELAY=host:port")),
+    ("SMARTRELAYPORT", true, Words("the port follows the host: MTA_SMART_RELAY=host:port")),
     ("MYNETWORKS", true, Is("smtpd_trusted_networks")),
     ("RELAYNETWORKS", true, Is("smtpd_trusted_networks")),
     ("RELAYFROMHOSTS", true, Is("smtpd_trusted_networks")),
@@ -140,7 +140,7 @@ const LOGINS: [&str; 8] =
 
 /// The login of a next hop, whatever it is called.
 const NO_LOGIN: &str =
-    "this version does not log in to MTA_SMART_RELAY, which must take mail without a password";
+    "this version does not log in to MTA_SMART_RELAY, which must accept mail without a password";
 
 /// Names of properties that have a meaning of their own in any environment, or in that of many
 /// programs; the others are ours.
@@ -213,7 +213,7 @@ pub fn without_prefix(names: Names<'_>, variable: &str) -> Option<String> {
         None if name.is_some() => "`postern describe` lists all properties".to_owned(),
         None => return None,
     };
-    Some(format!("{variable} is ignored: it is another relay's word; {words}"))
+    Some(format!("{variable} is ignored: it is a setting of another relay; {words}"))
 }
 
 /// `surely`: only where the server is none but a smart relay.

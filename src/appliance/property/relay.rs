@@ -59,7 +59,8 @@ pub fn gateway_share(trusted: &[IpNet], gateways: &[IpAddr], places: u32) -> Opt
         format!(
             "connections from the default gateway ({}) may be those of many unknown clients, as \
             behind a container engine's published \
-             port: they have all {places} places of unknown clients and no limit by address",
+             port: they may use all {places} sessions of unknown clients, without a limit per \
+             address",
             strangers.join(", ")
         )
     })

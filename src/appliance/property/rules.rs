@@ -108,8 +108,8 @@ impl Settings {
         self.api_tokens.iter().any(|token| token.name == *login).then(|| {
             broken(
                 "Error: api_tokens must not have the name of username",
-                "a token sends and the login does everything: give the token another name in \
-                MTA_API_TOKENS",
+                "a token may only send, the login may do everything: give the token another name \
+                in MTA_API_TOKENS",
             )
         })
     }

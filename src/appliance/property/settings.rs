@@ -21,7 +21,8 @@ use std::str::FromStr;
 use std::time::Duration;
 
 properties! {
-    /// Every property with its type. Meanings and defaults: docs/properties.md. Sizes are in octets.
+    /// Every property with its type. Meanings and defaults: docs/properties.md. Sizes are in
+    /// octets.
     pub struct Settings {
         // This relay.
         /// In lower case, without a dot at the end.

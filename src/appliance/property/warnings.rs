@@ -71,8 +71,7 @@ impl Settings {
         let address = addresses.iter().find(|address| self.listens_at(**address, own))?;
         Some(format!(
             "{property} is {hop}, and {address} port {port} is this relay's own {name}: mail would \
-            come back to where it is; name \
-             another server"
+            loop; name another server"
         ))
     }
 
@@ -89,13 +88,12 @@ impl Settings {
         let port = match hop.port {
             Some(SUBMISSION) => Some(format!(
                 "{property} is {hop}: port {SUBMISSION} usually wants a login, and this version \
-                does not log in; it must take mail \
-                 without one, or mail will wait and go back"
+                does not log in; it must accept mail without one, or mail will wait and bounce"
             )),
             Some(SUBMISSIONS) => Some(format!(
                 "{property} is {hop}: port {SUBMISSIONS} speaks TLS from the first octet and \
                 usually wants a login, and this version \
-                 does neither; take port {SMTP}, where STARTTLS is used as far as it is offered"
+                 does neither; use port {SMTP}, where STARTTLS is used when offered"
             )),
             _ => None,
         };
@@ -156,9 +154,8 @@ impl Settings {
         }
         if self.smart_relay.is_none() && self.hostname == NO_NAME {
             warnings.push(format!(
-                "hostname is {NO_NAME}, which servers that get mail by MX refuse or distrust: set \
-                MTA_HOSTNAME to the name that this \
-                 relay's outside address has, or MTA_SMART_RELAY"
+                "hostname is {NO_NAME}, which receiving servers refuse or distrust: set \
+                MTA_HOSTNAME to the name of this relay's outside address, or set MTA_SMART_RELAY"
             ));
         }
         let lifetime = self.queue_lifetime.to_text();
@@ -167,7 +164,7 @@ impl Settings {
         {
             warnings.push(format!(
                 "delay_warning_time={} does nothing: after queue_lifetime={lifetime} the mail has \
-                gone back already",
+                already bounced",
                 self.delay_warning_time.to_text()
             ));
         }
@@ -177,15 +174,14 @@ impl Settings {
                 if octets < 1 << 10 { format!(". Did you mean {octets}M?") } else { String::new() };
             warnings.push(format!(
                 "message_size_limit={octets} is a number of octets, and a mail with more is \
-                refused (552); servers take at least 64K \
+                refused (552); servers accept at least 64K \
                  (RFC 5321 §4.5.3.1.7){meant}"
             ));
         }
         if self.minimal_backoff_time >= self.queue_lifetime {
             warnings.push(format!(
-                "minimal_backoff_time={} is not less than queue_lifetime={lifetime}: a mail that \
-                cannot be delivered at once goes back \
-                 without a second try",
+                "minimal_backoff_time={} is not less than queue_lifetime={lifetime}: mail that \
+                cannot be delivered at once bounces without a second attempt",
                 self.minimal_backoff_time.to_text()
             ));
         }
@@ -242,7 +238,7 @@ impl Settings {
             && self.webhook_url.iter().any(|hook| !hook.slack)
         {
             warnings.push(
-                "events of webhook_url are not signed, so that anybody could send their like; set \
+                "events of webhook_url are not signed, so anybody could forge them; set \
                 MTA_WEBHOOK_SECRET_FILE"
                     .to_owned(),
             );
@@ -254,7 +250,7 @@ impl Settings {
         warnings.extend(addresses.filter_map(|(site, address)| self.unheard(&site, address)));
         if self.webhook_url.is_empty() && self.webhook_secret.is_some() {
             warnings.push(
-                "webhook_secret does nothing while webhook_url is empty: nobody is told of events"
+                "webhook_secret does nothing while webhook_url is empty: no events are sent"
                     .to_owned(),
             );
         }
@@ -266,7 +262,7 @@ impl Settings {
         let may = Public::and(self.webhook_allow.clone()).permits(address);
         (!may).then(|| {
             format!(
-                "{site} of webhook_url hears of nothing: {address} is not on the public internet, \
+                "{site} of webhook_url gets no events: {address} is not on the public internet, \
                 and webhook_allow does not name it; \
                  set MTA_WEBHOOK_ALLOW to its network if events may go there"
             )

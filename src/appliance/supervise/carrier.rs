@@ -120,8 +120,8 @@ impl<'a> Carrier<'a> {
                 let over = Instant::now() >= deadline;
                 if over {
                     child.signal(Signal::SIGKILL);
-                    let text = "terminal log did not take the last lines of the mail log in time; \
-                    they wait on the data volume";
+                    let text = "terminal log did not accept the last lines of the mail log in \
+                    time; they are kept on the data volume";
                     self.event_log.record(Severity::Warning, text);
                 }
                 over

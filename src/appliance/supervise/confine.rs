@@ -36,7 +36,9 @@ pub fn confine(data: &Path, run_dir: &Path, sockets: Option<&Path>) -> String {
     match restrict(data, run_dir, sockets) {
         Ok(Some(status)) => words(&status),
         Ok(None) => "Landlock: not used, because the data volume cannot be opened".to_owned(),
-        Err(error) => format!("Landlock: not used ({error}); the core is held by its uid alone"),
+        Err(error) => {
+            format!("Landlock: not used ({error}); the core is confined by its uid alone")
+        }
     }
 }
 
@@ -92,10 +94,10 @@ fn words(status: &RestrictionStatus) -> String {
             format!("Landlock: {reach} (version {})", effective_abi as i32)
         }
         LandlockStatus::NotEnabled => {
-            "Landlock: not enabled in this kernel; the core is held by its uid alone".to_owned()
+            "Landlock: not enabled in this kernel; the core is confined by its uid alone".to_owned()
         }
         LandlockStatus::NotImplemented => {
-            "Landlock: not part of this kernel; the core is held by its uid alone".to_owned()
+            "Landlock: not part of this kernel; the core is confined by its uid alone".to_owned()
         }
     }
 }

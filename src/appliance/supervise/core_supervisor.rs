@@ -330,13 +330,14 @@ impl<'a> CoreSupervisor<'a> {
                 self.event_log.record(
                     Severity::Error,
                     format!(
-                        "the pair that was loaded stays in use, the key files are unfit: {why}"
+                        "the new key files cannot be used, the loaded key and certificate stay in \
+                        use: {why}"
                     ),
                 );
             }
             Found::Well => self.event_log.record(
                 Severity::Info,
-                "the key files are well again; nothing has changed in them",
+                "the key files are valid again; their contents are unchanged",
             ),
         }
     }
@@ -345,7 +346,7 @@ impl<'a> CoreSupervisor<'a> {
         if let Some(first) = self.stop {
             self.event_log.note(
                 Severity::Info,
-                format!("{signal} noted; the stop that {first} began goes on"),
+                format!("{signal} received; the stop started by {first} continues"),
             );
             return;
         }
@@ -377,7 +378,7 @@ impl<'a> CoreSupervisor<'a> {
         if core.deadline.is_some_and(|deadline| now >= deadline) {
             if core.ends {
                 let text = format!(
-                    "the SMTP core (pid {}) has not ended; it loses its supervisor now, and \
+                    "the SMTP core (pid {}) has not ended; the supervisor exits without it, and \
                     accepted mail is safe on the data volume",
                     core.child.pid
                 );
@@ -394,9 +395,7 @@ impl<'a> CoreSupervisor<'a> {
             let so_far = core.child.started.elapsed().as_secs();
             self.event_log.note(
                 Severity::Info,
-                format!(
-                    "the SMTP core is still starting ({so_far} s); a large queue takes its time"
-                ),
+                format!("the SMTP core is still starting ({so_far} s); a large queue takes time"),
             );
         }
         false
@@ -516,7 +515,7 @@ fn end_core(core: &mut Core) -> &'static str {
         return "is killed; accepted mail is safe on the data volume";
     }
     core.child.orders.say(&Order::End);
-    "cannot be killed (no CAP_KILL); it was told over its standard input to end at once"
+    "cannot be killed (no CAP_KILL); it was ordered over its standard input to end at once"
 }
 
 fn wait<'a>(

@@ -24,9 +24,7 @@ pub fn run(verbose: bool) -> ExitCode {
         Ok(loaded) => loaded.settings,
         Err(refused) => {
             let first = refused.problems.first().map(ToString::to_string).unwrap_or_default();
-            return unready(&format!(
-                "the properties are wrong; `postern check` tells more\n{first}"
-            ));
+            return unready(&format!("the properties are wrong; see `postern check`\n{first}"));
         }
     };
     if verbose {

@@ -226,7 +226,8 @@ impl Look {
         match (&self.disk, self.state) {
             (_, 't') => Some("a debugger holds it, so it is left alone".to_owned()),
             (Some(thread), _) => Some(format!(
-                "its thread '{thread}' waits for a disk in the kernel, which no restart helps"
+                "its thread '{thread}' waits for a disk in the kernel, which a restart would \
+                not fix"
             )),
             _ => None,
         }
@@ -244,9 +245,9 @@ impl fmt::Display for Look {
             ('T', _) => f.write_str("it is stopped (SIGSTOP)"),
             ('t', _) => f.write_str("it is stopped by a debugger"),
             (_, Some(thread)) => {
-                write!(f, "it says nothing, its thread '{thread}' waits for a disk")
+                write!(f, "it does not answer, its thread '{thread}' waits for a disk")
             }
-            _ => f.write_str("it says nothing"),
+            _ => f.write_str("it does not answer"),
         }
     }
 }

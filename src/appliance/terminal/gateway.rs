@@ -189,7 +189,7 @@ fn failure(text: &str, gateway: Gateway, error: &io::Error) -> Failure {
         Some(Errno::ENETUNREACH | Errno::EHOSTUNREACH | Errno::EINVAL) => (
             Exit::Unavailable,
             format!(
-                "it is no neighbour on any of our networks ({}); connect the container to the \
+                "it is not on any of our networks ({}); connect the container to the \
                 network of the gateway, or correct \
                  MTA_TERMINAL_NET",
                 our_networks(gateway.address)

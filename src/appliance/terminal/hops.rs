@@ -45,7 +45,7 @@ pub fn foresee(settings: &Settings, names: &Names) -> Vec<String> {
                         .into_iter()
                         .find_map(|address| settings.unheard(&site, address)),
                     Err(why) => Some(format!(
-                        "{site} of webhook_url: {why}; it hears of nothing until it does"
+                        "{site} of webhook_url: {why}; it gets no events until it does"
                     )),
                 }
             },

@@ -69,7 +69,7 @@ pub fn log(settings: &Settings, mounter: &mut Mounter<'_>) -> Result<Option<Path
         }),
         Share::Remote(remote) => brought(&remote, "/terminals/log", mounter, |path: &Path| {
             trial(path, &|_| {
-                "let the share's guests write to it (Samba: read only = no, and rights on the \
+                "allow guests to write to the share (Samba: read only = no, and rights on the \
                 directory)"
                     .to_owned()
             })

@@ -67,7 +67,7 @@ pub fn mount(device: &Path, point: &Path, read_only: bool) -> Result<(), String>
     let words = in_words(answer, kind);
     Err(match answer {
         Errno::EROFS | Errno::EACCES if !read_only => {
-            format!("{words}: the device does not take writes")
+            format!("{words}: the device is not writable")
         }
         Errno::EINVAL | Errno::EUCLEAN | Errno::ENOSYS => {
             format!(

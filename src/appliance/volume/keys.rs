@@ -114,7 +114,7 @@ impl KeyFiles {
     /// The sentence for a place that does not answer.
     pub fn not_answering(&self, why: &str) -> String {
         format!(
-            "{} ({}) cannot be read: {why}; is its file server well?",
+            "{} ({}) cannot be read: {why}; is its file server up?",
             self.directory.display(),
             self.place
         )
@@ -202,17 +202,17 @@ impl Source {
 
     fn advice(self) -> &'static str {
         match self {
-            Self::Here => "take that away with chmod o-rwx",
+            Self::Here => "remove that with chmod o-rwx",
             Self::ReadOnly => {
-                "it is mounted read-only here, so take that away where it comes from: with chmod \
+                "it is mounted read-only here, so remove that at its source: with chmod \
                 o-rwx on the host, or with \
                  defaultMode of a Kubernetes secret"
             }
             Self::Mount => {
-                "its mode is that of the mount, so take that away with the mount's options: \
+                "its mode is that of the mount, so remove that with the mount's options: \
                 file_mode=0600 (SMB), fmask=0177 (FAT)"
             }
-            Self::Server => "take that away on the file server, with chmod o-rwx",
+            Self::Server => "remove that on the file server, with chmod o-rwx",
         }
     }
 }
@@ -237,7 +237,7 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
     file.take(FILE_MAX + 1).read_to_end(&mut content)?;
     if content.len() as u64 > FILE_MAX {
         return Err(io::Error::other(format!(
-            "it has more than {FILE_MAX} octets and is no key or certificate"
+            "it has more than {FILE_MAX} octets and is not a key or certificate"
         )));
     }
     Ok(content)

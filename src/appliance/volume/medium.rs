@@ -59,9 +59,9 @@ impl Medium {
     pub fn refusal(self, path: &Path) -> Option<String> {
         let Self::FileServer(name) = self else { return None };
         Some(format!(
-            "{} lies on a file server ({name}), which may say that mail is stored before it is, \
-            may lose the lock that keeps a \
-             second relay out, and holds up all mail when it hangs; use a local file system: a \
+            "{} lies on a file server ({name}), which may report mail as stored too early, may \
+            lose the lock that excludes a second relay, and blocks all mail when it hangs; use a \
+            local file system: a \
              volume of the engine \
              (-v mta-data:/data), or a block device with ext4 or XFS, which may come from a SAN \
              (volume_data=/dev/...)",
@@ -74,12 +74,12 @@ impl Medium {
         let shown = path.display();
         match self {
             Self::Memory => Some(format!(
-                "THE DATA VOLUME {shown} LIVES IN MEMORY (tmpfs): queued mail dies with it"
+                "THE DATA VOLUME {shown} IS IN MEMORY (tmpfs): queued mail is lost with it"
             )),
             Self::Passed(by) => Some(format!(
-                "the data volume {shown} is passed in by another program or machine ({by}): \
-                whether its syncs reach a disk cannot \
-                 be seen from here; for mail that must not be lost use a volume of the engine, for \
+                "the data volume {shown} is provided by another program or machine ({by}): whether \
+                its syncs reach a disk is unknown; for mail that must not be lost use a volume of \
+                the engine, for \
                  example -v mta-data:{shown}"
             )),
             Self::Local | Self::FileServer(_) => None,
@@ -93,7 +93,7 @@ pub fn warnings(path: &Path, contained: bool) -> Vec<String> {
     let shown = path.display();
     let of_place = if contained && mounts::is_on_root(path) {
         Some(format!(
-            "THE DATA VOLUME {shown} IS PART OF THE CONTAINER ITSELF: queued mail dies with it. \
+            "THE DATA VOLUME {shown} IS PART OF THE CONTAINER ITSELF: queued mail is lost with it. \
             Mount a volume there, for example \
              -v mta-data:{shown}"
         ))

@@ -261,7 +261,7 @@ fn not_writable(path: &Path, identity: &Identity, error: &io::Error) -> Failure 
 pub fn how_to_write(path: &Path, identity: &Identity, error: &io::Error) -> String {
     match error.kind() {
         ErrorKind::ReadOnlyFilesystem => format!(
-            "it is mounted read-only: take ':ro' away where it is mounted, or remount it: mount -o \
+            "it is mounted read-only: remove ':ro' where it is mounted, or remount it: mount -o \
             remount,rw {}; a kernel that \
              found errors on a disk makes it read-only, too (dmesg)",
             path.display()
@@ -278,7 +278,7 @@ pub fn how_to_write(path: &Path, identity: &Identity, error: &io::Error) -> Stri
 /// Makes sure that the key volume is there when it is set; looks in a child.
 ///
 /// # Errors
-/// It is missing, is no directory, or does not answer.
+/// It is missing, is not a directory, or does not answer.
 pub fn check_keys(settings: &Settings, mounter: &Mounter<'_>) -> Result<(), Failure> {
     let Some(volume) = &settings.volume_key else { return Ok(()) };
     let look = || match volume.metadata() {
@@ -470,7 +470,7 @@ mod tests {
     fn a_container_without_a_mount_is_warned() {
         let dir = tempfile::tempdir().unwrap();
         let told = prepare_data(dir.path(), &Identity::same(), true).unwrap();
-        assert!(told[0].contains("queued mail dies with it"), "{told:?}");
+        assert!(told[0].contains("queued mail is lost with it"), "{told:?}");
     }
 
     #[test]

@@ -125,8 +125,8 @@ fn named(path: &Path, error: io::Error) -> io::Error {
     io::Error::new(
         error.kind(),
         format!(
-            "{} cannot be opened: {error}; {is_now}: give it back to user {}, with mode 600, a \
-            directory with 700; nothing was deleted",
+            "{} cannot be opened: {error}; {is_now}: change its owner to user {}, with mode 600 (a \
+            directory: 700); nothing was deleted",
             path.display(),
             geteuid()
         ),
@@ -147,8 +147,8 @@ fn strange(path: &Path, kind: FileType, wanted: &str) -> io::Error {
     io::Error::new(
         io::ErrorKind::InvalidData,
         format!(
-            "{path} is {found} and not {wanted}, so somebody has changed the volume; put back what \
-            was there, nothing was deleted"
+            "{path} is {found} and not {wanted}, so the volume was changed from outside; restore \
+            the original, nothing was deleted"
         ),
     )
 }

@@ -197,9 +197,8 @@ async fn ask(resolver: &TokioResolver, name: &Name, kind: RecordType) -> Result<
     {
         let name = plain(name);
         let text = format!(
-            "{name} is an alias (CNAME) that leads in a circle, or over too many others, to no \
-            host; whoever keeps its domain must \
-             mend that"
+            "{name} is an alias (CNAME) that loops, or has too many steps, and leads to no host; \
+            the owner of its domain must fix that"
         );
         return Err(DnsError::Failed(text));
     }
@@ -232,7 +231,7 @@ impl System {
             match Setup::read(&self.servers, &self.paths) {
                 Ok(setup) => current.1 = Arc::new(setup),
                 Err(error) => {
-                    tracing::warn!(%error, "the changed resolver configuration was left aside")
+                    tracing::warn!(%error, "the changed resolver configuration was ignored")
                 }
             }
         }

@@ -178,7 +178,7 @@ impl<W: Write + Send + 'static> Outlet for Written<W> {
 
     fn take(&mut self, mut lines: String, missed: u64) {
         if missed > 0 {
-            let message = "log lines were dropped because nobody read them in time".to_owned();
+            let message = "log lines were dropped because they were not read in time".to_owned();
             let said =
                 Said { message, fields: vec![("lines", Value::from(missed))], stranger: false };
             let line = line(self.json, Level::WARN, module_path!(), said);
@@ -263,7 +263,10 @@ mod tests {
     fn a_plain_line_has_time_level_text_and_fields() {
         let text = logged(false, || {
             let status = "sent (250 ok)";
-            tracing::info!(queue_id = %"0D2RK", delay = 1.5, tries = 3u16, status, tls = true, empty = "", "delivered");
+            tracing::info!(
+                queue_id = %"0D2RK", delay = 1.5, tries = 3u16, status, tls = true, empty = "",
+                "delivered"
+            );
             tracing::debug!("not for operators");
             tracing::info!(target: "some_library", "chatter");
             tracing::warn!(target: "some_library", "trouble");

@@ -1,4 +1,4 @@
-//! System calls that need `unsafe`, and nothing else; the only place of this house that has any.
+//! System calls that need `unsafe`, and nothing else; the only place in this project that has any.
 //!
 //! Each `unsafe` block stands behind a safe function and says why it is sound.
 

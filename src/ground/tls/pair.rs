@@ -241,7 +241,7 @@ fn words(error: &PemError) -> String {
     match error {
         PemError::MissingSectionEnd { .. } => "its END line is missing; was it copied whole?",
         PemError::IllegalSectionStart { .. } => "a BEGIN line does not end in five hyphens",
-        PemError::Base64Decode(_) => "between BEGIN and END stands something that is no base64",
+        PemError::Base64Decode(_) => "between BEGIN and END stands something that is not base64",
         _ => "it cannot be read as PEM",
     }
     .to_owned()

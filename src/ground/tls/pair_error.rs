@@ -22,7 +22,7 @@ pub enum PairError {
     Swapped,
     /// A key that asks for a passphrase, in either of the two forms of PEM.
     #[error(
-        "the private key is protected by a passphrase, and nobody is there to type it; remove it \
+        "the private key is protected by a passphrase, which cannot be entered here; remove it \
         with: openssl pkey -in \
          protected.key -out server.key"
     )]

@@ -29,8 +29,8 @@ impl KeyFile {
     /// none.
     pub fn open(disk: &dyn Disk) -> Option<(Self, Vec<Kept>)> {
         let told = |error: &io::Error| {
-            tracing::warn!(target: "mta", cause = %error, "the keys of handed-in mail are not \
-            kept; a restart forgets them");
+            tracing::warn!(target: "mta", cause = %error, "idempotency keys are not stored; a \
+            restart forgets them");
         };
         Self::read_or_begin(disk).inspect_err(told).ok()
     }
@@ -69,8 +69,8 @@ impl KeyFile {
             .and_then(|()| self.file.sync());
         self.next = (self.next + 1) % KEYS_MAX;
         if let Err(error) = written {
-            tracing::warn!(target: "mta", cause = %error, "the key of a handed-in mail is not \
-            kept; a restart forgets it");
+            tracing::warn!(target: "mta", cause = %error, "an idempotency key was not stored; a \
+            restart forgets it");
         }
     }
 }

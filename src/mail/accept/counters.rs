@@ -9,15 +9,15 @@ crate::counters! {
     /// accepted and what was refused.
     pub struct AcceptCounters {
         smtp_active_sessions: Gauge = "Number of SMTP active sessions";
-        smtp_sessions_total: Counter = "SMTP sessions since the start";
+        smtp_sessions_total: Counter = "SMTP sessions since start";
         sessions_refused_total: CounterVec =
-            "Connections that got no session, by which places were taken, or because they sent \
-            too early",
+            "Connections that got no session, by the limit reached, or because they sent before \
+            the greeting",
             Labels::new("reason", SESSION_REFUSALS);
         sessions_displaced_total: Counter =
-            "Sessions of unknown clients that gave their place to another client";
+            "Sessions of unknown clients closed to make room for another client";
         clients_slowed_total: Counter =
-            "Sessions of unknown clients whose answers waited because of their errors";
+            "Sessions of unknown clients slowed because of their errors";
         log_suppressed_lines_total: Counter =
             "Log lines about clients that were counted instead of written, because they were too \
             many";

@@ -86,13 +86,16 @@ impl Tls {
         let (cause, stream) = match done {
             Ok(Ok(stream)) => return Some(Box::new(stream)),
             Ok(Err((error, stream))) => (words(&error), stream),
-            Err(_) => ("the client took too long".to_owned(), None),
+            Err(_) => ("the client was too slow".to_owned(), None),
         };
         self.counters.tls_handshake_failures_total.inc();
         let failures = if peer.is_stranger() { &self.failures } else { &self.trusted_failures };
         if let Some(count) = failures.happened() {
             let stranger = peer.is_stranger();
-            tracing::info!(target: "mta", stranger, client = %peer.address, count, cause, status = "failed", "tls handshake");
+            tracing::info!(
+                target: "mta", stranger, client = %peer.address, count, cause, status = "failed",
+                "tls handshake"
+            );
         }
         if let Some(stream) = stream {
             // In good order, so that the alert that tells the client why is not lost in a reset.

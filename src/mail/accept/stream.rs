@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
-/// A connection in either dress. TLS is put on by [`super::Wire::secure`], which leaves the old
+/// A connection, plain or TLS. TLS is started by [`super::Wire::secure`], which leaves the old
 /// buffers behind: whatever was read in plain text can never pass for something said under TLS (RFC
 /// 3207 §6).
 #[derive(Debug)]

@@ -1,4 +1,4 @@
-//! The corridor's answers to windows: what is in the queue, and an operator's orders.
+//! Answers to pages, API and tool: what is in the queue, and an operator's orders.
 //!
 //! [`search`] looks for messages, [`groups`] divides the queue, [`orders`] carries out what an
 //! operator wants, [`pauses`] keeps the destinations that nothing goes to.

@@ -363,7 +363,9 @@ pub(super) fn audit(order: &str, selection: &str, hit: u64, asker: &Asker) {
     let from = asker
         .address
         .map_or_else(|| "the control socket".to_owned(), |address| address.to_string());
-    tracing::info!(target: "mta", order, selection, messages = hit, by = asker.user, from, "an operator's order");
+    tracing::info!(
+        target: "mta", order, selection, messages = hit, by = asker.user, from, "operator action"
+    );
 }
 
 fn told(selection: &Selection) -> String {

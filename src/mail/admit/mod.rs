@@ -34,7 +34,7 @@ pub enum Standing {
 
 impl Policy {
     /// `trusted` networks may relay; `gateways` are the default routes' next hops, of both
-    /// families. IPv4 in IPv6 clothes (`::ffff:192.0.2.1`) is taken for IPv4 everywhere. Who names
+    /// families. IPv4-mapped addresses (`::ffff:192.0.2.1`) are unwrapped everywhere. Who names
     /// 127.0.0.1 means this host, which is `::1` as well: it depends on a program's name service by
     /// which of both `localhost` comes.
     pub fn new(trusted: Vec<IpNet>, gateways: Vec<IpAddr>) -> Self {
@@ -81,9 +81,8 @@ impl Policy {
         let text = match self.standing(peer) {
             Standing::Trusted => return Verdict::Accept,
             Standing::Gateway => format!(
-                "<{recipient}>: Relay access denied; [{}] is this relay's own gateway and may \
-                stand for anybody; \
-                 to trust it all the same, list it by itself in smtpd_trusted_networks",
+                "<{recipient}>: Relay access denied; [{}] is this relay's own gateway and may hide \
+                any client; to trust it nevertheless, list it by itself in smtpd_trusted_networks",
                 peer.to_canonical()
             ),
             Standing::Stranger => format!(

@@ -117,10 +117,7 @@ impl Client {
         route: &Arc<Route>,
     ) -> Result<Connection, NotReady> {
         let Some(place) = self.shared.hosts.enter(address.ip()) else {
-            let text = format!(
-                "{} has all the connections from here that one host may have",
-                relay_text(host, address)
-            );
+            let text = format!("the connection limit for {} is reached", relay_text(host, address));
             return Err(NotReady::Full(Outcome::own(Reply::new(451, (4, 4, 5), text))));
         };
         self.open_in(&place, host, address, route).await.map_err(NotReady::Failed)
@@ -138,7 +135,7 @@ impl Client {
         let relay = relay_text(host, address);
         let opened = match self.attempt(place, host, address, route, true).await {
             Err(Failed::Tls(cause)) => {
-                tracing::info!(relay, cause, "TLS failed; trying again in plain text");
+                tracing::info!(relay, cause, "TLS failed; retrying in plain text");
                 let plain = self.attempt(place, host, address, route, false).await;
                 plain.map(|connection| Connection { tls_failure: Some(cause), ..connection })
             }

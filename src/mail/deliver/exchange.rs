@@ -334,7 +334,7 @@ impl Connection {
         let said = self.wire.last_reply();
         match &self.tls_failure {
             Some(cause) if said.code == 530 => {
-                let text = format!("{cause}, and without TLS it said: {said}");
+                let text = format!("{cause}, and without TLS: {said}");
                 self.refuses_us(Stage::Mail, Outcome::own(Reply::new(451, (4, 7, 5), text)))
             }
             _ => self.judged(Stage::Mail, said, plan),

@@ -5,7 +5,7 @@
 //! is set up wrong for an hour must not cost the mail of that hour. `queue_lifetime` ends the wait.
 //!
 //! Rules, in this order:
-//! * in place of a greeting, or in answer to EHLO and HELO: always about the relay;
+//! * instead of a greeting, or in answer to EHLO and HELO: always about the relay;
 //! * codes that speak of the session alone ([`is_of_session`]: authentication or TLS required, bad
 //!   sequence of commands): about the relay at MAIL, and those that mean nothing else
 //!   ([`is_of_login`]) at RCPT and DATA as well;
@@ -53,7 +53,7 @@ impl Stage {
     /// When it was said, for people.
     pub fn words(self) -> &'static str {
         match self {
-            Self::Greeting => "in place of a greeting",
+            Self::Greeting => "instead of a greeting",
             Self::Hello => "in answer to EHLO",
             Self::Starttls => "in answer to STARTTLS",
             Self::Mail => "in answer to MAIL",
@@ -318,7 +318,7 @@ mod tests {
         );
         assert_eq!(
             said.reply.text,
-            "mx[192.0.2.1]:25 refused us in place of a greeting: 554 5.7.1 access denied"
+            "mx[192.0.2.1]:25 refused us instead of a greeting: 554 5.7.1 access denied"
         );
         let said = outcome(Stage::Mail, "mx", Reply::plain(421, "later"));
         assert_eq!((said.reply.code, said.remote), (421, true));

@@ -176,13 +176,14 @@ impl Connection {
         let relay = &self.relay;
         if let Some(max) = self.extensions.size_max.filter(|max| body.len() > *max) {
             let text =
-                format!("the message has {} octets, {relay} takes at most {max}", body.len());
+                format!("the message has {} octets, {relay} accepts at most {max}", body.len());
             return Err(permanent(552, (5, 3, 4), text));
         }
         let eight_bit = self.sends_eight_bit(envelope);
         if !eight_bit && envelope.body == BodyType::EightBitMime {
-            let text =
-                format!("the message has 8-bit content, which {relay} does not take (no 8BITMIME)");
+            let text = format!(
+                "the message has 8-bit content, which {relay} does not accept (no 8BITMIME)"
+            );
             return Err(permanent(554, (5, 6, 3), text));
         }
         let mut smtputf8 = envelope.smtputf8;
@@ -190,7 +191,7 @@ impl Connection {
         if !self.extensions.smtputf8 {
             let refused = || {
                 let text = format!(
-                    "the message needs internationalised mail, which {relay} does not take (no \
+                    "the message needs internationalised mail, which {relay} does not accept (no \
                     SMTPUTF8)"
                 );
                 permanent(553, (5, 6, 7), text)

@@ -16,7 +16,7 @@ use tokio::time::timeout;
 /// How much room is made before each read.
 const READ: usize = 4096;
 
-/// A stream in either dress, plain or TLS.
+/// A stream, plain or TLS.
 pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin + Send + Sync {}
 
 impl<T: AsyncRead + AsyncWrite + Unpin + Send + Sync> Stream for T {}
@@ -49,12 +49,12 @@ impl Trouble {
         let (detail, text) = match self {
             Self::Closed => ((4, 4, 2), format!("{relay} closed the connection {doing}")),
             Self::Slow(time) => {
-                ((4, 4, unanswered), format!("{relay} kept us waiting for {time:?} {doing}"))
+                ((4, 4, unanswered), format!("{relay} did not answer within {time:?} {doing}"))
             }
             Self::Malformed(malformed) => {
-                ((4, 5, 0), format!("{relay} spoke no SMTP {doing}: {malformed}"))
+                ((4, 5, 0), format!("{relay} sent an invalid reply {doing}: {malformed}"))
             }
-            Self::Unasked => ((4, 5, 0), format!("{relay} spoke out of turn {doing}")),
+            Self::Unasked => ((4, 5, 0), format!("{relay} sent data out of turn {doing}")),
             Self::Io(error) => {
                 ((4, 4, 2), format!("lost the connection with {relay} {doing}: {}", io_text(error)))
             }

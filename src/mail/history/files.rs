@@ -80,14 +80,14 @@ impl HistoryFiles {
         match self.append(lines) {
             Ok(()) => {
                 if std::mem::take(&mut self.complained) {
-                    tracing::info!(target: "mta", "the history of mail is written again");
+                    tracing::info!(target: "mta", "the delivery history is written again");
                 }
                 return 0;
             }
             Err(error) if !self.complained => {
                 self.complained = true;
-                tracing::warn!(target: "mta", cause = %error, "the history of mail cannot be \
-                written; mail itself goes on");
+                tracing::warn!(target: "mta", cause = %error, "the delivery history cannot be \
+                written; mail is not affected");
             }
             Err(_) => {}
         }

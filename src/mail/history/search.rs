@@ -24,7 +24,7 @@ pub fn attempts(disk: &dyn Disk, id: MessageId, deadline: Instant) -> io::Result
         if Instant::now() >= deadline {
             return Err(io::Error::new(
                 io::ErrorKind::TimedOut,
-                "it was not looked through in time; ask again",
+                "the search took too long; try again",
             ));
         }
         let text = read(disk, number)?;

@@ -1,4 +1,4 @@
-//! What windows may ask of the queue, and tell it.
+//! What pages, API and tool may ask of the queue, and order it.
 
 use super::{
     ContentPieces, Deliveries, Destination, Filter, ImportedMessage, Message, MessageId, Standing,
@@ -11,7 +11,7 @@ use std::time::Duration;
 /// The most destinations that are kept ready for answers, and shown.
 pub const DESTINATIONS_MAX: usize = 1000;
 
-/// A future that windows wait for without knowing who answers.
+/// A future that callers wait for without knowing who answers.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, AdminError>> + Send + 'a>>;
 
 /// Why the queue could not answer.
@@ -27,7 +27,7 @@ pub enum AdminError {
     #[error("the message is damaged")]
     Damaged,
     /// It is being tried, and the try does not end soon.
-    #[error("the message is being tried just now; ask again in a while")]
+    #[error("the message is being delivered just now; try again later")]
     Busy,
     /// It is not as whoever gives the order has seen it; the text says what has changed.
     #[error("{0}")]
@@ -253,7 +253,7 @@ impl Order {
     }
 }
 
-/// The queue as windows see it.
+/// The queue as pages, API and tool see it.
 pub trait QueueAdmin: Send + Sync {
     /// The queue in numbers, cheap enough for every scrape.
     fn summary(&self) -> QueueSummary;

@@ -29,7 +29,7 @@ pub struct Attempt {
 impl Attempt {
     /// The line of the transcript behind which the text of a bounce stands that reached nobody, up
     /// to the end: it is for those who may read what mails say.
-    pub const TEXT_MARK: &str = "* the text that reached nobody:";
+    pub const TEXT_MARK: &str = "* the report that was not delivered:";
 
     /// The lines of the transcript, without that text and its mark.
     pub fn dialogue(&self) -> impl Iterator<Item = &str> {

@@ -37,7 +37,7 @@ pub struct Progress {
     pub status: Status,
     /// Tries so far that ended in a temporary failure.
     pub attempts: u16,
-    /// When to try next, seconds since 1970; 0 = now. What is told to windows is
+    /// When to try next, seconds since 1970; 0 = now. What pages and the API show is
     /// [`Progress::PAUSED`] where the destination is.
     pub due: u32,
     /// What the last try said, at most [`Progress::REASON_MAX`] octets; hostile text. Empty before

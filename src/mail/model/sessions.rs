@@ -47,7 +47,7 @@ pub struct RefusedExample {
     pub reply: String,
 }
 
-/// Terminal `in` as windows see it.
+/// Terminal `in` as the pages and the API see it.
 pub trait SessionList: Send + Sync {
     /// At most `limit` open sessions, the oldest first, and how many there are.
     fn sessions(&self, limit: usize) -> (Vec<SessionInfo>, usize);

@@ -7,29 +7,28 @@ use crate::appliance::counter::{
 crate::counters! {
     /// What becomes of mail, and who carries it.
     pub struct OutboundCounters {
-        delivered_total: Counter = "Recipients that a next hop took";
-        deferred_total: Counter = "Tries of a recipient that failed for now";
-        bounced_total: Counter = "Recipients that failed for good";
+        delivered_total: Counter = "Recipients that a next hop accepted";
+        deferred_total: Counter = "Delivery attempts of a recipient that failed temporarily";
+        bounced_total: Counter = "Recipients that failed permanently";
         notifications_total: CounterVec =
             "Delivery status notifications queued for senders",
             Labels::new("kind", ["failed", "delayed", "undeliverable"]);
         undeliverable_bounces_total: Counter =
-            "Bounces and other mail from the null sender that failed for good, so that nobody \
-            was told";
+            "Bounces and other mail from the null sender that failed permanently; no notice is \
+            sent about them";
         copies_total: CounterVec =
-            "Carbon copies to cc_mta by what became of them",
+            "Carbon copies to cc_mta by result",
             Labels::new("status", ["delivered", "deferred", "failed"]);
         couriers_active: GaugeVec =
-            "Couriers at work by the share that they have",
+            "Couriers at work by share",
             Labels::new("share", ["known", "new", "suspect", "overtime"]);
         couriers_throttled_total: CounterVec =
-            "Times that a look for work found a share of the couriers used up and mail waiting, \
-            by share",
+            "Times that mail waited because a share of the couriers was used up, by share",
             Labels::new("share", ["standing", "client", "sender", "host", "slow"]);
         destinations_unreachable: Gauge =
-            "Destinations with waiting mail that could not be reached the last time";
+            "Destinations with queued mail whose last attempt failed to connect";
         last_delivery_time_seconds: Gauge =
-            "When a next hop last took mail (Unix time); 0 when none did since the start";
+            "When a next hop last accepted mail (Unix time); 0 when none did since start";
         seven_bit_total: Counter = "Messages rewritten in 7 bits for a next hop without 8BITMIME";
         delivery_latency_seconds: Histogram =
             "From acceptance to the next hop's 250, for each delivered recipient",

@@ -59,7 +59,7 @@ pub enum Pause {
     Work,
     /// It waits for work, or for somebody who needs its place.
     Wait(Waiting),
-    /// It goes home.
+    /// It ends, and closes its connection.
     Home,
 }
 
@@ -455,7 +455,7 @@ impl QueueState {
         }
     }
 
-    /// It has waited for a while: whether it goes home, because others want its place.
+    /// It has waited for a while: whether it ends, because others want its place.
     pub fn gives_way(&self, destination: DestinationId, waiting: &Waiting) -> bool {
         self.lock().schedule.gives_way(destination, waiting)
     }
@@ -493,7 +493,7 @@ impl QueueState {
         state.must_ring(now)
     }
 
-    // Orders and windows.
+    // Orders, pages and the API.
 
     /// Forgets what waits for messages that are held or have left the queue; a try in progress ends
     /// by itself.

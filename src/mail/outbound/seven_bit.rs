@@ -27,7 +27,10 @@ pub(super) async fn send(
     known.ask_again(&message.envelope, &report.outcomes, &again);
     match rewritten(&message.body).await {
         Ok(body) => {
-            tracing::debug!(target: "mta", queue_id = %message.id, relay = %report.relay, changed = body.is_some(), "content in 7 bits");
+            tracing::debug!(
+                target: "mta", queue_id = %message.id, relay = %report.relay,
+                changed = body.is_some(), "content in 7 bits"
+            );
             if body.is_some() {
                 counters.seven_bit_total.inc();
             }
@@ -80,7 +83,7 @@ fn refused(relay: &str, trouble: &Trouble) -> Outcome {
     Outcome::own(match trouble {
         Trouble::Refused(refusal) => {
             let text = format!(
-                "{relay} does not take 8-bit content, and the message cannot be sent otherwise: \
+                "{relay} does not accept 8-bit content, and the message cannot be converted: \
                 {refusal}"
             );
             Reply::new(554, (5, 6, 3), text)

@@ -29,7 +29,7 @@ pub(super) struct Watch<S> {
     at_the_end: AtomicBool,
     /// The number under which the schedule knows it as slow; 0 = it is not.
     ticket: AtomicU64,
-    /// It works beyond the others, and goes home after this try.
+    /// It works beyond the others, and ends after this attempt.
     without_place: AtomicBool,
     /// It was told to go, though its work ended by itself.
     told_to_go: AtomicBool,
@@ -138,7 +138,7 @@ impl<S: Spool> Watch<S> {
         self.without_place.load(Ordering::Relaxed)
     }
 
-    /// Whether it goes home after this try, and asks no further host in it: others need its place.
+    /// Whether it ends after this attempt, and asks no further host in it: others need its place.
     pub(super) fn must_leave(&self) -> bool {
         self.without_place() || self.told_to_go.load(Ordering::Relaxed)
     }

@@ -196,19 +196,19 @@ impl CommandError {
             Self::Line(LineFlaw::BareCr) => Reply::new(
                 500,
                 (5, 5, 2),
-                "A CR without LF has no place in SMTP; end lines with CR LF; closing",
+                "A CR without LF is not allowed in SMTP; end lines with CR LF; closing",
             ),
             Self::Line(LineFlaw::BareLf) => Reply::new(
                 500,
                 (5, 5, 2),
-                "An LF without CR has no place in SMTP; end lines with CR LF; closing",
+                "An LF without CR is not allowed in SMTP; end lines with CR LF; closing",
             ),
             Self::Line(LineFlaw::TooLong) => Reply::new(500, (5, 5, 2), "Line too long"),
             Self::Line(LineFlaw::Endless) => {
                 Reply::new(500, (5, 5, 2), "Line without end; closing")
             }
             Self::Parameter => {
-                Reply::new(555, (5, 5, 4), "Parameter not known here; EHLO tells what is")
+                Reply::new(555, (5, 5, 4), "Parameter not known; EHLO lists those that are")
             }
             Self::Recipient(error) => Reply::new(553, (5, 1, 3), error.to_string()),
             Self::Sender(error) => Reply::new(553, (5, 1, 7), error.to_string()),
@@ -344,7 +344,7 @@ fn recipient(rest: &str, grammar: Grammar<'_>) -> Result<Command, CommandError> 
 }
 
 fn once(first: bool) -> Result<(), CommandError> {
-    if first { Ok(()) } else { Err(CommandError::Syntax("A parameter stands there twice")) }
+    if first { Ok(()) } else { Err(CommandError::Syntax("A parameter is given twice")) }
 }
 
 /// Up to twenty digits (RFC 1870 §3); what 64 bits cannot hold is over every limit anyway.

@@ -90,14 +90,16 @@ impl Flaw {
                 (5, 6, 0),
                 "The message holds an LF without CR; end its lines with CR LF",
             ),
-            Self::Hops => Reply::new(554, (5, 4, 6), "Too many hops; the message goes in circles"),
+            Self::Hops => Reply::new(554, (5, 4, 6), "Too many hops; the message loops"),
             Self::Line => Reply::new(
                 550,
                 (5, 6, 0),
                 "The message holds a line of more than 65536 octets; encode it",
             ),
             Self::Nul => Reply::new(550, (5, 6, 0), "The message holds a NUL octet; encode it"),
-            Self::Size => Reply::new(552, (5, 3, 4), "The message is larger than this relay takes"),
+            Self::Size => {
+                Reply::new(552, (5, 3, 4), "The message is larger than this relay accepts")
+            }
         }
     }
 

@@ -183,7 +183,7 @@ impl Router {
             Ok(records) if order::is_null_mx(&records) => Err(Reply::new(
                 556,
                 (5, 1, 10),
-                format!("{name} takes no mail at all: it has a null MX record"),
+                format!("{name} accepts no mail at all: it has a null MX record"),
             )),
             Ok(records) => self.exchanges(name, records, to).await,
             Err(DnsError::Absent(absence)) => self.host_alone(name, to, absence).await,

@@ -343,7 +343,7 @@ impl Schedule {
         self.idlers.add(id, destination.bell.clone())
     }
 
-    /// It has waited for a while: whether it goes home, because others want its place.
+    /// It has waited for a while: whether it ends, because others want its place.
     pub fn gives_way(&mut self, id: DestinationId, waiting: &Waiting) -> bool {
         let goes = self.places.are_short() && self.idlers.give_way(waiting, self.places.wanted());
         if goes {
@@ -451,7 +451,7 @@ impl Schedule {
     }
 
     /// Whether a courier without work may wait here for more: its destination is not left alone,
-    /// and the window has room for it. One too many must go home; waiting, it would be offered work
+    /// and the window has room for it. One too many must end; waiting, it would be offered work
     /// and refused it again and again.
     pub fn may_wait(&self, id: DestinationId, now: u32) -> bool {
         let destination = &self.destinations[id.0 as usize];

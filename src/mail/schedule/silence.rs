@@ -74,9 +74,11 @@ impl Schedule {
         destination.last_error = match stage {
             Stage::Connecting => format!("{name} was not ready for mail within {quiet} s"),
             Stage::Talking => {
-                format!("{name} has said nothing for {quiet} s in the middle of a mail")
+                format!("{name} has not answered for {quiet} s in the middle of a message")
             }
-            Stage::Final => format!("{name} has said nothing for {quiet} s at the end of a mail"),
+            Stage::Final => {
+                format!("{name} has not answered for {quiet} s at the end of a message")
+            }
         };
         destination.down_since = destination.down_since.or(Some(quiet_since));
         destination.window = 1;

@@ -271,7 +271,7 @@ fn a_destination_that_allows_no_more_connections_keeps_those_it_has() {
     assert!(schedule.is_well_otherwise(id, "421 too many connections", NOW, NOW));
     schedule.give_back(id, fifth);
     assert!(schedule.may_wait(id, NOW), "nobody closes a good connection for one that was refused");
-    assert_eq!(schedule.take(id, false, NOW), None, "one without a connection goes home");
+    assert_eq!(schedule.take(id, false, NOW), None, "one without a connection ends");
     assert_eq!(schedule.take(id, true, NOW), Some(fifth), "its mail goes by the others, at once");
     schedule.courier_ended(id, false);
     schedule.reached(id, NOW);

@@ -89,8 +89,8 @@ impl Closing {
         match octets {
             Ok(octets) => Ok(std::str::from_utf8(&octets).ok().and_then(Self::decode)),
             Err(error) => {
-                tracing::warn!(target: "mta", file = CLOSED, cause = %error, "it cannot be told \
-                whether segments were taken away");
+                tracing::warn!(target: "mta", file = CLOSED, cause = %error, "removed segments \
+                cannot be detected");
                 Ok(None)
             }
         }
@@ -194,12 +194,12 @@ impl Gap {
         let Held { messages, .. } = self.held;
         match self.left {
             None => format!(
-                "a segment that is gone; it was here at the orderly stop, with {messages} messages"
+                "a missing segment; it was here at the last clean stop, with {messages} messages"
             ),
             Some(_) => {
                 format!(
-                    "the end of a segment, which is gone; it was here before, when the segment \
-                    held {messages} messages"
+                    "the missing end of a segment; it was here before, when the segment held \
+                    {messages} messages"
                 )
             }
         }
@@ -211,9 +211,9 @@ pub fn complain(gaps: &[Gap], messages_then: Option<u64>, messages_now: u64) {
     for gap in gaps.iter().take(NAMED) {
         let (octets, messages) = (gap.octets(), gap.held.messages);
         let what = if gap.left.is_none() {
-            "a segment of the queue is gone"
+            "a segment of the queue is missing"
         } else {
-            "the end of a segment of the queue is gone"
+            "the end of a segment of the queue is missing"
         };
         tracing::error!(
             target: "mta",
@@ -228,10 +228,9 @@ pub fn complain(gaps: &[Gap], messages_then: Option<u64>, messages_now: u64) {
         segments = gaps.len(),
         messages_then,
         messages_now,
-        "somebody or something has taken octets of the queue away while the relay did not run: to \
-        have their mail back, stop now and \
-         restore these files from a backup; otherwise the rest is served, and some of it may be \
-         delivered once more"
+        "parts of the queue were removed while the relay did not run: to recover their mail, stop \
+        now and restore these files from a backup; otherwise the rest is served, and some of it \
+        may be delivered again"
     );
 }
 

@@ -96,8 +96,8 @@ impl Committer {
     fn write_down(&self) {
         let Some(closing) = Closing::of(&self.shared.lock_index()) else { return };
         if let Err(error) = closing.write(self.shared.disk.as_ref()) {
-            tracing::warn!(target: "mta", cause = %error, "the next start cannot tell whether \
-            segments were taken away meanwhile");
+            tracing::warn!(target: "mta", cause = %error, "the next start cannot detect segments \
+            that are removed meanwhile");
         }
     }
 

@@ -7,17 +7,17 @@ crate::counters! {
     pub struct SpoolCounters {
         mqueue_messages: Gauge = "Number of messages in the MTA mail queue";
         mqueue_kbytes: Gauge = "MTA mail queue size in Kb";
-        mqueue_deferred_messages: Gauge = "Messages that wait for another try";
+        mqueue_deferred_messages: Gauge = "Messages that wait for another attempt";
         mqueue_held_messages: Gauge = "Messages that an operator holds";
         sync_seconds: Histogram = "Duration of one group commit's sync", SYNC;
         sync_batch_records: Histogram = "Records made durable by one sync", BATCH;
         sync_failures_total: Counter = "Syncs of the data volume that failed";
-        corrupt_records_total: Counter = "Damaged records set aside";
+        corrupt_records_total: Counter = "Damaged records quarantined";
         shortened_segments_total: Counter =
-            "Segments of the queue that were gone or shorter at the start than before";
+            "Segments of the queue that were missing or shorter at the start than before";
         spool_disk_bytes: Gauge = "Octets that the queue occupies on the data volume";
         spool_copied_bytes_total: Counter =
-            "Octets copied within the queue to give the room of finished messages back";
+            "Octets copied within the queue to reclaim the space of completed messages";
         disk_free_bytes: Gauge = "Free octets of the data volume";
         disk_size_bytes: Gauge = "Size of the data volume in octets";
     }

@@ -122,7 +122,7 @@ pub fn recover(disk: &dyn Disk, tell: &dyn Fn(String)) -> Result<Recovered, Open
     let messages = recovery.index.totals().0;
     if messages > 0 || recovery.damaged > 0 {
         tell(format!(
-            "recovered the queue: {messages} messages, {} damaged records set aside",
+            "recovered the queue: {messages} messages, {} damaged records quarantined",
             recovery.damaged
         ));
     }
@@ -418,7 +418,10 @@ impl Recovery<'_> {
     /// that the file beside does not know more.
     fn write_heads(&self, segment: SegmentHeader) {
         if let Err(error) = self.heads.write(self.disk, segment) {
-            tracing::debug!(target: "mta", segment = segment.number, cause = %error, "the next start has to read it again");
+            tracing::debug!(
+                target: "mta", segment = segment.number, cause = %error,
+                "the next start has to read it again"
+            );
         }
     }
 
@@ -429,12 +432,12 @@ impl Recovery<'_> {
         if unreadable {
             self.index.incomplete = true;
             tracing::error!(target: "mta", segment = number, "a segment's header cannot be read; \
-            it is left alone, its mail is not served");
+            the segment is skipped, its mail is not served");
             return Ok(());
         }
         let to = format!("{CORRUPT}/{number:010}.seg");
         tracing::error!(target: "mta", segment = number, kept = to, "a segment's header is \
-        damaged; it was set aside whole");
+        damaged; the whole segment was quarantined");
         self.disk.rename(&segment_path(number), &to)?;
         Ok(())
     }
@@ -449,7 +452,10 @@ impl Recovery<'_> {
         self.damaged += 1;
         let number = segment.number;
         let name = format!("{number:010}-{from}.frame");
-        tracing::error!(target: "mta", segment = number, offset = from, octets = to - from, kept = name, "a damaged record was set aside");
+        tracing::error!(
+            target: "mta", segment = number, offset = from, octets = to - from, kept = name,
+            "a damaged record was quarantined"
+        );
         self.keep_range(&name, segment, window, from, to)
     }
 
@@ -475,7 +481,7 @@ impl Recovery<'_> {
             segment = segment.number,
             offset,
             kept = name,
-            "the last write before the stop was not finished; what it left was set aside"
+            "the last write before the stop was incomplete; its octets were quarantined"
         );
         self.keep_range(&name, segment, window, offset, end)
     }
@@ -562,15 +568,14 @@ impl Recovery<'_> {
             }
             if id.is_none() && !name.ends_with(".part") {
                 tracing::warn!(target: "mta", file = path, "a file that Postern has not written \
-                was left alone");
+                was ignored");
             } else if id.is_some_and(|id| self.contents.get(&id) != Some(&true)) {
                 let words = if self.gaps.is_empty() {
-                    "a mail was coming in when the relay was cut off, and nobody was told that it \
-                    is here; its content is kept, lest a \
-                     segment with its envelope was taken away, and may be removed"
+                    "a message was being received when the relay was cut off, and was not answered \
+                    250; its content is kept, in case a segment with its envelope was removed, and \
+                    may be deleted"
                 } else {
-                    "a content whose envelope may have stood in a segment that is gone was \
-                    set aside"
+                    "a content whose envelope may have been in a missing segment was quarantined"
                 };
                 tracing::warn!(target: "mta", kept = format!("{CORRUPT}/{name}"), "{words}");
                 self.disk.rename(&path, &format!("{CORRUPT}/{name}"))?;
@@ -660,7 +665,7 @@ impl Window {
     /// Reads around what the disk will not give; that is zeros, and so no record.
     fn read_blocks(&mut self, offset: u64, error: &io::Error) -> io::Result<usize> {
         tracing::error!(target: "mta", offset, cause = %error, "the data volume cannot be read \
-        here; going on behind it");
+        here; continuing after it");
         let len = usize::try_from(self.file.length()?.saturating_sub(offset))
             .unwrap_or(usize::MAX)
             .min(self.octets.len());

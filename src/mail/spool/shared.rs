@@ -103,7 +103,7 @@ impl Shared {
         complaint.clone_into(&mut self.complaint.lock());
         match health {
             Health::Well => {
-                tracing::info!(target: "mta", "the data volume is well again; mail is accepted")
+                tracing::info!(target: "mta", "the data volume has recovered; mail is accepted")
             }
             Health::Full => {
                 tracing::error!(target: "mta", cause = complaint, "the data volume is full; new \
@@ -111,7 +111,7 @@ impl Shared {
             }
             Health::Failed => {
                 tracing::error!(target: "mta", cause = complaint, "the data volume fails; new mail \
-                is answered 452 until it is well");
+                is answered 452 until it recovers");
             }
         }
     }

@@ -177,8 +177,8 @@ impl Walk<'_> {
                 return match self.disk.list(LOG) {
                     Ok(names) if names.iter().any(|name| name.ends_with(".seg")) => Ok(None),
                     _ => Err(OfflineError::Missing(
-                        "there is no queue here: neither a file 'format' nor segments in 'log'; is \
-                        this the data volume?"
+                        "no queue found: neither a file 'format' nor segments in 'log'; is this \
+                        the data volume?"
                             .to_owned(),
                     )),
                 };

@@ -19,7 +19,7 @@ pub fn load(disk: &dyn Disk, now: u32) -> Rates {
         Ok(None) => Rates::new(now),
         Err(error) => {
             tracing::warn!(target: "mta", cause = %error, "the history of rates cannot be read and \
-            begins anew; the file is kept as {DAMAGED}");
+            starts empty; the file is kept as {DAMAGED}");
             // Best effort: the next one replaces it.
             let _ = disk.rename(FILE, DAMAGED);
             Rates::new(now)

@@ -146,7 +146,7 @@ pub const ALL: &[Row] = &[
         site: Site::Plain,
         line: "Error: MTA_SMART_RELAY contains the invisible character U+200B",
         code: 64,
-        cause: &["write the value again by hand"],
+        cause: &["type the value by hand"],
     },
     Row {
         what: "two lines where one is wanted",
@@ -194,7 +194,7 @@ pub const ALL: &[Row] = &[
         cause: &["MTA_SMTPS_PORT"],
     },
     Row {
-        what: "a receiver of events that is no address",
+        what: "a receiver of events that is not an address",
         vars: &[("MTA_WEBHOOK_URL", "hooks.example/s3cret")],
         site: Site::Plain,
         line: "Error: webhook_url must be addresses such as https://host/path or \
@@ -206,7 +206,7 @@ pub const ALL: &[Row] = &[
         what: "an event that there is not",
         vars: &[("MTA_WEBHOOK_EVENTS", "bounced, opened")],
         site: Site::Plain,
-        line: "Error: webhook_events contains 'opened', which is no event: write delivered, \
+        line: "Error: webhook_events contains 'opened', which is not an event: write delivered, \
         deferred, bounced or alert",
         code: 64,
         cause: &["MTA_WEBHOOK_EVENTS is 'bounced, opened'"],

@@ -48,8 +48,8 @@ impl CoreSupervisor<'_> {
         if let Some(why) = look.is_beyond_help() {
             if !std::mem::replace(&mut core.spared, true) {
                 let text = format!(
-                    "the SMTP core has not come further in its start for {silent} s and is not \
-                    ended: {why}"
+                    "the SMTP core has made no progress in its start for {silent} s and is not \
+                    killed: {why}"
                 );
                 self.event_log.record(Severity::Error, text);
             }
@@ -57,9 +57,9 @@ impl CoreSupervisor<'_> {
             return;
         }
         let text = format!(
-            "the SMTP core has not come further in its start for {silent} s (watchdog_time and \
-            what a former core may take, {} s) and \
-             is ended: {state}; accepted mail is safe on the data volume",
+            "the SMTP core has made no progress in its start for {silent} s (watchdog_time and \
+            what a former core may take, {} s) and is killed: {state}; accepted mail is safe on \
+            the data volume",
             limit.as_secs()
         );
         core.cause = Some(format!("it hung before it was ready: {state}"));
@@ -79,7 +79,7 @@ impl CoreSupervisor<'_> {
         if matches!(step, Step::Well(_) | Step::DiskIsSlow(_)) && core.ending.take().is_some() {
             self.event_log.record(
                 Severity::Info,
-                "the SMTP core came back while it told where it hung; it is not ended",
+                "the SMTP core answered while its stacks were collected; it is not killed",
             );
         }
         if core.ending.is_some() {
@@ -96,26 +96,29 @@ impl CoreSupervisor<'_> {
             }
             Step::DiskIsSlow(why) => {
                 self.readiness.clear_because(&why);
-                let text =
-                    format!("the data volume does not answer, the SMTP core takes no mail: {why}");
+                let text = format!(
+                    "the data volume does not answer, the SMTP core accepts no mail: {why}"
+                );
                 self.event_log.record(Severity::Error, text);
             }
             Step::Well(after) => {
                 self.tell_ready();
-                let text =
-                    format!("the SMTP core is well and ready again, after {} s", after.as_secs());
+                let text = format!(
+                    "the SMTP core answers and is ready again, after {} s",
+                    after.as_secs()
+                );
                 self.event_log.record(Severity::Info, text);
             }
             Step::Spare(why) => {
                 self.event_log.record(
                     Severity::Error,
-                    format!("the SMTP core hangs for long and is not ended: {why}"),
+                    format!("the SMTP core hangs and is not killed: {why}"),
                 );
             }
             Step::End(why) => {
                 self.readiness.clear_because(&why);
                 let text = format!(
-                    "the SMTP core hangs for {} s and is ended, to be started again: {why}; \
+                    "the SMTP core has hung for {} s and is killed and restarted: {why}; \
                     accepted mail is safe on the \
                      data volume",
                     self.settings.watchdog_time.as_secs()

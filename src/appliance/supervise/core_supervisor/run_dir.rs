@@ -64,7 +64,7 @@ impl<'a> RunDirWatch<'a> {
             // there is room again.
             (None, Some(_)) if rundir::is_deserted(&self.settings.run_dir) => {}
             (None, Some(_)) => {
-                let text = format!("run_dir {} is well again", self.settings.run_dir.display());
+                let text = format!("run_dir {} is usable again", self.settings.run_dir.display());
                 self.event_log.record(Severity::Info, text);
                 self.trouble = None;
             }
@@ -72,9 +72,8 @@ impl<'a> RunDirWatch<'a> {
             (Some(cause), _) => {
                 let text = format!(
                     "{cause}. Mail flows without it, but 'postern queue' and 'postern health' do \
-                    not reach the SMTP core: move away \
-                     what stands there, or give it back to its owner, and it is made anew within \
-                     seconds"
+                    not reach the SMTP core: remove what is there, or restore its owner, and the \
+                    socket is recreated within seconds"
                 );
                 self.event_log.record(Severity::Error, text);
                 self.trouble = Some((cause.clone(), Instant::now()));
@@ -95,7 +94,7 @@ impl<'a> RunDirWatch<'a> {
                 self.claim = Some(rundir::claim(run_dir).map_err(|failure| failure.cause)?);
                 self.event_log.record(
                     Severity::Warning,
-                    format!("{} was gone and was made anew", run_dir.display()),
+                    format!("{} was missing and was recreated", run_dir.display()),
                 );
             }
         }
@@ -103,7 +102,7 @@ impl<'a> RunDirWatch<'a> {
             Ok(None) => Ok(()),
             Ok(Some(aside)) => {
                 let text = format!(
-                    "something else stood where the control socket belongs; it is now {}",
+                    "something else was at the path of the control socket; it was moved to {}",
                     aside.display()
                 );
                 self.event_log.record(Severity::Warning, text);

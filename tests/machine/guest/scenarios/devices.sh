@@ -58,4 +58,4 @@ reader=$(losetup -r -f --show /srv/copy.img)
 relay "VOLUME_KEY=$reader"
 [ -e /key/lost+found ] || die "the key volume cannot be read"
 relay_off
-refused 69 "$data" 'does not take writes' "VOLUME_DATA=$reader"
+refused 69 "$data" 'is not writable' "VOLUME_DATA=$reader"
