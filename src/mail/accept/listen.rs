@@ -175,7 +175,7 @@ where
                         let (door, tls, session, stop) = (door.clone(), listener.tls.clone(), session.clone(), stop.clone());
                         tasks.spawn(async move {
                             let _guard = guard;
-                            if let Some(wire) = door.dress(wire, peer, tls, stop).await {
+                            if let Some(wire) = door.start_tls(wire, peer, tls, stop).await {
                                 session(wire, peer).await;
                             }
                         });
@@ -183,8 +183,9 @@ where
                 }
                 Err(error) if is_passing(&error) => {}
                 Err(error) => {
-                    tracing::error!(target: "mta", %error, "cannot take connections for \
-                    the moment");
+                    tracing::error!(
+                        target: "mta", %error, "cannot accept connections at the moment"
+                    );
                     // Nothing tells when descriptors or memory come back; until then, asking again
                     // would only spin.
                     tokio::time::sleep(BACK_OFF).await;
@@ -275,7 +276,7 @@ impl Door {
 
     /// The handshake, where the session begins with it; `None` when it failed, or the appliance
     /// stops.
-    async fn dress(
+    async fn start_tls(
         &self,
         wire: Wire,
         peer: Peer,

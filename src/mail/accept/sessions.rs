@@ -102,7 +102,7 @@ impl Full {
             Self::All | Self::Strangers => "Too many sessions; try again later",
             Self::Address => "Too many sessions from your address; try again later",
             Self::Memory => "Too little memory for another session; try again later",
-            Self::Early => "Too much was said before the greeting",
+            Self::Early => "Data was sent before the greeting",
         }
     }
 

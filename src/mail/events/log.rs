@@ -157,7 +157,7 @@ fn next_host(message: &Message, relay: &str, recipients: usize, outcome: &Outcom
         recipients,
         reply = %Words(outcome),
         next,
-        "put off, asking the next host"
+        "deferred, trying the next host"
     );
 }
 
@@ -196,7 +196,7 @@ fn undeliverable(message: &Message, outcome: &Outcome) {
         target: "mta",
         queue_id = %message.id,
         reply = %Words(outcome),
-        "a bounce reached nobody"
+        "a bounce could not be delivered"
     );
 }
 

@@ -2,7 +2,8 @@
 //!
 //! Purpose: to answer "what happened to this mail?". In: events (as a
 //! [`MailEventSink`](super::model::MailEventSink)), of which `record` makes [`Attempt`]s that did
-//! not go well and [`Finished`] messages. Out: these, to windows, by the trait [`History`].
+//! not go well and [`Finished`] messages. Out: these, to pages and the API, by the trait
+//! [`History`].
 //!
 //! A thread of its own appends a line of JSON for each to files in `history/` on the data volume,
 //! about once a second, without a sync: a crash may lose the last moment of the history, never a
@@ -56,7 +57,7 @@ enum Entry {
 /// The way of entries to the thread that writes them.
 type Entries = SyncSender<Entry>;
 
-/// The front of the history: where the corridor leaves entries and windows read them.
+/// The front of the history: where the corridor leaves entries, and pages and the API read them.
 pub struct HistoryLog {
     disk: Arc<dyn Disk>,
     counters: Arc<HistoryCounters>,

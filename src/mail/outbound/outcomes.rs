@@ -54,8 +54,10 @@ impl<S: Spool> Outbound<S> {
             self.state.reached(id, steady);
         }
         if !self.bounce(message, &mut outcomes, &relay, now).await {
-            tracing::error!(target: "mta", queue_id = %message.id, "the bounce could not be \
-            queued; the failed recipients are tried again later");
+            tracing::error!(
+                target: "mta", queue_id = %message.id,
+                "the bounce could not be queued; the failed recipients are retried later"
+            );
         }
         let transcript = transcript + &self.note_undeliverable(message, &outcomes).await;
         let warn = self.config.schedule.delay_warning;
@@ -317,7 +319,7 @@ impl<S: Spool> Outbound<S> {
 /// panic there costs the notification, not the record of the failure.
 async fn worded(word: impl FnOnce() -> Option<Draft> + Send + 'static) -> Option<Draft> {
     tokio::task::spawn_blocking(word).await.unwrap_or_else(|error| {
-        tracing::error!(target: "mta", cause = %error, "a notification could not be worded");
+        tracing::error!(target: "mta", cause = %error, "a notification could not be written");
         None
     })
 }
@@ -331,7 +333,7 @@ fn expire(outcomes: &mut [(Target, Outcome)]) -> Vec<Target> {
             outcome.reply = Reply::new(
                 554,
                 (5, 4, 7),
-                format!("delivery time expired; the last try said: {}", outcome.words()),
+                format!("queue_lifetime expired; the last error was: {}", outcome.words()),
             );
             outcome.remote = false;
             expired.push(*target);

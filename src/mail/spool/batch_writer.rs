@@ -298,7 +298,7 @@ impl BatchWriter {
     fn poison(&mut self, error: &io::Error) {
         let number = self.active.header().number;
         self.shared.counters.sync_failures_total.inc();
-        tracing::error!(target: "mta", segment = number, cause = %error, "a segment was given up");
+        tracing::error!(target: "mta", segment = number, cause = %error, "a segment was abandoned");
         self.unwritten.carry_again(std::mem::take(&mut self.unsynced));
         self.shared.set_health(
             if is_full(error) { Health::Full } else { Health::Failed },
@@ -309,8 +309,9 @@ impl BatchWriter {
         match self.files.begin() {
             Ok(segment) => self.go_on_in(segment),
             Err(error) => {
-                tracing::error!(target: "mta", cause = %error, "no new segment can be begun; \
-                trying again");
+                tracing::error!(
+                    target: "mta", cause = %error, "no new segment can be created; retrying"
+                );
             }
         }
     }

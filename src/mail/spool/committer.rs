@@ -8,10 +8,10 @@
 //! Records that nobody waits for (progress, done) are written at once and synced with the next
 //! batch, or after [`Config::lazy_sync`].
 //!
-//! This file is the thread and its rhythm. What a record says: `compose`. How records reach the disk
-//! and who hears of it: `batch_writer`, on the segment that is `active`. What could not be written:
-//! `trouble`. Segments come and go in `segment_files`, and are emptied by `compaction`. The space of
-//! the volume: `housekeeping`.
+//! This file is the thread and its rhythm. What a record says: `compose`. How records reach the
+//! disk and who hears of it: `batch_writer`, on the segment that is `active`. What could not be
+//! written: `trouble`. Segments come and go in `segment_files`, and are emptied by `compaction`.
+//! The space of the volume: `housekeeping`.
 
 use super::batch_writer::BatchWriter;
 use super::closing::Closing;

@@ -46,13 +46,17 @@ pub fn set_aside(shared: &Shared, reader: &Reader, id: MessageId) -> bool {
     match kept {
         Ok(()) => {
             shared.counters.corrupt_records_total.inc();
-            tracing::error!(target: "mta", queue_id = %id, "a damaged message was set aside \
-            under corrupt/ on the data volume");
+            tracing::error!(
+                target: "mta", queue_id = %id,
+                "a damaged message was quarantined in corrupt/ on the data volume"
+            );
             true
         }
         Err(error) => {
-            tracing::error!(target: "mta", queue_id = %id, cause = %error, "a damaged message \
-            could not be set aside; it stays");
+            tracing::error!(
+                target: "mta", queue_id = %id, cause = %error,
+                "a damaged message could not be quarantined; it stays"
+            );
             false
         }
     }

@@ -116,12 +116,14 @@ impl Shared {
         }
     }
 
-    /// Removes a file that nobody needs. What cannot be removed is told, and left to the next start.
+    /// Removes a file that nobody needs. What cannot be removed is told, and left to the next
+    /// start.
     pub fn remove(&self, path: &str) {
         match self.disk.remove(path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                tracing::warn!(target: "mta", path, cause = %error, "a file that is not needed any \
-                more could not be removed");
+                tracing::warn!(
+                    target: "mta", path, cause = %error, "an unneeded file could not be removed"
+                );
             }
             _ => {}
         }

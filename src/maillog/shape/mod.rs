@@ -2,9 +2,9 @@
 //!
 //! In: facts about mails, and other lines of the log. Out: lines such as `Nov  4 17:22:14 relay
 //! postfix/smtp[71]: 0D2R…: to=<a@b>, relay=…, status=sent (…)`. What Postfix would not say becomes
-//! a line of the program `postern`, which its readers pass over; trouble is a `warning:` and a defect a `panic:`, which
-//! they count. The number in brackets is our process, and for a client's session the client's port:
-//! all lines of a session have the same.
+//! a line of the program `postern`, which its readers pass over; trouble is a `warning:` and a
+//! defect a `panic:`, which they count. The number in brackets is our process, and for a client's
+//! session the client's port: all lines of a session have the same.
 //! Limits: a line has at most [`LINE_MAX`] octets.
 //! Security: texts come from strangers. None can begin a line, and none can look like another part
 //! of its line: what separates parts becomes `?` inside them ([`Word`], [`Phrase`]). A carbon copy
@@ -109,7 +109,7 @@ impl Shape {
         lines
     }
 
-    /// The line of what is no event of a mail, in the words of the log; none for a fine one.
+    /// The line of what is not an event of a mail, in the words of the log; none for a fine one.
     pub fn other(&self, level: Level, said: &Said) -> String {
         let mut words = said.message.clone();
         put_fields(&mut words, said);
