@@ -19,7 +19,7 @@ pub(crate) async fn ask<T>(question: AdminAnswer<'_, T>) -> Result<T, Answer> {
         Ok(Err(fault)) => Err(admin_error(&fault)),
         Err(_) => Err(error(
             StatusCode::GATEWAY_TIMEOUT,
-            "the queue did not answer in time; is the data volume well?",
+            "the queue did not answer in time; is the data volume slow or failing?",
         )),
     }
 }

@@ -227,7 +227,7 @@ fn no_id(text: &str) -> Answer {
     let shown: String = text.chars().take(40).collect();
     error(
         StatusCode::NOT_FOUND,
-        &format!("'{shown}' is no queue id; an id has 13 letters and digits"),
+        &format!("'{shown}' is not a queue id; an id has 13 letters and digits"),
     )
 }
 

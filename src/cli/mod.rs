@@ -47,8 +47,7 @@ pub use volume::Volumes;
 /// The name of the socket in the run directory.
 pub const SOCKET: &str = "control.sock";
 
-/// Look into the queue of the running appliance, give orders, move mail out and in, verify a data
-/// volume
+/// Inspect and manage the queue of the running relay, export and import mail, verify a data volume
 #[derive(Debug, Args)]
 pub struct QueueArgs {
     #[command(subcommand)]
@@ -71,7 +70,8 @@ enum Command {
         #[command(flatten)]
         watch: Watch,
     },
-    /// Show one message: envelope, recipients, every try with what was said; or how it ended
+    /// Show one message: envelope, recipients, every delivery attempt with the replies, or its
+    /// final status
     Show {
         /// The queue id
         id: String,
@@ -81,71 +81,70 @@ enum Command {
         /// The queue id
         id: String,
     },
-    /// Print what one message says, as text that nothing can run
+    /// Show the readable text of a message
     Text {
         /// The queue id
         id: String,
     },
-    /// Show where mail waits, and for how long
+    /// Show the queue by destination and age
     Destinations(Watch),
-    /// Divide the queue by sender, by domain or by reason
+    /// Group the queue by sender, domain or last error
     Groups {
-        /// By what
+        /// What to group by
         #[arg(long, value_enum, default_value = "reason")]
         by: By,
     },
-    /// Let nothing more go to a destination; its mail stays in the queue
+    /// Pause delivery to a destination; its mail stays in the queue
     Pause {
-        /// A domain, or the smart relay as the destinations name it
+        /// A domain, or the smart relay as 'postern queue destinations' names it
         destination: String,
     },
-    /// Let mail go to a destination again
+    /// Resume delivery to a paused destination
     Resume {
-        /// As above
+        /// A domain, or the smart relay as 'postern queue destinations' names it
         destination: String,
     },
-    /// Show what became of mail that has left the queue, the newest first
+    /// Show the delivery history: messages that have left the queue, newest first
     History(HistoryArgs),
-    /// Try again now
+    /// Attempt delivery now
     Retry(Choice),
-    /// Try no more until released
+    /// Stop delivery attempts until released
     Hold(Choice),
-    /// End a hold
+    /// Release held messages
     Release(Choice),
-    /// Remove from the queue; nobody gets a bounce
+    /// Delete messages; no bounces are sent
     Delete(Choice),
-    /// Show the queue in numbers and by destination
+    /// Show totals, and the queue by destination
     Stats(Watch),
-    /// Check a data volume on which no appliance runs, and change nothing
+    /// Check a data volume that no running Postern uses; nothing is changed
     ///
-    /// Reads every record and every content and compares their checksums. Exit 0: the queue is
-    /// whole; 65: something is damaged, the report says which mail and what it costs; 66: no queue
-    /// there; 69: an appliance works with it; 77: no permission.
+    /// Reads every record and every content and verifies their checksums. Exit 0: the queue is
+    /// intact; 65: something is damaged, the report names the messages and the consequences; 66:
+    /// there is no queue; 69: the volume is in use by a running Postern; 77: no permission.
     Verify {
         /// The volume, or a copy of one [default: property volume_data]
         #[arg(long, value_name = "DIR")]
         volume: Option<PathBuf>,
     },
     /// Write messages to files: ID.eml, the content as it will be sent, and ID.json, the envelope
-    /// and all that happened to it
+    /// and the status of each recipient
     ///
     /// Without --move the messages stay in the queue. With it each is held, written, synced and
-    /// only then deleted: repeat the command if it is cut off. Files that are there already are
-    /// never overwritten with other mail.
+    /// only then deleted: repeat the command if it is interrupted. Existing files are never
+    /// overwritten with other mail.
     Export(Export),
-    /// Take messages from files into the queue: pairs as export writes them, or .eml files with
-    /// --from and --to
+    /// Import messages from files: pairs as export writes them, or .eml files with --from and --to
     ///
-    /// Recipients that have a mail already do not get it again, and its age counts on. What is in
-    /// the queue is moved to DIR/imported; what is refused stays, with the reason, and the exit
-    /// code is 65.
+    /// Recipients that were delivered before do not get the message again, and it keeps its age.
+    /// Imported files are moved to DIR/imported; refused files stay where they are, the reason is
+    /// printed, and the exit code is 65.
     Import(Import),
 }
 
 /// Whether to look again and again.
 #[derive(Debug, Args)]
 struct Watch {
-    /// Look again every so many seconds, until ^C
+    /// Refresh every so many seconds, until ^C
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "2", value_parser = clap::value_parser!(u64).range(1..=3600))]
     watch: Option<u64>,
 }
@@ -155,7 +154,7 @@ pub fn run(args: QueueArgs, volumes: &dyn Volumes) -> ExitCode {
     ExitCode::from(run_to(args, volumes, &mut io::stdout().lock(), &mut io::stderr().lock()))
 }
 
-/// The same with other ears; returns the exit code.
+/// The same with given outputs; returns the exit code.
 pub fn run_to(
     args: QueueArgs,
     volumes: &dyn Volumes,
@@ -316,7 +315,7 @@ async fn show(core: &Core, id: &str, json: bool, out: &mut dyn Write) -> Result<
     }
     let client = match &message.client {
         Some(client) => format!("{client} ({})", message.helo),
-        None => "made here".to_owned(),
+        None => "generated locally".to_owned(),
     };
     let subject = message.subject.as_deref().unwrap_or("(the content cannot be read now)");
     let facts = [
@@ -326,15 +325,15 @@ async fn show(core: &Core, id: &str, json: bool, out: &mut dyn Write) -> Result<
         ("Client", &client),
         ("Subject", subject),
         ("Size", &size(message.size_bytes)),
-        ("Next try", &NextTry::of_message(&message).to_string()),
+        ("Next attempt", &NextTry::of_message(&message).to_string()),
     ];
     for (name, value) in facts {
-        writeln!(out, "{name:<9} {}", harmless(value))?;
+        writeln!(out, "{name:<12} {}", harmless(value))?;
     }
     writeln!(out)?;
     let mut table = Table::new(
-        &["RECIPIENT", "STATE", "TRIES", "NEXT TRY", "LAST REPLY"],
-        &[60, 9, 5, 14, 400],
+        &["RECIPIENT", "STATE", "ATTEMPTS", "NEXT ATTEMPT", "LAST REPLY OR ERROR"],
+        &[60, 9, 8, 14, 400],
     );
     for recipient in message.recipients.iter().chain(&message.copy) {
         let RecipientView { address, status, attempts, last_reply, .. } = recipient;
@@ -351,10 +350,10 @@ async fn ended(core: &Core, id: &str, json: bool, out: &mut dyn Write) -> Result
     if json {
         return print_json(out, &entry);
     }
-    writeln!(out, "Message   {}, which has left the queue", entry.id)?;
-    writeln!(out, "Arrived   {}", entry.arrived)?;
-    writeln!(out, "Ended     {}, {} later", entry.finished, span(entry.took_seconds))?;
-    writeln!(out, "From      {}", harmless(null_sender(&entry.sender)))?;
+    writeln!(out, "Message      {}, no longer in the queue", entry.id)?;
+    writeln!(out, "Arrived      {}", entry.arrived)?;
+    writeln!(out, "Completed    {}, after {}", entry.finished, span(entry.took_seconds))?;
+    writeln!(out, "From         {}", harmless(null_sender(&entry.sender)))?;
     look::tries(core, id, out).await
 }
 
@@ -375,17 +374,15 @@ async fn stats(core: &Core, json: bool, out: &mut dyn Write) -> Result<(), Troub
     }
     let (queue, totals) = (&status.queue, &status.totals);
     let state = match status.ready {
-        true => "taking mail".to_owned(),
-        false => format!("not taking mail: {}", status.not_ready_reason),
+        true => "accepting mail".to_owned(),
+        false => format!("not accepting mail: {}", status.not_ready_reason),
     };
-    let oldest = queue
-        .oldest_age_seconds
-        .map(|age| format!(", the oldest waits {}", span(age)))
-        .unwrap_or_default();
+    let oldest =
+        queue.oldest_age_seconds.map(|age| format!(", oldest {}", span(age))).unwrap_or_default();
     let refused: u64 = totals.refused.values().sum();
     let facts = [
         (
-            "Appliance",
+            "Relay",
             format!(
                 "{}, Postern {}, up {}, {state}",
                 status.hostname,
@@ -398,7 +395,7 @@ async fn stats(core: &Core, json: bool, out: &mut dyn Write) -> Result<(), Troub
         (
             "Sessions",
             format!(
-                "{} now, {} since the start",
+                "{} now, {} since start",
                 count(status.smtp_active_sessions),
                 count(totals.smtp_sessions)
             ),
@@ -406,7 +403,7 @@ async fn stats(core: &Core, json: bool, out: &mut dyn Write) -> Result<(), Troub
         (
             "Totals",
             format!(
-                "{} accepted, {} delivered, {} deferred, {} bounced, {} refused",
+                "{} accepted, {} delivered, {} deferred, {} bounced, {} rejected",
                 count(totals.accepted),
                 count(totals.delivered),
                 count(totals.deferred),
@@ -422,7 +419,7 @@ async fn stats(core: &Core, json: bool, out: &mut dyn Write) -> Result<(), Troub
     if !destinations.destinations.is_empty() {
         writeln!(out)?;
         let mut table = Table::new(
-            &["DESTINATION", "MESSAGES", "OLDEST", "NEXT TRY", "LAST ERROR"],
+            &["DESTINATION", "MESSAGES", "OLDEST", "NEXT ATTEMPT", "LAST ERROR"],
             &[48, 9, 11, 14, 120],
         );
         for destination in &destinations.destinations {
@@ -446,11 +443,11 @@ async fn stats(core: &Core, json: bool, out: &mut dyn Write) -> Result<(), Troub
 fn turned_away(refused: &BTreeMap<String, u64>) -> Option<String> {
     let all: u64 = refused.values().sum();
     let words = |name: &str| match name {
-        "all" => "all places taken".to_owned(),
-        "strangers" => "those of strangers".to_owned(),
-        "address" => "those of one address".to_owned(),
-        "memory" => "memory short".to_owned(),
-        "early" => "who sent before they were greeted".to_owned(),
+        "all" => "over the session limit".to_owned(),
+        "strangers" => "over the limit for unknown clients".to_owned(),
+        "address" => "over the limit for one address".to_owned(),
+        "memory" => "for lack of memory".to_owned(),
+        "early" => "sent before the greeting".to_owned(),
         other => other.to_owned(),
     };
     let each = refused

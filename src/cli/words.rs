@@ -14,7 +14,7 @@ pub(super) fn check_id(id: &str) -> Result<(), Trouble> {
         Ok(_) => Ok(()),
         Err(()) => {
             let words =
-                format!("'{}' is no queue id; 'postern queue list' shows them", harmless(id));
+                format!("'{}' is not a queue id; 'postern queue list' shows them", harmless(id));
             Err(Trouble::new(EX_USAGE, words))
         }
     }

@@ -97,8 +97,11 @@ impl<S: Spool> Outbound<S> {
             && error.is_panic()
         {
             self.counters.panics_total.inc();
-            tracing::error!(target: "mta", "a courier panicked; its message will be tried again \
-            until its lifetime ends. This is a defect, please report it");
+            tracing::error!(
+                target: "mta",
+                "a courier panicked; its message will be retried until its lifetime ends. This is \
+                a defect, please report it"
+            );
         }
     }
 }

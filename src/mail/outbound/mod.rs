@@ -2,9 +2,9 @@
 //! the one way back.
 //!
 //! The dispatcher asks the schedule which destination may have one more courier. A courier is one
-//! connection: it takes job after job of its destination, waits a little for more, and goes home.
-//! What became of each target is recorded through the spool's door; a bounce is durable in the
-//! queue before the recipient it speaks of counts as failed.
+//! connection: it takes job after job of its destination, waits a little for more, closes the
+//! connection and ends. What became of each target is recorded through the spool's door; a bounce
+//! is durable in the queue before the recipient it speaks of counts as failed.
 //!
 //! Limits: couriers by the schedule; messages kept in memory between acceptance and first try by
 //! [`FRESH_MAX`] octets (beyond that they are read back from the disk when their turn comes).
@@ -170,7 +170,7 @@ impl<S: Spool> Outbound<S> {
                 }
                 if told.elapsed() >= Duration::from_secs(2) {
                     told = Instant::now();
-                    tell(format!("planning the next tries: {done} of {total} messages"));
+                    tell(format!("scheduling the next attempts: {done} of {total} messages"));
                 }
             }
             if elsewhere > 0 {
@@ -204,7 +204,10 @@ impl<S: Spool> Outbound<S> {
                 self.disk_catches_up().await;
             }
             Err(error) => {
-                tracing::error!(target: "mta", first = ?ids.first(), cause = %error, "messages cannot be read now; trying again later");
+                tracing::error!(
+                    target: "mta", first = ?ids.first(), cause = %error,
+                    "messages cannot be read now; retrying later"
+                );
                 self.state.note_unread(ids);
             }
         }
