@@ -6,10 +6,12 @@
 //! place, and what happens there.
 
 use libfuzzer_sys::fuzz_target;
-use postern::mail::spool::counters::SpoolCounters;
 use postern::ground::disk::{Disk, Snapshot, Volume};
-use postern::mail::model::{Address, BodyType, Envelope, Kind, Message, MessageId, Origin, Progress, OfflineQueue, Status};
-use postern::mail::spool::{OfflineSpool, Config, Entry, SegmentLog, Spool, Writer};
+use postern::mail::model::{
+    Address, BodyType, Envelope, Kind, Message, MessageId, OfflineQueue, Origin, Progress, Status,
+};
+use postern::mail::spool::counters::SpoolCounters;
+use postern::mail::spool::{Config, Entry, OfflineSpool, SegmentLog, Spool, Writer};
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::{Path, PathBuf};
@@ -89,7 +91,11 @@ impl Original {
         let spool = start(directory.path()).unwrap();
         let mut mails = BTreeMap::new();
         for number in 0..12_usize {
-            let content = format!("Subject: {number}\r\n\r\n{}", "some words\r\n".repeat(number * number * 10)).into_bytes();
+            let content = format!(
+                "Subject: {number}\r\n\r\n{}",
+                "some words\r\n".repeat(number * number * 10)
+            )
+            .into_bytes();
             let message = accept(&spool, number, &content);
             match number % 4 {
                 0 => spool.settle(message.id, progress(&message, Status::Delivered)),
@@ -107,7 +113,9 @@ impl Original {
                 if entry.file_type().unwrap().is_file() && entry.file_name() != "reserve" {
                     let path = Path::new(folder).join(entry.file_name());
                     let mut octets = std::fs::read(entry.path()).unwrap();
-                    octets.truncate(octets.iter().rposition(|octet| *octet != 0).map_or(0, |last| last + 100));
+                    octets.truncate(
+                        octets.iter().rposition(|octet| *octet != 0).map_or(0, |last| last + 100),
+                    );
                     files.push((path, octets));
                 }
             }
@@ -124,7 +132,13 @@ fn accept(spool: &SegmentLog, number: usize, content: &[u8]) -> Message {
         body: BodyType::SevenBit,
         smtputf8: false,
     };
-    let entry = Entry { envelope, origin: Origin { peer: None, helo: "".into() }, kind: Kind::Mail, copy: false, destinations: Vec::new() };
+    let entry = Entry {
+        envelope,
+        origin: Origin { peer: None, helo: "".into() },
+        kind: Kind::Mail,
+        copy: false,
+        destinations: Vec::new(),
+    };
     let mut writer = spool.begin();
     wait(async {
         writer.write(content).await?;
@@ -157,7 +171,8 @@ fn directory() -> tempfile::TempDir {
 }
 
 fn wait<T>(work: impl Future<Output = T>) -> T {
-    static RUNTIME: LazyLock<tokio::runtime::Runtime> =
-        LazyLock::new(|| tokio::runtime::Builder::new_current_thread().max_blocking_threads(2).build().unwrap());
+    static RUNTIME: LazyLock<tokio::runtime::Runtime> = LazyLock::new(|| {
+        tokio::runtime::Builder::new_current_thread().max_blocking_threads(2).build().unwrap()
+    });
     RUNTIME.block_on(work)
 }

@@ -3,8 +3,8 @@
 //!
 //! The file `paused` holds a line with its checksum, and a name on every other. It is replaced as a
 //! whole: written under another name, synced, renamed, and the directory synced.
-//! The destinations can be read while a change is on its way to the disk, however long that takes: whoever
-//! reads them sees those of before.
+//! The destinations can be read while a change is on its way to the disk, however long that takes:
+//! whoever reads them sees those of before.
 //! Limits: [`PAUSES_MAX`] destinations.
 
 use crate::ground::disk::Disk;
@@ -39,8 +39,11 @@ impl Pauses {
     /// log: mail then flows again. `known` tells the destination of a name.
     pub fn open(disk: Arc<dyn Disk>, known: impl Fn(&str) -> Option<Destination>) -> Self {
         let names = read(disk.as_ref()).unwrap_or_else(|error| {
-            tracing::error!(target: "mta", cause = %error, "which destinations were paused cannot \
-            be read; none is, the file is kept as {DAMAGED}");
+            tracing::error!(
+                target: "mta", cause = %error,
+                "the list of paused destinations cannot be read; none is paused, the file is kept \
+                as {DAMAGED}"
+            );
             // Best effort: the next pause replaces it anyway.
             let _ = disk.rename(FILE, DAMAGED);
             Vec::new()
@@ -67,9 +70,9 @@ impl Pauses {
         self.destinations.lock().iter().find(|paused| paused.is_called(name)).cloned()
     }
 
-    /// Adds or removes a destination; durable when this returns. `false`: it was so already. `apply` is
-    /// called before the next change of any other, so that what is kept and what is done stay the
-    /// same. Blocks.
+    /// Adds or removes a destination; durable when this returns. `false`: it was so already.
+    /// `apply` is called before the next change of any other, so that what is kept and what is done
+    /// stay the same. Blocks.
     ///
     /// # Errors
     /// The volume's, or one too many; nothing is changed then.
@@ -93,7 +96,7 @@ impl Pauses {
             )));
         }
         write(self.disk.as_ref(), &changed)
-            .map_err(|error| AdminError::Storage(format!("the pause cannot be kept: {error}")))?;
+            .map_err(|error| AdminError::Storage(format!("the pause cannot be stored: {error}")))?;
         *self.destinations.lock() = changed;
         apply();
         Ok(true)

@@ -204,7 +204,10 @@ impl<S: Spool> Courier<S> {
                     return None;
                 }
                 Err(error) => {
-                    tracing::error!(target: "mta", queue_id = %job.id, cause = %error, "the message cannot be read now; trying again later");
+                    tracing::error!(
+                        target: "mta", queue_id = %job.id, cause = %error,
+                        "the message cannot be read now; retrying later"
+                    );
                     self.in_hand = None;
                     outbound.ring(outbound.state.put_off(self.id, job, clock::steady()));
                     return None;
@@ -420,8 +423,11 @@ impl<S: Spool> Courier<S> {
         let report = match sent {
             Some(Ok(report)) => report,
             Some(Err(panic)) => {
-                let rest =
-                    Outcome::own(Reply::new(451, (4, 3, 0), "a defect of the relay ended the try"));
+                let rest = Outcome::own(Reply::new(
+                    451,
+                    (4, 3, 0),
+                    "a defect of the relay ended the attempt",
+                ));
                 // As any try: what panics each time must end with its lifetime, and its sender must
                 // hear of it.
                 self.finish(job, message, connection.given_up(&mut known, &rest)).await;
@@ -465,10 +471,7 @@ impl<S: Spool> Courier<S> {
     /// carry the job, or it waits for one; waiting mail whose sender must hear of it does.
     async fn wait_for_host(&mut self, job: Job, hosts: &[IpAddr]) {
         self.outbound.counters.couriers_throttled_total.with_label_values(&["host"]).inc();
-        let text = format!(
-            "the hosts of {} have all the connections from here that they may have",
-            self.destination
-        );
+        let text = format!("the connection limit for the hosts of {} is reached", self.destination);
         let outcome = Outcome::own(Reply::new(451, (4, 4, 5), text));
         if self.others_carry_on(job, &outcome) {
             return;
