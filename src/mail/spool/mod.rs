@@ -15,7 +15,8 @@
 //! where the last word about each message stands (`index`, packed by `slots`); it is rebuilt at
 //! start (`recover`) from the segments, or from what stands beside them without the contents
 //! (`segment_summary`); whoever goes through the queue reads these, too (`envelope_cache`). A
-//! volume without a core is looked at by `verify` and [`OfflineSpool`], which change nothing. A
+//! volume without a core is looked at by `verify` and [`OfflineSpool`], which change nothing;
+//! `recover` and `verify` read segments through one `replay`, so that both meet damage alike. A
 //! segment without live records is recycled (`segment_files`); one that is mostly dead is emptied
 //! by copying its few live records forward (`compaction`).
 //!
@@ -55,6 +56,7 @@ mod read;
 mod recent;
 mod record;
 mod recover;
+mod replay;
 mod segment_files;
 mod segment_summary;
 mod shared;

@@ -20,18 +20,21 @@ use super::format::{
 };
 use super::index::Index;
 use super::layout::{BODY, CORRUPT, FORMAT, LOG, SPARE, heads_path, segment_path};
+use super::replay::{Fault, Frame, Visitor, Window, place, replay};
 use super::segment_summary::{self, SegmentSummary};
 use super::slots::Place;
 use crate::ground::disk::{Disk, File};
 use crate::ground::sync::Instant;
 use crate::mail::model::MessageId;
-use memchr::memmem;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
-use std::sync::Arc;
+use std::ops::Range;
 use std::time::Duration;
 
 const FORMAT_WORDS: &str = "postern queue format ";
+
+/// Octets of one damaged stretch that are kept.
+const KEEP_MAX: usize = 1 << 20;
 
 /// How often a long recovery says how far it is.
 const TELL_EVERY: Duration = Duration::from_secs(2);
@@ -216,7 +219,7 @@ impl Recovery<'_> {
         let header = match SegmentHeader::decode(window.at(0, HEADER_BLOCK_LEN)?) {
             Ok(header) if header.number == number => header,
             Err(HeaderError::Newer(version)) => return Err(OpenError::Newer(version)),
-            _ => return self.lost_segment(number, window.unreadable > 0),
+            _ => return self.lost_segment(number, window.unreadable() > 0),
         };
         self.index.begin_segment(header, file.clone(), HEADER_BLOCK);
         let end = file.length()?;
@@ -230,73 +233,24 @@ impl Recovery<'_> {
         file.read_anew();
         let mut window = Window::new(file.clone());
         self.heads.clear();
-        let (mut offset, damaged) = (HEADER_BLOCK, self.damaged);
-        while offset < end {
-            match self.frame(header, &mut window, offset, end)? {
-                Step::Good(len) => offset += len,
-                Step::Damaged => match next_frame(header, &mut window, offset + 1, end)? {
-                    Some(next) => {
-                        self.damaged(header, &mut window, offset, next)?;
-                        offset = next;
-                    }
-                    None => {
-                        self.tail(header, &mut window, offset, end)?;
-                        break;
-                    }
-                },
-            }
-        }
-        if window.unreadable == 0
+        let damaged = self.damaged;
+        let mut reading = Reading { recovery: self, segment: header };
+        let offset = replay(header, &mut window, end, &mut reading)?;
+        if window.unreadable() == 0
             && let Some(gap) = Gap::by_heads(self.disk, header, offset)
         {
             self.keep_heads(number)?;
             self.gaps.insert(number, gap);
         }
         if self.damaged == damaged
-            && window.unreadable == 0
+            && window.unreadable() == 0
             && offset >= segment_summary::SEGMENT_MIN
         {
             self.write_heads(header);
         }
         self.index.segment_len(number, offset);
-        self.index.incomplete |= window.unreadable > 0;
+        self.index.incomplete |= window.unreadable() > 0;
         Ok(())
-    }
-
-    fn frame(
-        &mut self,
-        segment: SegmentHeader,
-        window: &mut Window,
-        offset: u64,
-        end: u64,
-    ) -> io::Result<Step> {
-        let Some(header) = FrameHeader::decode(segment, window.at(offset, FRAME_HEADER)?) else {
-            return Ok(Step::Damaged);
-        };
-        if offset + header.frame_len() > end {
-            return Ok(Step::Damaged);
-        }
-        let head = window.at(offset + FRAME_HEADER as u64, header.head_len as usize)?.to_vec();
-        if head.len() != header.head_len as usize || crc32fast::hash(&head) != header.head_crc {
-            return Ok(Step::Damaged);
-        }
-        // The unfinished write of a crash, or of a segment that was given up: were it believed, the
-        // whole record that it copies would be let go. In segments that were finished the content
-        // is checked when it is needed.
-        if header.kind == RecordKind::Accept {
-            let content = window
-                .at(offset + FRAME_HEADER as u64 + head.len() as u64, header.body_len as usize)?;
-            if header.body_len > 0 && crc32fast::hash(content) != header.body_crc {
-                return Ok(Step::Damaged);
-            }
-        }
-        let place =
-            Place { segment: segment.number, offset: u32::try_from(offset).unwrap_or(u32::MAX) };
-        if !self.understand(&header, &head, place) {
-            return Ok(Step::Damaged);
-        }
-        self.heads.push(segment, &header, &head);
-        Ok(Step::Good(header.frame_len()))
     }
 
     /// What a record says goes into the index; `false`: it says nothing that can be understood.
@@ -367,11 +321,7 @@ impl Recovery<'_> {
         }
         let mut offset = HEADER_BLOCK;
         for (header, head) in all {
-            let place = Place {
-                segment: segment.number,
-                offset: u32::try_from(offset).unwrap_or(u32::MAX),
-            };
-            self.understand(&header, head, place);
+            self.understand(&header, head, place(segment, offset));
             offset += header.frame_len();
         }
         Some(len)
@@ -440,80 +390,6 @@ impl Recovery<'_> {
         damaged; the whole segment was quarantined");
         self.disk.rename(&segment_path(number), &to)?;
         Ok(())
-    }
-
-    fn damaged(
-        &mut self,
-        segment: SegmentHeader,
-        window: &mut Window,
-        from: u64,
-        to: u64,
-    ) -> io::Result<()> {
-        self.damaged += 1;
-        let number = segment.number;
-        let name = format!("{number:010}-{from}.frame");
-        tracing::error!(
-            target: "mta", segment = number, offset = from, octets = to - from, kept = name,
-            "a damaged record was quarantined"
-        );
-        self.keep_range(&name, segment, window, from, to)
-    }
-
-    /// What stands behind the last good frame: nothing, an old life of the file, or the unfinished
-    /// write of a crash.
-    fn tail(
-        &mut self,
-        segment: SegmentHeader,
-        window: &mut Window,
-        offset: u64,
-        end: u64,
-    ) -> io::Result<()> {
-        let start = window.at(offset, 8)?;
-        let own = start.len() == 8
-            && start.starts_with(&FRAME_MAGIC)
-            && start[4..] == segment.number.to_le_bytes();
-        if !own {
-            return Ok(());
-        }
-        let name = format!("{:010}-{offset}.tail", segment.number);
-        tracing::warn!(
-            target: "mta",
-            segment = segment.number,
-            offset,
-            kept = name,
-            "the last write before the stop was incomplete; its octets were quarantined"
-        );
-        self.keep_range(&name, segment, window, offset, end)
-    }
-
-    /// Copies damaged octets to `corrupt/`, and writes a void record over where they stood: a torn
-    /// record in the last segment must not be taken for a whole one at the next start, when the
-    /// segment is the last no more and its contents are believed.
-    fn keep_range(
-        &self,
-        name: &str,
-        segment: SegmentHeader,
-        window: &mut Window,
-        from: u64,
-        to: u64,
-    ) -> io::Result<()> {
-        let len = usize::try_from(to - from).unwrap_or(usize::MAX).min(KEEP_MAX);
-        let octets = window.at(from, len)?.to_vec();
-        if window.unreadable > 0 {
-            return Ok(());
-        }
-        if let Err(error) = keep(self.disk, name, &octets) {
-            tracing::warn!(target: "mta", name, cause = %error, "the octets could not be kept");
-        }
-        let mut void = Vec::new();
-        match (to - from).checked_sub(FRAME_HEADER as u64) {
-            Some(rest) => {
-                let rest = u32::try_from(rest).unwrap_or(u32::MAX);
-                FrameHeader::new(RecordKind::Void, &[], rest, 0).encode(segment, &mut void);
-            }
-            None => void.resize(usize::try_from(to - from).unwrap_or_default(), 0),
-        }
-        window.file.write_at(from, &void)
     }
 
     /// Messages from another queue count from the moment that their state stands beside them:
@@ -587,95 +463,103 @@ impl Recovery<'_> {
     }
 }
 
+/// The recovery on its way through one segment.
+struct Reading<'a, 'd> {
+    recovery: &'a mut Recovery<'d>,
+    segment: SegmentHeader,
+}
+
+impl Reading<'_, '_> {
+    /// Copies damaged octets to `corrupt/`, and writes a void record over where they stood: a torn
+    /// record in the last segment must not be taken for a whole one at the next start, when the
+    /// segment is the last no more and its contents are believed.
+    fn keep_range(
+        &self,
+        name: &str,
+        window: &mut Window,
+        Range { start: from, end: to }: Range<u64>,
+    ) -> io::Result<()> {
+        let len = usize::try_from(to - from).unwrap_or(usize::MAX).min(KEEP_MAX);
+        let octets = window.at(from, len)?.to_vec();
+        if window.unreadable() > 0 {
+            return Ok(());
+        }
+        if let Err(error) = keep(self.recovery.disk, name, &octets) {
+            tracing::warn!(target: "mta", name, cause = %error, "the octets could not be kept");
+        }
+        let mut void = Vec::new();
+        match (to - from).checked_sub(FRAME_HEADER as u64) {
+            Some(rest) => {
+                let rest = u32::try_from(rest).unwrap_or(u32::MAX);
+                FrameHeader::new(RecordKind::Void, &[], rest, 0).encode(self.segment, &mut void);
+            }
+            None => void.resize(usize::try_from(to - from).unwrap_or_default(), 0),
+        }
+        window.file().write_at(from, &void)
+    }
+}
+
+impl Visitor for Reading<'_, '_> {
+    type Damage = ();
+
+    fn frame(&mut self, window: &mut Window, frame: &Frame) -> io::Result<Option<()>> {
+        let Frame { place, header, head, .. } = frame;
+        // The unfinished write of a crash, or of a segment that was given up: were it believed, the
+        // whole record that it copies would be let go. In segments that were finished the content
+        // is checked when it is needed.
+        if header.kind == RecordKind::Accept
+            && header.body_len > 0
+            && !frame.is_content_whole(window)?
+        {
+            return Ok(Some(()));
+        }
+        if !self.recovery.understand(header, head, *place) {
+            return Ok(Some(()));
+        }
+        self.recovery.heads.push(self.segment, header, head);
+        Ok(None)
+    }
+
+    fn fault(&mut self, _: &mut Window, _: u64, _: Fault) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn damaged(&mut self, window: &mut Window, octets: Range<u64>, (): ()) -> io::Result<()> {
+        self.recovery.damaged += 1;
+        let number = self.segment.number;
+        let name = format!("{number:010}-{}.frame", octets.start);
+        tracing::error!(
+            target: "mta",
+            segment = number,
+            offset = octets.start,
+            octets = octets.end - octets.start,
+            kept = name,
+            "a damaged record was quarantined"
+        );
+        self.keep_range(&name, window, octets)
+    }
+
+    fn tail(&mut self, window: &mut Window, octets: Range<u64>, (): ()) -> io::Result<()> {
+        let start = window.at(octets.start, 8)?;
+        let own = start.len() == 8
+            && start.starts_with(&FRAME_MAGIC)
+            && start[4..] == self.segment.number.to_le_bytes();
+        if !own {
+            return Ok(());
+        }
+        let name = format!("{:010}-{}.tail", self.segment.number, octets.start);
+        tracing::warn!(
+            target: "mta",
+            segment = self.segment.number,
+            offset = octets.start,
+            kept = name,
+            "the last write before the stop was incomplete; its octets were quarantined"
+        );
+        self.keep_range(&name, window, octets)
+    }
+}
+
 /// Whose content a file is.
 pub(super) fn content_of(name: &str) -> Option<MessageId> {
     name.strip_suffix(".eml")?.parse().ok()
-}
-
-enum Step {
-    Good(u64),
-    Damaged,
-}
-
-/// Where the next frame of this segment starts, from `offset` on.
-pub(super) fn next_frame(
-    segment: SegmentHeader,
-    window: &mut Window,
-    mut offset: u64,
-    end: u64,
-) -> io::Result<Option<u64>> {
-    while offset + FRAME_HEADER as u64 <= end {
-        let wanted = usize::try_from(end - offset).unwrap_or(usize::MAX).min(WINDOW);
-        let octets = window.at(offset, wanted)?;
-        for at in memmem::find_iter(octets, &FRAME_MAGIC) {
-            if FrameHeader::decode(segment, &octets[at..]).is_some() {
-                return Ok(Some(offset + at as u64));
-            }
-        }
-        // A frame header across the edge of the window is found in the next one.
-        let step = octets.len().saturating_sub(FRAME_HEADER - 1).max(1);
-        offset += step as u64;
-        if octets.len() < FRAME_HEADER {
-            break;
-        }
-    }
-    Ok(None)
-}
-
-const WINDOW: usize = 256 * 1024;
-
-/// What one unreadable place costs.
-const BLOCK: usize = 4096;
-
-/// Octets of one damaged stretch that are kept.
-const KEEP_MAX: usize = 1 << 20;
-
-/// A file read in large pieces.
-pub(super) struct Window {
-    file: Arc<dyn File>,
-    start: u64,
-    octets: Vec<u8>,
-    /// Blocks that the disk would not give.
-    pub(super) unreadable: u64,
-}
-
-impl Window {
-    pub(super) fn new(file: Arc<dyn File>) -> Self {
-        Self { file, start: 0, octets: Vec::new(), unreadable: 0 }
-    }
-
-    /// `len` octets from `offset` on; fewer at the end of the file.
-    pub(super) fn at(&mut self, offset: u64, len: usize) -> io::Result<&[u8]> {
-        let inside =
-            offset >= self.start && offset + len as u64 <= self.start + self.octets.len() as u64;
-        if !inside {
-            self.start = offset;
-            self.octets.resize(len.max(WINDOW), 0);
-            let got = match self.file.read_at(offset, &mut self.octets) {
-                Ok(got) => got,
-                Err(error) => self.read_blocks(offset, &error)?,
-            };
-            self.octets.truncate(got);
-        }
-        let from =
-            usize::try_from(offset - self.start).unwrap_or(usize::MAX).min(self.octets.len());
-        Ok(&self.octets[from..(from + len).min(self.octets.len())])
-    }
-
-    /// Reads around what the disk will not give; that is zeros, and so no record.
-    fn read_blocks(&mut self, offset: u64, error: &io::Error) -> io::Result<usize> {
-        tracing::error!(target: "mta", offset, cause = %error, "the data volume cannot be read \
-        here; continuing after it");
-        let len = usize::try_from(self.file.length()?.saturating_sub(offset))
-            .unwrap_or(usize::MAX)
-            .min(self.octets.len());
-        for at in (0..len).step_by(BLOCK) {
-            let block = &mut self.octets[at..len.min(at + BLOCK)];
-            if self.file.read_at(offset + at as u64, block).is_err() {
-                block.fill(0);
-                self.unreadable += 1;
-            }
-        }
-        Ok(len)
-    }
 }

@@ -1,19 +1,19 @@
 //! A walk through all records of a volume that is only looked at: what a start would find, without
 //! doing any of it.
 //!
-//! It reads as `recover` reads, with the same decoder, and decides as `recover` decides: the last
-//! word about a message wins, a frame that does not check is passed over up to the next one. It
-//! looks closer, too: contents are checked in every segment, and a damaged record is asked for all
-//! it still tells, so that a person learns which mail it was.
+//! It reads as `recover` reads, through the same `replay`, and decides as `recover` decides: the
+//! last word about a message wins. It looks closer, too: contents are checked in every segment, and
+//! a damaged record is asked for all it still tells, so that a person learns which mail it was.
 //! Limits: one entry a message in the queue; [`Findings::DAMAGES_SHOWN`] damages in detail.
 
 use super::closing::{Closing, Gap};
 use super::format::{
-    Accepted, FRAME_HEADER, FRAME_MAGIC, FrameHeader, HEADER_BLOCK, HEADER_BLOCK_LEN, HeaderError,
-    RecordKind, SegmentHeader, State, decode_id,
+    Accepted, FRAME_HEADER, FRAME_MAGIC, FrameHeader, HEADER_BLOCK_LEN, HeaderError, RecordKind,
+    SegmentHeader, State, decode_id,
 };
 use super::layout::{BODY, CLOSED, CORRUPT, FORMAT, LOG, segment_path};
-use super::recover::{OpenError, Window, content_of, known_format, next_frame};
+use super::recover::{OpenError, content_of, known_format};
+use super::replay::{Fault, Frame, Visitor, Window, replay};
 use super::segment_summary::SegmentSummary;
 use super::slots::Place;
 use crate::ground::clock;
@@ -22,6 +22,7 @@ use crate::mail::model::{Damage, Findings, Looked, Meaning, MessageId, OfflineEr
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
 use std::io;
+use std::ops::Range;
 
 /// A head that is damaged is read up to here, for what it still tells.
 const GUESS_MAX: usize = 64 * 1024;
@@ -208,12 +209,6 @@ pub fn storage(file: &str, error: &io::Error) -> OfflineError {
     }
 }
 
-/// What one step of the walk met.
-enum Met {
-    Frame(u64),
-    Damaged(Scar),
-}
-
 /// A frame that does not check, as far as it can be read.
 #[derive(Default)]
 struct Scar {
@@ -256,37 +251,19 @@ impl Verification {
         self.segments.insert(number, header);
         // A start believes the contents of a segment that was finished until their turn comes.
         let believed = !last && SegmentSummary::read(walk.disk, header).is_some();
-        let mut offset = HEADER_BLOCK;
-        while offset < end {
-            match self.frame(walk, header, &mut window, offset, end, believed).map_err(failed)? {
-                Met::Frame(len) => offset += len,
-                Met::Damaged(scar) => {
-                    match next_frame(header, &mut window, offset + 1, end).map_err(failed)? {
-                        Some(next) => {
-                            self.met_at_start += 1;
-                            self.note(number, &path, offset, next - offset, &scar);
-                            offset = next;
-                        }
-                        None => {
-                            if is_own(header, window.at(offset, FRAME_HEADER).map_err(failed)?) {
-                                let length = scar.length.unwrap_or(end - offset).min(end - offset);
-                                if last {
-                                    self.findings.unfinished =
-                                        Some(damage(&path, offset, length, &scar));
-                                } else {
-                                    self.note(number, &path, offset, length, &scar);
-                                }
-                            }
-                            break;
-                        }
-                    }
-                }
-            }
-        }
-        if window.unreadable > 0 {
+        let mut reading = Reading {
+            closely: walk.closely,
+            verification: self,
+            segment: header,
+            path: &path,
+            last,
+            believed,
+        };
+        let offset = replay(header, &mut window, end, &mut reading).map_err(failed)?;
+        if window.unreadable() > 0 {
             let words = format!(
                 "{path}: the disk does not give {} blocks of 4 KiB; a copy of the volume may",
-                window.unreadable
+                window.unreadable()
             );
             self.findings.notes.push(words);
         } else {
@@ -296,87 +273,26 @@ impl Verification {
         Ok(end)
     }
 
-    fn frame(
-        &mut self,
-        walk: &Walk<'_>,
-        segment: SegmentHeader,
-        window: &mut Window,
-        offset: u64,
-        end: u64,
-        believed: bool,
-    ) -> io::Result<Met> {
-        let Some(header) = FrameHeader::decode(segment, window.at(offset, FRAME_HEADER)?) else {
-            return Ok(Met::Damaged(guess(window, offset)?));
-        };
-        let torn = |what: &'static str, id| Scar {
-            what: what.into(),
-            kind: Some(header.kind),
-            id,
-            length: Some(header.frame_len()),
-            ..Scar::default()
-        };
-        if offset + header.frame_len() > end {
-            return Ok(Met::Damaged(torn("a record that is cut off", None)));
+    fn progressed(&mut self, state: &State, place: Place) {
+        let pending = state.progress.iter().filter(|progress| progress.status == Status::Pending);
+        let pending = u16::try_from(pending.count()).unwrap_or(u16::MAX);
+        let past = Past { place, pending, held: state.held, delay_told: state.delay_told };
+        match self.live.get_mut(&state.id) {
+            Some(standing) => standing.past(past),
+            None => drop(self.early.insert(state.id, past)),
         }
-        let head = window.at(offset + FRAME_HEADER as u64, header.head_len as usize)?;
-        if head.len() != header.head_len as usize || crc32fast::hash(head) != header.head_crc {
-            let id = decode_id(head).filter(is_plausible);
-            let envelope = Accepted::decode(head).filter(|_| header.kind == RecordKind::Accept);
-            return Ok(Met::Damaged(Scar { envelope, ..torn(name(header.kind), id) }));
+    }
+
+    fn finished(&mut self, id: MessageId) {
+        self.live.remove(&id);
+        self.early.remove(&id);
+        self.findings.finished += 1;
+        if self.contents.contains(&id) {
+            self.ended.insert(id);
         }
-        let place =
-            Place { segment: segment.number, offset: u32::try_from(offset).unwrap_or(u32::MAX) };
-        let unknown = || Met::Damaged(torn(name(header.kind), None));
-        match header.kind {
-            RecordKind::Accept => {
-                let Some(accepted) = Accepted::decode(head) else { return Ok(unknown()) };
-                if accepted.file.is_none() && (walk.closely || !believed) {
-                    let at = offset + FRAME_HEADER as u64 + u64::from(header.head_len);
-                    if crc32fast::hash(window.at(at, header.body_len as usize)?) != header.body_crc
-                    {
-                        let scar = torn("the content of a mail", Some(accepted.id));
-                        let scar = Scar { certain: true, envelope: Some(accepted.clone()), ..scar };
-                        if !believed {
-                            return Ok(Met::Damaged(scar));
-                        }
-                        self.note(
-                            segment.number,
-                            &segment_path(segment.number),
-                            offset,
-                            header.frame_len(),
-                            &scar,
-                        );
-                    }
-                }
-                self.accepted(&accepted, place, u64::from(header.body_len));
-            }
-            RecordKind::State => {
-                let Some(state) = State::decode(head) else { return Ok(unknown()) };
-                let pending =
-                    state.progress.iter().filter(|progress| progress.status == Status::Pending);
-                let pending = u16::try_from(pending.count()).unwrap_or(u16::MAX);
-                let past = Past { place, pending, held: state.held, delay_told: state.delay_told };
-                match self.live.get_mut(&state.id) {
-                    Some(standing) => standing.past(past),
-                    None => drop(self.early.insert(state.id, past)),
-                }
-            }
-            RecordKind::Done => {
-                let Some(id) = decode_id(head) else { return Ok(unknown()) };
-                self.live.remove(&id);
-                self.early.remove(&id);
-                self.findings.finished += 1;
-                if self.contents.contains(&id) {
-                    self.ended.insert(id);
-                }
-                if self.suspects.contains(&id) {
-                    self.left.insert(id);
-                }
-            }
-            RecordKind::Void => {}
+        if self.suspects.contains(&id) {
+            self.left.insert(id);
         }
-        self.findings.records += 1;
-        Ok(Met::Frame(header.frame_len()))
     }
 
     fn accepted(&mut self, accepted: &Accepted, place: Place, body_len: u64) {
@@ -459,6 +375,117 @@ impl Verification {
             findings.recipients_pending += u64::from(standing.pending);
             findings.bytes += standing.size;
         }
+    }
+}
+
+/// The walk on its way through one segment.
+struct Reading<'a> {
+    verification: &'a mut Verification,
+    segment: SegmentHeader,
+    path: &'a str,
+    /// It is the last segment, in which a write may be unfinished.
+    last: bool,
+    /// A start believes the contents of this segment until their turn comes.
+    believed: bool,
+    /// Whether contents are read and checked even so.
+    closely: bool,
+}
+
+impl Reading<'_> {
+    fn note(&mut self, offset: u64, length: u64, scar: &Scar) {
+        self.verification.note(self.segment.number, self.path, offset, length, scar);
+    }
+
+    /// A new message, or a copy. `Some`: a start would not take it.
+    fn accept(
+        &mut self,
+        window: &mut Window,
+        frame: &Frame,
+        accepted: &Accepted,
+    ) -> io::Result<Option<Scar>> {
+        let is_read = accepted.file.is_none() && (self.closely || !self.believed);
+        if is_read && !frame.is_content_whole(window)? {
+            let scar = torn(&frame.header, "the content of a mail", Some(accepted.id));
+            let scar = Scar { certain: true, envelope: Some(accepted.clone()), ..scar };
+            if !self.believed {
+                return Ok(Some(scar));
+            }
+            self.note(frame.offset, frame.header.frame_len(), &scar);
+        }
+        self.verification.accepted(accepted, frame.place, u64::from(frame.header.body_len));
+        Ok(None)
+    }
+}
+
+impl Visitor for Reading<'_> {
+    type Damage = Scar;
+
+    fn frame(&mut self, window: &mut Window, frame: &Frame) -> io::Result<Option<Scar>> {
+        let Frame { place, header, head, .. } = frame;
+        let unknown = || Ok(Some(torn(header, name(header.kind), None)));
+        match header.kind {
+            RecordKind::Accept => {
+                let Some(accepted) = Accepted::decode(head) else { return unknown() };
+                if let Some(scar) = self.accept(window, frame, &accepted)? {
+                    return Ok(Some(scar));
+                }
+            }
+            RecordKind::State => {
+                let Some(state) = State::decode(head) else { return unknown() };
+                self.verification.progressed(&state, *place);
+            }
+            RecordKind::Done => {
+                let Some(id) = decode_id(head) else { return unknown() };
+                self.verification.finished(id);
+            }
+            RecordKind::Void => {}
+        }
+        self.verification.findings.records += 1;
+        Ok(None)
+    }
+
+    fn fault(&mut self, window: &mut Window, offset: u64, fault: Fault) -> io::Result<Scar> {
+        Ok(match fault {
+            Fault::Header => guess(window, offset)?,
+            Fault::CutOff(header) => torn(&header, "a record that is cut off", None),
+            Fault::Head(header, head) => {
+                let id = decode_id(&head).filter(is_plausible);
+                let envelope =
+                    Accepted::decode(&head).filter(|_| header.kind == RecordKind::Accept);
+                Scar { envelope, ..torn(&header, name(header.kind), id) }
+            }
+        })
+    }
+
+    fn damaged(&mut self, _: &mut Window, octets: Range<u64>, scar: Scar) -> io::Result<()> {
+        self.verification.met_at_start += 1;
+        self.note(octets.start, octets.end - octets.start, &scar);
+        Ok(())
+    }
+
+    fn tail(&mut self, window: &mut Window, octets: Range<u64>, scar: Scar) -> io::Result<()> {
+        let (offset, rest) = (octets.start, octets.end - octets.start);
+        if !is_own(self.segment, window.at(offset, FRAME_HEADER)?) {
+            return Ok(());
+        }
+        let length = scar.length.unwrap_or(rest).min(rest);
+        if self.last {
+            self.verification.findings.unfinished = Some(damage(self.path, offset, length, &scar));
+        } else {
+            self.note(offset, length, &scar);
+        }
+        Ok(())
+    }
+}
+
+/// What is known of a frame with a whole header.
+fn torn(header: &FrameHeader, what: &'static str, id: Option<MessageId>) -> Scar {
+    Scar {
+        what: what.into(),
+        kind: Some(header.kind),
+        id,
+        length: Some(header.frame_len()),
+        ..Scar::default()
     }
 }
 
