@@ -76,17 +76,24 @@ fn waiting(appliance: &Appliance) -> Vec<String> {
 }
 
 #[test]
-fn a_volume_of_format_1_is_verified_listed_delivered_and_raised() {
-    let sink = Sink::start("");
-    let relay = sink.relay();
-    let mut appliance = with_volume(&[("MTA_SMART_RELAY", &relay), LONG, LONGEST], "1");
+fn a_volume_of_format_1_is_verified_listed_and_raised() {
+    let mut appliance = with_volume(&[("MTA_SMART_RELAY", NOBODY), LONG, LONGEST], "1");
     is_whole(&appliance, 1);
     appliance.boot();
     assert_eq!(waiting(&appliance), WAITING);
     assert!(appliance.queue(&["list"]).iter().all(|one| one["held"] == (one["id"] == HELD)));
     let format = fs::read_to_string(appliance.path("data").join("format")).unwrap();
     assert_eq!(format, "postern queue format 2\n", "earlier versions refuse it from now on");
-    // Where its mail goes is decided now, and nobody says that this is elsewhere.
+    appliance.stop();
+    is_whole(&appliance, 2);
+}
+
+/// Where its mail goes is decided at the start, and nobody says that this is elsewhere.
+#[test]
+fn the_mail_of_format_1_is_delivered() {
+    let sink = Sink::start("");
+    let mut appliance = with_volume(&[("MTA_SMART_RELAY", &sink.relay()), LONG, LONGEST], "1");
+    appliance.boot();
     appliance.queue(&["release", "--all", "--yes"]);
     appliance.queue(&["retry", "--all", "--yes"]);
     appliance.until_empty();
@@ -96,14 +103,13 @@ fn a_volume_of_format_1_is_verified_listed_delivered_and_raised() {
 
 #[test]
 fn an_export_carries_a_volume_of_this_format_away() {
-    let nobody = "127.0.0.1:1";
-    let mut new = with_volume(&[("MTA_SMART_RELAY", nobody), LONG, LONGEST], "1");
+    let mut new = with_volume(&[("MTA_SMART_RELAY", NOBODY), LONG, LONGEST], "1");
     new.boot();
     let pairs = new.path("run").join("pairs");
     let pairs = pairs.to_str().unwrap();
     let moved = sum(&mut new.command(&["queue", "--json", "export", pairs, "--all", "--move"]));
     assert_eq!(moved["moved"], 5);
-    let other = Appliance::start(&[("MTA_SMART_RELAY", nobody), LONG, LONGEST]);
+    let other = Appliance::start(&[("MTA_SMART_RELAY", NOBODY), LONG, LONGEST]);
     assert_eq!(sum(&mut other.command(&["queue", "--json", "import", pairs]))["imported"], 5);
     assert_eq!(waiting(&other), WAITING);
 }
@@ -141,5 +147,8 @@ fn waiting_mail_goes_where_changed_properties_lead_and_the_start_says_so_once() 
 const LONG: (&str, &str) = ("MTA_MINIMAL_BACKOFF_TIME", "1h");
 /// See [`LONG`].
 const LONGEST: (&str, &str) = ("MTA_MAXIMAL_BACKOFF_TIME", "1h");
+
+/// Where nobody takes mail: what is due stays all the same.
+const NOBODY: &str = "127.0.0.1:1";
 
 const ELSEWHERE: &str = "the properties lead waiting mail elsewhere than before the start";

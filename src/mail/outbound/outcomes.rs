@@ -75,8 +75,7 @@ impl<S: Spool> Outbound<S> {
             outcomes.iter().map(|(target, outcome)| (*target, outcome)).collect();
         let change = |progress: &mut Progress| {
             if let Some(outcome) = by_target.get(&progress.target) {
-                progress.destination = Some(destination.clone());
-                advance(progress, outcome, due);
+                advance(progress, outcome, destination, due);
             }
         };
         let progress = self
@@ -342,7 +341,8 @@ fn expire(outcomes: &mut [(Target, Outcome)]) -> Vec<Target> {
     expired
 }
 
-fn advance(progress: &mut Progress, outcome: &Outcome, due: u32) {
+fn advance(progress: &mut Progress, outcome: &Outcome, tried: &Destination, due: u32) {
+    progress.destination = Some(tried.clone());
     progress.reason = outcome.words();
     let mut end = progress.reason.len().min(Progress::REASON_MAX);
     while !progress.reason.is_char_boundary(end) {
