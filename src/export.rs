@@ -178,9 +178,7 @@ impl Record {
     pub fn imported(&self) -> Result<ImportedMessage, String> {
         let was = match self.id.as_str() {
             "" => None,
-            id => Some(
-                id.parse::<MessageId>().map_err(|()| "id: this is not a queue id".to_owned())?,
-            ),
+            id => Some(id.parse::<MessageId>().map_err(|()| "id: not a queue id".to_owned())?),
         };
         let arrived = clock::from_rfc3339(&self.arrived)
             .ok_or("arrived: a date and time of RFC 3339 is expected")?;

@@ -108,7 +108,7 @@ fn a_volume_is_read_and_not_changed() {
     let (code, view) = verify(&appliance, &data);
     assert_eq!(code, 0, "{view}");
     assert_eq!(view["clean"], true);
-    assert_eq!(view["format"], 1);
+    assert_eq!(view["format"], 2);
     assert_eq!(
         (view["messages"].as_u64(), view["bytes"].as_u64()),
         (Some(waiting.len() as u64), Some(octets))

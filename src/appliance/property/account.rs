@@ -170,13 +170,13 @@ mod tests {
             ("shop:hunter2", "neither a bcrypt"),
             (":{PLAIN}hunter2", "a name has"),
             ("a b:{PLAIN}hunter2", "number 1"),
-            ("a:{PLAIN}hunter2;rate=fast", "no rate"),
+            ("a:{PLAIN}hunter2;rate=fast", "not a rate"),
             ("a:{PLAIN}hunter2;senders=x@", "neither an address"),
-            ("a:{PLAIN}hunter2;networks=10.0.0.0/40", "no network"),
-            ("a:{PLAIN}hunter2;colour=red", "behind the hash"),
+            ("a:{PLAIN}hunter2;networks=10.0.0.0/40", "not a network"),
+            ("a:{PLAIN}hunter2;colour=red", "after the hash"),
             ("a:{PLAIN}hunter2 a:{PLAIN}hunter2", "'a' twice"),
-            ("a:{PLAIN}hunter2,b:{PLAIN}hunter2", "a comma does not part"),
-            ("a:{PLAIN}hunter2,b:$2y$08$hunter2", "a comma does not part"),
+            ("a:{PLAIN}hunter2,b:{PLAIN}hunter2", "commas do not separate"),
+            ("a:{PLAIN}hunter2,b:$2y$08$hunter2", "commas do not separate"),
         ] {
             let told = accounts(text).unwrap_err();
             assert!(told.contains(words) && !told.contains("hunter2"), "{text}: {told}");

@@ -135,7 +135,7 @@ mod tests {
             gateway_share(&[trusted.parse().unwrap()], &[gateway.parse().unwrap()], 800)
         };
         let words = share("172.18.0.0/16", "172.18.0.1").unwrap();
-        assert!(words.contains("(172.18.0.1)") && words.contains("all 800 places"), "{words}");
+        assert!(words.contains("(172.18.0.1)") && words.contains("all 800 sessions"), "{words}");
         assert_eq!(
             (share("172.18.0.1/32", "172.18.0.1"), share("127.0.0.1/32", "127.0.0.1")),
             (None, None)

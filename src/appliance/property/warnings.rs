@@ -329,7 +329,7 @@ mod tests {
         told(&both, "ui_public=yes does nothing");
         told(&[("MTA_DELAY_WARNING_TIME", "5d")], "delay_warning_time=5d does nothing");
         silent(&[("MTA_DELAY_WARNING_TIME", "4h")], "delay_warning_time");
-        told(&[("MTA_QUEUE_LIFETIME", "5m")], "without a second try");
+        told(&[("MTA_QUEUE_LIFETIME", "5m")], "without a second attempt");
         told(&[("MTA_MESSAGE_SIZE_LIMIT", "25")], "Did you mean 25M?");
         silent(&[("MTA_MESSAGE_SIZE_LIMIT", "64K")], "message_size_limit");
         told(
@@ -396,7 +396,7 @@ mod tests {
         let warnings = settings(&[("MTA_HOSTNAME", "a.example"), url]).warnings();
         assert_eq!(warnings.len(), 2, "{warnings:?}");
         assert!(
-            warnings[0].starts_with("http://127.0.0.1:8080 of webhook_url hears of nothing"),
+            warnings[0].starts_with("http://127.0.0.1:8080 of webhook_url gets no events"),
             "{warnings:?}"
         );
         silent(&[url, ("MTA_WEBHOOK_ALLOW", "127.0.0.0/8 fd00::/8")], "webhook_url");

@@ -54,10 +54,7 @@ impl<S: Spool> Outbound<S> {
             self.state.reached(id, steady);
         }
         if !self.bounce(message, &mut outcomes, &relay, now).await {
-            tracing::error!(
-                target: "mta", queue_id = %message.id,
-                "the bounce could not be queued; the failed recipients are retried later"
-            );
+            log_unqueued_bounce(message);
         }
         let transcript = transcript + &self.note_undeliverable(message, &outcomes).await;
         let warn = self.config.schedule.delay_warning;
@@ -321,6 +318,13 @@ async fn worded(word: impl FnOnce() -> Option<Draft> + Send + 'static) -> Option
         tracing::error!(target: "mta", cause = %error, "a notification could not be written");
         None
     })
+}
+
+fn log_unqueued_bounce(message: &Message) {
+    tracing::error!(
+        target: "mta", queue_id = %message.id,
+        "the bounce could not be queued; the failed recipients are retried later"
+    );
 }
 
 /// A temporary failure at the end of the lifetime is a permanent one (RFC 3463: X.4.7, delivery
