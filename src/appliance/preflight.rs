@@ -203,9 +203,10 @@ mod tests {
 
     #[test]
     fn addresses_of_other_machines_are_foreseen() {
-        for (address, words) in
-            [("203.0.113.9", "no address of this machine"), ("fe80::1", "cannot be listened on")]
-        {
+        for (address, words) in [
+            ("203.0.113.9", "not an address of this machine"),
+            ("fe80::1", "cannot be listened on"),
+        ] {
             let failure = foreign(address.parse().unwrap()).unwrap();
             assert!(
                 failure.cause.contains(address) && failure.cause.contains(words),

@@ -126,7 +126,7 @@ mod tests {
             (
                 ("MTA_WEBHOOK_URL", "https://hook.invalid/s3cret"),
                 "https://hook.invalid of webhook_url: hook.invalid does",
-                "hears of nothing",
+                "gets no events",
             ),
         ] {
             let told = told(&[vars]);
@@ -147,7 +147,7 @@ mod tests {
             told(&[("MTA_SMART_RELAY", "localhost")])[0].contains("this relay's own smtp_port")
         );
         assert!(
-            told(&[("MTA_WEBHOOK_URL", "http://localhost:8080/x")])[0].contains("hears of nothing")
+            told(&[("MTA_WEBHOOK_URL", "http://localhost:8080/x")])[0].contains("gets no events")
         );
         assert_eq!(told(&[("MTA_SMART_RELAY", "localhost:2526")]), [""; 0]);
         // Told by the properties alone.

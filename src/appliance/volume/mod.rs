@@ -443,7 +443,7 @@ mod tests {
         let read_only = io::Error::from(Errno::EROFS);
         let hint = how_to_write(Path::new("/data"), &Identity::same(), &read_only);
         assert!(
-            hint.contains("take ':ro' away")
+            hint.contains("remove ':ro'")
                 && hint.contains("remount,rw /data")
                 && !hint.contains("chown"),
             "{hint}"
