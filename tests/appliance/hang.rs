@@ -60,7 +60,7 @@ fn a_stopped_core_is_seen_by_everybody_and_replaced() {
         said.contains("committer (") && said.contains("stopped"),
         "the threads by /proc: {said}"
     );
-    assert!(grid.log().contains("is ended"), "{}", grid.log());
+    assert!(grid.log().contains("is killed; accepted mail"), "{}", grid.log());
     assert_eq!(init.stop(Signal::SIGTERM), 143);
 }
 

@@ -322,8 +322,8 @@ fn sessions_that_there_are_no_descriptors_for_are_told_at_the_start() {
     );
     // Told where this machine has a default gateway.
     assert!(
-        !said.contains("all 800 places")
-            && (!said.contains(" places of ") || said.contains("all 192 places")),
+        !said.contains("all 800 sessions")
+            && (!said.contains(" sessions of unknown") || said.contains("all 192 sessions")),
         "{said}"
     );
     appliance.set(&[("MTA_SESSION_LIMIT", "240")]);

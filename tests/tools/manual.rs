@@ -106,7 +106,7 @@ fn the_manual_has_every_command() {
         assert!(page.contains(&format!("postern-{name}(1)")), "no {name} in {page}");
     }
     // Examples keep their lines.
-    assert!(page.contains("  postern queue list        which mail waits"), "{page}");
+    assert!(page.contains("  postern queue list        which mail is queued"), "{page}");
     assert!(!page.contains("postern-help"), "{page}");
     let page = rendered(&printed(&["man", "queue", "list"]));
     // The lines of its text are stretched.

@@ -66,8 +66,8 @@ fn a_relay_hangs(fail: &str, words: &str, patience: Duration) {
 fn a_silent_relay_is_told_soon_and_waiting_mail_goes_soon_after_it_speaks() {
     let stages = [
         ("connect=hang", "was not ready for mail within", 40),
-        ("mail=hang", "in the middle of a mail", 40),
-        ("dot=hang", "at the end of a mail", 75),
+        ("mail=hang", "in the middle of a message", 40),
+        ("dot=hang", "at the end of a message", 75),
     ];
     let hang = |(fail, words, seconds)| {
         std::thread::spawn(move || a_relay_hangs(fail, words, Duration::from_secs(seconds)))

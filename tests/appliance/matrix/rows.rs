@@ -357,7 +357,7 @@ const DATA_VOLUMES: &[Row] = &[
         cause: &[
             "{box}/data is not writable for uid",
             "Read-only file system",
-            "take ':ro' away",
+            "remove ':ro'",
             "remount,rw {box}/data",
         ],
     },
@@ -367,7 +367,7 @@ const DATA_VOLUMES: &[Row] = &[
         site: Site::ReadOnlyDataOfRoot,
         line: DATA,
         code: 77,
-        cause: &["{box}/data is not writable for uid", "Read-only file system", "take ':ro' away"],
+        cause: &["{box}/data is not writable for uid", "Read-only file system", "remove ':ro'"],
     },
     Row {
         what: "the data volume is a device that is not there",
