@@ -49,10 +49,10 @@ def main(base, destination, pictures):
         notice = page.locator(".notice")
         of_it = f"destination={destination}"
         steps.step("asking how many a hold hits", choose(page, base, of_it, "Hold"), page.get_by_role("heading", name=re.compile("^Hold .*messages")))
-        steps.step("holding them", press(page, "Do it"), notice.filter(has_text="messages held."))
+        steps.step("holding them", press(page, "Hold"), notice.filter(has_text="messages held."))
         held = notice.text_content().strip()
         steps.step("asking how many a release hits", choose(page, base, of_it + "&state=held", "Release"), page.get_by_role("heading", name=re.compile("^Release .*messages")))
-        steps.step("releasing them", press(page, "Do it"), notice.filter(has_text="messages released."))
+        steps.step("releasing them", press(page, "Release"), notice.filter(has_text="messages released."))
         steps.step("asking how many a deletion hits", choose(page, base, of_it, "Delete…"), page.get_by_role("heading", name=re.compile("^Delete .*messages")))
         browser.close()
     print(json.dumps({"held": held, "took": steps.took}))

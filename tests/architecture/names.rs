@@ -61,7 +61,7 @@ impl Names {
         for file in &self.files {
             let taken = arrows.entry(file.path.clone()).or_default();
             for named in &file.named {
-                let Some(path) = self.from_the_crate(file, named, 0) else { continue };
+                let Some(path) = self.path_from_the_crate(file, named, 0) else { continue };
                 if let Some((other, name)) = self.definition(&path, 0)
                     && other.path != file.path
                 {
@@ -73,7 +73,7 @@ impl Names {
     }
 
     /// The path from the root of the crate; `None` for what is not of this crate.
-    fn from_the_crate(&self, file: &File, named: &Named, links: usize) -> Option<Vec<String>> {
+    fn path_from_the_crate(&self, file: &File, named: &Named, links: usize) -> Option<Vec<String>> {
         let (first, rest) = named.path.split_first()?;
         let here = below(&file.module, &named.inside);
         match first.as_str() {
@@ -91,7 +91,7 @@ impl Names {
                 let meant = file.uses.get(first).filter(|_| links < LINKS_MAX)?;
                 // `use tokio::{self}` is no name of ours.
                 let start = Some(meant).filter(|meant| meant.path.first() != Some(first))?;
-                Some(below(&self.from_the_crate(file, start, links + 1)?, rest))
+                Some(below(&self.path_from_the_crate(file, start, links + 1)?, rest))
             }
         }
     }
@@ -104,7 +104,7 @@ impl Names {
         let (name, rest) = path[length..].split_first()?;
         match file.uses.get(name).filter(|_| links < LINKS_MAX) {
             Some(meant) => {
-                let path = below(&self.from_the_crate(file, meant, 0)?, rest);
+                let path = below(&self.path_from_the_crate(file, meant, 0)?, rest);
                 self.definition(&path, links + 1)
             }
             None => Some((file, name.clone())),
