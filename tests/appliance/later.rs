@@ -8,9 +8,9 @@ const LINE: &str = "Error: failed to mount data volume.";
 #[test]
 fn a_queue_of_a_later_format_is_refused() {
     let grid = Grid::new();
-    let format = grid.make_file("data/format", "postern queue format 2\n");
-    refused(&grid, "(format 2, this version knows 1): start that version again");
-    assert_eq!(fs::read_to_string(format).unwrap(), "postern queue format 2\n");
+    let format = grid.make_file("data/format", "postern queue format 3\n");
+    refused(&grid, "(format 3, this version knows 2): start that version again");
+    assert_eq!(fs::read_to_string(format).unwrap(), "postern queue format 3\n");
     assert!(
         !grid.path("data/log").exists()
             || fs::read_dir(grid.path("data/log")).unwrap().next().is_none()
@@ -22,7 +22,7 @@ fn a_segment_of_a_later_format_is_refused() {
     let grid = Grid::new();
     grid.make_dir("data/log");
     let mut header = b"POSTERNQ".to_vec();
-    header.extend_from_slice(&2u32.to_le_bytes());
+    header.extend_from_slice(&3u32.to_le_bytes());
     header.extend_from_slice(&1u32.to_le_bytes());
     header.extend_from_slice(&77u64.to_le_bytes());
     header.extend_from_slice(&crc32fast::hash(&header).to_le_bytes());
@@ -30,7 +30,7 @@ fn a_segment_of_a_later_format_is_refused() {
     let segment = grid.path("data/log/0000000001.seg");
     grid.make_file("data/log/0000000001.seg", "");
     fs::write(&segment, &header).unwrap();
-    refused(&grid, "(format 2, this version knows 1): start that version again");
+    refused(&grid, "(format 3, this version knows 2): start that version again");
     assert_eq!(fs::read(&segment).unwrap(), header, "it was written to");
 }
 
