@@ -252,7 +252,7 @@ fn a_run_directory_that_is_closed_for_a_while_is_found_again() {
     mode(0o700);
     until("it is found again", || grid.run(&["queue", "list"], &vars).code == 0);
     until("its alert is over", || !alert());
-    init.wait_for("is well again");
+    init.wait_for("is usable again");
     assert_eq!(init.stop(Signal::SIGTERM), 143);
 }
 
