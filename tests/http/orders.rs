@@ -185,7 +185,7 @@ async fn the_tool_lists_for_people_and_for_programs() {
         .to_owned();
     let (code, text, _) = queue(&ui.socket, &format!("show {id}")).await;
     assert!(
-        code == 0 && text.contains("victim@hostile.example") && text.contains("Subject   Message "),
+        code == 0 && text.contains("victim@hostile.example") && text.contains("Subject      Message "),
         "{text}"
     );
     assert!(!text.contains('\u{202e}'));
@@ -276,7 +276,7 @@ async fn the_tool_says_what_is_wrong_and_what_to_do() {
     for (arguments, code, words) in [
         ("retry", 64, "queue ids, or --domain DOMAIN, or filters (--help lists them), or --all"),
         ("hold 0000000000001 --all", 64, "hold what? Give only one of queue ids, --all"),
-        ("hold --sender x --all", 64, "hold what? Give only one of conditions, --all"),
+        ("hold --sender x --all", 64, "hold what? Give only one of filters, --all"),
         ("hold 0000000000001 x", 64, "'x' is not a queue id"),
         (
             "export /nowhere 0000000000001 --all",

@@ -225,7 +225,7 @@ async fn what_became_of_a_mail_is_found_after_it_has_left() {
     let (code, text, _) = queue(&ui.socket, &format!("show {id}")).await;
     assert!(
         code == 0
-            && text.contains("has left the queue")
+            && text.contains("no longer in the queue")
             && text.contains("> RCPT TO:<c@b.example>"),
         "{text}"
     );
