@@ -185,7 +185,9 @@ async fn the_tool_lists_for_people_and_for_programs() {
         .to_owned();
     let (code, text, _) = queue(&ui.socket, &format!("show {id}")).await;
     assert!(
-        code == 0 && text.contains("victim@hostile.example") && text.contains("Subject      Message "),
+        code == 0
+            && text.contains("victim@hostile.example")
+            && text.contains("Subject      Message "),
         "{text}"
     );
     assert!(!text.contains('\u{202e}'));
