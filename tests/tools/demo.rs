@@ -63,7 +63,7 @@ impl Demo {
     }
 
     fn get(&self, path: &str) -> String {
-        let address = format!("{}{path}", self.after("Page"));
+        let address = format!("{}{path}", self.after("Web UI"));
         let done = run(Command::new(find("curl")).args(["-sS", "--fail", &address]));
         String::from_utf8(done.stdout).unwrap()
     }
@@ -137,7 +137,7 @@ fn a_visitor_finds_mail_in_trouble_sends_one_and_leaves_nothing_behind() {
         queue => Err(format!("{queue:?}")),
     });
 
-    let (smtp, ui) = (demo.after("SMTP").to_owned(), demo.after("Page").to_owned());
+    let (smtp, ui) = (demo.after("SMTP").to_owned(), demo.after("Web UI").to_owned());
     let ui = ui.trim_start_matches("http://").trim_end_matches('/');
     assert_eq!(demo.interrupt(), Some(0));
     assert!(!directory.exists(), "{} is still there", directory.display());
