@@ -215,7 +215,10 @@ fn mail_of_a_paused_destination_says_so_everywhere() {
         assert!(message["paused"] == true && message["next_try_seconds"].is_null(), "{message}");
         let id = message["id"].as_str().unwrap();
         let said = appliance.queue_in_words(&["show", id]);
-        assert!(said.contains("Next attempt paused") && said.matches("paused").count() == 2, "{said}");
+        assert!(
+            said.contains("Next attempt paused") && said.matches("paused").count() == 2,
+            "{said}"
+        );
         let page = appliance.get(&format!("/queue/{id}"));
         assert!(page.contains("data-name=\"Next attempt\">paused<"), "{page}");
     }
