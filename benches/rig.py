@@ -246,7 +246,7 @@ class Relay(Postern):
             return log.read().decode(errors="replace").splitlines()
 
     def processes(self):
-        return _family(self.process.pid)
+        return family(self.process.pid)
 
     def resident(self):
         return sum(_status(pid, "VmRSS") for pid in self.processes())

@@ -94,7 +94,7 @@ def postfix_version():
         return "not there"
 
 
-def _family(root):
+def family(root):
     """The process numbers of a process and all its descendants."""
     children = {}
     for entry in os.listdir("/proc"):
@@ -115,7 +115,7 @@ def _family(root):
 def _family_cpu(root):
     """CPU of a process family so far, those of its members included that have ended and been reaped."""
     ticks = 0
-    for pid in _family(root):
+    for pid in family(root):
         try:
             fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         except OSError:
@@ -167,6 +167,7 @@ class Postfix:
 class Postern:
     name = "postern"
     title = "Postern"
+    binary = TARGET / "release/postern"
 
     def __init__(self, work, sink, trace=()):
         self.port, self.trace, self.process = free_port(), list(trace), None
@@ -187,11 +188,10 @@ class Postern:
         }
 
     def start(self):
-        binary = TARGET / "release/postern"
-        if not binary.exists():
-            raise Failure(f"{binary} is missing: make build")
+        if not self.binary.exists():
+            raise Failure(f"{self.binary} is missing: make build")
         with open(self.log_path, "wb") as log:
-            self.process = subprocess.Popen([*self.trace, binary, "init"], env=self.environment, stdout=log, stderr=log)
+            self.process = subprocess.Popen([*self.trace, self.binary, "init"], env=self.environment, stdout=log, stderr=log)
         try:
             wait_for_greeting(self.port, lambda: self.process.poll() is None, self.name)
         except Failure as failure:
@@ -205,7 +205,7 @@ class Postern:
         if self.process is None:
             return
         # Under a tracer it is its first child that is Postern.
-        pids = _family(self.process.pid)
+        pids = family(self.process.pid)
         try:
             os.kill(pids[1] if self.trace and len(pids) > 1 else pids[0], signal.SIGTERM)
             self.process.wait(60)
