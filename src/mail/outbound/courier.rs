@@ -1,4 +1,4 @@
-//! One courier: a connection to a destination, and the jobs it carries.
+//! A delivery agent: one connection to a destination, and the jobs it delivers.
 
 use super::Outbound;
 use super::caught::caught;
@@ -20,23 +20,24 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How long an open connection waits for more mail.
+/// How long an open connection stays idle, waiting for more mail.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// The same while others want its place.
+/// The same while other destinations need its slot.
 const LINGER_WANTED: Duration = Duration::from_millis(400);
 
-/// How long a connection is used at most while others wait for a place at its host.
+/// How long a connection is used at most while other destinations wait for a connection to its
+/// host.
 const REUSE_WANTED: Duration = Duration::from_secs(10);
 
-/// How long a connection is used at most: next hops move, and fairness among them wants new
-/// choices.
+/// How long a connection is used at most: next hops move, and load is spread only by new
+/// connections.
 const REUSE_MAX: Duration = Duration::from_secs(300);
 
-/// Octets that are kept of what was said with hosts before the last one of a try.
+/// Octets kept of the dialogue with hosts before the last one of an attempt.
 const TALK_MAX: usize = 8 * 1024;
 
-/// Carries jobs until there is nothing to do.
+/// Delivers jobs until there is nothing to do.
 pub async fn run<S: Spool>(
     outbound: Arc<Outbound<S>>,
     id: DestinationId,
@@ -126,13 +127,13 @@ pub async fn run<S: Spool>(
 
 /// Why there is no connection.
 enum Unconnected {
-    /// These hosts have all the connections that they may have, and no other one is ready: nothing
-    /// is known of the destination.
+    /// These hosts have all the connections that they may have, and no other host is available:
+    /// nothing is known about the destination.
     HostsFull(Vec<IpAddr>),
-    /// Others needed the courier, or the relay stops and has no more time. Nobody says that the
-    /// destination cannot be reached: it only takes its time.
+    /// The agent was needed elsewhere, or the relay stops and its time is up. This does not mean
+    /// that the destination cannot be reached: it is only slow.
     GivenUp(Outcome),
-    /// The outcome, and whether the destination as a whole is to be left alone for a while.
+    /// The outcome, and whether the whole destination is to be suspended.
     Failed(Outcome, bool),
 }
 
@@ -142,41 +143,41 @@ async fn quit(connection: Option<(Connection, Instant)>) {
     }
 }
 
-/// Says good-bye beside the mail that goes on.
+/// Sends QUIT in the background, so that mail does not wait for it.
 fn leave(connection: Option<(Connection, Instant)>) {
     if connection.is_some() {
         tokio::spawn(quit(connection));
     }
 }
 
-/// The courier's place in the schedule; dropping it, even by a panic, puts the jobs it has taken
-/// back.
+/// The delivery agent as the schedule knows it. When it is dropped, even by a panic, the jobs it
+/// has taken are returned.
 struct Courier<S: Spool> {
     outbound: Arc<Outbound<S>>,
     id: DestinationId,
     destination: Destination,
     in_hand: Option<Job>,
-    /// Jobs that were taken only to tell their senders that the destination cannot be reached.
+    /// Jobs that were taken only to notify their senders that the destination cannot be reached.
     to_tell: Vec<Job>,
-    /// The job in hand, and when it must be tried again although all is recorded that its last host
-    /// said.
+    /// The present job, and when it must be attempted again although all that its last host replied
+    /// is recorded.
     again: Option<(Job, u32)>,
-    /// How long the job in hand takes.
+    /// How long the present job takes.
     times: Times,
-    /// Whether the schedule counts an open connection of this courier.
+    /// Whether the schedule counts an open connection of this agent.
     open: bool,
-    /// How the destination stood when the job was taken.
+    /// The destination's reputation when the job was taken.
     standing: Standing,
     watch: Arc<Watch<S>>,
-    /// A try was given up, because others need the courier, or because the relay stops and has no
-    /// more time.
+    /// An attempt was aborted, because the agent is needed elsewhere, or because the relay stops
+    /// and its time is up.
     given_up: bool,
 }
 
 impl<S: Spool> Courier<S> {
     async fn take(&mut self) -> Option<Job> {
         self.outbound.disk_catches_up().await;
-        // What cannot be recorded had better not be done.
+        // A delivery whose result cannot be recorded is better not made.
         if *self.outbound.stopping.borrow() || self.outbound.is_storage_failing() {
             return None;
         }
@@ -187,8 +188,7 @@ impl<S: Spool> Courier<S> {
         self.in_hand
     }
 
-    /// The message of a job and the targets to try; `None` when there is nothing to do for it any
-    /// more.
+    /// The message of a job and the targets to attempt; `None` when nothing is left to do for it.
     async fn begin(&mut self, job: Job) -> Option<(Arc<Message>, Vec<Target>)> {
         let outbound = self.outbound.clone();
         let mut claim = Claim { outbound: &outbound, id: job.id, open: true, gone: false };
@@ -214,7 +214,7 @@ impl<S: Spool> Courier<S> {
                 }
             },
         };
-        // Held or deleted since the job was planned; a release plans it anew.
+        // Held or deleted since the job was planned; a release plans it again.
         if outbound.spool.is_held(job.id) != Some(false) {
             claim.gone = true;
             self.drop_job();
@@ -230,7 +230,7 @@ impl<S: Spool> Courier<S> {
         begun.map(|targets| (message, targets))
     }
 
-    /// The targets of a message that go to the courier's destination.
+    /// The targets of a message that go to the agent's destination.
     fn targets_here(&self, message: &Message) -> impl Iterator<Item = Target> {
         let here = |progress: &&Progress| {
             self.outbound.destination(message, progress).as_ref() == Some(&self.destination)
@@ -244,9 +244,9 @@ impl<S: Spool> Courier<S> {
         self.outbound.ended.notify_waiters();
     }
 
-    /// Sends a message, and asks further hosts at once about recipients that one has put off (RFC
-    /// 5321 §5.1). Gives back the connection to go on with, and the report on what is not recorded
-    /// yet.
+    /// Sends a message, and at once tries further hosts for recipients that one host has deferred
+    /// (RFC 5321 §5.1). Gives back the connection to continue with, and the report of what is not
+    /// recorded yet.
     async fn carry(
         &mut self,
         open: (Connection, Instant),
@@ -265,7 +265,8 @@ impl<S: Spool> Courier<S> {
                 !put_off.is_empty() && attempt.may_go_on() && !*self.outbound.stopping.borrow();
             let useful = put_off.len() < report.outcomes.len();
             let next = if may_go_on && !self.given_up && !self.watch.must_leave() {
-                // A refusal is recorded with what the others come to, so that they share a bounce.
+                // A rejection is recorded together with the outcomes of the other recipients, so
+                // that they share a bounce.
                 self.settle_ahead(job, message, &mut report, &[Class::Success]).await;
                 let next =
                     self.watch.follow(self.standing, Stage::Connecting, attempt.next()).await;
@@ -312,8 +313,9 @@ impl<S: Spool> Courier<S> {
         });
     }
 
-    /// Records ahead of the end of the try what is known for good: that end may be minutes away, or
-    /// not come, and who got the message must not get it again. The rest stays in the report.
+    /// Records final outcomes before the end of the attempt: that end may be minutes away, or may
+    /// not come, and recipients that have the message must not get it again. The rest stays in the
+    /// report.
     async fn settle_ahead(
         &mut self,
         job: Job,
@@ -335,23 +337,24 @@ impl<S: Spool> Courier<S> {
         report.outcomes = rest;
     }
 
-    /// Whether the relay stops and has no more time: no other reason to give a try up matters then.
+    /// Whether the relay stops and its time is up. No other reason to abort an attempt matters
+    /// then.
     fn is_cut_off(&self) -> bool {
         *self.outbound.cut_off.borrow()
     }
 
-    /// Says good-bye while there is time for it.
+    /// Sends QUIT if there is time for it.
     async fn quit(&self, connection: Option<(Connection, Instant)>) {
         let mut cut_off = self.outbound.cut_off.subscribe();
         tokio::select! {
             biased;
-            // The sender lives as long as the relay.
+            // The sender exists as long as the relay.
             _ = cut_off.wait_for(|cut_off| *cut_off) => {}
             () = quit(connection) => {}
         }
     }
 
-    /// As [`Courier::connect`], with a look at the clock.
+    /// As [`Courier::connect`], measured.
     async fn connected(&mut self) -> Result<(Connection, Attempt), Unconnected> {
         let since = Instant::now();
         let mut attempt = None;
@@ -360,7 +363,7 @@ impl<S: Spool> Courier<S> {
         self.times.connecting = since.elapsed();
         let outcome = match (connected, attempt) {
             (Some(Ok(connection)), Some(attempt)) => return Ok((connection, attempt)),
-            // All that is not recorded has time until the next start.
+            // All that is not recorded waits until the next start.
             _ if self.is_cut_off() => {
                 return Err(Unconnected::GivenUp(self.too_slow(&self.destination)));
             }
@@ -374,8 +377,8 @@ impl<S: Spool> Courier<S> {
         Err(Unconnected::Failed(outcome, down))
     }
 
-    /// Route and connection. The attempt is put where it can be looked at even when this is given
-    /// up.
+    /// Route and connection. The attempt is stored in `attempt`, so that it can be read even if the
+    /// work is aborted.
     async fn connect(&self, attempt: &mut Option<Attempt>) -> Result<Connection, Outcome> {
         let client =
             self.outbound.client.followed(self.watch.clone(), self.standing == Standing::New);
@@ -391,16 +394,16 @@ impl<S: Spool> Courier<S> {
             Err(outcome) if first.full_hosts().is_empty() => outcome,
             connected => return connected,
         };
-        // A next hop may have moved since its name was looked up.
+        // The address of a next hop may have changed since the lookup.
         match self.outbound.router.moved(&route).await {
             Some(route) => attempt.insert(Attempt::new(&client, &Arc::new(route))).next().await,
             None => Err(outcome),
         }
     }
 
-    /// Sends a message over a connection; a peer that takes its time is given up when others need
-    /// the courier. What it has answered by then counts: those who got the message must not get it
-    /// again. Nor must they where a defect ends the try.
+    /// Sends a message over a connection. A slow peer is aborted when the agent is needed
+    /// elsewhere. Replies received until then count, because recipients that have the message must
+    /// not get it again. The same holds where a panic ends the attempt.
     async fn send(
         &mut self,
         connection: &mut Connection,
@@ -414,7 +417,7 @@ impl<S: Spool> Courier<S> {
         let counters = self.outbound.counters.clone();
         let mut known = Known::default();
         let sent = {
-            // Where it is: it is too large to be moved for each mail.
+            // Pinned where it is: it is too large to be moved for each mail.
             let sending =
                 pin!(seven_bit::send(connection, message, targets, &counters, &mut known));
             self.watch.follow(self.standing, Stage::Talking, caught(sending)).await
@@ -428,8 +431,8 @@ impl<S: Spool> Courier<S> {
                     (4, 3, 0),
                     "a defect of the relay ended the attempt",
                 ));
-                // As any try: what panics each time must end with its lifetime, and its sender must
-                // hear of it.
+                // Like any attempt: a message that panics each time must end with its lifetime, and
+                // its sender must be notified.
                 self.finish(job, message, connection.given_up(&mut known, &rest)).await;
                 resume_unwind(panic)
             }
@@ -439,7 +442,7 @@ impl<S: Spool> Courier<S> {
         report
     }
 
-    /// The outcome of a try that was given up for others.
+    /// The outcome of an attempt that was aborted because its slot was needed.
     fn too_slow(&self, whom: impl Display) -> Outcome {
         let waited = self.times.begun.elapsed().as_secs_f32();
         let text = format!(
@@ -449,7 +452,7 @@ impl<S: Spool> Courier<S> {
         Outcome::own(Reply::new(451, (4, 4, 1), text))
     }
 
-    /// What a try says about the destination: it answers, or it only takes time.
+    /// What an attempt shows about the destination: it answers, or it is slow.
     fn judge(&self, report: &Report, connection: &mut Connection) {
         if report.outcomes.iter().any(|(_, outcome)| outcome.class() == Class::Success) {
             connection.use_full_timeouts();
@@ -467,8 +470,9 @@ impl<S: Spool> Courier<S> {
         }
     }
 
-    /// The destination's hosts have all the connections that they may have. Those of other couriers
-    /// carry the job, or it waits for one; waiting mail whose sender must hear of it does.
+    /// The destination's hosts have all the connections that they may have. Other agents'
+    /// connections take the job, or it waits for one. Senders of waiting mail are notified where
+    /// that is due.
     async fn wait_for_host(&mut self, job: Job, hosts: &[IpAddr]) {
         self.outbound.counters.couriers_throttled_total.with_label_values(&["host"]).inc();
         let text = format!("the connection limit for the hosts of {} is reached", self.destination);
@@ -479,7 +483,7 @@ impl<S: Spool> Courier<S> {
         self.in_hand = None;
         let (state, number) = (&self.outbound.state, self.id.number());
         self.to_tell = state.wait_for_host(self.id, job, &outcome.words(), clock::steady());
-        // Asked only now: an invitation that came before would have found nobody who waits.
+        // Asked only now: an invitation that came before would have found no waiting destination.
         if self.outbound.client.wait_for_room(hosts, number, job.source.marks())
             && let Some(must_ring) = state.invited(number, clock::steady())
         {
@@ -488,8 +492,9 @@ impl<S: Spool> Courier<S> {
         self.tell_waiting(&outcome).await;
     }
 
-    /// Others need the courier, and there was no connection yet. The job hears it; where the
-    /// destination is left alone for that, so does waiting mail whose sender must.
+    /// The agent was needed elsewhere, and there was no connection yet. The job gets this as its
+    /// outcome. If the destination is suspended for it, so does waiting mail whose sender must be
+    /// notified.
     async fn given_up_connecting(
         &mut self,
         job: Job,
@@ -497,20 +502,20 @@ impl<S: Spool> Courier<S> {
         targets: &[Target],
         outcome: &Outcome,
     ) {
-        // Without the records and notices of this try.
+        // Without the time for the records and notifications of this attempt.
         let waited = self.times.begun.elapsed().as_secs();
         self.finish(job, message, untried(targets, outcome)).await;
         let (began, now) = (self.began(), clock::steady());
         let text = format!("{} was not ready for mail within {waited} s", self.destination);
         let not_ready = Outcome::own(Reply::new(451, (4, 4, 1), text));
-        // Behind the end of the try, which names its own reason as the last one.
+        // After the end of the attempt, which stores its own reason as the last one.
         self.to_tell =
             self.outbound.state.given_up_connecting(self.id, began, &not_ready.words(), now);
         self.tell_waiting(&not_ready).await;
     }
 
-    /// Whether the destination takes mail over other couriers' connections and only refuses one
-    /// more: then they carry the job.
+    /// Whether the destination accepts mail over other agents' connections and only refuses another
+    /// connection: then those agents take the job.
     fn others_carry_on(&mut self, job: Job, outcome: &Outcome) -> bool {
         let others_carry_on = self.outbound.state.give_back(
             self.id,
@@ -538,8 +543,8 @@ impl<S: Spool> Courier<S> {
         }
     }
 
-    /// Nothing could be tried: the job hears it, and, when the destination is down, so does waiting
-    /// mail whose sender must.
+    /// Nothing could be attempted. The job gets this as its outcome, and when the destination is
+    /// down, so does waiting mail whose sender must be notified.
     async fn unreachable(
         &mut self,
         job: Job,
@@ -554,7 +559,7 @@ impl<S: Spool> Courier<S> {
         }
         let (to_tell, fresh) = self.outbound.state.down(self.id, &outcome.words(), clock::steady());
         self.to_tell = to_tell;
-        // They would wait long, and others need the room.
+        // They would wait for long, and others need the memory.
         let waits = |message: &Arc<Message>| self.targets_here(message).next().is_some();
         let waiting: Vec<MessageId> =
             fresh.iter().filter(|message| waits(message)).map(|message| message.id).collect();
@@ -562,8 +567,8 @@ impl<S: Spool> Courier<S> {
         self.tell_waiting(outcome).await;
     }
 
-    /// Jobs that were taken only for this end as if they had been tried. When the relay stops and
-    /// has no more time, those that are left have time until the next start.
+    /// Ends jobs that were taken only for this, as if they had been attempted. When the relay stops
+    /// and its time is up, those that are left wait until the next start.
     async fn tell_waiting(&mut self, outcome: &Outcome) {
         while !self.is_cut_off()
             && let Some(job) = self.to_tell.pop()
@@ -575,8 +580,7 @@ impl<S: Spool> Courier<S> {
         }
     }
 
-    /// Records what became of a job, and gives it back to the schedule where it must be tried
-    /// again.
+    /// Records the outcome of a job, and returns it to the schedule if it must be attempted again.
     async fn finish(&mut self, job: Job, message: &Message, report: Report) {
         let again = self
             .outbound
@@ -589,11 +593,11 @@ impl<S: Spool> Courier<S> {
         self.outbound.ring(must_ring);
     }
 
-    /// Whether to ask again: work came, as opposed to time up, a place that others need more, or
-    /// the end of the appliance.
+    /// Whether to ask the schedule again: work came. Otherwise the time is up, the slot is needed
+    /// elsewhere, or the relay stops.
     async fn wait_for_work(&self, connection: &Connection) -> bool {
-        // At the end, and while nothing can be recorded, there is no work, whatever the schedule
-        // says.
+        // While the relay stops or nothing can be recorded there is no work, whatever the schedule
+        // has.
         if *self.outbound.stopping.borrow() || self.outbound.is_storage_failing() {
             return false;
         }
@@ -603,12 +607,13 @@ impl<S: Spool> Courier<S> {
             Pause::Work => return true,
             Pause::Wait(waiting) => waiting,
         };
-        // Somebody else may wait for a place.
+        // Another destination may wait for a slot.
         self.outbound.ring(state.must_ring(clock::steady()));
         let mut stopping = self.outbound.stopping.subscribe();
         let until = Instant::now() + LINGER;
         let rung = loop {
-            // Behind the first look at the schedule: who has work has no time for others.
+            // After the first look at the schedule: an agent with work does not check whether it is
+            // needed elsewhere.
             if connection.gives_way() {
                 break false;
             }
@@ -630,7 +635,7 @@ impl<S: Spool> Courier<S> {
     }
 }
 
-/// The report of a try that came to nothing.
+/// The report of an attempt that delivered nothing.
 fn untried(targets: &[Target], outcome: &Outcome) -> Report {
     Report {
         outcomes: targets.iter().map(|target| (*target, outcome.clone())).collect(),
@@ -645,7 +650,7 @@ fn untried(targets: &[Target], outcome: &Outcome) -> Report {
     }
 }
 
-/// A message that stays in memory until its try begins, or does not.
+/// A message that stays in memory until its attempt begins or is abandoned.
 struct Claim<'a, S: Spool> {
     outbound: &'a Outbound<S>,
     id: MessageId,
