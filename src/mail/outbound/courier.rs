@@ -1,4 +1,4 @@
-//! A delivery agent: one connection to a destination, and the jobs it delivers.
+//! One courier: a connection to a destination, and the jobs it carries.
 
 use super::Outbound;
 use super::caught::caught;
@@ -20,24 +20,23 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How long an open connection stays idle, waiting for more mail.
+/// How long an open connection waits for more mail.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// The same while other destinations need its slot.
+/// The same while others want its place.
 const LINGER_WANTED: Duration = Duration::from_millis(400);
 
-/// How long a connection is used at most while other destinations wait for a connection to its
-/// host.
+/// How long a connection is used at most while others wait for a place at its host.
 const REUSE_WANTED: Duration = Duration::from_secs(10);
 
-/// How long a connection is used at most: next hops move, and load is spread only by new
-/// connections.
+/// How long a connection is used at most: next hops move, and fairness among them wants new
+/// choices.
 const REUSE_MAX: Duration = Duration::from_secs(300);
 
-/// Octets kept of the dialogue with hosts before the last one of an attempt.
+/// Octets that are kept of what was said with hosts before the last one of a try.
 const TALK_MAX: usize = 8 * 1024;
 
-/// Delivers jobs until there is nothing to do.
+/// Carries jobs until there is nothing to do.
 pub async fn run<S: Spool>(
     outbound: Arc<Outbound<S>>,
     id: DestinationId,
@@ -127,13 +126,13 @@ pub async fn run<S: Spool>(
 
 /// Why there is no connection.
 enum Unconnected {
-    /// These hosts have all the connections that they may have, and no other host is available:
-    /// nothing is known about the destination.
+    /// These hosts have all the connections that they may have, and no other one is ready: nothing
+    /// is known of the destination.
     HostsFull(Vec<IpAddr>),
-    /// The agent was needed elsewhere, or the relay stops and its time is up. This does not mean
-    /// that the destination cannot be reached: it is only slow.
+    /// Others needed the courier, or the relay stops and has no more time. Nobody says that the
+    /// destination cannot be reached: it only takes its time.
     GivenUp(Outcome),
-    /// The outcome, and whether the whole destination is to be suspended.
+    /// The outcome, and whether the destination as a whole is to be left alone for a while.
     Failed(Outcome, bool),
 }
 
@@ -143,41 +142,41 @@ async fn quit(connection: Option<(Connection, Instant)>) {
     }
 }
 
-/// Sends QUIT in the background, so that mail does not wait for it.
+/// Says good-bye beside the mail that goes on.
 fn leave(connection: Option<(Connection, Instant)>) {
     if connection.is_some() {
         tokio::spawn(quit(connection));
     }
 }
 
-/// The delivery agent as the schedule knows it. When it is dropped, even by a panic, the jobs it
-/// has taken are returned.
+/// The courier's place in the schedule; dropping it, even by a panic, puts the jobs it has taken
+/// back.
 struct Courier<S: Spool> {
     outbound: Arc<Outbound<S>>,
     id: DestinationId,
     destination: Destination,
     in_hand: Option<Job>,
-    /// Jobs that were taken only to notify their senders that the destination cannot be reached.
+    /// Jobs that were taken only to tell their senders that the destination cannot be reached.
     to_tell: Vec<Job>,
-    /// The present job, and when it must be attempted again although all that its last host replied
-    /// is recorded.
+    /// The job in hand, and when it must be tried again although all is recorded that its last host
+    /// said.
     again: Option<(Job, u32)>,
-    /// How long the present job takes.
+    /// How long the job in hand takes.
     times: Times,
-    /// Whether the schedule counts an open connection of this agent.
+    /// Whether the schedule counts an open connection of this courier.
     open: bool,
-    /// The destination's reputation when the job was taken.
+    /// How the destination stood when the job was taken.
     standing: Standing,
     watch: Arc<Watch<S>>,
-    /// An attempt was aborted, because the agent is needed elsewhere, or because the relay stops
-    /// and its time is up.
+    /// A try was given up, because others need the courier, or because the relay stops and has no
+    /// more time.
     given_up: bool,
 }
 
 impl<S: Spool> Courier<S> {
     async fn take(&mut self) -> Option<Job> {
         self.outbound.disk_catches_up().await;
-        // A delivery whose result cannot be recorded is better not made.
+        // What cannot be recorded had better not be done.
         if *self.outbound.stopping.borrow() || self.outbound.is_storage_failing() {
             return None;
         }
@@ -188,7 +187,8 @@ impl<S: Spool> Courier<S> {
         self.in_hand
     }
 
-    /// The message of a job and the targets to attempt; `None` when nothing is left to do for it.
+    /// The message of a job and the targets to try; `None` when there is nothing to do for it any
+    /// more.
     async fn begin(&mut self, job: Job) -> Option<(Arc<Message>, Vec<Target>)> {
         let outbound = self.outbound.clone();
         let mut claim = Claim { outbound: &outbound, id: job.id, open: true, gone: false };
@@ -214,7 +214,7 @@ impl<S: Spool> Courier<S> {
                 }
             },
         };
-        // Held or deleted since the job was planned; a release plans it again.
+        // Held or deleted since the job was planned; a release plans it anew.
         if outbound.spool.is_held(job.id) != Some(false) {
             claim.gone = true;
             self.drop_job();
@@ -230,7 +230,7 @@ impl<S: Spool> Courier<S> {
         begun.map(|targets| (message, targets))
     }
 
-    /// The targets of a message that go to the agent's destination.
+    /// The targets of a message that go to the courier's destination.
     fn targets_here(&self, message: &Message) -> impl Iterator<Item = Target> {
         let here = |progress: &&Progress| {
             self.outbound.destination(message, progress).as_ref() == Some(&self.destination)
@@ -244,9 +244,9 @@ impl<S: Spool> Courier<S> {
         self.outbound.ended.notify_waiters();
     }
 
-    /// Sends a message, and at once tries further hosts for recipients that one host has deferred
-    /// (RFC 5321 §5.1). Gives back the connection to continue with, and the report of what is not
-    /// recorded yet.
+    /// Sends a message, and asks further hosts at once about recipients that one has put off (RFC
+    /// 5321 §5.1). Gives back the connection to go on with, and the report on what is not recorded
+    /// yet.
     async fn carry(
         &mut self,
         open: (Connection, Instant),
@@ -265,8 +265,7 @@ impl<S: Spool> Courier<S> {
                 !put_off.is_empty() && attempt.may_go_on() && !*self.outbound.stopping.borrow();
             let useful = put_off.len() < report.outcomes.len();
             let next = if may_go_on && !self.given_up && !self.watch.must_leave() {
-                // A rejection is recorded together with the outcomes of the other recipients, so
-                // that they share a bounce.
+                // A refusal is recorded with what the others come to, so that they share a bounce.
                 self.settle_ahead(job, message, &mut report, &[Class::Success]).await;
                 let next =
                     self.watch.follow(self.standing, Stage::Connecting, attempt.next()).await;
@@ -313,9 +312,8 @@ impl<S: Spool> Courier<S> {
         });
     }
 
-    /// Records final outcomes before the end of the attempt: that end may be minutes away, or may
-    /// not come, and recipients that have the message must not get it again. The rest stays in the
-    /// report.
+    /// Records ahead of the end of the try what is known for good: that end may be minutes away, or
+    /// not come, and who got the message must not get it again. The rest stays in the report.
     async fn settle_ahead(
         &mut self,
         job: Job,
@@ -337,24 +335,23 @@ impl<S: Spool> Courier<S> {
         report.outcomes = rest;
     }
 
-    /// Whether the relay stops and its time is up. No other reason to abort an attempt matters
-    /// then.
+    /// Whether the relay stops and has no more time: no other reason to give a try up matters then.
     fn is_cut_off(&self) -> bool {
         *self.outbound.cut_off.borrow()
     }
 
-    /// Sends QUIT if there is time for it.
+    /// Says good-bye while there is time for it.
     async fn quit(&self, connection: Option<(Connection, Instant)>) {
         let mut cut_off = self.outbound.cut_off.subscribe();
         tokio::select! {
             biased;
-            // The sender exists as long as the relay.
+            // The sender lives as long as the relay.
             _ = cut_off.wait_for(|cut_off| *cut_off) => {}
             () = quit(connection) => {}
         }
     }
 
-    /// As [`Courier::connect`], measured.
+    /// As [`Courier::connect`], with a look at the clock.
     async fn connected(&mut self) -> Result<(Connection, Attempt), Unconnected> {
         let since = Instant::now();
         let mut attempt = None;
@@ -363,7 +360,7 @@ impl<S: Spool> Courier<S> {
         self.times.connecting = since.elapsed();
         let outcome = match (connected, attempt) {
             (Some(Ok(connection)), Some(attempt)) => return Ok((connection, attempt)),
-            // All that is not recorded waits until the next start.
+            // All that is not recorded has time until the next start.
             _ if self.is_cut_off() => {
                 return Err(Unconnected::GivenUp(self.too_slow(&self.destination)));
             }
@@ -377,8 +374,8 @@ impl<S: Spool> Courier<S> {
         Err(Unconnected::Failed(outcome, down))
     }
 
-    /// Route and connection. The attempt is stored in `attempt`, so that it can be read even if the
-    /// work is aborted.
+    /// Route and connection. The attempt is put where it can be looked at even when this is given
+    /// up.
     async fn connect(&self, attempt: &mut Option<Attempt>) -> Result<Connection, Outcome> {
         let client =
             self.outbound.client.followed(self.watch.clone(), self.standing == Standing::New);
@@ -394,16 +391,16 @@ impl<S: Spool> Courier<S> {
             Err(outcome) if first.full_hosts().is_empty() => outcome,
             connected => return connected,
         };
-        // The address of a next hop may have changed since the lookup.
+        // A next hop may have moved since its name was looked up.
         match self.outbound.router.moved(&route).await {
             Some(route) => attempt.insert(Attempt::new(&client, &Arc::new(route))).next().await,
             None => Err(outcome),
         }
     }
 
-    /// Sends a message over a connection. A slow peer is aborted when the agent is needed
-    /// elsewhere. Replies received until then count, because recipients that have the message must
-    /// not get it again. The same holds where a panic ends the attempt.
+    /// Sends a message over a connection; a peer that takes its time is given up when others need
+    /// the courier. What it has answered by then counts: those who got the message must not get it
+    /// again. Nor must they where a defect ends the try.
     async fn send(
         &mut self,
         connection: &mut Connection,
@@ -417,7 +414,7 @@ impl<S: Spool> Courier<S> {
         let counters = self.outbound.counters.clone();
         let mut known = Known::default();
         let sent = {
-            // Pinned where it is: it is too large to be moved for each mail.
+            // Where it is: it is too large to be moved for each mail.
             let sending =
                 pin!(seven_bit::send(connection, message, targets, &counters, &mut known));
             self.watch.follow(self.standing, Stage::Talking, caught(sending)).await
@@ -431,8 +428,8 @@ impl<S: Spool> Courier<S> {
                     (4, 3, 0),
                     "a defect of the relay ended the attempt",
                 ));
-                // Like any attempt: a message that panics each time must end with its lifetime, and
-                // its sender must be notified.
+                // As any try: what panics each time must end with its lifetime, and its sender must
+                // hear of it.
                 self.finish(job, message, connection.given_up(&mut known, &rest)).await;
                 resume_unwind(panic)
             }
@@ -442,7 +439,7 @@ impl<S: Spool> Courier<S> {
         report
     }
 
-    /// The outcome of an attempt that was aborted because its slot was needed.
+    /// The outcome of a try that was given up for others.
     fn too_slow(&self, whom: impl Display) -> Outcome {
         let waited = self.times.begun.elapsed().as_secs_f32();
         let text = format!(
@@ -452,7 +449,7 @@ impl<S: Spool> Courier<S> {
         Outcome::own(Reply::new(451, (4, 4, 1), text))
     }
 
-    /// What an attempt shows about the destination: it answers, or it is slow.
+    /// What a try says about the destination: it answers, or it only takes time.
     fn judge(&self, report: &Report, connection: &mut Connection) {
         if report.outcomes.iter().any(|(_, outcome)| outcome.class() == Class::Success) {
             connection.use_full_timeouts();
@@ -470,9 +467,8 @@ impl<S: Spool> Courier<S> {
         }
     }
 
-    /// The destination's hosts have all the connections that they may have. Other agents'
-    /// connections take the job, or it waits for one. Senders of waiting mail are notified where
-    /// that is due.
+    /// The destination's hosts have all the connections that they may have. Those of other couriers
+    /// carry the job, or it waits for one; waiting mail whose sender must hear of it does.
     async fn wait_for_host(&mut self, job: Job, hosts: &[IpAddr]) {
         self.outbound.counters.couriers_throttled_total.with_label_values(&["host"]).inc();
         let text = format!("the connection limit for the hosts of {} is reached", self.destination);
@@ -483,7 +479,7 @@ impl<S: Spool> Courier<S> {
         self.in_hand = None;
         let (state, number) = (&self.outbound.state, self.id.number());
         self.to_tell = state.wait_for_host(self.id, job, &outcome.words(), clock::steady());
-        // Asked only now: an invitation that came before would have found no waiting destination.
+        // Asked only now: an invitation that came before would have found nobody who waits.
         if self.outbound.client.wait_for_room(hosts, number, job.source.marks())
             && let Some(must_ring) = state.invited(number, clock::steady())
         {
@@ -492,9 +488,8 @@ impl<S: Spool> Courier<S> {
         self.tell_waiting(&outcome).await;
     }
 
-    /// The agent was needed elsewhere, and there was no connection yet. The job gets this as its
-    /// outcome. If the destination is suspended for it, so does waiting mail whose sender must be
-    /// notified.
+    /// Others need the courier, and there was no connection yet. The job hears it; where the
+    /// destination is left alone for that, so does waiting mail whose sender must.
     async fn given_up_connecting(
         &mut self,
         job: Job,
@@ -502,20 +497,20 @@ impl<S: Spool> Courier<S> {
         targets: &[Target],
         outcome: &Outcome,
     ) {
-        // Without the time for the records and notifications of this attempt.
+        // Without the records and notices of this try.
         let waited = self.times.begun.elapsed().as_secs();
         self.finish(job, message, untried(targets, outcome)).await;
         let (began, now) = (self.began(), clock::steady());
         let text = format!("{} was not ready for mail within {waited} s", self.destination);
         let not_ready = Outcome::own(Reply::new(451, (4, 4, 1), text));
-        // After the end of the attempt, which stores its own reason as the last one.
+        // Behind the end of the try, which names its own reason as the last one.
         self.to_tell =
             self.outbound.state.given_up_connecting(self.id, began, &not_ready.words(), now);
         self.tell_waiting(&not_ready).await;
     }
 
-    /// Whether the destination accepts mail over other agents' connections and only refuses another
-    /// connection: then those agents take the job.
+    /// Whether the destination takes mail over other couriers' connections and only refuses one
+    /// more: then they carry the job.
     fn others_carry_on(&mut self, job: Job, outcome: &Outcome) -> bool {
         let others_carry_on = self.outbound.state.give_back(
             self.id,
@@ -543,8 +538,8 @@ impl<S: Spool> Courier<S> {
         }
     }
 
-    /// Nothing could be attempted. The job gets this as its outcome, and when the destination is
-    /// down, so does waiting mail whose sender must be notified.
+    /// Nothing could be tried: the job hears it, and, when the destination is down, so does waiting
+    /// mail whose sender must.
     async fn unreachable(
         &mut self,
         job: Job,
@@ -559,7 +554,7 @@ impl<S: Spool> Courier<S> {
         }
         let (to_tell, fresh) = self.outbound.state.down(self.id, &outcome.words(), clock::steady());
         self.to_tell = to_tell;
-        // They would wait for long, and others need the memory.
+        // They would wait long, and others need the room.
         let waits = |message: &Arc<Message>| self.targets_here(message).next().is_some();
         let waiting: Vec<MessageId> =
             fresh.iter().filter(|message| waits(message)).map(|message| message.id).collect();
@@ -567,8 +562,8 @@ impl<S: Spool> Courier<S> {
         self.tell_waiting(outcome).await;
     }
 
-    /// Ends jobs that were taken only for this, as if they had been attempted. When the relay stops
-    /// and its time is up, those that are left wait until the next start.
+    /// Jobs that were taken only for this end as if they had been tried. When the relay stops and
+    /// has no more time, those that are left have time until the next start.
     async fn tell_waiting(&mut self, outcome: &Outcome) {
         while !self.is_cut_off()
             && let Some(job) = self.to_tell.pop()
@@ -580,7 +575,8 @@ impl<S: Spool> Courier<S> {
         }
     }
 
-    /// Records the outcome of a job, and returns it to the schedule if it must be attempted again.
+    /// Records what became of a job, and gives it back to the schedule where it must be tried
+    /// again.
     async fn finish(&mut self, job: Job, message: &Message, report: Report) {
         let again = self
             .outbound
@@ -593,11 +589,11 @@ impl<S: Spool> Courier<S> {
         self.outbound.ring(must_ring);
     }
 
-    /// Whether to ask the schedule again: work came. Otherwise the time is up, the slot is needed
-    /// elsewhere, or the relay stops.
+    /// Whether to ask again: work came, as opposed to time up, a place that others need more, or
+    /// the end of the appliance.
     async fn wait_for_work(&self, connection: &Connection) -> bool {
-        // While the relay stops or nothing can be recorded there is no work, whatever the schedule
-        // has.
+        // At the end, and while nothing can be recorded, there is no work, whatever the schedule
+        // says.
         if *self.outbound.stopping.borrow() || self.outbound.is_storage_failing() {
             return false;
         }
@@ -607,13 +603,12 @@ impl<S: Spool> Courier<S> {
             Pause::Work => return true,
             Pause::Wait(waiting) => waiting,
         };
-        // Another destination may wait for a slot.
+        // Somebody else may wait for a place.
         self.outbound.ring(state.must_ring(clock::steady()));
         let mut stopping = self.outbound.stopping.subscribe();
         let until = Instant::now() + LINGER;
         let rung = loop {
-            // After the first look at the schedule: an agent with work does not check whether it is
-            // needed elsewhere.
+            // Behind the first look at the schedule: who has work has no time for others.
             if connection.gives_way() {
                 break false;
             }
@@ -635,7 +630,7 @@ impl<S: Spool> Courier<S> {
     }
 }
 
-/// The report of an attempt that delivered nothing.
+/// The report of a try that came to nothing.
 fn untried(targets: &[Target], outcome: &Outcome) -> Report {
     Report {
         outcomes: targets.iter().map(|target| (*target, outcome.clone())).collect(),
@@ -650,7 +645,7 @@ fn untried(targets: &[Target], outcome: &Outcome) -> Report {
     }
 }
 
-/// A message that stays in memory until its attempt begins or is abandoned.
+/// A message that stays in memory until its try begins, or does not.
 struct Claim<'a, S: Spool> {
     outbound: &'a Outbound<S>,
     id: MessageId,

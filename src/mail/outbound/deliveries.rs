@@ -1,8 +1,9 @@
-//! Results of deliveries by destination in the last day, for the pages and the API.
+//! How deliveries went, by destination, in the last day: what the pages and the API tell of it.
 //!
-//! In: the outcomes of each attempt. Out: [`Deliveries`]. Kept in memory only: a restart clears it.
-//! Limits: [`DESTINATIONS`] destinations (those attempted the longest ago are removed first), each
-//! with [`Deliveries::HOURS`] hours at most, about 2.5 kB.
+//! In: the outcomes of each attempt. Out: [`Deliveries`]. Kept in memory alone: a start begins
+//! anew.
+//! Limits: [`DESTINATIONS`] destinations, of which those are forgotten that were tried the longest
+//! ago; each has a record of [`Deliveries::HOURS`] hours at most, about 2.5 kB.
 
 use crate::mail::model::{Class, Deliveries, Outcome, Target};
 use std::collections::{HashMap, VecDeque};
@@ -14,8 +15,8 @@ pub(super) const DESTINATIONS: usize = 500;
 /// Characters of a name, of a host and of an error.
 const TEXT: usize = 300;
 
-/// Durations are counted in buckets of powers of two in milliseconds: up to 32 s, and one bucket
-/// for all longer ones.
+/// Durations are counted by the power of two in milliseconds that they stay under: up to 32 s, and
+/// the longer ones together.
 const BUCKETS: usize = 16;
 
 /// Seconds of an hour.
@@ -56,7 +57,7 @@ struct Hour {
 }
 
 impl DeliveryRecords {
-    /// Records an attempt.
+    /// Takes note of an attempt.
     pub(super) fn note(&mut self, destination: &str, ended: &Ended<'_>) {
         if self.0.len() >= DESTINATIONS && !self.0.contains_key(destination) {
             self.forget_one();
@@ -111,7 +112,7 @@ impl Record {
         }
     }
 
-    /// The record of an hour. After the clock was set back, the last existing hour is used.
+    /// The record of an hour. A clock that was set back counts into the last one that there is.
     fn hour(&mut self, number: u32) -> &mut Hour {
         while self.hours.front().is_some_and(|first| first.number + Deliveries::HOURS <= number) {
             self.hours.pop_front();
@@ -146,13 +147,13 @@ impl Record {
     }
 }
 
-/// The bucket of a duration: under 1 ms, under 2 ms, under 4 ms, and so on.
+/// The place of a duration: under 1 ms, under 2 ms, under 4 ms, and so on.
 fn bucket(took: Duration) -> usize {
     let bits = u128::BITS - took.as_millis().leading_zeros();
     usize::try_from(bits).unwrap_or(usize::MAX).min(BUCKETS - 1)
 }
 
-/// The value in seconds below which this share of all durations is, interpolated within its bucket.
+/// The seconds under which a share of all lies, evenly spread within its bucket.
 fn quantile(took: &[u64; BUCKETS], share: f64) -> Option<f64> {
     let all: u64 = took.iter().sum();
     if all == 0 {

@@ -1,37 +1,36 @@
-//! Idle delivery agents, which wait for work with an open connection; those that have been idle the
-//! longest come first.
+//! Couriers that wait for work with an open connection, those that have waited the longest first.
 //!
-//! When all agents are in use and other destinations need one, some idle agents must stop. An agent
-//! that has been idle for a while stops at once. Of those that get work again and again at most
-//! [`RELIEVED_MAX`] a second stop, so that all mail moves on and most of it still uses open
-//! connections. (To stop only the longest idle would not do: with a thousand destinations in turn
-//! each mail would need a new connection.)
+//! When all couriers are out and other destinations want one, some must go home. Who has waited for
+//! a while goes at once; of those that have work again and again at most [`RELIEVED_MAX`] a second
+//! go, so that everybody's mail moves on and most of it still goes over connections that are open.
+//! (The longest waiting alone would not do: a thousand destinations in turn would make a connection
+//! for each mail.)
 
 use super::job::DestinationId;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::sync::Notify;
 
-/// Agents a second that are stopped although they are idle only for moments.
+/// Couriers a second that are sent home although they hardly wait.
 pub const RELIEVED_MAX: u32 = 100;
 
-/// An idle agent, and what wakes it.
+/// A courier that waits: what it is rung by.
 pub struct Waiting {
     pub(super) ticket: u64,
     /// There is work for its destination.
     pub bell: Arc<Notify>,
-    /// Its slot is needed elsewhere: the agent stops.
+    /// Others need its place more than its destination needs a connection without work.
     pub home: Arc<Notify>,
 }
 
-/// All idle agents.
+/// All that wait.
 #[derive(Default)]
 pub struct Idlers {
     next: u64,
     waiting: BTreeMap<u64, (DestinationId, Arc<Notify>)>,
-    /// Those that were asked to stop and may not have ended yet.
+    /// Those that were told to go home and may not have gone yet.
     leaving: usize,
-    /// How many were stopped in which second.
+    /// How many were sent home in which second.
     relieved: (u32, u32),
 }
 
@@ -43,24 +42,24 @@ impl Idlers {
         Waiting { ticket: self.next, bell, home }
     }
 
-    /// It is idle no more. `false`: it was asked to stop.
+    /// It waits no more. `false`: it was told to go home.
     pub fn remove(&mut self, waiting: &Waiting) -> bool {
         self.waiting.remove(&waiting.ticket).is_some()
     }
 
-    /// Whether it has not been asked to stop.
+    /// Whether it has not been told to go home.
     #[cfg(test)]
     pub fn is_waiting(&self, waiting: &Waiting) -> bool {
         self.waiting.contains_key(&waiting.ticket)
     }
 
-    /// Whether an idle agent may be stopped when so many destinations want a slot.
+    /// Whether somebody may be told to go home for so many that want a place.
     pub fn can_relieve(&self, wanted: usize, now: u32) -> bool {
         let spent = self.relieved.0 == now && self.relieved.1 >= RELIEVED_MAX;
         self.leaving < wanted && !self.waiting.is_empty() && !spent
     }
 
-    /// Asks the agent that has been idle the longest to stop; gives its destination.
+    /// Tells the one that has waited the longest to go home; whose it is.
     pub fn relieve(&mut self, now: u32) -> Option<DestinationId> {
         let (_, (id, home)) = self.waiting.pop_first()?;
         home.notify_one();
@@ -69,15 +68,14 @@ impl Idlers {
         Some(id)
     }
 
-    /// An agent that has been idle for a while stops by itself when so many destinations want a
-    /// slot.
+    /// One that has waited for a while goes by itself, where so many want a place.
     pub fn give_way(&mut self, waiting: &Waiting, wanted: usize) -> bool {
         let goes = self.leaving < wanted && self.waiting.remove(&waiting.ticket).is_some();
         self.leaving += usize::from(goes);
         goes
     }
 
-    /// An idle agent has ended, or works on although it was asked to stop.
+    /// A courier has gone home, or works on although it was told to.
     pub fn has_left(&mut self) {
         self.leaving = self.leaving.saturating_sub(1);
     }

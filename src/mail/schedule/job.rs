@@ -12,11 +12,11 @@ pub struct Job {
     pub id: MessageId,
     /// When it was accepted, by the schedule's clock.
     pub arrived: u32,
-    /// Temporary failures so far, counted as far as the back-off depends on them.
+    /// Temporary failures so far, as many as matter to the back-off.
     pub attempts: u8,
-    /// The delay warning was sent to the sender.
+    /// The sender was told of the delay.
     pub told: bool,
-    /// Its client and sender: [`Schedule::source`].
+    /// By whose hands it came: [`Schedule::source`].
     pub source: Source,
 }
 
@@ -25,8 +25,7 @@ pub struct Job {
 pub struct DestinationId(pub(super) u32);
 
 impl DestinationId {
-    /// The number of the handle, for code that does not know destinations: the argument of
-    /// [`Schedule::invited`].
+    /// For those who know nothing of destinations: what [`Schedule::invited`] takes.
     pub fn number(self) -> u32 {
         self.0
     }

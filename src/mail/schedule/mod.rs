@@ -1,33 +1,33 @@
 //! When each message is tried, and how many at once.
 //!
-//! Purpose: decides which destination gets a delivery agent and which message an agent takes next.
-//! Pure: the time is an argument, and nothing here waits, opens files or sends. All times are of
-//! the monotonic clock ([`crate::ground::clock::steady`]); code that stores them converts them to
-//! wall-clock time. In: jobs (a message's recipients at one destination), the results of attempts.
-//! Out: the next job, the time of the next check.
+//! Purpose: decides which destination gets a courier and which message a courier takes next. Pure:
+//! the moment is an argument, nothing here waits, opens or sends. All moments are those of one
+//! clock that nobody sets ([`crate::ground::clock::steady`]); who writes them down turns them into
+//! the wall clock's.
+//! In: jobs (a message's share for one destination), the ends of tries. Out: the next job, the next
+//! moment to look.
 //!
 //! Strategies, by name:
-//! * *Round robin*: destinations with work and a free slot are served in turn, so a million
-//!   messages for one do not delay one message for another.
-//! * *Slow start*: a destination begins with a concurrency of [`FIRST_WINDOW`] delivery agents;
-//!   each delivery raises it by one up to the limit, a failed connection lowers it to one. A
-//!   destination that refuses another connection while others are open gets no more than those for
-//!   a while.
-//! * *Freeing slots*: while all agents are in use and a destination waits for one, idle agents
-//!   stop, even though their open connections might be used again.
-//! * *Shares* (`shares.rs`): no destination, client, sender or reputation class holds all delivery
-//!   agents. Destinations that have never answered share a part of them, and slow agents stop when
-//!   others wait (`slow.rs`). Mail that is throttled does not delay mail of other clients and
-//!   senders to the same destination (`ready.rs`).
-//! * *Suspension*: an unreachable destination is suspended for a while; its mail waits without an
-//!   attempt for each message. A destination that an operator configured is probed again soon, and
-//!   so is one that is silent (`silence.rs`). The first reply ends the suspension.
-//! * *Exponential back-off with jitter*: 5 min, 10 min, … up to about an hour (a property). The
-//!   jitter keeps retries from coming all at once.
+//! * *Round robin*: destinations with work and room are served in turn, so a million messages for
+//!   one do not delay one for another.
+//! * *Slow start*: a destination begins with [`FIRST_WINDOW`] couriers; each delivery opens the
+//!   window by one up to the limit, a failure to reach it closes it to one. A destination that
+//!   refuses one connection more while others work gets no more than those for a while.
+//! * *Making room*: while all couriers are out and somebody waits for one, couriers without work go
+//!   home, though their connections might still have been of use.
+//! * *Shares* (`shares.rs`): no destination, client, sender or kind of destination holds all
+//!   couriers; those that have never answered wait for each other, and the slow make room for those
+//!   that wait (`slow.rs`). Mail that is held back stops none of other sources to the same
+//!   destination (`ready.rs`).
+//! * *Suspension*: an unreachable destination is left alone for a while; its mail waits without
+//!   trying one by one. One that an operator named is asked again soon, and so is one that says
+//!   nothing (`silence.rs`); the first answer ends it.
+//! * *Exponential back-off with jitter*: 5 min, 10 min, … up to about an hour (by property), so
+//!   that retries do not come in waves.
 //!
-//! Limits: delivery agents in total and per destination. Memory: one [`Job`] per message and
-//! destination. Source: RFC 5321 §4.5.4.1 (retry at least 30 minutes apart on the long run, give up
-//! after 4 to 5 days).
+//! Limits: couriers in all and per destination. Memory: one [`Job`] per message and destination.
+//! Source: RFC 5321 §4.5.4.1 (retry at least 30 minutes apart on the long run, give up after 4 to 5
+//! days).
 
 mod couriers;
 mod deferred;
@@ -60,54 +60,54 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet};
 pub use untried::Untried;
 
-/// Initial concurrency: agents that a destination may have before anything is known about it.
+/// Couriers that a destination may have before anything is known about it.
 pub const FIRST_WINDOW: u32 = 5;
 
-/// How long an observed connection limit of a destination is assumed to hold, in seconds.
+/// How long a destination's own limit of connections is believed, in seconds.
 const CEILING_TIME: u32 = 60;
 
-/// How long a destination waits, in seconds, when its hosts have all the connections that they may
-/// have and no free one is reported: the first pause, which doubles up to [`HOST_PAUSE_MAX`]. It is
-/// also how late the end of its mail's lifetime may be noticed.
+/// How long a destination waits, in seconds, whose hosts have all the connections that they may
+/// have, should nobody say that there is room: at first, and at most. It is also how late the end
+/// of its mail's lifetime may be seen.
 const HOST_PAUSE: u32 = 30;
 /// See [`HOST_PAUSE`].
 const HOST_PAUSE_MAX: u32 = 240;
 
-/// Above this number, destinations without work are forgotten.
+/// Names of destinations without work are forgotten above this number.
 const IDLE_DESTINATIONS_MAX: usize = 10_000;
 
-/// Settings of the schedule; times in seconds.
+/// The knobs; times in seconds.
 #[derive(Debug, Clone, Copy)]
 pub struct Config {
-    /// Delivery agents per destination, at most.
+    /// Couriers per destination, at most.
     pub concurrency: u32,
-    /// Delivery agents in total, at most.
+    /// Couriers in all, at most.
     pub couriers_max: u32,
-    /// Delivery agents beyond these that only wait for the reply to the end of data, at most.
+    /// Couriers beyond these that wait for the answer to the end of data, at most.
     pub overtime_max: u32,
-    /// The first back-off, and how long an unreachable destination is suspended.
+    /// The first back-off, and how long an unreachable destination is left alone.
     pub minimal_backoff: u32,
     /// The longest back-off.
     pub maximal_backoff: u32,
-    /// Age at which a message is returned as expired.
+    /// Age at which a message is given up.
     pub lifetime: u32,
-    /// Age at which the sender gets a delay warning; 0 = never.
+    /// Age at which the sender is told of the delay; 0 = never.
     pub delay_warning: u32,
 }
 
 impl Config {
-    /// The longest pause between two attempts.
+    /// The longest pause between two tries.
     pub fn longest_pause(&self) -> u32 {
         self.maximal_backoff.saturating_add(self.maximal_backoff / 4)
     }
 }
 
-/// Why nothing is sent to a destination.
+/// Why nothing goes to a destination.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Suspension<T> {
-    /// Paused by an operator.
+    /// An operator wants it so.
     Paused,
-    /// Suspended until then, for that reason.
+    /// It is left alone until then, for that reason.
     Until(u32, T),
 }
 
@@ -117,18 +117,18 @@ pub struct Schedule {
     destinations: Vec<DestinationState>,
     ids: HashMap<Destination, DestinationId>,
     free: Vec<DestinationId>,
-    /// Destinations paused by an operator, whether they have mail or not.
+    /// Destinations that an operator lets nothing go to, known or not.
     paused: HashSet<Destination>,
-    /// Destinations that an operator configured as a next hop.
+    /// Destinations that an operator named as the way out.
     named: HashSet<Destination>,
-    /// Jobs that wait for their due time.
+    /// Jobs that wait for their time.
     deferred: Deferred,
     /// Suspended destinations with ready jobs, by the end of the suspension.
     suspended: BinaryHeap<Reverse<(u32, DestinationId)>>,
-    /// The agents' slots, and the destinations that wait for one.
+    /// Who holds the couriers, and who waits for one.
     places: Places,
     idlers: Idlers,
-    /// The last time a caller looked for work.
+    /// The last moment when somebody looked for work.
     looked: u32,
 }
 
@@ -150,7 +150,7 @@ impl Schedule {
         }
     }
 
-    /// Adds a job for a destination, due at a time (at once when that has passed).
+    /// A job for a destination, due at a moment (at once when that has passed).
     pub fn add(&mut self, destination: &Destination, job: Job, due: u32, now: u32) {
         let id = self.intern(destination);
         if due > now {
@@ -160,9 +160,8 @@ impl Schedule {
         }
     }
 
-    /// The next job of a delivery agent that has a connection (`open`) or will make one; `None`
-    /// when there is nothing to do, the destination is suspended, or it has more agents than it may
-    /// have.
+    /// The job of a courier that has a connection (`open`) or will make one; `None` when there is
+    /// nothing to do, the destination is suspended, or has more couriers than it shall have.
     pub fn take(&mut self, id: DestinationId, open: bool, now: u32) -> Option<Job> {
         let destination = &mut self.destinations[id.0 as usize];
         if destination.is_left_alone(now) || destination.has_too_many(open) {
@@ -173,31 +172,31 @@ impl Schedule {
         Some(job)
     }
 
-    /// A taken job is finished: it will not be tried again.
+    /// A taken job has ended for good.
     pub fn finished(&mut self, id: DestinationId) {
         let destination = &mut self.destinations[id.0 as usize];
         destination.active = destination.active.saturating_sub(1);
     }
 
-    /// When a job that has just failed temporarily is tried again.
+    /// When a job that has just failed for now should be tried again.
     pub fn next_try(&self, job: Job, now: u32) -> u32 {
         now.saturating_add(self.backoff(job.attempts.saturating_add(1)))
     }
 
-    /// A taken job is deferred until its next attempt.
+    /// A taken job waits for its next try.
     pub fn later(&mut self, id: DestinationId, mut job: Job, due: u32) {
         job.attempts = job.attempts.saturating_add(1);
         self.finished(id);
         self.defer(id, job, due);
     }
 
-    /// The longest delay that [`Schedule::next_try`] can give; a due time beyond it was written
-    /// when the clock was different.
+    /// The longest pause that [`Schedule::next_try`] can give; a due time beyond it was written
+    /// under another clock.
     pub fn longest_pause(&self) -> u32 {
         self.config.longest_pause()
     }
 
-    /// A taken job is returned unattempted, to the front of the queue.
+    /// A taken job goes back untried, to the front of the queue.
     pub fn give_back(&mut self, id: DestinationId, job: Job) {
         let destination = &mut self.destinations[id.0 as usize];
         destination.active = destination.active.saturating_sub(1);
@@ -205,16 +204,16 @@ impl Schedule {
         self.offer(id);
     }
 
-    /// An agent has opened its connection, or closed it.
+    /// A courier has opened its connection, or has it no more.
     pub fn connected(&mut self, id: DestinationId, open: bool) {
         let destination = &mut self.destinations[id.0 as usize];
         destination.connected =
             if open { destination.connected + 1 } else { destination.connected.saturating_sub(1) };
     }
 
-    /// A connection attempt that `began` then failed. `true`: other connections are open, so the
-    /// destination is up and gets no more than these for a while; or it has answered since, so this
-    /// failure says nothing new.
+    /// A connection that was `began` then did not come about. `true`: others are open, so the
+    /// destination is well and has no more than these for a while; or it has answered since, and
+    /// what became of this one is no news.
     pub fn is_well_otherwise(
         &mut self,
         id: DestinationId,
@@ -236,7 +235,7 @@ impl Schedule {
         true
     }
 
-    /// A message was delivered: the concurrency rises.
+    /// A message got through: the window opens.
     pub fn reached(&mut self, id: DestinationId, now: u32) {
         let allowed = self.limit();
         let destination = &mut self.destinations[id.0 as usize];
@@ -249,15 +248,14 @@ impl Schedule {
         self.offer(id);
     }
 
-    /// An attempt failed in a way that concerns the destination but does not mean that it is down.
+    /// A try failed in a way that says something about the destination, though not that it is down.
     pub fn complained(&mut self, id: DestinationId, error: &str) {
         error.clone_into(&mut self.destinations[id.0 as usize].last_error);
     }
 
-    /// The destination was reached and rejects this relay, whatever the mail, after so many earlier
-    /// attempts of the job. It is not suspended, since other mail may be accepted. If it has
-    /// accepted other mail since the attempt before, the rejection was about this message after
-    /// all.
+    /// The destination was reached and refuses us, whatever the mail, at a try after so many
+    /// others. It is not left alone: the next mail may be another matter. Where it has answered
+    /// other mail since the try before, it was about this one after all.
     pub fn refused_us(&mut self, id: DestinationId, attempts: u8, error: &str, now: u32) {
         let pause = self.backoff_without_chance(attempts);
         let longest = pause.saturating_add(pause / 4);
@@ -268,8 +266,8 @@ impl Schedule {
         }
     }
 
-    /// The destination cannot be reached: it is suspended for a while. Gives back waiting jobs
-    /// whose senders must be notified (their lifetime has ended, or the delay warning is due); they
+    /// The destination cannot be reached: it is left alone for a while. Gives back waiting jobs
+    /// whose senders must hear of it (their lifetime has ended, or the delay notice is due); they
     /// count as taken.
     pub fn down(&mut self, id: DestinationId, error: &str, now: u32) -> Vec<Job> {
         let until = now.saturating_add(self.pause_of(id));
@@ -284,10 +282,10 @@ impl Schedule {
         self.take_those_to_tell(id, now)
     }
 
-    /// Nothing was attempted, because the destination's hosts have all the connections that they
-    /// may have. The job is returned. The destination waits until it is
-    /// [invited](Schedule::invited), or for a time that grows at each repetition. Gives back jobs
-    /// whose senders must be notified, as [`Schedule::down`] does.
+    /// Nothing was tried, because the destination's hosts have all the connections that they may
+    /// have. The job goes back, and the destination waits until it is [invited](Schedule::invited),
+    /// or for a while that is longer each time. Gives back jobs whose senders must hear of it, as
+    /// [`Schedule::down`] does.
     pub fn wait_for_host(
         &mut self,
         id: DestinationId,
@@ -307,8 +305,8 @@ impl Schedule {
         self.take_those_to_tell(id, now)
     }
 
-    /// A host has a free connection again, perhaps for the destination of this number. `false`: the
-    /// destination does not wait for one, or cannot use another agent now.
+    /// A host has room again, perhaps for the destination of this number. `false`: it does not wait
+    /// for one, or has no use for one more courier now.
     pub fn invited(&mut self, number: u32) -> bool {
         let id = DestinationId(number);
         let Some(destination) = self.destinations.get_mut(number as usize) else { return false };
@@ -325,7 +323,7 @@ impl Schedule {
         destination.is_short_handed() && destination.ready.is_in_turn()
     }
 
-    /// Takes waiting jobs whose lifetime has ended or whose delay warning is due.
+    /// Takes waiting jobs whose lifetime has ended or whose delay notice is due.
     fn take_those_to_tell(&mut self, id: DestinationId, now: u32) -> Vec<Job> {
         let (lifetime, warning) = (self.config.lifetime, self.config.delay_warning);
         let destination = &mut self.destinations[id.0 as usize];
@@ -338,14 +336,14 @@ impl Schedule {
         told
     }
 
-    /// An agent with an open connection becomes idle.
+    /// A courier with an open connection begins to wait for work.
     pub fn wait(&mut self, id: DestinationId) -> Waiting {
         let destination = &mut self.destinations[id.0 as usize];
         destination.idle += 1;
         self.idlers.add(id, destination.bell.clone())
     }
 
-    /// It has been idle for a while: whether it stops, because its slot is needed elsewhere.
+    /// It has waited for a while: whether it ends, because others want its place.
     pub fn gives_way(&mut self, id: DestinationId, waiting: &Waiting) -> bool {
         let goes = self.places.are_short() && self.idlers.give_way(waiting, self.places.wanted());
         if goes {
@@ -355,7 +353,7 @@ impl Schedule {
         goes
     }
 
-    /// It is idle no more; gives whether there is work for it now.
+    /// It waits no more; whether there is work for it now.
     pub fn waited(&mut self, id: DestinationId, waiting: &Waiting, rung: bool, now: u32) -> bool {
         let was_told_to_go = !self.idlers.remove(waiting);
         if !was_told_to_go {
@@ -374,7 +372,7 @@ impl Schedule {
         self.destinations[id.0 as usize].destination.clone()
     }
 
-    /// Why nothing is sent to a destination now; `None` when it is not suspended.
+    /// Why nothing goes to a destination now; `None` when it does.
     pub fn rest_of(&self, destination: &Destination, now: u32) -> Option<Suspension<&str>> {
         if self.paused.contains(destination) {
             return Some(Suspension::Paused);
@@ -393,15 +391,15 @@ impl Schedule {
         id.map_or(0, |id| self.destinations[id.0 as usize].messages())
     }
 
-    /// When to check again although nothing happens.
+    /// When to look again although nothing happens.
     pub fn next_wake(&self) -> Option<u32> {
         let due = self.deferred.next_due();
         let awake = self.suspended.peek().map(|Reverse((until, _))| *until);
         due.into_iter().chain(awake).min()
     }
 
-    /// Makes the `wanted` jobs due now and ends the suspension of their destinations. Gives the
-    /// number of jobs.
+    /// Makes the jobs that `wanted` names due now and ends the suspension of their destinations.
+    /// Tells how many jobs it was.
     pub fn retry(&mut self, wanted: impl Fn(MessageId) -> bool) -> u64 {
         let mut hit = 0;
         for destination in &mut self.destinations {
@@ -434,7 +432,7 @@ impl Schedule {
         hit
     }
 
-    /// Forgets the waiting jobs of these messages. A job that is being attempted is not stopped.
+    /// Forgets the waiting jobs of these messages; one that is being tried ends by itself.
     pub fn remove(&mut self, messages: &HashSet<MessageId>) {
         let destinations = &mut self.destinations;
         self.deferred.extract(
@@ -446,21 +444,21 @@ impl Schedule {
         }
     }
 
-    /// Whether an agent of this destination that has a connection would get a job now.
+    /// Whether a courier of this destination that has a connection would get a job now.
     pub fn has_ready(&self, id: DestinationId, now: u32) -> bool {
         let destination = &self.destinations[id.0 as usize];
         self.may_wait(id, now) && !destination.ready.is_empty()
     }
 
-    /// Whether an idle agent may stay for more work here: the destination is not suspended, and the
-    /// concurrency allows it. An agent too many must stop; otherwise it would be woken for work and
-    /// get none again and again.
+    /// Whether a courier without work may wait here for more: its destination is not left alone,
+    /// and the window has room for it. One too many must end; waiting, it would be offered work
+    /// and refused it again and again.
     pub fn may_wait(&self, id: DestinationId, now: u32) -> bool {
         let destination = &self.destinations[id.0 as usize];
         !destination.is_left_alone(now) && !destination.has_too_many(true)
     }
 
-    /// Jobs that are being attempted or could be now.
+    /// Jobs that are being tried or could be now.
     pub fn flushable(&self, now: u32) -> u64 {
         let work = |destination: &DestinationState| {
             let ready =
@@ -470,8 +468,8 @@ impl Schedule {
         self.destinations.iter().map(work).sum()
     }
 
-    /// Pauses or resumes a destination. Its jobs stay queued; an attempt in progress is not
-    /// stopped.
+    /// Lets nothing more go to a destination, or lets it again. Its jobs stay where they are; a try
+    /// in progress ends by itself.
     pub fn pause(&mut self, destination: &Destination, paused: bool) {
         if paused {
             self.paused.insert(destination.clone());
@@ -484,7 +482,7 @@ impl Schedule {
         }
     }
 
-    /// Moves jobs that have become due.
+    /// Moves what has become due.
     fn tick(&mut self, now: u32) {
         self.looked = now;
         while let Some(jobs) = self.deferred.pop_due(now) {
@@ -511,7 +509,7 @@ impl Schedule {
         self.deferred.push(due, id, job);
     }
 
-    /// Queues a destination for an agent, or wakes one of its idle agents.
+    /// Puts a destination in the turn, or rings for a courier of it that waits.
     fn offer(&mut self, id: DestinationId) {
         let destination = &mut self.destinations[id.0 as usize];
         if destination.ready.is_empty() || destination.paused {
@@ -529,8 +527,8 @@ impl Schedule {
         }
     }
 
-    /// The back-off after so many failures: it doubles up to the limit, and jitter makes it up to a
-    /// quarter shorter or longer.
+    /// The back-off after so many failures: doubling, bounded, and up to a quarter shorter or
+    /// longer by chance.
     fn backoff(&self, attempts: u8) -> u32 {
         let base = self.backoff_without_chance(attempts);
         fastrand::u32(base - base / 4..=base.saturating_add(base / 4))
@@ -566,7 +564,8 @@ impl Schedule {
         id
     }
 
-    /// The state of a destination without work is kept only while there are few of them.
+    /// What is known about a destination without work is worth its memory only while there are few
+    /// of them.
     fn forget_if_idle(&mut self, id: DestinationId) {
         let destination = &self.destinations[id.0 as usize];
         let idle = destination.messages() == 0

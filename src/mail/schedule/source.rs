@@ -1,21 +1,21 @@
-//! The flow of a job: its client and its sender, each as a hash tag.
+//! By whose hands a job came: its client and its sender, each by a mark.
 
 use crate::ground::turns::Marks;
 
-/// Number of tags for clients, and for senders.
+/// Marks for clients, and for senders.
 pub const TAGS: usize = 256;
 
-/// Client and sender of a job.
+/// By whose hands a job came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Source {
-    /// The client's tag.
+    /// The client's mark.
     pub client: u8,
-    /// The sender's tag.
+    /// The sender's mark.
     pub sender: u8,
 }
 
 impl Source {
-    /// The same, as the key of fair queues of other things.
+    /// The same, for lines of other things.
     pub fn marks(self) -> Marks {
         (self.client, self.sender)
     }

@@ -2,7 +2,7 @@ use super::*;
 
 const NOW: u32 = 1_000_000;
 
-/// Small enough for a readable test, with the default delays.
+/// As small as a test can look over, with the pauses of the defaults.
 pub(super) const CONFIG: Config = Config {
     concurrency: 20,
     couriers_max: 100,
@@ -190,7 +190,7 @@ fn who_has_waited_longest_goes_home_when_others_need_the_place() {
     assert!(schedule.start(NOW).is_none(), "one is enough for one");
     let told = waiting.iter().filter(|(_, waiting)| !schedule.idlers.is_waiting(waiting)).count();
     assert!(told == 1 && !schedule.idlers.is_waiting(&waiting[0].1));
-    // It has work after all: then the next one is stopped.
+    // It has work after all: then the next one is told.
     schedule.add(&at("a.example"), job(5), 0, NOW);
     assert!(schedule.waited(waiting[0].0, &waiting[0].1, false, NOW));
     assert_eq!(schedule.take(waiting[0].0, false, NOW), Some(job(5)));
@@ -245,8 +245,8 @@ fn couriers_beyond_a_closed_window_go_home_and_the_rest_of_the_mail_is_tried() {
     schedule.later(id, taken, NOW);
     assert!(!schedule.may_wait(id, NOW), "suspended");
     let awake = NOW + 400;
-    // The concurrency is one now. All five have open connections; however long they wait, four are
-    // too many.
+    // The window is one courier wide now. All five have open connections; no matter how long they
+    // wait, four are too many.
     let mut couriers = FIRST_WINDOW;
     while !schedule.may_wait(id, awake) {
         assert_eq!(schedule.take(id, true, awake), None);
@@ -302,7 +302,7 @@ fn mail_for_hosts_without_room_waits_for_an_invitation_or_longer_each_time() {
         pauses[0] <= HOST_PAUSE && pauses[9] > HOST_PAUSE_MAX / 2 && pauses[9] <= HOST_PAUSE_MAX,
         "{pauses:?}"
     );
-    // Those that were invited by a host with a free connection.
+    // Those that were told by a host that has room.
     let id = schedule.start(now).unwrap();
     assert!(!schedule.invited(id.number()) || schedule.start(now).is_none(), "it is on its way");
     let taken = schedule.take(id, false, now).unwrap();
@@ -318,8 +318,8 @@ fn mail_for_hosts_without_room_waits_for_an_invitation_or_longer_each_time() {
     assert!(!schedule.invited(id.number()), "it waits no more");
 }
 
-/// Some agents wait for a host and one has a connection there: its reply shows that mail can use
-/// that connection.
+/// Some couriers wait for a host, one has its connection there: that one's answer shows that mail
+/// can go over it.
 #[test]
 fn a_destination_that_waits_for_a_host_uses_the_connection_that_it_has() {
     let answers: [fn(&mut Schedule, DestinationId); 2] =
@@ -333,7 +333,7 @@ fn a_destination_that_waits_for_a_host_uses_the_connection_that_it_has() {
         let id = schedule.intern(&at("a.example"));
         let taken: Vec<Job> =
             (0..FIRST_WINDOW).filter_map(|_| schedule.take(id, false, NOW)).collect();
-        // One is about to get the host's last free connection.
+        // One is about to have the host's last place.
         for job in &taken[1..] {
             assert!(!schedule.is_well_otherwise(id, "full", NOW, NOW));
             assert!(schedule.wait_for_host(id, *job, "full", NOW).is_empty());
@@ -348,7 +348,7 @@ fn a_destination_that_waits_for_a_host_uses_the_connection_that_it_has() {
             schedule.take(id, true, NOW).is_some(),
             "the next mail goes over the connection, at once"
         );
-        // More agents start, and leave the mail to the one that has a connection.
+        // More couriers set out, and leave the mail to the one that has a connection.
         assert_eq!(schedule.start(NOW), Some(id));
         let one_more = schedule.take(id, false, NOW).unwrap();
         assert!(schedule.is_well_otherwise(id, "full", NOW, NOW));
@@ -357,7 +357,7 @@ fn a_destination_that_waits_for_a_host_uses_the_connection_that_it_has() {
     }
 }
 
-/// A destination that cannot use an invitation now leaves it to those behind it in the queue.
+/// Who cannot use an invitation now leaves it to those behind it in the line.
 #[test]
 fn a_destination_without_room_for_one_more_courier_declines_an_invitation() {
     let mut schedule = with_mail(20);

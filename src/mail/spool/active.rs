@@ -17,19 +17,18 @@ pub struct ActiveSegment {
     header: SegmentHeader,
     file: Arc<dyn File>,
     len: u64,
-    /// Its summary: the records without the contents.
+    /// What it holds, without the contents.
     summary: SegmentSummary,
-    /// Whether the remains of a failed write were overwritten since the last good sync.
+    /// What a failed write left was written over since the last good sync.
     is_wiped: bool,
     buffer: Vec<u8>,
 }
 
-/// A write failed. None of its records counts as written.
+/// A write failed. Nothing of it counts as written.
 pub struct AppendFailed {
-    /// The volume's error.
+    /// What the volume said.
     pub error: io::Error,
-    /// Whether the remains of the write were overwritten; if not, the content of that area is
-    /// unknown.
+    /// What the write left behind was written over; otherwise nobody knows what stands there.
     pub is_wiped: bool,
 }
 
@@ -52,7 +51,7 @@ impl ActiveSegment {
         }
     }
 
-    /// The header, as in its first block.
+    /// As it stands in its first block.
     pub fn header(&self) -> SegmentHeader {
         self.header
     }
@@ -72,12 +71,12 @@ impl ActiveSegment {
         self.len == HEADER_BLOCK
     }
 
-    /// Whether the remains of a failed write were overwritten since the last good sync.
+    /// Whether what a failed write left was written over since the last good sync.
     pub fn is_wiped(&self) -> bool {
         self.is_wiped
     }
 
-    /// Appends records with one write, and gives their locations. They are durable after the next
+    /// Appends records with one write, and tells where they stand. They are durable after the next
     /// [`ActiveSegment::sync`].
     pub fn append(&mut self, records: &[Record]) -> Result<Vec<Place>, AppendFailed> {
         self.buffer.clear();
@@ -107,7 +106,7 @@ impl ActiveSegment {
         Ok(())
     }
 
-    /// Continues in another segment.
+    /// Goes on in another segment.
     pub fn replace(&mut self, NewSegment { header, file }: NewSegment) -> SealedSegment {
         self.file = file;
         self.len = HEADER_BLOCK;
@@ -118,18 +117,17 @@ impl ActiveSegment {
         }
     }
 
-    /// Marks it as full, so that the next record goes to a new segment.
+    /// It counts as full from now on.
     pub fn give_up(&mut self, segment_max: u64) {
         self.len = self.len.max(segment_max);
     }
 
-    /// Overwrites the remains of a failed write, as far as it can have reached: complete frames
-    /// among them would count as accepted mail after a restart, though their clients got an error
-    /// reply.
+    /// Overwrites what a failed write left behind, as far as it reached: whole frames among it
+    /// would be taken for accepted mail after a restart, though their senders were refused.
     fn wipe(&mut self) -> bool {
         let zeros = [0; 4096];
         let mut offset = self.len;
-        // As far as the write can have reached.
+        // As far as the write can have come.
         let end = (self.len + self.buffer.len() as u64).min(self.file.length().unwrap_or(u64::MAX));
         while offset < end {
             let wanted = zeros.len().min(usize::try_from(end - offset).unwrap_or(usize::MAX));
@@ -144,8 +142,8 @@ impl ActiveSegment {
 }
 
 impl SealedSegment {
-    /// Writes the summary file (the records without contents) for the next start. Every record of
-    /// the segment must be durable.
+    /// Puts what it says without the contents beside it, for the next start. Every record of it
+    /// must be durable.
     pub fn write_summary(&self, disk: &dyn Disk) -> io::Result<()> {
         self.summary.write(disk, self.header)
     }

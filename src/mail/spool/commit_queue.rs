@@ -1,12 +1,13 @@
-//! The commit queue: many sessions and delivery agents submit operations; one thread, the
-//! committer, takes all of them and sends the results.
+//! From many hands into one: sessions and couriers hand in, the committer takes all there is and
+//! answers.
 //!
-//! In: one operation at a time, from any thread, without waiting for the disk. Out: all operations
-//! submitted since the last time, in their order. Promises, checked in `tests/model` over all
-//! orders of threads: every submitted operation is taken, even if none follows it; after the close
-//! the taker gets what was submitted before, then the end; a waiting caller gets the taker's
-//! result, or the error that the queue is closing. Limits: none here; see the module page of
-//! `spool`.
+//! In: one thing at a time, from any thread, without waiting for the disk. Out: everything handed
+//! in since the last time, in that order.
+//! Promises, checked in `tests/model` over all orders in which threads can meet: whatever is handed
+//! in is taken, though nobody hands in anything after it; after the close the taker gets what was
+//! handed in before, then the end; whoever asks hears the taker's answer, or that the queue is
+//! closing.
+//! Limits: none here; see the room's page.
 
 use super::store::SpoolError;
 use crate::ground::lock::{Guard, Lock};
@@ -15,10 +16,10 @@ use std::future::Future;
 use std::time::Duration;
 use tokio::sync::oneshot;
 
-/// Where the result of an operation is sent.
+/// Where the answer to one thing goes.
 pub type Reply = oneshot::Sender<Result<(), SpoolError>>;
 
-/// The operations that wait for the taker.
+/// What waits for the taker.
 pub struct CommitQueue<T> {
     pending: Lock<Pending<T>>,
     bell: Condvar,
@@ -30,7 +31,7 @@ struct Pending<T> {
 }
 
 impl<T> CommitQueue<T> {
-    /// An open and empty queue.
+    /// Open, and empty.
     pub fn new() -> Self {
         Self {
             pending: Lock::leaf(Pending { things: Vec::new(), closed: false }),
@@ -38,8 +39,8 @@ impl<T> CommitQueue<T> {
         }
     }
 
-    /// Submits an operation. After the close it is dropped together with its [`Reply`], which the
-    /// waiting caller sees.
+    /// Hands something in. After the close it is dropped, and with it its [`Reply`]: whoever waits
+    /// for that hears of it.
     pub fn submit(&self, thing: T) {
         let mut pending = self.lock();
         if pending.closed {
@@ -48,21 +49,21 @@ impl<T> CommitQueue<T> {
         let first = pending.things.is_empty();
         pending.things.push(thing);
         drop(pending);
-        // The taker sleeps only while the queue is empty, so only the first operation must wake it.
+        // The taker sleeps only while there is nothing; whoever comes second need not ring again.
         if first {
             self.bell.notify_one();
         }
     }
 
-    /// Submits an operation and waits for its result.
+    /// Hands something in and waits for the answer.
     pub async fn ask(&self, thing: impl FnOnce(Reply) -> T) -> Result<(), SpoolError> {
         let (reply, answer) = oneshot::channel();
         self.submit(thing(reply));
         answer.await.unwrap_or_else(|_| Err(SpoolError::Failed("the queue is closing".to_owned())))
     }
 
-    /// The same, but no longer than until `give_up`; then `None`, and the taker cannot deliver its
-    /// result. So both sides know in the end whether the result was received.
+    /// The same, but not for longer than until `give_up`; then `None`, and the taker's answer finds
+    /// nobody. So both sides know in the end whether it was heard.
     pub async fn ask_until(
         &self,
         thing: impl FnOnce(Reply) -> T,
@@ -76,12 +77,12 @@ impl<T> CommitQueue<T> {
             heard = &mut answer => return Some(heard.unwrap_or_else(|_| closing())),
             () = give_up => {}
         }
-        // From here on no result can be sent; one that was sent before counts.
+        // From here on nothing can be answered; what was answered before counts.
         answer.close();
         answer.try_recv().ok()
     }
 
-    /// All submitted operations; waits for them as long as `patience` gives. Empty when none came,
+    /// Everything handed in, waiting for it as long as `patience` says; empty when nothing came,
     /// `None` at the end.
     pub fn take(&self, patience: impl FnOnce() -> Duration) -> Option<Vec<T>> {
         let mut pending = self.lock();
@@ -94,13 +95,13 @@ impl<T> CommitQueue<T> {
         Some(std::mem::take(&mut pending.things))
     }
 
-    /// Accepts no more operations; those submitted before are still given out.
+    /// Nothing more is taken in; what was handed in before is still given out.
     pub fn close(&self) {
         self.lock().closed = true;
         self.bell.notify_one();
     }
 
-    /// The taker is gone: no more operations are accepted, and every waiting caller gets an error.
+    /// The taker is gone: nothing more is taken in, and whoever waits for an answer hears so.
     pub fn abandon(&self) {
         let mut pending = self.lock();
         pending.closed = true;
@@ -109,7 +110,7 @@ impl<T> CommitQueue<T> {
         drop(things);
     }
 
-    /// How many operations wait.
+    /// How much waits.
     pub fn len(&self) -> usize {
         self.lock().things.len()
     }
@@ -119,7 +120,7 @@ impl<T> CommitQueue<T> {
     }
 }
 
-/// Sends the result. `false`: the caller does not wait any more.
+/// Gives the answer. `false`: whoever waited for it has given up.
 pub fn answer(reply: Option<Reply>, result: Result<(), SpoolError>) -> bool {
     reply.is_none_or(|reply| reply.send(result).is_ok())
 }

@@ -1,9 +1,10 @@
-//! Reads a segment: its frames in order up to the end, skipping damage to the next intact frame.
+//! The one way to read a segment: its frames in order, over what is damaged to the next whole
+//! frame, up to its end.
 //!
-//! Purpose: a start (`recover`) and a check (`verify`) must find the same records. The [`Visitor`]
-//! decides what a record means and what is done about damage. Limits: 256 KiB of a segment in
-//! memory, or one frame where that is longer. Security: only data with a checksum of this use of
-//! the segment file is accepted.
+//! Purpose: a start (`recover`) and whoever only looks (`verify`) must meet the same records. What
+//! a record means, and what is done about damage, is for the [`Visitor`] to say.
+//! Limits: 256 KiB of a segment in memory, or one frame where that is longer.
+//! Security: nothing is believed that has no checksum of this life of the segment.
 
 use super::format::{FRAME_HEADER, FRAME_MAGIC, FrameHeader, HEADER_BLOCK, SegmentHeader};
 use super::slots::Place;
@@ -13,11 +14,11 @@ use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// A frame whose header and head are intact.
+/// A frame whose header and head are whole.
 pub struct Frame {
     /// Where it starts in the file.
     pub offset: u64,
-    /// The same, as the index stores it.
+    /// The same, as the index keeps it.
     pub place: Place,
     /// Its header.
     pub header: FrameHeader,
@@ -26,7 +27,7 @@ pub struct Frame {
 }
 
 impl Frame {
-    /// Whether its content passes its checksum.
+    /// Whether its content has passed its checksum.
     pub fn is_content_whole(&self, window: &mut Window) -> io::Result<bool> {
         let at = self.offset + (FRAME_HEADER + self.head.len()) as u64;
         let content = window.at(at, self.header.body_len as usize)?;
@@ -34,9 +35,9 @@ impl Frame {
     }
 }
 
-/// What is wrong where a frame should be.
+/// What does not check where a frame should stand.
 pub enum Fault {
-    /// No header of a frame of this use of the segment.
+    /// No header of a frame of this life of the segment.
     Header,
     /// The segment ends before the frame does.
     CutOff(FrameHeader),
@@ -44,19 +45,19 @@ pub enum Fault {
     Head(FrameHeader, Vec<u8>),
 }
 
-/// Receives the contents of a segment, in their order.
+/// Who is told what a segment holds, in the order in which it stands there.
 pub trait Visitor {
-    /// What the visitor knows of a damaged frame.
+    /// What the visitor knows of a frame that does not check.
     type Damage;
 
-    /// A frame. `Some`: it is damaged after all, or cannot be decoded.
+    /// A frame. `Some`: it does not check after all, or says nothing that can be understood.
     fn frame(&mut self, window: &mut Window, frame: &Frame) -> io::Result<Option<Self::Damage>>;
 
     /// There is no frame at this offset.
     fn fault(&mut self, window: &mut Window, offset: u64, fault: Fault)
     -> io::Result<Self::Damage>;
 
-    /// Damaged octets, up to the next intact header of a frame.
+    /// Damaged octets, up to the next whole header of a frame.
     fn damaged(
         &mut self,
         window: &mut Window,
@@ -64,8 +65,8 @@ pub trait Visitor {
         damage: Self::Damage,
     ) -> io::Result<()>;
 
-    /// The octets after the last frame, up to the end of the file: nothing, an old use of the file,
-    /// or the unfinished write of a crash.
+    /// What stands behind the last frame, up to the end of the file: nothing, an old life of the
+    /// file, or the unfinished write of a crash.
     fn tail(
         &mut self,
         window: &mut Window,
@@ -74,10 +75,10 @@ pub trait Visitor {
     ) -> io::Result<()>;
 }
 
-/// Reads the `end` octets of a segment, and gives where the last frame ends.
+/// Reads the `end` octets of a segment, and tells where the last frame ends.
 ///
 /// # Errors
-/// The visitor's, or the volume's other than unreadable blocks.
+/// The visitor's, or the volume's beyond blocks that cannot be read.
 pub fn replay<V: Visitor>(
     segment: SegmentHeader,
     window: &mut Window,
@@ -129,7 +130,7 @@ fn read_frame(
     Ok(Ok(Frame { offset, place: place(segment, offset), header, head }))
 }
 
-/// A frame's location as the index stores it: segments are shorter than 4 GiB.
+/// Where a frame stands, as the index keeps it: segments are shorter than what a u32 counts.
 pub fn place(segment: SegmentHeader, offset: u64) -> Place {
     Place { segment: segment.number, offset: u32::try_from(offset).unwrap_or(u32::MAX) }
 }
@@ -149,7 +150,7 @@ fn next_frame(
                 return Ok(Some(offset + at as u64));
             }
         }
-        // A frame header across the end of the window is found in the next one.
+        // A frame header across the edge of the window is found in the next one.
         let step = octets.len().saturating_sub(FRAME_HEADER - 1).max(1);
         offset += step as u64;
         if octets.len() < FRAME_HEADER {
@@ -161,7 +162,7 @@ fn next_frame(
 
 const WINDOW: usize = 256 * 1024;
 
-/// Octets that one unreadable place costs.
+/// What one unreadable place costs.
 const BLOCK: usize = 4096;
 
 /// A file read in large pieces.
@@ -178,7 +179,7 @@ impl Window {
         Self { file, start: 0, octets: Vec::new(), unreadable: 0 }
     }
 
-    /// Blocks that could not be read.
+    /// Blocks that the disk would not give.
     pub fn unreadable(&self) -> u64 {
         self.unreadable
     }
@@ -206,7 +207,7 @@ impl Window {
         Ok(&self.octets[from..(from + len).min(self.octets.len())])
     }
 
-    /// Reads around unreadable blocks; they become zeros, which are no record.
+    /// Reads around what the disk will not give; that is zeros, and so no record.
     fn read_blocks(&mut self, offset: u64, error: &io::Error) -> io::Result<usize> {
         tracing::error!(target: "mta", offset, cause = %error, "the data volume cannot be read \
         here; going on behind it");
