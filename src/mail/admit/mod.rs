@@ -1,13 +1,12 @@
-//! Who may send what to whom.
+//! Which client may send to which recipient.
 //!
-//! Purpose: this is a relay for its own people, never an open one. In: the client's address and a
-//! recipient. Out: a [`Verdict`].
-//! Security: a container's default gateway stands for everybody whose packets were translated on
-//! the way in (Docker's userland proxy makes strangers look like it). So it is never trusted merely
-//! because a wide network contains it: somebody must have written down exactly this address, or the
-//! whole Internet.
-//! Source: property `smtpd_trusted_networks` of the founding document; RFC 5321 §3.6.2 (554 5.7.1
-//! of RFC 3463 §3.8).
+//! Purpose: relays only for trusted clients; it is never an open relay. In: the client's address
+//! and a recipient. Out: a [`Verdict`]. Security: all clients whose packets are translated on the
+//! way in have the address of the container's default gateway (Docker's userland proxy does this,
+//! for untrusted clients too). So the gateway is not trusted merely because a trusted network
+//! contains it: the property must name exactly this address, or the whole Internet. Source:
+//! property `smtpd_trusted_networks` of the founding document; RFC 5321 §3.6.2 (554 5.7.1 of RFC
+//! 3463 §3.8).
 
 use crate::ground::lock::Lock;
 use crate::mail::model::{Address, Refusal, Reply, Verdict};
@@ -21,22 +20,23 @@ pub struct Policy {
     gateways: Lock<Vec<IpAddr>>,
 }
 
-/// What a client is to us.
+/// The class of a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
-    /// One of ours: it may send to anybody.
+    /// A trusted client: it may send to anybody.
     Trusted,
-    /// Our own default gateway, inside a trusted network but not named itself: could be anybody.
+    /// The relay's own default gateway, inside a trusted network but not named itself: any client
+    /// may be behind it.
     Gateway,
-    /// Somebody else.
+    /// An untrusted client.
     Stranger,
 }
 
 impl Policy {
     /// `trusted` networks may relay; `gateways` are the default routes' next hops, of both
-    /// families. IPv4-mapped addresses (`::ffff:192.0.2.1`) are unwrapped everywhere. Who names
-    /// 127.0.0.1 means this host, which is `::1` as well: it depends on a program's name service by
-    /// which of both `localhost` comes.
+    /// families. IPv4-mapped addresses (`::ffff:192.0.2.1`) are unwrapped everywhere. 127.0.0.1 in
+    /// the property means this host, so `::1` is trusted as well: to which of both `localhost`
+    /// resolves depends on the client's resolver.
     pub fn new(trusted: Vec<IpNet>, gateways: Vec<IpAddr>) -> Self {
         let mut trusted: Vec<IpNet> = trusted.into_iter().map(unmapped).collect();
         if trusted.iter().any(|network| network.contains(&IpAddr::V4(Ipv4Addr::LOCALHOST))) {
@@ -50,7 +50,7 @@ impl Policy {
         *self.gateways.lock() = strangers(gateways);
     }
 
-    /// What `peer` is to us.
+    /// The class of `peer`.
     pub fn standing(&self, peer: IpAddr) -> Standing {
         let peer = peer.to_canonical();
         let is_gateway = self.gateways.lock().contains(&peer);
@@ -66,7 +66,7 @@ impl Policy {
         standing
     }
 
-    /// Whether this is a default gateway of this machine: many clients may stand behind it.
+    /// Whether this is a default gateway of this machine: many clients may be behind it.
     pub fn is_gateway(&self, peer: IpAddr) -> bool {
         self.gateways.lock().contains(&peer.to_canonical())
     }
@@ -95,7 +95,7 @@ impl Policy {
     }
 }
 
-/// The gateways that strangers may stand behind; the loopback address is none.
+/// The gateways that untrusted clients may be behind; the loopback address is none.
 fn strangers(gateways: Vec<IpAddr>) -> Vec<IpAddr> {
     gateways
         .into_iter()

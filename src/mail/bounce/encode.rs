@@ -1,4 +1,4 @@
-//! Text from strangers in forms that cannot break out of their place.
+//! Encodes untrusted text so that it cannot break the structure of a report.
 
 use crate::mail::model::Address;
 
@@ -13,14 +13,14 @@ pub(super) fn line(text: &str, limit: usize) -> String {
     line
 }
 
-/// The same in ASCII, for a field that knows nothing else (RFC 3464 §2.1.1).
+/// The same in ASCII, for a field that allows nothing else (RFC 3464 §2.1.1).
 pub(super) fn ascii_line(text: &str, limit: usize) -> String {
     line(text, limit).chars().map(|c| if c.is_ascii() { c } else { '?' }).collect()
 }
 
-/// Address type and address for Final-Recipient. Beyond ASCII the form that fits a seven-bit report
-/// (RFC 6533 §3, utf-8-addr-xtext): each such character, and backslash, plus and equals sign, as
-/// its number.
+/// Address type and address for Final-Recipient. Addresses beyond ASCII in the form for a 7-bit
+/// report (RFC 6533 §3, utf-8-addr-xtext): each such character, and backslash, plus and equals
+/// sign, as its number.
 pub(super) fn final_recipient(address: &Address) -> String {
     if address.is_ascii() {
         return format!("rfc822; {address}");
@@ -36,8 +36,8 @@ pub(super) fn final_recipient(address: &Address) -> String {
     text
 }
 
-/// Whether octets can stand in a part as they are: ASCII without NUL and stray carriage returns,
-/// lines short enough for RFC 5322 §2.1.1.
+/// Whether octets can be in a part as they are: ASCII without NUL and bare carriage returns, lines
+/// short enough for RFC 5322 §2.1.1.
 pub(super) fn is_plain(octets: &[u8]) -> bool {
     octets.split(|octet| *octet == b'\n').all(|line| {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
@@ -45,8 +45,8 @@ pub(super) fn is_plain(octets: &[u8]) -> bool {
     })
 }
 
-/// Quoted-printable (RFC 2045 §6.7): lines of at most 76 octets, all of them ASCII; CR LF stays a
-/// line's end.
+/// Quoted-printable (RFC 2045 §6.7): lines of at most 76 octets, all of them ASCII; CR LF remains a
+/// line end.
 pub(super) fn quoted_printable(octets: &[u8]) -> Vec<u8> {
     const HEX: &[u8; 16] = b"0123456789ABCDEF";
     let mut out = Vec::with_capacity(octets.len() + octets.len() / 4);
@@ -83,7 +83,7 @@ pub(super) fn quoted_printable(octets: &[u8]) -> Vec<u8> {
     out
 }
 
-/// Characters that some programs take for a line's end.
+/// Characters that some programs take for a line end.
 fn is_separator(c: char) -> bool {
     matches!(c, '\u{2028}' | '\u{2029}')
 }

@@ -1,21 +1,19 @@
-//! What a sender is told when a mail fails or takes long.
+//! Notifications to the sender about failed and delayed mail.
 //!
-//! Purpose: outcomes become a delivery status notification, or silence.
-//! In: a message with the outcomes of some targets. Out: a [`Draft`] from the null sender to the
-//! message's sender. The operator's address (`bounce_address`), where one is set, hears of bounces
-//! that failed, and nobody of its own. Silence: for a message from the null sender, for a
-//! notification of our own (never a bounce of a bounce, RFC 5321 §6.1), and for the carbon copy,
-//! whose failure is nobody's business but the operator's.
-//! Form: multipart/report (RFC 6522) of a text for people, a message/delivery-status (RFC 3464) for
-//! programs, and the header section of the original; never its content. All of it is ASCII on the
-//! wire, whatever the original was, so that no next hop can refuse it for its form; only an
-//! internationalised sender needs SMTPUTF8 to be reached at all.
-//! Limits: [`HEADERS_MAX`] of the original's headers, [`DIAGNOSTIC_MAX`] of what a server said;
-//! with [`Envelope::RECIPIENTS_MAX`] recipients a report stays below two megabytes.
-//! Security: replies and headers come from strangers. No control character of a reply reaches the
-//! report, no line of it can begin a header or a part of its own, and the boundary between parts
-//! cannot be guessed.
-//! Source: RFC 3464, RFC 6522, RFC 6533, RFC 3834 (Auto-Submitted), RFC 5321 §4.5.5.
+//! Purpose: makes a delivery status notification of outcomes, or none. In: a message with the
+//! outcomes of some targets. Out: a [`Draft`] from the null sender to the message's sender. The
+//! operator's address (`bounce_address`), where one is set, gets a notification about bounces that
+//! failed; if that one fails, it ends there. No notification: for a message from the null sender,
+//! for the relay's own notifications (never a bounce of a bounce, RFC 5321 §6.1), and for the
+//! carbon copy, whose failure concerns only the operator. Form: multipart/report (RFC 6522) of a
+//! text for people, a message/delivery-status (RFC 3464) for programs, and the header section of
+//! the original; never its content. All of it is ASCII on the wire, whatever the original was, so
+//! that no next hop can reject it for its form; only an internationalised sender needs SMTPUTF8.
+//! Limits: [`HEADERS_MAX`] of the original's headers, [`DIAGNOSTIC_MAX`] of a server's reply; with
+//! [`Envelope::RECIPIENTS_MAX`] recipients a report stays below two megabytes. Security: replies
+//! and headers are untrusted. No control character of a reply reaches the report, no line of it can
+//! begin a header field or a part, and the boundary between parts cannot be guessed. Source: RFC
+//! 3464, RFC 6522, RFC 6533, RFC 3834 (Auto-Submitted), RFC 5321 §4.5.5.
 
 mod encode;
 mod report;
@@ -26,12 +24,12 @@ use crate::mail::model::{
 pub use report::{DIAGNOSTIC_MAX, HEADERS_MAX};
 use report::{Entry, Fate, Report};
 
-/// Tells the sender that the message failed for good for some recipients. A temporary outcome among
-/// `failures` means that the queue gave up waiting. `relay` is the host that was spoken to, as in
+/// The notification that the message failed permanently for some recipients. A temporary outcome
+/// among `failures` means that the lifetime has ended. `relay` is the last host, as in
 /// [`crate::mail::model::Report::relay`]. Reads the start of the content, which blocks when it is
-/// at rest.
+/// on the disk.
 ///
-/// `None` when nobody is to be told.
+/// `None` when no notification is due.
 pub fn failed(
     message: &Message,
     failures: &[(Target, Outcome)],
@@ -43,10 +41,10 @@ pub fn failed(
     draft(message, sender, failures, relay, Fate::Failed, hostname, now)
 }
 
-/// Tells the operator's address `to` that a bounce has failed for good. Reads the start of the
-/// content, which blocks when it is at rest.
+/// The notification to the operator's address `to` that a bounce has failed permanently. Reads the
+/// start of the content, which blocks when it is on the disk.
 ///
-/// `None` when the message is no bounce, or has failed to reach `to` itself: that ends there.
+/// `None` when the message is not a bounce, or was itself for `to`: it ends there.
 pub fn undeliverable(
     message: &Message,
     failures: &[(Target, Outcome)],
@@ -62,17 +60,17 @@ pub fn undeliverable(
     draft(message, to, failures, relay, Fate::Undeliverable, hostname, now)
 }
 
-/// Whether nobody is told when the message fails: it is a notification of our own, or comes from
-/// the null sender.
+/// Whether nobody is notified when the message fails: it is a notification of the relay, or has the
+/// null sender.
 pub fn is_bounce(message: &Message) -> bool {
     message.envelope.sender.is_none() || message.kind == Kind::Notification
 }
 
-/// Tells the sender, once, that the message still waits for some recipients and will be tried until
-/// `give_up_at` (seconds since 1970). Reads the start of the content, which blocks when it is at
-/// rest.
+/// The delay warning: the message is still pending for some recipients and will be attempted until
+/// `give_up_at` (seconds since 1970). It is sent once. Reads the start of the content, which blocks
+/// when it is on the disk.
 ///
-/// `None` when nobody is to be told.
+/// `None` when no notification is due.
 pub fn delayed(
     message: &Message,
     delays: &[(Target, Outcome)],

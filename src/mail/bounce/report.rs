@@ -1,34 +1,34 @@
-//! The report as octets.
+//! Writes the report.
 
 use super::encode::{ascii_line, final_recipient, is_plain, line, quoted_printable};
 use crate::ground::clock;
 use crate::mail::model::{Address, Body, Class, Enhanced, Message, Outcome};
 use memchr::memmem;
 
-/// The most octets of the original's header section that are returned.
+/// Octets of the original's header section that are returned, at most.
 pub const HEADERS_MAX: usize = 64 * 1024;
 
-/// The most octets of one server's words that are repeated.
+/// Octets of a server's reply that are quoted, at most.
 pub const DIAGNOSTIC_MAX: usize = 500;
 
-/// What is reported.
+/// The kind of a report.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fate {
     Failed,
-    /// What failed is itself a bounce; the operator is told.
+    /// What failed is itself a bounce; the operator is notified.
     Undeliverable,
     Delayed {
         give_up_at: u32,
     },
 }
 
-/// One recipient and what became of it.
+/// One recipient and its outcome.
 pub(super) struct Entry<'a> {
     pub recipient: &'a Address,
     pub outcome: &'a Outcome,
 }
 
-/// Everything that a report is made of.
+/// The contents of a report.
 pub(super) struct Report<'a> {
     pub message: &'a Message,
     pub sender: &'a Address,
@@ -164,8 +164,8 @@ impl Report<'_> {
                     .unwrap_or(self.relay);
                 text.push_str(&format!("Remote-MTA: dns; {}\r\n", ascii_line(host, 255)));
             }
-            // Our own words are no SMTP reply of anybody; RFC 3464 §2.3.6 lets a type of our own
-            // begin with x-.
+            // A local failure is not an SMTP reply; RFC 3464 §2.3.6 lets private types begin with
+            // x-.
             let kind = if outcome.remote { "smtp" } else { "x-postern" };
             text.push_str(&format!(
                 "Diagnostic-Code: {kind}; {}\r\n",

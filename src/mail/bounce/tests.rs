@@ -1,4 +1,4 @@
-//! Two reports word by word, and what strangers can put into one.
+//! Two reports compared literally, and untrusted text in reports.
 
 use super::*;
 use crate::ground::clock;
@@ -35,7 +35,7 @@ fn text(draft: &Draft) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 
-/// The report with what differs from run to run taken out.
+/// The report without the parts that differ from run to run.
 fn golden(draft: &Draft) -> String {
     let text = text(draft);
     let token = text.split("Message-ID: <").nth(1).and_then(|rest| rest.split('@').next()).unwrap();
@@ -46,7 +46,7 @@ fn golden(draft: &Draft) -> String {
     golden
 }
 
-/// What every report must be.
+/// What holds for every report.
 fn check(draft: &Draft) {
     let text = text(draft);
     assert!(text.is_ascii() || draft.envelope.smtputf8, "{text}");
@@ -139,8 +139,8 @@ fn the_operator_hears_of_a_bounce_that_failed_and_of_nothing_behind_it() {
     assert!(
         text(&draft).contains("<a@gone.example>") && text(&draft).contains("501 no bounces here")
     );
-    // What fails on its way to the operator ends there, and no other mail is the operator's
-    // business.
+    // A notification to the operator that fails ends there, and other mail is not reported to the
+    // operator.
     assert!(told(&message(None, &["Postmaster@HERE.example"], b"")).is_none());
     assert!(told(&message(Some("a@here.example"), &["b@there.example"], b"")).is_none());
 }

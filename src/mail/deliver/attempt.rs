@@ -1,14 +1,13 @@
-//! One attempt at a route: which host is asked next (RFC 5321 §5.1).
+//! One attempt at a route: which host is tried next (RFC 5321 §5.1).
 //!
-//! Hosts are asked in the order of the route. One that is not ready for mail within its
-//! [`Timeouts::turn`] keeps on, but no longer alone: the next one is asked beside it, and whoever
-//! is ready first gets the mail. So a host that takes connections and says nothing costs the others
-//! seconds and not minutes, however many such hosts there are.
-//! A host that was ready and then put recipients off is followed by the next one, within the same
-//! attempt.
+//! Hosts are tried in the order of the route. If one is not ready for mail within its
+//! [`Timeouts::turn`], the next one is tried in parallel, and the first that is ready gets the
+//! mail. So a host that accepts connections and says nothing delays the mail by seconds and not by
+//! minutes, however many such hosts there are. If a host was ready and then deferred recipients,
+//! the next one is tried for them within the same attempt.
 //!
-//! Limits: [`Timeouts::route`] for finding a host, [`BESIDE_MAX`] hosts asked at a time,
-//! [`SESSIONS_MAX`] hosts that are given the mail.
+//! Limits: [`Timeouts::route`] for finding a host, [`BESIDE_MAX`] hosts tried at a time,
+//! [`SESSIONS_MAX`] hosts that get the mail.
 
 #[cfg(doc)]
 use super::Timeouts;
@@ -23,28 +22,28 @@ use std::sync::Arc;
 use std::task::Poll;
 use tokio::time::{Instant, sleep_until};
 
-/// Hosts that are asked at a time. The oldest is given up for one more, so that a host which says
-/// nothing has twice its turn.
+/// Hosts that are tried at a time. The oldest is aborted for another one, so a silent host has
+/// twice [`Timeouts::turn`].
 pub const BESIDE_MAX: usize = 2;
 
-/// Hosts that are given the mail in one attempt. RFC 5321 §5.1 asks for at least two.
+/// Hosts that get the mail in one attempt. RFC 5321 §5.1 requires at least two.
 pub const SESSIONS_MAX: usize = 5;
 
-/// The hosts of a route that have not been asked yet in this attempt.
+/// The hosts of a route that were not tried yet in this attempt.
 pub struct Attempt {
     client: Client,
     route: Arc<Route>,
-    /// Which hop, and which of its addresses.
+    /// Index of the host in the route, and one of its addresses.
     waiting: VecDeque<(usize, SocketAddr)>,
     /// Hosts that were ready for mail.
     sessions: usize,
-    /// Hosts that were not asked, because they have all the connections that they may have.
+    /// Hosts that were not tried, because they have all the connections that they may have.
     full: Vec<IpAddr>,
 }
 
 type Opening = Pin<Box<dyn Future<Output = Result<Connection, NotReady>> + Send>>;
 
-/// A host that is being asked.
+/// A host that is being tried.
 struct Asked {
     hop: usize,
     address: SocketAddr,
@@ -69,8 +68,7 @@ impl Attempt {
         }
     }
 
-    /// An attempt that begins over a connection that is open: the hosts of its route beside its
-    /// own.
+    /// An attempt that begins with an open connection: all hosts of its route except its own.
     pub fn beside(connection: &Connection) -> Self {
         let mut attempt = Self::new(&connection.client, &connection.route);
         let own = connection.address();
@@ -83,13 +81,14 @@ impl Attempt {
         attempt
     }
 
-    /// Whether one more host may be given the mail.
+    /// Whether the mail may be given to another host.
     pub fn may_go_on(&self) -> bool {
         !self.waiting.is_empty() && self.sessions < SESSIONS_MAX
     }
 
-    /// Hosts that were not asked, because they have all the connections that they may have. While
-    /// there is one, nothing is known of the destination, whatever became of its other hosts.
+    /// Hosts that were not tried, because they have all the connections that they may have. While
+    /// there is one, nothing is known about the destination, whatever the result of its other
+    /// hosts.
     pub fn full_hosts(&self) -> &[IpAddr] {
         &self.full
     }
@@ -97,8 +96,8 @@ impl Attempt {
     /// The next host that is ready for mail.
     ///
     /// # Errors
-    /// No host is; the last failure, which is temporary whatever the hosts said: none of them has
-    /// judged the mail.
+    /// No host is ready; the last failure, which is temporary whatever the hosts replied, because
+    /// none of them has seen the mail.
     pub async fn next(&mut self) -> Result<Connection, Outcome> {
         let times = *self.client.timeouts();
         let until = Instant::now() + times.route;
@@ -142,7 +141,7 @@ impl Attempt {
         }
     }
 
-    /// A host was ready: its other addresses come after all other hosts.
+    /// A host was ready: its other addresses are tried after all other hosts.
     fn reached(&mut self, hop: usize) {
         self.sessions += 1;
         let (same, mut others): (VecDeque<_>, VecDeque<_>) =
@@ -177,7 +176,7 @@ async fn open(
     client.open(host, address, &route).await
 }
 
-/// Waits for the first of them that is done, and takes it out.
+/// Waits for the first of them that is done, and removes it.
 fn first(
     asked: &mut VecDeque<Asked>,
 ) -> impl Future<Output = ((usize, SocketAddr), Result<Connection, NotReady>)> + '_ {
@@ -194,7 +193,7 @@ fn first(
 }
 
 impl Client {
-    /// Asks hosts and addresses in order until one is ready for mail.
+    /// Tries hosts and addresses in order until one is ready for mail.
     ///
     /// # Errors
     /// As [`Attempt::next`].

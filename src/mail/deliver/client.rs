@@ -32,29 +32,30 @@ struct Shared {
     hosts: Arc<Hosts>,
 }
 
-/// A greeted peer that waits for mail.
+/// A connection to a peer that has greeted and is ready for mail.
 pub struct Connection {
     pub(super) client: Client,
     pub(super) wire: Wire,
     pub(super) extensions: Extensions,
-    /// For logs and words: `name[address]:port`.
+    /// For logs and messages: `name[address]:port`.
     pub(super) relay: String,
     pub(super) tls: bool,
     /// Protocol version and cipher suite; empty in plain text.
     pub(super) security: String,
-    /// Why there is no TLS although the peer offers it.
+    /// Why there is no TLS although the peer announced it.
     pub(super) tls_failure: Option<String>,
-    /// Transactions that this connection has carried.
+    /// Transactions on this connection so far.
     pub(super) carried: u32,
-    /// The peer may still have recipients of the last transaction; RSET comes before the next.
+    /// The peer may still have recipients of the last transaction; RSET is sent before the next.
     pub(super) dirty: bool,
-    /// The message in hand was refused for being in 8 bits, as it seems.
+    /// The present message was probably rejected for its 8-bit content.
     pub(super) eight_bit_refused: bool,
-    /// How the peer refused us, whatever the message in hand.
+    /// The reply by which the peer rejected this relay, whatever the message.
     pub(super) refused_us: Option<String>,
-    /// Command and content buffer, kept from message to message.
+    /// Buffer for commands and content, reused for each message.
     pub(super) out: Vec<u8>,
-    /// The most recipients of one transaction; less where the peer has shown that it takes less.
+    /// Recipients of one transaction, at most; lowered when the peer has shown that it accepts
+    /// fewer.
     pub(super) recipients_max: usize,
     pub(super) route: Arc<Route>,
     host: String,
@@ -75,8 +76,8 @@ impl Client {
         Ok(Self { shared: Arc::new(shared), times, witness: None })
     }
 
-    /// The same for one courier: followed by a witness, and with the [first
-    /// patience](Timeouts::first) or all of it.
+    /// The same for one delivery agent: watched by a [`Witness`], and with the [first
+    /// timeouts](Timeouts::first) or the full ones.
     #[must_use]
     pub fn followed(&self, witness: Arc<dyn Witness>, first: bool) -> Self {
         let times = self.shared.config.timeouts;
@@ -87,29 +88,29 @@ impl Client {
         }
     }
 
-    /// Whether any of these hosts may have one connection more. Where none may, `who` is
-    /// [invited](Client::invite) when that changes; those with other `marks` (client and sender)
+    /// Whether any of these hosts may have another connection. If none may, `who` is
+    /// [invited](Client::invite) when that changes; callers with other `marks` (client and sender)
     /// take turns with it.
     pub fn wait_for_room(&self, hosts: &[IpAddr], who: u32, marks: Marks) -> bool {
         self.shared.hosts.wait_for_room(hosts, who, marks)
     }
 
-    /// Waits until [`Client::invite`] may name somebody.
+    /// Waits until [`Client::invite`] may give something.
     pub async fn freed(&self) {
         self.shared.hosts.freed().await;
     }
 
-    /// The next of those who wait for a host that has room, until there is nobody.
+    /// The next waiting destination whose host has a free connection, until there is none.
     pub fn invite(&self) -> Option<Invitation> {
         self.shared.hosts.invite()
     }
 
-    /// Somebody who was invited has no use for it: the next one in the line may.
+    /// An invited destination does not use the invitation: the next one in the queue gets it.
     pub fn decline(&self, invitation: Invitation) {
         self.shared.hosts.decline(invitation);
     }
 
-    /// One address, encrypted if it can be, else plain.
+    /// Connects to one address, with TLS if possible, else in plain text.
     pub(super) async fn open(
         &self,
         host: &str,
@@ -123,8 +124,8 @@ impl Client {
         self.open_in(&place, host, address, route).await.map_err(NotReady::Failed)
     }
 
-    /// The same in a place that is there already; it is kept from the first try to the last, since
-    /// others wait for it.
+    /// The same in a connection slot that is there already; it is kept from the first try to the
+    /// last, because others wait for it.
     async fn open_in(
         &self,
         place: &Arc<Place>,
@@ -167,7 +168,7 @@ impl Client {
         Wire::new(stream, self.witness.clone())
     }
 
-    /// Counts a refusal of the session, or of us.
+    /// Counts a rejection of the session, or of this relay.
     pub(super) fn refused(&self, stage: Stage) {
         self.shared.counters.next_hop_refusals_total.with_label_values(&[stage.label()]).inc();
     }
@@ -238,17 +239,17 @@ impl Client {
 
 /// Why an address is not ready for mail.
 pub(super) enum NotReady {
-    /// It has all the connections that it may have, and was not asked.
+    /// It has all the connections that it may have, and was not tried.
     Full(Outcome),
-    /// It was asked.
+    /// It was tried.
     Failed(Outcome),
 }
 
-/// Why one try at an address came to nothing.
+/// Why one try at an address failed.
 enum Failed {
-    /// TLS was offered and did not come about, in words; plain text may still do.
+    /// TLS was announced and failed, as text; plain text may still work.
     Tls(String),
-    /// Anything else.
+    /// Any other reason.
     Otherwise(Outcome),
 }
 
@@ -259,7 +260,7 @@ impl From<Outcome> for Failed {
 }
 
 impl Connection {
-    /// The host spoken to, `name[address]:port`.
+    /// The connected host, `name[address]:port`.
     pub fn relay(&self) -> &str {
         &self.relay
     }
@@ -268,30 +269,30 @@ impl Connection {
         self.address
     }
 
-    /// Whether it goes, because it has no work and others wait for a place at its host. Then it
-    /// counts as gone, unless it [stays](Connection::stays) after all.
+    /// Whether it should be closed, because it is idle and others wait for a connection to its
+    /// host. Then it counts as closed, unless it [stays](Connection::stays) after all.
     pub fn gives_way(&self) -> bool {
         self.place.gives_way()
     }
 
-    /// It has work after all, though it was to go.
+    /// It has work after all, and stays open.
     pub fn stays(&self) {
         self.place.stays();
     }
 
-    /// It has taken mail, or answered in an earlier try: from now on it has all the time of RFC
-    /// 5321.
+    /// It has accepted mail, or answered in an earlier attempt: from now on it has the full
+    /// timeouts of RFC 5321.
     pub fn use_full_timeouts(&mut self) {
         self.client.times = self.client.shared.config.timeouts;
     }
 
-    /// Whether the peer closed the connection or spoke while idle; it is then good for nothing but
-    /// to be dropped.
+    /// Whether the peer closed the connection or sent something while idle; then it can only be
+    /// dropped.
     pub fn is_stale(&mut self) -> bool {
         self.wire.is_stale()
     }
 
-    /// Says good-bye, and waits no longer than [`Timeouts::quit`] for the answer.
+    /// Sends QUIT, and waits no longer than [`Timeouts::quit`] for the reply.
     pub async fn quit(mut self) {
         let limit = self.client.timeouts().quit;
         if self.wire.write(b"QUIT\r\n", limit).await.is_ok() && self.wire.reply(limit).await.is_ok()
@@ -300,11 +301,11 @@ impl Connection {
         }
     }
 
-    /// A new connection to the same address in place of this one, which is closed first: the peer
-    /// may allow only so many.
+    /// Replaces this connection by a new one to the same address. The old one is closed first,
+    /// because the peer may limit connections.
     ///
     /// # Errors
-    /// There is none; the outcome for all that is still to be sent.
+    /// It failed; the outcome for all that is still to be sent.
     pub async fn reopen(&mut self) -> Result<(), Outcome> {
         let client = self.client.clone();
         let recipients_max = self.recipients_max;
@@ -340,7 +341,7 @@ impl Connection {
         })
     }
 
-    /// Takes 2xx; 4xx and 5xx are the peer's word against us, and not against the mail.
+    /// Accepts 2xx; 4xx and 5xx are a rejection of this relay, and not of the mail.
     fn welcome(&self, code: u16, stage: Stage) -> Result<(), Outcome> {
         match code {
             200..300 => Ok(()),
@@ -355,8 +356,8 @@ impl Connection {
         }
     }
 
-    /// STARTTLS and the second EHLO (RFC 3207 §4). A peer that offers it and then will not is used
-    /// as it is.
+    /// STARTTLS and the second EHLO (RFC 3207 §4). A peer that announces it and then refuses is
+    /// used in plain text.
     async fn encrypt(mut self) -> Result<Self, Failed> {
         let times = *self.client.timeouts();
         let tls_failed =
@@ -426,7 +427,7 @@ impl fmt::Debug for Connection {
     }
 }
 
-/// Counts an open connection for as long as it lives.
+/// Counts an open connection as long as it exists.
 struct Active(Arc<DeliverCounters>);
 
 impl Active {

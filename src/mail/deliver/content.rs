@@ -1,4 +1,4 @@
-//! Content on its way out: read in pieces, dots doubled, ended.
+//! Content for the wire: read in pieces, dot-stuffed, ended.
 
 use super::PIECE;
 use crate::mail::model::{Body, Content};
@@ -6,11 +6,11 @@ use memchr::memmem;
 use std::io;
 use std::sync::Arc;
 
-/// Doubles the dot at the start of a line (RFC 5321 §4.5.2) and ends the content, over pieces of
-/// any size.
+/// Doubles the dot at the start of a line (RFC 5321 §4.5.2) and ends the content, in pieces of any
+/// size.
 #[derive(Debug)]
 pub(super) struct Stuffer {
-    /// The last two octets that came; a line's end before the first.
+    /// The last two octets; a line end before the first.
     last: [u8; 2],
 }
 
@@ -19,7 +19,7 @@ impl Stuffer {
         Self { last: *b"\r\n" }
     }
 
-    /// Appends `piece` to `out` as it goes over the wire.
+    /// Appends `piece` to `out` in its form on the wire.
     pub fn stuff(&mut self, piece: &[u8], out: &mut Vec<u8>) {
         out.reserve(piece.len() + 16);
         if self.last[1] == b'\n' && piece.first() == Some(&b'.') {
@@ -39,7 +39,7 @@ impl Stuffer {
         }
     }
 
-    /// What ends the data: the content always ends in CR LF before the dot.
+    /// The end of the data; the content always ends in CR LF before the dot.
     pub fn end(&self) -> &'static [u8] {
         if self.last == *b"\r\n" { b".\r\n" } else { b"\r\n.\r\n" }
     }
@@ -61,11 +61,11 @@ impl<'a> Pieces<'a> {
         }
     }
 
-    /// The next piece, and whether it is the last one. Content at rest is read on a thread that may
+    /// The next piece, and whether it is the last one. Stored content is read on a thread that may
     /// block.
     ///
     /// # Errors
-    /// The place of rest fails, or has less than it promised.
+    /// The storage fails, or has less content than it should.
     pub async fn next(&mut self) -> io::Result<(&[u8], bool)> {
         match self {
             Self::Memory(rest) => {
@@ -133,7 +133,7 @@ mod tests {
     }
 
     proptest! {
-        /// A receiver that takes the doubled dots away gets the content back, whatever the pieces.
+        /// A receiver that removes the doubled dots gets the content back, whatever the pieces.
         #[test]
         fn what_goes_out_comes_back(text in "(\\.|[ab]|\r\n){0,40}", size in 1usize..9) {
             let sent = wire(&text.as_bytes().chunks(size).collect::<Vec<_>>());

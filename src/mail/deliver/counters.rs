@@ -1,9 +1,9 @@
-//! Connections to next hops.
+//! Counters of connections to next hops.
 
 use crate::appliance::counter::{CounterVec, Gauge, Labels};
 
 crate::counters! {
-    /// Connections to next hops.
+    /// Counters of connections to next hops.
     pub struct DeliverCounters {
         connections_out_total: CounterVec =
             "Connections to next hops",

@@ -1,4 +1,4 @@
-//! The commands of one transaction, its content, and what the peer says to them (RFC 5321 §3.3).
+//! The commands of one transaction, its content, and the peer's replies (RFC 5321 §3.3).
 
 use super::client::Connection;
 use super::content::{Pieces, Stuffer};
@@ -10,7 +10,7 @@ use std::borrow::Cow;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How long to listen for a last word of a peer that no longer takes our octets.
+/// How long to wait for a last reply of a peer that does not accept input any more.
 const LAST_WORD: Duration = Duration::from_secs(1);
 
 impl Connection {
@@ -51,9 +51,9 @@ impl Connection {
             }
         }
 
-        // Whatever did not end with the content or a refused MAIL leaves recipients behind (RFC
-        // 5321 §4.1.1.5). Recipients behind a refused MAIL are none, but a peer that has taken them
-        // may think otherwise.
+        // If the transaction did not end with the content or a rejected MAIL, the peer still has
+        // recipients (RFC 5321 §4.1.1.5). After a rejected MAIL there are none, but a peer that
+        // accepted RCPT may think otherwise.
         self.dirty = state.mail_refused.is_none() || state.accepted_without_sender;
         let heard = Heard {
             accepted: state.accepted,
@@ -69,8 +69,8 @@ impl Connection {
                 self.dirty = false;
                 outcome
             }
-            // A peer that is well between MAIL and RCPT may have a transaction after all: ended
-            // with nothing in it, it would be an empty mail. Without an end it is thrown away.
+            // A peer that rejected MAIL but accepted RCPT may have a transaction after all: to end
+            // it with no content would send an empty mail. Without an end it is discarded.
             Some(data) if data.code == 354 && state.accepted_without_sender => {
                 return Err(Broken::Midway(state.mail_refused.unwrap_or_else(no_recipient)));
             }
@@ -124,8 +124,8 @@ impl Connection {
                 Step::Recipient(_) => (times.recipient, "RCPT TO"),
                 Step::Data => (times.data, "DATA"),
             };
-            // A peer that closes may have said why before; listen for that even when it no longer
-            // took everything.
+            // A peer that closes may have sent the reason before; read that even when it did not
+            // accept everything.
             let limit = if written.is_ok() { limit } else { LAST_WORD };
             let limit = limit.min(state.deadline.saturating_duration_since(Instant::now()));
             let code = match self.wire.reply(limit).await {
@@ -136,15 +136,14 @@ impl Connection {
                 }
             };
             if code == 421 {
-                // The peer is leaving: what it says counts for everything that is open (RFC 5321
-                // §3.8).
+                // The peer closes the session: its reply counts for everything that is open (RFC
+                // 5321 §3.8).
                 self.client.refused(step.stage());
                 let outcome = state
                     .mail_refused
                     .take()
                     .unwrap_or_else(|| Outcome::said(self.wire.last_reply()));
-                // With recipients taken before it, that may be its way to say that there are
-                // enough.
+                // After accepted recipients this may mean that there are enough.
                 if matches!(step, Step::Recipient(_)) && state.accepted > 0 {
                     return Err(Broken::TooMany { outcome, accepted: state.accepted });
                 }
@@ -166,7 +165,7 @@ impl Connection {
                         plan.eight_bit && may_want_seven_bit(&self.wire.last_reply());
                     state.mail_refused = Some(self.sender_refused(plan));
                 }
-                // Without a sender there is no recipient for us, whatever is said of it.
+                // After a rejected MAIL there is no recipient, whatever the reply to RCPT.
                 Step::Recipient(_) if state.mail_refused.is_some() => {
                     state.accepted_without_sender |= code < 300
                 }
@@ -191,15 +190,15 @@ impl Connection {
         }
     }
 
-    /// A recipient as the peer can read it. One that has no such form has its outcome already and
-    /// is not asked for.
+    /// A recipient in a form that the peer supports. One without such a form has its outcome
+    /// already and is not sent.
     fn written<'a>(&self, recipient: &'a Address) -> Cow<'a, str> {
         let ascii = if self.extensions.smtputf8 { None } else { recipient.ascii_form() };
         ascii.unwrap_or(Cow::Borrowed(recipient.as_str()))
     }
 
-    /// Before the content: a reply that came unasked would be taken for the final word, and the
-    /// mail for delivered.
+    /// Before the content: an unexpected reply would be read as the final reply, and the mail would
+    /// count as delivered.
     async fn nothing_more(&mut self) -> Result<(), Broken> {
         if !self.wire.has_leftover() {
             return Ok(());
@@ -207,7 +206,7 @@ impl Connection {
         Err(Broken::Midway(self.last_word(&Trouble::Unasked).await))
     }
 
-    /// The content and the peer's final word.
+    /// Sends the content and reads the final reply.
     async fn content(&mut self, body: &Body) -> Result<Outcome, Broken> {
         let times = *self.client.timeouts();
         let deadline = Instant::now() + times.piece + Duration::from_secs(body.len() / MIN_PACE);
@@ -216,7 +215,7 @@ impl Connection {
         loop {
             let (piece, last) = match pieces.next().await {
                 Ok(next) => next,
-                // Without the final dot the peer throws away what it has (RFC 5321 §4.1.1.4).
+                // Without the final dot the peer discards what it has (RFC 5321 §4.1.1.4).
                 Err(error) => {
                     let text =
                         format!("the content could not be read from the data volume: {error}");
@@ -238,7 +237,7 @@ impl Connection {
             let limit = times.piece.min(deadline.saturating_duration_since(Instant::now()));
             if let Err(trouble) = self.wire.write(&self.out, limit).await {
                 let outcome = self.last_word(&trouble).await;
-                // The end of data may have been the last that it got.
+                // The peer may have received the end of data.
                 return Err(if last && !outcome.remote {
                     Broken::Unsure(outcome)
                 } else {
@@ -257,7 +256,7 @@ impl Connection {
                 Err(Broken::Midway(Outcome::said(self.wire.last_reply())))
             }
             Ok(400..) => Ok(Outcome::said(self.wire.last_reply())),
-            // It has all of the content, and may have taken it.
+            // It has all of the content, and may have accepted it.
             Ok(code) => Err(Broken::Unsure(self.unexpected(code, "the end of data"))),
             Err(trouble) => {
                 Err(Broken::Unsure(trouble.outcome(&self.relay, "after the end of data", 2)))
@@ -265,8 +264,8 @@ impl Connection {
         }
     }
 
-    /// All recipients were refused, but DATA was on its way already and is now answered 354:
-    /// nothing must be sent, and ended (RFC 2920 §3.1). What the peer says to that means nothing.
+    /// All recipients were rejected, but DATA was already sent and is now answered 354: an empty
+    /// content must be sent and ended (RFC 2920 §3.1). The reply to that is ignored.
     async fn nothing(&mut self) -> Result<(), Broken> {
         let times = *self.client.timeouts();
         let ended = async {
@@ -282,7 +281,7 @@ impl Connection {
         }
     }
 
-    /// A peer that stops taking content often says why before it closes.
+    /// A peer that stops accepting content often sends the reason before it closes.
     async fn last_word(&mut self, trouble: &Trouble) -> Outcome {
         match self.wire.reply(LAST_WORD).await {
             Ok(400..) => Outcome::said(self.wire.last_reply()),
@@ -314,7 +313,7 @@ impl Connection {
         }
     }
 
-    /// A refusal of a command, about the mail or about us.
+    /// The rejection of a command, about the mail or about this relay.
     fn judged(&mut self, stage: Stage, reply: Reply, plan: &Plan) -> Outcome {
         if refusal::is_about_relay(stage, &reply, plan.null_sender) {
             return self.refuses_us(stage, refusal::outcome(stage, &self.relay, reply));
@@ -328,7 +327,7 @@ impl Connection {
         outcome
     }
 
-    /// A peer that insists on TLS is not to blame the mail for a handshake that failed; that may
+    /// If a peer requires TLS and the handshake failed, that is not an error of the mail; it may
     /// work later.
     fn sender_refused(&mut self, plan: &Plan) -> Outcome {
         let said = self.wire.last_reply();
@@ -350,17 +349,17 @@ impl Connection {
     }
 }
 
-/// What was settled before the first command.
+/// What was decided before the first command.
 pub(super) struct Plan {
     /// The MAIL command with its parameters.
     pub mail: Vec<u8>,
-    /// It names nobody.
+    /// The sender is the null sender.
     pub null_sender: bool,
-    /// Whether it says BODY=8BITMIME.
+    /// Whether it has BODY=8BITMIME.
     pub eight_bit: bool,
 }
 
-/// A command, and whose reply it waits for.
+/// A command, and what its reply is about.
 enum Step {
     Reset,
     Mail,
@@ -378,14 +377,14 @@ impl Step {
     }
 }
 
-/// What the peer has said so far.
+/// The peer's replies so far.
 struct State {
-    /// When the envelope must be through.
+    /// When the whole envelope must be done.
     deadline: Instant,
-    /// Anything at all.
+    /// Whether any reply was received.
     heard: bool,
     mail_refused: Option<Outcome>,
-    /// A recipient was taken behind a MAIL that was refused.
+    /// A recipient was accepted after MAIL was rejected.
     accepted_without_sender: bool,
     accepted: usize,
     /// Recipients that were too many for this transaction.
@@ -393,35 +392,35 @@ struct State {
     data: Option<Reply>,
 }
 
-/// What counts of it at the end.
+/// The part of it that counts at the end.
 pub(super) struct Heard {
     pub accepted: usize,
     pub too_many: Vec<(usize, Reply)>,
     pub mail_refused: bool,
 }
 
-/// The connection ended the transaction, with the outcome of all that is open.
+/// The connection ended the transaction, with the outcome for all open recipients.
 pub(super) enum Broken {
-    /// Before it answered anything: a kept connection that was closed while idle looks like this.
+    /// Before any reply: a kept connection that was closed while idle looks like this.
     Gone(Outcome),
     /// Later.
     Midway(Outcome),
-    /// At a recipient, after so many were taken: fewer may be welcome.
+    /// At a recipient, after so many were accepted: fewer may be accepted.
     TooMany { outcome: Outcome, accepted: usize },
-    /// As [`Broken::Midway`], but no other host may be asked at once: this one may have taken the
-    /// content, or the cause is on our side.
+    /// As [`Broken::Midway`], but no other host may be tried at once: this one may have accepted
+    /// the content, or the cause is local.
     Unsure(Outcome),
 }
 
-/// What is left to say when every recipient has its own outcome; nobody gets to see it.
+/// An outcome for the case that every recipient has its own; it is never shown.
 pub(super) fn no_recipient() -> Outcome {
     Outcome::own(Reply::new(554, (5, 5, 1), "no valid recipients"))
 }
 
-/// Whether a refusal of a recipient means that there are too many for one transaction; then, as a
-/// temporary reply. Old servers say 552 (RFC 5321 §4.5.3.1.10). With an enhanced code of another
-/// meaning (5.2.2, mailbox full; 4.3.1, disk full) it is what it says; without any, 452 may be
-/// about the disk, unless other recipients were `accepted` before.
+/// Whether the rejection of a recipient means that there are too many for one transaction; then
+/// gives it as a temporary reply. Old servers send 552 (RFC 5321 §4.5.3.1.10). With an enhanced
+/// code of another meaning (5.2.2, mailbox full; 4.3.1, disk full) that meaning counts; without
+/// one, 452 may be about the disk, unless other recipients were `accepted` before.
 fn too_many(reply: Reply, accepted: bool) -> Result<Reply, Reply> {
     match (reply.code, reply.enhanced) {
         (421, _) => Err(reply),
@@ -434,14 +433,14 @@ fn too_many(reply: Reply, accepted: bool) -> Result<Reply, Reply> {
     }
 }
 
-/// Whether a refusal is for 8-bit content by the letter: 5.6.1, media not supported, or 5.6.3,
+/// Whether a rejection is explicitly for 8-bit content: 5.6.1, media not supported, or 5.6.3,
 /// conversion required but not supported (RFC 3463 §3.7).
 pub(super) fn wants_seven_bit(reply: &Reply) -> bool {
     matches!(reply.enhanced, Some(Enhanced(5, 6, 1 | 3))) && reply.class() == Class::Permanent
 }
 
-/// Whether the refusal of MAIL may be for its BODY parameter. Servers have no one word for that; a
-/// reply about the sender, our right to send, the mailbox, the network or the size is none.
+/// Whether the rejection of MAIL may be for its BODY parameter. Servers have no common reply for
+/// that; a reply about the sender, the right to send, the mailbox, the network or the size is not.
 fn may_want_seven_bit(reply: &Reply) -> bool {
     let other = match reply.enhanced {
         Some(Enhanced(_, subject, detail)) => {

@@ -1,6 +1,6 @@
-//! What the peer can do, as its answer to EHLO says (RFC 5321 §4.1.1.1).
+//! The peer's extensions, from its reply to EHLO (RFC 5321 §4.1.1.1).
 
-/// The service extensions that matter here.
+/// The service extensions used here.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Extensions {
     /// Commands may be sent before the reply to the one before (RFC 2920).
@@ -13,12 +13,13 @@ pub(super) struct Extensions {
     pub starttls: bool,
     /// The SIZE parameter is understood (RFC 1870).
     pub size: bool,
-    /// The largest message that is taken, in octets; `None` when there is no fixed limit.
+    /// Octets of a message that the peer accepts, at most; `None` when there is no fixed limit.
     pub size_max: Option<u64>,
 }
 
 impl Extensions {
-    /// Reads the lines of the answer; the first one is a greeting. Keywords know no case.
+    /// Reads the lines of the reply; the first one is a greeting. Keywords are compared without
+    /// regard to case.
     pub fn parse<'a>(lines: impl Iterator<Item = &'a [u8]>) -> Self {
         let mut known = Self::default();
         for line in lines.skip(1) {

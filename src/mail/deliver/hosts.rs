@@ -1,13 +1,13 @@
-//! How many connections one host may have.
+//! The limit of connections to one host.
 //!
-//! Many names can lead to one host. Whatever the destinations are called, one host gets no more
-//! than its share of the couriers, and one that does not greet us gets a few, so that those behind
-//! it wait for each other.
+//! Many names can lead to one host. Whatever the names of the destinations, one host gets no more
+//! than its share of the delivery agents, and one that does not greet gets only a few, for which
+//! its destinations wait in turn.
 //!
-//! Who waits for a host with all its connections is told when one of them has ended
-//! ([`Hosts::invite`]). That is an invitation and no promise: somebody else may be quicker, and
-//! then the wait begins anew. Clients and senders take turns in the wait, and a connection without
-//! work gives way to those who wait ([`Place::gives_way`]).
+//! A destination that waits for a host without a free connection is notified when one has ended
+//! ([`Hosts::invite`]). This is an invitation and no reservation: another may be quicker, and then
+//! it waits again. Clients and senders are served in turn, and an idle connection is closed when
+//! others wait ([`Place::gives_way`]).
 //!
 //! Limits: [`HOST_MAX`], [`HOST_UNPROVEN_MAX`]; [`REMEMBERED_MAX`] hosts are remembered;
 //! [`WAITING_MAX`] wait for one host.
@@ -24,21 +24,21 @@ use tokio::sync::Notify;
 /// Connections to one host address, open or being opened. Of IPv6, to one network of 64 bits.
 pub const HOST_MAX: u32 = 250;
 
-/// Of these, connections that wait for their greeting, to a host that has never greeted us or has
-/// left as many in a row without a greeting.
+/// Of these, connections that wait for their greeting, to a host that has never greeted or has
+/// ended as many in a row without a greeting.
 pub const HOST_UNPROVEN_MAX: u32 = 10;
 
-/// Those who wait for one host and are told; others find out by themselves. The last of the client
-/// with the most is such another one as soon as a client with fewer comes.
+/// Destinations in the queue of one host that are notified; others have to retry. When the queue is
+/// full, the last one of the client with the most is removed for one of a client with fewer.
 pub const WAITING_MAX: usize = 1_000;
 
 /// Hosts without connections that are remembered as good.
 const REMEMBERED_MAX: usize = 10_000;
 
-/// All hosts that are being spoken to, and some more.
+/// All hosts with a connection, and some more.
 pub(super) struct Hosts {
     known: Lock<Known>,
-    /// Rings when somebody can be invited.
+    /// Notified when a destination can be invited.
     bell: Notify,
 }
 
@@ -51,7 +51,7 @@ impl Default for Hosts {
 #[derive(Default)]
 struct Known {
     hosts: HashMap<IpAddr, Host>,
-    /// A host that somebody waits for, once for each of its connections that has ended.
+    /// A host that a destination waits for, once for each of its connections that has ended.
     free: VecDeque<IpAddr>,
 }
 
@@ -59,11 +59,11 @@ struct Host {
     connections: u32,
     /// Of these, those that wait for their greeting.
     opening: u32,
-    /// Connections in a row that ended without one.
+    /// Connections in a row that ended without a greeting.
     silent: u32,
-    /// Who waits for a connection to end.
+    /// The destinations that wait for a connection to end.
     waiting: Turns<u32>,
-    /// Connections that will end soon, because somebody waits.
+    /// Idle connections that are about to be closed, because others wait.
     leaving: u32,
 }
 
@@ -89,7 +89,7 @@ impl Host {
     }
 }
 
-/// Who may try again, because a connection to a host has ended.
+/// A destination that may try again, because a connection to a host has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Invitation {
     /// As given to [`super::Client::wait_for_room`].
@@ -98,8 +98,8 @@ pub struct Invitation {
 }
 
 impl Hosts {
-    /// Whether [`Hosts::enter`] would succeed at one of these addresses. Where it would not, `who`
-    /// is invited when it may.
+    /// Whether [`Hosts::enter`] would succeed at one of these addresses. If not, `who` is invited
+    /// when it may.
     pub fn wait_for_room(&self, addresses: &[IpAddr], who: u32, marks: Marks) -> bool {
         let mut known = self.lock();
         let hosts: BTreeSet<IpAddr> = addresses.iter().copied().map(client_prefix).collect();
@@ -117,12 +117,12 @@ impl Hosts {
         false
     }
 
-    /// Waits until [`Hosts::invite`] may name somebody.
+    /// Waits until [`Hosts::invite`] may give something.
     pub async fn freed(&self) {
         self.bell.notified().await;
     }
 
-    /// The next to be invited, until there is nobody.
+    /// The next to be invited, until there is none.
     pub fn invite(&self) -> Option<Invitation> {
         let mut known = self.lock();
         while let Some(host) = known.free.pop_front() {
@@ -136,12 +136,12 @@ impl Hosts {
         None
     }
 
-    /// Somebody who was invited has no use for it: the next one in the line may.
+    /// An invited destination does not use the invitation: the next one in the queue gets it.
     pub fn decline(&self, invitation: Invitation) {
         self.lock().free.push_back(invitation.host);
     }
 
-    /// A place for one connection; `None` when the host has its share.
+    /// A slot for one connection; `None` when the host has no free one.
     pub fn enter(self: &Arc<Self>, address: IpAddr) -> Option<Arc<Place>> {
         let address = client_prefix(address);
         let mut known = self.lock();
@@ -167,18 +167,18 @@ impl Hosts {
     }
 }
 
-/// A connection's place; when the last one who has it is gone, it is free.
+/// A connection's slot; it is free when the last reference is dropped.
 pub(super) struct Place {
     hosts: Arc<Hosts>,
     address: IpAddr,
     /// It waits for a greeting. Changed under the lock of the hosts.
     opening: AtomicBool,
-    /// It gives way. Changed under the lock of the hosts.
+    /// It is about to be closed. Changed under the lock of the hosts.
     leaving: AtomicBool,
 }
 
 impl Place {
-    /// A connection is opened here, though not the first.
+    /// A connection is opened in this slot, which is not its first.
     pub fn opens(&self) {
         let mut known = self.hosts.lock();
         if let Some(host) = known.hosts.get_mut(&self.address)
@@ -188,8 +188,8 @@ impl Place {
         }
     }
 
-    /// Whether its connection, which has no work, goes: more wait for the host than there is room
-    /// for without it.
+    /// Whether its idle connection should be closed: more wait for the host than there are free
+    /// connections.
     pub fn gives_way(&self) -> bool {
         let mut known = self.hosts.lock();
         let Some(host) = known.hosts.get_mut(&self.address) else { return false };
@@ -201,7 +201,7 @@ impl Place {
         wanted
     }
 
-    /// Its connection does not go after all.
+    /// Its connection is not closed after all.
     pub fn stays(&self) {
         let mut known = self.hosts.lock();
         if self.leaving.swap(false, Ordering::Relaxed)
@@ -211,7 +211,7 @@ impl Place {
         }
     }
 
-    /// The host greeted us, or did not and will not.
+    /// The host greeted, or did not and will not.
     pub fn greeted(&self, greeted: bool) {
         let mut known = self.hosts.lock();
         let Known { hosts, free } = &mut *known;
@@ -237,7 +237,7 @@ impl Drop for Place {
         if self.leaving.swap(false, Ordering::Relaxed) {
             host.leaving = host.leaving.saturating_sub(1);
         }
-        // Whoever was waiting for the greeting has given up.
+        // The one that waited for the greeting has given up.
         if self.opening.swap(false, Ordering::Relaxed) {
             host.opening = host.opening.saturating_sub(1);
             host.silent = host.silent.saturating_add(1);
@@ -340,14 +340,14 @@ mod tests {
         places.pop();
         let first = hosts.invite().unwrap();
         assert_eq!((first.who, hosts.invite()), (1, None));
-        // It does not care, so that the next one may.
+        // It declines, so that the next one may.
         hosts.decline(first);
         assert_eq!(hosts.invite().unwrap().who, 2);
-        // Somebody was quicker: nobody comes for nothing.
+        // Another was quicker: there is no invitation in vain.
         places.pop();
         places.extend(enter(&hosts, 10));
         assert_eq!(hosts.invite(), None);
-        // A greeting makes room for all.
+        // A greeting raises the limit for all.
         assert!(!wait(4));
         places[0].greeted(true);
         assert_eq!(
@@ -357,12 +357,12 @@ mod tests {
         assert!(wait(5));
     }
 
-    /// Waits for the host, by the hands of a client.
+    /// Waits for the host on behalf of a client.
     fn wait(hosts: &Hosts, who: u32, client: u8) {
         assert!(!hosts.wait_for_room(&[address(7)], who, (client, 0)));
     }
 
-    /// Ends a connection; who is invited.
+    /// Ends a connection; gives the one that is invited.
     fn next(hosts: &Hosts, places: &mut Vec<Arc<Place>>) -> Option<u32> {
         places.pop();
         hosts.invite().map(|one| one.who)
@@ -396,7 +396,7 @@ mod tests {
         (0..3).for_each(|who| wait(&hosts, who, 1));
         let going = |places: &[Arc<Place>]| places.iter().filter(|place| place.gives_way()).count();
         assert_eq!(going(&places[..100]), 3);
-        // One has work after all, and another goes in its stead.
+        // One has work after all, and another is closed instead.
         places[0].stays();
         assert_eq!(going(&places[100..]), 1);
         let (_gone, _goes) = (places.remove(1), places.remove(1));

@@ -1,28 +1,28 @@
-//! What is known of the recipients of one message while its try goes on.
+//! The outcomes of the recipients of one message while its attempt is in progress.
 //!
-//! A message may take several transactions, and a try may be given up in any of them. What a
-//! finished transaction has brought counts all the same: whoever got the message must not get it
-//! again. So the outcomes belong to the caller of [`Connection::send`](super::Connection::send) and
-//! outlive the try.
+//! A message may take several transactions, and an attempt may be aborted in any of them. The
+//! results of finished transactions count all the same: a recipient that has the message must not
+//! get it again. So the outcomes belong to the caller of
+//! [`Connection::send`](super::Connection::send) and remain after the attempt.
 
 use super::exchange::wants_seven_bit;
 use crate::mail::model::{Address, BodyType, Class, Envelope, Outcome, Reply, Target};
 
-/// The outcomes of a message that are known so far; one that was never asked about is empty.
+/// The outcomes of a message that are known so far; without targets it is empty.
 #[derive(Debug, Default)]
 pub struct Known {
-    /// What is asked about, and how many recipients each has.
+    /// The targets of this attempt, and how many recipients each has.
     asked: Vec<(Target, usize)>,
     /// One for each recipient, in that order.
     outcomes: Vec<Option<Outcome>>,
-    /// The content is in 8 bits: a refusal for that is no last word, since 7 bits may do.
+    /// The content is in 8 bits: a rejection for that is not final, since 7 bits may work.
     eight_bit: bool,
-    /// All that an earlier try over this connection brought.
+    /// The results of an earlier attempt on this connection.
     earlier: Vec<(Target, Outcome)>,
 }
 
 impl Known {
-    /// Nothing is known yet of these targets; what is known of others stays.
+    /// No outcome is known yet for these targets; the outcomes of others stay.
     pub(super) fn ask(&mut self, envelope: &Envelope, targets: &[Target]) {
         self.asked =
             targets.iter().map(|target| (*target, addresses(envelope, *target).len())).collect();
@@ -30,7 +30,7 @@ impl Known {
         self.eight_bit = envelope.body == BodyType::EightBitMime;
     }
 
-    /// A try came to its end, and these targets are to be asked about `again`.
+    /// An attempt has ended, and these targets are to be attempted `again`.
     pub fn ask_again(
         &mut self,
         envelope: &Envelope,
@@ -41,13 +41,13 @@ impl Known {
         self.ask(envelope, again);
     }
 
-    /// The outcomes of all recipients that are asked about.
+    /// The outcomes of all recipients of this attempt.
     pub(super) fn outcomes(&mut self) -> &mut [Option<Outcome>] {
         &mut self.outcomes
     }
 
-    /// The end: one outcome for each target that was asked about, which is `rest` for recipients
-    /// that have none.
+    /// The end: one outcome for each target of the attempt; recipients without an outcome get
+    /// `rest`.
     pub(super) fn take(&mut self, rest: &Outcome) -> Vec<(Target, Outcome)> {
         let mut outcomes = std::mem::take(&mut self.outcomes)
             .into_iter()
@@ -58,7 +58,7 @@ impl Known {
             .collect()
     }
 
-    /// The end of a try that was given up, with all that is known from this one and an earlier one.
+    /// The end of an aborted attempt, with all outcomes known from this one and an earlier one.
     pub(super) fn take_given_up(&mut self, rest: &Outcome) -> Vec<(Target, Outcome)> {
         if self.eight_bit {
             let may_do_in_seven = |outcome: &Option<Outcome>| {
@@ -79,7 +79,7 @@ impl Known {
     }
 }
 
-/// A later word counts for its targets.
+/// A later outcome replaces an earlier one of the same target.
 pub fn overlay(outcomes: &mut [(Target, Outcome)], mut later: Vec<(Target, Outcome)>) {
     for (target, outcome) in outcomes {
         if let Some(place) = later.iter().position(|(other, _)| other == target) {
@@ -98,8 +98,8 @@ pub(super) fn addresses(envelope: &Envelope, target: Target) -> &[Address] {
     }
 }
 
-/// One outcome for a target: success if any of its addresses was taken, else a temporary failure if
-/// there is one.
+/// One outcome for a target: success if any of its addresses was accepted, else a temporary failure
+/// if there is one.
 fn worst_or_best(outcomes: impl Iterator<Item = Outcome>) -> Outcome {
     let rank = |outcome: &Outcome| match outcome.class() {
         Class::Success => 0,
@@ -125,8 +125,8 @@ mod tests {
         Envelope { sender: None, recipients, body, smtputf8: false }
     }
 
-    /// 7 bits may still do where 8 bits were refused: a try that is given up before has no last
-    /// word on that.
+    /// 7 bits may still work where 8 bits were rejected: if the attempt is aborted before, that
+    /// rejection is not final.
     #[test]
     fn a_try_that_is_given_up_keeps_last_words_alone() {
         let rest = Outcome::own(Reply::new(451, (4, 4, 1), "later"));

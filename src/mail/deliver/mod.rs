@@ -1,26 +1,24 @@
-//! Hands mail to the next hop: the SMTP client.
+//! The SMTP client: delivers mail to the next hop.
 //!
-//! Purpose: one transaction, one outcome for each target.
-//! In: a [`Route`](crate::mail::model::Route), then messages, as many as the connection will carry.
-//! Out: a [`Report`](crate::mail::model::Report); every failure on our side of the wire is worded
-//! as a reply too, a whole sentence with host and cause.
-//! Walk: [`Attempt::next`] asks hosts and addresses in order until one greets, answers EHLO (or
-//! HELO) and, where it offers STARTTLS, is encrypted; [`Connection::send`] carries one message;
-//! recipients that were put off go to the next host; [`Connection::quit`] says good-bye.
-//! Rules: commands are pipelined where the peer allows it; a refusal of the session or of us is
-//! temporary for the mail (the table is in `refusal`); more recipients than a peer takes at once go
-//! in further transactions over the same connection; a kept connection that died while idle is
-//! opened anew once, before the message is blamed; what one transaction has brought outlives a try
-//! that is given up in a later one (`known`).
+//! Purpose: one transaction, one outcome for each target. In: a
+//! [`Route`](crate::mail::model::Route), then messages, as many as the connection will carry. Out:
+//! a [`Report`](crate::mail::model::Report); every local failure is given as a reply too, a whole
+//! sentence with host and cause. Steps: [`Attempt::next`] tries hosts and addresses in order until
+//! one greets, answers EHLO (or HELO) and, if it announces STARTTLS, is encrypted;
+//! [`Connection::send`] delivers one message; deferred recipients go to the next host;
+//! [`Connection::quit`] sends QUIT. Rules: commands are pipelined where the peer allows it; a
+//! rejection of the session or of this relay is temporary for the mail (the table is in `refusal`);
+//! more recipients than a peer accepts at once go in further transactions over the same connection;
+//! a kept connection that was lost while idle is opened again once, before the message fails; the
+//! results of one transaction count even if the attempt is aborted in a later one (`known`).
 //! Limits: replies, see [`reply`]; times, see [`Timeouts`]; [`GROUP_MAX`] commands in flight;
 //! content goes out in pieces of [`PIECE`] octets, at no less than [`MIN_PACE`] octets a second, so
-//! that no peer can hold a message for ever.
-//! Security: TLS is opportunistic (RFC 7435): it is tried without asking who answers, and a failure
-//! falls back to plain text. Plain text that was slipped in behind the answer to STARTTLS is an
-//! attack and ends the connection. A dot at the start of a line is doubled after any LF, so that no
-//! peer with loose ideas of a line's end sees an end of data that is none. Known bugs: the peer's
-//! certificate is not checked and no policy (DANE, MTA-STS) asks for it yet.
-//! Source: RFC 5321, RFC 1870 (SIZE), RFC 2920 (PIPELINING), RFC 3207 (STARTTLS), RFC 6152
+//! that no peer can block a message for ever. Security: TLS is opportunistic (RFC 7435): the peer
+//! is not authenticated, and a failure falls back to plain text. Plain text injected after the
+//! reply to STARTTLS is an attack and ends the connection. A dot at the start of a line is doubled
+//! after any LF, so that a peer that accepts a bare LF as a line end does not see a false end of
+//! data. Known bugs: the peer's certificate is not checked and no policy (DANE, MTA-STS) asks for
+//! it yet. Source: RFC 5321, RFC 1870 (SIZE), RFC 2920 (PIPELINING), RFC 3207 (STARTTLS), RFC 6152
 //! (8BITMIME), RFC 6531 (SMTPUTF8).
 
 mod attempt;
@@ -45,81 +43,81 @@ pub use client::{Client, Connection};
 pub use hosts::{HOST_MAX, HOST_UNPROVEN_MAX, Invitation, WAITING_MAX};
 pub use known::{Known, overlay};
 
-/// The most commands that are sent before their replies are read. More could fill both directions
-/// of a connection with each side waiting for the other (RFC 2920 §3.1); this many replies fit any
+/// Commands that are sent before their replies are read, at most. More could fill both directions
+/// of a connection while each side waits for the other (RFC 2920 §3.1); this many replies fit any
 /// socket buffer.
 pub const GROUP_MAX: usize = 64;
 
 /// Octets of content that are read and written at a time.
 pub const PIECE: usize = 64 * 1024;
 
-/// Octets a second below which a peer is no longer waited for while it takes the content.
+/// Octets a second: a peer that takes the content more slowly is aborted.
 pub const MIN_PACE: u64 = 2048;
 
-/// What the room must know.
+/// Settings of the SMTP client.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// The name for EHLO.
     pub hostname: String,
-    /// How long to wait for what.
+    /// The timeouts.
     pub timeouts: Timeouts,
     /// The address to send from; used for next hops of its family only.
     pub bind: Option<IpAddr>,
-    /// The most recipients of one transaction (RFC 5321 §4.5.3.1.8: every server takes 100).
+    /// Recipients of one transaction, at most (RFC 5321 §4.5.3.1.8: every server accepts 100).
     pub recipients_max: usize,
 }
 
 /// How long to wait in each state. Each is the time for the whole reply, not for its next octet.
 #[derive(Debug, Clone, Copy)]
 pub struct Timeouts {
-    /// For finding a host that is ready for mail, all hosts of a route together.
+    /// To find a host that is ready for mail, for all hosts of a route together.
     pub route: Duration,
-    /// For one host alone, before the next one is asked beside it. Less where there are so many
-    /// that [`Timeouts::route`] would not do.
+    /// For one host alone, before the next one is tried in parallel. Shorter where there are so
+    /// many hosts that [`Timeouts::route`] would not suffice.
     pub turn: Duration,
     /// For the TCP connection.
     pub connect: Duration,
     /// For the greeting.
     pub greeting: Duration,
-    /// For the answer to EHLO, HELO and STARTTLS.
+    /// For the reply to EHLO, HELO and STARTTLS.
     pub hello: Duration,
     /// For the TLS handshake.
     pub handshake: Duration,
-    /// For the answer to MAIL.
+    /// For the reply to MAIL.
     pub mail: Duration,
-    /// For the answer to RCPT.
+    /// For the reply to RCPT.
     pub recipient: Duration,
-    /// For the answer to DATA.
+    /// For the reply to DATA.
     pub data: Duration,
-    /// For the whole envelope, MAIL to DATA: a peer that needs all its time for each of a thousand
-    /// recipients would keep a message for days.
+    /// For the whole envelope, MAIL to DATA: a peer that uses the full timeout for each of a
+    /// thousand recipients would block a message for days.
     pub envelope: Duration,
-    /// For the peer to take one piece of content.
+    /// For the peer to accept one piece of content.
     pub piece: Duration,
-    /// For the answer to the end of data: the peer may be scanning, and giving up early means
-    /// sending twice.
+    /// For the reply to the end of data: the peer may be scanning, and a message aborted here is
+    /// sent twice.
     pub end: Duration,
-    /// For the answer to QUIT, which nothing depends on.
+    /// For the reply to QUIT, which nothing depends on.
     pub quit: Duration,
 }
 
-/// Who follows a try from outside.
+/// Observes an attempt from outside.
 pub trait Witness: Send + Sync {
-    /// The next hop gave a whole reply, or took a piece of content.
+    /// The next hop sent a whole reply, or accepted a piece of content.
     fn heard(&self);
-    /// A transaction is about to begin. What the one before it brought is [`Known`], also when this
-    /// one is given up. `false`: it must not begin, others need the courier.
+    /// A transaction is about to begin. The results of the one before are in [`Known`], also when
+    /// this one is aborted. `false`: it must not begin, because the agent is needed elsewhere.
     fn may_begin(&self) -> bool;
-    /// The end of data is about to be sent, behind which a try can no longer be taken back.
-    /// `false`: it must not be.
+    /// The end of data is about to be sent, after which an attempt cannot be undone. `false`: it
+    /// must not be sent.
     fn may_end(&self) -> bool;
 }
 
 impl Timeouts {
-    /// The patience with a next hop that nobody has heard of before: enough for a slow one, too
-    /// little to keep a courier busy for long. Should it be too little, a later try has all the
-    /// time of RFC 5321. The answer to the end of data may always take as long as it says there,
-    /// since giving up means to send twice.
+    /// The timeouts for a next hop that was never used before: enough for a slow one, too short to
+    /// occupy an agent for long. If they are too short, a later attempt has the full timeouts of
+    /// RFC 5321. The reply to the end of data always has the full timeout, since an abort there
+    /// means to send twice.
     #[must_use]
     pub fn first(self) -> Self {
         let most = |time: Duration, seconds| time.min(Duration::from_secs(seconds));
@@ -142,7 +140,7 @@ impl Timeouts {
 }
 
 impl Default for Timeouts {
-    /// RFC 5321 §4.5.3.2 where it speaks, the habit of the field elsewhere.
+    /// RFC 5321 §4.5.3.2 where it gives a value, common practice elsewhere.
     fn default() -> Self {
         let minutes = |n: u64| Duration::from_secs(60 * n);
         Self {

@@ -1,39 +1,40 @@
-//! Whom a refusal is about: the mail, or the relay and us; pure.
+//! Whether a rejection is about the mail or about this relay; pure.
 //!
-//! A next hop that refuses the session, or us, has not judged the mail. Such a refusal is temporary
-//! for the mail whatever its class: the next host is asked, and else the mail waits. A server that
-//! is set up wrong for an hour must not cost the mail of that hour. `queue_lifetime` ends the wait.
+//! A next hop that rejects the session, or this relay, has not judged the mail. Such a rejection is
+//! temporary for the mail whatever its class: the next host is tried, else the mail waits. A server
+//! that is misconfigured for an hour must not bounce the mail of that hour. `queue_lifetime` ends
+//! the wait.
 //!
 //! Rules, in this order:
-//! * instead of a greeting, or in answer to EHLO and HELO: always about the relay;
-//! * codes that speak of the session alone ([`is_of_session`]: authentication or TLS required, bad
+//! * instead of a greeting, or in reply to EHLO and HELO: always about the relay;
+//! * codes that are about the session only ([`is_of_session`]: authentication or TLS required, bad
 //!   sequence of commands): about the relay at MAIL, and those that mean nothing else
 //!   ([`is_of_login`]) at RCPT and DATA as well;
-//! * MAIL otherwise: the enhanced code decides ([`by_enhanced`]), and where there is none, the code
-//!   ([`by_code`]);
-//! * what is left unclear at MAIL ("554 5.7.1 access denied" may speak of us or of the sender) is
-//!   about the relay, except for the null sender: a hop that takes other mail and refuses bounces
-//!   refuses the bounce.
+//! * other replies to MAIL: the enhanced code decides ([`by_enhanced`]), and where there is none,
+//!   the reply code ([`by_code`]);
+//! * what remains unclear at MAIL ("554 5.7.1 access denied" may be about the relay or about the
+//!   sender) is about the relay, except for the null sender: a host that accepts other mail and
+//!   rejects bounces rejects the bounce.
 //!
 //! Source: RFC 5321 §4.2 and §4.3.2, RFC 3463 §3, RFC 4954 §6, RFC 3207 §4, RFC 7504, the registry
 //! of enhanced status codes.
 
 use crate::mail::model::{Class, Enhanced, Outcome, Reply};
 
-/// Where in the session a reply came.
+/// In which state of the session a reply came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stage {
-    /// In place of the greeting.
+    /// Instead of the greeting.
     Greeting,
-    /// In answer to EHLO or HELO.
+    /// In reply to EHLO or HELO.
     Hello,
-    /// In answer to STARTTLS.
+    /// In reply to STARTTLS.
     Starttls,
-    /// In answer to MAIL.
+    /// In reply to MAIL.
     Mail,
-    /// In answer to RCPT.
+    /// In reply to RCPT.
     Recipient,
-    /// In answer to DATA or to the end of data.
+    /// In reply to DATA or to the end of data.
     Data,
 }
 
@@ -50,7 +51,7 @@ impl Stage {
         }
     }
 
-    /// When it was said, for people.
+    /// The state as text for people.
     pub fn words(self) -> &'static str {
         match self {
             Self::Greeting => "instead of a greeting",
@@ -63,7 +64,7 @@ impl Stage {
     }
 }
 
-/// Whom a refusal is about.
+/// What a rejection is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum About {
     Relay,
@@ -71,8 +72,8 @@ enum About {
     Unclear,
 }
 
-/// Whether a reply refuses the session or us, as opposed to the mail. `null_sender`: MAIL named the
-/// null sender.
+/// Whether a reply rejects the session or this relay, as opposed to the mail. `null_sender`: MAIL
+/// has the null sender.
 pub(super) fn is_about_relay(stage: Stage, reply: &Reply, null_sender: bool) -> bool {
     if reply.class() == Class::Success {
         return false;
@@ -93,12 +94,12 @@ pub(super) fn is_about_relay(stage: Stage, reply: &Reply, null_sender: bool) -> 
     }
 }
 
-/// The outcome of such a refusal: temporary, with the relay's own words in it.
+/// The outcome of such a rejection: temporary, with the peer's reply in the text.
 pub(super) fn outcome(stage: Stage, relay: &str, reply: Reply) -> Outcome {
     if reply.class() == Class::Temporary {
         return Outcome::said(reply);
     }
-    // RFC 3463 §2: the same subject and detail, for now.
+    // RFC 3463 §2: the same subject and detail with the temporary class.
     let Enhanced(_, subject, detail) = reply.enhanced.unwrap_or(Enhanced(5, 3, 2));
     let text = format!("{relay} refused us {}: {reply}", stage.words());
     Outcome::own(Reply::new(451, (4, subject, detail), text))
@@ -108,8 +109,8 @@ fn at_mail(reply: &Reply) -> About {
     if is_of_session(reply.code) || is_of_login(reply) {
         return About::Relay;
     }
-    // A mailbox name that is not allowed, a parameter that is not known, a size: MAIL speaks of
-    // nothing else with these.
+    // A mailbox name that is not allowed, an unknown parameter, a size: in reply to MAIL these
+    // codes have no other meaning.
     if matches!(reply.code, 501 | 504 | 551 | 552 | 553 | 555 | 556)
         && reply.enhanced != Some(Enhanced(5, 3, 2))
     {
@@ -123,37 +124,37 @@ fn at_mail(reply: &Reply) -> About {
     }
 }
 
-/// Codes of a session that is not as the server wants it.
+/// Codes about the state of the session.
 fn is_of_session(code: u16) -> bool {
-    // 500, 502: MAIL is not known there. 503: not now. 521: no mail is taken there (RFC 7504). The
-    // others: see is_of_login.
+    // 500, 502: MAIL is not known there. 503: not now. 521: the host accepts no mail (RFC 7504).
+    // The others: see is_of_login.
     matches!(code, 500 | 502 | 503 | 521 | 530 | 534 | 535 | 538)
 }
 
-/// Authentication or encryption is required, or failed (RFC 4954 §6, RFC 3207 §4): true of every
-/// mail of this session.
+/// Authentication or encryption is required, or failed (RFC 4954 §6, RFC 3207 §4): this holds for
+/// every mail of the session.
 fn is_of_login(reply: &Reply) -> bool {
     let by_code = matches!(reply.code, 530 | 534 | 535 | 538);
     by_code || matches!(reply.enhanced, Some(Enhanced(5, 7, 8..=14 | 57)))
 }
 
-/// Subject and detail of RFC 3463 in answer to MAIL.
+/// Subject and detail of RFC 3463 in reply to MAIL.
 fn by_enhanced(subject: u16, detail: u16) -> About {
     match (subject, detail) {
-        // The system: too large a message, or features that this message needs; all else is its
-        // state.
+        // The system: a too large message, or features that this message needs; everything else is
+        // the system's state.
         (3, 3 | 4) => About::Mail,
         (3, _) => About::Relay,
-        // Network and routing: what the relay cannot reach is no matter of the mail.
+        // Network and routing: what the peer cannot reach does not depend on the mail.
         (4, _) => About::Relay,
-        // Protocol: a wrong command is the session's, its syntax and arguments are the sender's and
-        // the message's.
+        // Protocol: a wrong command is about the session, its syntax and arguments are about the
+        // sender and the message.
         (5, 1 | 5) => About::Relay,
         // Policy: priority, owner and authentication of the message and its domain.
         (7, 15..=19 | 20..=24 | 26..=27 | 29..=30 | 60) => About::Mail,
-        // The missing reverse name of our address, a flood from it.
+        // No reverse DNS name for this relay's address, or too much mail from it.
         (7, 25 | 28) => About::Relay,
-        // Codes of three digits are those of large providers for addresses and senders that they
+        // Details of three digits are used by large providers for addresses and senders that they
         // have blocked.
         (7, _) => About::Unclear,
         // Addresses, mailboxes, the rest of the protocol, content.
@@ -162,7 +163,7 @@ fn by_enhanced(subject: u16, detail: u16) -> About {
     }
 }
 
-/// The code alone, in answer to MAIL.
+/// The reply code alone, in reply to MAIL.
 fn by_code(code: u16) -> About {
     match code {
         // RFC 5321 §4.3.2 lists 550 for MAIL: the mailbox, which is the sender.
@@ -192,7 +193,7 @@ mod tests {
         }
     }
 
-    /// What servers of the field say to MAIL about us: the mail waits, a bounce as well.
+    /// Replies to MAIL that real servers send about the relay: the mail waits, a bounce as well.
     #[test]
     fn mail_refused_because_of_the_session() {
         for text in [
@@ -227,7 +228,7 @@ mod tests {
         }
     }
 
-    /// What may be about us or about the sender: mail waits; a bounce has failed.
+    /// Replies that may be about the relay or about the sender: mail waits; a bounce fails.
     #[test]
     fn mail_refused_for_a_reason_that_is_not_clear() {
         for text in [
@@ -243,7 +244,7 @@ mod tests {
         }
     }
 
-    /// What is about the sender or the message: permanent.
+    /// Replies about the sender or the message: permanent.
     #[test]
     fn mail_refused_because_of_the_message() {
         for text in [
@@ -276,7 +277,7 @@ mod tests {
             "550 5.7.30 REQUIRETLS",
             "550 5.7.60 no permission to send as this sender",
             "550 5.5.2 syntax",
-            // Temporary as it is; nothing to change.
+            // Temporary already; nothing to change.
             "451 4.7.1 later",
             "452 4.3.1 disk full",
         ] {

@@ -1,34 +1,34 @@
-//! Replies as they come over the wire (RFC 5321 §4.2); pure, and fuzzed.
+//! Parses replies from the wire (RFC 5321 §4.2); pure, and fuzzed.
 //!
-//! In: octets in pieces of any size. Out: a code with its lines, or [`Malformed`].
-//! Limits: [`LINE_MAX`], [`LINES_MAX`], [`REPLY_MAX`]; a [`Reply`] made of it has at most
-//! [`TEXT_MAX`] octets of text, one line without control characters.
-//! Tolerance: a bare LF ends a line too, a code may stand alone, lines of one reply may have
-//! different codes (the last one counts, the words of all are kept), and of a line that is too long
-//! the start is kept. All are seen in the field and mean no harm here: what a server says about a
-//! mail should not be lost over its form.
+//! In: octets in pieces of any size. Out: a code with its lines, or [`Malformed`]. Limits:
+//! [`LINE_MAX`], [`LINES_MAX`], [`REPLY_MAX`]; a [`Reply`] made of it has at most [`TEXT_MAX`]
+//! octets of text, one line without control characters. Tolerance: a bare LF ends a line too, a
+//! code may have no text, lines of one reply may have different codes (the last one counts, the
+//! text of all is kept), and of a line that is too long the start is kept. Real servers do all of
+//! these, and they are harmless here: a server's reply about a mail should not be lost because of
+//! its form.
 
 use crate::mail::model::{Enhanced, Reply};
 use memchr::memchr;
 
-/// Octets that are kept of a line; RFC 5321 §4.5.3.1.5 allows 512 with the line's end, some servers
-/// say more.
+/// Octets of a line that are kept; RFC 5321 §4.5.3.1.5 allows 512 with the line end, some servers
+/// send more.
 pub const LINE_MAX: usize = 2048;
 
-/// The most lines of one reply.
+/// Lines of one reply, at most.
 pub const LINES_MAX: usize = 128;
 
-/// The most octets of one reply.
+/// Octets of one reply, at most.
 pub const REPLY_MAX: usize = 64 * 1024;
 
-/// The most octets of text that are kept of a reply to a person.
+/// Octets of a reply's text that are kept, at most.
 pub const TEXT_MAX: usize = 1000;
 
-/// Why octets are no reply.
+/// Why octets are not a reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {
     /// No three digits at the start (from 200 to 599 in the last line), or something else than a
-    /// space or a hyphen behind them.
+    /// space or a hyphen after them.
     #[error("a line does not begin with a reply code")]
     Code,
     /// More than [`LINES_MAX`] lines or [`REPLY_MAX`] octets.
@@ -36,26 +36,26 @@ pub enum Malformed {
     TooLong,
 }
 
-/// How far a piece of input led.
+/// How much of the input was used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fed {
-    /// Octets that were used up; the caller brings the rest again, with more behind it.
+    /// Octets that were consumed; the caller passes the rest again, followed by more.
     pub used: usize,
     /// The code, once the reply is complete.
     pub code: Option<u16>,
 }
 
-/// Puts a reply together, line by line. One parser serves a connection for all its life and keeps
+/// Assembles a reply, line by line. One parser serves a connection as long as it exists and reuses
 /// its buffer.
 #[derive(Debug, Default)]
 pub struct Parser {
-    /// Of the last line so far: the one that counts.
+    /// Of the last line so far: this one counts.
     code: Option<u16>,
     /// The lines without their codes, each ended by LF.
     text: Vec<u8>,
     lines: usize,
     octets: usize,
-    /// The start of a line that is too long and not at its end yet.
+    /// The start of a line that is too long and has not ended yet.
     long: Option<Vec<u8>>,
     complete: bool,
 }
@@ -65,7 +65,7 @@ impl Parser {
     /// complete reply begins the next.
     ///
     /// # Errors
-    /// [`Malformed`]; the connection is of no more use.
+    /// [`Malformed`]; the connection cannot be used any more.
     pub fn feed(&mut self, input: &[u8]) -> Result<Fed, Malformed> {
         if self.complete {
             self.text.clear();
@@ -95,13 +95,13 @@ impl Parser {
         Ok(Fed { used, code: None })
     }
 
-    /// The lines so far, without code and line end; hostile octets.
+    /// The lines so far, without code and line end; untrusted octets.
     pub fn lines(&self) -> impl Iterator<Item = &[u8]> {
         self.text.split_inclusive(|octet| *octet == b'\n').map(|line| &line[..line.len() - 1])
     }
 
     /// The complete reply for people: lines joined by spaces, control characters replaced, cut to
-    /// [`TEXT_MAX`]. The enhanced code is taken out of each line (RFC 2034 §4 repeats it) where its
+    /// [`TEXT_MAX`]. The enhanced code is removed from each line (RFC 2034 §4 repeats it) if its
     /// class agrees with the code.
     pub fn reply(&self) -> Reply {
         let code = self.code.unwrap_or_default();
@@ -186,7 +186,7 @@ mod tests {
         assert_eq!(parse(b"354 go\n"), Ok(Reply::plain(354, "go")));
         let two = b"550-5.1.1 No such\r\n550 5.1.1 user here\r\n";
         assert_eq!(parse(two), Ok(Reply::new(550, (5, 1, 1), "No such user here")));
-        // A code of another class is text.
+        // An enhanced code of another class is text.
         assert_eq!(parse(b"450 5.1.1 odd\r\n"), Ok(Reply::plain(450, "5.1.1 odd")));
         assert_eq!(
             parse(b"550 a\x00b\x1b[2Jc\xff\x7f\r\n"),
@@ -224,14 +224,14 @@ mod tests {
             Ok(Reply::new(521, (5, 7, 1), "hello blocked using bl.example"))
         );
         assert_eq!(parse(b"550-no\r\n250 yes\r\n"), Ok(Reply::plain(250, "no yes")));
-        // A code that means nothing, in a line that does not count.
+        // A meaningless code, in a line that does not count.
         assert_eq!(parse(b"120-soon\r\n220 ready\r\n"), Ok(Reply::plain(220, "soon ready")));
-        // An enhanced code of another class is part of the words.
+        // An enhanced code of another class is part of the text.
         assert_eq!(
             parse(b"550-4.7.1 a\r\n550 5.7.1 b\r\n"),
             Ok(Reply::new(550, (5, 7, 1), "4.7.1 a b"))
         );
-        // Lines without words, as `220` alone.
+        // Lines without text, as `220` alone.
         assert_eq!(parse(b"550-\r\n550-5.1.1\r\n550\r\n"), Ok(Reply::new(550, (5, 1, 1), "")));
     }
 
@@ -253,8 +253,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever comes, in pieces of whatever size: no panic, the limits hold, and the pieces
-        /// make no difference.
+        /// For any input, in pieces of any size: no panic, the limits hold, and the pieces make no
+        /// difference.
         #[test]
         fn pieces_make_no_difference(
             input in proptest::collection::vec(prop_oneof![Just(b"250-".to_vec()), Just(b"250 ".to_vec()), Just(b"\r\n".to_vec()),

@@ -1,4 +1,4 @@
-//! One message over one connection, in as many transactions as it takes; [`super::exchange`] is one
+//! One message over one connection, in as many transactions as needed; [`super::exchange`] is one
 //! of them.
 
 use super::client::Connection;
@@ -11,21 +11,21 @@ use memchr::memmem;
 use std::borrow::Cow;
 use std::io::Write;
 
-/// How much of the header section is looked at to see whether SMTPUTF8 is needed.
+/// How much of the header section is checked to see whether SMTPUTF8 is needed.
 const HEADERS_MAX: usize = 64 * 1024;
 
-/// The buffer for commands and content is given back above this size.
+/// The buffer for commands and content is freed above this size.
 const BUFFER_KEPT: usize = 128 * 1024;
 
-/// How often in one attempt a peer may leave because of its number of recipients and be asked
+/// How often in one attempt a peer may close because of the number of recipients and be tried
 /// again.
 const TOO_MANY_MAX: usize = 2;
 
 impl Connection {
-    /// Carries one message to `targets`, in one transaction unless there are more than the peer
-    /// takes at once; for [`Target::Copy`] to all recipients of the envelope, with one outcome:
-    /// success when the content was taken for at least one of them. Whoever gives it up before its
-    /// end gets from [`Connection::given_up`] what is `known` by then.
+    /// Sends one message to `targets`, in one transaction unless there are more than the peer
+    /// accepts at once; for [`Target::Copy`] to all recipients of the envelope, with one outcome:
+    /// success when the content was accepted for at least one of them. A caller that aborts it gets
+    /// from [`Connection::given_up`] what is `known` by then.
     pub async fn send(
         &mut self,
         message: &Message,
@@ -42,8 +42,7 @@ impl Connection {
         let outcomes = known.take(&end.rest);
         let eight_bit = envelope.body == BodyType::EightBitMime;
         let is_refused = |outcome: &Outcome| match self.eight_bit_refused {
-            // Whatever class it was given: the peer has judged the form of the content, and nothing
-            // else.
+            // Whatever its class: the peer has judged only the form of the content.
             true => outcome.class() != Class::Success,
             false => wants_seven_bit(&outcome.reply),
         };
@@ -57,15 +56,15 @@ impl Connection {
         }
     }
 
-    /// The report on a message that was given up before the end of [`Connection::send`]: what is
-    /// known stays so, and `rest` is the outcome of all others. The connection is good for nothing
-    /// more, and no other host is asked at once.
+    /// The report on a message whose [`Connection::send`] was aborted: known outcomes stay, and all
+    /// other targets get `rest`. The connection cannot be used any more, and no other host is tried
+    /// at once.
     pub fn given_up(&mut self, known: &mut Known, rest: &Outcome) -> Report {
         self.report(known.take_given_up(rest))
     }
 
     fn report(&mut self, outcomes: Vec<(Target, Outcome)>) -> Report {
-        // What went well needs no record of its words.
+        // A successful dialogue is not recorded.
         let all_well = outcomes.iter().all(|(_, outcome)| outcome.class() == Class::Success);
         let report = Report {
             outcomes,
@@ -89,17 +88,16 @@ impl Connection {
         report
     }
 
-    /// Whether the content is in 8 bits and the peer takes that by its own word (RFC 6152 §2).
+    /// Whether the content is in 8 bits and the peer announced that it accepts it (RFC 6152 §2).
     fn sends_eight_bit(&self, envelope: &Envelope) -> bool {
         envelope.body == BodyType::EightBitMime && self.extensions.eight_bit
     }
 
-    /// One outcome a recipient, in as many transactions as it takes (RFC 5321 §4.5.3.1.10); each of
-    /// them brings at least one recipient to an end. A kept connection that turns out to be gone is
-    /// opened anew: the peer had a right to close it, and no octet of this transaction has been
-    /// answered.
-    /// The outcomes are the caller's, who may drop this anywhere and must not lose what is known by
-    /// then.
+    /// One outcome for each recipient, in as many transactions as needed (RFC 5321 §4.5.3.1.10);
+    /// each of them finishes at least one recipient. A kept connection that turns out to be closed
+    /// is opened again: the peer was free to close it, and nothing in this transaction has been
+    /// answered. The outcomes belong to the caller, who may drop this at any point and must not
+    /// lose what is known by then.
     async fn attempt(
         &mut self,
         envelope: &Envelope,
@@ -137,7 +135,8 @@ impl Connection {
                         return End::new(outcome, false);
                     }
                 }
-                // A peer that leaves after so many recipients gets no more of them the next time.
+                // A peer that closes after so many recipients gets no more than these the next
+                // time.
                 Err(Broken::TooMany { accepted, .. }) if too_many < TOO_MANY_MAX => {
                     too_many += 1;
                     self.recipients_max = accepted;
@@ -159,7 +158,7 @@ impl Connection {
         }
     }
 
-    /// What the peer's extensions make of the message. Recipients that cannot be reached through it
+    /// The MAIL command for the peer's extensions. Recipients that cannot be expressed with them
     /// get their outcome here.
     ///
     /// # Errors
@@ -197,15 +196,14 @@ impl Connection {
                 permanent(553, (5, 6, 7), text)
             };
             sender = envelope.sender.as_ref().map_or(Some(Cow::Borrowed("")), Address::ascii_form);
-            // A client may have asked for SMTPUTF8 without using it; then there is nothing that the
-            // peer could not take.
+            // A client may have sent SMTPUTF8 without using it; then there is nothing that the peer
+            // could not accept.
             if sender.is_none() || (smtputf8 && !headers_are_ascii(body).await) {
                 return Err(refused());
             }
             for (recipient, outcome) in recipients.iter().zip(outcomes) {
                 if recipient.ascii_form().is_none() {
-                    // A transaction over the connection before this one may have brought its
-                    // outcome.
+                    // An earlier transaction on this connection may have given its outcome.
                     outcome.get_or_insert_with(refused);
                 }
             }
@@ -229,8 +227,8 @@ impl Connection {
         Ok(Plan { mail, null_sender: envelope.sender.is_none(), eight_bit })
     }
 
-    /// The transaction itself, with as many of the open recipients as the peer takes at once: fills
-    /// in the outcomes of refused recipients and gives the one for all others.
+    /// The transaction itself, with as many of the open recipients as the peer accepts at once:
+    /// sets the outcomes of rejected recipients and gives the one for all others.
     async fn transact(
         &mut self,
         plan: &Plan,
@@ -241,7 +239,7 @@ impl Connection {
         let asked = (0..recipients.len()).filter(|place| outcomes[*place].is_none());
         let mut asked: Vec<usize> = asked.take(self.recipients_max).collect();
         if asked.is_empty() {
-            // Every recipient has its own outcome already; the peer need not hear of it.
+            // Every recipient has its own outcome already; nothing needs to be sent.
             return Ok(Ended { outcome: no_recipient(), asked, for_all: true });
         }
         if !self.client.may_begin() {
@@ -254,8 +252,8 @@ impl Connection {
         let (outcome, state) = self.exchange(plan, body, recipients, &asked, outcomes).await?;
         let mail_refused = state.accepted == 0 && state.mail_refused;
         if state.accepted > 0 && !state.too_many.is_empty() {
-            // So many and no more: the others have their turn at once, and later mail is cut to
-            // this size.
+            // So many and no more: the others follow at once, and later transactions are limited to
+            // this number.
             self.recipients_max = state.accepted;
             asked.retain(|place| state.too_many.iter().all(|(too_many, _)| too_many != place));
         } else {
@@ -264,23 +262,23 @@ impl Connection {
                 .into_iter()
                 .for_each(|(place, reply)| outcomes[place] = Some(Outcome::said(reply)));
         }
-        // What is wrong for now with the content, or for good with the sender, is no better with
+        // A temporary rejection of the content, or a permanent one of the sender, is the same with
         // other recipients.
         let for_all = mail_refused || (state.accepted > 0 && outcome.class() == Class::Temporary);
         Ok(Ended { outcome, asked, for_all })
     }
 }
 
-/// The end of a transaction over a connection that can go on.
+/// The end of a transaction on a connection that can be used further.
 struct Ended {
-    /// For the recipients that were asked and have no outcome of their own.
+    /// For the recipients that were sent and have no outcome of their own.
     outcome: Outcome,
     asked: Vec<usize>,
-    /// It counts for those as well that were not asked yet.
+    /// It counts for the recipients that were not sent yet as well.
     for_all: bool,
 }
 
-/// The end of an attempt, and whether the connection can go on.
+/// The end of an attempt, and whether the connection can be used further.
 struct End {
     /// For recipients that have no outcome of their own.
     rest: Outcome,

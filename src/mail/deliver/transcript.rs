@@ -1,21 +1,20 @@
-//! What was said on a connection, for people who ask why a mail was not taken.
+//! The dialogue of a connection, for people who want to know why a mail was not accepted.
 //!
-//! Limits: [`MAX`] octets; of a longer talk the beginning and a remark.
-//! Security: commands and replies only, never content, never credentials; control characters become
-//! dots.
+//! Limits: [`MAX`] octets; of a longer dialogue the beginning and a remark. Security: commands and
+//! replies only, never content, never credentials; control characters become dots.
 
 use std::fmt::{self, Write as _};
 
 /// The longest transcript.
 pub const MAX: usize = 4096;
 
-/// The remark in place of the rest.
+/// The remark that replaces the rest.
 const CUT: &str = "* …\n";
 
-/// Octets of the longest mark, the one of a reply with its code.
+/// Octets of the longest prefix, that of a reply with its code.
 const MARK_MAX: usize = "< 250-".len();
 
-/// Lines with a mark of who said them.
+/// Lines with a prefix that shows which side sent them.
 #[derive(Debug, Default)]
 pub struct Transcript {
     text: String,
@@ -23,7 +22,7 @@ pub struct Transcript {
 }
 
 impl Transcript {
-    /// Our line.
+    /// A line sent by the relay.
     pub fn we(&mut self, line: &[u8]) {
         self.line(format_args!("> "), line);
     }
@@ -44,7 +43,7 @@ impl Transcript {
         &self.text
     }
 
-    /// Nothing, for the next mail.
+    /// Empties it for the next mail.
     pub fn clear(&mut self) {
         self.text.clear();
         self.full = false;

@@ -1,4 +1,4 @@
-//! One connection's octets: commands out, replies in, each within its time.
+//! The input and output of one connection: commands out, replies in, each within its time limit.
 
 use super::Witness;
 use super::reply::{Malformed, Parser};
@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::timeout;
 
-/// How much room is made before each read.
+/// How much buffer is reserved before each read.
 const READ: usize = 4096;
 
 /// A stream, plain or TLS.
@@ -21,30 +21,30 @@ pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin + Send + Sync {}
 
 impl<T: AsyncRead + AsyncWrite + Unpin + Send + Sync> Stream for T {}
 
-/// Why the peer can no longer be talked with.
+/// Why the connection to the peer cannot be used further.
 #[derive(Debug)]
 pub(super) enum Trouble {
     /// It closed the connection.
     Closed,
-    /// It did not answer, or did not take our octets, within this time.
+    /// It did not reply, or did not accept input, within this time.
     Slow(Duration),
-    /// It answered with something that is no reply.
+    /// It sent something that is not a reply.
     Malformed(Malformed),
-    /// The network says no.
+    /// A network error.
     Io(io::Error),
-    /// It answered what nobody had asked.
+    /// It sent a reply without a command.
     Unasked,
 }
 
 impl Trouble {
-    /// Whether the connection was gone, as one that was idle for too long is.
+    /// Whether the connection was lost, as one that was idle for too long is.
     pub fn is_loss(&self) -> bool {
         matches!(self, Self::Closed | Self::Io(_))
     }
 
-    /// The words for it: temporary, since the same peer may be well later. `doing` says when it
+    /// The reply text for it: temporary, since the same peer may work later. `doing` says when it
     /// happened, as in "while waiting for the answer to DATA"; `unanswered` is the detail of the
-    /// enhanced code for a peer that said nothing.
+    /// enhanced code for a peer that sent nothing.
     pub fn outcome(&self, relay: &str, doing: &str, unanswered: u16) -> Outcome {
         let (detail, text) = match self {
             Self::Closed => ((4, 4, 2), format!("{relay} closed the connection {doing}")),
@@ -69,7 +69,7 @@ impl From<io::Error> for Trouble {
     }
 }
 
-/// An error of the network in words alone, without the number.
+/// A network error as text, without the number.
 pub(super) fn io_text(error: &io::Error) -> String {
     let mut text = error.to_string();
     if let Some(number) = text.find(" (os error ") {
@@ -78,7 +78,7 @@ pub(super) fn io_text(error: &io::Error) -> String {
     text
 }
 
-/// A stream with what has been read of it and not yet been understood.
+/// A stream, and the input that was read and not yet parsed.
 pub(super) struct Wire {
     stream: Box<dyn Stream>,
     /// Never more than one unfinished line and one read.
@@ -100,7 +100,7 @@ impl Wire {
         }
     }
 
-    /// Waits for a whole reply and tells its code.
+    /// Waits for a whole reply and gives its code.
     pub async fn reply(&mut self, limit: Duration) -> Result<u16, Trouble> {
         let code = timeout(limit, self.read_reply()).await.unwrap_or(Err(Trouble::Slow(limit)))?;
         let mut lines = self.parser.lines().peekable();
@@ -111,7 +111,7 @@ impl Wire {
         Ok(code)
     }
 
-    /// Writes commands, and notes them.
+    /// Writes commands, and records them in the transcript.
     pub async fn say(&mut self, commands: &[u8], limit: Duration) -> Result<(), Trouble> {
         for line in commands.split(|octet| *octet == b'\n').filter(|line| !line.is_empty()) {
             self.transcript.we(line);
@@ -157,13 +157,13 @@ impl Wire {
         Ok(())
     }
 
-    /// Whether something has been read that nobody asked for.
+    /// Whether an unexpected reply was read.
     pub fn has_leftover(&self) -> bool {
         !self.input.is_empty()
     }
 
-    /// Whether the peer closed the connection or spoke while nothing was asked. What TLS says for
-    /// itself is no speech.
+    /// Whether the peer closed the connection or sent something without a command. TLS's own
+    /// records do not count.
     pub fn is_stale(&mut self) -> bool {
         let mut octet = [0];
         let mut buffer = ReadBuf::new(&mut octet);
@@ -175,18 +175,18 @@ impl Wire {
             )
     }
 
-    /// The stream alone, for TLS to be put on it.
+    /// The stream alone, for a TLS handshake on it.
     pub fn into_stream(self) -> Box<dyn Stream> {
         self.stream
     }
 
-    /// Lets go of the stream; from now on the peer has closed the connection.
+    /// Drops the stream; from now on the connection counts as closed by the peer.
     pub fn drop_stream(&mut self) {
         self.stream = Box::new(tokio::io::join(tokio::io::empty(), tokio::io::sink()));
         self.input.clear();
     }
 
-    /// Closes in good order; errors no longer matter.
+    /// Closes the stream properly; errors do not matter any more.
     pub async fn close(&mut self, limit: Duration) {
         let _ = timeout(limit, self.stream.shutdown()).await;
     }

@@ -1,4 +1,4 @@
-//! Commands (RFC 5321 §4.1.1) and what can be wrong with them.
+//! Commands (RFC 5321 §4.1.1), and the errors in them.
 
 use super::grammar::Grammar;
 use super::line::LineFlaw;
@@ -12,11 +12,11 @@ pub enum Command {
     Data,
     /// EHLO or HELO.
     Hello {
-        /// How the client calls itself, not verified: 1 to [`Command::HELLO_MAX`] octets of UTF-8,
-        /// without blanks and control characters. A question mark stands for each octet that could
-        /// not be kept.
+        /// The name that the client gave, not verified: 1 to [`Command::HELLO_MAX`] octets of
+        /// UTF-8, without blanks and control characters. Each octet that could not be kept is
+        /// replaced by a question mark.
         name: Box<str>,
-        /// EHLO: the client knows extensions.
+        /// EHLO: the client supports extensions.
         extended: bool,
     },
     /// HELP.
@@ -37,7 +37,7 @@ pub enum Command {
     Verify,
 }
 
-/// What MAIL says.
+/// The parameters of MAIL.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mail {
     /// The reverse-path; `None` is `<>`.
@@ -50,7 +50,7 @@ pub struct Mail {
     pub smtputf8: bool,
 }
 
-/// Whom RCPT names.
+/// The recipient in RCPT.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Recipient {
     /// A mailbox with a domain.
@@ -59,25 +59,25 @@ pub enum Recipient {
     Postmaster,
 }
 
-/// Why a line is no command that could be carried out.
+/// Why a line is not a valid command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CommandError {
-    /// An HTTP request: a browser or a proxy is made to talk to us by somebody else. The session
+    /// An HTTP request: a third party makes a browser or a proxy talk to the relay. The session
     /// ends.
     Foreign,
-    /// No line at all.
+    /// Not a valid line.
     Line(LineFlaw),
-    /// MAIL or RCPT with a parameter that has not been announced.
+    /// MAIL or RCPT with a parameter that was not announced.
     Parameter,
-    /// The forward-path holds no mailbox.
+    /// The forward-path is not a valid mailbox.
     Recipient(AddressError),
-    /// The reverse-path holds no mailbox.
+    /// The reverse-path is not a valid mailbox.
     Sender(AddressError),
-    /// The verb is known, the rest is not; the text says how to write it.
+    /// The verb is known, the rest is not valid; the text gives the correct form.
     Syntax(&'static str),
-    /// Control characters, or octets that are no UTF-8.
+    /// Control characters, or octets that are not UTF-8.
     Text,
-    /// A verb that nobody knows.
+    /// An unknown verb.
     Unknown,
     /// A verb of SMTP that is not offered here.
     Unsupported,
@@ -92,20 +92,20 @@ const NO_ARGUMENT: &str = "This command takes no argument";
 const UNSUPPORTED: [&str; 9] =
     ["AUTH", "BDAT", "EXPN", "ETRN", "ATRN", "TURN", "SEND", "SOML", "SAML"];
 
-/// Those that are.
+/// Verbs that are offered.
 const OFFERED: [&str; 11] =
     ["DATA", "EHLO", "HELO", "HELP", "MAIL", "NOOP", "QUIT", "RCPT", "RSET", "STARTTLS", "VRFY"];
 
-/// Methods of HTTP (RFC 9110 §9, RFC 5789), which no mail client ever says.
+/// Methods of HTTP (RFC 9110 §9, RFC 5789), which no mail client sends.
 const HTTP_METHODS: [&str; 9] =
     ["CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"];
 
 impl Command {
-    /// The longest name that is kept of EHLO and HELO, in octets (RFC 5321 §4.5.3.1.2); what is
-    /// longer is cut off.
+    /// Octets of the name in EHLO and HELO that are kept, at most (RFC 5321 §4.5.3.1.2); a longer
+    /// name is cut.
     pub const HELLO_MAX: usize = 255;
 
-    /// The verb of SMTP that a line begins with, whatever is wrong with the rest of it.
+    /// The SMTP verb at the start of a line, whatever is wrong with the rest.
     pub fn verb(line: &[u8]) -> Option<&'static str> {
         let word = line.trim_ascii_start().split(|octet| matches!(octet, b' ' | b'\t')).next()?;
         OFFERED
@@ -114,15 +114,15 @@ impl Command {
             .find(|verb| word.eq_ignore_ascii_case(verb.as_bytes()))
     }
 
-    /// Reads a line that has no CR LF any more, by the letter of the grammar.
+    /// Parses a line without its CR LF by the strict grammar.
     ///
     /// # Errors
-    /// [`CommandError`]; its [`CommandError::reply`] is what the client hears.
+    /// [`CommandError`]; its [`CommandError::reply`] is sent to the client.
     pub fn parse(line: &[u8]) -> Result<Self, CommandError> {
         Self::parse_with(line, Grammar::Strict)
     }
 
-    /// The same by this grammar.
+    /// The same by the given grammar.
     ///
     /// # Errors
     /// As [`Command::parse`].
@@ -131,8 +131,7 @@ impl Command {
             Grammar::Lenient { .. } => line.trim_ascii_start(),
             Grammar::Strict => line,
         };
-        // Before anything is known of the line's octets: names in the code page of an office are
-        // names, too.
+        // Before the line is checked for UTF-8: names in a local code page are accepted, too.
         if let Some((extended, name)) = hello(line) {
             return hello_name(name)
                 .map(|name| Self::Hello { name, extended })
@@ -147,7 +146,7 @@ impl Command {
         if text.contains(char::is_control) {
             return Err(CommandError::Text);
         }
-        // Spaces at the end are forgiven, as RFC 5321 §4.1.1 asks.
+        // Spaces at the end are ignored, as RFC 5321 §4.1.1 requires.
         let text = text.trim_end_matches(' ');
         let (verb, rest) = text.split_once(' ').unwrap_or((text, ""));
         let rest = rest.trim_start_matches(' ');
@@ -189,7 +188,7 @@ impl Command {
 }
 
 impl CommandError {
-    /// What the client hears.
+    /// The reply to the client.
     pub fn reply(&self) -> Reply {
         match self {
             Self::Foreign => Reply::new(421, (4, 7, 0), "This is SMTP, not HTTP; closing"),
@@ -221,7 +220,7 @@ impl CommandError {
         }
     }
 
-    /// The counter that it bumps.
+    /// The counter for it.
     pub fn refusal(&self) -> Refusal {
         match self {
             Self::Line(LineFlaw::BareCr | LineFlaw::BareLf) => Refusal::BareLine,
@@ -230,7 +229,7 @@ impl CommandError {
         }
     }
 
-    /// Whether nothing that follows can be trusted any more.
+    /// Whether the following input cannot be trusted, so that the session ends.
     pub fn is_fatal(&self) -> bool {
         matches!(
             self,
@@ -248,8 +247,8 @@ fn hello(line: &[u8]) -> Option<(bool, &[u8])> {
         .then_some((extended, rest))
 }
 
-/// RFC 5321 §4.1.4: a name that cannot be verified is no reason to refuse mail, nor is a computer
-/// called Büro-PC, in whatever code page. What follows a blank is dropped.
+/// RFC 5321 §4.1.4: a name that cannot be verified is no reason to reject mail, nor is a computer
+/// called Büro-PC, in any code page. Everything after a blank is dropped.
 fn hello_name(argument: &[u8]) -> Option<Box<str>> {
     let word = argument.trim_ascii_start().split(|octet| matches!(octet, b' ' | b'\t')).next()?;
     let mut name = String::new();
@@ -261,7 +260,7 @@ fn hello_name(argument: &[u8]) -> Option<Box<str>> {
     (!name.is_empty()).then(|| name.into())
 }
 
-/// Spaces for the tabs that part words; inside a quoted string a tab is a character of a name and
+/// Replaces tabs between words by spaces; inside a quoted string a tab is a part of the name and
 /// stays.
 fn with_spaces(text: &str) -> String {
     let (mut quoted, mut escaped) = (false, false);
@@ -313,8 +312,8 @@ fn mail(rest: &str, grammar: Grammar<'_>) -> Result<Command, CommandError> {
             }
             once(!std::mem::replace(&mut mail.smtputf8, true))?;
         } else if keyword.eq_ignore_ascii_case("AUTH") {
-            // RFC 4954 §5: who handed the mail in first. It is believed of nobody here, but some
-            // clients say it unasked.
+            // RFC 4954 §5: the original submitter. It is not used here, but some clients send it
+            // although AUTH is not offered.
             let value = value
                 .filter(|value| *value == "<>" || is_xtext(value))
                 .ok_or(CommandError::Syntax("Write AUTH=<>"))?;
@@ -347,15 +346,15 @@ fn once(first: bool) -> Result<(), CommandError> {
     if first { Ok(()) } else { Err(CommandError::Syntax("A parameter is given twice")) }
 }
 
-/// Up to twenty digits (RFC 1870 §3); what 64 bits cannot hold is over every limit anyway.
+/// Up to twenty digits (RFC 1870 §3); a value above 64 bits is over every limit anyway.
 fn size(digits: &str) -> Option<u64> {
     let well_formed =
         (1..=20).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit());
     well_formed.then(|| digits.parse().unwrap_or(u64::MAX))
 }
 
-/// One or more characters of RFC 3461 §4: printable ASCII but `+` and `=`, which are written as `+`
-/// and two digits of base 16.
+/// One or more characters of RFC 3461 §4: printable ASCII except `+` and `=`, which are written as
+/// `+` and two hexadecimal digits.
 fn is_xtext(text: &str) -> bool {
     let mut octets = text.bytes();
     let digit = |octets: &mut std::str::Bytes<'_>| {

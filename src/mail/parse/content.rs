@@ -1,21 +1,20 @@
-//! The content of a mail out of the octets between 354 and the final reply (RFC 5321 §4.1.1.4,
+//! Reads the content of a mail from the octets between 354 and the final reply (RFC 5321 §4.1.1.4,
 //! §4.5.2).
 
 use crate::mail::model::{Refusal, Reply};
 use memchr::{memchr, memchr_iter};
 
-/// Takes the dots out again that the client stuffed in, finds the end, and judges the content while
-/// it passes.
+/// Removes the dot-stuffing, finds the end of the data, and checks the content in the same pass.
 ///
-/// Clean content leaves as slices of the input, never copied; the scans look for whole buffers'
-/// worth of octets at once. Flawed content is read on to its true end, for only there the client
-/// listens.
+/// Valid content is returned as slices of the input, never copied; whole buffers are scanned at
+/// once. Content with an error is read to its real end, because the client waits for a reply only
+/// there.
 #[derive(Debug)]
 pub struct Content {
     size_limit: u64,
     size: u64,
     at: At,
-    /// Octets of the present line that went by in earlier pieces, its CR included.
+    /// Octets of the present line in earlier pieces, its CR included.
     line: usize,
     header: Option<Header>,
     hops: usize,
@@ -23,22 +22,22 @@ pub struct Content {
     flaw: Option<Flaw>,
 }
 
-/// Where the last octet left us.
+/// The position after the last octet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum At {
-    /// Behind a CR LF.
+    /// After a CR LF.
     LineStart,
-    /// Behind a dot that began a line.
+    /// After a dot at the start of a line.
     Dot,
-    /// Behind the CR after such a dot.
+    /// After the CR that follows such a dot.
     DotCr,
     /// Inside a line.
     Middle,
-    /// Behind a CR inside a line.
+    /// After a CR inside a line.
     Cr,
 }
 
-/// The start of the present header line, as far as it is needed to tell a Received field.
+/// The start of the present header line, as far as it is needed to recognize a Received field.
 #[derive(Debug, Default)]
 struct Header {
     start: [u8; RECEIVED.len()],
@@ -47,37 +46,38 @@ struct Header {
 
 const RECEIVED: &[u8] = b"received:";
 
-/// What one call found.
+/// The result of one call.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Step<'a> {
-    /// The next octets of the content, without the stuffed dots; of no use once there is a flaw.
+    /// The next octets of the content, without the stuffed dots; not to be used once there is an
+    /// error.
     pub piece: &'a [u8],
-    /// Octets of the input that are done with.
+    /// Octets of the input that are consumed.
     pub taken: usize,
-    /// Whether the end of the data has been found; what follows is a command.
+    /// Whether the end of the data was found; what follows is a command.
     pub end: bool,
 }
 
-/// Why the content cannot be accepted. The first one found counts.
+/// Why the content cannot be accepted. The first error counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Flaw {
-    /// A CR that no LF follows (RFC 5321 §2.3.8).
+    /// A CR that is not followed by an LF (RFC 5321 §2.3.8).
     BareCr,
-    /// An LF that no CR precedes.
+    /// An LF that does not follow a CR.
     BareLf,
-    /// More Received fields than [`Content::HOPS_MAX`]: the mail goes in circles (RFC 5321 §6.3).
+    /// More Received fields than [`Content::HOPS_MAX`]: a mail loop (RFC 5321 §6.3).
     Hops,
     /// A line of more than [`Content::LINE_MAX`] octets.
     Line,
-    /// A NUL octet, which RFC 5321 §4.5.2 leaves to the site's taste and many a mail store chokes
-    /// on.
+    /// A NUL octet: RFC 5321 §4.5.2 allows a site to reject it, and many mail stores cannot store
+    /// it.
     Nul,
     /// More octets than the size limit.
     Size,
 }
 
 impl Flaw {
-    /// What the client hears at the end of the data.
+    /// The reply at the end of the data.
     pub fn reply(self) -> Reply {
         match self {
             Self::BareCr => Reply::new(
@@ -103,7 +103,7 @@ impl Flaw {
         }
     }
 
-    /// The counter that it bumps.
+    /// The counter for it.
     pub fn refusal(self) -> Refusal {
         match self {
             Self::BareCr | Self::BareLf => Refusal::BareLine,
@@ -115,14 +115,14 @@ impl Flaw {
 }
 
 impl Content {
-    /// The longest line in octets, without CR LF. RFC 5321 §4.5.3.1.6 promises 998 to everybody;
-    /// web applications send more, and breaking their lines would break their signatures.
+    /// Octets of a line without CR LF, at most. RFC 5321 §4.5.3.1.6 allows 998; web applications
+    /// send longer ones, and breaking their lines would break their signatures.
     pub const LINE_MAX: usize = 64 * 1024;
 
-    /// The most Received fields; RFC 5321 §6.3 wants at least 100.
+    /// Received fields, at most; RFC 5321 §6.3 requires at least 100.
     pub const HOPS_MAX: usize = 100;
 
-    /// The start of a mail's content, right behind the CR LF of the DATA command.
+    /// The parser at the start of a mail's content, directly after the CR LF of the DATA command.
     pub fn new(size_limit: u64) -> Self {
         Self {
             size_limit,
@@ -136,12 +136,12 @@ impl Content {
         }
     }
 
-    /// What is wrong so far.
+    /// The error found so far.
     pub fn flaw(&self) -> Option<Flaw> {
         self.flaw
     }
 
-    /// Whether octets above 127 went by.
+    /// Whether octets above 127 were read.
     pub fn eight_bit(&self) -> bool {
         self.eight_bit
     }
@@ -151,9 +151,9 @@ impl Content {
         self.size
     }
 
-    /// Takes octets from the start of `input`; all of them, or up to a stuffed dot or the end of
-    /// the data. The pieces joined are the content, however the input is cut. After the end it must
-    /// not be called again.
+    /// Consumes octets from the start of `input`: all of them, or up to a stuffed dot or the end of
+    /// the data. The concatenated pieces are the content, however the input is cut. It must not be
+    /// called again after the end.
     pub fn next<'a>(&mut self, input: &'a [u8]) -> Step<'a> {
         let nothing = |taken, end| Step { piece: &[], taken, end };
         match (self.at, input.first()) {
@@ -168,8 +168,8 @@ impl Content {
             }
             (At::DotCr, Some(b'\n')) => return nothing(1, true),
             (At::DotCr, Some(_)) => {
-                // The CR behind the dot was bare, and with it the content is void: the octet need
-                // not be given back.
+                // The CR after the dot was bare, so the content is rejected and the octet need not
+                // be returned.
                 self.spot(Flaw::BareCr);
                 self.at = if input[0] == b'\r' { At::Cr } else { At::Middle };
             }
@@ -185,8 +185,8 @@ impl Content {
         Step { piece, taken, end: false }
     }
 
-    /// Walks over whole lines, up to one that begins with a dot or to the end of the input, and
-    /// tells how far.
+    /// Passes whole lines, up to one that begins with a dot or to the end of the input; gives how
+    /// many octets.
     fn lines(&mut self, input: &[u8]) -> usize {
         let (mut start, mut pairs, mut taken) = (0, 0, input.len());
         let cr_before = self.at == At::Cr;
@@ -206,7 +206,7 @@ impl Content {
         }
         let input = &input[..taken];
         let cr_behind = input.last() == Some(&b'\r');
-        // Every CR belongs to a pair, but for the last octet, of which the next piece will tell.
+        // Every CR belongs to a CR LF, except perhaps the last octet, which the next piece decides.
         let crs = memchr_iter(b'\r', input).count() + usize::from(cr_before);
         if crs != pairs + usize::from(cr_behind) {
             self.spot(Flaw::BareCr);
@@ -220,7 +220,7 @@ impl Content {
         taken
     }
 
-    /// The present line goes on with `part`.
+    /// The present line continues with `part`.
     fn grow_line(&mut self, part: &[u8]) {
         if let Some(header) = &mut self.header {
             header.take(part);
@@ -231,8 +231,7 @@ impl Content {
         }
     }
 
-    /// The present line ends with `part`, at the end of which (or of an earlier part) stands the
-    /// CR.
+    /// The present line ends with `part`; the CR is at the end of it or of an earlier part.
     fn end_line(&mut self, part: &[u8]) {
         self.grow_line(part);
         let length = std::mem::take(&mut self.line).saturating_sub(1);
@@ -287,8 +286,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// What became of one mail: its content, what was left of the input, the flaw. `None`: no end
-    /// in sight.
+    /// The result for one mail: its content, the rest of the input, the error. `None`: no end was
+    /// found.
     type Read = Option<(Vec<u8>, Vec<u8>, Option<Flaw>)>;
 
     fn read(input: &[u8], sizes: &[usize], limit: u64) -> Read {
@@ -313,7 +312,7 @@ mod tests {
         None
     }
 
-    /// The same by the letter of the RFC, octet by octet; for content without flaws.
+    /// The same by the RFC, octet by octet; for content without errors.
     fn by_the_letter(input: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
         let framed = [b"\r\n", input].concat();
         let end = framed.windows(5).position(|window| window == b"\r\n.\r\n")?;

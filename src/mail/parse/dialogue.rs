@@ -1,28 +1,28 @@
-//! The session of RFC 5321 as a state machine: commands in, replies out.
+//! The SMTP session of RFC 5321 as a state machine: commands in, replies out.
 
 use super::{Command, CommandError, LineFlaw, Mail, Recipient};
 use crate::mail::model::{Address, Class, Envelope, Refusal, Reply, Verdict};
 use std::io::Write;
 
-/// What a session may cost.
+/// Limits of a session.
 #[derive(Debug, Clone)]
 pub struct Rules {
-    /// Our own name in greetings.
+    /// The relay's own name in greetings.
     pub hostname: String,
     /// The largest content in octets; EHLO announces it.
     pub size_limit: u64,
-    /// The most recipients of one mail, at most [`Envelope::RECIPIENTS_MAX`].
+    /// Recipients of one mail, at most; not above [`Envelope::RECIPIENTS_MAX`].
     pub recipients_limit: usize,
-    /// Permanent refusals before the session ends; an accepted mail clears them.
+    /// Permanent error replies before the session ends; an accepted mail resets the count.
     pub errors_limit: usize,
     /// Mails of one session.
     pub mails_limit: usize,
-    /// Commands in a row that lead to no mail (EHLO, NOOP, RSET, VRFY, HELP).
+    /// Commands in a row that do not lead to a mail (EHLO, NOOP, RSET, VRFY, HELP).
     pub chatter_limit: usize,
 }
 
 impl Rules {
-    /// The limits of a relay that has no reason for others.
+    /// The default limits.
     pub fn new(hostname: impl Into<String>, size_limit: u64) -> Self {
         Self {
             hostname: hostname.into(),
@@ -35,47 +35,47 @@ impl Rules {
     }
 }
 
-/// What the dialogue cannot know by itself.
+/// Decisions that the SMTP session takes from outside.
 pub trait Gate {
-    /// Whether a mail may be begun now.
+    /// Whether a mail may begin now.
     fn mail(&self) -> Verdict;
 
     /// Whether this client may send to this mailbox.
     fn recipient(&self, recipient: &Address) -> Verdict;
 }
 
-/// What a session can become by STARTTLS (RFC 3207).
+/// The state of STARTTLS in a session (RFC 3207).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tls {
-    /// There is no key: the command is not known, and EHLO does not speak of it.
+    /// There is no key: the command is unknown, and EHLO does not announce it.
     Absent,
     /// EHLO announces it.
     Offered,
-    /// The session is inside TLS.
+    /// The session is encrypted.
     On,
 }
 
 /// What happens next.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Next {
-    /// The next command.
+    /// Read the next command.
     Command,
-    /// The content of the mail with this envelope, which has a recipient; at its end
+    /// Read the content of the mail with this envelope, which has a recipient; at its end call
     /// [`Dialogue::end`].
     Content(Envelope),
-    /// The handshake, once what is to be said is sent; then [`Dialogue::inside_tls`].
+    /// Send the pending replies, then do the handshake; then call [`Dialogue::inside_tls`].
     Secure,
-    /// Nothing: send what is to be said, then close.
+    /// Send the pending replies, then close.
     Close,
 }
 
-/// What came of one command.
+/// The result of one command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Heard {
     /// What happens next.
     pub next: Next,
-    /// What was refused and why; [`Reply`] in the words of the refusal even if the session ends
-    /// with other ones.
+    /// What was rejected and why; [`Reply`] has the text of the rejection even if the session ends
+    /// with another reply.
     pub refused: Option<(Reply, Refusal)>,
 }
 
@@ -89,13 +89,13 @@ pub struct Dialogue<'a> {
     errors: usize,
     mails: usize,
     chatter: usize,
-    /// The last MAIL was put off: clients that pipeline say RCPT and DATA all the same, which is no
-    /// error of theirs.
+    /// The last MAIL was deferred: clients that pipeline send RCPT and DATA all the same, which is
+    /// not an error of theirs.
     put_off: bool,
 }
 
 impl<'a> Dialogue<'a> {
-    /// A session that has not said anything yet.
+    /// A session before its greeting.
     pub fn new(rules: &'a Rules, tls: Tls) -> Self {
         Self {
             rules,
@@ -109,13 +109,13 @@ impl<'a> Dialogue<'a> {
         }
     }
 
-    /// The dialogue after the handshake: it knows nothing of what was said before (RFC 3207 §4.2)
-    /// but how much that was, so that nobody gets a limit twice.
+    /// The session after the handshake: everything said before is forgotten (RFC 3207 §4.2) except
+    /// the counts, so that no limit applies twice.
     pub fn inside_tls(self) -> Self {
         Self { tls: Tls::On, hello: None, mail: None, put_off: false, ..self }
     }
 
-    /// Says the greeting.
+    /// Writes the greeting.
     pub fn greet(&self, out: &mut Vec<u8>) {
         write_reply(out, &Reply::plain(220, format!("{} ESMTP Postern", self.rules.hostname)));
     }
@@ -125,12 +125,12 @@ impl<'a> Dialogue<'a> {
         self.hello.as_ref().map_or(("", false), |(name, extended)| (name, *extended))
     }
 
-    /// The mail that is under way, between MAIL and DATA.
+    /// The mail in progress, between MAIL and DATA.
     pub fn mail(&self) -> Option<&Envelope> {
         self.mail.as_ref()
     }
 
-    /// Hears one command, or why it is none, and appends the reply to `out`.
+    /// Handles one command, or the error in it, and appends the reply to `out`.
     pub fn hear(
         &mut self,
         command: Result<Command, CommandError>,
@@ -205,7 +205,7 @@ impl<'a> Dialogue<'a> {
         }
     }
 
-    /// The content is over: says what became of it.
+    /// The content has ended: appends the reply with the result.
     pub fn end(&mut self, result: Result<Reply, (Reply, Refusal)>, out: &mut Vec<u8>) -> Heard {
         match result {
             Ok(reply) => {
@@ -218,7 +218,7 @@ impl<'a> Dialogue<'a> {
         }
     }
 
-    /// 421 ends the session (RFC 5321 §3.8), and so do too many permanent refusals.
+    /// 421 ends the session (RFC 5321 §3.8), and so do too many permanent error replies.
     fn refuse(&mut self, reply: Reply, reason: Refusal, out: &mut Vec<u8>) -> Heard {
         let follows = self.put_off && reply.code == 503;
         self.errors += usize::from(reply.class() == Class::Permanent && !follows);
@@ -296,7 +296,7 @@ impl<'a> Dialogue<'a> {
             return Ok(Reply::new(250, (2, 1, 5), "Ok, as before"));
         }
         if mail.recipients.len() >= self.rules.recipients_limit.min(Envelope::RECIPIENTS_MAX) {
-            // RFC 5321 §4.5.3.1.10: 452, and the client sends the rest in another transaction.
+            // RFC 5321 §4.5.3.1.10: 452, and the client sends to the others in another transaction.
             return Err((
                 Reply::new(452, (4, 5, 3), "Too many recipients; send the rest in another mail"),
                 Refusal::Limit,
@@ -310,8 +310,7 @@ impl<'a> Dialogue<'a> {
         match self.mail.take_if(|mail| !mail.recipients.is_empty()) {
             Some(mail) => Ok(mail),
             None if self.mail.is_none() => Err(out_of_order("Say MAIL first")),
-            // RFC 5321 §3.3 leaves 503 and 554 to choose from; 554 tells that RCPT was heard and
-            // refused.
+            // RFC 5321 §3.3 allows 503 or 554; 554 shows that RCPT was received and rejected.
             None => Err((Reply::new(554, (5, 5, 1), "No recipient was accepted"), Refusal::Syntax)),
         }
     }
@@ -349,7 +348,7 @@ impl From<LineFlaw> for CommandError {
     }
 }
 
-/// Appends a reply as it goes over the wire.
+/// Appends a reply in its form on the wire.
 pub fn write_reply(out: &mut Vec<u8>, reply: &Reply) {
     // Writing to a vector cannot fail.
     let _ = write!(out, "{reply}\r\n");
@@ -367,8 +366,8 @@ fn needs_smtputf8() -> (Reply, Refusal) {
     )
 }
 
-/// Local parts belong to the destination and are compared as they are; domains know no case (RFC
-/// 5321 §2.4).
+/// Local parts are compared as they are, because their meaning belongs to the destination; domains
+/// are compared without regard to case (RFC 5321 §2.4).
 fn same_mailbox(a: &Address, b: &Address) -> bool {
     a.local_part() == b.local_part() && a.domain_text().eq_ignore_ascii_case(b.domain_text())
 }
@@ -404,7 +403,8 @@ mod tests {
         }
     }
 
-    /// The codes that a client hears, one a reply; `end` stands for content that was accepted.
+    /// The reply codes for the client, one for each command; `end` stands for content that was
+    /// accepted.
     fn codes(lines: &[&str]) -> Vec<String> {
         codes_with(Tls::Absent, lines)
     }

@@ -1,14 +1,13 @@
 //! How strictly commands and paths are read.
 
-/// How much of the grammar a client has to keep to.
+/// How much of the grammar a client has to follow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Grammar<'a> {
-    /// The letter of RFC 5321.
+    /// The grammar of RFC 5321.
     Strict,
-    /// What applications and devices write, and Postfix takes: paths without angle brackets,
-    /// mailboxes without a domain, blanks within the brackets and before the command, tabs for
-    /// spaces, a dot
-    /// behind the domain.
+    /// What applications and devices send, and Postfix accepts: paths without angle brackets,
+    /// mailboxes without a domain, blanks within the brackets and before the command, tabs instead
+    /// of spaces, a dot after the domain.
     Lenient {
         /// The domain of mailboxes that are given without one.
         origin_domain: &'a str,

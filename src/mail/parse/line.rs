@@ -1,23 +1,23 @@
-//! Command lines out of a stream of octets.
+//! Splits a stream of octets into command lines.
 
 use memchr::memchr2;
 
-/// Cuts a stream into command lines. The caller keeps the octets; this keeps only how far they have
-/// been looked at, so that no octet is looked at twice however slowly they arrive.
+/// Splits a stream into command lines. The caller keeps the octets; this stores only how far they
+/// were scanned, so that no octet is scanned twice however slowly they arrive.
 #[derive(Debug, Default)]
 pub struct Lines {
     /// Octets at the start of the input that hold no CR and no LF.
     scanned: usize,
-    /// Octets of an over-long line that are gone already.
+    /// Octets of an over-long line that were already dropped.
     discarded: usize,
 }
 
-/// What the input holds.
+/// What the input contains.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Line<'a> {
     /// No complete line yet: drop `taken` octets and call again with more.
     More {
-        /// Octets that are of no more use.
+        /// Octets that are not needed any more.
         taken: usize,
     },
     /// A line without its CR LF.
@@ -27,7 +27,7 @@ pub enum Line<'a> {
         /// Octets to drop, the CR LF included.
         taken: usize,
     },
-    /// No line that could be a command.
+    /// Not a line that could be a command.
     Flawed {
         /// What is wrong.
         flaw: LineFlaw,
@@ -36,15 +36,15 @@ pub enum Line<'a> {
     },
 }
 
-/// Why there is no line.
+/// Why it is not a valid line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LineFlaw {
-    /// A CR that no LF follows (RFC 5321 §2.3.8). What comes after it cannot be trusted: the
-    /// session ends.
+    /// A CR that is not followed by an LF (RFC 5321 §2.3.8). The input after it cannot be trusted:
+    /// the session ends.
     BareCr,
-    /// An LF that no CR precedes. The session ends, too.
+    /// An LF that does not follow a CR. The session ends, too.
     BareLf,
-    /// The line had more than [`Lines::LIMIT`] octets; it has been dropped to its end (RFC 5321
+    /// The line had more than [`Lines::LIMIT`] octets; it was dropped up to its end (RFC 5321
     /// §4.5.3.1.9).
     TooLong,
     /// The line had no end within [`Lines::DISCARD_MAX`] octets: the session ends.
@@ -52,16 +52,16 @@ pub enum LineFlaw {
 }
 
 impl Lines {
-    /// The longest command line in octets, CR LF included: the 512 of RFC 5321 §4.5.3.1.4, and
-    /// generous room for the parameters of extensions.
+    /// Octets of a command line, CR LF included, at most: the 512 of RFC 5321 §4.5.3.1.4, and room
+    /// for the parameters of extensions.
     pub const LIMIT: usize = 2048;
 
-    /// How much of an over-long line is dropped before the client is given up.
+    /// Octets of an over-long line that are dropped before the session ends.
     pub const DISCARD_MAX: usize = 64 * 1024;
 
-    /// Looks for the next line at the start of `input`. After `More` the caller must present the
-    /// same octets again, less the taken ones, with new ones behind them. After a flaw that ends
-    /// the session it must not be called again.
+    /// Finds the next line at the start of `input`. After `More` the caller must pass the same
+    /// octets again, without the consumed ones, followed by new ones. It must not be called again
+    /// after an error that ends the session.
     pub fn next<'a>(&mut self, input: &'a [u8]) -> Line<'a> {
         let Some(at) = memchr2(b'\r', b'\n', &input[self.scanned..]).map(|at| at + self.scanned)
         else {
@@ -85,7 +85,7 @@ impl Lines {
         }
     }
 
-    /// `plain` octets hold no line end, and no line end is in sight.
+    /// `plain` octets contain no line end, and the input has none.
     fn more<'a>(&mut self, plain: usize, length: usize) -> Line<'a> {
         if self.discarded + plain > Self::DISCARD_MAX {
             return Line::Flawed { flaw: LineFlaw::Endless, taken: length };
@@ -105,7 +105,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Everything that `input` holds when it arrives in pieces of the given sizes.
+    /// All lines of `input` when it arrives in pieces of the given sizes.
     fn cut(input: &[u8], sizes: &[usize]) -> Vec<Result<Vec<u8>, LineFlaw>> {
         let (mut lines, mut buffer, mut out) = (Lines::default(), Vec::new(), Vec::new());
         let mut sizes = sizes.iter().copied().cycle();

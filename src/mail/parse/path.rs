@@ -1,10 +1,10 @@
-//! Paths of MAIL and RCPT (RFC 5321 §4.1.2), and mailboxes as people write them.
+//! Paths of MAIL and RCPT (RFC 5321 §4.1.2), and mailboxes in the forms that people write.
 
 use super::grammar::Grammar;
 use crate::mail::model::{Address, AddressError};
 
-/// A mailbox that somebody who may relay gives outside of SMTP, by the lenient grammar: in angle
-/// brackets or not, with blanks around it, a dot behind the domain, or no domain.
+/// A mailbox that a client with permission to relay gives outside of SMTP, by the lenient grammar:
+/// with or without angle brackets, with blanks around it, a dot after the domain, or no domain.
 ///
 /// # Errors
 /// As [`Address::parse`].
@@ -17,8 +17,8 @@ pub fn lenient_mailbox(text: &str, origin_domain: &str) -> Result<Address, Addre
     mailbox(inside.unwrap_or(text), Grammar::Lenient { origin_domain })
 }
 
-/// `FROM:<path> parameters` without the frame: the path and the parameters. A space after the colon
-/// is forgiven, as everybody in the field does.
+/// Splits `FROM:<path> parameters` into the path and the parameters. A space after the colon is
+/// accepted, as all servers do.
 pub(super) fn argument<'a>(
     rest: &'a str,
     keyword: &str,
@@ -40,7 +40,7 @@ pub(super) fn argument<'a>(
         .then(|| (path, parameters.trim_start_matches(' ')))
 }
 
-/// Where this octet stands first outside a quoted string.
+/// The position of the first such octet outside a quoted string.
 fn unquoted(text: &str, wanted: u8) -> Option<usize> {
     let (mut quoted, mut escaped) = (false, false);
     text.bytes().position(|byte| {
@@ -56,18 +56,18 @@ fn unquoted(text: &str, wanted: u8) -> Option<usize> {
     })
 }
 
-/// A mailbox. The lenient grammar forgives a dot behind the domain, and knows a domain for those
-/// who give none.
+/// A mailbox. The lenient grammar accepts a dot after the domain, and adds a domain where none is
+/// given.
 pub(super) fn mailbox(path: &str, grammar: Grammar<'_>) -> Result<Address, AddressError> {
     let Grammar::Lenient { origin_domain } = grammar else { return routed(path) };
     routed(path).or_else(|error| match path.strip_suffix('.') {
         Some(path) if path.contains('@') => routed(path).map_err(|_| error),
-        // Whole as a local part or not at all: an `@` in it stands in a quoted string.
+        // All of it is the local part: an `@` in it can only be in a quoted string.
         _ => Address::parse(&format!("{path}@{origin_domain}")).map_err(|_| error),
     })
 }
 
-/// A mailbox, behind a source route or not; the route is checked and ignored (RFC 5321 §3.6.1 and
+/// A mailbox, with or without a source route; the route is checked and ignored (RFC 5321 §3.6.1 and
 /// appendix C).
 fn routed(path: &str) -> Result<Address, AddressError> {
     if !path.starts_with('@') {
