@@ -1,33 +1,33 @@
-//! Mailboxes as they stand in MAIL and RCPT.
+//! Mailboxes as in MAIL and RCPT.
 
 use std::borrow::Cow;
 use std::fmt;
 use std::net::IpAddr;
 
-/// Octets of a mailbox, at most: what a path of 256 leaves (RFC 5321 §4.5.3.1.3).
+/// Octets of a mailbox, at most: a path of 256 without its brackets (RFC 5321 §4.5.3.1.3).
 const MAILBOX_MAX: usize = 254;
 
 /// A mailbox of RFC 5321 §4.1.2, `local-part@domain`, ASCII or (RFC 6531 §3.3) UTF-8.
 ///
-/// Limit: 254 octets in all, what a path of 256 leaves (RFC 5321 §4.5.3.1.3). The 64 octets of a
-/// local part are the least that must be taken (§4.5.3.1.1), and rewritten senders (VERP, SRS) need
-/// more.
+/// Limit: 254 octets in total, a path of 256 without its brackets (RFC 5321 §4.5.3.1.3). A local
+/// part may be longer than 64 octets: that is the length that must at least be accepted
+/// (§4.5.3.1.1), and rewritten senders (VERP, SRS) need more.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Address {
     text: Box<str>,
     at: u16,
 }
 
-/// Why a text is no mailbox.
+/// Why a text is not a mailbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum AddressError {
-    /// No `@`, an empty part, or a character that the grammar has no place for.
+    /// No `@`, an empty part, or a character that the grammar does not allow.
     #[error("this is not a mailbox of the form local-part@domain")]
     Syntax,
     /// More than 254 octets.
     #[error("this mailbox is too long")]
     TooLong,
-    /// The domain is a literal that holds no address.
+    /// The domain is a literal that contains no address.
     #[error("this address literal is not an IP address")]
     Literal,
 }
@@ -45,7 +45,7 @@ impl Address {
     /// Checks `text` against the grammar and the limits.
     ///
     /// # Errors
-    /// [`AddressError`] in words; the caller answers 553 5.1.3 (recipient) or 553 5.1.7 (sender).
+    /// [`AddressError`]; the caller answers 553 5.1.3 (recipient) or 553 5.1.7 (sender).
     pub fn parse(text: &str) -> Result<Self, AddressError> {
         let at = text.rfind('@').ok_or(AddressError::Syntax)?;
         let (local, domain) = (&text[..at], &text[at + 1..]);
@@ -69,17 +69,17 @@ impl Address {
         &self.text
     }
 
-    /// What stands before the `@`; its meaning belongs to the destination alone (RFC 5321 §2.3.11).
+    /// The part before the `@`; only its destination knows its meaning (RFC 5321 §2.3.11).
     pub fn local_part(&self) -> &str {
         &self.text[..usize::from(self.at)]
     }
 
-    /// What stands after the `@`, as written.
+    /// The part after the `@`, as written.
     pub fn domain_text(&self) -> &str {
         &self.text[usize::from(self.at) + 1..]
     }
 
-    /// The domain, told apart into name and literal.
+    /// The domain, as a name or a literal.
     pub fn domain(&self) -> Domain<'_> {
         match literal(self.domain_text()) {
             Some(address) => Domain::Literal(address),
@@ -92,21 +92,21 @@ impl Address {
         self.domain_text().to_lowercase()
     }
 
-    /// Whether a mailbox can be at this domain: the grammar's and the limits' answer. As short as can
-    /// be, a mailbox takes two octets beside it.
+    /// Whether a mailbox can have this domain, by the grammar and the limits. The shortest mailbox
+    /// has two more octets.
     pub(super) fn is_domain(text: &str) -> bool {
         let fits = text.len() <= MAILBOX_MAX - 2;
         fits && if text.starts_with('[') { literal(text).is_some() } else { is_domain(text) }
     }
 
-    /// Whether the mailbox needs SMTPUTF8 on its way (RFC 6531 §3.4).
+    /// Whether the mailbox is ASCII; if not, it needs SMTPUTF8 (RFC 6531 §3.4).
     pub fn is_ascii(&self) -> bool {
         self.text.is_ascii()
     }
 
     /// The mailbox for a peer without SMTPUTF8: the domain as A-labels (RFC 5890 §2.3.2.1, RFC 5891
     /// §4.4). `None` when the local part is not ASCII, which has no other form, or when the domain
-    /// has no A-labels that DNS could hold.
+    /// has no A-labels that fit into DNS.
     pub fn ascii_form(&self) -> Option<Cow<'_, str>> {
         if self.is_ascii() {
             return Some(Cow::Borrowed(self.as_str()));
@@ -131,9 +131,9 @@ impl fmt::Debug for Address {
     }
 }
 
-/// Dot-string or quoted string (RFC 5321 §4.1.2), with UTF-8 allowed where RFC 6531 §3.3 extends
-/// them. Dots may stand at the ends and beside each other: there are mailboxes of that form, and
-/// what they mean is their host's business (§2.3.11).
+/// Dot-string or quoted string (RFC 5321 §4.1.2), with UTF-8 where RFC 6531 §3.3 extends them. Dots
+/// at the ends and next to each other are allowed: such mailboxes exist, and their meaning is
+/// defined by their host (§2.3.11).
 fn is_local_part(text: &str) -> bool {
     if let Some(inner) = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
         let mut escaped = false;
@@ -159,13 +159,13 @@ fn is_atom_character(c: char) -> bool {
     c.is_ascii_alphanumeric() || "!#$%&'*+-/=?^_`{|}~".contains(c) || is_utf8_letter(c)
 }
 
-/// Anything beyond ASCII that is no control character.
+/// Any character beyond ASCII that is not a control character.
 fn is_utf8_letter(c: char) -> bool {
     !c.is_ascii() && !c.is_control()
 }
 
-/// Labels of letters, digits, hyphens and (as the field has it) underscores; a trailing dot is
-/// refused.
+/// Labels of letters, digits, hyphens and (as in practice) underscores; a trailing dot is not
+/// allowed.
 fn is_domain(text: &str) -> bool {
     !text.is_empty()
         && text.split('.').all(|label| {
@@ -255,7 +255,7 @@ mod tests {
             ("a@[IPv6:2001:db8::1]", Some("a@[IPv6:2001:db8::1]")),
             ("gr\u{fc}n@b\u{fc}cher.test", None),
             ("gr\u{fc}n@books.test", None),
-            // It looks like an A-label, and is none.
+            // It looks like an A-label, but is not one.
             ("a@xn--\u{fc}.test", None),
         ] {
             let address = Address::parse(text).unwrap_or_else(|error| panic!("{text}: {error}"));

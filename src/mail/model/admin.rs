@@ -1,4 +1,4 @@
-//! What pages, API and tool may ask of the queue, and order it.
+//! What pages, API and tool can read of the queue and do with it.
 
 use super::{
     ContentPieces, Deliveries, Destination, Filter, ImportedMessage, Message, MessageId, Standing,
@@ -8,10 +8,10 @@ use std::net::IpAddr;
 use std::pin::Pin;
 use std::time::Duration;
 
-/// The most destinations that are kept ready for answers, and shown.
+/// Destinations that are kept ready for answers, and shown, at most.
 pub const DESTINATIONS_MAX: usize = 1000;
 
-/// A future that callers wait for without knowing who answers.
+/// A future of the answer, independent of the implementation.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, AdminError>> + Send + 'a>>;
 
 /// Why the queue could not answer.
@@ -20,22 +20,22 @@ pub enum AdminError {
     /// No message of that id is in the queue (any more).
     #[error("no such message in the queue")]
     Unknown,
-    /// The data volume did not let us; the text says why.
+    /// The data volume gave an error, here as text.
     #[error("{0}")]
     Storage(String),
-    /// The message does not pass its checksum; it is being set aside.
+    /// The message fails its checksum; it is being quarantined.
     #[error("the message is damaged")]
     Damaged,
-    /// It is being tried, and the try does not end soon.
+    /// It is being attempted, and the attempt does not end soon.
     #[error("the message is being delivered just now; try again later")]
     Busy,
-    /// It is not as whoever gives the order has seen it; the text says what has changed.
+    /// It has changed since the caller read it; the text says how.
     #[error("{0}")]
     Changed(&'static str),
-    /// No mail goes to a destination of that name; the text names what does.
+    /// No mail goes to a destination of that name; the text gives the valid ones.
     #[error("{0}")]
     NoDestination(String),
-    /// What came is not what was announced, or no mail; the text says why.
+    /// The received data is not what was announced, or not a mail; the text says why.
     #[error("{0}")]
     Refused(String),
 }
@@ -47,48 +47,49 @@ pub struct QueueSummary {
     pub messages: u64,
     /// Their octets.
     pub bytes: u64,
-    /// Of these messages: in a try right now.
+    /// Of these messages: in an attempt now.
     pub active: u64,
-    /// Waiting for another try after a temporary failure.
+    /// Waiting for another attempt after a temporary failure.
     pub deferred: u64,
     /// Held by an operator.
     pub held: u64,
     /// When the oldest was accepted, seconds since 1970.
     pub oldest: Option<u32>,
-    /// When the oldest was accepted that is on its way: held mail, and what waits for a paused
-    /// destination, stays by somebody's will.
+    /// When the oldest message that is not stopped by an operator was accepted: held mail and mail
+    /// for paused destinations do not count.
     pub oldest_on_its_way: Option<u32>,
 }
 
 /// One destination's share of the queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DestinationSummary {
-    /// Which one; its name is hostile text.
+    /// Its destination; the name is untrusted text.
     pub destination: Destination,
-    /// Messages that wait for it, those being tried included.
+    /// Messages that wait for it, including those in an attempt.
     pub messages: u64,
-    /// Of these, in a try right now.
+    /// Of these, in an attempt now.
     pub active: u64,
     /// When the oldest of them was accepted, seconds since 1970.
     pub oldest: Option<u32>,
-    /// When the next try is due, seconds since 1970; `None` when all are being tried or held.
+    /// When the next attempt is due, seconds since 1970; `None` when all are being attempted or
+    /// held.
     pub next_try: Option<u32>,
-    /// What the last failed try said; hostile text, empty when none failed.
+    /// The error of the last failed attempt; untrusted text, empty when none failed.
     pub last_error: String,
-    /// Waiting for another try.
+    /// Waiting for another attempt.
     pub deferred: u64,
     /// Connections open or being opened.
     pub couriers: u32,
-    /// The most that are allowed now.
+    /// Connections that are allowed now, at most.
     pub window: u32,
-    /// Until when it is left alone, seconds since 1970; `None` when it is not.
+    /// Until when it is suspended, seconds since 1970; `None` when it is not.
     pub suspended_until: Option<u32>,
-    /// Since when no try reached it, seconds since 1970; `None` when the last one did.
+    /// Since when no attempt reached it, seconds since 1970; `None` when the last one did.
     pub unreachable_since: Option<u32>,
-    /// An operator lets nothing go there.
+    /// Paused by an operator.
     pub paused: bool,
-    /// Messages by age: one count for each of [`DestinationSummary::AGES`], up to and with that
-    /// age, and one for the older ones.
+    /// Messages by age: one count for each of [`DestinationSummary::AGES`], up to and including
+    /// that age, and one for the older ones.
     pub ages: [u64; 6],
 }
 
@@ -97,89 +98,89 @@ impl DestinationSummary {
     pub const AGES: [u32; 5] = [300, 3600, 21_600, 86_400, 259_200];
 }
 
-/// Which messages an order is meant for.
+/// Which messages an order applies to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Selection {
     /// This one.
     One(MessageId),
-    /// These; those that are not in the queue any more are passed over.
+    /// These; those that are not in the queue any more are skipped.
     Some(Vec<MessageId>),
     /// All with a pending recipient in this domain (or at this destination), compared without
     /// regard to case.
     Domain(String),
-    /// All that a filter lets through.
+    /// All that match a filter.
     Matching(Filter),
     /// All.
     All,
 }
 
-/// Who gives an order, for the audit line.
+/// The user who gives an order, for the audit log.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Asker {
-    /// The user name, or `operator` for whoever may open the control socket.
+    /// The user name, or `operator` for a user of the control socket.
     pub user: String,
-    /// From where; `None` = from this machine's control socket.
+    /// The client's address; `None` = this machine's control socket.
     pub address: Option<IpAddr>,
 }
 
-/// A page of the messages that a filter lets through.
+/// A page of the messages that match a filter.
 #[derive(Debug, Clone, Default)]
 pub struct Found {
-    /// In the order of their arrival, here or in another queue, each with where it stands.
+    /// In the order of their acceptance, here or by another queue, each with its state.
     pub messages: Vec<(Message, Standing)>,
-    /// Where to go on: the moment of the last message that was looked at, in the shape of an id.
+    /// Where to continue: the time of the last message that was checked, in the form of an id.
     pub next: Option<MessageId>,
-    /// How many were looked at.
+    /// How many were checked.
     pub scanned: u64,
     /// Whether the end of the queue was reached.
     pub complete: bool,
 }
 
-/// What became of an order.
+/// The result of an order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Obeyed {
-    /// Messages that it hit.
+    /// Messages that it changed.
     pub messages: u64,
-    /// Of a retry: those of them that are not tried, because they are held or wait for paused
-    /// destinations alone.
+    /// Of a retry: those of them that are not attempted, because they are held or wait only for
+    /// paused destinations.
     pub untried: u64,
 }
 
-/// What became of a pause or its end.
+/// The result of pausing or resuming a destination.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Paused {
-    /// `false`: it was so already.
+    /// `false`: it was in that state already.
     pub changed: bool,
     /// Messages that wait for the destination.
     pub waiting: u64,
 }
 
-/// What an order would hit.
+/// The messages that an order would change.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Preview {
     /// Messages.
     pub messages: u64,
     /// The first of them, at most [`Preview::SAMPLE`].
     pub sample: Vec<MessageId>,
-    /// `false`: time was up, there may be more.
+    /// `false`: the time limit was reached, there may be more.
     pub complete: bool,
 }
 
 impl Preview {
-    /// How many messages are named.
+    /// How many messages are listed.
     pub const SAMPLE: usize = 10;
 }
 
-/// By what the queue is divided into groups.
+/// The attribute by which the queue is grouped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Grouping {
     /// The reverse-path.
     Sender,
     /// Its domain.
     SenderDomain,
-    /// The domains of the recipients that wait.
+    /// The domains of the pending recipients.
     RecipientDomain,
-    /// What the last try said, numbers that differ from mail to mail left out.
+    /// The error of the last attempt, without the numbers that differ from mail to mail.
     Reason,
 }
 
@@ -199,12 +200,12 @@ impl Grouping {
     }
 }
 
-/// A part of the queue.
+/// A group of messages in the queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Group {
-    /// What its messages have in common; hostile text.
+    /// What its messages have in common; untrusted text.
     pub name: String,
-    /// How many messages were seen of it.
+    /// Messages of this group that were seen.
     pub messages: u64,
     /// When the oldest of them was accepted, seconds since 1970.
     pub oldest: u32,
@@ -215,29 +216,29 @@ pub struct Group {
 pub struct Groups {
     /// At most [`Groups::MAX`].
     pub groups: Vec<Group>,
-    /// Messages that were looked at: all, or in a long queue every so many-th.
+    /// Messages that were checked: all, or every n-th in a long queue.
     pub seen: u64,
-    /// Messages in the queue then.
+    /// Messages in the queue at that time.
     pub total: u64,
     /// When, seconds since 1970.
     pub as_of: u32,
 }
 
 impl Groups {
-    /// The most groups.
+    /// Groups, at most.
     pub const MAX: usize = 100;
 }
 
-/// What an operator wants done.
+/// An operator's order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Order {
     /// Try again now.
     Retry,
-    /// Try no more until released.
+    /// No attempts until released.
     Hold,
     /// End a hold.
     Release,
-    /// Remove from the queue; nobody gets a bounce.
+    /// Remove from the queue, without a bounce.
     Delete,
 }
 
@@ -253,27 +254,27 @@ impl Order {
     }
 }
 
-/// The queue as pages, API and tool see it.
+/// The queue for pages, API and tool.
 pub trait QueueAdmin: Send + Sync {
-    /// The queue in numbers, cheap enough for every scrape.
+    /// The queue in numbers; fast enough for every scrape.
     fn summary(&self) -> QueueSummary;
 
     /// At most `limit` destinations, those with the most messages first.
     fn destinations(&self, limit: usize) -> Vec<DestinationSummary>;
 
-    /// How deliveries went in the last [`Deliveries::HOURS`] hours, since the start at the most: of
-    /// at most `limit` destinations, those with the most attempts first.
+    /// Results of deliveries in the last [`Deliveries::HOURS`] hours, not before the start: of at
+    /// most `limit` destinations, those with the most attempts first.
     fn deliveries(&self, limit: usize) -> Vec<Deliveries>;
 
-    /// How many waiting messages are at most as old as each of `bounds` (seconds, ascending); the
+    /// How many waiting messages are at most as old as each of `bounds` (seconds, ascending): the
     /// histogram of ages, and the sum of all ages in seconds.
     fn ages(&self, bounds: &[u32]) -> (Vec<u64>, u64);
 
     /// One message.
     fn show(&self, id: MessageId) -> Answer<'_, Message>;
 
-    /// At most `limit` messages above `after` that a filter lets through. Looks for `patience` at
-    /// most, then gives what it has.
+    /// At most `limit` messages after `after` that match a filter. Searches for at most `patience`,
+    /// then gives what it has.
     fn find(
         &self,
         filter: Filter,
@@ -285,7 +286,7 @@ pub trait QueueAdmin: Send + Sync {
     /// The queue in groups; an answer may be some seconds old.
     fn groups(&self, by: Grouping) -> Answer<'_, Groups>;
 
-    /// What an order would hit, counted for `patience` at most; changes nothing.
+    /// The messages that an order would change, counted for at most `patience`; changes nothing.
     fn preview(
         &self,
         order: Order,
@@ -293,31 +294,31 @@ pub trait QueueAdmin: Send + Sync {
         patience: Duration,
     ) -> Answer<'_, Preview>;
 
-    /// Carries out an order and tells how many messages it hit.
+    /// Executes an order and gives how many messages it changed.
     fn order(&self, order: Order, selection: Selection, asker: Asker) -> Answer<'_, Obeyed>;
 
-    /// The destination that is meant by a name that is to be paused, or resumed.
+    /// The destination of a name that is to be paused or resumed.
     ///
     /// # Errors
     /// No mail ever goes to what is to be paused.
     fn meant(&self, name: &str, paused: bool) -> Result<Destination, AdminError>;
 
-    /// Lets nothing more go to a destination, or lets it again; durable when this returns `Ok`. A
-    /// try in progress ends by itself.
+    /// Pauses or resumes a destination; durable when this returns `Ok`. An attempt in progress is
+    /// not stopped.
     fn pause(&self, destination: Destination, paused: bool, asker: Asker) -> Answer<'_, Paused>;
 
-    /// One message with its content checked, for whoever carries it away. With `still` after every
-    /// try of it has ended, of which a hold begins no new ones.
+    /// One message with its content checked, for export. With `still` it waits until every attempt
+    /// has ended; a held message gets no new ones.
     fn export(&self, id: MessageId, still: bool) -> Answer<'_, Message>;
 
-    /// Takes a message out of the queue for whoever has carried it away, and the history says so.
-    /// Nothing is done unless it is held, is not being tried, and stands where it stood when it was
-    /// read ([`Message::version`]): what anybody has tried since would be sent once more from where
-    /// it was carried to.
+    /// Removes an exported message from the queue, and records it in the history. Nothing is done
+    /// unless it is held, is not being attempted, and has the same progress as when it was read
+    /// ([`Message::version`]): otherwise what was delivered since would be delivered again from the
+    /// other queue.
     fn move_out(&self, id: MessageId, version: u64, mark: String, asker: Asker) -> Answer<'_, ()>;
 
-    /// Takes a mail of another queue into this one, all of it or nothing, and tells its new id. It
-    /// is durable when this returns `Ok`, and then on its way unless it is held.
+    /// Imports a mail of another queue, completely or not at all, and gives its new id. It is
+    /// durable when this returns `Ok`, and is then delivered unless it is held.
     fn import(
         &self,
         imported: ImportedMessage,

@@ -5,21 +5,21 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
-/// Content that rests somewhere else than in memory.
+/// Content that is not in memory.
 pub trait Content: Send + Sync {
-    /// Fills `buffer` from `offset` on and tells how many octets it got; zero only at the end.
+    /// Fills `buffer` from `offset` on and gives how many octets it got; zero only at the end.
     ///
     /// # Errors
-    /// What the place of rest says; the delivery is then tried again later.
+    /// The storage's error; the delivery is then tried again later.
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize>;
 }
 
-/// A message's content, small ones in memory, large ones read piece by piece.
+/// A message's content: in memory if small, read in pieces if large.
 #[derive(Clone)]
 pub enum Body {
     /// The whole content.
     Memory(Bytes),
-    /// Content at rest, with its length in octets. Reading blocks.
+    /// Stored content, with its length in octets. Reading blocks.
     Stored(Arc<dyn Content>, u64),
 }
 
@@ -37,8 +37,8 @@ impl Body {
         self.len() == 0
     }
 
-    /// Reads up to `limit` octets from the start; for headers in bounces and on pages. Blocks when
-    /// at rest.
+    /// Reads up to `limit` octets from the start; for headers in bounces and on pages. Blocks for
+    /// stored content.
     ///
     /// # Errors
     /// As [`Content::read_at`].

@@ -1,7 +1,7 @@
-//! Where a recipient's mail goes next, and by which rule.
+//! The destination of a recipient's mail, by one of the routing rules.
 //!
-//! A destination is decided once, at intake, and stored with the message. It names no host that was
-//! looked up: that is a [`super::Route`], made anew at each attempt.
+//! A destination is decided once, at intake, and stored with the message. It contains no host from
+//! a lookup: that is a [`super::Route`], made again at each attempt.
 
 use super::Address;
 use crate::ground::host::HostSpec;
@@ -9,25 +9,25 @@ use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
-/// Where mail goes next, by one of the rules. Recipients with equal destinations share connections
-/// and transactions. Clones share their text.
+/// The destination of mail, by one of the rules. Recipients with equal destinations share
+/// connections and transactions. Clones share their text.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Destination {
     /// The mail hosts of the recipient's domain (RFC 5321 §5.1).
     Domain(MailDomain),
-    /// The host that takes all mail, as the property `smart_relay` names it.
+    /// The host that gets all mail, as in the property `smart_relay`.
     SmartRelay(Arc<HostSpec>),
-    /// The host that gets the carbon copies, as the property `cc_mta` names it.
+    /// The host that gets the carbon copies, as in the property `cc_mta`.
     Copy(Arc<HostSpec>),
 }
 
-/// The right side of a mailbox in lower case: a DNS name, which may be UTF-8 (RFC 6531), or an
-/// address literal (RFC 5321 §4.1.3). At most 252 octets, what a mailbox leaves.
+/// The domain of a mailbox in lower case: a DNS name, which may be UTF-8 (RFC 6531), or an address
+/// literal (RFC 5321 §4.1.3). At most 252 octets, because a mailbox has two more.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct MailDomain(Arc<str>);
 
 impl Destination {
-    /// What stands before the host in the name of a [`Destination::Copy`].
+    /// The prefix of the host in the name of a [`Destination::Copy`].
     pub const COPY: &str = "cc:";
 
     /// The domain of a recipient.
@@ -35,7 +35,7 @@ impl Destination {
         Self::Domain(MailDomain::of(recipient))
     }
 
-    /// The domain in this text, in any case; `None` when no mailbox can be there.
+    /// The domain in this text, in any case; `None` when no mailbox can have it.
     pub fn domain(text: &str) -> Option<Self> {
         MailDomain::parse(text).map(Self::Domain)
     }
@@ -48,7 +48,7 @@ impl Destination {
         }
     }
 
-    /// Whether an operator means it by `name`: its whole name, without regard to case.
+    /// Whether `name` is its whole name, without regard to case.
     pub fn is_called(&self, name: &str) -> bool {
         self.name().eq_ignore_ascii_case(name)
     }
@@ -70,7 +70,7 @@ impl MailDomain {
         Self(lower(mailbox.domain_text()))
     }
 
-    /// `None` when no mailbox can be there.
+    /// `None` when no mailbox can have this domain.
     pub fn parse(text: &str) -> Option<Self> {
         Address::is_domain(text).then(|| Self(lower(text)))
     }
@@ -81,7 +81,7 @@ impl MailDomain {
     }
 }
 
-/// Most are in lower case already, and cost one allocation.
+/// Most are in lower case already, and need one allocation.
 fn lower(text: &str) -> Arc<str> {
     let is_lower = |octet: u8| octet.is_ascii() && !octet.is_ascii_uppercase();
     if text.bytes().all(is_lower) { text.into() } else { text.to_lowercase().into() }

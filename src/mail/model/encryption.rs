@@ -1,4 +1,4 @@
-//! What two hosts agreed on under TLS.
+//! The TLS parameters of a connection.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! The envelope: who sends what to whom, and by whose hands it came.
+//! The envelope: sender and recipients, and where the mail came from.
 
 use super::Address;
 use std::net::IpAddr;
@@ -6,9 +6,9 @@ use std::net::IpAddr;
 /// The BODY parameter of MAIL (RFC 6152 §3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BodyType {
-    /// Every octet below 128, or nothing said.
+    /// All octets below 128, or no BODY parameter.
     SevenBit,
-    /// Octets above 127 may stand in the body.
+    /// The body may contain octets above 127.
     EightBitMime,
 }
 
@@ -18,17 +18,17 @@ pub struct Envelope {
     /// The reverse-path; `None` is the null sender `<>`, to which no bounce is ever sent (RFC 5321
     /// §4.5.5).
     pub sender: Option<Address>,
-    /// The forward-paths in the order of RCPT, without repetitions; 1 to
+    /// The forward-paths in the order of RCPT, without duplicates; 1 to
     /// [`Envelope::RECIPIENTS_MAX`].
     pub recipients: Vec<Address>,
-    /// What MAIL said, or 8BITMIME when the content turned out to have octets above 127.
+    /// The BODY parameter, or 8BITMIME when the content has octets above 127.
     pub body: BodyType,
     /// Whether MAIL had SMTPUTF8 (RFC 6531 §3.4).
     pub smtputf8: bool,
 }
 
 impl Envelope {
-    /// The most recipients of one message; RFC 5321 §4.5.3.1.8 asks for at least 100.
+    /// Recipients of one message, at most; RFC 5321 §4.5.3.1.8 requires at least 100.
     pub const RECIPIENTS_MAX: usize = 1000;
 
     /// The reverse-path for people and for MAIL FROM: empty for the null sender.
@@ -37,11 +37,11 @@ impl Envelope {
     }
 }
 
-/// Where a message came from, for logs, the Received line and the queue page.
+/// Where a message came from, for logs, the Received field and the queue page.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Origin {
-    /// The client's address; `None` for mail made inside (bounces).
+    /// The client's address; `None` for mail generated locally (bounces).
     pub peer: Option<IpAddr>,
-    /// The name that the client gave in HELO or EHLO; hostile text of at most 255 octets.
+    /// The name that the client gave in HELO or EHLO; untrusted text of at most 255 octets.
     pub helo: Box<str>,
 }

@@ -1,13 +1,12 @@
-//! Facts about mails and sessions, at the moment at which they happen.
+//! Events of mails and sessions.
 //!
-//! Purpose: one typed value for each fact. Log lines, the mail log, webhooks, the history and the
-//! session registry are made of it, none of them from the text of another.
-//! In: whoever walks a mail. Out: to each [`MailEventSink`].
-//! Limits: all is borrowed; an event that nobody wants costs no allocation, and who keeps one
-//! copies what is needed.
-//! Security: texts are as the other host wrote them; whoever shows them escapes them.
-//! Source: RFC 5321 (commands, replies), RFC 3464 (notifications), RFC 3463 (status codes); the
-//! daemons of Postfix for which facts an operator looks for.
+//! Purpose: one typed value for each event. Log lines, the mail log, webhooks, the history and the
+//! session registry are made of it, none of them from the text of another. In: the code that
+//! processes a mail. Out: to each [`MailEventSink`]. Limits: all fields are borrowed; an event
+//! without a consumer costs no allocation, and a consumer copies what it keeps. Security: texts of
+//! other hosts are untrusted; code that shows them escapes them. Source: RFC 5321 (commands,
+//! replies), RFC 3464 (notifications), RFC 3463 (status codes); Postfix's log for the events that
+//! an operator looks for.
 
 use super::{
     Address, Class, Encryption, Enhanced, Message, MessageId, Outcome, Progress, Refusal, Reply,
@@ -25,25 +24,25 @@ pub enum MailEvent<'a> {
     Disconnected(SessionClient),
     /// A client got no session.
     TurnedAway {
-        /// Who came.
+        /// The client.
         client: SessionClient,
         /// The label of `mta_sessions_refused_total`.
         limit: &'static str,
-        /// Why, in the words of the reply.
+        /// Why, as in the reply.
         reason: &'static str,
-        /// What the client was told, or that it was not.
+        /// The reply to the client, or that there was none.
         reply: &'a str,
-        /// How many were turned away so far; `None` where that was told within the last second.
+        /// How many were turned away so far; `None` if that was logged within the last second.
         count: Option<u64>,
     },
-    /// Octets that a client sent behind STARTTLS in plain text were dropped (RFC 3207 §4.2).
+    /// Octets that a client sent after STARTTLS in plain text were dropped (RFC 3207 §4.2).
     PlainTextDropped {
-        /// Who sent them.
+        /// The client.
         client: SessionClient,
         /// How many.
         octets: usize,
     },
-    /// A command or a content was rejected.
+    /// A command or content was rejected.
     Rejected(Rejection<'a>),
     /// A message from a client is durable and in the queue.
     Accepted {
@@ -51,83 +50,83 @@ pub enum MailEvent<'a> {
         message: &'a Message,
         /// The client's port; `None` for a mail by HTTP.
         port: Option<u16>,
-        /// Octets of its content as it came.
+        /// Octets of its content as received.
         size: u64,
-        /// How it came; `None` in plain text.
+        /// Its TLS parameters; `None` in plain text.
         encryption: Option<Encryption>,
     },
-    /// A message of another queue is durable and in this one.
+    /// A message of another queue is durable in this one.
     Imported {
         /// The message.
         message: &'a Message,
-        /// What it was called there.
+        /// Its id there.
         was: Option<MessageId>,
         /// Octets of its content.
         size: u64,
         /// Whether it is held here.
         held: bool,
     },
-    /// A delivery status notification of our own is durable and in the queue.
+    /// A delivery status notification of this relay is durable and in the queue.
     Notified {
         /// The notification.
         notification: &'a Message,
         /// The message that it is about.
         about: MessageId,
-        /// What it tells.
+        /// Its kind.
         kind: NotificationKind,
         /// Octets of its content.
         size: u64,
     },
-    /// A message that was not in memory was read for its next try.
+    /// A message that was not in memory was read for its next attempt.
     Activated(&'a Message),
-    /// A message waits for its destination, to which nothing goes at the moment.
+    /// A message waits for its destination, which is suspended or paused.
     Suspended {
         /// The message.
         message: &'a Message,
-        /// Which of its targets.
+        /// The target concerned.
         target: Target,
         /// Since it was accepted.
         delay: Duration,
-        /// For a reason that has no code of its own.
+        /// A status for a reason that has no code of its own.
         status: Enhanced,
-        /// What the destination said last, or our own words.
+        /// The last error of the destination, or a local text.
         reason: &'a str,
     },
-    /// A host has put recipients off, and the next one is asked at once (RFC 5321 §5.1).
+    /// A host has deferred recipients, and the next one is tried at once (RFC 5321 §5.1).
     NextHost {
         /// The message.
         message: &'a Message,
         /// The host.
         relay: &'a str,
-        /// What became of the first of these recipients.
+        /// The outcome of the first of these recipients.
         outcome: &'a Outcome,
-        /// How many they are.
+        /// Their number.
         recipients: usize,
-        /// The host that is asked now.
+        /// The next host.
         next: &'a str,
     },
-    /// A try is over, and what became of its recipients is recorded.
+    /// An attempt has ended, and the outcomes of its recipients are recorded.
     Attempted(DeliveryAttempt<'a>),
     /// The next hop took responsibility for a recipient.
     Sent(Delivery<'a>),
-    /// A recipient is tried again later.
+    /// A recipient is deferred.
     Deferred(Delivery<'a>),
-    /// A recipient failed for good, by what its next hop or a name server says.
+    /// A recipient failed permanently, by a reply of its next hop or a name server.
     Bounced(Delivery<'a>),
-    /// A recipient failed for good, because the lifetime of the message is over.
+    /// A recipient failed permanently, because the lifetime of the message is over.
     Expired(Delivery<'a>),
-    /// A bounce failed: nobody hears of the mail that it is about.
+    /// A bounce failed: no sender is notified of the mail that it is about.
     Undeliverable {
         /// The bounce.
         message: &'a Message,
-        /// How it failed.
+        /// The failure.
         outcome: &'a Outcome,
     },
-    /// An operator took a message out of the queue.
+    /// An operator removed a message from the queue.
     Deleted {
         /// The message, with the progress that it had.
         message: &'a Message,
-        /// Where it went.
+        /// How it was removed.
         deletion: Deletion<'a>,
         /// When, seconds since 1970.
         at: u32,
@@ -136,30 +135,30 @@ pub enum MailEvent<'a> {
     Removed {
         /// The message.
         id: MessageId,
-        /// By an operator's order, as opposed to the end of its last recipient.
+        /// By an operator, as opposed to the end of its last recipient.
         by_operator: bool,
     },
-    /// An operator holds a message back.
+    /// An operator holds a message.
     Held(MessageId),
     /// An operator released a message that was held.
     Released(MessageId),
 }
 
-/// Where a message went that an operator took out of the queue.
+/// How an operator removed a message from the queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Deletion<'a> {
     /// Nowhere.
     Deleted,
-    /// Into another queue; the mark is what the move knows it again by.
+    /// Moved to another queue; the mark identifies the move.
     Moved(&'a str),
 }
 
-/// What a delivery status notification tells.
+/// The kind of a delivery status notification.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NotificationKind {
-    /// Recipients failed for good; to the sender.
+    /// Recipients failed permanently; to the sender.
     Failed,
-    /// Recipients are late; to the sender.
+    /// Recipients are delayed; to the sender.
     Delayed,
     /// A bounce failed; to the operator's address.
     Undeliverable,
@@ -176,61 +175,62 @@ impl NotificationKind {
     }
 }
 
-/// Who brings mail.
+/// The client of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SessionClient {
     /// Its address.
     pub address: IpAddr,
-    /// Its port; `None` for a program that speaks HTTP.
+    /// Its port; `None` for a client of the HTTP API.
     pub port: Option<u16>,
-    /// It is none of ours: what it causes it can cause as often as it likes.
+    /// It is untrusted: events that it causes may come in any number.
     pub stranger: bool,
 }
 
-/// What a client speaks.
+/// The client's protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Protocol {
-    /// It said HELO.
+    /// The client sent HELO.
     Smtp,
-    /// It said EHLO.
+    /// The client sent EHLO.
     Esmtp,
-    /// It handed the mail in by HTTP.
+    /// The mail was submitted by HTTP.
     Http,
 }
 
-/// Who asked for what and did not get it.
+/// A rejected command or content.
 #[derive(Debug, Clone, Copy)]
 pub struct Rejection<'a> {
     /// The client.
     pub client: SessionClient,
-    /// What it calls itself; by HTTP, its address as a literal.
+    /// Its HELO name; by HTTP, its address as a literal.
     pub helo: &'a str,
-    /// What it speaks.
+    /// Its protocol.
     pub protocol: Protocol,
     /// The command, or `END-OF-MESSAGE`, `POST` or `UNKNOWN`.
     pub command: &'static str,
-    /// The reverse-path, where one is known that is not null.
+    /// The reverse-path, if it is known and not null.
     pub from: Option<&'a Address>,
     /// The forward-path, where the command is about one.
     pub to: Option<&'a Address>,
     /// The label of `mta_refused_total`.
     pub reason: Refusal,
-    /// What the client was told.
+    /// The reply to the client.
     pub reply: &'a Reply,
-    /// This client has had its lines for now: it is counted, and told in a sum.
+    /// This client has reached its limit of log lines: the rejection is counted, and logged in a
+    /// summary.
     pub in_sum: bool,
 }
 
-/// A try of some recipients of a message at one destination.
+/// An attempt to deliver a message to some recipients at one destination.
 #[derive(Debug, Clone, Copy)]
 pub struct DeliveryAttempt<'a> {
     /// The message.
     pub message: &'a Message,
     /// The destination.
     pub destination: &'a str,
-    /// What became of each target, in their order.
+    /// The outcome of each target, in their order.
     pub outcomes: &'a [(Target, Outcome)],
-    /// The host that was spoken to last, `name[address]:port`; empty when none was reached.
+    /// The last host, `name[address]:port`; empty when none was reached.
     pub relay: &'a str,
     /// Whether TLS covered the transaction.
     pub tls: bool,
@@ -240,17 +240,17 @@ pub struct DeliveryAttempt<'a> {
     pub transcript: &'a str,
     /// When it ended, seconds since 1970.
     pub at: u32,
-    /// When those that were deferred are tried again, seconds since 1970; 0 where none was.
+    /// When deferred recipients are attempted again, seconds since 1970; 0 where there are none.
     pub due: u32,
-    /// Where the time went.
+    /// The parts of the delay.
     pub delays: Delays,
-    /// Where all targets of the message stand now; `None` where it left the queue meanwhile.
+    /// The progress of all targets of the message; `None` where it left the queue meanwhile.
     pub progress: Option<&'a [Progress]>,
     /// Whether no target is pending any more.
     pub over: bool,
 }
 
-/// What became of one target in a try.
+/// The outcome of one target in an attempt.
 #[derive(Debug, Clone, Copy)]
 pub struct Delivery<'a> {
     /// The try.
@@ -262,7 +262,7 @@ pub struct Delivery<'a> {
 }
 
 impl<'a> Delivery<'a> {
-    /// The fact that this outcome is; `expired` where the lifetime made it final.
+    /// The event for this outcome; `expired` where the lifetime made it final.
     pub fn event(self, expired: bool) -> MailEvent<'a> {
         match self.outcome.class() {
             Class::Success => MailEvent::Sent(self),
@@ -277,47 +277,47 @@ impl<'a> Delivery<'a> {
         self.attempt.message.recipient(self.target)
     }
 
-    /// When the target is tried again, seconds since 1970.
+    /// When the target is attempted again, seconds since 1970.
     pub fn next_try(&self) -> Option<u32> {
         (self.outcome.class() == Class::Temporary).then_some(self.attempt.due)
     }
 }
 
-/// Where the time of a message went, up to the end of a try.
+/// The parts of a message's delay, up to the end of an attempt.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Delays {
     /// Since the message was accepted.
     pub total: Duration,
     /// The try.
     pub attempt: Duration,
-    /// The part of the try until there was a connection or none to be had.
+    /// The part of the attempt until the connection was open or had failed.
     pub connecting: Duration,
 }
 
 impl Delays {
-    /// From the acceptance to the start of the try.
+    /// From acceptance to the start of the attempt.
     pub fn queued(&self) -> Duration {
         self.total.saturating_sub(self.attempt)
     }
 
-    /// The part of the try with a connection.
+    /// The part of the attempt with a connection.
     pub fn transmission(&self) -> Duration {
         self.attempt.saturating_sub(self.connecting)
     }
 }
 
-/// Who makes something of events.
+/// A consumer of events.
 pub trait MailEventSink: Send + Sync {
-    /// Takes an event. Returns at once: mail never waits for its news.
+    /// Takes an event. Returns at once: mail never waits for a consumer.
     fn take(&self, event: &MailEvent<'_>);
 
-    /// Whether [`MailEvent::Suspended`] is wanted, which is some work to find out.
+    /// Whether [`MailEvent::Suspended`] is wanted, which takes some work to make.
     fn wants_suspended(&self) -> bool {
         false
     }
 }
 
-/// Writes addresses so that they name people only as far as the operator wants it.
+/// Masks the parts of addresses that identify people, as far as the operator wants it.
 pub trait AddressMask: Send + Sync {
     /// An address.
     fn address(&self, address: &str) -> String;

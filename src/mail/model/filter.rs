@@ -1,18 +1,18 @@
-//! Which messages of the queue somebody wants to see, or to give an order about.
+//! A filter for messages of the queue, for listings and orders.
 
 use super::{Address, Destination, Message, MessageId, Status};
 use std::fmt;
 
-/// Where a message stands, in the words of operators.
+/// The state of a message, in operators' terms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
-    /// In a try right now.
+    /// In an attempt now.
     Active,
-    /// Waiting for another try after a temporary failure.
+    /// Waiting for another attempt after a temporary failure.
     Deferred,
     /// Held by an operator.
     Held,
-    /// Waiting for its first try.
+    /// Waiting for its first attempt.
     Waiting,
 }
 
@@ -31,58 +31,58 @@ impl Standing {
     }
 }
 
-/// Conditions that all hold. Texts are looked for anywhere in the field, without regard to case; an
-/// empty text holds always.
+/// Conditions that must all hold. Texts are searched anywhere in the field, without regard to case;
+/// an empty text always matches.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Filter {
     /// In any of the fields below, or in the subject.
     pub search: String,
-    /// In a recipient that still waits.
+    /// In a pending recipient.
     pub recipient: String,
     /// In the reverse-path; `<>` = the null reverse-path.
     pub sender: String,
     /// The start of the queue id.
     pub id: String,
-    /// The whole name of a destination that a recipient waits for.
+    /// The whole name of the destination of a pending recipient.
     pub destination: String,
-    /// In what the last try of a recipient said.
+    /// In the error of a recipient's last attempt.
     pub error: String,
-    /// In the decoded subject. The only one that costs a look at the content.
+    /// In the decoded subject. The only condition that needs the content.
     pub subject: String,
-    /// Where it stands.
+    /// Its state.
     pub standing: Option<Standing>,
-    /// Seconds that it has waited at least.
+    /// Its age in seconds, at least.
     pub older: Option<u32>,
-    /// Octets that it has at least.
+    /// Its size in octets, at least.
     pub larger: Option<u64>,
 }
 
 impl Filter {
-    /// Whether every message passes.
+    /// Whether every message matches.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 
-    /// Whether the subject must be read of messages that pass all else.
+    /// Whether the subject is needed of messages that match all other conditions.
     pub fn asks_for_subjects(&self) -> bool {
         !self.search.is_empty() || !self.subject.is_empty()
     }
 
-    /// The lowest and the highest id that can pass at all.
+    /// The lowest and the highest id that can match.
     pub fn ids(&self) -> (MessageId, MessageId) {
         MessageId::beginning_with(&self.id)
     }
 
-    /// Whether a message passes; `subject` is its decoded subject, and not asked for unless
-    /// [`Filter::asks_for_subjects`] says so.
+    /// Whether a message matches; `subject` is its decoded subject, used only if
+    /// [`Filter::asks_for_subjects`] is true.
     pub fn passes(&self, message: &Message, seen: &Seen<'_>, subject: &str, now: u32) -> bool {
         self.passes_without_subject(message, seen, now)
             && is_in(subject, &self.subject)
             && (self.search.is_empty() || is_in(subject, &self.search) || self.finds(message, seen))
     }
 
-    /// Whether a message passes all that the subject has no part in: where not, its content need
-    /// not be looked at.
+    /// Whether a message matches all conditions other than those on the subject: if not, its
+    /// content need not be read.
     pub fn passes_without_subject(&self, message: &Message, seen: &Seen<'_>, now: u32) -> bool {
         is_in(sender(message), &self.sender)
             && (self.recipient.is_empty()
@@ -100,7 +100,7 @@ impl Filter {
             && self.larger.is_none_or(|larger| message.body.len() >= larger)
     }
 
-    /// Whether [`Filter::search`] stands in the envelope, the id, a destination or an error.
+    /// Whether [`Filter::search`] is in the envelope, the id, a destination or an error.
     fn finds(&self, message: &Message, seen: &Seen<'_>) -> bool {
         is_in(sender(message), &self.search)
             || recipients(message).any(|address| is_in(address.as_str(), &self.search))
@@ -110,7 +110,7 @@ impl Filter {
     }
 }
 
-/// For the audit line.
+/// For the audit log.
 impl fmt::Display for Filter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let texts = [
@@ -135,12 +135,12 @@ impl fmt::Display for Filter {
     }
 }
 
-/// What the message itself does not tell.
+/// What is not stored in the message itself.
 #[derive(Debug, Clone, Copy)]
 pub struct Seen<'a> {
-    /// Where it stands.
+    /// Its state.
     pub standing: Standing,
-    /// The destinations of the recipients that still wait.
+    /// The destinations of the pending recipients.
     pub destinations: &'a [Destination],
 }
 
@@ -153,7 +153,7 @@ fn recipients(message: &Message) -> impl Iterator<Item = &Address> {
     all.filter(|(_, progress)| progress.status == Status::Pending).map(|(address, _)| address)
 }
 
-/// Whether a text stands anywhere in another, whatever the case of either.
+/// Whether a text contains another, whatever the case of either.
 fn is_in(text: &str, wanted: &str) -> bool {
     if wanted.is_empty() {
         return true;

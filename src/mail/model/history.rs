@@ -1,10 +1,11 @@
-//! What became of mail: its tries, and how it ended.
+//! The history of mail: its attempts and its end.
 
 use super::{Answer, MessageId};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// A try of some recipients at one next hop. All texts but the names of states are hostile.
+/// An attempt for some recipients at one next hop. All texts except the names of states are
+/// untrusted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attempt {
     /// The message.
@@ -19,16 +20,16 @@ pub struct Attempt {
     pub tls: String,
     /// How long it took, in milliseconds.
     pub took_ms: u64,
-    /// What became of each recipient.
+    /// The outcome of each recipient.
     pub outcomes: Vec<Ending>,
-    /// Commands and replies, a line each; empty where all went well. Behind [`Attempt::TEXT_MARK`]
-    /// what a bounce says.
+    /// Commands and replies, a line each; empty after success. After [`Attempt::TEXT_MARK`] the
+    /// text of a bounce.
     pub transcript: String,
 }
 
 impl Attempt {
-    /// The line of the transcript behind which the text of a bounce stands that reached nobody, up
-    /// to the end: it is for those who may read what mails say.
+    /// The line of the transcript after which the text of an undeliverable bounce follows, up to
+    /// the end: only users who may read content see it.
     pub const TEXT_MARK: &str = "* the report that was not delivered:";
 
     /// The lines of the transcript, without that text and its mark.
@@ -37,14 +38,14 @@ impl Attempt {
     }
 }
 
-/// Where a recipient stands after a try, or at the end.
+/// The status of a recipient after an attempt, or at the end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ending {
     /// The forward-path, or `(copy)` for the carbon copy.
     pub to: String,
     /// `delivered`, `deferred`, `bounced`, `dropped`, `deleted` or `moved`.
     pub status: String,
-    /// What was said last.
+    /// The last reply.
     pub reply: String,
 }
 
@@ -55,30 +56,30 @@ pub struct Finished {
     pub id: String,
     /// When it was accepted, seconds since 1970.
     pub arrived: u32,
-    /// When its last recipient was done.
+    /// When its last recipient was finished.
     pub at: u32,
-    /// The reverse-path; empty = the null one.
+    /// The reverse-path; empty = the null sender.
     pub sender: String,
     /// Octets of its content.
     pub size: u64,
-    /// The client's address; empty when it was made here.
+    /// The client's address; empty when it was generated locally.
     pub client: String,
-    /// The host of the last try, `name[address]:port`.
+    /// The host of the last attempt, `name[address]:port`.
     pub relay: String,
-    /// Protocol version and cipher suite of that try; empty in plain text.
+    /// Protocol version and cipher suite of that attempt; empty in plain text.
     pub tls: String,
     /// Its recipients.
     pub recipients: Vec<Ending>,
-    /// The word by which the move that took it away knows it again; empty for all other ends.
+    /// The mark of the move that removed it; empty for all other ends.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub mark: String,
 }
 
-/// Which finished messages are wanted; texts are looked for anywhere in the field, without regard
-/// to case.
+/// A filter for finished messages; texts are searched anywhere in the field, without regard to
+/// case.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Wanted {
-    /// In anything that is known of it.
+    /// In any field.
     pub search: String,
     /// In a recipient.
     pub recipient: String,
@@ -86,7 +87,7 @@ pub struct Wanted {
     pub sender: String,
     /// The start of the queue id.
     pub id: String,
-    /// A recipient ended so.
+    /// The status of a recipient.
     pub status: String,
 }
 
@@ -95,7 +96,7 @@ pub struct Wanted {
 pub struct FinishedPage {
     /// The messages.
     pub finished: Vec<Finished>,
-    /// Where to go on; `None` at the end.
+    /// Where to continue; `None` at the end.
     pub next: Option<String>,
 }
 
@@ -104,12 +105,12 @@ pub trait History: Send + Sync {
     /// Whether anything is kept.
     fn is_kept(&self) -> bool;
 
-    /// The tries of a message, the oldest first; an error when they are not found within
+    /// The attempts of a message, the oldest first; an error when they are not found within
     /// `patience`.
     fn attempts(&self, id: MessageId, patience: Duration) -> Answer<'_, Vec<Attempt>>;
 
-    /// At most `limit` finished messages, the newest first, from where [`FinishedPage::next`] of
-    /// another page left off. Looks for `patience` at most; what is cut off by that has a `next`.
+    /// At most `limit` finished messages, the newest first, continuing at [`FinishedPage::next`] of
+    /// another page. Searches for at most `patience`; a page that was cut off by that has a `next`.
     fn finished(
         &self,
         wanted: Wanted,

@@ -6,13 +6,12 @@ use std::str::FromStr;
 /// The name of a message in the queue: unique on its data volume, ordered by time of acceptance.
 ///
 /// Written in thirteen characters of Crockford's base 32, so that ids sort as text in the order of
-/// acceptance and can be read out over a telephone.
+/// acceptance and are easy to read out.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MessageId(pub u64);
 
 impl MessageId {
-    /// The lowest and the highest id whose text begins so; of a text that begins none, a range
-    /// without ids.
+    /// The lowest and the highest id whose text begins so; an empty range if no id can.
     pub fn beginning_with(start: &str) -> (Self, Self) {
         const NONE: (MessageId, MessageId) = (MessageId(u64::MAX), MessageId(0));
         let filled =

@@ -1,4 +1,4 @@
-//! A mail that comes from another queue, with everything that happened to it there.
+//! A mail that is imported from another queue, with its past there.
 
 use super::{Envelope, Kind, MessageId, Origin, Progress};
 use bytes::Bytes;
@@ -6,25 +6,25 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 
-/// What is known of a mail before its content comes.
+/// The data of a mail that precede its content.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImportedMessage {
-    /// Its id in the queue that it comes from, if that was one of ours; it gets a new one.
+    /// Its id in the other queue, if that was a Postern; it gets a new one.
     pub was: Option<MessageId>,
     /// When it was accepted there, seconds since 1970.
     pub arrived: u32,
-    /// From outside, or made there.
+    /// From a client, or generated there.
     pub kind: Kind,
-    /// Who to whom.
+    /// Sender and recipients.
     pub envelope: Envelope,
-    /// By whose hands.
+    /// Where it came from: client and HELO name.
     pub origin: Origin,
-    /// Where its targets stand: the recipients in their order, then the copy if there is one. At
-    /// least one is pending.
+    /// The progress of its targets: the recipients in their order, then the copy if there is one.
+    /// At least one is pending.
     pub progress: Vec<Progress>,
-    /// An operator holds it back.
+    /// Held by an operator.
     pub held: bool,
-    /// The delay notice is out.
+    /// The delay warning was sent.
     pub delay_told: bool,
     /// Octets of its content.
     pub size: u64,
@@ -32,7 +32,7 @@ pub struct ImportedMessage {
     pub crc: u32,
 }
 
-/// Content on its way into a queue, piece by piece.
+/// Content that is imported piece by piece.
 pub trait ContentPieces: Send {
     /// The next piece; `None` at the end.
     fn next(&mut self) -> Pin<Box<dyn Future<Output = Option<io::Result<Bytes>>> + Send + '_>>;

@@ -1,9 +1,9 @@
-//! The nouns that rooms hand to each other.
+//! The types that the modules of `mail` exchange.
 //!
-//! Purpose: the vocabulary of a mail on its walk. Nothing here opens a file, a socket or reads a
-//! clock; a value that exists is valid, so that no room has to check it again.
-//! Source: RFC 5321 (envelope, replies), RFC 3463 (enhanced codes), RFC 6531 (internationalised
-//! addresses).
+//! Purpose: the types of a mail from acceptance to delivery. Nothing here opens a file or a socket,
+//! or reads a clock. A value of these types is always valid, so that no module has to check it
+//! again. Source: RFC 5321 (envelope, replies), RFC 3463 (enhanced codes), RFC 6531
+//! (internationalised addresses).
 
 mod address;
 mod admin;

@@ -1,24 +1,24 @@
-//! A queue at rest: a data volume that no core works with, looked at and never changed.
+//! A queue that no core uses: its volume is read and never changed.
 
 use super::{Address, Message, MessageId};
 use std::borrow::Cow;
 
-/// Octets and messages that have been looked at so far, for people who wait.
+/// Files and octets that have been read so far, to show progress.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Looked {
     /// Files that are done.
     pub files: u64,
-    /// Files in all.
+    /// Files in total.
     pub files_total: u64,
     /// Octets read.
     pub octets: u64,
 }
 
-/// What a look at a whole queue found.
+/// The result of checking a whole queue.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Findings {
-    /// The version that the file `format` names; `None`: no such file, or the power went while it
-    /// was written.
+    /// The version in the file `format`; `None`: there is no such file, or a power cut happened
+    /// while it was written.
     pub format: Option<u32>,
     /// Segments, and their octets.
     pub segments: Files,
@@ -26,118 +26,118 @@ pub struct Findings {
     pub messages: u64,
     /// Of these, held by an operator.
     pub held: u64,
-    /// Their recipients that still wait.
+    /// Their pending recipients.
     pub recipients_pending: u64,
     /// Octets of their contents.
     pub bytes: u64,
-    /// Records in all.
+    /// Records in total.
     pub records: u64,
-    /// Records that say that a message has left the queue.
+    /// Records of messages that have left the queue.
     pub finished: u64,
-    /// Contents with a file of their own that a message in the queue needs.
+    /// Contents with a file of their own that belong to a message in the queue.
     pub contents: Files,
     /// The first [`Findings::DAMAGES_SHOWN`] damages, in the order of the files.
     pub damages: Vec<Damage>,
-    /// Damages in all.
+    /// Damages in total.
     pub damages_total: u64,
-    /// What a crash cut off at the end of the last segment.
+    /// The write that a crash interrupted at the end of the last segment.
     pub unfinished: Option<Damage>,
-    /// Messages whose import a crash cut off; the next start drops them, and whoever imports still
-    /// has them.
+    /// Messages whose import was interrupted by a crash; the next start drops them, and the
+    /// exporting side still has them.
     pub imports_unfinished: u64,
     /// Contents that no message needs any more; the next start removes them.
     pub orphans: Files,
-    /// Contents whose message no segment knows: they were coming in at a crash, or a segment is
-    /// missing. The next start sets them aside.
+    /// Contents whose message is in no segment: they were being received at a crash, or a segment
+    /// is missing. The next start quarantines them.
     pub strays: Files,
-    /// Contents that were coming in at a crash; the next start removes them.
+    /// Contents that were being received at a crash; the next start removes them.
     pub parts: Files,
-    /// Files of dead segments, kept for their next use.
+    /// Files of dead segments, kept for reuse.
     pub spares: Files,
-    /// Room that is kept for a full volume.
+    /// Space that is reserved for a full volume.
     pub reserve: Files,
-    /// What earlier starts set aside.
+    /// What earlier starts quarantined.
     pub set_aside: Files,
-    /// What is no damage and yet worth a line.
+    /// Remarks about what is not damage but worth knowing.
     pub notes: Vec<String>,
 }
 
 impl Findings {
-    /// Damages that are kept; more are only counted.
+    /// Damages that are listed; more are only counted.
     pub const DAMAGES_SHOWN: usize = 1000;
 }
 
-/// Some files, and their octets.
+/// A number of files, and their octets.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Files {
     /// How many.
     pub files: u64,
-    /// Their length, together.
+    /// Their total length.
     pub octets: u64,
 }
 
 impl Files {
-    /// One more.
+    /// Adds a file.
     pub fn add(&mut self, octets: u64) {
         self.files += 1;
         self.octets += octets;
     }
 }
 
-/// Octets that are not what was written.
+/// Octets that differ from what was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Damage {
     /// The file, from the root of the volume.
     pub file: String,
-    /// Where in it.
+    /// Its offset in the file.
     pub offset: u64,
-    /// How many octets the damage spans: the record, or as much as lies before the next whole one.
+    /// The octets of the damage: the record, or everything before the next intact one.
     pub length: u64,
-    /// What stood there.
+    /// What was there.
     pub what: Cow<'static, str>,
-    /// The message that it spoke of; `certain` says how well that is known.
+    /// The message concerned; `certain` tells how well that is known.
     pub id: Option<MessageId>,
-    /// Whether id and envelope have a checksum that fits; otherwise they were read from damaged
+    /// Whether id and envelope have a correct checksum; otherwise they were read from damaged
     /// octets.
     pub certain: bool,
     /// The reverse-path; `None` when not known, or the null path.
     pub sender: Option<Address>,
     /// The forward-paths; empty when not known.
     pub recipients: Vec<Address>,
-    /// What it costs.
+    /// Its consequence.
     pub meaning: Meaning,
 }
 
-/// What damage costs.
+/// The consequence of damage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Meaning {
-    /// A mail that was answered 250 cannot be delivered.
+    /// An accepted mail cannot be delivered.
     Lost,
-    /// The mail is there; what was noted of its deliveries is not, and some may be repeated.
+    /// The mail is there, but a record of its deliveries is not: some may be repeated.
     Repeated,
     /// A finished mail may come back into the queue.
     Returns,
-    /// A segment, or its end, was here before: mail is lost unless the file is put back.
+    /// A segment, or its end, is missing: mail is lost unless the file is restored.
     Missing,
-    /// It cannot be told.
+    /// It is not known.
     Unknown,
-    /// Nothing in the queue needs it.
+    /// No message in the queue needs it.
     Harmless,
 }
 
-/// Why a queue at rest cannot be looked at.
+/// Why a queue on an unused volume cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum OfflineError {
     /// There is no queue.
     #[error("{0}")]
     Missing(String),
-    /// A core works with it.
+    /// A core uses it.
     #[error("{0}")]
     InUse(String),
     /// This user may not read it.
     #[error("{0}")]
     Forbidden(String),
-    /// It was written by something else, or by a later version.
+    /// It was written by another program, or by a later version.
     #[error("{0}")]
     NotUnderstood(String),
     /// The disk gave another error.
@@ -145,13 +145,12 @@ pub enum OfflineError {
     Storage(String),
 }
 
-/// A queue at rest that has been opened; the volume stays out of the hands of others as long as
-/// this lives.
+/// An opened queue that no core uses; the volume stays locked as long as this exists.
 pub trait OfflineQueue {
-    /// Reads everything, checks every checksum, changes nothing. `tell` hears how far it is.
+    /// Reads everything, checks every checksum, changes nothing. `tell` receives the progress.
     ///
     /// # Errors
-    /// [`OfflineError`]: nothing could be found out at all.
+    /// [`OfflineError`]: nothing could be read.
     fn verify(&self, tell: &mut dyn FnMut(Looked)) -> Result<Findings, OfflineError>;
 
     /// The ids of all messages in the queue, in order; contents unread.
@@ -160,9 +159,9 @@ pub trait OfflineQueue {
     /// [`OfflineError`].
     fn ids(&self, tell: &mut dyn FnMut(Looked)) -> Result<Vec<MessageId>, OfflineError>;
 
-    /// One message, its content checked. Asked for after [`Rest::ids`].
+    /// One message, its content checked. To be called after [`Rest::ids`].
     ///
     /// # Errors
-    /// Why not, in words: it is damaged, or the disk does not give it.
+    /// The reason as text: it is damaged, or cannot be read.
     fn load(&self, id: MessageId) -> Result<Message, String>;
 }

@@ -1,30 +1,30 @@
-//! What became of one target in one try.
+//! The outcome of one target in one attempt.
 
 use super::{Class, Reply, Target};
 
-/// The end of one try.
+/// The outcome of one attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outcome {
-    /// 2xx delivered, 4xx later, 5xx never. Failures on our side of the wire (no route, no
-    /// connection, a timeout) are worded as replies too, with the enhanced code of RFC 3463 §3.5.
+    /// 2xx delivered, 4xx deferred, 5xx failed. Local failures (no route, no connection, a timeout)
+    /// are given as replies too, with the enhanced code of RFC 3463 §3.5.
     pub reply: Reply,
-    /// Whether the reply was spoken by the next hop; otherwise it is our own word.
+    /// Whether the reply came from the next hop; otherwise it was made locally.
     pub remote: bool,
 }
 
 impl Outcome {
-    /// The next hop said so.
+    /// A reply of the next hop.
     pub fn said(reply: Reply) -> Self {
         Self { reply, remote: true }
     }
 
-    /// We say so.
+    /// A local outcome.
     pub fn own(reply: Reply) -> Self {
         Self { reply, remote: false }
     }
 
-    /// What happened, for people: a reply with its codes, or our own words alone. So whatever
-    /// begins with a code was spoken by a next hop.
+    /// The outcome as text for people: the next hop's reply with its codes, or the local text
+    /// alone. So a text that begins with a code came from a next hop.
     pub fn words(&self) -> String {
         if self.remote { self.reply.to_string() } else { self.reply.text.to_string() }
     }
@@ -35,35 +35,35 @@ impl Outcome {
     }
 }
 
-/// One transaction's outcomes, and how the connection fared.
+/// The outcomes of one transaction, and the state of the connection.
 #[derive(Debug, Clone)]
 pub struct Report {
-    /// One outcome for each target that was asked for, in the same order.
+    /// One outcome for each target of the attempt, in the same order.
     pub outcomes: Vec<(Target, Outcome)>,
-    /// The host that was spoken to last, `name[address]:port`; empty when none was reached.
+    /// The last host, `name[address]:port`; empty when none was reached.
     pub relay: String,
     /// Whether TLS covered the transaction.
     pub tls: bool,
     /// The protocol's version and its cipher suite; empty in plain text.
     pub security: String,
-    /// Commands and replies, a line each, where something went wrong: ours behind `>`, theirs
-    /// behind `<`, remarks behind `*`. Hostile text of bounded length; empty where all went well.
+    /// Commands and replies, a line each, if something failed: `>` marks the relay's lines, `<` the
+    /// peer's, `*` remarks. Untrusted text of limited length; empty after success.
     pub transcript: String,
-    /// Whether the connection can carry another message.
+    /// Whether the connection can be used for another message.
     pub reusable: bool,
-    /// Targets that failed because the content is in 8 bits, as it seems: in 7 bits the next hop
-    /// may take it.
+    /// Targets that probably failed because the content is in 8 bits: the next hop may accept it in
+    /// 7 bits.
     pub eight_bit_refused: Vec<Target>,
-    /// Whether another host may be asked at once about recipients with a temporary outcome (RFC
-    /// 5321 §5.1). Not where the host may have taken the content, or where the cause is on our
-    /// side.
+    /// Whether another host may be tried at once for recipients with a temporary outcome (RFC 5321
+    /// §5.1). Not if the host may have accepted the content, or if the cause is local.
     pub elsewhere: bool,
-    /// In which words the next hop refused us, whatever the mail; `None` where it did not.
+    /// The reply by which the next hop rejected this relay, whatever the mail; `None` if it did
+    /// not.
     pub refused_us: Option<String>,
 }
 
 impl Report {
-    /// The targets that another host may be asked about at once.
+    /// The targets for which another host may be tried at once.
     pub fn put_off(&self) -> Vec<Target> {
         let put_off = self
             .outcomes

@@ -1,16 +1,16 @@
-//! SMTP replies: what a server says about a command.
+//! SMTP replies.
 
 use std::borrow::Cow;
 use std::fmt;
 
-/// The first digit of a reply, as far as mail is concerned (RFC 5321 §4.2.1).
+/// The class of a reply by its first digit (RFC 5321 §4.2.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Class {
-    /// 2xx and 3xx: go on.
+    /// 2xx and 3xx: success.
     Success,
-    /// 4xx: the same may work later.
+    /// 4xx: a temporary failure.
     Temporary,
-    /// 5xx: the same will not work later.
+    /// 5xx: a permanent failure.
     Permanent,
 }
 
@@ -25,7 +25,7 @@ impl fmt::Display for Enhanced {
 }
 
 impl Enhanced {
-    /// Reads the code at the start of a reply's text, if one stands there (RFC 2034 §4).
+    /// Reads the code at the start of a reply's text, if there is one (RFC 2034 §4).
     pub fn parse(text: &str) -> Option<Self> {
         let word = text.split(' ').next()?;
         let mut parts = word.split('.');
@@ -42,9 +42,9 @@ impl Enhanced {
 pub struct Reply {
     /// Three digits, 200 to 599.
     pub code: u16,
-    /// RFC 3463 code; `None` for greetings, EHLO answers, 354 and replies of old servers.
+    /// RFC 3463 code; `None` for greetings, EHLO replies, 354 and replies of old servers.
     pub enhanced: Option<Enhanced>,
-    /// The words for a person.
+    /// The text for people.
     pub text: Cow<'static, str>,
 }
 
@@ -63,8 +63,8 @@ impl Reply {
         Self { code, enhanced: None, text: text.into() }
     }
 
-    /// What the code means for the mail. A code outside 200 to 599 counts as temporary: a server
-    /// that is out of its mind today may be well tomorrow.
+    /// The class of the code. A code outside 200 to 599 counts as temporary: the server is faulty
+    /// and may be repaired.
     pub fn class(&self) -> Class {
         match self.code {
             200..=399 => Class::Success,

@@ -1,12 +1,12 @@
-//! Where a message goes next.
+//! The hosts to which a message goes next.
 
 use super::{Destination, Reply};
 use std::net::SocketAddr;
 
-/// One host that may take the message, with its addresses in the order in which to try them.
+/// A host that may accept the message, with its addresses in the order in which they are tried.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hop {
-    /// The host's name (for TLS and logs), or its address in text.
+    /// The host's name (for TLS and logs), or its address as text.
     pub host: String,
     /// Address and port pairs; never empty.
     pub addresses: Vec<SocketAddr>,
@@ -15,13 +15,13 @@ pub struct Hop {
 /// The hosts for a destination, best first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Route {
-    /// What the route leads to.
+    /// The destination of the route.
     pub destination: Destination,
     /// Never empty.
     pub hops: Vec<Hop>,
 }
 
-/// There is no route, in the words of the reply that the sender would have got.
+/// There is no route; with the reply for the sender.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct RouteError(pub Reply);

@@ -1,4 +1,4 @@
-//! Who is at terminal `in` now, and who was refused lately.
+//! Open SMTP sessions, and recent rejections.
 
 use super::Refusal;
 use std::net::IpAddr;
@@ -10,32 +10,32 @@ pub struct SessionInfo {
     pub client: IpAddr,
     /// Its port.
     pub port: u16,
-    /// When it came, seconds since 1970.
+    /// When it connected, seconds since 1970.
     pub since: u32,
-    /// What it did last: a command, `connect` or `content`.
+    /// Its last action: a command, `connect` or `content`.
     pub state: &'static str,
-    /// What it called itself; hostile text, empty before it did.
+    /// Its HELO name; untrusted text, empty before HELO.
     pub helo: String,
     /// Protocol version and cipher suite; empty in plain text.
     pub tls: String,
-    /// The reverse-path of the mail under way; hostile text, empty without one.
+    /// The reverse-path of the mail in progress; untrusted text, empty without one.
     pub sender: String,
     /// Recipients of that mail.
     pub recipients: u32,
-    /// Mails taken in this session.
+    /// Mails accepted in this session.
     pub messages: u32,
-    /// Octets of content taken in this session.
+    /// Octets of content accepted in this session.
     pub octets: u64,
 }
 
-/// A command that was refused; all texts are hostile.
+/// A rejected command; all texts are untrusted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RefusedExample {
     /// When, seconds since 1970.
     pub at: u32,
     /// The client.
     pub client: IpAddr,
-    /// What it called itself.
+    /// Its HELO name.
     pub helo: String,
     /// The command.
     pub command: &'static str,
@@ -43,19 +43,19 @@ pub struct RefusedExample {
     pub from: String,
     /// The forward-path, where one was known.
     pub to: String,
-    /// What it was told.
+    /// The reply.
     pub reply: String,
 }
 
-/// Terminal `in` as the pages and the API see it.
+/// The SMTP sessions for the pages and the API.
 pub trait SessionList: Send + Sync {
     /// At most `limit` open sessions, the oldest first, and how many there are.
     fn sessions(&self, limit: usize) -> (Vec<SessionInfo>, usize);
 
-    /// The last examples of a reason, the newest first.
+    /// The last examples of a reason, newest first.
     fn refused(&self, reason: Refusal) -> Vec<RefusedExample>;
 
-    /// The last clients that got no session, the newest first, by the label of
+    /// The last clients that got no session, newest first, by the label of
     /// `mta_sessions_refused_total`.
     fn turned_away(&self, reason: &str) -> Vec<RefusedExample>;
 }

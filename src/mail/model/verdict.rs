@@ -1,22 +1,22 @@
-//! What the relay says to a client's wish.
+//! The relay's decision about a command.
 
 use super::Reply;
 
-/// Why a client was refused: the label of the counter and of the log line. A closed list, so that
-/// labels stay few.
+/// Why a client was rejected: the label in metrics and logs. A closed list, so that there are few
+/// labels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Refusal {
     /// The client may not relay (554 5.7.1).
     Relay,
     /// The command or an address does not follow the grammar.
     Syntax,
-    /// A line, an envelope, a message or a session is over its limit.
+    /// A line, an envelope, a message or a session exceeds its limit.
     Limit,
-    /// A bare CR or LF (RFC 5321 §2.3.8), the raw material of smuggled mail.
+    /// A bare CR or LF (RFC 5321 §2.3.8), which SMTP smuggling uses.
     BareLine,
-    /// More hops than a mail can honestly have (RFC 5321 §6.3).
+    /// Too many Received fields: a mail loop (RFC 5321 §6.3).
     Loop,
-    /// The data volume is full or unwell; try later.
+    /// The data volume is full or fails; try later.
     Storage,
     /// There is too little memory; try later.
     Memory,
@@ -24,12 +24,12 @@ pub enum Refusal {
     Stopping,
 }
 
-/// Why a client of terminal `in` got no session, as `mta_sessions_refused_total` counts it: which
-/// places were taken, or `early`: it sent too much before it was greeted.
+/// Why a client got no SMTP session, as label of `mta_sessions_refused_total`: which limit was
+/// reached, or `early`: it sent too much before the greeting.
 pub const SESSION_REFUSALS: [&str; 5] = ["all", "strangers", "address", "memory", "early"];
 
 impl Refusal {
-    /// Every reason, for counters that must exist from the start.
+    /// Every reason, for metrics that must exist from the start.
     pub const ALL: [Self; 8] = [
         Self::Relay,
         Self::Syntax,
@@ -56,11 +56,11 @@ impl Refusal {
     }
 }
 
-/// Yes, or no with the words for the client and the reason for the counters.
+/// Accepted, or rejected with the reply for the client and the reason for the metrics.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
     /// Go on.
     Accept,
-    /// Answer this.
+    /// Reply with this.
     Refuse(Reply, Refusal),
 }

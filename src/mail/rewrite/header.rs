@@ -1,44 +1,43 @@
-//! The header section of a mail on its way in.
+//! The header section of a mail at intake.
 
 use crate::mail::model::Address;
 use memchr::memchr;
 
-/// Rewrites the header section while it passes, and knows where it ends.
+/// Rewrites the header section in one pass, and finds its end.
 ///
-/// A header section ends at the first empty line, or before the first line that can be neither a
-/// field nor the continuation of one. There an empty line is put in, so that what follows is body
-/// to
-/// everybody and no part of the field above it. Lines `From ` and `>From ` on top are the frame of
-/// an mbox file, no part of the mail, or the start of a text without a header section: they stay as
-/// [`HeaderSection::MBOX_FIELD`].
+/// A header section ends at the first empty line, or before the first line that is neither a field
+/// nor the continuation of one. There an empty line is inserted, so that every reader sees the
+/// following lines as body and not as a part of the field above. Lines `From ` and `>From ` at the
+/// top come from an mbox file and are not a part of the mail, or they begin a text without a header
+/// section: they are kept as [`HeaderSection::MBOX_FIELD`].
 #[derive(Debug)]
 pub struct HeaderSection<'a> {
     drop: &'a [String],
     missing: Option<Missing>,
     seen: Seen,
     place: Place,
-    /// Whether a field has passed; a line that begins with a blank continues it.
+    /// Whether there was a field; a line that begins with a blank continues it.
     any_field: bool,
     /// Whether the present field is passed on.
     keep: bool,
-    /// The start of the present line, as long as it is not known what it is.
+    /// The start of the present line, until its kind is known.
     start: Vec<u8>,
     /// How many of its octets are a name, if it is a field.
     name: usize,
 }
 
-/// The fields that a mail gets when it has none of its own.
+/// The fields that are added to a mail without them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Missing {
-    /// The author: a mailbox as it may stand in a header field.
+    /// The author: a mailbox in the form of a header field.
     pub from: String,
-    /// The moment, in the form of RFC 5322 §3.3.
+    /// The time, in the form of RFC 5322 §3.3.
     pub date: String,
     /// The message identifier, with its angle brackets.
     pub message_id: String,
 }
 
-/// Which of the fields that may be missing have passed.
+/// Which of the fields that may be missing were found.
 #[derive(Debug, Default)]
 struct Seen {
     from: bool,
@@ -52,17 +51,17 @@ struct Seen {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Place {
-    /// In the start of a line, of which it is not known yet what it is.
+    /// At the start of a line whose kind is not known yet.
     Start,
     /// Inside a line that is passed on.
     Kept,
     /// Inside a line that is dropped.
     Dropped,
-    /// Behind the header section.
+    /// After the header section.
     Body,
 }
 
-/// What a line is, by its start.
+/// The kind of a line, by its start.
 enum Line {
     Undecided,
     Empty,
@@ -72,20 +71,20 @@ enum Line {
 }
 
 impl<'a> HeaderSection<'a> {
-    /// The longest start of a line that is looked at, in octets: no field name is longer than a
-    /// line may be (RFC 5322 §2.1.1).
+    /// Octets of a line's start that are examined: no field name is longer than a line may be (RFC
+    /// 5322 §2.1.1).
     pub const NAME_MAX: usize = 998;
 
-    /// What a line `From ` on top becomes, as it does in Postfix.
+    /// The name that replaces a line `From ` at the top, as in Postfix.
     pub const MBOX_FIELD: &'static str = "X-Mailbox-Line: ";
 
-    /// Content of which no field is dropped and to which none is added.
+    /// Content that is not changed: no field is dropped or added.
     pub fn foreign() -> Self {
         Self::submitted(&[], None)
     }
 
-    /// Content that is handed in for sending: fields named in `drop` (in lower case) go, and fields
-    /// of `missing` come where there is none.
+    /// Content that a trusted client submits: fields in `drop` (in lower case) are removed, and
+    /// fields of `missing` are added where there are none.
     pub fn submitted(drop: &'a [String], missing: Option<Missing>) -> Self {
         Self {
             drop,
@@ -99,8 +98,8 @@ impl<'a> HeaderSection<'a> {
         }
     }
 
-    /// Takes the next octets of the content: appends to `out` what goes on in their place, and
-    /// gives back the rest of them that goes on unchanged behind that.
+    /// Takes the next octets of the content: appends their replacement to `out`, and gives back the
+    /// rest of them, which follows unchanged.
     pub fn take<'p>(&mut self, piece: &'p [u8], out: &mut Vec<u8>) -> &'p [u8] {
         let mut rest = piece;
         while let Some(octet) = rest.first() {
@@ -134,13 +133,13 @@ impl<'a> HeaderSection<'a> {
         rest
     }
 
-    /// The content is over: appends to `out` what is still to come.
+    /// The content has ended: appends the remaining output to `out`.
     pub fn finish(&mut self, out: &mut Vec<u8>) {
         if self.place == Place::Body {
             return;
         }
         if self.start.is_empty() {
-            // A field that the end has cut off: what is added begins a line of its own.
+            // A field that was cut off by the end: added fields begin on a new line.
             if self.place == Place::Kept && self.missing.is_some() {
                 out.extend_from_slice(b"\r\n");
             }
@@ -168,7 +167,7 @@ impl<'a> HeaderSection<'a> {
                 self.start.clear();
                 self.place = if self.keep { Place::Kept } else { Place::Dropped };
             }
-            // What begins with a blank behind it is body: nobody folds the frame of a file.
+            // A following line that begins with a blank is body: an mbox line is never folded.
             Line::Mbox => {
                 out.extend_from_slice(Self::MBOX_FIELD.as_bytes());
                 self.place = if self.start.ends_with(b"\n") { Place::Start } else { Place::Kept };
@@ -179,14 +178,14 @@ impl<'a> HeaderSection<'a> {
         self.name = 0;
     }
 
-    /// What the present line is, judged at each of its octets until that is known.
+    /// The kind of the present line; evaluated at each of its octets until it is known.
     fn line(&mut self) -> Line {
         let Some((last, before)) = self.start.split_last() else { return Line::Undecided };
         match last {
             b'\r' if before.is_empty() => Line::Undecided,
             b'\n' if before == b"\r" => Line::Empty,
             _ if before == b"\r" => Line::Body,
-            // Blanks between name and colon are the grammar of old (RFC 5322 §4.5).
+            // Blanks between name and colon: the obsolete grammar (RFC 5322 §4.5).
             b':' if self.name > 0 => Line::Field,
             b' ' | b'\t' => self.shorter(),
             b'!'..=b'~' if *last != b':' && self.name == before.len() => {
@@ -202,7 +201,7 @@ impl<'a> HeaderSection<'a> {
         if self.start.len() > Self::NAME_MAX { Line::Body } else { Line::Undecided }
     }
 
-    /// A line that is no field: the header section ends before it.
+    /// A line that is not a field: the header section ends before it.
     fn begin_body(&mut self, out: &mut Vec<u8>) {
         self.add_missing(out);
         out.extend_from_slice(b"\r\n");
@@ -210,7 +209,7 @@ impl<'a> HeaderSection<'a> {
         self.place = Place::Body;
     }
 
-    /// Notes the field whose name and colon have been read; whether it is passed on.
+    /// Records the field whose name and colon have been read; gives whether it is passed on.
     fn note_field(&mut self) -> bool {
         let name = &self.start[..self.name];
         let is = |other: &str| name.eq_ignore_ascii_case(other.as_bytes());
@@ -228,9 +227,9 @@ impl<'a> HeaderSection<'a> {
         true
     }
 
-    /// RFC 5322 §3.6: From and Date are mandatory, Message-ID should be there. A mail that was sent
-    /// anew is signed by whoever did that (§3.6.6), and what its author left out is not ours to
-    /// add.
+    /// RFC 5322 §3.6: From and Date are mandatory, Message-ID is recommended. A resent mail gets no
+    /// missing fields: it carries the fields of its resender (§3.6.6), and the original author's
+    /// fields must not be invented.
     fn add_missing(&mut self, out: &mut Vec<u8>) {
         let Some(missing) = self.missing.take() else { return };
         let Seen { from, date, message_id, resent, resent_from, resent_date, resent_message_id } =
@@ -252,15 +251,15 @@ impl<'a> HeaderSection<'a> {
     }
 }
 
-/// A mailbox as it may stand in a header field: there a local part that is neither a dot-atom nor a
-/// quoted string must be quoted (RFC 5322 §3.4.1), although RCPT and MAIL of the field take it.
+/// A mailbox in the form of a header field, where a local part that is neither a dot-atom nor a
+/// quoted string must be quoted (RFC 5322 §3.4.1), although RCPT and MAIL accept it in practice.
 pub fn header_mailbox(address: &Address) -> String {
     let local = address.local_part();
     let is_fit = local.starts_with('"') || local.split('.').all(|atom| !atom.is_empty());
     if is_fit { address.to_string() } else { format!("\"{local}\"@{}", address.domain_text()) }
 }
 
-/// `From `, behind any number of `>`.
+/// `From `, after any number of `>`.
 fn is_mbox(start: &[u8]) -> bool {
     let angles = start.iter().take_while(|octet| **octet == b'>').count();
     start[angles..].starts_with(b"From ")
@@ -282,7 +281,7 @@ mod tests {
     const ADDED: &str = "Message-ID: <1@mta.example>\r\nDate: Thu, 26 Nov 2026 12:00:00 \
     +0000\r\nFrom: root@a.example\r\n";
 
-    /// What becomes of a content that comes in pieces of this size.
+    /// The output for content that comes in pieces of this size.
     fn cut(mut section: HeaderSection<'_>, content: &[u8], size: usize) -> Vec<u8> {
         let mut out = Vec::new();
         for piece in content.chunks(size) {
@@ -429,7 +428,7 @@ mod tests {
                 "Resent-To: x\r\n\r\nDate: x\r\n".into(),
                 format!("Resent-To: x\r\nResent-{id}Resent-{date}Resent-{from}\r\nDate: x\r\n"),
             ),
-            // What is dropped was never there.
+            // A dropped field does not count.
             ("Resent-Bcc: x\r\n".into(), ADDED.to_owned()),
         ] {
             assert_eq!(submitted(&content), wanted, "{content:?}");

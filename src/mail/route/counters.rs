@@ -1,9 +1,9 @@
-//! Look-ups of next hops.
+//! Counters of next-hop lookups.
 
 use crate::appliance::counter::{Counter, Gauge};
 
 crate::counters! {
-    /// Look-ups of next hops.
+    /// Counters of next-hop lookups.
     pub struct RouteCounters {
         dns_failures_total: Counter = "DNS look-ups of next hops that were not answered";
         dns_failing_since_seconds: Gauge =

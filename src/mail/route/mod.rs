@@ -1,23 +1,21 @@
-//! Where a message goes next.
+//! Routing: the hosts to which a message goes next.
 //!
 //! Purpose: a destination becomes a list of hosts and addresses, in the order in which to try them.
 //! In: a recipient, or a destination that was decided on for one; the properties `smart_relay` and
-//! `cc_mta` ([`RouteRules`]).
-//! Out: a [`Route`], or a [`RouteError`] in the words of a reply, temporary or permanent.
-//! Rules: a smart relay takes everything; else MX records decide (RFC 5321 §5.1), equal preferences
-//! shuffled; a name without MX is its own host; a null MX (RFC 7505) takes no mail. This host in
-//! the list ends it: it and all with the same or a worse preference are left out. For mail by
-//! domain this host is its name, the loopback and every address that it listens on, whatever the
-//! port: nobody's mail host is there but for `local_mail_hosts`. What an operator names may be, and
-//! is this host only when it is one of our own listeners. A name without a dot is a host of the
-//! local network (a container, say) and is never asked for MX. What an operator names
-//! (`smart_relay`, `cc_mta`) and cannot be found fails for now, never for good: a mistyped property
-//! must not bounce mail.
-//! Limits: [`HOSTS_MAX`] hosts, [`ADDRESSES_MAX`] addresses a host, [`ROUTE_MAX`] in all.
-//! Security: DNS answers are hostile: hosts that are addresses in text are skipped, unspecified,
+//! `cc_mta` ([`RouteRules`]). Out: a [`Route`], or a [`RouteError`] as a reply, temporary or
+//! permanent. Rules: a smart relay gets everything; else MX records decide (RFC 5321 §5.1), equal
+//! preferences shuffled; a name without MX is its own host; a null MX (RFC 7505) accepts no mail.
+//! This host in the list ends it: it and all with the same or a worse preference are left out. For
+//! mail by domain this host is its name, the loopback and every address that it listens on,
+//! whatever the port: apart from `local_mail_hosts` no other mail server is there. A host that an
+//! operator configured may have such an address, and is this host only when it is one of the
+//! relay's own listeners. A name without a dot is a host of the local network (a container, for
+//! example) and is never looked up as MX. A configured host (`smart_relay`, `cc_mta`) that cannot
+//! be found is a temporary failure, never a permanent one: a mistyped property must not bounce
+//! mail. Limits: [`HOSTS_MAX`] hosts, [`ADDRESSES_MAX`] addresses a host, [`ROUTE_MAX`] in all.
+//! Security: DNS answers are untrusted: hosts that are addresses as text are skipped; unspecified,
 //! broadcast and multicast addresses are never contacted, nor link-local ones for mail by domain
-//! (cloud machines have their secrets there).
-//! Source: RFC 5321 §5.1, RFC 7505, RFC 3463 §3.
+//! (cloud machines offer their credentials there). Source: RFC 5321 §5.1, RFC 7505, RFC 3463 §3.
 
 pub mod counters;
 mod order;
@@ -36,66 +34,66 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use tokio::task::JoinSet;
 
-/// The most hosts of one destination that are looked at, best first.
+/// Hosts of one destination that are used, best first, at most.
 pub const HOSTS_MAX: usize = 20;
 
-/// The most addresses of one host.
+/// Addresses of one host, at most.
 pub const ADDRESSES_MAX: usize = 16;
 
-/// The most addresses in a whole route: what a dead destination may cost in connection attempts.
+/// Addresses in a whole route, at most: the connection attempts that a dead destination may cost.
 pub const ROUTE_MAX: usize = 48;
 
-/// What the room must know.
+/// Settings of the router.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// The one host that takes all mail.
+    /// The host that gets all mail.
     pub smart_relay: Option<HostSpec>,
-    /// The host that gets a copy of each mail; without meaning when there is a smart relay.
+    /// The host that gets a copy of each mail; ignored when there is a smart relay.
     pub cc_mta: Option<HostSpec>,
-    /// Our own name, as a peer might find it in MX records.
+    /// This relay's host name, as it may be in MX records.
     pub hostname: String,
-    /// Our own listeners; an unspecified one stands for all addresses of this machine.
+    /// This relay's listeners; an unspecified one stands for all addresses of this machine.
     pub own_addresses: Vec<SocketAddr>,
-    /// The port of hosts for which none was given: 25.
+    /// The port of hosts without an explicit port: 25.
     pub port: u16,
 }
 
-/// Finds routes. Answers are kept as long as DNS allows, by the resolver.
+/// Finds routes. The resolver caches answers as long as DNS allows.
 pub struct Router {
     config: Config,
     resolver: Arc<dyn Resolver>,
     rules: RouteRules,
-    /// Addresses of this host where somebody else's mail server is.
+    /// Addresses of this host where another mail server is.
     local_mail_hosts: Vec<IpNet>,
     counters: Option<Arc<RouteCounters>>,
 }
 
-/// Where on a host, and by whose word.
+/// The port of the hosts, and whether an operator configured them.
 #[derive(Debug, Clone, Copy)]
 struct To {
     port: u16,
-    /// An operator named the host.
+    /// An operator configured the host.
     named: bool,
 }
 
 impl Router {
-    /// A router that asks `resolver`.
+    /// A router that uses `resolver`.
     pub fn new(config: Config, resolver: Arc<dyn Resolver>) -> Self {
         let rules = RouteRules::new(config.smart_relay.clone(), config.cc_mta.clone(), config.port);
         Self { config, resolver, rules, local_mail_hosts: Vec::new(), counters: None }
     }
 
-    /// The same, which takes mail by domain to these addresses of this host, too.
+    /// The same, which also delivers mail by domain to these addresses of this host.
     pub fn local_mail_hosts(self, networks: Vec<IpNet>) -> Self {
         Self { local_mail_hosts: networks, ..self }
     }
 
-    /// The same, which counts look-ups that nobody answered.
+    /// The same, which counts lookups without an answer.
     pub fn counted(self, counters: Arc<RouteCounters>) -> Self {
         Self { counters: Some(counters), ..self }
     }
 
-    /// By which rule mail goes.
+    /// The routing rules.
     pub fn rules(&self) -> &RouteRules {
         &self.rules
     }
@@ -103,8 +101,8 @@ impl Router {
     /// The hosts of a destination that [`RouteRules`] decided on.
     ///
     /// # Errors
-    /// A permanent reply when the destination takes no mail or does not exist, a temporary one when
-    /// nobody could say.
+    /// A permanent reply when the destination accepts no mail or does not exist, a temporary one
+    /// when the lookup failed.
     pub async fn route(&self, destination: &Destination) -> Result<Route, RouteError> {
         let named = |property, spec| async move {
             let hops = self.named_hops(spec).await;
@@ -124,8 +122,9 @@ impl Router {
         Ok(Route { destination: destination.clone(), hops: hops.map_err(RouteError)? })
     }
 
-    /// The same destination asked for anew, after no host of `tried` took a connection: the
-    /// addresses that are not among the tried ones. `None` when there are none: nothing has moved.
+    /// Looks the same destination up again, after no host of `tried` accepted a connection: gives
+    /// the addresses that are not among the tried ones. `None` when there are none: nothing has
+    /// changed.
     pub async fn moved(&self, tried: &Route) -> Option<Route> {
         self.resolver.forget(&name_of(&tried.destination));
         tried.hops.iter().for_each(|hop| self.resolver.forget(&hop.host));
@@ -137,12 +136,12 @@ impl Router {
         Some(route).filter(|route| !route.hops.is_empty())
     }
 
-    /// Every look-up from now on is made anew: an operator wants mail tried now.
+    /// From now on no cached answer is used: an operator wants mail attempted now.
     pub fn forget_all(&self) {
         self.resolver.forget_all();
     }
 
-    /// Counts an answer. Anything that somebody said about a name is one, good or bad.
+    /// Counts an answer. Any statement about a name is one, positive or negative.
     fn note<T>(&self, answer: Result<T, DnsError>) -> Result<T, DnsError> {
         let Some(counters) = &self.counters else { return answer };
         let since = &counters.dns_failing_since_seconds;
@@ -191,8 +190,8 @@ impl Router {
         }
     }
 
-    /// A name that has no MX records is its own mail host. `absence` is what the question for them
-    /// came to.
+    /// A name without MX records is its own mail host. `absence` is the result of the lookup for
+    /// them.
     async fn host_alone(&self, name: &str, to: To, absence: Absence) -> Result<Vec<Hop>, Reply> {
         if order::same_name(name, &self.config.hostname) {
             return Err(this_host(name));
@@ -200,8 +199,8 @@ impl Router {
         match self.note(self.resolver.addresses(name).await) {
             Ok(addresses) => self.only(name, addresses, to),
             Err(DnsError::Failed(cause)) => Err(Reply::new(451, (4, 4, 3), cause)),
-            // A name without a dot is a neighbour's, such as another container, and comes back when
-            // that does.
+            // A name without a dot belongs to the local network, such as another container, and
+            // exists again when that does.
             Err(DnsError::Absent(_)) if !name.trim_end_matches('.').contains('.') => {
                 Err(Reply::new(451, (4, 4, 4), format!("{name} is not known here at the moment")))
             }
@@ -242,8 +241,8 @@ impl Router {
         to: To,
     ) -> Result<Vec<Hop>, Reply> {
         let records = order::sorted(records, HOSTS_MAX);
-        // Known before any look-up: our own name closes the list (RFC 5321 §5.1), whatever its
-        // addresses.
+        // Known before any address lookup: the relay's own name ends the list (RFC 5321 §5.1),
+        // whatever its addresses.
         let own = records.iter().find(|(_, host)| order::same_name(host, &self.config.hostname));
         let mut limit =
             own.map_or(u32::from(u16::MAX) + 1, |(preference, _)| u32::from(*preference));
@@ -288,9 +287,9 @@ impl Router {
         }
     }
 
-    /// Asks for the addresses of all hosts at once, so that one slow name server does not add up.
-    /// Keeps the order. Hosts that are addresses in text, or nothing at all, are no hosts (RFC 5321
-    /// §5.1) and answer so.
+    /// Looks up the addresses of all hosts at once, so that the delays of a slow name server do not
+    /// add up. Keeps the order. Names that are empty or addresses as text are not hosts (RFC 5321
+    /// §5.1) and give an error.
     async fn look_up(
         &self,
         records: Vec<(u16, String)>,
@@ -350,8 +349,8 @@ fn hop(host: &str, addresses: Vec<IpAddr>, port: u16) -> Hop {
     }
 }
 
-/// Leaves out what no mail host can have; "not connected" (0.255.255.255) is among it. Link-local
-/// addresses mean nothing in the domain name system (RFC 3927 §2.3).
+/// Removes addresses that no mail host can have; "not connected" (0.255.255.255) is among them.
+/// Link-local addresses have no meaning in DNS (RFC 3927 §2.3).
 fn usable(addresses: Vec<IpAddr>, to: To) -> Vec<IpAddr> {
     let mut usable = Vec::with_capacity(addresses.len().min(ADDRESSES_MAX));
     for address in addresses.into_iter().map(|address| address.to_canonical()) {
@@ -383,7 +382,7 @@ fn literal(domain: &str) -> Option<IpAddr> {
     }
 }
 
-/// What a destination is asked for by in the domain name system.
+/// The name of a destination that is looked up in DNS.
 fn name_of(destination: &Destination) -> Cow<'_, str> {
     match destination {
         Destination::Domain(domain) => match literal(domain.as_str()) {
@@ -405,7 +404,8 @@ fn this_host(name: &str) -> Reply {
     )
 }
 
-/// What failed for a host that an operator named is mended by the operator; the mail waits for it.
+/// A failure for a host that an operator configured must be repaired by the operator; the mail
+/// waits for that.
 fn operators(property: &str, spec: &HostSpec, reply: &Reply) -> Reply {
     let enhanced = reply
         .enhanced

@@ -1,14 +1,14 @@
-//! Which host and which address first; pure, but for questions to the routing table.
+//! The order of hosts and addresses; pure, except for lookups in the routing table.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 
-/// RFC 7505 §3: one record, and it names nobody.
+/// RFC 7505 §3: one record, with an empty name.
 pub(super) fn is_null_mx(records: &[(u16, String)]) -> bool {
     matches!(records, [(_, host)] if host.is_empty())
 }
 
 /// By preference, equal ones shuffled to spread the load (RFC 5321 §5.1), at most `limit`. A host
-/// that is listed twice counts at its better place.
+/// that is listed twice counts at its better position.
 pub(super) fn sorted(mut records: Vec<(u16, String)>, limit: usize) -> Vec<(u16, String)> {
     fastrand::shuffle(&mut records);
     records.sort_by_key(|(preference, _)| *preference);
@@ -24,9 +24,9 @@ pub(super) fn sorted(mut records: Vec<(u16, String)>, limit: usize) -> Vec<(u16,
     kept
 }
 
-/// Addresses of both families in turn, IPv6 first, each family shuffled. Those of IPv6 that this
-/// machine has no way to come last, so that a host without IPv6 loses no time and yet says what is
-/// wrong when there is nothing else.
+/// Addresses of both families alternating, IPv6 first, each family shuffled. IPv6 addresses without
+/// a route from this machine come last, so that a host without IPv6 loses no time and yet reports
+/// the error when there is nothing else.
 pub(super) fn interleaved(
     addresses: Vec<IpAddr>,
     has_way: impl Fn(Ipv6Addr) -> bool,
@@ -55,7 +55,7 @@ pub(super) fn interleaved(
     mixed
 }
 
-/// Whether the routing table knows a way there.
+/// Whether the routing table has a route to it.
 pub(super) fn has_way(address: Ipv6Addr) -> bool {
     source_for(address.into()).is_some()
 }
@@ -65,8 +65,8 @@ pub(super) fn is_local(address: IpAddr) -> bool {
     address.is_loopback() || source_for(address) == Some(address)
 }
 
-/// The address that the kernel would send from. Connecting a datagram socket asks the routing table
-/// and sends nothing.
+/// The address that the kernel would send from. Connecting a datagram socket reads the routing
+/// table and sends nothing.
 fn source_for(address: IpAddr) -> Option<IpAddr> {
     let any: IpAddr =
         if address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
@@ -75,12 +75,12 @@ fn source_for(address: IpAddr) -> Option<IpAddr> {
     Some(socket.local_addr().ok()?.ip())
 }
 
-/// A host name of an MX record, not empty and not an address in text.
+/// A host name of an MX record: not empty and not an address as text.
 pub(super) fn is_host_name(host: &str) -> bool {
     !host.is_empty() && host.parse::<IpAddr>().is_err()
 }
 
-/// Names without regard to case and a trailing dot.
+/// Compares names without regard to case and a trailing dot.
 pub(super) fn same_name(a: &str, b: &str) -> bool {
     a.trim_end_matches('.').eq_ignore_ascii_case(b.trim_end_matches('.'))
 }
@@ -129,7 +129,7 @@ mod tests {
         assert!(
             !is_local(Ipv4Addr::new(240, 0, 0, 1).into()) && !is_local("100::1".parse().unwrap())
         );
-        // Whatever it would talk to the outside from is its own.
+        // The source addresses that it would use are its own.
         for source in
             ["192.0.2.1", "2001:db8::1"].iter().filter_map(|far| source_for(far.parse().unwrap()))
         {

@@ -1,33 +1,33 @@
-//! By which rule mail goes: decided at intake, from the properties alone.
+//! The routing rules: the destination is decided at intake, from the properties alone.
 //!
-//! A smart relay takes everything. Else mail goes by the domains of its recipients, and `cc_mta`
-//! gets a copy of each. What was decided under other properties [no longer stands](RouteRules::stands),
-//! and is decided anew.
+//! A smart relay gets everything. Else mail goes by the domains of its recipients, and `cc_mta`
+//! gets a copy of each. A decision under other properties [is not valid any
+//! more](RouteRules::stands), and is made again.
 
 use crate::ground::host::HostSpec;
 use crate::mail::model::{Address, Destination, Envelope, Progress, Target};
 use std::sync::Arc;
 
-/// The rules that the properties make; without any, all mail goes by domain.
+/// The rules from the properties; without any, all mail goes by domain.
 #[derive(Debug, Clone, Default)]
 pub struct RouteRules {
     relay: Option<Arc<HostSpec>>,
-    /// Nothing while there is a smart relay.
+    /// Empty while there is a smart relay.
     copy: Option<Arc<HostSpec>>,
-    /// Of hosts for which none was given.
+    /// The port of hosts without an explicit one.
     port: u16,
 }
 
 impl RouteRules {
-    /// The rules of these properties; `port` is that of hosts for which none was given.
+    /// The rules of these properties; `port` is that of hosts without an explicit one.
     pub fn new(smart_relay: Option<HostSpec>, cc_mta: Option<HostSpec>, port: u16) -> Self {
         let relay = smart_relay.map(Arc::new);
         let copy = cc_mta.filter(|_| relay.is_none()).map(Arc::new);
         Self { relay, copy, port }
     }
 
-    /// Where each target of a mail goes: its recipients in their order, then the copy, if it gets
-    /// one and there is a host for it.
+    /// The destination of each target of a mail: its recipients in their order, then the copy, if
+    /// it gets one and there is a host for it.
     pub fn decide(&self, envelope: &Envelope, copy: bool) -> Vec<Destination> {
         let mut all: Vec<Destination> = Vec::with_capacity(envelope.recipients.len() + 1);
         for recipient in &envelope.recipients {
@@ -38,7 +38,7 @@ impl RouteRules {
         all
     }
 
-    /// Where mail to a recipient goes.
+    /// The destination of mail to a recipient.
     pub fn of(&self, recipient: &Address) -> Destination {
         match &self.relay {
             Some(relay) => Destination::SmartRelay(relay.clone()),
@@ -46,13 +46,13 @@ impl RouteRules {
         }
     }
 
-    /// Where carbon copies go; `None` without `cc_mta` or with a smart relay.
+    /// The destination of carbon copies; `None` without `cc_mta` or with a smart relay.
     pub fn copy(&self) -> Option<Destination> {
         self.copy.clone().map(Destination::Copy)
     }
 
-    /// Where a target goes: as it was decided, while that stands; else as it is decided now. `None`
-    /// for a copy that goes nowhere any more.
+    /// The destination of a target: as it was decided, if that is still valid; else as it is
+    /// decided now. `None` for a copy that has no destination any more.
     pub fn destination(&self, envelope: &Envelope, progress: &Progress) -> Option<Destination> {
         match (&progress.destination, progress.target) {
             (Some(decided), _) if self.stands(decided) => Some(decided.clone()),
@@ -63,7 +63,7 @@ impl RouteRules {
         }
     }
 
-    /// Whether the properties still lead mail there.
+    /// Whether the properties still send mail there.
     pub fn stands(&self, destination: &Destination) -> bool {
         match destination {
             Destination::Domain(_) => self.relay.is_none(),
@@ -72,16 +72,17 @@ impl RouteRules {
         }
     }
 
-    /// The destinations that an operator named: the smart relay, or where carbon copies go.
+    /// The destinations that an operator configured: the smart relay, or the host for carbon
+    /// copies.
     pub fn named(&self) -> impl Iterator<Item = Destination> {
         self.relay.clone().map(Destination::SmartRelay).into_iter().chain(self.copy())
     }
 
-    /// The destination that an operator means by `name`: its own name, or the host of a property in
-    /// other words.
+    /// The destination that an operator means by `name`: its own name, or another form of the host
+    /// in a property.
     ///
     /// # Errors
-    /// Nothing ever goes there; the words name what mail goes to.
+    /// Nothing ever goes there; the text gives the valid names.
     pub fn meant(&self, name: &str) -> Result<Destination, String> {
         if let Some(same) = self.named().find(|named| named.is_called(name)) {
             return Ok(same);
@@ -102,7 +103,7 @@ impl RouteRules {
             };
             return is_relay.then(|| Destination::SmartRelay(relay.clone())).ok_or_else(words);
         }
-        // A recipient's domain comes first: its mail and the copies of all mail are two
+        // A recipient's domain has precedence: its mail and the copies of all mail are two
         // destinations.
         if bare == name
             && let Some(domain) = Destination::domain(name)
@@ -115,8 +116,8 @@ impl RouteRules {
         })
     }
 
-    /// The destination that had this whole name, perhaps under other properties; `None` when none
-    /// ever had.
+    /// The destination with this whole name, perhaps under other properties; `None` when there
+    /// never was one.
     pub fn named_once(&self, name: &str) -> Option<Destination> {
         let host = |text: &str| text.parse::<HostSpec>().ok().map(Arc::new);
         if let Some(named) = self.named().find(|named| named.is_called(name)) {
@@ -128,7 +129,7 @@ impl RouteRules {
         }
     }
 
-    /// Whether mail to the recipient goes to this destination, which stands.
+    /// Whether mail to the recipient goes to this destination, which is still valid.
     fn is_where(&self, recipient: &Address, destination: &Destination) -> bool {
         match destination {
             Destination::Domain(domain) => domain.as_str() == recipient.domain_text(),
@@ -189,9 +190,9 @@ mod tests {
             assert_eq!(now.stands(decided.as_ref().unwrap()), then.relay == now.relay);
             assert_eq!(where_to(now, recipient, decided).as_deref(), Some(name));
         }
-        // Nobody noted it then.
+        // No decision was recorded then.
         assert_eq!(where_to(&hub, recipient, None).as_deref(), Some("hub"));
-        // A map may have led it elsewhere than its own domain, and that stays.
+        // A map may have given another destination than its own domain, and that stays.
         let elsewhere = Destination::domain("mapped.example");
         assert_eq!(where_to(&plain, recipient, elsewhere).as_deref(), Some("mapped.example"));
         for (now, name) in [(&copied, Some("cc:copies.example")), (&plain, None), (&hub, None)] {

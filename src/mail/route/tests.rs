@@ -1,5 +1,4 @@
-//! The rules of the room against a zone that stands in the test. Real name servers:
-//! `tests/peer_out`.
+//! Tests of the rules with a DNS zone in the test. Real name servers: `tests/peer_out`.
 
 use super::*;
 use crate::ground::dns::Answer;
@@ -8,7 +7,7 @@ use std::collections::HashMap;
 
 type Records<T> = HashMap<&'static str, Result<Vec<T>, DnsError>>;
 
-/// A zone: what is not listed does not exist.
+/// A zone: names that are not listed do not exist.
 #[derive(Default)]
 struct Zone {
     mx: Records<(u16, String)>,
@@ -68,7 +67,7 @@ fn router(zone: Zone, smart_relay: Option<&str>, cc_mta: Option<&str>) -> Router
     Router::new(config, Arc::new(zone))
 }
 
-/// The destination that had this name, perhaps under other properties.
+/// The destination with this name, perhaps under other properties.
 fn at(name: &str) -> Destination {
     RouteRules::default().named_once(name).unwrap()
 }
@@ -119,7 +118,7 @@ fn a_next_hop_is_known_in_other_words_and_what_gets_no_mail_is_refused() {
             assert!(words.contains(&format!("all mail goes to {relay}")), "{words}");
         }
     }
-    // By MX any domain may be named, also before mail comes for it.
+    // By MX any domain is valid, also before there is mail for it.
     for (name, domain) in [
         ("Example.ORG", "example.org"),
         ("[192.0.2.1]", "[192.0.2.1]"),
@@ -182,7 +181,7 @@ async fn a_name_without_mx_is_its_own_host() {
     let zone =
         Zone::default().mx_error("d.example", absent.clone()).host_error("d.example", absent);
     assert_eq!(refusal(zone, "d.example").await, "550 5.4.4");
-    // MX records that lead nowhere are no reason to try the name itself (RFC 5321 §5.1).
+    // MX records without a usable host are no reason to try the name itself (RFC 5321 §5.1).
     let zone =
         Zone::default().mx("d.example", &[(10, "gone.example")]).host("d.example", &["192.0.2.1"]);
     assert_eq!(refusal(zone, "d.example").await, "550 5.4.4");
@@ -198,7 +197,7 @@ async fn names_that_are_not_there_are_told_from_names_that_nobody_knows_about() 
     let zone =
         Zone::default().mx("d.example", &[(10, "a.example")]).host_error("a.example", failed());
     assert_eq!(refusal(zone, "d.example").await, "451 4.4.3");
-    // One host nobody knows about, one that is there: mail goes on.
+    // One host that does not exist, one that does: mail goes on.
     let zone = Zone::default()
         .mx("d.example", &[(10, "a.example"), (20, "b.example")])
         .host_error("a.example", failed())
@@ -266,12 +265,12 @@ async fn a_listener_on_all_addresses_is_every_address_of_this_machine() {
         for loopback in ["[127.0.0.1]", "[127.8.8.8]", "[ipv6:::1]"] {
             assert_eq!(router.route_to(loopback).await.unwrap_err().0.code, 554, "{loopback}");
         }
-        // Whatever our port: nobody's mail host is the sender's own machine.
+        // Whatever the relay's port: the sender's own machine is not a mail host.
         router.config.port = 26;
         for own in ["[127.0.0.1]", "[127.8.8.8]", "[ipv6:::1]", "[ipv6:::ffff:127.0.0.1]"] {
             assert_eq!(router.route_to(own).await.unwrap_err().0.code, 554, "{own}");
         }
-        // But for those that an operator says are another server's.
+        // Except those that an operator declares to be another server's.
         let router = router.local_mail_hosts(vec!["127.8.0.0/16".parse().unwrap()]);
         assert!(
             router.route_to("[127.8.8.8]").await.is_ok()
@@ -307,7 +306,8 @@ async fn mail_by_domain_never_leads_to_this_machine() {
     let mx = [(10, "link.example"), (20, "private.example")];
     assert_eq!(hosts(zone().mx("d.example", &mx), "d.example").await, ["private.example"]);
     assert_eq!(refusal(zone(), "[169.254.169.254]").await, "550 5.4.4");
-    // An operator may name what is there, by MX as well; only our own listener is a loop.
+    // An operator may configure such a host, by MX as well; only the relay's own listener is a
+    // loop.
     for spec in ["127.0.0.1:2525", "[localhost]:2525", "d.example:2525", "[::1]:2525"] {
         let zone = zone().mx("d.example", &[(10, "home.example")]);
         assert!(router(zone, Some(spec), None).route_to(spec).await.is_ok(), "{spec}");
@@ -446,7 +446,7 @@ async fn a_smart_relay_takes_everything_and_never_bounces() {
         assert_eq!(reply.class(), Class::Temporary, "{reply}");
         assert!(reply.text.contains("check the property cc_mta"), "{reply}");
     }
-    // A copy that waits when the property changes has nowhere to go any more.
+    // A copy that waits when the property changes has no destination any more.
     for (smart_relay, cc_mta) in
         [(None, None), (None, Some("other.example")), (Some("hub.example"), Some("copies.example"))]
     {

@@ -1,4 +1,4 @@
-//! The first pass: what is to be done with each part.
+//! The first pass: decides what is done with each part.
 
 use super::encode::is_escaped;
 use super::field::{Encoding, Field, Header};
@@ -6,8 +6,8 @@ use super::lines::Line;
 use super::walk::{Listener, Part, Shape};
 use super::{LINE_LONGEST, PARTS_MAX, Refusal};
 
-/// Text of which less than a third must be escaped becomes quoted-printable; so many octets beyond
-/// that are none that count.
+/// Text of which less than a third must be escaped becomes quoted-printable; this many octets more
+/// are tolerated.
 const READABLE: u64 = 64;
 
 /// What is done with a part.
@@ -16,11 +16,11 @@ pub(super) enum Action {
     /// Nothing.
     #[default]
     Keep,
-    /// It is in 7 bits, or holds only what will be, and its label says otherwise.
+    /// It is in 7 bits, or has only parts that will be, but its label says otherwise.
     Relabel,
     QuotedPrintable,
     Base64,
-    /// It is quoted-printable with raw octets in between, which are written anew.
+    /// It is quoted-printable with raw 8-bit octets in it, which are escaped.
     Mend,
 }
 
@@ -28,7 +28,7 @@ pub(super) enum Action {
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Decision {
     pub action: Action,
-    /// Its header section lacks MIME-Version, and the message it begins needs one now.
+    /// Its header section has no MIME-Version, and the message that it begins needs one now.
     pub add_version: bool,
     /// It has no Content-Type, and needs one now.
     pub add_type: bool,
@@ -42,12 +42,12 @@ pub(super) struct Plan {
     pub parts: Vec<Decision>,
 }
 
-/// Reads, counts, decides.
+/// Reads the content, counts, and decides.
 #[derive(Debug, Default)]
 pub(super) struct Analysis {
     parts: Vec<Decision>,
     part: Part,
-    /// What the header section of the part in hand said.
+    /// The kind of the present part by its header section.
     shape: Option<Shape>,
     encoding: Option<Encoding>,
     typed: bool,
@@ -57,16 +57,16 @@ pub(super) struct Analysis {
     refusal: Option<Refusal>,
 }
 
-/// What stands in the body of a leaf.
+/// Counts for the body of a leaf part.
 #[derive(Debug, Default)]
 struct Count {
     octets: u64,
     eight_bit: u64,
     escaped: u64,
-    /// Octets of the line in hand.
+    /// Octets of the present line.
     line: usize,
     long: bool,
-    /// A NUL, CR or LF that is no line end (RFC 2045 §2.7).
+    /// A NUL, CR or LF that is not a line end (RFC 2045 §2.7).
     flawed: bool,
 }
 
@@ -74,7 +74,7 @@ impl Analysis {
     /// The plan; `None` when nothing changes.
     ///
     /// # Errors
-    /// The message must not be changed, though it should.
+    /// The message would have to be changed, but must not be.
     pub fn plan(self) -> Result<Option<Plan>, Refusal> {
         match self.refusal {
             Some(refusal) => Err(refusal),
@@ -117,7 +117,8 @@ impl Analysis {
                         Action::Keep
                     };
                 }
-                // Text that is mostly ASCII stays readable; other text would grow threefold.
+                // Text that is mostly ASCII stays readable; other text would grow to three times
+                // its size.
                 let readable = escaped * 3 <= octets + READABLE;
                 if shape == Shape::Text && readable {
                     Action::QuotedPrintable

@@ -15,9 +15,9 @@ pub(super) fn is_escaped(octet: u8) -> bool {
 pub(super) struct QuotedPrintable {
     /// Octets of the line so far.
     column: usize,
-    /// A blank, which is written by itself unless the line ends behind it.
+    /// A blank, which is written as itself unless the line ends after it.
     blank: Option<u8>,
-    /// The line goes on from one that was too long.
+    /// The line continues one that was too long.
     continues: bool,
 }
 
@@ -51,7 +51,7 @@ impl QuotedPrintable {
 
     fn plain(&mut self, octet: u8, out: &mut Vec<u8>) {
         self.make_room(1, out);
-        // At the start of a line that is none, a hyphen could make a boundary.
+        // At the start of a continued line, a hyphen could form a boundary.
         if octet == b'-' && self.continues && self.column == 0 {
             return self.escaped(octet, out);
         }
@@ -65,7 +65,7 @@ impl QuotedPrintable {
         self.column += 3;
     }
 
-    /// One octet stays free for the mark of a line that goes on.
+    /// One octet stays free for the soft line break.
     fn make_room(&mut self, width: usize, out: &mut Vec<u8>) {
         if self.column + width > LINE_SENT - 1 {
             out.extend_from_slice(b"=\r\n");
@@ -75,8 +75,8 @@ impl QuotedPrintable {
     }
 }
 
-/// Quoted-printable, or text around parts, that has raw 8-bit octets: these alone are written anew.
-/// Lines that have none stay as they are.
+/// Quoted-printable, or text around parts, that has raw 8-bit octets: only these are escaped. Lines
+/// without them stay as they are.
 #[derive(Debug, Default)]
 pub(super) struct Mend {
     column: usize,
@@ -149,7 +149,7 @@ impl Base64 {
         }
     }
 
-    /// The last group, filled up.
+    /// The last group, padded.
     pub fn finish(&mut self, out: &mut Vec<u8>) {
         if self.filled > 0 {
             self.put(out);
@@ -162,7 +162,7 @@ impl Base64 {
             self.column = 0;
         }
         let mut letters = [0; 4];
-        // Four letters hold any group, so that there is room for it.
+        // Four letters contain any group, so there is room for it.
         let written = BASE64_STANDARD.encode_slice(&self.group[..self.filled], &mut letters);
         out.extend_from_slice(&letters[..written.unwrap_or(0)]);
         self.filled = 0;

@@ -1,6 +1,6 @@
-//! The three header fields that say what a part is (RFC 2045 §4, §5, §6).
+//! The three header fields that describe a part (RFC 2045 §4, §5, §6).
 
-/// What a header section says, as far as it matters here.
+/// The relevant content of a header section.
 #[derive(Debug, Default)]
 pub(super) struct Header {
     /// The first Content-Type, where there is any.
@@ -25,7 +25,7 @@ pub(super) enum Encoding {
 /// A media type.
 #[derive(Debug, Default)]
 pub(super) struct ContentType {
-    /// Lower case; empty when the field makes no sense.
+    /// Lower case; empty when the field is invalid.
     pub kind: String,
     /// Lower case.
     pub sub: String,
@@ -62,7 +62,7 @@ impl Field {
 }
 
 impl Header {
-    /// Takes in a whole field, name and colon included, unfolded. The first of each kind counts.
+    /// Takes a whole field, name and colon included, unfolded. The first of each kind counts.
     pub fn take(&mut self, field: Field, text: &[u8]) {
         let colon =
             text.iter().position(|octet| *octet == b':').map_or(text.len(), |colon| colon + 1);
@@ -122,7 +122,7 @@ impl ContentType {
 struct Words<'a>(&'a [u8]);
 
 impl Words<'_> {
-    /// Passes over blanks and comments.
+    /// Skips blanks and comments.
     fn skip(&mut self) {
         loop {
             self.0 = self.0.trim_ascii_start();
@@ -167,8 +167,8 @@ impl Words<'_> {
         token.to_vec()
     }
 
-    /// A quoted string without its quotes, or anything up to a blank or a semicolon: boundaries
-    /// stand unquoted in the field with characters that tokens do not have.
+    /// A quoted string without its quotes, or anything up to a blank or a semicolon: in practice
+    /// boundaries with characters outside of tokens are not always quoted.
     fn value(&mut self) -> Vec<u8> {
         self.skip();
         if self.0.first() != Some(&b'"') {
@@ -195,7 +195,7 @@ impl Words<'_> {
         value
     }
 
-    /// Goes behind the next `octet` that is in no quoted string.
+    /// Skips to after the next `octet` that is not in a quoted string.
     fn until(&mut self, octet: u8) -> bool {
         while !self.eat(octet) {
             match self.0.first() {

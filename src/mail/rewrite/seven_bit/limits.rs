@@ -1,19 +1,19 @@
-//! What is looked at, and what encoding makes, at most.
+//! Limits of what is examined, and of what encoding produces.
 
-/// The most parts of a message that are told apart; one with more is refused.
+/// Parts of a message, at most; a message with more is refused.
 pub const PARTS_MAX: usize = 100_000;
 
-/// How deep parts may stand in parts.
+/// Levels of nested parts, at most.
 pub const DEPTH_MAX: usize = 100;
 
-/// Octets of a line that are looked at as one. A longer line comes in pieces, and is no boundary.
+/// Octets of a line that are examined as one. A longer line comes in pieces, and is not a boundary.
 pub const LINE_MAX: usize = 2048;
 
-/// Octets of one header field that are understood; the rest of it passes unread.
+/// Octets of one header field that are parsed; the rest of it is not read.
 pub const FIELD_MAX: usize = 8192;
 
-/// The longest line that encoding makes, without CR LF (RFC 2045 §6.7, §6.8).
+/// Octets of a line that encoding produces, without CR LF, at most (RFC 2045 §6.7, §6.8).
 pub const LINE_SENT: usize = 76;
 
-/// The longest line that a 7-bit part may have, without CR LF (RFC 5321 §4.5.3.1.6).
+/// Octets of a line in a 7-bit part, without CR LF, at most (RFC 5321 §4.5.3.1.6).
 pub const LINE_LONGEST: usize = 998;

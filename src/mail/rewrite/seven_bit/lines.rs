@@ -15,16 +15,16 @@ pub(super) struct Line<'a> {
 }
 
 impl Line<'_> {
-    /// The line is here as a whole.
+    /// The whole line is here.
     pub fn is_whole(&self) -> bool {
         self.starts && self.ends
     }
 }
 
-/// Cuts what is fed at CR LF, and at [`LINE_MAX`].
+/// Splits the input at CR LF, and at [`LINE_MAX`].
 #[derive(Debug)]
 pub(super) struct Lines {
-    /// What has come of a line that is not through.
+    /// The start of a line that is not complete.
     held: Vec<u8>,
     starts: bool,
 }
@@ -34,9 +34,9 @@ impl Lines {
         Self { held: Vec::new(), starts: true }
     }
 
-    /// Calls `each` for every line, or piece, that is through with `piece`.
+    /// Calls `each` for every line, or piece of one, that is complete with `piece`.
     pub fn feed(&mut self, mut piece: &[u8], mut each: impl FnMut(Line<'_>)) {
-        // A CR LF may lie on the border of two pieces.
+        // A CR LF may be split between two pieces.
         if self.held.last() == Some(&b'\r') && piece.first() == Some(&b'\n') {
             self.held.pop();
             piece = &piece[1..];
@@ -48,7 +48,7 @@ impl Lines {
             from = end + 2;
         }
         let mut rest = &piece[from..];
-        // Without its last octet, which may be the CR of a line's end.
+        // Without its last octet, which may be the CR of a line end.
         while self.held.len() + rest.len() > LINE_MAX {
             let (head, tail) = rest.split_at((LINE_MAX - self.held.len()).min(rest.len() - 1));
             self.held.extend_from_slice(head);
@@ -60,7 +60,7 @@ impl Lines {
         self.held.extend_from_slice(rest);
     }
 
-    /// What is left at the end.
+    /// The rest at the end.
     pub fn finish(&mut self, mut each: impl FnMut(Line<'_>)) {
         if !self.held.is_empty() {
             let held = std::mem::take(&mut self.held);

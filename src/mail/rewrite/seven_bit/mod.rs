@@ -1,24 +1,20 @@
 //! 8-bit content for a next hop without 8BITMIME (RFC 6152 §3).
 //!
 //! Purpose: leaf parts with octets above 127 become quoted-printable (text that is mostly ASCII) or
-//! base64 (all others, RFC 2045 §6); labels of what holds them become `7bit`. Decoded, every part
-//! is what it was.
-//! Left as they are, octet by octet: header fields with raw 8-bit octets (there is no encoding for
-//! them that does not change their meaning); parts with an encoding nobody knows; base64 with stray
-//! octets; delivery status and the like, which must not be encoded (RFC 3464 §2.1). Postfix leaves
-//! all of these too.
-//! Refused, in words: 8-bit octets in what `multipart/signed` signs, since the signature covers the
-//! encoded form (RFC 1847 §2.1); `message/partial` (RFC 2046 §5.2.2.1). A DKIM signature of the
-//! body does not survive; Postfix breaks it, too. Content without a Content-Type gets `text/plain;
-//! charset=unknown-8bit` (RFC 1428 §3), and MIME-Version where it lacks. Parts that are rewritten
-//! anyway have no line of more than [`LINE_SENT`] octets; nor has a part that is in 7 bits and has
-//! lines beyond [`LINE_LONGEST`].
-//! Walk: one pass over the content decides for every part ([`analysis`]), the next one writes
-//! ([`write`]); content at rest is written piece by piece while it is sent.
-//! Limits: [`PARTS_MAX`] parts, [`DEPTH_MAX`] levels, [`LINE_MAX`] octets of a line and
-//! [`FIELD_MAX`] of a field in memory.
-//! Security: content is hostile text. A line break that encoding adds never makes a line that looks
-//! like a boundary.
+//! base64 (all others, RFC 2045 §6); the labels of enclosing parts become `7bit`. Decoded, every
+//! part is unchanged. Left as they are, octet by octet: header fields with raw 8-bit octets (there
+//! is no encoding for them that does not change their meaning); parts with an unknown encoding;
+//! base64 with invalid octets; delivery status and the like, which must not be encoded (RFC 3464
+//! §2.1). Postfix leaves all of these too. Refused: 8-bit octets in the signed part of
+//! `multipart/signed`, since the signature covers the encoded form (RFC 1847 §2.1);
+//! `message/partial` (RFC 2046 §5.2.2.1). A DKIM signature of the body becomes invalid; in Postfix,
+//! too. Content without a Content-Type gets `text/plain; charset=unknown-8bit` (RFC 1428 §3), and
+//! MIME-Version where it is missing. Parts that are encoded have no line of more than [`LINE_SENT`]
+//! octets; a part in 7 bits with lines beyond [`LINE_LONGEST`] is encoded, too. Steps: one pass
+//! over the content decides for every part ([`analysis`]), the next one writes ([`write`]); stored
+//! content is written piece by piece while it is sent. Limits: [`PARTS_MAX`] parts, [`DEPTH_MAX`]
+//! levels, [`LINE_MAX`] octets of a line and [`FIELD_MAX`] of a field in memory. Security: content
+//! is untrusted. A line break that encoding adds never makes a line that looks like a boundary.
 
 mod analysis;
 mod encode;
@@ -39,10 +35,10 @@ pub use refusal::Refusal;
 use std::io;
 use std::sync::Arc;
 
-/// Why a message cannot be rewritten.
+/// Why a message cannot be converted.
 #[derive(Debug, thiserror::Error)]
 pub enum Trouble {
-    /// It must not be changed, or is beyond a limit: it can go only to a next hop with 8BITMIME.
+    /// It must not be changed, or exceeds a limit: it can be sent only to a next hop with 8BITMIME.
     #[error("{0}")]
     Refused(Refusal),
     /// The content could not be read.
@@ -50,8 +46,8 @@ pub enum Trouble {
     Unreadable(#[from] io::Error),
 }
 
-/// The same content in 7 bits; `None` when no part has to change. Reads the content twice when it
-/// is at rest: blocks.
+/// The same content in 7 bits; `None` when no part has to change. Stored content is read twice,
+/// which blocks.
 ///
 /// # Errors
 /// See [`Trouble`].

@@ -1,12 +1,12 @@
-//! Why a message must not be rewritten.
+//! Why a message must not be converted.
 
 #[cfg(doc)]
 use super::limits::{DEPTH_MAX, PARTS_MAX};
 
-/// Why a message must not be rewritten.
+/// Why a message must not be converted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// 8-bit octets under a signature.
+    /// 8-bit octets in a signed part.
     #[error(
         "a part under a signature (multipart/signed) has 8-bit content; another encoding would \
         break the signature"

@@ -1,4 +1,4 @@
-//! What comes out is the same message, in 7 bits. Python's `email` as an independent reader:
+//! The converted message is the same in 7 bits. Python's `email` as an independent reader:
 //! `tests/peer_out/seven_bit.rs`.
 
 use super::*;
@@ -22,7 +22,7 @@ fn text_without_mime_gets_what_it_lacks() {
         "Subject: \u{fc}\r\nMIME-Version: 1.0\r\nContent-Type: text/plain; charset=unknown-8bit\r\n\
          Content-Transfer-Encoding: quoted-printable\r\n\r\nGr=C3=BC=C3=9Fe =3D =09\r\n--=20\r\n"
     );
-    // No header section at all: what is added must not become text.
+    // Without a header section: added fields must not become text.
     assert!(text("\r\n\u{fc}bung macht den Meister\r\n").starts_with("MIME-Version: 1.0\r\n"));
     assert!(
         text("\u{fc}bung macht den Meister\r\n")
@@ -107,7 +107,7 @@ fn signatures_are_not_broken() {
     for content in [signed(&format!("{inner}\u{fc}\r\n"), "x"), signed(&nested, "x")] {
         assert_eq!(convert_bytes(content.as_bytes()), Err(Refusal::Signed), "{content}");
     }
-    // What is signed stays as it is, to the octet; what stands beside it need not.
+    // A signed part stays as it is, to the octet; parts beside it need not.
     let content = signed(&format!("{inner}plain\r\n"), "\u{fc}");
     let out = text(&content);
     assert!(
@@ -230,7 +230,8 @@ fn part() -> impl Strategy<Value = String> {
                     text + &format!("--={number}_--\r\n")
                 }
             ),
-            // A message right in a message right in a multipart is too much for mail-parser 0.11.
+            // A message directly in a message directly in a multipart is not supported by
+            // mail-parser 0.11.
             inner
                 .prop_filter("one message", |part| !part.starts_with("Content-Type: message"))
                 .prop_map(|part| format!(
@@ -240,7 +241,7 @@ fn part() -> impl Strategy<Value = String> {
     })
 }
 
-/// Anything that might make sense to the walker.
+/// Input that may look like a message to the parser.
 fn garbage() -> impl Strategy<Value = Vec<u8>> {
     let piece = prop_oneof![
         Just(b"\r\n".to_vec()),
@@ -286,7 +287,7 @@ fn a_line_that_is_no_field_stays_body_when_it_is_encoded() {
 }
 
 proptest! {
-    /// Part by part, what is decoded is what it was; the label of text is all that may be new.
+    /// Every decoded part is unchanged; only the label of a text may be new.
     #[test]
     fn parts_decode_to_what_they_were(part in part()) {
         let content = format!("From: a@b.example\r\nMIME-Version: 1.0\r\n{part}").into_bytes();
@@ -298,8 +299,8 @@ proptest! {
         prop_assert_eq!(convert_bytes(&out), Ok(None), "{}", String::from_utf8_lossy(&out));
     }
 
-    /// Whatever comes: nothing panics, once is enough, nothing but labels and encoded octets is
-    /// new, and content at rest gives the same as content in memory.
+    /// For any input: no panic, a second conversion changes nothing, only labels and encoded octets
+    /// are new, and stored content gives the same as content in memory.
     #[test]
     fn any_octets_stay_in_bounds(content in garbage(), from in 0u64..300) {
         match convert_bytes(&content) {
@@ -309,7 +310,7 @@ proptest! {
                 let view = convert(&Body::Stored(Arc::new(Rest(content.clone())), content.len() as u64)).unwrap().unwrap();
                 prop_assert_eq!(view.len(), out.len() as u64);
                 prop_assert_eq!(&view.head(usize::MAX).unwrap()[..], &out[..]);
-                // Going back, as a second try does.
+                // Reading from the start again, as a second attempt does.
                 let Body::Stored(view, _) = view else { panic!("not at rest") };
                 let mut octet = [0];
                 let got = view.read_at(from, &mut octet).unwrap();

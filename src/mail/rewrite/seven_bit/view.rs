@@ -1,4 +1,4 @@
-//! Content at rest as it looks in 7 bits, written while it is read.
+//! Stored content in its 7-bit form, converted while it is read.
 
 use super::analysis::Plan;
 use super::walk::Walker;
@@ -8,10 +8,11 @@ use crate::mail::model::Content;
 use std::io;
 use std::sync::Arc;
 
-/// Octets of content at rest that are read at a time.
+/// Octets of stored content that are read at a time.
 const READ: usize = 64 * 1024;
 
-/// The rewritten content. It is cheap to read from its start to its end; going back begins anew.
+/// The converted content. Reading from start to end is cheap; going back begins again from the
+/// start.
 pub(super) struct View {
     original: Arc<dyn Content>,
     original_len: u64,
@@ -24,15 +25,15 @@ pub(super) struct View {
 struct Place {
     /// Octets of the original that have been taken.
     taken: u64,
-    /// `None` behind the end.
+    /// `None` after the end.
     walker: Option<Walker<Writer>>,
-    /// What is written and not yet given away, and its offset.
+    /// Converted octets that were not read yet, and their offset.
     ready: Vec<u8>,
     offset: u64,
 }
 
 impl View {
-    /// Reads the content once, to know its length.
+    /// Reads the content once, to determine its length.
     ///
     /// # Errors
     /// As [`Content::read_at`].
@@ -58,7 +59,7 @@ impl View {
         self.len
     }
 
-    /// Takes one piece more of the original; false at the end.
+    /// Reads one more piece of the original; false at the end.
     fn advance(&self, place: &mut Place) -> io::Result<bool> {
         let Some(walker) = &mut place.walker else { return Ok(false) };
         let left = self.original_len - place.taken;
@@ -95,7 +96,7 @@ impl Content for View {
             *place = Place::start(&self.plan);
         }
         loop {
-            // What lies before is not wanted any more.
+            // The octets before it are not needed any more.
             let before =
                 usize::try_from(offset - place.offset).unwrap_or(usize::MAX).min(place.ready.len());
             if before >= READ || before == place.ready.len() {
@@ -115,7 +116,7 @@ impl Content for View {
     }
 }
 
-/// Gives the whole content to `each`, piece by piece.
+/// Passes the whole content to `each`, piece by piece.
 ///
 /// # Errors
 /// As [`Content::read_at`]; less content than `len`.

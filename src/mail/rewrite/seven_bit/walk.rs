@@ -1,56 +1,56 @@
-//! The way through a message's parts (RFC 2046 §5.1, §5.2.1), the same for deciding and for
-//! writing.
+//! Walks through a message's parts (RFC 2046 §5.1, §5.2.1), for the deciding and for the writing
+//! pass.
 
 use super::field::{ContentType, Encoding, Field, Header};
 use super::lines::{Line, Lines};
 use super::{DEPTH_MAX, FIELD_MAX, LINE_MAX};
 
-/// What a part is, as its header section tells.
+/// The kind of a part, by its header section.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Shape {
     /// Parts, with text around them.
     Multipart,
     /// A message with a header section of its own.
     Message,
-    /// Text of any kind, or nothing said.
+    /// Text of any kind, or no Content-Type.
     Text,
     /// Anything else.
     Data,
     /// A piece of a message.
     Partial,
-    /// What must be read without decoding, or makes no sense.
+    /// A part that must be read without decoding, or whose header fields are invalid.
     Plain,
-    /// Stands deeper than is looked at.
+    /// Nested deeper than the limit.
     TooDeep,
 }
 
-/// A part on its way.
+/// A part.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Part {
-    /// Its place among all parts, in the order in which they start.
+    /// Its index among all parts, in the order in which they start.
     pub place: usize,
-    /// The place of the message that it is in, which may be itself.
+    /// The index of the message that contains it, which may be itself.
     pub root: usize,
-    /// A signature covers its octets.
+    /// It is covered by a signature.
     pub signed: bool,
 }
 
-/// Who hears what is on the way.
+/// Receives the events of the walk.
 pub(super) trait Listener {
     /// The header section of a part begins.
     fn part(&mut self, part: Part);
     /// A line of a header section, of the field `field`.
     fn header_line(&mut self, field: Field, line: Line<'_>);
-    /// The header section is through; `blank` when an empty line ends it, as it should. The empty
+    /// The header section has ended; `blank` when an empty line ends it, as it should. The empty
     /// line is still to be written.
     fn header_end(&mut self, header: &Header, shape: Shape, blank: bool);
-    /// Octets of the body of a leaf, without line ends.
+    /// Octets of the body of a leaf part, without line ends.
     fn body(&mut self, octets: &[u8]);
     /// A line of it ends.
     fn body_line_end(&mut self);
-    /// The body of the leaf is through; `last` when the message is, too.
+    /// The body of the leaf part has ended; `last` when the message has, too.
     fn body_end(&mut self, last: bool);
-    /// A line around parts, which nobody is to read.
+    /// A line around parts, which readers ignore.
     fn around(&mut self, line: Line<'_>, signed: bool);
     /// A boundary's line, with the line end before it.
     fn boundary(&mut self, before: &[u8], line: &[u8]);
@@ -101,7 +101,7 @@ impl<L: Listener> Walker<L> {
         self.way.listener
     }
 
-    /// What has been heard so far.
+    /// The listener with everything received so far.
     pub fn listener(&mut self) -> &mut L {
         &mut self.way.listener
     }
@@ -111,15 +111,15 @@ struct Way<L> {
     listener: L,
     /// Multiparts that are open.
     levels: Vec<Level>,
-    /// Messages in messages that are open.
+    /// Open messages in messages.
     messages: usize,
     part: Part,
     parts: usize,
-    /// The part is one of a digest, where nothing said means a message (RFC 2046 §5.1.5).
+    /// The part is in a digest, where no Content-Type means a message (RFC 2046 §5.1.5).
     digest: bool,
     state: State,
-    /// A line of the leaf has ended, and it is not known yet whether its end belongs to a boundary
-    /// (RFC 2046 §5.1.1).
+    /// A line of the leaf part has ended, and it is not known yet whether its end belongs to a
+    /// boundary (RFC 2046 §5.1.1).
     line_end: bool,
 }
 
@@ -135,8 +135,7 @@ struct Level {
 }
 
 enum State {
-    /// In a header section, with the field that its last line belongs to; `begun` when it has a
-    /// line.
+    /// In a header section, with the field of its last line; `begun` when it has a line.
     Header {
         header: Header,
         field: Field,
@@ -168,8 +167,8 @@ impl<L: Listener> Way<L> {
         }
     }
 
-    /// The level whose boundary stands in this line, the innermost first, and whether it is the
-    /// last of its kind.
+    /// The level whose boundary is this line, the innermost first, and whether it is the closing
+    /// one.
     fn boundary(&self, line: &[u8]) -> Option<(usize, bool)> {
         let line = line.get(2..).filter(|line| line.len() < LINE_MAX - 2)?.trim_ascii_end();
         self.levels.iter().enumerate().rev().find_map(|(place, level)| {
@@ -238,7 +237,7 @@ impl<L: Listener> Way<L> {
             let field = *field;
             return self.listener.header_line(field, line);
         }
-        // An empty line, or one that can stand in no header section and so begins the body.
+        // An empty line, or one that cannot be in a header section and so begins the body.
         header.take(*field, text);
         let header = std::mem::take(header);
         let blank = line.is_whole() && line.octets.is_empty();
@@ -287,7 +286,7 @@ fn shape(header: &Header, digest: bool) -> Shape {
     match (content_type.kind.as_str(), content_type.sub.as_str()) {
         ("multipart", _) if content_type.boundary.is_some() => Shape::Multipart,
         ("multipart", _) => Shape::Plain,
-        // Nobody may encode these; who did it anyway is read as it was meant.
+        // These must not be encoded; if one is, it is decoded all the same.
         ("message", "rfc822" | "news") => {
             if encoded {
                 Shape::Data

@@ -1,4 +1,4 @@
-//! The second pass: the message as the plan has it.
+//! The second pass: writes the message by the plan.
 
 use super::analysis::{Action, Decision, Plan};
 use super::encode::{Base64, Mend, QuotedPrintable};
@@ -7,21 +7,21 @@ use super::lines::Line;
 use super::walk::{Listener, Part, Shape};
 use std::sync::Arc;
 
-/// Writes what it hears into a buffer.
+/// Writes the events of the walk into a buffer.
 #[derive(Debug)]
 pub(super) struct Writer {
     plan: Arc<Plan>,
     decision: Decision,
-    /// A signature covers the octets of the part in hand.
+    /// The present part is covered by a signature.
     signed: bool,
-    /// The label of the part in hand has been written.
+    /// The label of the present part has been written.
     labelled: bool,
     body: Body,
     around: Mend,
     out: Vec<u8>,
 }
 
-/// How the body of a leaf is written.
+/// How the body of a leaf part is written.
 #[derive(Debug)]
 enum Body {
     Plain,
@@ -44,7 +44,7 @@ impl Writer {
         }
     }
 
-    /// What has been written since it was last emptied.
+    /// The output since it was last emptied.
     pub fn out(&mut self) -> &mut Vec<u8> {
         &mut self.out
     }
@@ -53,7 +53,7 @@ impl Writer {
         self.out
     }
 
-    /// The label that takes the place of the one that is there.
+    /// The label that replaces the existing one.
     fn label(&self) -> Option<&'static [u8]> {
         match self.decision.action {
             Action::Keep | Action::Mend => None,
@@ -99,8 +99,8 @@ impl Listener for Writer {
             self.out.extend_from_slice(b"Content-Type: text/plain; charset=unknown-8bit\r\n");
         }
         self.out.extend_from_slice(label.unwrap_or_default());
-        // An empty line must end what was added. Where none was there, the line that is no field
-        // may look like one once it is encoded.
+        // An empty line must end the added fields. Where there was none, the first body line might
+        // look like a field once it is encoded.
         if blank
             || !self.signed
             || label.is_some()
