@@ -1,8 +1,8 @@
 //! The queue by age, in sums: what everybody may see of it.
 
 use super::Answer;
+use crate::api::state::AppState;
 use crate::http::answer;
-use crate::http::state::AppState;
 use crate::mail::model::DestinationSummary;
 use hyper::StatusCode;
 use serde::{Deserialize, Serialize};
@@ -25,7 +25,7 @@ pub(super) async fn ages(app: &AppState) -> Answer {
 pub(crate) async fn ages_view(app: &AppState) -> AgesView {
     // A million messages take a while to count; other requests must not wait for it.
     let (cumulative, total) =
-        app.ages.look(&app.worker, &app.views.admin).await.unwrap_or_default();
+        app.monitor.ages.look(&app.monitor.worker, &app.views.admin).await.unwrap_or_default();
     let mut messages: Vec<u64> = Vec::with_capacity(cumulative.len() + 1);
     let mut younger = 0;
     for count in cumulative

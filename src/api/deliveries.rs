@@ -3,9 +3,9 @@
 //! Limits: [`DESTINATIONS_SHOWN`] destinations.
 
 use super::Answer;
+use crate::api::state::AppState;
 use crate::ground::clock;
 use crate::http::answer;
-use crate::http::state::AppState;
 use crate::mail::model::Deliveries;
 use hyper::StatusCode;
 use serde::{Deserialize, Serialize};

@@ -1,9 +1,9 @@
 //! The queue in groups: by sender, by recipient's domain, by reason.
 
 use super::{Answer, ask, error, since};
+use crate::api::state::AppState;
 use crate::ground::clock;
 use crate::http::answer;
-use crate::http::state::AppState;
 use crate::http::visit::Visit;
 use crate::mail::model::Grouping;
 use hyper::StatusCode;
@@ -49,7 +49,7 @@ pub(super) async fn groups(app: &AppState, visit: &Visit<'_>) -> Answer {
             "by=sender, sender_domain, recipient_domain or reason is expected",
         );
     };
-    let _search = match visit.search(app).await {
+    let _search = match visit.search().await {
         Ok(search) => search,
         Err(answer) => return answer,
     };

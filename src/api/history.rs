@@ -3,10 +3,10 @@
 //! Limits: a page has at most [`HISTORY_MAX`] messages.
 
 use super::{Answer, ask, error, since};
+use crate::api::state::AppState;
 use crate::ground::clock;
 use crate::http::answer;
 use crate::http::rights::Need;
-use crate::http::state::AppState;
 use crate::http::visit::Visit;
 use crate::mail::model::{Attempt, Ending, Finished, MessageId, Wanted};
 use hyper::StatusCode;
@@ -161,7 +161,7 @@ impl HistoryQuery {
 
 /// `GET /api/v1/queue/ID/attempts`
 pub(super) async fn attempts(app: &AppState, visit: &Visit<'_>, id: MessageId) -> Answer {
-    let _search = match visit.search(app).await {
+    let _search = match visit.search().await {
         Ok(search) => search,
         Err(answer) => return answer,
     };
@@ -178,7 +178,7 @@ pub(crate) async fn attempts_view(
     visit: &Visit<'_>,
     id: MessageId,
 ) -> Result<AttemptsView, Answer> {
-    let reads = visit.right(app, Need::Read).is_ok();
+    let reads = visit.right(Need::Read).is_ok();
     let attempts = ask(app.views.history.attempts(id, ONE_PATIENCE)).await?;
     Ok(AttemptsView { attempts: attempts.into_iter().map(|one| attempt(one, reads)).collect() })
 }
@@ -189,7 +189,7 @@ pub(super) async fn history(app: &AppState, visit: &Visit<'_>) -> Answer {
         Ok(asked) => asked,
         Err(words) => return error(StatusCode::BAD_REQUEST, &words),
     };
-    let _search = match visit.search(app).await {
+    let _search = match visit.search().await {
         Ok(search) => search,
         Err(answer) => return answer,
     };
@@ -201,7 +201,7 @@ pub(super) async fn history(app: &AppState, visit: &Visit<'_>) -> Answer {
 
 /// `GET /api/v1/history/ID`
 pub(super) async fn one(app: &AppState, visit: &Visit<'_>, id: MessageId) -> Answer {
-    let _search = match visit.search(app).await {
+    let _search = match visit.search().await {
         Ok(search) => search,
         Err(answer) => return answer,
     };

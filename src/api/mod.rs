@@ -12,6 +12,7 @@ mod ask;
 mod deliveries;
 mod filter;
 mod groups;
+pub(crate) mod health;
 mod history;
 mod index;
 pub(crate) mod next_attempt;
@@ -22,6 +23,7 @@ mod rates;
 mod redact;
 mod send;
 mod sessions;
+pub mod state;
 mod status;
 mod stream;
 mod text;
@@ -63,10 +65,11 @@ use crate::http::route::{Call, Handling, LOOK, POST, Route, at_once};
 use crate::mail::model::MessageId;
 use hyper::StatusCode;
 use index::DOCUMENT;
+use state::AppState;
 
 /// The rows of this room in the table of routes. [`DOCUMENT`] describes all but those of the
 /// control socket ([`Need::Carry`]).
-pub(crate) const ROUTES: &[Route] = &[
+pub(crate) const ROUTES: &[Route<AppState>] = &[
     Route {
         path: "/api/v1",
         methods: LOOK,
@@ -216,7 +219,10 @@ pub(crate) const ROUTES: &[Route] = &[
 ];
 
 /// The answer about the message that the path names.
-fn of_one<'a>(call: &Call<'a>, answer: impl FnOnce(MessageId) -> Handling<'a>) -> Handling<'a> {
+fn of_one<'a>(
+    call: &Call<'a, AppState>,
+    answer: impl FnOnce(MessageId) -> Handling<'a>,
+) -> Handling<'a> {
     match call.id.parse() {
         Ok(id) => answer(id),
         Err(()) => at_once(no_id(call.id)),

@@ -5,8 +5,8 @@
 
 use super::filter::FilterView;
 use super::{Answer, admin_error, error};
+use crate::api::state::AppState;
 use crate::http::answer;
-use crate::http::state::AppState;
 use crate::http::visit::{Door, Visit};
 use crate::mail::model::{
     AdminError, DESTINATIONS_MAX, Filter, MessageId, Order, Paused, Selection,

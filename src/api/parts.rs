@@ -7,7 +7,7 @@
 //! Source: RFC 2045 to 2047, RFC 2183.
 
 use super::{ADMIN_PATIENCE, Answer, ask, error};
-use crate::http::state::AppState;
+use crate::api::state::AppState;
 use crate::mail::model::{Body, MessageId};
 use hyper::StatusCode;
 use mail_parser::{Message, MessageParser, MimeHeaders, PartType};

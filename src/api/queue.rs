@@ -6,11 +6,11 @@
 
 use super::filter::FilterView;
 use super::{ADMIN_PATIENCE, Answer, ask, error, since};
+use crate::api::state::AppState;
 use crate::api::transfer::stream;
 use crate::export::{status_name, target_name};
 use crate::ground::clock;
 use crate::http::answer::{self, Content, MAIL};
-use crate::http::state::AppState;
 use crate::http::visit::Visit;
 use crate::mail::model::{
     Body, DESTINATIONS_MAX, DestinationSummary, Kind, Message, MessageId, Progress, Status, Target,
@@ -260,7 +260,7 @@ pub(crate) async fn page(
     asked: &PageQuery,
 ) -> Result<PageView, Answer> {
     let filter = asked.filter.filter().map_err(|words| error(StatusCode::BAD_REQUEST, &words))?;
-    let _search = if filter.is_empty() { None } else { visit.search(app).await? };
+    let _search = if filter.is_empty() { None } else { visit.search().await? };
     let (now, deadline) = (clock::now(), Instant::now() + SEARCH_PATIENCE);
     let mut view = PageView { messages: Vec::new(), next: None, scanned: 0, complete: false };
     let mut after = asked.after;

@@ -1,9 +1,9 @@
 //! What the rates were: for the charts, and for whoever keeps no history of its own.
 
 use super::{Answer, error};
+use crate::api::state::AppState;
 use crate::ground::clock;
 use crate::http::answer;
-use crate::http::state::AppState;
 use crate::monitor::rates::Point;
 use hyper::StatusCode;
 use serde::{Deserialize, Serialize};
@@ -39,7 +39,7 @@ pub struct RatesView {
 pub(super) fn rates(app: &AppState, query: &str) -> Answer {
     let span =
         if query.is_empty() { "1h" } else { query.strip_prefix("span=").unwrap_or_default() };
-    let Some((span, points, end)) = app.views.rate_history.points(span) else {
+    let Some((span, points, end)) = app.monitor.rate_history.points(span) else {
         return error(StatusCode::BAD_REQUEST, "span=1h, 24h or 7d is expected");
     };
     let of = |number: fn(&Point) -> f32| {

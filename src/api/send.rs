@@ -10,12 +10,12 @@
 //! Source: RFC 5321 §4.2 (replies); The Idempotency-Key HTTP Header Field (IETF draft).
 
 use super::{Answer, error};
+use crate::api::state::AppState;
 use crate::api::transfer::pieces;
 use crate::ground::lock::Lock;
 use crate::http::access::Caller;
 use crate::http::answer;
 use crate::http::idempotency::{Begun, KeyClaim, Print};
-use crate::http::state::AppState;
 use crate::http::visit::Visit;
 use crate::mail::model::{ContentPieces, MessageId, Reply, Submission, SubmittedEnvelope};
 use aws_lc_rs::digest;
@@ -138,7 +138,7 @@ fn submitted(submission: &dyn Submission, visit: &Visit<'_>) -> Result<Submitted
 fn within_rate(app: &AppState, visit: &Visit<'_>) -> Result<(), Box<Answer>> {
     let Caller::Token(token) = visit.caller else { return Ok(()) };
     token.take(Instant::now()).map_err(|wait| {
-        app.counters.http.http_refused_total.with_label_values(&["token_rate"]).inc();
+        app.http.refused("token_rate");
         let rate = token.rate().map(|rate| rate.to_string()).unwrap_or_default();
         let words = format!("the token '{}' may send {rate} (rate= in api_tokens)", token.name);
         Box::new(visit.later(StatusCode::TOO_MANY_REQUESTS, &words, wait.as_secs() + 1))
@@ -224,7 +224,7 @@ fn print(context: &Lock<digest::Context>) -> Print {
 }
 
 fn sent(app: &AppState, id: MessageId, repeated: bool) -> Answer {
-    let base = app.access.outside.as_ref().map_or("", |outside| outside.path.as_str());
+    let base = app.http.access.outside.as_ref().map_or("", |outside| outside.path.as_str());
     let status = if repeated { StatusCode::OK } else { StatusCode::CREATED };
     let mut answer = answer::json(status, &SentView { id: id.to_string(), repeated });
     if let Ok(place) = HeaderValue::from_str(&format!("{base}/api/v1/queue/{id}")) {

@@ -3,9 +3,9 @@
 //! Limits: [`SESSIONS_MAX`] sessions, [`LINES_MAX`] lines.
 
 use super::{Answer, error, since};
+use crate::api::state::AppState;
 use crate::ground::clock;
 use crate::http::answer;
-use crate::http::state::AppState;
 use crate::mail::model::{Refusal, RefusedExample, SESSION_REFUSALS, SessionInfo};
 use hyper::StatusCode;
 use serde::{Deserialize, Serialize};
@@ -153,12 +153,24 @@ pub(crate) fn refusals_view(app: &AppState) -> RefusalsView {
     };
     let reason = |reason: &Refusal| ReasonView {
         reason: reason.as_str().to_owned(),
-        total: app.counters.accept.refused_total.with_label_values(&[reason.as_str()]).get(),
+        total: app
+            .monitor
+            .counters
+            .accept
+            .refused_total
+            .with_label_values(&[reason.as_str()])
+            .get(),
         last: app.views.sessions.refused(*reason).into_iter().map(example).collect(),
     };
     let no_place = |label: &&'static str| ReasonView {
         reason: format!("sessions_{label}"),
-        total: app.counters.accept.sessions_refused_total.with_label_values(&[*label]).get(),
+        total: app
+            .monitor
+            .counters
+            .accept
+            .sessions_refused_total
+            .with_label_values(&[*label])
+            .get(),
         last: app.views.sessions.turned_away(label).into_iter().map(example).collect(),
     };
     RefusalsView {

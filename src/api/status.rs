@@ -2,10 +2,10 @@
 
 use super::{Answer, since};
 use crate::api::redact;
+use crate::api::state::AppState;
 use crate::ground::clock;
 use crate::http::answer;
 use crate::http::rights::Need;
-use crate::http::state::AppState;
 use crate::http::visit::Visit;
 use crate::mail::model::{Refusal, SESSION_REFUSALS};
 use crate::monitor::alerts::{self, AlertView};
@@ -120,14 +120,14 @@ pub struct DiskView {
 
 /// `GET /api/v1/status`
 pub(super) async fn status(app: &AppState, visit: &Visit<'_>) -> Answer {
-    answer::json(StatusCode::OK, &status_view(app, visit.may_look(app)).await)
+    answer::json(StatusCode::OK, &status_view(app, visit.may_look()).await)
 }
 
 /// What the page and the program see alike; without `look` nothing that names anybody.
 pub(crate) async fn status_view(app: &AppState, look: bool) -> StatusView {
-    let summary = metrics::refresh(app).await;
-    let (now, facts, counters) = (clock::now(), &app.facts, &app.counters);
-    let ready = app.ready.borrow().clone();
+    let summary = metrics::refresh(&app.monitor).await;
+    let (now, facts, counters) = (clock::now(), &app.facts, &app.monitor.counters);
+    let ready = app.monitor.ready.borrow().clone();
     let view = StatusView {
         hostname: facts.hostname.clone(),
         version: facts.version.clone(),
@@ -151,15 +151,15 @@ pub(crate) async fn status_view(app: &AppState, look: bool) -> StatusView {
         },
         memory_resident_bytes: counters.monitor.memory_resident_bytes.get(),
         latency: latency(&counters.outbound.delivery_latency_seconds),
-        alerts: alerts::look(app, &summary),
+        alerts: alerts::look(&app.monitor, &summary),
         certificate_expires: counters
             .accept
             .certificate_expiry()
             .map(|end| clock::rfc3339(u32::try_from(end).unwrap_or(u32::MAX))),
-        orders_refused: app.access.port_rights().may(Need::Order).err().map(str::to_owned),
+        orders_refused: app.http.access.port_rights().may(Need::Order).err().map(str::to_owned),
         who_may_relay: facts.who_may_relay.clone(),
-        terminals: app.terminals(),
-        volumes: app.volumes(),
+        terminals: app.monitor.terminals(),
+        volumes: app.monitor.volumes(),
     };
     if look { view } else { without_names(view) }
 }

@@ -4,9 +4,9 @@
 //! opens another. A client that takes nothing for [`PATIENCE`] is let go.
 
 use super::{Answer, error};
+use crate::api::state::AppState;
 use crate::ground::text::harmless_json;
 use crate::http::answer::{self, Content, EVENTS};
-use crate::http::state::AppState;
 use crate::http::visit::Visit;
 use bytes::Bytes;
 use hyper::header::{self, HeaderValue};
@@ -29,7 +29,7 @@ pub(super) async fn stream(app: &AppState, visit: &Visit<'_>) -> Answer {
             "a stream needs HTTP/1.1; poll /api/v1/status instead",
         );
     }
-    let Ok(turn) = app.views.rate_history.streams.clone().try_acquire_owned() else {
+    let Ok(turn) = app.monitor.rate_history.streams.clone().try_acquire_owned() else {
         let mut answer =
             error(StatusCode::SERVICE_UNAVAILABLE, "too many streams; poll /api/v1/status instead");
         answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("30"));
@@ -37,8 +37,8 @@ pub(super) async fn stream(app: &AppState, visit: &Visit<'_>) -> Answer {
     };
     let (sender, events) = mpsc::channel(1);
     if visit.method == Method::GET {
-        let look = visit.may_look(app);
-        let mut news = app.views.rate_history.subscribe();
+        let look = visit.may_look();
+        let mut news = app.monitor.rate_history.subscribe();
         news.mark_unchanged();
         let first =
             Bytes::from([RETRY.as_bytes(), &event(&super::status_view(app, look).await)].concat());

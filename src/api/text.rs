@@ -8,8 +8,8 @@
 
 use super::parts::{READ_MAX, html_of};
 use super::{ADMIN_PATIENCE, Answer, ask, error};
+use crate::api::state::AppState;
 use crate::http::answer;
-use crate::http::state::AppState;
 use crate::mail::model::MessageId;
 use hyper::StatusCode;
 use mail_parser::{HeaderValue, MessageParser, MimeHeaders};

@@ -5,10 +5,10 @@
 //! Limits: [`export::HEAD_MAX`] octets for the line; contents go through in pieces, [`PIECES`] at a
 //! time in memory; a client that sends nothing for [`PATIENCE`] is given up.
 
+use crate::api::state::AppState;
 use crate::api::{self, admin_error, ask};
 use crate::export::{self, Record};
 use crate::http::answer::{self, Answer, Content};
-use crate::http::state::AppState;
 use crate::mail::model::{Body, ContentPieces, MessageId};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;

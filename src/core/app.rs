@@ -63,9 +63,10 @@ impl App {
         drop(readiness.send_replace(Ok(())));
         let readiness = Arc::new(readiness);
         #[cfg(debug_assertions)]
-        faults::allow(&app, relay.outbound.clone());
-        let vitals = app.vitals();
-        let storage = background::follow_storage(relay.spool.clone(), readiness.clone(), app);
+        faults::allow(&app.http, relay.outbound.clone());
+        let vitals = app.monitor.vitals();
+        let storage =
+            background::follow_storage(relay.spool.clone(), readiness.clone(), app.monitor.clone());
         let storage = tokio::spawn(storage);
         base.status.ready();
         let probes = watchdog::Probes {

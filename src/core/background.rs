@@ -6,11 +6,11 @@ use crate::ground::clock;
 use crate::ground::gateway::default_gateways;
 use crate::ground::memory::{Ceiling, Gauge, Pressure};
 use crate::ground::sys;
-use crate::http::state::{AppState, Readiness};
 use crate::mail::admit::Policy;
 use crate::mail::spool::{self, SegmentLog, SpoolError};
 use crate::monitor::counters::{Counters, MonitorCounters};
 use crate::monitor::disk_alerts::Alert;
+use crate::monitor::state::{MonitorState, Readiness};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -48,7 +48,7 @@ pub(super) fn tell_supervisor(status: &Arc<StatusWriter>) -> impl Fn(Alert) + us
 pub(super) async fn follow_storage(
     spool: Arc<SegmentLog>,
     readiness: Arc<watch::Sender<Readiness>>,
-    app: Arc<AppState>,
+    monitor: Arc<MonitorState>,
 ) {
     let mut pace = tokio::time::interval(STORAGE_PACE);
     loop {
@@ -59,7 +59,7 @@ pub(super) async fn follow_storage(
         let is_slow = matches!(found, Err(SpoolError::Slow(_)));
         let code = if is_slow { 451 } else { 452 };
         let now = found.map_err(|error| format!("{error}; new mail is answered {code}"));
-        app.note_data_volume(now.clone().err());
+        monitor.note_data_volume(now.clone().err());
         let now = if is_slow { Ok(()) } else { now };
         readiness.send_if_modified(|known| {
             let changed = *known != now;

@@ -2,6 +2,7 @@
 //! signals.
 
 use super::config::Config;
+use super::counters::counters;
 use super::exclusive;
 use super::trouble::internal;
 use crate::appliance::failure::Failure;
@@ -13,6 +14,7 @@ use crate::ground::disk::{Calls, Disk, Watched};
 use crate::ground::log::Tail;
 use crate::ground::memory::{Ceiling, Gauge};
 use crate::ground::tls::{Authorities, Presenter};
+use crate::http::counters::HttpCounters;
 use crate::maillog::{MailLog, MailLogGuard};
 use crate::monitor::counters::Counters;
 use nix::sys::resource::{Resource, getrlimit};
@@ -35,6 +37,7 @@ pub(super) struct Base {
     pub(super) tail: Arc<Tail>,
     pub(super) status: Arc<StatusWriter>,
     pub(super) counters: Arc<Counters>,
+    pub(super) http_counters: Arc<HttpCounters>,
     /// How much memory there is, where that is known.
     pub(super) ceiling: Option<Ceiling>,
     pub(super) memory: Arc<Gauge>,
@@ -69,8 +72,7 @@ impl Base {
         let disk = exclusive::open_volume(&settings, &volume, &mut signals.terminate).await?;
         let disk = Watched::new(disk);
         status.health(&Health::Alive);
-        let counters = Counters::new().map_err(|error| internal("counters", &error))?;
-        let counters = Arc::new(counters);
+        let (counters, http_counters) = counters().map_err(|error| internal("counters", &error))?;
         let maillog_guard = maillog
             .as_ref()
             .map(|log| log.open(&volume, settings.maillog_buffer_limit, counters.maillog.clone()));
@@ -86,6 +88,7 @@ impl Base {
             tail,
             status,
             counters,
+            http_counters,
             ceiling,
             memory: Gauge::shared(),
             signals,

@@ -1,32 +1,29 @@
 //! What pages and the API show of the appliance that does not change while it runs.
 
+use crate::api::state::Facts;
 use crate::appliance::property::{AddressMasking, Settings, relay};
 use crate::appliance::resources::Resources;
 use crate::ground::clock;
 use crate::ground::gateway::default_gateways;
-use crate::http::places::ANSWERS_MAX;
-use crate::http::state::Facts;
 use crate::monitor::components::{Condition, Part};
-use std::path::Path;
 
 /// From the properties, after everything was mounted.
-pub(super) fn facts(settings: &Settings, volume: &Path, resources: &Resources) -> Facts {
+pub(super) fn facts(settings: &Settings, resources: &Resources) -> Facts {
     Facts {
         hostname: settings.hostname.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         who_may_relay: who_may_relay(settings, resources),
-        terminals: terminals(settings),
-        volumes: volumes(settings),
         started: clock::now(),
-        data_volume: volume.to_owned(),
-        answers_max: resources.answers.min(ANSWERS_MAX),
-        bounce_address: settings.bounce_address.is_some(),
         masks_subjects: settings.address_masking != AddressMasking::None,
-        name_servers: if settings.dns_servers.is_empty() {
-            "/etc/resolv.conf (or of dns_servers, once it is set)"
-        } else {
-            "dns_servers"
-        },
+    }
+}
+
+/// What names the name servers.
+pub(super) fn name_servers(settings: &Settings) -> &'static str {
+    if settings.dns_servers.is_empty() {
+        "/etc/resolv.conf (or of dns_servers, once it is set)"
+    } else {
+        "dns_servers"
     }
 }
 
@@ -43,7 +40,8 @@ fn who_may_relay(settings: &Settings, resources: &Resources) -> String {
     words
 }
 
-fn terminals(settings: &Settings) -> Vec<Part> {
+/// The terminals.
+pub(super) fn terminals(settings: &Settings) -> Vec<Part> {
     let smtp = if settings.ssl_disabled {
         format!("SMTP on port {}", settings.smtp_port)
     } else {
@@ -70,7 +68,8 @@ fn terminals(settings: &Settings) -> Vec<Part> {
     ]
 }
 
-fn volumes(settings: &Settings) -> Vec<Part> {
+/// The volumes.
+pub(super) fn volumes(settings: &Settings) -> Vec<Part> {
     let key = settings.volume_key.as_ref().map(|path| path.display().to_string());
     vec![
         optional("data", Condition::Mounted, Some(settings.volume_data.display().to_string())),

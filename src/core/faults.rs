@@ -1,7 +1,7 @@
 //! Faults that tests of the watchdog plant through the control socket. Not in a program built for
 //! release.
 
-use crate::http::state::AppState;
+use crate::http::state::HttpState;
 use crate::mail::outbound::Outbound;
 use crate::mail::spool::SegmentLog;
 use std::sync::Arc;
@@ -12,9 +12,9 @@ use tokio::runtime::Handle;
 static COME_BACK: AtomicBool = AtomicBool::new(false);
 
 /// From now on they can be planted.
-pub(super) fn allow(app: &AppState, outbound: Arc<Outbound<SegmentLog>>) {
+pub(super) fn allow(http: &HttpState, outbound: Arc<Outbound<SegmentLog>>) {
     let mail = Handle::current();
-    app.allow_faults(Box::new(move |fault| {
+    http.allow_faults(Box::new(move |fault| {
         match fault {
             // On each of the runtime's threads: one that goes on would hide it.
             "loop" => (0..mail.metrics().num_workers())

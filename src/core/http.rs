@@ -7,6 +7,8 @@ use super::trouble::{internal, joined};
 use super::watchdog::{Control, Doors};
 use super::webhooks::WebhookService;
 use crate::api;
+use crate::api::health;
+use crate::api::state::AppState;
 use crate::appliance::failure::{Exit, Failure};
 use crate::appliance::property::Settings;
 use crate::appliance::resources;
@@ -15,8 +17,7 @@ use crate::ground::threads;
 use crate::ground::tls::Presenter;
 use crate::http::route::Routes;
 use crate::http::server;
-use crate::http::state::AppState;
-use crate::monitor::{health, push};
+use crate::monitor::push;
 use crate::ui;
 use std::io;
 use std::path::PathBuf;
@@ -36,7 +37,7 @@ const WINDOWS_PATIENCE: Duration = Duration::from_secs(5);
 const CONTROL_PACE: Duration = Duration::from_secs(2);
 
 /// Everything that can be asked for.
-pub fn routes() -> Routes {
+pub fn routes() -> Routes<AppState> {
     Routes::new(vec![health::ROUTES, api::ROUTES, ui::ROUTES], ui::dressed)
 }
 
@@ -126,10 +127,10 @@ async fn serve(
     served.spawn(keep_control(app.clone(), routes, control, run_dir, knocks, closing.clone()));
     served.spawn(sampling::run(app.clone(), closing.clone()));
     if let Some(webhooks) = webhooks {
-        webhooks.run(&mut served, app.clone(), &closing);
+        webhooks.run(&mut served, app.monitor.clone(), &closing);
     }
     if let Some(config) = push {
-        served.spawn(push::push(config, app, closing.clone()));
+        served.spawn(push::push(config, app.monitor.clone(), closing.clone()));
     }
     while let Some(ended) = served.join_next().await {
         joined(ended, "the HTTP server");
@@ -140,7 +141,7 @@ async fn serve(
 /// directory, is made anew: whoever comes looks for it by its name.
 async fn keep_control(
     app: Arc<AppState>,
-    routes: Arc<Routes>,
+    routes: Arc<Routes<AppState>>,
     first: ControlSocket,
     run_dir: PathBuf,
     knocks: Control,
@@ -153,7 +154,7 @@ async fn keep_control(
         (stop, file)
     };
     let (mut stop, mut ours) = begin(&mut served, first);
-    let (mut trouble, vitals) = (None, app.vitals());
+    let (mut trouble, vitals) = (None, app.monitor.vitals());
     let mut pace = tokio::time::interval(CONTROL_PACE);
     pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {

@@ -17,6 +17,7 @@ mod app;
 mod background;
 mod base;
 mod config;
+pub mod counters;
 mod exclusive;
 mod facts;
 #[cfg(debug_assertions)]

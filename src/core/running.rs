@@ -2,9 +2,9 @@
 
 use super::base::Base;
 use super::trouble::joined;
-use crate::http::state::Readiness;
 use crate::mail::outbound::Outbound;
 use crate::mail::spool::SegmentLog;
+use crate::monitor::state::Readiness;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, watch};

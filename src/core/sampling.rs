@@ -2,11 +2,12 @@
 //! volume every [`KEPT`] and at the end, and makes one event for all who watch a stream.
 
 use crate::api;
+use crate::api::state::AppState;
 use crate::ground::clock;
-use crate::http::server::stopped;
-use crate::http::state::AppState;
+use crate::ground::stop::stopped;
 use crate::monitor::alerts;
 use crate::monitor::rates::{Events, Totals, store};
+use crate::monitor::state::MonitorState;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
@@ -23,7 +24,7 @@ const KEPT: Duration = Duration::from_secs(60);
 
 /// Ticks until `stop` says true.
 pub(super) async fn run(app: Arc<AppState>, mut stop: watch::Receiver<bool>) {
-    let rate_history = &app.views.rate_history;
+    let rate_history = &app.monitor.rate_history;
     let mut pace = interval(TICK);
     pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut kept = Instant::now();
@@ -32,7 +33,7 @@ pub(super) async fn run(app: Arc<AppState>, mut stop: watch::Receiver<bool>) {
             () = stopped(&mut stop) => break,
             _ = pace.tick() => {}
         }
-        tick(&app);
+        tick(&app.monitor);
         if rate_history.events.receiver_count() > 0 {
             let view = api::status_view(&app, true).await;
             let named = api::event(&view);
@@ -42,39 +43,39 @@ pub(super) async fn run(app: Arc<AppState>, mut stop: watch::Receiver<bool>) {
         }
         if kept.elapsed() >= KEPT {
             kept = Instant::now();
-            keep(&app).await;
+            keep(&app.monitor).await;
         }
     }
-    keep(&app).await;
+    keep(&app.monitor).await;
 }
 
-fn tick(app: &AppState) {
-    let history = &app.views.rate_history;
-    app.look_at_log();
-    history.watch.note(&app.counters);
-    let summary = app.views.admin.summary();
-    let totals = Totals::of(&app.counters, summary.messages);
+fn tick(monitor: &MonitorState) {
+    let history = &monitor.rate_history;
+    monitor.look_at_log();
+    history.watch.note(&monitor.counters);
+    let summary = monitor.admin.summary();
+    let totals = Totals::of(&monitor.counters, summary.messages);
     history.lock().tick(&totals, clock::now());
     // For the head of every page, whoever looks or does not.
     let mut looked = history.looked.lock();
     if looked.is_none_or(|at| at.elapsed() >= LOOK) {
         *looked = Some(Instant::now());
         drop(looked);
-        alerts::look(app, &summary);
+        alerts::look(monitor, &summary);
     }
 }
 
-async fn keep(app: &Arc<AppState>) {
-    let app = Arc::clone(app);
+async fn keep(monitor: &Arc<MonitorState>) {
+    let monitor = Arc::clone(monitor);
     let kept = tokio::task::spawn_blocking(move || {
-        let Some(disk) = &app.views.rate_history.disk else { return Ok(()) };
+        let Some(disk) = &monitor.rate_history.disk else { return Ok(()) };
         // The last percent is for mail.
         let space = disk.space()?;
         if space.free < space.size / 100 {
             return Ok(());
         }
         // A disk that is slow must not hold the lock.
-        let octets = app.views.rate_history.lock().encode();
+        let octets = monitor.rate_history.lock().encode();
         store::save(disk.as_ref(), octets)
     });
     match kept.await {

@@ -6,10 +6,13 @@ use super::http::{self, Opened};
 use super::relay::Relay;
 use super::trouble::internal;
 use super::{facts, instance, rooms};
+use crate::api::state::{AppState, Views};
 use crate::appliance::failure::Failure;
 use crate::http::idempotency::IdempotencyKeys;
-use crate::http::state::{AppState, Readiness, Views};
+use crate::http::places::ANSWERS_MAX;
+use crate::http::state::HttpState;
 use crate::monitor::rates::RateHistory;
+use crate::monitor::state::{MonitorSources, MonitorState, Readiness};
 use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -37,14 +40,13 @@ impl Server {
         let settings = &base.settings;
         let (readiness, ready) = watch::channel::<Readiness>(Err("starting".to_owned()));
         let (close, closing) = watch::channel(false);
-        let app = AppState::open(
-            views(base, relay),
-            base.counters.clone(),
-            rooms::access(settings, &relay.policy),
-            facts::facts(settings, &base.volume, &base.resources),
-            ready,
-        )
-        .map_err(|error| internal("counters", &error))?;
+        let facts = facts::facts(settings, &base.resources);
+        let monitor = MonitorState::open(sources(base, relay, ready, facts.started))
+            .map_err(|error| internal("counters", &error))?;
+        let access = rooms::access(settings, &relay.policy);
+        let answers_max = base.resources.answers.min(ANSWERS_MAX);
+        let server = HttpState::new(access, base.http_counters.clone(), answers_max);
+        let app = AppState::new(views(base, relay), facts, monitor, server);
         let tls = base.presenter.clone().filter(|_| settings.ui_tls);
         let opened = http::open(
             settings,
@@ -66,8 +68,28 @@ fn views(base: &Base, relay: &Relay) -> Views {
         sessions: relay.registry.clone(),
         history: relay.history.clone(),
         tail: base.tail.clone(),
-        rate_history: RateHistory::open(Some(base.disk.clone())),
         idempotency_keys: IdempotencyKeys::open(Some(base.disk.as_ref())),
+    }
+}
+
+fn sources(
+    base: &Base,
+    relay: &Relay,
+    ready: watch::Receiver<Readiness>,
+    started: u32,
+) -> MonitorSources {
+    let settings = &base.settings;
+    MonitorSources {
+        counters: base.counters.clone(),
+        admin: relay.admin.clone(),
+        rate_history: RateHistory::open(Some(base.disk.clone())),
         memory: base.memory.clone(),
+        ready,
+        terminals: facts::terminals(settings),
+        volumes: facts::volumes(settings),
+        started,
+        data_volume: base.volume.clone(),
+        bounce_address: settings.bounce_address.is_some(),
+        name_servers: facts::name_servers(settings),
     }
 }

@@ -4,9 +4,9 @@ use super::base::Base;
 use crate::appliance::failure::{Exit, Failure};
 use crate::appliance::property::WebhookEvent;
 use crate::ground::tls::verifying_client;
-use crate::http::state::AppState;
 use crate::mail::history::{Mask, Masking};
 use crate::mail::model::{Class, MailEventSink};
+use crate::monitor::state::MonitorState;
 use crate::webhooks::{ALERTS_PACE, Config, Courier, Key, Shape, Webhooks, watch_alerts};
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -66,10 +66,10 @@ impl WebhookService {
     pub(super) fn run(
         self,
         tasks: &mut JoinSet<()>,
-        app: Arc<AppState>,
+        monitor: Arc<MonitorState>,
         closing: &watch::Receiver<bool>,
     ) {
-        tasks.spawn(watch_alerts(self.webhooks, app, ALERTS_PACE, closing.clone()));
+        tasks.spawn(watch_alerts(self.webhooks, monitor, ALERTS_PACE, closing.clone()));
         for courier in self.couriers {
             tasks.spawn(courier.run(closing.clone()));
         }

@@ -22,6 +22,7 @@ pub mod pace;
 pub mod public;
 pub mod routes;
 pub mod steady;
+pub mod stop;
 pub mod sync;
 pub mod sys;
 pub mod text;

@@ -2,8 +2,8 @@
 //!
 //! [`server`] listens at `ui_port` and the control socket and holds the limits, [`places`] shares
 //! out the connections, [`router`] finds who answers in the table of [`route`], [`access`] and
-//! [`rights`] who may go there, [`hosts`] and [`origin`] from which page. [`state`] is what all
-//! handlers share. They stand in [`crate::api`], [`crate::ui`] and [`crate::monitor`].
+//! [`rights`] who may go there, [`hosts`] and [`origin`] from which page. [`state`] is what the
+//! server remembers. Its handlers stand in [`crate::api`] and [`crate::ui`].
 
 pub mod access;
 pub(crate) mod answer;

@@ -4,7 +4,7 @@
 
 use super::answer::Answer;
 use super::rights::Need;
-use super::state::AppState;
+use super::state::Application;
 use super::visit::Visit;
 use hyper::Method;
 use hyper::body::Incoming;
@@ -18,7 +18,7 @@ pub(crate) const LOOK: &[Method] = &[Method::GET, Method::HEAD];
 pub(crate) const POST: &[Method] = &[Method::POST];
 
 /// One row.
-pub(crate) struct Route {
+pub(crate) struct Route<A: Application> {
     /// `{id}` in it stands for anything up to the next slash, once.
     pub(crate) path: &'static str,
     /// How it may be asked.
@@ -26,15 +26,15 @@ pub(crate) struct Route {
     /// What a client must be allowed to do.
     pub(crate) need: Need,
     /// Who answers.
-    pub(crate) handler: for<'a> fn(Call<'a>) -> Handling<'a>,
+    pub(crate) handler: for<'a> fn(Call<'a, A>) -> Handling<'a>,
 }
 
 /// An answer under way.
 pub(crate) type Handling<'a> = Pin<Box<dyn Future<Output = Answer> + Send + 'a>>;
 
 /// What a handler gets.
-pub(crate) struct Call<'a> {
-    pub(crate) app: &'a AppState,
+pub(crate) struct Call<'a, A> {
+    pub(crate) app: &'a A,
     pub(crate) visit: &'a Visit<'a>,
     /// What stands for `{id}`; empty where the path has none.
     pub(crate) id: &'a str,
@@ -47,17 +47,17 @@ pub(crate) fn at_once<'a>(answer: Answer) -> Handling<'a> {
 }
 
 /// Changes an answer into what its visitor likes to read.
-pub(crate) type Finish = fn(&AppState, &Visit<'_>, Answer) -> Answer;
+pub(crate) type Finish<A> = fn(&A, &Visit<'_>, Answer) -> Answer;
 
 /// All rows.
-pub struct Routes {
-    tables: Vec<&'static [Route]>,
-    pub(super) finish: Finish,
+pub struct Routes<A: Application> {
+    tables: Vec<&'static [Route<A>]>,
+    pub(super) finish: Finish<A>,
 }
 
-impl Routes {
+impl<A: Application> Routes<A> {
     /// Joins the rows of rooms, of which the first that fits is taken.
-    pub(crate) fn new(tables: Vec<&'static [Route]>, finish: Finish) -> Self {
+    pub(crate) fn new(tables: Vec<&'static [Route<A>]>, finish: Finish<A>) -> Self {
         Self { tables, finish }
     }
 
@@ -67,7 +67,7 @@ impl Routes {
         &self,
         path: &'a str,
         method: &Method,
-    ) -> Option<(&'static Route, &'a str)> {
+    ) -> Option<(&'static Route<A>, &'a str)> {
         let mut fitting = self.fitting(path);
         let first = fitting.next()?;
         if first.0.methods.contains(method) {
@@ -81,7 +81,7 @@ impl Routes {
         self.fitting(path).flat_map(|(route, _)| route.methods).collect()
     }
 
-    fn fitting<'a>(&self, path: &'a str) -> impl Iterator<Item = (&'static Route, &'a str)> {
+    fn fitting<'a>(&self, path: &'a str) -> impl Iterator<Item = (&'static Route<A>, &'a str)> {
         let rows = self.tables.iter().flat_map(|table| table.iter());
         rows.filter_map(move |route| fit(route.path, path).map(|id| (route, id)))
     }

@@ -12,7 +12,7 @@ use crate::http::origin;
 use crate::http::places::{Kind, Place, Reader, Turn};
 use crate::http::rights::Need;
 use crate::http::route::{Call, Routes};
-use crate::http::state::AppState;
+use crate::http::state::{Application, HttpState};
 use crate::http::visit::{Door, Visit};
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderValue};
@@ -28,14 +28,15 @@ type Placed = Response<Held<Turn, Reader>>;
 
 /// The answer to any request whatever; it never fails. Its place among requests is given back when
 /// the server has all of it, its memory when the kernel has.
-pub(crate) async fn answer(
-    app: &AppState,
-    routes: &Routes,
+pub(crate) async fn answer<A: Application>(
+    app: &A,
+    routes: &Routes<A>,
     door: Door,
     place: Option<&Arc<Place>>,
     request: Request<Incoming>,
 ) -> Placed {
-    let (client, path) = (door.client(app, request.headers()), below(app, request.uri().path()));
+    let http = app.http();
+    let (client, path) = (door.client(http, request.headers()), below(http, request.uri().path()));
     let (Some(place), Some(client)) = (place, client) else {
         return reply(app, routes, door, None, request).await.map(|content| Held {
             content,
@@ -70,19 +71,21 @@ fn busy(line: &'static str) -> Placed {
     answer.map(|content| Held { content, _turn: None, unread: None })
 }
 
-async fn reply(
-    app: &AppState,
-    routes: &Routes,
+async fn reply<A: Application>(
+    app: &A,
+    routes: &Routes<A>,
     door: Door,
     place: Option<&Arc<Place>>,
     request: Request<Incoming>,
 ) -> Answer {
     let (parts, content) = request.into_parts();
     let (whole_path, query) = (parts.uri.path(), parts.uri.query().unwrap_or_default());
-    let path = below(app, whole_path);
-    let client = door.client(app, &parts.headers);
+    let http = app.http();
+    let path = below(http, whole_path);
+    let client = door.client(http, &parts.headers);
     let (method, version, headers) = (&parts.method, parts.version, &parts.headers);
     let mut visit = Visit {
+        http,
         door,
         client,
         caller: Caller::Anybody,
@@ -98,15 +101,15 @@ async fn reply(
 }
 
 /// Where a visit leads, once it is known who comes.
-async fn led<'a>(
-    app: &'a AppState,
-    routes: &Routes,
+async fn led<'a, A: Application>(
+    app: &'a A,
+    routes: &Routes<A>,
     visit: &mut Visit<'a>,
     place: Option<&Arc<Place>>,
     uri: &Uri,
     content: Incoming,
 ) -> Answer {
-    let (door, path, client) = (visit.door, visit.path, visit.client);
+    let (http, door, path, client) = (visit.http, visit.door, visit.path, visit.client);
     let host = match hosts::authority(uri, visit.headers, visit.version) {
         Ok(host) => host,
         Err(words) if door != Door::Control => return visit.error(StatusCode::BAD_REQUEST, &words),
@@ -114,24 +117,24 @@ async fn led<'a>(
     };
     #[cfg(debug_assertions)]
     if let (Door::Control, Some(fault)) = (visit.door, path.strip_prefix("/api/v1/faults/")) {
-        let status = if app.plant(fault) { StatusCode::OK } else { StatusCode::NOT_FOUND };
+        let status = if visit.http.plant(fault) { StatusCode::OK } else { StatusCode::NOT_FOUND };
         return visit.error(status, fault);
     }
     let asked = visit.asked_path();
     let route = routes.find(asked, visit.method);
     let need = route.map_or(Need::Numbers, |(route, _)| route.need);
     if door != Door::Control
-        && let Some(host) = host.as_ref().filter(|host| !app.access.hosts.knows(&host.host))
+        && let Some(host) = host.as_ref().filter(|host| !http.access.hosts.knows(&host.host))
         && (visit.is_plain() || !OF_PROGRAMS.contains(&asked))
         && need != Need::Health
     {
-        app.counters.http.http_refused_total.with_label_values(&["host"]).inc();
+        http.refused("host");
         return visit.error(StatusCode::MISDIRECTED_REQUEST, &host.misdirected());
     }
     if visit.is_plain() && need != Need::Health {
         return visit.inside_tls_alone(host.as_ref());
     }
-    match visit.identified(app, need).await {
+    match visit.identified(need).await {
         Ok(caller) => visit.caller = caller,
         Err(refusal) => return refusal,
     }
@@ -154,17 +157,17 @@ async fn led<'a>(
     if !route.methods.contains(visit.method) {
         return visit.method_not_allowed(&routes.methods(asked));
     }
-    if let Err(words) = visit.right(app, need) {
+    if let Err(words) = visit.right(need) {
         return visit.error(StatusCode::FORBIDDEN, words);
     }
     if matches!(need, Need::Order | Need::Send) && visit.door != Door::Control {
         if let Some(words) =
-            origin::foreign(visit.headers, host.as_ref(), app.access.outside.as_ref())
+            origin::foreign(visit.headers, host.as_ref(), http.access.outside.as_ref())
         {
-            app.counters.http.http_refused_total.with_label_values(&["origin"]).inc();
+            http.refused("origin");
             return visit.error(StatusCode::FORBIDDEN, &words);
         }
-        if let Err(words) = visit.shows_form_token(app) {
+        if let Err(words) = visit.shows_form_token() {
             return visit.error(StatusCode::FORBIDDEN, words);
         }
     }
@@ -172,8 +175,8 @@ async fn led<'a>(
 }
 
 /// A path without that of `ui_url` before it, where a proxy does not cut it off.
-fn below<'a>(app: &AppState, path: &'a str) -> &'a str {
-    let base = app.access.outside.as_ref().map_or("", |outside| outside.path.as_str());
+fn below<'a>(http: &HttpState, path: &'a str) -> &'a str {
+    let base = http.access.outside.as_ref().map_or("", |outside| outside.path.as_str());
     match path.strip_prefix(base) {
         Some(rest) if !base.is_empty() && (rest.is_empty() || rest.starts_with('/')) => rest,
         _ => path,

@@ -12,12 +12,13 @@
 //! `ui_port` `rights` decides.
 //! Source: RFC 9110, RFC 9112.
 
+use crate::ground::stop::stopped;
 use crate::ground::tls::Presenter;
 use crate::http::peer::Peer;
 use crate::http::places::{Place, Places};
 use crate::http::route::Routes;
 use crate::http::router;
-use crate::http::state::AppState;
+use crate::http::state::Application;
 use crate::http::tls::{self, Received};
 use crate::http::visit::Door;
 use hyper::body::Incoming;
@@ -67,22 +68,18 @@ Content-Length: 43\r\n\r\nToo many connections to this server; wait.\n";
 
 /// Serves `ui_port` on all its addresses until `stop` says true; then lets open answers finish for
 /// a moment. With `tls` what is shown is shown inside TLS alone.
-pub async fn serve_public(
-    app: Arc<AppState>,
-    routes: Arc<Routes>,
+pub async fn serve_public<A: Application>(
+    app: Arc<A>,
+    routes: Arc<Routes<A>>,
     listeners: Vec<TcpListener>,
     tls: Option<Arc<Presenter>>,
     stop: watch::Receiver<bool>,
 ) {
-    let places = Places::new(Arc::clone(&app.counters.http), app.facts.answers_max);
+    let places = Places::new(Arc::clone(&app.http().counters), app.http().answers_max);
+    let site = Arc::new(Site { app, routes });
     let mut listeners_running = JoinSet::new();
     for listener in listeners {
-        let room = Room {
-            app: Arc::clone(&app),
-            routes: Arc::clone(&routes),
-            tls: tls.clone(),
-            stop: stop.clone(),
-        };
+        let room = Room { site: Arc::clone(&site), tls: tls.clone(), stop: stop.clone() };
         listeners_running.spawn(room.serve(Listener::Public(listener, Arc::clone(&places))));
     }
     while listeners_running.join_next().await.is_some() {}
@@ -90,28 +87,27 @@ pub async fn serve_public(
 
 /// Serves the control socket until `stop` says true. The caller has bound it with a mode that keeps
 /// strangers out.
-pub async fn serve_control(
-    app: Arc<AppState>,
-    routes: Arc<Routes>,
+pub async fn serve_control<A: Application>(
+    app: Arc<A>,
+    routes: Arc<Routes<A>>,
     listener: UnixListener,
     stop: watch::Receiver<bool>,
 ) {
     let slots = Arc::new(Semaphore::new(CONTROL_CONNECTIONS_MAX));
-    Room { app, routes, tls: None, stop }.serve(Listener::Control(listener, slots)).await;
+    let site = Arc::new(Site { app, routes });
+    Room { site, tls: None, stop }.serve(Listener::Control(listener, slots)).await;
 }
 
-struct Room {
-    app: Arc<AppState>,
-    routes: Arc<Routes>,
+struct Room<A: Application> {
+    site: Arc<Site<A>>,
     tls: Option<Arc<Presenter>>,
     stop: watch::Receiver<bool>,
 }
 
 /// What a connection needs to answer.
-#[derive(Clone)]
-struct Site {
-    app: Arc<AppState>,
-    routes: Arc<Routes>,
+struct Site<A: Application> {
+    app: Arc<A>,
+    routes: Arc<Routes<A>>,
 }
 
 enum Listener {
@@ -125,7 +121,7 @@ enum Guest {
     Control(UnixStream),
 }
 
-impl Room {
+impl<A: Application> Room<A> {
     async fn serve(mut self, listener: Listener) {
         let mut guests = JoinSet::new();
         loop {
@@ -153,8 +149,8 @@ impl Room {
     }
 
     fn receive(&self, guest: Guest, listener: &Listener, guests: &mut JoinSet<()>) {
-        let (site, tls, stop) = (self.site(), self.tls.clone(), self.stop.clone());
-        let own = matches!(&guest, Guest::Public(_, peer) if self.app.access.is_own(*peer, guest.is_local()));
+        let (site, tls, stop) = (Arc::clone(&self.site), self.tls.clone(), self.stop.clone());
+        let own = matches!(&guest, Guest::Public(_, peer) if self.site.app.http().access.is_own(*peer, guest.is_local()));
         match (guest, listener) {
             (Guest::Public(stream, client), Listener::Public(_, places)) => match places.enter(client, own) {
                 Some(place) => drop(guests.spawn(async move {
@@ -180,13 +176,9 @@ impl Room {
         }
     }
 
-    fn site(&self) -> Site {
-        Site { app: Arc::clone(&self.app), routes: Arc::clone(&self.routes) }
-    }
-
     fn note(&self, end: Result<(), JoinError>) {
         if end.is_err_and(|error| error.is_panic()) {
-            self.app.counters.http.panics_total.inc();
+            self.site.app.http().counters.panics_total.inc();
             tracing::error!("a request to the stats UI panicked; please report this defect");
         }
     }
@@ -225,8 +217,8 @@ impl Guest {
 }
 
 /// A connection to `ui_port`, inside TLS where that is wanted.
-async fn receive_public(
-    site: Site,
+async fn receive_public<A: Application>(
+    site: Arc<Site<A>>,
     stream: TcpStream,
     client: IpAddr,
     tls: Option<Arc<Presenter>>,
@@ -248,8 +240,8 @@ async fn receive_public(
 }
 
 /// One connection, from its first request to its end.
-async fn attend<S>(
-    site: Site,
+async fn attend<A: Application, S>(
+    site: Arc<Site<A>>,
     door: Door,
     place: Option<Arc<Place>>,
     peer: Option<Arc<Peer>>,
@@ -259,10 +251,10 @@ async fn attend<S>(
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let service = service_fn(move |request: Request<Incoming>| {
-        let (site, place) = (site.clone(), place.clone());
+        let (site, place) = (Arc::clone(&site), place.clone());
         let peer = peer.clone().filter(|_| *request.method() == Method::POST);
         async move {
-            let answer = router::answer(&site.app, &site.routes, door, place.as_ref(), request);
+            let answer = router::answer(&*site.app, &site.routes, door, place.as_ref(), request);
             let Some(peer) = peer else { return Ok(answer.await) };
             tokio::select! {
                 // First: what nobody waits for any more does not begin. What has begun goes on by
@@ -296,11 +288,6 @@ async fn attend<S>(
     }
     connection.as_mut().graceful_shutdown();
     let _ = timeout(GRACE, connection).await;
-}
-
-/// Waits for the word to stop; a teller that is gone counts as the word.
-pub(crate) async fn stopped(stop: &mut watch::Receiver<bool>) {
-    let _ = stop.wait_for(|stop| *stop).await;
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use crate::http::hosts::Authority;
 use crate::http::origin;
 use crate::http::rights::{Need, Rights};
 use crate::http::searches::Search;
-use crate::http::state::AppState;
+use crate::http::state::HttpState;
 use crate::mail::model::Asker;
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Method, StatusCode, Version};
@@ -30,6 +30,7 @@ pub(crate) enum Door {
 
 /// A request without its content.
 pub(crate) struct Visit<'a> {
+    pub(crate) http: &'a HttpState,
     pub(crate) door: Door,
     /// The client, also behind a proxy of ours; `None` at the control socket.
     pub(crate) client: Option<Client>,
@@ -47,10 +48,10 @@ pub(crate) struct Visit<'a> {
 }
 
 impl Door {
-    pub(super) fn client(self, app: &AppState, headers: &HeaderMap) -> Option<Client> {
+    pub(super) fn client(self, http: &HttpState, headers: &HeaderMap) -> Option<Client> {
         match self {
             Self::Public(peer) | Self::Plain(peer) => {
-                Some(Client::of(peer, headers, &app.access.proxies))
+                Some(Client::of(peer, headers, &http.access.proxies))
             }
             Self::Control => None,
         }
@@ -73,13 +74,13 @@ impl<'a> Visit<'a> {
     ///
     /// # Errors
     /// The answer that whoever has searches under way gets.
-    pub(crate) async fn search<'w>(&self, app: &'w AppState) -> Result<Option<Search<'w>>, Answer> {
+    pub(crate) async fn search(&self) -> Result<Option<Search<'a>>, Answer> {
         let Some(client) = self.client else { return Ok(None) };
         let visitor = format!("{} {}", self.asker().user, client_prefix(client.address));
-        match app.searches.begin(&visitor).await {
+        match self.http.searches.begin(&visitor).await {
             Some(search) => Ok(Some(search)),
             None => {
-                app.counters.http.http_refused_total.with_label_values(&["search"]).inc();
+                self.http.refused("search");
                 Err(self.later(
                     StatusCode::TOO_MANY_REQUESTS,
                     "too many searches in progress; one at a time",
@@ -90,17 +91,17 @@ impl<'a> Visit<'a> {
     }
 
     /// What a request may not do that its route needs, in words.
-    pub(crate) fn right(&self, app: &AppState, need: Need) -> Result<(), &'static str> {
+    pub(crate) fn right(&self, need: Need) -> Result<(), &'static str> {
         match self.door {
             Door::Control => Ok(()),
-            Door::Public(_) => app.access.rights(self.caller).may(need),
+            Door::Public(_) => self.http.access.rights(self.caller).may(need),
             Door::Plain(_) => Rights::Anybody.may(need),
         }
     }
 
     /// Whether names, addresses and subjects are shown.
-    pub(crate) fn may_look(&self, app: &AppState) -> bool {
-        self.right(app, Need::Look).is_ok()
+    pub(crate) fn may_look(&self) -> bool {
+        self.right(Need::Look).is_ok()
     }
 
     /// From this page's address to that of the first page, relative: right whether or not a proxy
@@ -164,25 +165,21 @@ impl<'a> Visit<'a> {
     }
 
     /// Asks for the login where there is one, or for a token, and slows down whoever guesses.
-    pub(super) async fn identified<'w>(
-        &self,
-        app: &'w AppState,
-        need: Need,
-    ) -> Result<Caller<'w>, Answer> {
+    pub(super) async fn identified(&self, need: Need) -> Result<Caller<'a>, Answer> {
         let (Door::Public(_), Some(client)) = (self.door, self.client) else {
             return Ok(if self.door == Door::Control { Caller::Control } else { Caller::Anybody });
         };
         if need == Need::Health {
             return Ok(Caller::Anybody);
         }
-        let access = &app.access;
+        let (access, throttle) = (&self.http.access, &self.http.throttle);
         let needed = access.login.is_some() || need == Need::Send;
         let authorization = self.headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes);
-        match access.admit(&app.throttle, authorization, client, needed).await {
+        match access.admit(throttle, authorization, client, needed).await {
             Admission::In(caller) => Ok(caller),
             Admission::NotAsked => Err(self.unauthorized()),
             Admission::Wrong => {
-                app.counters.http.http_logins_refused_total.inc();
+                self.http.counters.http_logins_refused_total.inc();
                 let (stranger, client) = (!access.is_near(client), client.address);
                 let path = &self.path[..self.path.floor_char_boundary(LOGGED_PATH_MAX)];
                 let words = "a wrong user name, password or token for the stats UI";
@@ -190,7 +187,7 @@ impl<'a> Visit<'a> {
                 Err(self.unauthorized())
             }
             Admission::Wait(pause) => {
-                app.counters.http.http_refused_total.with_label_values(&["guess"]).inc();
+                self.http.refused("guess");
                 let seconds = pause.as_secs() + 1;
                 let words = format!(
                     "too many wrong passwords for this account from this address; wait {seconds} s"
@@ -198,7 +195,7 @@ impl<'a> Visit<'a> {
                 Err(self.later(StatusCode::TOO_MANY_REQUESTS, &words, seconds))
             }
             Admission::Busy => {
-                app.counters.http.http_refused_total.with_label_values(&["hash"]).inc();
+                self.http.refused("hash");
                 Err(self.later(
                     StatusCode::SERVICE_UNAVAILABLE,
                     "too many passwords wait to be checked; try again",
@@ -210,7 +207,7 @@ impl<'a> Visit<'a> {
 
     /// A browser that orders or sends through the API shows the token of our own pages; the form of
     /// a page carries it inside.
-    pub(super) fn shows_form_token(&self, app: &AppState) -> Result<(), &'static str> {
+    pub(super) fn shows_form_token(&self) -> Result<(), &'static str> {
         if !self.is_of_api() || !origin::is_browser(self.headers) {
             return Ok(());
         }
@@ -219,7 +216,7 @@ impl<'a> Visit<'a> {
             .get(origin::FORM_TOKEN)
             .and_then(|token| token.to_str().ok())
             .unwrap_or_default();
-        if app.form_token.fits(token) {
+        if self.http.form_token.fits(token) {
             return Ok(());
         }
         Err("a browser must show the token of this page (X-Form-Token); programs send neither \

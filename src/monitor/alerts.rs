@@ -13,10 +13,10 @@ pub(crate) mod watch;
 use crate::ground::clock;
 use crate::ground::memory::Pressure;
 use crate::ground::words::{count, counted, harmless, shorten, size, span, were};
-use crate::http::state::AppState;
 use crate::mail::model::{DESTINATIONS_MAX, QueueSummary};
 use crate::monitor::components::Condition;
 use crate::monitor::metrics;
+use crate::monitor::state::MonitorState;
 use recent::{Fact, Recent};
 use std::time::Instant;
 pub use view::AlertView;
@@ -89,21 +89,21 @@ impl Alert {
 }
 
 /// What is wrong now, with fresh numbers, the grave first.
-pub(crate) async fn current(app: &AppState) -> Vec<AlertView> {
-    let summary = metrics::refresh(app).await;
-    look(app, &summary)
+pub(crate) async fn current(monitor: &MonitorState) -> Vec<AlertView> {
+    let summary = metrics::refresh(monitor).await;
+    look(monitor, &summary)
 }
 
 /// What is wrong now, the grave first.
-pub(crate) fn look(app: &AppState, summary: &QueueSummary) -> Vec<AlertView> {
-    let watch = &app.views.rate_history.watch;
+pub(crate) fn look(monitor: &MonitorState, summary: &QueueSummary) -> Vec<AlertView> {
+    let watch = &monitor.rate_history.watch;
     let wall = clock::now();
-    watch.note(&app.counters);
-    let mut alerts = all(app, summary, wall);
+    watch.note(&monitor.counters);
+    let mut alerts = all(monitor, summary, wall);
     {
         let recent = watch.recent.lock();
         let now = watch.begun.elapsed().as_secs();
-        let lately = Lately { recent: &recent, now, bounce_address: app.facts.bounce_address };
+        let lately = Lately { recent: &recent, now, bounce_address: monitor.bounce_address };
         alerts.extend(lately.standstill(summary, wall));
         alerts.extend(lately.bounces());
         alerts.extend(lately.events());
@@ -129,15 +129,15 @@ pub(crate) fn look(app: &AppState, summary: &QueueSummary) -> Vec<AlertView> {
     views
 }
 
-fn all(app: &AppState, summary: &QueueSummary, now: u32) -> Vec<Alert> {
-    let counters = &app.counters;
+fn all(monitor: &MonitorState, summary: &QueueSummary, now: u32) -> Vec<Alert> {
+    let counters = &monitor.counters;
     let mut alerts = Vec::new();
     let mut alert =
         |grave: bool, key: &str, text: String| alerts.push(Alert::new(grave, key, text));
-    if let Some(what) = app.vitals.late() {
+    if let Some(what) = monitor.vitals.late() {
         alert(true, "hangs", format!("The SMTP core hangs: {}", shorten(&harmless(&what), SHOWN)));
     }
-    if let Some(what) = app.vitals.slow() {
+    if let Some(what) = monitor.vitals.slow() {
         let what = shorten(&harmless(&what), SHOWN);
         alert(
             true,
@@ -145,10 +145,10 @@ fn all(app: &AppState, summary: &QueueSummary, now: u32) -> Vec<Alert> {
             format!("The data volume does not answer, so no mail is accepted: {what}"),
         );
     }
-    if let Err(reason) = &*app.ready.borrow() {
+    if let Err(reason) = &*monitor.ready.borrow() {
         alert(true, "ready", format!("Not accepting mail: {}", shorten(&harmless(reason), SHOWN)));
     }
-    if app.views.memory.pressure() == Pressure::Critical {
+    if monitor.memory.pressure() == Pressure::Critical {
         let what =
             "Memory is nearly used up: unknown clients get no session, new mail is deferred (452)";
         alert(
@@ -206,13 +206,13 @@ fn all(app: &AppState, summary: &QueueSummary, now: u32) -> Vec<Alert> {
                 format!(
                     "No DNS look-up of a next hop has been answered for {failing}; are the servers \
                     of {} up?",
-                    app.facts.name_servers
+                    monitor.name_servers
                 ),
             );
         }
         _ => {}
     }
-    for part in app
+    for part in monitor
         .terminals()
         .iter()
         .filter(|part| part.condition == Condition::Failing && part.name == "mon")
@@ -220,13 +220,13 @@ fn all(app: &AppState, summary: &QueueSummary, now: u32) -> Vec<Alert> {
         let text = format!("Terminal mon fails: {}", shorten(&part.state, SHOWN));
         alerts.push(Alert::new(false, "mon", text).or_nameless("Terminal mon fails".to_owned()));
     }
-    if let Some(cause) = app.vitals.control() {
+    if let Some(cause) = monitor.vitals.control() {
         let what =
             "There is no control socket, so 'postern queue' and 'postern health' do not work";
         let text = format!("{what}: {}", shorten(&harmless(&cause), SHOWN));
         alerts.push(Alert::new(false, "control", text).or_nameless(what.to_owned()));
     }
-    alerts.extend(of_destinations(app, summary, now));
+    alerts.extend(of_destinations(monitor, summary, now));
     if let Some(waited) = summary
         .oldest_on_its_way
         .map(|oldest| now.saturating_sub(oldest))
@@ -242,9 +242,9 @@ fn all(app: &AppState, summary: &QueueSummary, now: u32) -> Vec<Alert> {
 }
 
 /// Destinations that take no mail, and paused ones that mail waits for.
-fn of_destinations(app: &AppState, summary: &QueueSummary, now: u32) -> Vec<Alert> {
+fn of_destinations(monitor: &MonitorState, summary: &QueueSummary, now: u32) -> Vec<Alert> {
     let mut alerts = Vec::new();
-    let destinations = app.views.admin.destinations(DESTINATIONS_MAX);
+    let destinations = monitor.admin.destinations(DESTINATIONS_MAX);
     let age = |oldest: Option<u32>| oldest.map_or(0, |oldest| now.saturating_sub(oldest));
     let most = |messages: u64| messages * 2 >= summary.messages.saturating_sub(summary.held);
     let down = destinations.iter().filter(|d| d.unreachable_since.is_some() && d.messages > 0);
@@ -272,7 +272,7 @@ fn of_destinations(app: &AppState, summary: &QueueSummary, now: u32) -> Vec<Aler
         .iter()
         .find(|d| most(d.messages))
         .map(|d| format!("cannot deliver to {}", shorten(&harmless(&d.destination.name()), SHOWN)));
-    app.components.note("net", way_out);
+    monitor.components.note("net", way_out);
     if let Some(others) = down.len().checked_sub(DESTINATIONS).filter(|others| *others > 0) {
         alerts.push(Alert::new(
             false,

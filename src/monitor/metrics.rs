@@ -4,14 +4,14 @@
 //! The counters that rooms bump are always fresh; the gauges here are read from the [`QueueAdmin`],
 //! from `statvfs` and from `/proc/self/statm` before each answer and each push.
 
-use crate::http::state::AppState;
 use crate::mail::model::QueueSummary;
+use crate::monitor::state::MonitorState;
 use std::sync::Arc;
 
 /// Brings all gauges up to date and returns the queue's summary that they now show.
-pub(crate) async fn refresh(app: &AppState) -> QueueSummary {
-    let counters = &app.counters;
-    if let Some(sight) = app.probe.look().await {
+pub(crate) async fn refresh(monitor: &MonitorState) -> QueueSummary {
+    let counters = &monitor.counters;
+    if let Some(sight) = monitor.probe.look().await {
         if let Some((free, size)) = sight.disk {
             counters.spool.disk_free_bytes.set(signed(free));
             counters.spool.disk_size_bytes.set(signed(size));
@@ -20,7 +20,7 @@ pub(crate) async fn refresh(app: &AppState) -> QueueSummary {
             counters.monitor.memory_resident_bytes.set(signed(memory));
         }
     }
-    let summary = app.views.admin.summary();
+    let summary = monitor.admin.summary();
     counters.spool.mqueue_messages.set(signed(summary.messages));
     counters.spool.mqueue_kbytes.set(signed(summary.bytes.div_ceil(1024)));
     counters.spool.mqueue_deferred_messages.set(signed(summary.deferred));
@@ -32,11 +32,11 @@ pub(crate) async fn refresh(app: &AppState) -> QueueSummary {
 ///
 /// # Errors
 /// As [`Counters::text`].
-pub(crate) async fn text(app: &AppState) -> Result<String, prometheus::Error> {
-    refresh(app).await;
+pub(crate) async fn text(monitor: &MonitorState) -> Result<String, prometheus::Error> {
+    refresh(monitor).await;
     // The ages of a million messages take a while to count; mail must not wait for it.
-    let counters = Arc::clone(&app.counters);
-    let text = app.worker.run(move || counters.text()).await;
+    let counters = Arc::clone(&monitor.counters);
+    let text = monitor.worker.run(move || counters.text()).await;
     text.unwrap_or_else(|| {
         Err(prometheus::Error::Msg(
             "the counting thread stopped or panicked; see the log".to_owned(),

@@ -11,9 +11,9 @@
 
 use crate::ground::http;
 use crate::ground::http::Reply;
-use crate::http::server::stopped;
-use crate::http::state::AppState;
+use crate::ground::stop::stopped;
 use crate::monitor::metrics;
+use crate::monitor::state::MonitorState;
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -110,7 +110,7 @@ impl Config {
 }
 
 /// Pushes until `stop` says true, then takes the group back.
-pub async fn push(config: Config, app: Arc<AppState>, mut stop: watch::Receiver<bool>) {
+pub async fn push(config: Config, monitor: Arc<MonitorState>, mut stop: watch::Receiver<bool>) {
     let config = Arc::new(config);
     let mut ticks = interval(config.pace);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -122,21 +122,21 @@ pub async fn push(config: Config, app: Arc<AppState>, mut stop: watch::Receiver<
             () = stopped(&mut stop) => break,
             result = async {
                 ticks.tick().await;
-                contained(&config, &app).await
+                contained(&config, &monitor).await
             } => result,
         };
         match &result {
-            Ok(()) => app.counters.monitor.push_total.inc(),
-            Err(_) => app.counters.monitor.push_failures_total.inc(),
+            Ok(()) => monitor.counters.monitor.push_total.inc(),
+            Err(_) => monitor.counters.monitor.push_failures_total.inc(),
         }
-        app.components.note("mon", result.as_ref().err().map(ToString::to_string));
+        monitor.components.note("mon", result.as_ref().err().map(ToString::to_string));
         ever |= result.is_ok();
         tell(&config, &result, well.replace(result.is_ok()));
     }
     if !ever {
         return;
     }
-    match within(FAREWELL_PATIENCE, farewell(&config, &app)).await {
+    match within(FAREWELL_PATIENCE, farewell(&config, &monitor)).await {
         Ok(true) => {}
         Ok(false) => tracing::warn!(
             monitor = config.authority,
@@ -152,7 +152,7 @@ pub async fn push(config: Config, app: Arc<AppState>, mut stop: watch::Receiver<
 }
 
 /// Takes the group back, unless the last push to it was somebody else's; tells whether.
-async fn farewell(config: &Config, app: &AppState) -> Result<bool, Failure> {
+async fn farewell(config: &Config, monitor: &MonitorState) -> Result<bool, Failure> {
     // A gateway that shows nothing may still take the group back.
     let shown =
         timeout(FAREWELL_PATIENCE / 2, shown(config)).await.ok().flatten().unwrap_or_default();
@@ -162,7 +162,7 @@ async fn farewell(config: &Config, app: &AppState) -> Result<bool, Failure> {
             .find_map(|line| line.strip_prefix(name)?.strip_prefix(config.group.as_str()))?;
         line.trim().parse::<f64>().ok()
     };
-    let counters = &app.counters;
+    let counters = &monitor.counters;
     let started = value("mta_start_time_seconds")
         .is_none_or(|value| value == counters.monitor.start_time_seconds.get() as f64);
     // The text of a push was made before that push was counted.
@@ -208,19 +208,19 @@ fn tell(config: &Config, result: &Result<(), Failure>, before: Option<bool>) {
 }
 
 /// One push in a task of its own: a panic there ends that push, and not all that come after it.
-async fn contained(config: &Arc<Config>, app: &Arc<AppState>) -> Result<(), Failure> {
-    let (config, counters) = (Arc::clone(config), Arc::clone(&app.counters));
-    let app = Arc::clone(app);
+async fn contained(config: &Arc<Config>, monitor: &Arc<MonitorState>) -> Result<(), Failure> {
+    let (config, counters) = (Arc::clone(config), Arc::clone(&monitor.counters));
+    let monitor = Arc::clone(monitor);
     let mut push = JoinSet::new();
-    push.spawn(async move { once(&config, &app).await });
+    push.spawn(async move { once(&config, &monitor).await });
     push.join_next().await.and_then(Result::ok).unwrap_or_else(|| {
         counters.monitor.panics_total.inc();
         Err(Failure::Defect)
     })
 }
 
-async fn once(config: &Config, app: &AppState) -> Result<(), Failure> {
-    let text = metrics::text(app).await?;
+async fn once(config: &Config, monitor: &MonitorState) -> Result<(), Failure> {
+    let text = metrics::text(monitor).await?;
     within(PATIENCE, send(config, Method::PUT, text.into())).await
 }
 

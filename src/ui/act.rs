@@ -8,10 +8,10 @@
 //! page asks for; the way back leads to our own pages only.
 
 use super::{Frame, Refused, notice};
+use crate::api::state::AppState;
 use crate::api::{self, FilterView, IDS_MAX, OrderView, Wish};
 use crate::ground::words::{counted, harmless};
 use crate::http::answer::{self, Answer, HTML};
-use crate::http::state::AppState;
 use crate::http::visit::Visit;
 use crate::mail::model::{Order, Selection};
 use askama::Template;
@@ -68,7 +68,7 @@ pub(super) async fn act(
         Err(_) => return Err(Refused::Form("the form took too long to arrive")),
     };
     let form = Form::parse(&content);
-    if !app.form_token.fits(&form.token) {
+    if !app.http.form_token.fits(&form.token) {
         return Err(Refused::Form(
             "this form is from before a restart, or from another site: go back, reload the page, \
             and try again",

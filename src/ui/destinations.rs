@@ -7,10 +7,10 @@
 use super::headline::percent;
 use super::text::{Text, encoded, text};
 use super::{Frame, Refused};
+use crate::api::state::AppState;
 use crate::api::{self, DeliveryView, DestinationView};
 use crate::ground::clock;
 use crate::ground::words::{count, fine_span};
-use crate::http::state::AppState;
 use crate::http::visit::Visit;
 use askama::Template;
 use std::collections::BTreeMap;

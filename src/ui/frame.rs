@@ -1,12 +1,12 @@
 //! What stands around every page, and what is answered instead of one.
 
 use super::assets::{SCRIPT, STYLE};
+use crate::api::state::AppState;
 use crate::ground::clock;
 use crate::ground::words::span;
 use crate::http::access::Caller;
 use crate::http::answer::Answer;
 use crate::http::rights::{Need, Rights};
-use crate::http::state::AppState;
 use crate::http::visit::{Door, Visit};
 use hyper::StatusCode;
 
@@ -75,7 +75,7 @@ see addresses and to manage the queue.";
 impl Frame {
     pub(super) fn of(app: &AppState, visit: &Visit<'_>, page: &'static str) -> Self {
         let now = clock::now();
-        let (alerts, grave) = app.views.rate_history.watch.last();
+        let (alerts, grave) = app.monitor.rate_history.watch.last();
         Self {
             page,
             alerts,
@@ -84,15 +84,15 @@ impl Frame {
             version: app.facts.version.clone(),
             uptime: span(u64::from(now.saturating_sub(app.facts.started))),
             now: clock::rfc3339(now),
-            ready: app.ready.borrow().is_ok(),
+            ready: app.monitor.ready.borrow().is_ok(),
             assets: crc32fast::hash(STYLE.as_bytes()) ^ crc32fast::hash(SCRIPT.as_bytes()),
-            token: app.form_token.text().to_owned(),
-            actions: visit.right(app, Need::Order).err(),
+            token: app.http.form_token.text().to_owned(),
+            actions: visit.right(Need::Order).err(),
             notice: None,
             logged_in: matches!((visit.door, visit.caller), (Door::Public(_), Caller::Login(_))),
             root: visit.root(),
-            looks: visit.may_look(app),
-            openness: match app.access.rights(visit.caller) {
+            looks: visit.may_look(),
+            openness: match app.http.access.rights(visit.caller) {
                 Rights::Public => Some(PUBLIC),
                 Rights::Anybody => Some(NUMBERS),
                 _ => None,

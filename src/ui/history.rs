@@ -4,9 +4,9 @@ use super::message::{Try, sender, tries};
 use super::queue::{PAGE_SIZES, page_size};
 use super::text::{Text, encoded, text};
 use super::{Frame, Refused};
+use crate::api::state::AppState;
 use crate::api::{self, FinishedView, HistoryQuery};
 use crate::ground::words::{size, span};
-use crate::http::state::AppState;
 use crate::http::visit::Visit;
 use crate::mail::model::{MessageId, Wanted};
 use askama::Template;
@@ -64,7 +64,7 @@ pub(super) async fn page(app: &AppState, visit: &Visit<'_>) -> Result<String, Re
         ..HistoryQuery::parse(visit.query).map_err(Refused::Query)?
     };
     let wanted = asked.wanted.clone();
-    let _search = visit.search(app).await.map_err(|answer| Refused::Answer(Box::new(answer)))?;
+    let _search = visit.search().await.map_err(|answer| Refused::Answer(Box::new(answer)))?;
     let found =
         api::history_view(app, asked).await.map_err(|answer| Refused::Answer(Box::new(answer)))?;
     let fields = [
@@ -97,7 +97,7 @@ pub(super) async fn one(
 ) -> Result<String, Refused> {
     let refused = |answer| Refused::Answer(Box::new(answer));
     // One for both looks: after the first this visitor would have to rest.
-    let _search = visit.search(app).await.map_err(refused)?;
+    let _search = visit.search().await.map_err(refused)?;
     let Some(entry) = api::finished_view(app, id).await.map_err(refused)? else {
         return Err(Refused::Missing(
             "no such message has completed, as far as the history goes back; it may still be queued",

@@ -4,8 +4,8 @@
 
 use super::log_line::LogLine;
 use super::{Frame, Refused};
+use crate::api::state::AppState;
 use crate::api::{self, LogQuery};
-use crate::http::state::AppState;
 use crate::http::visit::Visit;
 use askama::Template;
 

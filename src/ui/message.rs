@@ -9,11 +9,11 @@ use super::act::see_other;
 use super::text::{Text, text};
 use super::{Frame, Refused};
 use crate::api::next_attempt::NextTry;
+use crate::api::state::AppState;
 use crate::api::{self, MessageView, RecipientView, TextView, parts};
 use crate::ground::words::{count, fine_span, harmless, size, span};
 use crate::http::answer::{self, Answer};
 use crate::http::rights::Need;
-use crate::http::state::AppState;
 use crate::http::visit::Visit;
 use crate::mail::model::MessageId;
 use askama::Template;
@@ -91,7 +91,7 @@ pub(super) async fn page(
     let (_, notice) = super::notice::split(visit.query);
     let refused = |answer| Refused::Answer(Box::new(answer));
     let message = api::message_with_subject(app, id).await.map_err(refused)?;
-    let content = match visit.right(app, Need::Read) {
+    let content = match visit.right(Need::Read) {
         Err(reason) => Content::Hidden(reason),
         Ok(()) => match api::text_view(app, id).await {
             Ok(view) => {
@@ -127,7 +127,7 @@ pub(super) async fn page(
             .collect(),
         more: message.recipients.len().saturating_sub(RECIPIENTS),
         content,
-        tries: match visit.search(app).await {
+        tries: match visit.search().await {
             Ok(_search) => tries(app, visit, id).await,
             Err(_) => None,
         },
@@ -152,7 +152,7 @@ pub(super) async fn attachment(app: &AppState, visit: &Visit<'_>, id: MessageId)
     let Some(place) = place else {
         return visit.error(StatusCode::BAD_REQUEST, "n: the place of the attachment is wanted");
     };
-    let _search = match visit.search(app).await {
+    let _search = match visit.search().await {
         Ok(search) => search,
         Err(answer) => return answer,
     };
@@ -166,7 +166,7 @@ pub(super) async fn attachment(app: &AppState, visit: &Visit<'_>, id: MessageId)
 /// Where a message is not in the queue: to the page of the history, if that knows how it ended. Who
 /// follows a link of the queue finds mail that has left a moment before.
 pub(super) async fn left(app: &AppState, visit: &Visit<'_>, id: MessageId) -> Answer {
-    let _search = match visit.search(app).await {
+    let _search = match visit.search().await {
         Ok(search) => search,
         Err(answer) => return answer,
     };

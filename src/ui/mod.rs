@@ -28,6 +28,7 @@ pub(crate) mod status;
 mod text;
 
 use crate::api;
+use crate::api::state::AppState;
 use crate::http::answer::{self, Answer, HTML};
 use crate::http::rights::Need;
 use crate::http::route::{Call, LOOK, POST, Route, at_once};
@@ -45,7 +46,7 @@ pub(super) const LOGOUT: &str = "/logout";
 const NO_ID: &str = "not a queue id";
 
 /// The rows of this room in the table of routes.
-pub(crate) const ROUTES: &[Route] = &[
+pub(crate) const ROUTES: &[Route<AppState>] = &[
     Route {
         path: "/",
         methods: LOOK,
@@ -145,7 +146,7 @@ enum Part {
     Attachment,
 }
 
-async fn part(call: Call<'_>, part: Part) -> Answer {
+async fn part(call: Call<'_, AppState>, part: Part) -> Answer {
     let Call { app, visit, id, .. } = call;
     let Ok(id) = id.parse() else {
         return visit.error(StatusCode::NOT_FOUND, NO_ID);
@@ -166,7 +167,7 @@ fn logout(visit: &Visit<'_>) -> Answer {
     answer
 }
 
-async fn message(call: Call<'_>) -> Answer {
+async fn message(call: Call<'_, AppState>) -> Answer {
     let Call { app, visit, id, .. } = call;
     let Ok(id) = id.parse() else {
         return visit.error(StatusCode::NOT_FOUND, NO_ID);
@@ -180,14 +181,14 @@ async fn message(call: Call<'_>) -> Answer {
     }
 }
 
-async fn finished(call: Call<'_>) -> Answer {
+async fn finished(call: Call<'_, AppState>) -> Answer {
     match call.id.parse() {
         Ok(id) => shown(history::one(call.app, call.visit, id).await, call.visit),
         Err(()) => call.visit.error(StatusCode::NOT_FOUND, NO_ID),
     }
 }
 
-async fn act(call: Call<'_>) -> Answer {
+async fn act(call: Call<'_, AppState>) -> Answer {
     let done = act::act(call.app, call.visit, call.content).await;
     done.unwrap_or_else(|refused| refused.answer(call.visit))
 }

@@ -8,10 +8,10 @@ use super::headline::{Headline, few_digits, headline, whole};
 use super::text::{Text, encoded, text};
 use super::{Frame, Refused};
 use crate::api::next_attempt::NextTry;
+use crate::api::state::AppState;
 use crate::api::{self, DestinationView, StatusView};
 use crate::ground::clock;
 use crate::ground::words::{count, fine_span, harmless, size, span};
-use crate::http::state::AppState;
 use crate::http::visit::Visit;
 use crate::monitor::components::{Condition, PartView};
 use crate::monitor::counters::Counters;
@@ -101,7 +101,7 @@ struct Latency {
 /// # Errors
 /// None that a test would not have found.
 pub(super) async fn page(app: &AppState, visit: &Visit<'_>) -> Result<String, Refused> {
-    let look = visit.may_look(app);
+    let look = visit.may_look();
     let status = api::status_view(app, look).await;
     let now = clock::now();
     // Whom the mail is for is shown to those who may look; others see how long it waits.
@@ -115,7 +115,7 @@ pub(super) async fn page(app: &AppState, visit: &Visit<'_>) -> Result<String, Re
     let wanted = visit.query.strip_prefix("span=").unwrap_or(SPANS[0].name);
     let (span, points, end) = points(app, wanted);
     let (hour, of_hour, _) = points_of_hour(app);
-    let counters = &app.counters;
+    let counters = &app.monitor.counters;
     let (connected, unused) = parts(&status);
     Page {
         alerts: alert::alerts(&status.alerts, look),
@@ -153,11 +153,11 @@ pub(super) async fn page(app: &AppState, visit: &Visit<'_>) -> Result<String, Re
 
 /// The points of a span, and when the last one ended; of an hour where there is no such span.
 fn points(app: &AppState, span: &str) -> (Span, Vec<Point>, u32) {
-    app.views.rate_history.points(span).unwrap_or_else(|| points_of_hour(app))
+    app.monitor.rate_history.points(span).unwrap_or_else(|| points_of_hour(app))
 }
 
 fn points_of_hour(app: &AppState) -> (Span, Vec<Point>, u32) {
-    let found = app.views.rate_history.points(SPANS[0].name);
+    let found = app.monitor.rate_history.points(SPANS[0].name);
     found.unwrap_or((SPANS[0], Vec::new(), 0))
 }
 

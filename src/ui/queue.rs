@@ -7,9 +7,9 @@
 use super::text::{Text, encoded, text};
 use super::{Frame, Refused};
 use crate::api::next_attempt::NextTry;
+use crate::api::state::AppState;
 use crate::api::{self, DestinationView, FilterView, MessageView, PageQuery};
 use crate::ground::words::{count, counted, size, span};
-use crate::http::state::AppState;
 use crate::http::visit::Visit;
 use crate::mail::model::{DestinationSummary, Grouping};
 use askama::Template;

@@ -6,11 +6,11 @@
 
 use super::api::ErrorView;
 use super::{Frame, LOGOUT};
+use crate::api::state::AppState;
 use crate::ground::words::harmless;
 use crate::http::access::Caller;
 use crate::http::answer::{Answer, Content, HTML};
 use crate::http::router::OF_PROGRAMS;
-use crate::http::state::AppState;
 use crate::http::visit::{Door, Visit};
 use askama::Template;
 use hyper::StatusCode;
@@ -52,7 +52,7 @@ fn page(app: &AppState, visit: &Visit<'_>, answer: &Answer) -> Option<askama::Re
         return Some(Login { left: visit.path == LOGOUT }.render());
     }
     let (title, next) = advice(answer.status())?;
-    let nobody_is_asked = app.access.login.is_none();
+    let nobody_is_asked = app.http.access.login.is_none();
     if matches!(visit.caller, Caller::Anybody) && !nobody_is_asked {
         return None;
     }

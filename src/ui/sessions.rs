@@ -5,8 +5,8 @@
 use super::text::{Text, text};
 use super::{Frame, Refused};
 use crate::api;
+use crate::api::state::AppState;
 use crate::ground::words::{count, size, span};
-use crate::http::state::AppState;
 use crate::http::visit::Visit;
 use askama::Template;
 

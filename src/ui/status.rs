@@ -6,8 +6,8 @@
 //! `Waiting` the messages that wait for another try. Then the three founding counters by their
 //! names, and a few more.
 
+use crate::api::state::AppState;
 use crate::http::answer::{self, Answer, TEXT};
-use crate::http::state::AppState;
 use crate::mail::model::Refusal;
 use crate::monitor::counters::Counters;
 use crate::monitor::metrics;
@@ -15,13 +15,13 @@ use std::fmt::Write;
 
 /// The answer.
 pub(super) async fn status(app: &AppState) -> Answer {
-    metrics::refresh(app).await;
+    metrics::refresh(&app.monitor).await;
     answer::found(TEXT, text(app))
 }
 
 /// The text; the gauges have been refreshed.
 fn text(app: &AppState) -> String {
-    let c: &Counters = &app.counters;
+    let c: &Counters = &app.monitor.counters;
     let (active, sessions) =
         (c.accept.smtp_active_sessions.get(), c.accept.smtp_sessions_total.get());
     let refused: u64 = Refusal::ALL

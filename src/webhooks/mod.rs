@@ -20,11 +20,11 @@ mod sign;
 use crate::ground::clock;
 use crate::ground::endpoint::Endpoint;
 use crate::ground::public::Public;
-use crate::http::server::stopped;
-use crate::http::state::AppState;
+use crate::ground::stop::stopped;
 use crate::mail::model::{AddressMask, Class, MailEvent, MailEventSink, Target};
 use crate::monitor::alerts;
 use crate::monitor::alerts::AlertView;
+use crate::monitor::state::MonitorState;
 use crate::webhooks::counters::WebhookCounters;
 pub use event::Shape;
 use event::{Event, lines};
@@ -169,7 +169,7 @@ impl MailEventSink for Webhooks {
 /// at.
 pub async fn watch_alerts(
     webhooks: Arc<Webhooks>,
-    app: Arc<AppState>,
+    monitor: Arc<MonitorState>,
     pace: Duration,
     mut stop: watch::Receiver<bool>,
 ) {
@@ -186,7 +186,7 @@ pub async fn watch_alerts(
             () = stopped(&mut stop) => return,
             _ = pace.tick() => {}
         }
-        let now: HashMap<_, _> = alerts::current(&app)
+        let now: HashMap<_, _> = alerts::current(&monitor)
             .await
             .into_iter()
             .map(|alert| (alert.key.clone(), alert))

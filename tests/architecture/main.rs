@@ -41,9 +41,9 @@ fn allowed(module: &str) -> Vec<String> {
             ]
         }
         ("mail", _) => list(&["mail", "ground", "appliance::counter"]),
-        // The server knows no handler: each room of them hands in its rows of the table of routes.
-        // What they share (`http::state`) has what monitors remember.
-        ("http", _) => list(&["http", "monitor", "mail::model", "ground", "appliance::counter"]),
+        // The server knows no handler: each room of them hands in its rows of the table of routes,
+        // and of what they share it needs its own part alone (`http::state::Application`).
+        ("http", _) => list(&["http", "mail::model", "ground", "appliance::counter"]),
         // Here the counters that each room declares are joined.
         ("monitor", Some("counters")) => list(&[
             "monitor::counters",
@@ -53,14 +53,12 @@ fn allowed(module: &str) -> Vec<String> {
             "mail::outbound::counters",
             "mail::route::counters",
             "mail::spool::counters",
-            "http::counters",
             "maillog::counters",
             "webhooks::counters",
             "appliance::counter",
         ]),
         ("monitor", _) => list(&[
             "monitor",
-            "http",
             "mail::model",
             "mail::spool::counters",
             "ground",
@@ -79,7 +77,7 @@ fn allowed(module: &str) -> Vec<String> {
             list(&["ui", "api", "http", "monitor", "mail::model", "ground", "appliance::counter"])
         }
         ("webhooks", _) => {
-            list(&["webhooks", "monitor", "http", "mail::model", "ground", "appliance::counter"])
+            list(&["webhooks", "monitor", "mail::model", "ground", "appliance::counter"])
         }
         ("maillog", _) => list(&["maillog", "mail::model", "ground", "appliance::counter"]),
         ("cli", _) => list(&["cli", "api", "http::answer", "export", "mail::model", "ground"]),

@@ -74,7 +74,7 @@ async fn names_that_are_not_ours_are_answered_421_but_for_monitors() {
             );
         }
     }
-    assert!(ui.counters.http.http_refused_total.with_label_values(&["host"]).get() > 10);
+    assert!(ui.http_counters.http_refused_total.with_label_values(&["host"]).get() > 10);
     // Whoever may open the control socket is no page of another site.
     assert_eq!(
         ui.curl_control(&["--header", "Host: evil.example"], "/api/v1/queue").await.status,

@@ -81,7 +81,7 @@ async fn requests_under_way_have_a_limit_and_leave_room_for_health_and_metrics()
     for path in ["/healthz", "/readyz", "/metrics", "/status"] {
         assert_eq!(ui.curl(&["--user", "a:b"], path).await.status, 200, "{path}");
     }
-    assert!(ui.counters.http.http_refused_total.with_label_values(&["request"]).get() > 0);
+    assert!(ui.http_counters.http_refused_total.with_label_values(&["request"]).get() > 0);
     drop(crowd);
     let begin = Instant::now();
     while ui.curl(&["--user", "a:b"], "/").await.status != 200 {
@@ -399,7 +399,7 @@ async fn nonsense_gets_an_error_and_costs_nothing() {
     ] {
         let answer = talk(&ui, nonsense).await;
         assert!(!answer.contains("panic"), "{answer}");
-        assert_eq!(ui.counters.http.panics_total.get(), 0, "{nonsense:?}");
+        assert_eq!(ui.http_counters.panics_total.get(), 0, "{nonsense:?}");
     }
     assert_eq!(ui.curl(&[], "/healthz").await.status, 200);
 }

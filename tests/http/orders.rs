@@ -410,7 +410,7 @@ async fn guessing_passwords_becomes_slow_and_who_was_right_lately_gets_through()
     assert_eq!(ask("prometheus:t0ken").await.status, 200, "another account");
     tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
     assert_eq!(ask("operator:s3cret").await.status, 200);
-    assert_eq!(ui.counters.http.http_logins_refused_total.get(), 5);
+    assert_eq!(ui.http_counters.http_logins_refused_total.get(), 5);
     let mut slowed = 0;
     for n in 0..12 {
         slowed += u32::from(ask(&format!("operator:{n}")).await.status == 429);
@@ -422,7 +422,7 @@ async fn guessing_passwords_becomes_slow_and_who_was_right_lately_gets_through()
         assert_eq!(ask("prometheus:t0ken").await.status, 200);
     }
     assert!(slowed >= 5, "{slowed}");
-    assert!(ui.counters.http.http_refused_total.with_label_values(&["guess"]).get() >= 6);
+    assert!(ui.http_counters.http_refused_total.with_label_values(&["guess"]).get() >= 6);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -57,7 +57,7 @@ impl Drop for Gateway {
 pub(crate) fn start(ui: &TestUi, address: SocketAddr, instance: &str) -> JoinHandle<()> {
     let config =
         Config::new(&format!("http://{address}"), instance, Duration::from_millis(100)).unwrap();
-    tokio::spawn(push(config, Arc::clone(&ui.ui), ui.stop.subscribe()))
+    tokio::spawn(push(config, Arc::clone(&ui.ui.monitor), ui.stop.subscribe()))
 }
 
 pub(crate) async fn until(what: &str, mut condition: impl FnMut() -> bool) {
@@ -113,9 +113,10 @@ async fn a_stop_takes_back_its_own_counters_alone() {
             .unwrap();
     // The leaving one is slow as well: the last push is the other's.
     leaving.abort();
-    let leaving = tokio::spawn(push(slow.clone(), Arc::clone(&goes.ui), goes.stop.subscribe()));
+    let leaving =
+        tokio::spawn(push(slow.clone(), Arc::clone(&goes.ui.monitor), goes.stop.subscribe()));
     until("its push", || goes.counters.monitor.push_total.get() > 1).await;
-    let staying = tokio::spawn(push(slow, Arc::clone(&stays.ui), stays.stop.subscribe()));
+    let staying = tokio::spawn(push(slow, Arc::clone(&stays.ui.monitor), stays.stop.subscribe()));
     until("the other's push", || stays.counters.monitor.push_total.get() > 0).await;
     goes.stop.send(true).unwrap();
     timeout(Duration::from_secs(5), leaving).await.unwrap().unwrap();

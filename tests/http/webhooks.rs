@@ -1,7 +1,8 @@
 //! Events for other programs.
 
 use crate::hook::Hook;
-use crate::support::{TestUi, counters};
+use crate::support::TestUi;
+use postern::core::counters::counters;
 use postern::ground::tls::verifying_client;
 use postern::mail::model::{
     Address, AddressMask, Body, BodyType, Class, Delays, Delivery, DeliveryAttempt, Envelope, Kind,
@@ -135,7 +136,8 @@ fn receiver(answer: &'static str) -> u16 {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_receiver_that_hangs_costs_nobody_else_a_moment() {
     let hook = Hook::start(&[]);
-    let running = Running::start(&[receiver(""), hook.port], counters().webhooks.clone());
+    let running =
+        Running::start(&[receiver(""), hook.port], counters().unwrap().0.webhooks.clone());
     let begun = Instant::now();
     for number in 0..WAITING_MAX {
         bounce(&running.hooks, number);
@@ -168,7 +170,7 @@ async fn what_is_refused_is_left_out_and_what_is_sent_elsewhere_does_not_go_ther
     let hook = Hook::start(&[]);
     let refusing =
         receiver("HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
-    let running = Running::start(&[refusing], counters().webhooks.clone());
+    let running = Running::start(&[refusing], counters().unwrap().0.webhooks.clone());
     bounce(&running.hooks, 1);
     bounce(&running.hooks, 2);
     running.until("failed", 2).await;
@@ -178,7 +180,8 @@ async fn what_is_refused_is_left_out_and_what_is_sent_elsewhere_does_not_go_ther
         "HTTP/1.1 307 T\r\nLocation: http://127.0.0.1:{}/\r\nContent-Length: 0\r\n\r\n",
         hook.port
     );
-    let running = Running::start(&[receiver(location.leak())], counters().webhooks.clone());
+    let running =
+        Running::start(&[receiver(location.leak())], counters().unwrap().0.webhooks.clone());
     bounce(&running.hooks, 1);
     running.until("retried", 2).await;
     assert!(hook.is_silent(Duration::ZERO));
@@ -193,7 +196,7 @@ async fn an_alert_is_told_when_it_comes_and_when_it_is_over() {
     let running = Running::start(&[hook.port], ui.counters.webhooks.clone());
     let pace = Duration::from_millis(50);
     let watching =
-        watch_alerts(running.hooks.clone(), ui.ui.clone(), pace, running.stop.subscribe());
+        watch_alerts(running.hooks.clone(), ui.ui.monitor.clone(), pace, running.stop.subscribe());
     let watching = tokio::spawn(watching);
     let _ = ui.ready.send_replace(Err("the data volume fails: <EIO>".to_owned()));
     let event = tokio::task::block_in_place(|| hook.next())["event"].clone();

@@ -2,6 +2,8 @@
 #![allow(dead_code, reason = "each test program uses its own part of this")]
 
 use super::admin::{MemoryDesk, deferred, message, stored};
+use postern::api::state::{AppState, Facts, Views};
+use postern::core::counters::counters;
 use postern::core::http::routes;
 use postern::ground::clock;
 use postern::ground::disk::{Disk, Volume};
@@ -9,10 +11,11 @@ use postern::ground::log::Tail;
 use postern::ground::memory::Gauge;
 use postern::http::Login;
 use postern::http::access::Access;
+use postern::http::counters::HttpCounters;
 use postern::http::hosts::Hosts;
 use postern::http::idempotency::IdempotencyKeys;
 use postern::http::server::{serve_control, serve_public};
-use postern::http::state::{AppState, Facts, Readiness, Views};
+use postern::http::state::HttpState;
 use postern::mail::history::{self, HistoryLog, Masking};
 use postern::mail::model::{
     AdminError, Answer, Attempt, FinishedPage, History, Message, MessageId, Wanted,
@@ -21,6 +24,7 @@ use postern::mail::sessions::SessionRegistry;
 use postern::monitor::components::{Condition, Part};
 use postern::monitor::counters::Counters;
 use postern::monitor::rates::RateHistory;
+use postern::monitor::state::{MonitorSources, MonitorState, Readiness};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -90,6 +94,7 @@ pub struct TestUi {
     pub socket: PathBuf,
     pub ui: Arc<AppState>,
     pub counters: Arc<Counters>,
+    pub http_counters: Arc<HttpCounters>,
     pub admin: Arc<MemoryDesk>,
     pub registry: Arc<SessionRegistry>,
     pub tail: Arc<Tail>,
@@ -102,14 +107,7 @@ pub struct TestUi {
     _directory: tempfile::TempDir,
 }
 
-pub fn counters() -> Arc<Counters> {
-    Arc::new(Counters::new().unwrap())
-}
-
-pub fn facts(data_volume: &Path) -> Facts {
-    let row = |name, condition, text: &str| Part { name, condition, text: text.to_owned() };
-    let (connected, mounted, not_connected) =
-        (Condition::Connected, Condition::Mounted, Condition::NotConnected);
+pub fn facts() -> Facts {
     Facts {
         hostname: "mta.shop.example".to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -117,6 +115,27 @@ pub fn facts(data_volume: &Path) -> Facts {
             "Clients in 10.20.0.0/16 and 2001:db8:20::/48 may send to anybody. The container's \
             gateway 10.20.0.1 may not."
                 .to_owned(),
+        started: clock::now() - 187_500,
+        masks_subjects: false,
+    }
+}
+
+fn sources(
+    counters: &Arc<Counters>,
+    admin: Arc<MemoryDesk>,
+    memory: &Arc<Gauge>,
+    ready: watch::Receiver<Readiness>,
+    data_volume: &Path,
+) -> MonitorSources {
+    let row = |name, condition, text: &str| Part { name, condition, text: text.to_owned() };
+    let (connected, mounted, not_connected) =
+        (Condition::Connected, Condition::Mounted, Condition::NotConnected);
+    MonitorSources {
+        counters: Arc::clone(counters),
+        admin,
+        rate_history: RateHistory::open(None),
+        memory: Arc::clone(memory),
+        ready,
         terminals: vec![
             row("in", connected, "SMTP on [::]:25, HTTP on [::]:80"),
             row("log", mounted, "//nas/share/maillog"),
@@ -125,19 +144,12 @@ pub fn facts(data_volume: &Path) -> Facts {
             row("mon", connected, "connected to http://mon:9091"),
         ],
         volumes: vec![
-            row(
-                "data",
-                mounted,
-                "/data, a volume of \
-        its own",
-            ),
+            row("data", mounted, "/data, a volume of its own"),
             row("key", not_connected, "not connected"),
         ],
         started: clock::now() - 187_500,
         data_volume: data_volume.to_owned(),
-        answers_max: 64 << 20,
         bounce_address: false,
-        masks_subjects: false,
         name_servers: "/etc/resolv.conf",
     }
 }
@@ -251,7 +263,7 @@ impl TestUi {
         answers_max: usize,
     ) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let (counters, admin) = (counters(), MemoryDesk::new(messages));
+        let ((counters, http_counters), admin) = (counters().unwrap(), MemoryDesk::new(messages));
         let (ready, readiness) = watch::channel(Ok(()));
         let (stop, stopping) = watch::channel(false);
         let asked: Arc<MemoryDesk> = Arc::clone(&admin);
@@ -272,12 +284,12 @@ impl TestUi {
             sessions: registry.clone(),
             history: history.clone(),
             tail: tail.clone(),
-            rate_history: RateHistory::open(None),
             idempotency_keys: IdempotencyKeys::open(None),
-            memory: memory.clone(),
         };
-        let facts = Facts { answers_max, ..facts(directory.path()) };
-        let ui = AppState::open(views, Arc::clone(&counters), access, facts, readiness).unwrap();
+        let sources = sources(&counters, admin.clone(), &memory, readiness, directory.path());
+        let monitor = MonitorState::open(sources).unwrap();
+        let http = HttpState::new(access, Arc::clone(&http_counters), answers_max);
+        let ui = AppState::new(views, facts(), monitor, http);
         let public = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = public.local_addr().unwrap();
         let socket = directory.path().join("control.sock");
@@ -298,6 +310,7 @@ impl TestUi {
             socket,
             ui,
             counters,
+            http_counters,
             admin,
             registry,
             tail,

@@ -254,7 +254,7 @@ impl Class {
 mod tests {
     use super::*;
     use crate::appliance::failure::Exit;
-    use crate::monitor::counters::Counters;
+    use crate::core::counters::counters;
     use std::collections::BTreeSet;
 
     #[test]
@@ -333,9 +333,9 @@ mod tests {
     #[test]
     fn the_counters_of_the_class_are_the_counters_of_the_code() {
         // This one is registered by the HTTP server, which knows the queue; all others are born
-        // with `Counters`.
+        // with the counters.
         let of_the_server = "mta_mqueue_age_seconds";
-        let counters = Counters::new().unwrap();
+        let (counters, _http) = counters().unwrap();
         counters.accept.certificate_expires(1);
         let code: BTreeSet<_> = counters.families().into_iter().collect();
         let told: BTreeSet<_> = class()

@@ -1,15 +1,15 @@
 //! The pages of orchestrators and monitors: `/healthz`, `/readyz`, `/metrics`.
 
-use super::metrics;
+use crate::api::state::AppState;
 use crate::http::answer::{self, Answer, PROMETHEUS, TEXT};
 use crate::http::rights::Need;
 use crate::http::route::{LOOK, Route, at_once};
-use crate::http::state::AppState;
 use crate::http::visit::Visit;
+use crate::monitor::metrics;
 use hyper::StatusCode;
 
 /// The rows of this room in the table of routes.
-pub(crate) const ROUTES: &[Route] = &[
+pub(crate) const ROUTES: &[Route<AppState>] = &[
     Route {
         path: "/healthz",
         methods: LOOK,
@@ -33,17 +33,17 @@ pub(crate) const ROUTES: &[Route] = &[
 /// Whether anything hangs, for whoever would restart the container. A disk that does not answer is
 /// none of that: the next core would wait for it, too.
 fn health(app: &AppState) -> Answer {
-    match app.vitals.late() {
+    match app.monitor.vitals.late() {
         None => answer::found(TEXT, "ok\n"),
         Some(what) => not_ready(&what),
     }
 }
 
 fn ready(app: &AppState) -> Answer {
-    if let Some(what) = app.vitals.late().or_else(|| app.vitals.slow()) {
+    if let Some(what) = app.monitor.vitals.late().or_else(|| app.monitor.vitals.slow()) {
         return not_ready(&what);
     }
-    match &*app.ready.borrow() {
+    match &*app.monitor.ready.borrow() {
         Ok(()) => answer::found(TEXT, "ready\n"),
         Err(reason) => not_ready(reason),
     }
@@ -54,7 +54,7 @@ fn not_ready(reason: &str) -> Answer {
 }
 
 async fn all(app: &AppState, visit: &Visit<'_>) -> Answer {
-    match metrics::text(app).await {
+    match metrics::text(&app.monitor).await {
         Ok(text) => answer::found(PROMETHEUS, text),
         Err(fault) => visit.error(StatusCode::INTERNAL_SERVER_ERROR, &fault.to_string()),
     }
