@@ -1,4 +1,4 @@
-//! The pages of orchestrators and monitors: `/healthz`, `/readyz`, `/metrics`.
+//! The endpoints for orchestrators and monitors: `/healthz`, `/readyz`, `/metrics`.
 
 use crate::api::state::AppState;
 use crate::http::answer::{self, Answer, PROMETHEUS, TEXT};
@@ -8,7 +8,7 @@ use crate::http::visit::Visit;
 use crate::monitor::metrics;
 use hyper::StatusCode;
 
-/// The rows of this room in the table of routes.
+/// The rows of this module in the table of routes.
 pub(crate) const ROUTES: &[Route<AppState>] = &[
     Route {
         path: "/healthz",
@@ -30,8 +30,8 @@ pub(crate) const ROUTES: &[Route<AppState>] = &[
     },
 ];
 
-/// Whether anything hangs, for whoever would restart the container. A disk that does not answer is
-/// none of that: the next core would wait for it, too.
+/// Whether anything hangs, for an orchestrator that would restart the container. A disk that does
+/// not answer does not count: the next core would wait for it, too.
 fn health(app: &AppState) -> Answer {
     match app.monitor.vitals.late() {
         None => answer::found(TEXT, "ok\n"),

@@ -20,7 +20,8 @@ pub fn counters() -> Result<(Arc<Counters>, Arc<HttpCounters>), Error> {
 mod tests {
     use super::*;
 
-    /// Monitors are set up by these names: one that goes, or becomes another type, breaks them.
+    /// Monitors are configured with these names: one that disappears, or changes its type, breaks
+    /// them.
     #[test]
     fn names_and_types_are_those_that_monitors_know() {
         let (counters, _http) = counters().unwrap();

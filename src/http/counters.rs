@@ -3,7 +3,7 @@
 use crate::appliance::counter::{Counter, CounterVec, Labels, SharedCounter};
 
 crate::counters! {
-    /// What the HTTP server refuses.
+    /// Rejections of the HTTP server.
     pub struct HttpCounters {
         http_refused_total was "mta_window_refused_total": CounterVec =
             "Requests at ui_port that were refused to protect others, by reason",

@@ -1,8 +1,8 @@
-//! The way in: listeners, and a session for each client.
+//! Incoming SMTP: listeners, and a session for each client.
 //!
-//! In: listening sockets. Out: mail, by the sessions' hands, to the [`Intake`].
-//! Limits: [`Limits`](super::accept::Limits) on sessions; those within a session stand there.
-//! Source: RFC 5321 §4.5.3 (limits).
+//! In: listening sockets. Out: mail, which the sessions pass to the [`Intake`]. Limits:
+//! [`Limits`](super::accept::Limits) on sessions; those within a session are in `session`. Source:
+//! RFC 5321 §4.5.3 (limits).
 
 use super::accept::{self, Listener, Peer, Porter, Source, Stop, Summary};
 use super::admit::{Policy, Standing};
@@ -15,7 +15,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use tokio::time::Duration;
 
-/// How often it is looked whether a minute is over whose refusals are to be summed up.
+/// How often it is checked whether a minute has ended whose rejections are to be summarized.
 const SUMMARY_PACE: Duration = Duration::from_secs(5);
 
 /// Serves all listeners until `stop`, and returns when the last session has ended.
@@ -46,7 +46,7 @@ pub async fn serve<S: Spool>(intake: Arc<Intake<S>>, listeners: Vec<Listener>, s
     tell(intake.conduct.rest());
 }
 
-/// Knows clients by the policy, and tells of those that find no place.
+/// Classifies clients by the policy, and reports those that get no session.
 struct Gate<S: Spool>(Arc<Intake<S>>);
 
 impl<S: Spool> Porter for Gate<S> {
@@ -59,7 +59,7 @@ impl<S: Spool> Porter for Gate<S> {
     }
 }
 
-/// What a client's address is to us.
+/// The class of a client's address.
 fn source(policy: &Policy, client: IpAddr) -> Source {
     match policy.standing(client) {
         Standing::Trusted => Source::Trusted,
@@ -69,7 +69,7 @@ fn source(policy: &Policy, client: IpAddr) -> Source {
     }
 }
 
-/// Says after each minute what was not told of it.
+/// Logs after each minute a summary of what was not logged.
 async fn sum_up<S: Spool>(intake: &Intake<S>) {
     let mut pace = tokio::time::interval(SUMMARY_PACE);
     let (mut minute, mut left_out) = (0, log::left_out());
@@ -85,7 +85,7 @@ async fn sum_up<S: Spool>(intake: &Intake<S>) {
     }
 }
 
-/// Refusals that were counted instead of told.
+/// Logs rejections that were counted instead of logged one by one.
 fn tell(summaries: Vec<Summary>) {
     for Summary { client, more } in summaries {
         let client =

@@ -1,11 +1,10 @@
-//! What sessions and programs hand their mail to: it becomes durable, is counted, logged and sent
-//! onward.
+//! The intake of mail from sessions and programs: it becomes durable, is counted, logged and
+//! scheduled.
 //!
-//! Purpose: what all ways in share. In: envelope and content. Out: for each mail that was answered
-//! 250, one [`Message`] to whoever sends it onward.
-//! Limits: [`STORAGE_PATIENCE`] on the data volume.
-//! Security: whoever asked hears yes when [`Spool::commit`] has returned and not before.
-//! Source: RFC 5321 §4.2.5 (what 250 promises), §4.5.3.2 (the patience of clients).
+//! Purpose: what SMTP and HTTP submission have in common. In: envelope and content. Out: for each
+//! mail that was answered 250, one [`Message`] to be delivered. Limits: [`STORAGE_PATIENCE`] on the
+//! data volume. Security: a mail is confirmed only after [`Spool::commit`] has returned. Source:
+//! RFC 5321 §4.2.5 (what 250 promises), §4.5.3.2 (the timeouts of clients).
 
 use super::accept::{self, Conduct, Limits};
 use super::admit::Policy;
@@ -28,47 +27,47 @@ use tokio::time::Duration;
 
 /// Everything that sessions share.
 pub struct Intake<S> {
-    /// Where accepted mail becomes durable.
+    /// The queue in which accepted mail becomes durable.
     pub spool: Arc<S>,
-    /// Takes every accepted message on its way out. Must not block: the client waits for its 250.
+    /// Takes every accepted message for delivery. Must not block: the client waits for its 250.
     pub onward: Box<dyn Fn(Message) + Send + Sync>,
     /// Serves STARTTLS, where there is a key.
     pub tls: Option<Arc<accept::Tls>>,
-    /// Who may relay.
+    /// Which clients may relay.
     pub policy: Arc<Policy>,
-    /// Our name, and what a session may cost.
+    /// The relay's host name, and the limits of a session.
     pub rules: Rules,
     /// What is changed in content of clients that may relay.
     pub rewriting: rewrite::Config,
-    /// Where mail goes, and whether all of it goes to `cc_mta` too.
+    /// The destinations of mail, and whether all of it goes to `cc_mta` too.
     pub route_rules: RouteRules,
-    /// What is counted.
+    /// The counters.
     pub counters: Arc<AcceptCounters>,
-    /// Who hears what happens.
+    /// The consumers of events.
     pub events: Arc<Events>,
-    /// Sessions and time.
+    /// Limits of sessions and time.
     pub limits: Limits,
     /// The registry of sessions.
     pub registry: Arc<SessionRegistry>,
-    /// What clients did lately.
+    /// The recent behaviour of clients.
     pub conduct: Conduct,
 }
 
-/// How long a client waits for the data volume before it is asked to come again: at the end of the
-/// data, where clients have the patience of RFC 5321 §4.5.3.2.6 (ten minutes, and many have less),
-/// and within the data, where they have that of §4.5.3.2.5 (three minutes).
+/// How long a client waits for the data volume before it gets a temporary error: at the end of the
+/// data, where clients wait ten minutes by RFC 5321 §4.5.3.2.6 (and many wait less), and within the
+/// data, where they wait three minutes (§4.5.3.2.5).
 pub const STORAGE_PATIENCE: Duration = Duration::from_secs(30);
 
-/// Where content goes, or why it goes nowhere.
+/// The writer of the content, or the reply why it is rejected.
 pub(super) type Intaking<W> = Result<W, (Reply, Refusal)>;
 
 impl<S: Spool> Intake<S> {
-    /// Whether a mail can be taken at all. Where memory is used up, `room` may make some.
+    /// Whether a mail can be accepted now. Where memory is used up, `room` may free some.
     ///
     /// # Errors
-    /// What whoever has one is told.
+    /// The reply for the client.
     pub(super) fn ready(&self, room: impl FnOnce() -> bool) -> Result<(), (Reply, Refusal)> {
-        // Nobody gives way for a mail that the queue cannot take.
+        // No session is ended for a mail that the queue cannot accept.
         self.spool.ready().map_err(|error| storage_refusal(&error))?;
         if self.limits.memory.pressure() == Pressure::Critical && !room() {
             let words = "There is too little memory for a mail at the moment; try again later";
@@ -77,7 +76,7 @@ impl<S: Spool> Intake<S> {
         Ok(())
     }
 
-    /// What becomes of the header section of a mail from a client that may relay.
+    /// The changes to the header section of a mail from a client that may relay.
     pub(super) fn header_section(
         &self,
         envelope: &Envelope,
@@ -91,21 +90,22 @@ impl<S: Spool> Intake<S> {
                 .as_ref()
                 .map_or_else(|| format!("MAILER-DAEMON@{origin_domain}"), rewrite::header_mailbox),
             date: date.to_owned(),
-            // The queue id is unique on its volume, the random part among all volumes of this name.
+            // The queue id is unique on its volume, the random part distinguishes volumes of the
+            // same name.
             message_id: format!("<{id}.{:08x}@{}>", fastrand::u32(..), self.rules.hostname),
         });
         HeaderSection::submitted(drop_headers, missing)
     }
 
-    /// A mail from outside, with where it goes: decided here, once.
+    /// A mail from a client, with its destinations: they are decided here, once.
     pub(super) fn entry(&self, envelope: Envelope, origin: Origin) -> Entry {
         let copy = self.route_rules.copy().is_some();
         let destinations = self.route_rules.decide(&envelope, copy);
         Entry { envelope, origin, kind: Kind::Mail, copy, destinations }
     }
 
-    /// Makes a mail durable, counts and logs it, and sends it onward. `port` is the client's, where
-    /// it has one.
+    /// Makes a mail durable, counts and logs it, and passes it on for delivery. `port` is the
+    /// client's, if it has one.
     pub(super) async fn queue(
         &self,
         entry: Entry,
@@ -126,7 +126,7 @@ impl<S: Spool> Intake<S> {
     }
 }
 
-/// Hands a piece to the queue, and forgets the mail when the queue cannot take it.
+/// Writes a piece to the queue, and drops the mail when the queue cannot take it.
 pub(super) async fn store<W: Writer>(intaking: &mut Intaking<W>, piece: &[u8]) {
     if piece.is_empty() {
         return;
@@ -139,7 +139,7 @@ pub(super) async fn store<W: Writer>(intaking: &mut Intaking<W>, piece: &[u8]) {
 
 async fn write_in_time<W: Writer>(writer: &mut W, piece: &[u8]) -> Result<(), SpoolError> {
     let mut writing = pin!(writer.write(piece));
-    // Most pieces go into memory at once: only one that waits for the disk is worth a timer.
+    // Most pieces go into memory at once: a timer is used only when a write waits for the disk.
     if let Poll::Ready(written) =
         poll_fn(|context| Poll::Ready(writing.as_mut().poll(context))).await
     {
@@ -150,10 +150,10 @@ async fn write_in_time<W: Writer>(writer: &mut W, piece: &[u8]) -> Result<(), Sp
         .unwrap_or(Err(SpoolError::Slow(STORAGE_PATIENCE.as_secs())))
 }
 
-/// 452 4.3.1, or 451 4.3.0 while the data volume does not answer. The cause goes into our own log;
-/// strangers need not know our disks.
+/// 452 4.3.1, or 451 4.3.0 while the data volume does not answer. The cause is only logged; clients
+/// need not know about the relay's disks.
 fn storage_refusal(error: &SpoolError) -> (Reply, Refusal) {
-    // The watchdog tells of it once.
+    // The watchdog logs it once.
     if let SpoolError::Slow(_) = error {
         return (
             Reply::new(451, (4, 3, 0), "The queue does not answer at the moment; try again later"),

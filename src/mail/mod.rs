@@ -1,16 +1,15 @@
-//! The walk of a mail, and the corridor that joins its rooms.
+//! Mail: from acceptance to delivery.
 //!
-//! A mail passes the rooms in this order: [`accept`] gives a byte stream with a peer, [`parse`]
-//! turns bytes into commands and content, [`admit`] says who may send what to whom, [`spool`] makes
-//! it durable, [`schedule`] says when, [`route`] where, [`deliver`] hands it on, [`bounce`] words a
-//! failure for the sender, [`history`] remembers
-//! for a while what became of it. [`model`] holds the nouns.
+//! A mail passes the modules ("rooms") in this order: [`accept`] gives a byte stream with a peer,
+//! [`parse`] turns octets into commands and content, [`admit`] decides whether the client may send
+//! to a recipient, [`spool`] makes the mail durable, [`schedule`] decides when it is attempted,
+//! [`route`] finds the hosts, [`deliver`] sends it, [`bounce`] notifies the sender of a failure,
+//! [`history`] keeps the results for a while. [`model`] has the common types.
 //!
-//! No room imports another. This corridor joins them with owned values: [`inbound`] walks sessions
-//! from accept to the [`intake`], which hands their mail to the spool, [`outbound`] walks a message
-//! from schedule to its outcomes, [`admin`] answers pages, API and tool, and takes mail of another
-//! queue in. The one way back is a bounce:
-//! a draft that re-enters the spool.
+//! No room imports another. The other modules here (the "corridor") connect them: [`inbound`] runs
+//! the sessions, which pass their mail to the [`intake`] and so to the spool; [`outbound`] takes
+//! messages from the schedule to their outcomes; [`admin`] serves pages, API and tool, and imports
+//! mail of another queue. Only a bounce goes the other way: a draft that enters the spool.
 
 pub mod accept;
 pub mod admin;

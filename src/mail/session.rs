@@ -1,14 +1,11 @@
-//! A session of the way in: from the wire to the queue.
+//! An SMTP session: from the wire to the queue.
 //!
-//! Purpose: joins accept (octets with a peer), parse (commands and content), admit (who may) and
-//! the intake (durable).
-//! Limits: [`Limits`] on time, [`Rules`](super::parse::Rules) on commands and mails,
-//! [`SURPLUS_MAX`] on what is read in vain.
-//! Security: the 250 after the end of data is said when the intake has the mail and not before.
-//! While a mail is being refused its content is still read to the true end, so that content is
-//! never taken for commands.
-//! Source: RFC 5321 §4.5.3 (limits), §7.8 (misuse); RFC 3207 (STARTTLS); RFC 2920 (a group's
-//! replies go out together).
+//! Purpose: connects accept (a stream with a peer), parse (commands and content), admit (relay
+//! rules) and the intake (durable mail). Limits: [`Limits`] on time, [`Rules`](super::parse::Rules)
+//! on commands and mails, [`SURPLUS_MAX`] on rejected content. Security: the 250 after the end of
+//! data is sent only after the intake has the mail. The content of a rejected mail is still read to
+//! its real end, so that content is never read as commands. Source: RFC 5321 §4.5.3 (limits), §7.8
+//! (misuse); RFC 3207 (STARTTLS); RFC 2920 (a group's replies go out together).
 
 use super::accept::{self, Conduct, Limits, Peer, Progress, Source, Stop, Visit, Wire, WireError};
 use super::events::CommandSummary;
@@ -29,12 +26,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use tokio::time::{Duration, Instant};
 
-/// What is read beyond the size limit (or beyond a flaw) before a client that does not stop is cut
-/// off, in octets.
+/// Octets that are read beyond the size limit (or after an error in the content) before a client
+/// that does not stop is disconnected.
 pub const SURPLUS_MAX: u64 = 32 * 1024 * 1024;
 
-/// Commands in a row of a stranger that lead to no mail, before each further one counts as an
-/// error.
+/// Commands in a row of an untrusted client that do not lead to a mail, before each further one
+/// counts as an error.
 pub const JUNK_FREE: u32 = 20;
 
 /// The same, before the session ends.
@@ -46,27 +43,27 @@ pub(super) struct Session<'a, S: Spool> {
     wire: Wire,
     peer: Peer,
     stop: Stop,
-    /// Set once the appliance stops.
+    /// Set once the relay is stopping.
     deadline: Option<Instant>,
     lines: Lines,
     dialogue: Dialogue<'a>,
     registered: RegisteredSession,
-    /// Commands in a row that lead to no mail.
+    /// Commands in a row that do not lead to a mail.
     junk: u32,
     /// Errors of this session.
     errors: u32,
     slowed: bool,
 }
 
-/// How a dialogue ends in order.
+/// How a dialogue ends regularly.
 enum Talked {
-    /// With the session.
+    /// The session ends.
     Over,
     /// With a handshake and another dialogue.
     Secure,
 }
 
-/// Why a session ends without having been closed by its dialogue.
+/// Why a session ends without a regular end of its dialogue.
 enum Leave {
     Stopping,
     Wire(WireError),
@@ -79,7 +76,7 @@ impl From<WireError> for Leave {
 }
 
 impl<'a, S: Spool> Session<'a, S> {
-    /// A session that has just begun.
+    /// A new session.
     pub(super) fn new(
         intake: &'a Intake<S>,
         wire: Wire,
@@ -128,9 +125,8 @@ impl<'a, S: Spool> Session<'a, S> {
         self.wire.close().await;
     }
 
-    /// STARTTLS: the handshake, and a session that knows nothing of what was said before (RFC 3207
-    /// §4.2). Commands that were sent together with STARTTLS, as if TLS would not matter, are
-    /// dropped with the buffer.
+    /// STARTTLS: the handshake, and a session that forgets everything before (RFC 3207 §4.2).
+    /// Commands that were sent together with STARTTLS in plain text are dropped with the buffer.
     async fn secure(mut self) -> Option<Self> {
         let Self { intake, peer, deadline, junk, errors, slowed, .. } = self;
         let tls = intake.tls.as_ref()?;
@@ -193,8 +189,8 @@ impl<'a, S: Spool> Session<'a, S> {
         }
     }
 
-    /// Holds a stranger to account: its session goes on more and more slowly while it errs or leads
-    /// to no mail, and ends.
+    /// Slows an untrusted client down: its session gets slower with each error and each command
+    /// that does not lead to a mail, and then ends.
     async fn slow_down(
         &mut self,
         heard: &Heard,
@@ -225,7 +221,8 @@ impl<'a, S: Spool> Session<'a, S> {
             return Ok(Next::Close);
         }
         self.errors += u32::from(heard.refused.is_some() || self.junk > JUNK_FREE);
-        // Others stand behind a gateway, too: they do not wait for what one of them did.
+        // Behind a gateway there are other clients, too: they must not wait for one client's
+        // errors.
         let recent =
             if self.peer.source == Source::Gateway { self.errors } else { self.errors.max(recent) };
         let wait = Conduct::wait(recent, &intake.limits);
@@ -238,7 +235,7 @@ impl<'a, S: Spool> Session<'a, S> {
         Ok(Next::Command)
     }
 
-    /// Does nothing for a while, unless the appliance stops or the session has to give way.
+    /// Waits for a while, unless the relay stops or the session must end to free a slot.
     async fn pause(&mut self, wait: Duration) -> Result<(), Leave> {
         let visit = async {
             match self.wire.visit() {
@@ -253,8 +250,8 @@ impl<'a, S: Spool> Session<'a, S> {
         }
     }
 
-    /// The next command, and the verb that its line begins with. Replies wait as long as more
-    /// commands are at hand (RFC 2920 §3.2).
+    /// The next command, and the verb of its line. Replies are buffered as long as more commands
+    /// have arrived (RFC 2920 §3.2).
     async fn command(
         &mut self,
     ) -> Result<(Result<Command, CommandError>, Option<&'static str>), Leave> {
@@ -291,7 +288,7 @@ impl<'a, S: Spool> Session<'a, S> {
         self.wire.visit().map_or(limits.command, |visit| visit.command_time(limits))
     }
 
-    /// Reads once. Once the appliance stops, a session without a mail ends here, another one has
+    /// Reads once. Once the relay is stopping, a session without a mail ends here; another one has
     /// until the deadline.
     async fn read(&mut self, until: Instant, in_mail: bool) -> Result<(), Leave> {
         loop {
@@ -309,7 +306,7 @@ impl<'a, S: Spool> Session<'a, S> {
         }
     }
 
-    /// Reads the content of a mail to its end, and says what became of it.
+    /// Reads the content of a mail to its end, and replies with the result.
     async fn content(&mut self, envelope: Envelope) -> Result<Next, Leave> {
         self.wire.flush().await?;
         let (intake, start) = (self.intake, Instant::now());
@@ -330,7 +327,7 @@ impl<'a, S: Spool> Session<'a, S> {
             true => intake.header_section(&envelope, id, &date),
             false => HeaderSection::foreign(),
         };
-        // What stands before the next octets that go on unchanged.
+        // The octets before the next ones that are passed on unchanged.
         let mut ahead = trace.into_bytes();
         let mut cut_off = false;
         'reading: loop {
@@ -360,9 +357,8 @@ impl<'a, S: Spool> Session<'a, S> {
             }
             self.wire.widen();
             match self.read(content_deadline(&content, &intake.limits, start), true).await {
-                // A client that ends lines with bare LF believes its data ended long ago. It is
-                // told what is wrong, and the session ends with it: nobody knows what its next
-                // octets would be.
+                // A client that ends lines with bare LF thinks that its data have ended. It gets
+                // the error reply, and the session ends: its next octets could not be understood.
                 Err(Leave::Wire(WireError::Timeout)) if content.flaw().is_some() => {
                     cut_off = true;
                     break;
@@ -391,7 +387,7 @@ impl<'a, S: Spool> Session<'a, S> {
         content: &Content,
     ) -> Result<Reply, (Reply, Refusal)> {
         let intake = self.intake;
-        // What the content is counts, not what MAIL announced: plain text must not fail at a next
+        // The content decides, not the BODY parameter of MAIL: plain text must not fail at a next
         // hop without 8BITMIME.
         envelope.body =
             if content.eight_bit() { BodyType::EightBitMime } else { BodyType::SevenBit };
@@ -403,8 +399,8 @@ impl<'a, S: Spool> Session<'a, S> {
         Ok(Reply::new(250, (2, 0, 0), format!("Ok: queued as {id}")))
     }
 
-    /// Counts a refusal, and logs it unless this client has had its lines. Gives back the recent
-    /// errors of its address.
+    /// Counts a rejection, and logs it unless this client has reached its limit of log lines. Gives
+    /// back the recent errors of its address.
     fn note(&self, heard: &Heard, asked: &CommandSummary) -> u32 {
         let Some((reply, reason)) = &heard.refused else { return 0 };
         self.intake.counters.refused_total.with_label_values(&[reason.as_str()]).inc();
@@ -428,7 +424,7 @@ impl<'a, S: Spool> Session<'a, S> {
         noted.errors
     }
 
-    /// The last words of a session that nobody ended by QUIT.
+    /// The last reply of a session that did not end by QUIT.
     fn leave(&mut self, leave: &Leave) {
         let hostname = &self.intake.rules.hostname;
         match leave {
@@ -469,7 +465,7 @@ impl<'a, S: Spool> Session<'a, S> {
     }
 }
 
-/// Until when the next octets of content must have come.
+/// Until when the next octets of content must arrive.
 fn content_deadline(content: &Content, limits: &Limits, start: Instant) -> Instant {
     let earned = Duration::from_secs(content.size() / limits.content_rate.max(1));
     let pause = match content.flaw() {
@@ -487,7 +483,7 @@ struct Gatekeeper<'a, S> {
 }
 
 impl<S> Gatekeeper<'_, S> {
-    /// Whether a stranger's session makes room for a mail of this one.
+    /// Whether an untrusted client's session is ended to make room for a mail of this one.
     fn stranger_goes(&self) -> bool {
         let goes = self.visit.as_ref().is_some_and(|visit| visit.takes_room());
         if goes {

@@ -1,7 +1,6 @@
-//! The registry of sessions at terminal `in`, for pages and the API: who is connected, and who was
-//! refused.
+//! The registry of SMTP sessions, for pages and the API: connected clients, and recent rejections.
 //!
-//! Limits: an entry for each session, of which accept has a limit; [`EXAMPLES`] refusals of each
+//! Limits: an entry for each session, whose number accept limits; [`EXAMPLES`] rejections of each
 //! reason, their texts cut at [`TEXT_MAX`] octets.
 
 use super::model::{
@@ -14,7 +13,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-/// Refusals that are remembered of each reason.
+/// Rejections that are kept of each reason.
 const EXAMPLES: usize = 5;
 
 /// The longest text of an entry.
@@ -50,7 +49,7 @@ struct Said {
     recipients: u32,
 }
 
-/// A session's entry in the registry, until it is dropped.
+/// A session's entry in the registry; dropping it removes the entry.
 pub struct RegisteredSession {
     registry: Arc<SessionRegistry>,
     number: u64,
@@ -58,7 +57,7 @@ pub struct RegisteredSession {
 }
 
 impl SessionRegistry {
-    /// A client has come.
+    /// A client has connected.
     pub fn enter(self: &Arc<Self>, client: IpAddr, port: u16) -> RegisteredSession {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let said = Lock::leaf(Said { state: "connect", ..Said::default() });
@@ -75,12 +74,12 @@ impl SessionRegistry {
         RegisteredSession { registry: Arc::clone(self), number, entry }
     }
 
-    /// A command was refused.
+    /// A command was rejected.
     pub fn refused(&self, reason: Refusal, example: RefusedExample) {
         remember(&mut self.refused.lock(), reason.as_str(), example);
     }
 
-    /// A client found no place; the reason is the label of `mta_sessions_refused_total`.
+    /// A client got no session; the reason is the label of `mta_sessions_refused_total`.
     pub fn turned_away(&self, reason: &'static str, example: RefusedExample) {
         remember(&mut self.turned_away.lock(), reason, example);
     }
@@ -120,7 +119,7 @@ impl MailEventSink for SessionRegistry {
 }
 
 impl RegisteredSession {
-    /// What the client did last, and what is known since.
+    /// The client's last action, and what is known since.
     pub fn did(&self, state: &'static str, helo: &str, mail: Option<&Envelope>) {
         let mut said = self.entry.said.lock();
         said.state = state;
@@ -138,17 +137,17 @@ impl RegisteredSession {
         }
     }
 
-    /// Only what it does.
+    /// Only its action.
     pub fn does(&self, state: &'static str) {
         self.entry.said.lock().state = state;
     }
 
-    /// The session is inside TLS.
+    /// The session is encrypted.
     pub fn secured(&self, tls: String) {
         self.entry.said.lock().tls = tls;
     }
 
-    /// A mail was taken.
+    /// A mail was accepted.
     pub fn sent(&self, octets: u64) {
         self.entry.messages.fetch_add(1, Ordering::Relaxed);
         self.entry.octets.fetch_add(octets, Ordering::Relaxed);

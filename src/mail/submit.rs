@@ -1,10 +1,9 @@
-//! The corridor's way in for programs that speak HTTP: one mail, by the rules of a session.
+//! Submission of a mail by HTTP, by the rules of an SMTP session.
 //!
-//! In: an envelope and a content as it stands in a file. Out: a message on its way, or the reply
-//! that a session would have heard. The content goes through the judge of DATA (`parse::Content`),
-//! encoded as a client would send it: dots stuffed, lines ended by CR LF. So what is refused there
-//! is refused here.
-//! Source: RFC 5321 §4.5.2 (stuffing), §4.5.3 (limits).
+//! In: an envelope and a content in the form of a file. Out: a message in the queue, or the reply
+//! that a session would have got. The content goes through the parser of DATA (`parse::Content`),
+//! encoded as a client would send it: dot-stuffed, with CR LF. So the same content is rejected here
+//! as there. Source: RFC 5321 §4.5.2 (stuffing), §4.5.3 (limits).
 
 use super::intake::{Intake, Intaking, store};
 use super::model::{
@@ -100,10 +99,10 @@ impl<S: Spool> Intake<S> {
     }
 }
 
-/// What a refused mail stands under among the refused commands.
+/// The command name for rejected mails in logs and metrics.
 const COMMAND: &str = "POST";
 
-/// Gives the content to the queue as long as nothing is wrong with it.
+/// Writes the content to the queue as long as there is no error in it.
 async fn judged<W: Writer>(
     intaking: &mut Intaking<W>,
     mut section: HeaderSection<'_>,
@@ -149,8 +148,8 @@ async fn judged<W: Writer>(
     judge
 }
 
-/// Makes a file's octets a client's: CR LF where there was only LF, a second dot where a line
-/// begins with one, and the end.
+/// Encodes a file as a client would send it: CR LF where there was only LF, a second dot where a
+/// line begins with one, and the end of data.
 struct Dress {
     line_start: bool,
     after_cr: bool,
@@ -185,12 +184,12 @@ impl Dress {
     }
 }
 
-/// Through the control socket a program on this machine speaks.
+/// A client of the control socket is on this machine.
 fn address(submitted: &SubmittedEnvelope) -> IpAddr {
     submitted.client.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)).to_canonical()
 }
 
-/// The address as a name in SMTP (RFC 5321 §4.1.3).
+/// The address as a literal in SMTP (RFC 5321 §4.1.3).
 fn literal(address: IpAddr) -> String {
     match address {
         IpAddr::V4(address) => format!("[{address}]"),
@@ -202,7 +201,7 @@ fn literal(address: IpAddr) -> String {
 mod tests {
     use super::*;
 
-    /// What is left of a content after it was encoded and decoded again, whatever its pieces.
+    /// A content after it was encoded and decoded again, whatever its pieces.
     fn through(content: &[u8]) -> Result<Vec<u8>, String> {
         let mut results = (1..5).map(|piece| {
             let (mut dress, mut octets) = (Dress::default(), Vec::new());

@@ -1,32 +1,30 @@
-//! The trace field that every mail gets on its way in.
+//! The Received field that every mail gets at intake.
 //!
-//! In: envelope, client, our name. Out: `Received:` as it goes on top of the content.
-//! Security: what the client calls itself is hostile; what is neither a domain nor a literal is
-//! made an atom with question marks, so that the field stays one that every parser reads. One
-//! recipient is named; with more, each would learn of the others.
-//! Source: RFC 5321 §4.4; the words after `with`: RFC 3848 (the S of TLS), RFC 6531 §4.3
-//! (UTF8SMTP).
+//! In: envelope, client, the relay's host name. Out: `Received:` for the top of the content.
+//! Security: the HELO name is untrusted; if it is neither a domain nor a literal, it becomes an
+//! atom with question marks, so that every parser can read the field. A single recipient is named;
+//! with several, each would learn of the others. Source: RFC 5321 §4.4; the protocol names after
+//! `with`: RFC 3848 (the S of TLS), RFC 6531 §4.3 (UTF8SMTP).
 
 use super::model::{Address, Domain, Encryption, Envelope, MessageId, Protocol};
 use std::borrow::Cow;
 use std::fmt::Write;
 use std::net::IpAddr;
 
-/// Who brought a mail.
+/// The client of a mail.
 #[derive(Clone, Copy)]
 pub(super) struct Client<'a> {
-    /// What it calls itself.
+    /// Its HELO name.
     pub name: &'a str,
-    /// What it spoke.
+    /// Its protocol.
     pub protocol: Protocol,
     /// Its address.
     pub address: IpAddr,
-    /// What it agreed on under TLS.
+    /// Its TLS parameters.
     pub encryption: Option<Encryption>,
 }
 
-/// The field for a mail, with its CR LF. `date` is the moment of its coming in the form of RFC
-/// 5322.
+/// The field for a mail, with its CR LF. `date` is the time of receipt in the form of RFC 5322.
 pub(super) fn received(
     envelope: &Envelope,
     client: &Client<'_>,
@@ -36,13 +34,13 @@ pub(super) fn received(
 ) -> String {
     let Client { name, protocol, address, encryption } = client;
     let with = match (protocol, envelope.smtputf8, encryption) {
-        // Not registered, but many write it.
+        // Not registered, but in common use.
         (Protocol::Http, _, _) => "HTTP",
         (_, true, None) => "UTF8SMTP",
         (_, true, Some(_)) => "UTF8SMTPS",
         (Protocol::Esmtp, false, None) => "ESMTP",
         (Protocol::Esmtp, false, Some(_)) => "ESMTPS",
-        // Nobody registered a word for HELO under TLS; the comment tells of it.
+        // There is no registered name for HELO under TLS; the comment has it.
         (Protocol::Smtp, false, _) => "SMTP",
     };
     let mut field = String::with_capacity(256);
@@ -58,8 +56,8 @@ pub(super) fn received(
     }
     let _ = write!(field, "\r\n\tby {hostname} (Postern) with {with} id {id}");
     if let [only] = &envelope.recipients[..] {
-        // Of two forms of a domain the one that every next hop takes: a mail must not need SMTPUTF8
-        // because of its trace.
+        // Of two forms of a domain the one that every next hop accepts: a mail must not need
+        // SMTPUTF8 because of its trace field.
         let form = only.ascii_form().unwrap_or(Cow::Borrowed(only.as_str()));
         let _ = write!(field, "\r\n\tfor <{form}>");
     }
@@ -67,9 +65,9 @@ pub(super) fn received(
     field
 }
 
-/// A domain or a literal as it is; of anything else what has a place in a dot-atom (RFC 5322
-/// §3.2.3), and a question mark for each of the other characters and for dots at the ends and
-/// beside each other.
+/// A domain or a literal as it is; of anything else the characters that are allowed in a dot-atom
+/// (RFC 5322 §3.2.3), and a question mark for each other character and for dots at the ends and
+/// next to each other.
 fn push_name(field: &mut String, name: &str) {
     let is_literal = Address::parse(&format!("x@{name}"))
         .is_ok_and(|address| matches!(address.domain(), Domain::Literal(_)));

@@ -1,14 +1,13 @@
-//! The corridor's way in for mail of another queue: no session, no Received field, the same door of
-//! the spool.
+//! Imports mail of another queue: without a session and without a Received field, into the same
+//! spool.
 //!
-//! In: what was known of the mail there, and its content; an mbox line on top of it becomes a
-//! field, and content without a header section gets an empty line before it, as at terminal `in`.
-//! Out: a message on its way, with its past.
-//! Limits: the volume has [`STORAGE_PATIENCE`] for each piece and for the end; content goes to the
-//! spool piece by piece; its length is what was announced, and the volume's room is the limit.
-//! Security: content is a stranger's. It is taken only whole (length and checksum as announced) and
-//! as lines that end in CR LF: a bare CR or LF could smuggle a second mail past the next hop (RFC
-//! 5321 §2.3.8).
+//! In: the mail's data in the other queue, and its content; an mbox line on top of it becomes a
+//! field, and content without a header section gets an empty line before it, as in SMTP. Out: a
+//! message in the queue, with its past. Limits: the volume has [`STORAGE_PATIENCE`] for each piece
+//! and for the end; content is written to the spool piece by piece; its length is the announced
+//! one, limited by the volume's free space. Security: content is untrusted. It is accepted only
+//! complete (length and checksum as announced) and with lines that end in CR LF: a bare CR or LF
+//! could smuggle a second mail past the next hop (RFC 5321 §2.3.8).
 
 use super::intake::STORAGE_PATIENCE;
 use super::model::{AdminError, ContentPieces, ImportedMessage, MailEvent, MessageId, Target};
@@ -17,7 +16,7 @@ use super::rewrite::HeaderSection;
 use super::spool::{Entry, Past, Spool, SpoolError, Writer};
 
 impl<S: Spool> Outbound<S> {
-    /// Takes a mail in.
+    /// Imports a mail.
     pub(super) async fn import(
         &self,
         imported: ImportedMessage,
@@ -70,8 +69,8 @@ impl<S: Spool> Outbound<S> {
             size,
             ..
         } = imported;
-        // Another relay, another way: the tries count on, but the first one here is not put off for
-        // what was in the way there.
+        // This is another relay with other routes: the attempts count on, but the first one here is
+        // not delayed by failures there.
         progress.iter_mut().for_each(|progress| progress.due = 0);
         let copy = progress.iter().any(|progress| progress.target == Target::Copy);
         let rules = self.route_rules();
@@ -92,7 +91,7 @@ impl<S: Spool> Outbound<S> {
     }
 }
 
-/// Hands a piece to the queue, and gives up a volume that does not take it.
+/// Writes a piece to the queue, with a time limit for the volume.
 async fn store<W: Writer>(writer: &mut W, piece: &[u8]) -> Result<(), SpoolError> {
     let written = tokio::time::timeout(STORAGE_PATIENCE, writer.write(piece)).await;
     written.unwrap_or(Err(SpoolError::Slow(STORAGE_PATIENCE.as_secs())))
@@ -102,7 +101,7 @@ fn refused(words: impl Into<String>) -> AdminError {
     AdminError::Refused(words.into())
 }
 
-/// Watches that lines end in CR LF, and the last one too.
+/// Checks that lines end in CR LF, and the last one too.
 #[derive(Default)]
 struct Lines {
     last: u8,

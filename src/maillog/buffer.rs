@@ -1,11 +1,12 @@
-//! Lines that wait for the share, on the data volume.
+//! The mail log's buffer on the data volume: lines that wait for the share.
 //!
-//! In: lines, from the writer's thread alone. Out: files of lines ([`super::segment`]) for the
-//! carrier. Nothing is synced: a killed process loses nothing of it, a power cut the last seconds.
-//! Limits: `maillog_buffer_limit` octets, and never the last [`FREE_PERCENT`] of the data volume,
-//! which belong to mail. What finds no room is dropped and counted; lines are taken again when a
-//! [`RESUME_PART`]th of the limit is free, and the first of them says what is missing. A share that
-//! takes nothing for [`STALLED`] counts as failing, even if its carrier can say nothing.
+//! In: lines, only from the writer's thread. Out: files of lines ([`super::segment`]) for the
+//! carrier process. Nothing is synced: a killed process loses nothing, a power cut loses the last
+//! seconds. Limits: `maillog_buffer_limit` octets, and never the last [`FREE_PERCENT`] of the data
+//! volume, which are reserved for mail. Lines without space are dropped and counted; lines are
+//! accepted again when a [`RESUME_PART`]th of the limit is free, and the first of them says what is
+//! missing. A share that accepts nothing for [`STALLED`] counts as failing, even if its carrier
+//! reports nothing.
 
 use super::segment::{self, Position};
 use super::shape::{LINE_MAX, Shape};
@@ -21,25 +22,25 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// Octets of one file, where the limit leaves room for several.
+/// Octets of one file, if the limit allows several of them.
 const SEGMENT_MAX: u64 = 1 << 20;
 
-/// Into how many files the lines are divided at least, so that what was carried soon makes room.
+/// At least so many files, so that copied lines soon free space.
 const SEGMENTS_MIN: u64 = 8;
 
 /// The part of the data volume that stays free, in percent.
 const FREE_PERCENT: u64 = 2;
 
-/// The part of the limit that must be free before lines are taken again.
+/// The part of the limit that must be free before lines are accepted again.
 const RESUME_PART: u64 = 16;
 
-/// How long lines may wait without any being carried before the share counts as failing.
+/// How long lines may wait without progress before the share counts as failing.
 const STALLED: Duration = Duration::from_secs(30);
 
-/// How often gauges are made.
+/// How often the gauges are updated.
 const PACE: Duration = Duration::from_secs(1);
 
-/// The buffer's writing end.
+/// The writing end of the buffer.
 pub struct Buffer {
     directory: PathBuf,
     limit: u64,
@@ -48,20 +49,20 @@ pub struct Buffer {
     active: Option<Active>,
     lost: Option<Lost>,
     ticked: Option<Instant>,
-    /// Where the carrier was seen last, and since when it is there.
+    /// The carrier's last known position, and since when.
     seen: (Position, Instant),
     stalled: bool,
-    /// Told that half of the room is in use: what is left is for lines of mail.
+    /// Set when half of the space is in use: the rest is for lines about mail.
     scarce: Arc<AtomicBool>,
 }
 
-/// The file that grows.
+/// The current file.
 struct Active {
     file: File,
     length: u64,
 }
 
-/// Lines that are missing in one place.
+/// Lines that are missing at one place.
 struct Lost {
     lines: u64,
     since: u32,
@@ -70,8 +71,8 @@ struct Lost {
 }
 
 impl Buffer {
-    /// Lines go below `directory`, which comes into being with the first; at most `limit` octets of
-    /// them.
+    /// Lines are written below `directory`, which is created with the first one; at most `limit`
+    /// octets of them.
     pub fn new(
         directory: PathBuf,
         limit: u64,
@@ -94,8 +95,8 @@ impl Buffer {
         }
     }
 
-    /// Writes as many whole lines as there is room for; gives back how many octets that were, and
-    /// why it was not all.
+    /// Writes as many whole lines as there is space for; gives how many octets that were, and why
+    /// not all were written.
     fn append(&mut self, lines: &str, least_room: u64) -> (usize, Option<String>) {
         let room = match self.room() {
             Ok(room) => room,
@@ -117,7 +118,7 @@ impl Buffer {
         (written, cause)
     }
 
-    /// Octets that may be written, and what sets the bound.
+    /// Octets that may be written, and which limit applies.
     fn room(&self) -> io::Result<(u64, &'static str)> {
         segment::create_directory(&self.directory)?;
         let used: u64 = segment::list(&self.directory)?.iter().map(|segment| segment.length).sum();
@@ -133,9 +134,8 @@ impl Buffer {
         })
     }
 
-    /// Writes whole lines, as many as the file has room for, at least one; gives back how many
-    /// octets were. After an error, those of the whole lines before it: what was cut off counts as
-    /// nothing.
+    /// Writes whole lines, as many as the file may take, at least one; gives how many octets. After
+    /// an error, those of the whole lines before it: a line that was cut off counts as not written.
     fn write(&mut self, lines: &str) -> Result<usize, (usize, io::Error)> {
         let size = (self.limit / SEGMENTS_MIN).clamp(LINE_MAX as u64, SEGMENT_MAX);
         if self.active.as_ref().is_some_and(|active| active.length + LINE_MAX as u64 > size) {
@@ -156,7 +156,7 @@ impl Buffer {
                 Ok(octets) if octets > 0 => done += octets,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 result => {
-                    // The carrier leaves out the piece of a line at the end of a file.
+                    // The carrier skips a torn line at the end of a file.
                     self.active = None;
                     let whole = memchr::memrchr(b'\n', &piece[..done]).map_or(0, |end| end + 1);
                     return Err((
@@ -170,7 +170,7 @@ impl Buffer {
         Ok(done)
     }
 
-    /// A new file behind all others, also behind those that the carrier has removed.
+    /// A new file after all others, also after those that the carrier has removed.
     fn begin(&self) -> io::Result<File> {
         let newest = segment::list(&self.directory)?.last().map_or(0, |segment| segment.number);
         let number = newest.max(segment::position(&self.directory).segment) + 1;
@@ -199,8 +199,8 @@ impl Buffer {
         }
     }
 
-    /// Writes what is missing here, if there is so much room again; whether nothing is left to be
-    /// said.
+    /// Writes the line about missing lines, if there is enough space again; gives whether nothing
+    /// is left to report.
     fn say_lost(&mut self, least_room: u64) -> bool {
         let Some(Lost { lines, since, until, cause }) = &self.lost else { return true };
         let (since, until) = (clock::rfc3339(*since), clock::rfc3339(*until));
@@ -214,7 +214,7 @@ impl Buffer {
         said
     }
 
-    /// Makes gauges of what waits and of how the share fares.
+    /// Updates the gauges of the waiting lines and of the share's state.
     fn look(&mut self) -> io::Result<()> {
         let segments = segment::list(&self.directory)?;
         let position = segment::position(&self.directory);
@@ -240,7 +240,7 @@ impl Buffer {
 }
 
 impl Outlet for Buffer {
-    /// Not a write for each line; and no more than this is lost when this process is killed.
+    /// Avoids a write for each line; at most this much is lost when the process is killed.
     const GATHER: Duration = Duration::from_millis(10);
     const PACE: Option<Duration> = Some(PACE);
 
@@ -265,7 +265,7 @@ impl Outlet for Buffer {
             return;
         }
         self.ticked = Some(Instant::now());
-        // A data volume that does not answer is for the queue to speak of.
+        // A data volume that does not answer is reported by the queue.
         let _ = self.look();
         self.say_lost(self.limit / RESUME_PART);
     }
@@ -340,7 +340,7 @@ mod tests {
         let kept = all(&buffer);
         let count = u32::try_from(kept.lines().count()).unwrap();
         assert!(kept == numbered(0..count) && kept.len() <= 64 * 1024 && kept.len() > 63 * 1024);
-        // A little room is not enough, or lines and gaps would alternate.
+        // With a little space the lines and the gaps would alternate.
         buffer.take("too early\n".to_owned(), 0);
         let dropped = u64::from(10_000 - count) + 3 + 1;
         assert_eq!(buffer.counters.maillog_dropped_lines_total.get(), dropped);

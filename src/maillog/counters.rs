@@ -1,9 +1,9 @@
-//! Lines of the mail log on their way to terminal `log`.
+//! Counters of the mail log's lines on their way to terminal `log`.
 
 use crate::appliance::counter::{Counter, Gauge};
 
 crate::counters! {
-    /// Lines of the mail log on their way to terminal `log`.
+    /// Counters of the mail log's lines on their way to terminal `log`.
     pub struct MailLogCounters {
         maillog_dropped_lines_total: Counter =
             "Lines of the mail log dropped because the buffer for the share was full";

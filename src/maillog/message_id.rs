@@ -1,21 +1,21 @@
-//! The field Message-ID of a mail.
+//! The Message-ID field of a mail.
 //!
 //! Limits: [`HEADER_MAX`] octets of a header section, [`MESSAGE_ID_MAX`] of its Message-ID.
 //! Source: RFC 5322 §2.2.3 (folding), §3.6.4 (Message-ID).
 
 use crate::mail::model::Body;
 
-/// Octets of the header section in which the field is looked for.
+/// Octets of the header section that are searched for the field.
 const HEADER_MAX: usize = 8192;
 
-/// Octets of a Message-ID that are told.
+/// Octets of a Message-ID that are logged.
 const MESSAGE_ID_MAX: usize = 250;
 
-/// What stands in the field; empty where there is none. Content at rest has just been written, so
-/// its start is in the kernel's memory: a wait here would leave a mail that is durable without the
-/// hands that carry it on.
+/// The value of the field; empty if there is none. Stored content has just been written, so its
+/// start is in the page cache. A wait here would delay a mail that is already durable.
 pub(super) fn message_id(body: &Body) -> String {
-    // For the log alone: without it the line is shorter, and the mail goes on.
+    // It is only for the log: without it the line is shorter, and the mail is delivered all the
+    // same.
     find_message_id(&body.head(HEADER_MAX).unwrap_or_default())
 }
 
@@ -30,7 +30,7 @@ fn find_message_id(head: &[u8]) -> String {
         }
         let Some((name, value)) = line.split_at_checked(NAME.len()) else { continue };
         if name.eq_ignore_ascii_case(NAME) {
-            // Folded behind the name: the value stands on the next line.
+            // Folded after the name: the value is on the next line.
             let folded = rest
                 .split(|byte| *byte == b'\n')
                 .next()

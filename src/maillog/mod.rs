@@ -1,12 +1,13 @@
-//! The mail log: what happens to mails, as lines in a file of terminal `log`.
+//! The mail log: events of mails, as lines in a file of terminal `log`.
 //!
-//! In: the facts about mails (as a [`MailEventSink`]), and all else that the log shows (as an
-//! [`Ear`]). Out: lines in Postfix's shape ([`Shape`]), which wait on the data volume ([`Buffer`]) until a process of its own ([`Carrier`]) has brought them to the share. So a
-//! file server that is slow, full, dead or away holds up that process and nobody else.
-//! Limits: lines wait in memory as in [`crate::ground::log`], then on the data volume in
-//! [`Buffer`]'s limits; what finds no room is dropped (lines that strangers cause when half of that
-//! room is in use, and beyond their [`Share`] of each minute), counted in
-//! `mta_maillog_dropped_lines_total`, and a line in its place says so.
+//! In: events of mails (as a [`MailEventSink`]), and everything else that the log shows (as an
+//! [`Ear`]). Out: lines in Postfix's format ([`Shape`]), which wait on the data volume ([`Buffer`])
+//! until a separate process ([`Carrier`]) has copied them to the share. So a file server that is
+//! slow, full, dead or not reachable blocks only that process. Limits: lines wait in memory as in
+//! [`crate::ground::log`], then on the data volume within [`Buffer`]'s limits. Lines without space
+//! are dropped and counted in `mta_maillog_dropped_lines_total`, and a line in their place says so;
+//! lines caused by untrusted clients are dropped when half of the space is in use, and beyond their
+//! [`Share`] of each minute.
 
 mod buffer;
 mod carrier;
@@ -33,7 +34,7 @@ pub use shape::{LINE_MAX, Shape};
 /// The directory of the lines that wait, on the data volume.
 pub const DIRECTORY: &str = "maillog";
 
-/// How long the end of the program waits for the last lines.
+/// How long the end of the program waits for the last lines to be written.
 const FAREWELL_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Makes lines of events. Before [`MailLog::open`] they wait in memory.
@@ -44,12 +45,12 @@ pub struct MailLog {
     scarce: Arc<AtomicBool>,
 }
 
-/// Writes what waits in memory to the data volume, at its drop.
+/// When dropped, writes what waits in memory to the data volume.
 #[must_use = "dropping it ends the mail log"]
 pub struct MailLogGuard(Arc<LogWriter>);
 
 impl MailLog {
-    /// `syslog_name` and `hostname` stand in each line.
+    /// `syslog_name` and `hostname` are in each line.
     pub fn new(syslog_name: &str, hostname: &str) -> Arc<Self> {
         Arc::new(Self {
             shape: Arc::new(Shape::new(syslog_name, hostname)),
@@ -59,8 +60,8 @@ impl MailLog {
         })
     }
 
-    /// From now on lines go to a directory on the data volume, which this process has for itself;
-    /// at most `limit` octets.
+    /// From now on lines go to a directory on the data volume, which only this process uses; at
+    /// most `limit` octets.
     pub fn open(
         &self,
         data_volume: &Path,
@@ -86,7 +87,7 @@ impl Drop for MailLogGuard {
 }
 
 impl MailLog {
-    /// Hands lines over; `stranger` says that anybody may cause them as often as he likes.
+    /// Passes lines on; `stranger` means that an untrusted client can cause them in any number.
     fn write(&self, lines: &str, stranger: bool) {
         if lines.is_empty() {
             return;

@@ -1,11 +1,11 @@
-//! The files in which lines wait, and what the carrier notes beside them: all that its process and
-//! the core's share.
+//! The files of waiting lines, and the carrier's state files: everything that its process and the
+//! core share.
 //!
-//! `0000000001.log` and so on hold lines, oldest first. The core appends to the newest and never
-//! goes back; the carrier reads from the oldest on and removes what is over at the share.
-//! `position` says how far it has come: one small record that is written over in place, so that it
-//! needs no room on a full volume. `failing` is there while the share takes nothing. A file whose
-//! last line has no end was cut off by a crash, or by a full volume; that line counts as dropped.
+//! `0000000001.log` and so on hold lines, oldest first. The core only appends to the newest; the
+//! carrier reads from the oldest on and removes what has been copied to the share. `position` has
+//! its progress: one small record that is overwritten in place, so that it needs no space on a full
+//! volume. `failing` exists while the share accepts nothing. A file whose last line has no end was
+//! cut off by a crash, or by a full volume; that line counts as dropped.
 
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
@@ -14,7 +14,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-/// Octets of the position's record, blanks at its end.
+/// Octets of the position's record, padded with blanks.
 const RECORD: usize = 256;
 
 const SUFFIX: &str = ".log";
@@ -28,23 +28,24 @@ pub(super) struct Segment {
     pub(super) length: u64,
 }
 
-/// How far the carrier has come: everything before this place is in the file on the share.
+/// The carrier's position: everything before it is in the file on the share.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Position {
     pub(super) segment: u64,
     pub(super) offset: u64,
-    /// The file on the share as it was then; `None` before the first line.
+    /// The file on the share at that time; `None` before the first line.
     pub(super) target: Option<Mark>,
 }
 
-/// A file on the share. Without its device, which is another one each time the share is mounted.
+/// Identifies a file on the share. Without its device, which changes each time the share is
+/// mounted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Mark {
     pub(super) inode: u64,
     pub(super) length: u64,
 }
 
-/// Creates the directory of waiting lines unless it is there.
+/// Creates the directory of waiting lines unless it exists.
 ///
 /// # Errors
 /// The data volume cannot be written.
@@ -65,7 +66,7 @@ pub(super) fn list(directory: &Path) -> io::Result<Vec<Segment>> {
         let Some(number) = number else { continue };
         match entry.metadata() {
             Ok(metadata) => segments.push(Segment { number, length: metadata.len() }),
-            // The carrier was quicker.
+            // The carrier has removed it meanwhile.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
         }
@@ -74,12 +75,12 @@ pub(super) fn list(directory: &Path) -> io::Result<Vec<Segment>> {
     Ok(segments)
 }
 
-/// Where a file of lines stands.
+/// The path of a file of lines.
 pub(super) fn path(directory: &Path, number: u64) -> PathBuf {
     directory.join(format!("{number:010}{SUFFIX}"))
 }
 
-/// Octets that are not over at the share.
+/// Octets that are not on the share yet.
 pub(super) fn waiting(segments: &[Segment], position: &Position) -> u64 {
     let left = |segment: &Segment| match segment.number.cmp(&position.segment) {
         std::cmp::Ordering::Less => 0,
@@ -89,7 +90,7 @@ pub(super) fn waiting(segments: &[Segment], position: &Position) -> u64 {
     segments.iter().map(left).sum()
 }
 
-/// How far the carrier has come; the start where that is unknown.
+/// The carrier's position; the start if it is unknown.
 pub(super) fn position(directory: &Path) -> Position {
     fs::read_to_string(directory.join(POSITION))
         .ok()
@@ -97,14 +98,15 @@ pub(super) fn position(directory: &Path) -> Position {
         .unwrap_or_default()
 }
 
-/// Since when the share takes nothing (seconds since 1970) and why, if so.
+/// Since when the share accepts nothing (seconds since 1970) and why, if so.
 pub(super) fn failing(directory: &Path) -> Option<(u32, String)> {
     let text = fs::read_to_string(directory.join(FAILING)).ok()?;
     let (since, cause) = text.split_once(' ')?;
     Some((since.parse().ok()?, cause.trim_end().to_owned()))
 }
 
-/// Notes that the share takes nothing, or that it does again. As far as the data volume lets us.
+/// Records that the share accepts nothing, or that it does again, if the data volume can be
+/// written.
 pub(super) fn note_failing(directory: &Path, failing: Option<(u32, &str)>) {
     let path = directory.join(FAILING);
     let _ = match failing {
@@ -113,11 +115,11 @@ pub(super) fn note_failing(directory: &Path, failing: Option<(u32, &str)>) {
     };
 }
 
-/// The carrier's own hand on its position; nobody else has it at the same time.
+/// The carrier's exclusive access to its position.
 pub(super) struct Notes(Flock<File>);
 
 impl Notes {
-    /// Takes the position for this process.
+    /// Locks the position for this process.
     ///
     /// # Errors
     /// [`io::ErrorKind::WouldBlock`]: another carrier has it.
@@ -135,7 +137,7 @@ impl Notes {
         Ok((Self(file), position(directory)))
     }
 
-    /// Notes how far everything has come.
+    /// Stores the position.
     pub(super) fn save(&self, position: &Position) -> io::Result<()> {
         let text = serde_json::to_string(position).map_err(io::Error::other)?;
         self.0.write_all_at(format!("{text:<RECORD$}").as_bytes(), 0)

@@ -1,10 +1,9 @@
 //! The file on the share.
 //!
-//! Its directories are created as needed. It is opened anew for each batch, so that a renamed file
-//! is left alone, a share that was away is found again, and no handle goes stale.
-//! Security: names on a share belong to whoever can write there; links are not followed, and what
-//! is no file is not written to.
-//! Source: open(2), O_NOFOLLOW and O_APPEND.
+//! Its directories are created as needed. It is opened again for each batch, so that a renamed file
+//! is not written any more, a share that was not reachable is found again, and no handle becomes
+//! stale. Security: names on a share are controlled by everyone who can write there; links are not
+//! followed, and only regular files are written. Source: open(2), O_NOFOLLOW and O_APPEND.
 
 use super::segment::Mark;
 use nix::errno::Errno;
@@ -16,22 +15,22 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-/// Where the mail log goes.
+/// The target of the mail log.
 pub(super) struct Target {
     share: PathBuf,
     directories: Vec<String>,
     name: String,
-    /// The share's own directory as it was at the start: device and inode.
+    /// Device and inode of the share's top directory at the start.
     identity: Option<(u64, u64)>,
-    /// Tells when anything has been mounted since.
+    /// Detects mounts since then.
     mounts: Option<File>,
 }
 
-/// The file, open.
+/// The opened file.
 pub(super) enum Opened {
-    /// To be appended to, as it is now.
+    /// To be appended to, with its present state.
     File(File, Mark),
-    /// Another file system stands where the share was.
+    /// Another file system is mounted where the share was.
     AnotherShare,
 }
 
@@ -39,7 +38,7 @@ impl Target {
     /// `file` is relative to `share`, whether or not it begins with a slash.
     ///
     /// # Errors
-    /// The name leads out of the share, or is none.
+    /// The name leads out of the share, or is not valid.
     pub(super) fn new(share: &Path, file: &str) -> io::Result<Self> {
         let mut parts: Vec<String> =
             file.split('/').filter(|part| !matches!(*part, "" | ".")).map(str::to_owned).collect();
@@ -55,14 +54,14 @@ impl Target {
         Ok(Self { share: share.to_owned(), directories: parts, name, identity, mounts })
     }
 
-    /// Opens it, and creates what is missing.
+    /// Opens it, and creates missing directories.
     ///
     /// # Errors
-    /// Whatever the share says.
+    /// The share's.
     pub(super) fn open(&self) -> io::Result<Opened> {
         match self.walk() {
-            // Device and inode may be the same again after a mount; but the fence around this
-            // process has its gate elsewhere.
+            // Device and inode may be the same again after a mount, but the Landlock rules of this
+            // process are for the old mount.
             Err(error)
                 if error.kind() == io::ErrorKind::PermissionDenied && self.has_mounts_changed() =>
             {
@@ -103,7 +102,7 @@ impl Target {
         poll(&mut asked, PollTimeout::ZERO).is_ok_and(|count| count > 0)
     }
 
-    /// Its name for people.
+    /// Its name, for messages.
     pub(super) fn shown(&self) -> String {
         let parts: Vec<&str> =
             self.directories.iter().chain([&self.name]).map(String::as_str).collect();

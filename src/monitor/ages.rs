@@ -1,6 +1,6 @@
-//! The ages of what is in the queue: the histogram of a monitor, made when it asks, and the count
-//! for everybody, which is kept for a moment so that strangers who ask do not keep monitors
-//! waiting.
+//! The ages of queued messages: the histogram for a monitor, computed at each scrape, and the
+//! counts for everybody, which are cached for a moment so that unauthenticated requests do not
+//! delay monitors.
 
 use crate::ground::worker::Worker;
 use crate::mail::model::{DestinationSummary, QueueAdmin};
@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
 
-/// How long a count is kept.
+/// How long a count is cached.
 const FRESH: Duration = Duration::from_secs(1);
 
 /// The bounds of the ages, in seconds: a minute to five days, the default `queue_lifetime`.
@@ -22,17 +22,17 @@ const AGES: [u32; 12] =
 const AGE_NAME: &str = "mta_mqueue_age_seconds";
 const AGE_HELP: &str = "Age of the messages in the queue";
 
-/// How many messages there are up to each of [`DestinationSummary::AGES`], and in all.
+/// How many messages there are up to each of [`DestinationSummary::AGES`], and in total.
 pub(crate) type AgeCounts = (Vec<u64>, u64);
 
-/// The last count. One is under way at a time, and whoever comes meanwhile gets what it brings.
+/// The last count. One runs at a time, and all callers meanwhile get its result.
 #[derive(Default)]
 pub(crate) struct CountedAges {
     kept: Arc<Mutex<Option<(Instant, AgeCounts)>>>,
 }
 
 impl CountedAges {
-    /// A count that is no older than [`FRESH`]; `None`: it met a defect.
+    /// A count that is no older than [`FRESH`]; `None`: it panicked.
     pub(crate) async fn look(
         &self,
         worker: &Worker,
@@ -54,7 +54,7 @@ impl CountedAges {
         if let Some((_, counts)) = kept.as_ref().filter(|(fresh, _)| Instant::now() < *fresh) {
             return Some(counts.clone());
         }
-        // The lock goes with the count, which is made also when whoever asked has gone.
+        // The lock moves with the count, which is completed even if its caller has disconnected.
         let counted = worker.run(move || {
             let counts = count();
             *kept = Some((Instant::now() + FRESH, counts.clone()));
@@ -64,10 +64,10 @@ impl CountedAges {
     }
 }
 
-/// Adds the histogram of ages to the counters.
+/// Registers the histogram of ages.
 ///
 /// # Errors
-/// It is there already.
+/// It is registered already.
 pub(crate) fn register_ages(
     counters: &Counters,
     admin: Arc<dyn QueueAdmin>,
@@ -101,8 +101,7 @@ impl Collector for Ages {
             .collect();
         let within = counts.last().copied().unwrap_or_default();
         let mut histogram = Histogram::default();
-        // The two questions are put one after the other: a message may have come or gone between
-        // them.
+        // The two queries run one after the other: a message may have come or gone between them.
         histogram.set_sample_count(self.admin.summary().messages.max(within));
         histogram.set_sample_sum(sum as f64);
         histogram.set_bucket(buckets);
@@ -133,7 +132,7 @@ mod tests {
                 (vec![made.fetch_add(1, Ordering::Relaxed)], 1)
             })
         };
-        // Whoever goes leaves a count that the next one gets.
+        // A caller that disconnects leaves a count that the next one gets.
         assert!(tokio::time::timeout(Duration::from_millis(10), ask()).await.is_err());
         let (one, two, three) = tokio::join!(ask(), ask(), ask());
         assert_eq!([one, two, three], [(); 3].map(|()| Some((vec![0], 1))));

@@ -1,9 +1,9 @@
-//! What a person must know first, in words: few, and none that is not true.
+//! Alerts: what an operator must know first.
 //!
-//! In: the counters, the queue by destination, terminals and volumes. Out: alerts, the grave first,
-//! for the page, the API, `postern health --verbose` and webhooks. `appliance/monitor/rules.yml`
-//! asks the same of Prometheus.
-//! Limits: [`DESTINATIONS`] destinations are named.
+//! In: the counters, the queue by destination, terminals and volumes. Out: alerts, the critical
+//! ones first, for the page, the API, `postern health --verbose` and webhooks.
+//! `appliance/monitor/rules.yml` has the same alerts for Prometheus. Limits: [`DESTINATIONS`]
+//! destinations are named.
 
 mod recent;
 mod told;
@@ -21,47 +21,47 @@ use recent::{Fact, Recent};
 use std::time::Instant;
 pub use view::AlertView;
 
-/// A certificate that ends within so many seconds is worth a word: two weeks.
+/// A certificate that expires within so many seconds causes an alert: two weeks.
 const CERTIFICATE_SOON: u64 = 14 * 86_400;
 
-/// A destination that cannot be reached and whose oldest mail waits longer than this is worth a
-/// word: five minutes. One that at least half of the queue waits for is worth it at once.
+/// An unreachable destination whose oldest mail waits longer than this causes an alert: five
+/// minutes. If at least half of the queue waits for it, it does so at once.
 const DESTINATION_OLD: u32 = 300;
 
-/// Nothing delivered for so long, though mail waits as long, is worth a word: ten minutes.
+/// Nothing delivered for so long, though mail waits as long, causes an alert: ten minutes.
 const STANDSTILL: u64 = 600;
 
-/// Recipients that bounced lately, from which on their share is looked at; and so many when nothing
-/// was delivered.
+/// Recently bounced recipients from which on their share is checked; and so many if nothing was
+/// delivered.
 const BOUNCES: u64 = 10;
 const BOUNCES_ALONE: u64 = 3;
 
-/// The share of recipients that bounced, in percent, that is worth a word; and the grave one.
+/// The share of bounced recipients, in percent, that causes an alert; and a critical one.
 const BOUNCE_SHARE: u64 = 20;
 const BOUNCE_SHARE_GRAVE: u64 = 50;
 
-/// Sessions slowed lately, from which on it is worth a word.
+/// Recently slowed sessions that cause an alert.
 const SLOWED: u64 = 20;
 
-/// How long an event that needs a person is told: an hour.
+/// How long an alert about an event is shown: an hour.
 const EVENT: u64 = 3600;
 
-/// How long a change of the wall clock is news, in seconds: an hour.
+/// How long a change of the wall clock is shown, in seconds: an hour.
 const CLOCK_NEWS: u32 = 3600;
 
-/// No look-up answered for so long is worth a word: ten seconds.
+/// No DNS answer for so long causes an alert: ten seconds.
 const DNS_FAILING: u64 = 10;
 
-/// Destinations that are named; the page of the queue has the others.
+/// Destinations that are named; the queue page has the others.
 const DESTINATIONS: usize = 3;
 
-/// What is said of bounces that reached nobody, with and without somebody who gets such reports.
+/// The texts about undeliverable bounces, with and without a recipient of such reports.
 const LOST_AND_SENT: &str = "A bounce could not be delivered: its report is in the history, and \
 was sent to bounce_address where it could be; the last one";
 const LOST: &str = "A bounce could not be delivered: its report is in the history; set \
 bounce_address to receive such reports; the last one";
 
-/// Mail that waits longer than this is worth a word wherever it waits: a day.
+/// Mail that waits longer than this causes an alert whatever its destination: a day.
 const OLD: u32 = 86_400;
 
 /// Characters of a name or a cause.
@@ -69,12 +69,12 @@ const SHOWN: usize = 120;
 
 struct Alert {
     grave: bool,
-    /// What makes it the same alert although its words change.
+    /// Identifies the alert although its text changes.
     key: String,
     text: String,
-    /// The words without the name of anybody, where they are others.
+    /// The text without names, if it differs.
     nameless: Option<String>,
-    /// When it began, where that is known.
+    /// When it began, if that is known.
     began: Option<u32>,
 }
 
@@ -88,13 +88,13 @@ impl Alert {
     }
 }
 
-/// What is wrong now, with fresh numbers, the grave first.
+/// The present alerts, with fresh numbers, the critical ones first.
 pub(crate) async fn current(monitor: &MonitorState) -> Vec<AlertView> {
     let summary = metrics::refresh(monitor).await;
     look(monitor, &summary)
 }
 
-/// What is wrong now, the grave first.
+/// The present alerts, the critical ones first.
 pub(crate) fn look(monitor: &MonitorState, summary: &QueueSummary) -> Vec<AlertView> {
     let watch = &monitor.rate_history.watch;
     let wall = clock::now();
@@ -241,7 +241,7 @@ fn all(monitor: &MonitorState, summary: &QueueSummary, now: u32) -> Vec<Alert> {
     alerts
 }
 
-/// Destinations that take no mail, and paused ones that mail waits for.
+/// Destinations that accept no mail, and paused ones that mail waits for.
 fn of_destinations(monitor: &MonitorState, summary: &QueueSummary, now: u32) -> Vec<Alert> {
     let mut alerts = Vec::new();
     let destinations = monitor.admin.destinations(DESTINATIONS_MAX);
@@ -306,24 +306,24 @@ fn messages(number: u64) -> String {
     format!("{} {}", counted(number, "message"), if number == 1 { "waits" } else { "wait" })
 }
 
-/// Alerts that are made of how the counters grew.
+/// Alerts that depend on how the counters grew.
 struct Lately<'a> {
     recent: &'a Recent,
-    /// Seconds of the clock that is never set.
+    /// Seconds of the monotonic clock.
     now: u64,
-    /// Whether somebody gets reports on bounces that reached nobody.
+    /// Whether reports on undeliverable bounces are sent to an address.
     bounce_address: bool,
 }
 
 impl Lately<'_> {
-    /// Nothing leaves though mail waits.
+    /// Nothing is delivered though mail waits.
     fn standstill(&self, summary: &QueueSummary, now: u32) -> Option<Alert> {
         let waiting = summary.messages.saturating_sub(summary.held);
         let waited =
             u64::from(summary.oldest_on_its_way.map_or(0, |oldest| now.saturating_sub(oldest)));
         let delivered = self.recent.last(Fact::Delivered, self.now);
-        // A restart has seen no delivery yet: one mail that is put off by its next hop is no
-        // standstill after two minutes.
+        // After a restart there was no delivery yet: one deferred mail is no standstill after two
+        // minutes.
         let quiet = delivered.unwrap_or_else(|| self.recent.age(self.now));
         if waiting == 0 || waited.min(quiet) < STANDSTILL {
             return None;
@@ -340,7 +340,7 @@ impl Lately<'_> {
         ))
     }
 
-    /// Much of what is tried fails for good.
+    /// Many attempts fail permanently.
     fn bounces(&self) -> Option<Alert> {
         let (bounced, delivered) =
             (self.recent.growth(Fact::Bounced), self.recent.growth(Fact::Delivered));
@@ -359,7 +359,7 @@ impl Lately<'_> {
         Some(Alert::new(grave, "bounces", text))
     }
 
-    /// What happened, and is over, but wants somebody to know.
+    /// Events that are over but that an operator should know.
     fn events(&self) -> Vec<Alert> {
         let grew = |fact| Some(self.recent.growth(fact)).filter(|growth| *growth > 0);
         let happened = |fact| self.recent.last(fact, self.now).filter(|ago| *ago < EVENT);
@@ -444,8 +444,8 @@ impl Lately<'_> {
                     ),
                 )
             }),
-            // As long as this process runs: what came in since would have to be given up for a
-            // backup, so that time counts.
+            // As long as this process runs: mail accepted since then would be lost by restoring a
+            // backup, so the time matters.
             self.recent.last(Fact::ShortenedSegments, self.now).map(|n| {
                 let found = "Mail is missing: segments of the queue were missing, or shorter than \
                 before, at the start";
@@ -473,8 +473,7 @@ mod tests {
     use super::*;
     use crate::monitor::counters::Counters;
 
-    /// What alerts say of counters that grew so within ten minutes, with a queue as it is after
-    /// them.
+    /// The texts of alerts for counters that grew so within ten minutes, with this queue after it.
     fn said(grow: impl Fn(&Counters), summary: &QueueSummary) -> Vec<(String, bool)> {
         let counters = Counters::new().unwrap();
         let mut recent = Recent::default();

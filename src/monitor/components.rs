@@ -1,4 +1,4 @@
-//! Terminals and volumes, and how they fare.
+//! The condition of terminals and volumes.
 
 use crate::ground::clock;
 use crate::ground::lock::{Guard, Lock};
@@ -9,45 +9,45 @@ use std::collections::HashMap;
 /// Characters of a cause.
 const SHOWN: usize = 200;
 
-/// How a terminal or a volume fares.
+/// The condition of a terminal or a volume.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Condition {
-    /// A terminal that is wired, and does what it is there for.
+    /// A terminal that is connected and works.
     Connected,
-    /// A volume, or a file server of a terminal, that is part of the tree of files.
+    /// A volume, or a file server of a terminal, that is mounted.
     Mounted,
-    /// Nobody asked for it.
+    /// It is not configured.
     NotConnected,
-    /// It does not do what it is there for.
+    /// It does not work.
     Failing,
 }
 
-/// A terminal or a volume as it was at the start.
+/// A terminal or a volume at the start.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Part {
     /// Its name in the class.
     pub name: &'static str,
-    /// Never [`Condition::Failing`]: that comes by [`Components::note`].
+    /// Never [`Condition::Failing`]: that is set by [`Components::note`].
     pub condition: Condition,
-    /// What it is wired to, in words.
+    /// Its connection, as text.
     pub text: String,
 }
 
-/// A terminal or a volume as it is now.
+/// A terminal or a volume now.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PartView {
     /// Its name.
     pub name: String,
-    /// How it fares.
+    /// Its condition.
     pub condition: Condition,
-    /// What it is wired to and, if it fails, why; in words.
+    /// Its connection and, if it fails, the reason; as text.
     pub state: String,
     /// Since when it fails, RFC 3339; `null` when it does not.
     pub since: Option<String>,
 }
 
-/// All of them.
+/// All terminals and volumes.
 pub struct Components {
     terminals: Vec<Part>,
     volumes: Vec<Part>,
@@ -55,12 +55,12 @@ pub struct Components {
 }
 
 impl Components {
-    /// As they were at the start.
+    /// Their state at the start.
     pub fn new(terminals: Vec<Part>, volumes: Vec<Part>) -> Self {
         Self { terminals, volumes, failing: Lock::default() }
     }
 
-    /// Notes that a part fails, and why, or that it does not.
+    /// Records that a part fails, and why, or that it works.
     pub(crate) fn note(&self, name: &'static str, trouble: Option<String>) {
         let mut failing = self.lock();
         match trouble {

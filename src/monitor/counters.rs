@@ -1,7 +1,7 @@
-//! The counters of all rooms, joined: what monitors, pages and pushes read.
+//! The counters of all modules together, for monitors, pages and pushes.
 //!
-//! Each room declares its own counters and bumps them; here they meet in one registry. Only what
-//! shows them reads them here.
+//! Each module declares its own counters and increments them; here they are in one registry. Only
+//! code that shows them reads them here.
 
 use crate::appliance::counter::{
     Counter, CounterVec, Error, Gauge, Labels, Registry, SharedCounter,
@@ -20,29 +20,28 @@ use std::sync::Arc;
 /// All counters of one appliance.
 pub struct Counters {
     registry: Registry,
-    /// What comes in: sessions at terminal `in`, their TLS, the mail that was
-    /// accepted and what was refused.
+    /// SMTP sessions, their TLS, accepted mail and rejections.
     pub accept: Arc<AcceptCounters>,
     /// Connections to next hops.
     pub deliver: Arc<DeliverCounters>,
-    /// What the history could not keep.
+    /// History entries that were lost.
     pub history: Arc<HistoryCounters>,
     /// Lines of the mail log on their way to terminal `log`.
     pub maillog: Arc<MailLogCounters>,
-    /// What becomes of mail, and who carries it.
+    /// Results of deliveries, and the delivery agents.
     pub outbound: Arc<OutboundCounters>,
-    /// Look-ups of next hops.
+    /// Next-hop lookups.
     pub route: Arc<RouteCounters>,
-    /// The queue and the volume that it is on.
+    /// The queue and its volume.
     pub spool: Arc<SpoolCounters>,
-    /// Events for other programs.
+    /// Webhook events.
     pub webhooks: Arc<WebhookCounters>,
     /// The process, and its pushes to terminal `mon`.
     pub monitor: Arc<MonitorCounters>,
 }
 
 impl Counters {
-    /// All of them at zero; every value of a label has its series at once.
+    /// All counters at zero; every value of a label has its series from the start.
     ///
     /// # Errors
     /// Two counters of one name: a defect, found by the first test.
@@ -62,7 +61,7 @@ impl Counters {
         })
     }
 
-    /// Adds a collector whose values are made when they are asked for (the age of the queue).
+    /// Adds a collector whose values are computed at each scrape (the age of the queue).
     ///
     /// # Errors
     /// Its name is taken.

@@ -1,8 +1,8 @@
 //! The founding document's two alerts about the data volume.
 //!
-//! In: the gauges of free space and size, which the committer keeps fresh. Out: an [`Alert`] for
-//! each mark that is passed, and one when there is room again. What follows from a full volume (452
-//! for new mail) is the spool's business.
+//! In: the gauges of free space and size, which the committer updates. Out: an [`Alert`] for each
+//! limit that is crossed, and one when there is space again. The effect of a full volume (452 for
+//! new mail) is in the spool.
 
 use crate::mail::spool::counters::SpoolCounters;
 use std::sync::Arc;
@@ -10,14 +10,14 @@ use std::time::Duration;
 
 const PACE: Duration = Duration::from_secs(2);
 
-/// What is said of the data volume; the first two word for word as in 2011.
+/// The alerts about the data volume; the first two are literally those of 2011.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Alert {
-    /// Look at it soon.
+    /// Less than five percent are free.
     Below5,
     /// New mail is refused.
     Below1,
-    /// Above both marks again.
+    /// Above both limits again.
     RoomAgain,
 }
 
@@ -32,7 +32,7 @@ impl Alert {
     }
 }
 
-/// How alarming the space is.
+/// The state of the free space.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Level {
     Enough,
@@ -40,7 +40,7 @@ enum Level {
     Below1,
 }
 
-/// Watches until it is aborted, and tells each alert once.
+/// Runs until it is aborted, and reports each alert once.
 pub async fn watch_over(counters: Arc<SpoolCounters>, tell: impl Fn(Alert)) {
     let mut pace = tokio::time::interval(PACE);
     let mut level = Level::Enough;
@@ -52,8 +52,8 @@ pub async fn watch_over(counters: Arc<SpoolCounters>, tell: impl Fn(Alert)) {
     }
 }
 
-/// Who passes both marks between two looks hears of both: some wait for the one line, some for the
-/// other.
+/// If both limits are crossed between two checks, both alerts are sent: some tools wait for one,
+/// some for the other.
 fn alerts(level: Level, next: Level) -> &'static [Alert] {
     match (level, next) {
         (Level::Enough, Level::Below5) => &[Alert::Below5],
@@ -66,8 +66,8 @@ fn alerts(level: Level, next: Level) -> &'static [Alert] {
     }
 }
 
-/// A mark that was passed counts until there is a fifth more than it, so that an alert does not
-/// flutter.
+/// A limit that was crossed stays in effect until there is a fifth more than it, so that an alert
+/// does not flap.
 fn judge(level: Level, free: i64, size: i64) -> Level {
     let below = |mark: Level, percent: i64| {
         let percent_times_ten = if level >= mark { percent * 12 } else { percent * 10 };

@@ -1,14 +1,13 @@
-//! Numbers that are made when somebody asks: the state of the queue, of the data volume, of the
-//! process.
+//! Values that are computed on request: the state of the queue, of the data volume, of the process.
 //!
-//! The counters that rooms bump are always fresh; the gauges here are read from the [`QueueAdmin`],
-//! from `statvfs` and from `/proc/self/statm` before each answer and each push.
+//! Counters are always current; the gauges here are read from the [`QueueAdmin`], from `statvfs`
+//! and from `/proc/self/statm` before each answer and each push.
 
 use crate::mail::model::QueueSummary;
 use crate::monitor::state::MonitorState;
 use std::sync::Arc;
 
-/// Brings all gauges up to date and returns the queue's summary that they now show.
+/// Updates all gauges and gives the queue's summary that they now show.
 pub(crate) async fn refresh(monitor: &MonitorState) -> QueueSummary {
     let counters = &monitor.counters;
     if let Some(sight) = monitor.probe.look().await {
@@ -28,13 +27,13 @@ pub(crate) async fn refresh(monitor: &MonitorState) -> QueueSummary {
     summary
 }
 
-/// Everything in Prometheus' text format, fresh.
+/// All metrics in Prometheus' text format, updated.
 ///
 /// # Errors
 /// As [`Counters::text`].
 pub(crate) async fn text(monitor: &MonitorState) -> Result<String, prometheus::Error> {
     refresh(monitor).await;
-    // The ages of a million messages take a while to count; mail must not wait for it.
+    // Counting the ages of a million messages takes a while; mail must not wait for it.
     let counters = Arc::clone(&monitor.counters);
     let text = monitor.worker.run(move || counters.text()).await;
     text.unwrap_or_else(|| {

@@ -1,5 +1,5 @@
-//! What monitors and people are told of the relay's health: counters in Prometheus' forms, pushes
-//! to terminal `mon`, rates over time, alerts, and the condition of terminals and volumes.
+//! The relay's health for monitors and people: counters in Prometheus' forms, pushes to terminal
+//! `mon`, rates over time, alerts, and the condition of terminals and volumes.
 
 pub(crate) mod ages;
 pub(crate) mod alerts;

@@ -1,7 +1,7 @@
-//! A look at the data volume and at the process, for gauges.
+//! Reads the state of the data volume and of the process, for gauges.
 //!
-//! Limits: a data volume that hangs holds one thread, not one a scrape; the last known numbers are
-//! shown meanwhile.
+//! Limits: a data volume that hangs blocks one thread, not one for each scrape; the last known
+//! values are shown meanwhile.
 
 use nix::sys::statvfs::statvfs;
 use nix::unistd::{SysconfVar, sysconf};
@@ -11,18 +11,18 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
-/// How long an answer waits for the data volume to tell its free space.
+/// How long a request waits for the free space of the data volume.
 const PROBE_PATIENCE: Duration = Duration::from_millis(500);
 
-/// Looks at the data volume and the process, one look at a time.
+/// Reads the data volume and the process, once at a time.
 pub(crate) struct Probe {
     data_volume: Arc<Path>,
     looking: Arc<Mutex<()>>,
 }
 
-/// What a look saw.
+/// The values read.
 pub(super) struct Sight {
-    /// Free for an unprivileged user, and in all; octets.
+    /// Free for an unprivileged user, and in total; octets.
     pub(super) disk: Option<(u64, u64)>,
     /// Resident memory in octets.
     pub(super) memory: Option<u64>,
@@ -33,7 +33,7 @@ impl Probe {
         Self { data_volume: data_volume.into(), looking: Arc::default() }
     }
 
-    /// `None` when another look has not come back yet, or this one takes too long.
+    /// `None` when another read is still running, or this one takes too long.
     pub(super) async fn look(&self) -> Option<Sight> {
         let turn = Arc::clone(&self.looking).try_lock_owned().ok()?;
         let volume = Arc::clone(&self.data_volume);

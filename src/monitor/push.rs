@@ -1,13 +1,13 @@
 //! Pushes of all counters to terminal `mon`, a Prometheus Pushgateway.
 //!
-//! In: the counters. Out: PUT of their text to `/metrics/job/mta/instance/<hostname>` at a steady
-//! pace, DELETE of that group at a clean stop, so that the gateway does not show a dead appliance's
-//! numbers for ever. A group that somebody else of the same name pushed to since stays:
-//! `mta_start_time_seconds` and `mta_push_total` in it tell whose it is.
-//! Limits: one push at a time, 5 s each, 3 s for the last word; at most 4 KiB of an answer are
-//! looked at. A monitor that is dead, slow, redirects or talks nonsense costs a counter, one log
-//! line when that begins and one when it ends.
-//! Source: the Pushgateway's README, "API", "URL" (`@base64` for values that a path cannot hold).
+//! In: the counters. Out: PUT of their text to `/metrics/job/mta/instance/<hostname>` at a fixed
+//! interval, DELETE of that group at a clean stop, so that the gateway does not show the values of
+//! a stopped appliance for ever. A group that another appliance of the same name pushed to since is
+//! not deleted: `mta_start_time_seconds` and `mta_push_total` in it show which one it was. Limits:
+//! one push at a time, 5 s each, 3 s for the DELETE; at most 4 KiB of an answer are read. A monitor
+//! that is dead, slow, redirects or sends invalid answers costs a counter, one log line when that
+//! begins and one when it ends. Source: the Pushgateway's README, "API", "URL" (`@base64` for
+//! values that a path cannot hold).
 
 use crate::ground::http;
 use crate::ground::http::Reply;
@@ -28,35 +28,35 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-/// How long one push may take, look-up of the name included.
+/// Time limit of one push, including DNS lookup.
 pub const PATIENCE: Duration = Duration::from_secs(5);
 
-/// How long the farewell may take.
+/// Time limit of the DELETE at a stop.
 pub const FAREWELL_PATIENCE: Duration = Duration::from_secs(3);
 
-/// How much of what a gateway shows is looked at: some hundred appliances.
+/// Octets of the gateway's list that are read: enough for some hundred appliances.
 const SHOWN_MAX: usize = 4 << 20;
 
-/// Where to push, what to be called there, how often.
+/// The gateway, the instance name, the interval.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     host: String,
     port: u16,
-    /// `host:port` as the Host header wants it.
+    /// `host:port` for the Host header.
     authority: String,
     path: String,
-    /// Where the gateway shows all groups, and this one's labels as they stand there.
+    /// The gateway's page of all groups, and this group's labels in its format.
     all: String,
     group: String,
     pace: Duration,
 }
 
-/// Property `terminal_mon` is no monitor's address.
+/// The value of property `terminal_mon` is not a valid address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("'{0}' is not a Pushgateway: write http://host:port or http://host:port/path")]
 pub struct ConfigError(String);
 
-/// Why a push failed; words for the log.
+/// Why a push failed; text for the log.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
     #[error("no answer within {} s", .0.as_secs())]
@@ -109,12 +109,12 @@ impl Config {
     }
 }
 
-/// Pushes until `stop` says true, then takes the group back.
+/// Pushes until `stop` is true, then deletes the group.
 pub async fn push(config: Config, monitor: Arc<MonitorState>, mut stop: watch::Receiver<bool>) {
     let config = Arc::new(config);
     let mut ticks = interval(config.pace);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    // Whether the last push went well; nothing is known at first.
+    // Whether the last push succeeded; unknown at first.
     let mut well = None;
     let mut ever = false;
     loop {
@@ -151,9 +151,9 @@ pub async fn push(config: Config, monitor: Arc<MonitorState>, mut stop: watch::R
     }
 }
 
-/// Takes the group back, unless the last push to it was somebody else's; tells whether.
+/// Deletes the group, unless the last push to it came from another appliance; gives whether it did.
 async fn farewell(config: &Config, monitor: &MonitorState) -> Result<bool, Failure> {
-    // A gateway that shows nothing may still take the group back.
+    // A gateway that does not list its groups may still delete one.
     let shown =
         timeout(FAREWELL_PATIENCE / 2, shown(config)).await.ok().flatten().unwrap_or_default();
     let value = |name: &str| {
@@ -175,7 +175,7 @@ async fn farewell(config: &Config, monitor: &MonitorState) -> Result<bool, Failu
     send(config, Method::DELETE, Bytes::new()).await.map(|()| true)
 }
 
-/// What the gateway shows of all groups, the first [`SHOWN_MAX`] octets of it.
+/// The gateway's list of all groups, at most [`SHOWN_MAX`] octets.
 async fn shown(config: &Config) -> Option<String> {
     let mut reply = request(config, Method::GET, &config.all, Bytes::new()).await.ok()?;
     let mut octets = Vec::new();
@@ -207,7 +207,7 @@ fn tell(config: &Config, result: &Result<(), Failure>, before: Option<bool>) {
     }
 }
 
-/// One push in a task of its own: a panic there ends that push, and not all that come after it.
+/// One push in a task of its own: a panic there ends only that push.
 async fn contained(config: &Arc<Config>, monitor: &Arc<MonitorState>) -> Result<(), Failure> {
     let (config, counters) = (Arc::clone(config), Arc::clone(&monitor.counters));
     let monitor = Arc::clone(monitor);
@@ -258,8 +258,8 @@ async fn request(
     Ok(http::send(stream, request).await?)
 }
 
-/// One label of a group as it stands in the path: percent-encoded, or in base 64 where a path
-/// segment cannot hold the value.
+/// One label of a group in the form for a path: percent-encoded, or base64 if a path segment cannot
+/// contain the value.
 fn label(name: &str, value: &str) -> String {
     if value.is_empty() {
         return format!("{name}@base64/=");

@@ -1,11 +1,10 @@
-//! What hangs in this process, for those who ask whether it is well.
+//! What hangs in this process, for health checks.
 //!
-//! In: what the watchdog notes. Out: the reason for 503. A lock that nobody holds for longer than
-//! it takes to copy a line.
+//! In: the watchdog's findings. Out: the reason for 503. The lock is held only to copy a line.
 
 use crate::ground::lock::{Guard, Lock};
 
-/// What the watchdog has seen.
+/// The watchdog's findings.
 pub struct Vitals(Lock<Trouble>);
 
 impl Default for Vitals {
@@ -22,7 +21,7 @@ struct Trouble {
 }
 
 impl Vitals {
-    /// Notes which part hangs, and what the disk does not do, each in words; `None` = all is well.
+    /// Records which part hangs, and what the disk does not do, each as text; `None` = nothing.
     pub fn note(&self, late: Option<String>, slow: Option<String>) {
         let mut trouble = self.lock();
         (trouble.late, trouble.slow) = (late, slow);
@@ -38,7 +37,7 @@ impl Vitals {
         self.lock().slow.clone()
     }
 
-    /// Notes why there is no control socket; `None` = there is one.
+    /// Records why there is no control socket; `None` = there is one.
     pub fn note_control(&self, cause: Option<String>) {
         self.lock().control = cause;
     }

@@ -1,9 +1,9 @@
-//! Events for other programs.
+//! Counters of webhook events.
 
 use crate::appliance::counter::{CounterVec, Labels};
 
 crate::counters! {
-    /// Events for other programs.
+    /// Counters of webhook events.
     pub struct WebhookCounters {
         webhook_total: CounterVec =
             "Events posted to webhook_url by result; retried counts attempts",

@@ -1,4 +1,4 @@
-//! What is told, and in which shape.
+//! The events, and their formats.
 //!
 //! Source: Standard Webhooks, "Payload structure" (`type`, `timestamp`, `data`); Slack's incoming
 //! webhooks (`text`, three characters escaped).
@@ -13,16 +13,16 @@ use serde::Serialize;
 /// Characters of a reply, an address or an alert in a line for people.
 const SHOWN: usize = 300;
 
-/// How an event is written.
+/// The format of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shape {
-    /// An event a request, as JSON, for programs.
+    /// One event for each request, as JSON, for programs.
     Plain,
-    /// Lines of text for people, as Slack, Mattermost, Rocket.Chat and others take them.
+    /// Lines of text for people, in the format of Slack, Mattermost, Rocket.Chat and others.
     Slack,
 }
 
-/// Something that has happened.
+/// An event.
 #[derive(Debug, Serialize)]
 pub(super) struct Event {
     #[serde(skip)]
@@ -91,7 +91,7 @@ impl Event {
         Self { id, at: attempt.at, kind, timestamp: clock::rfc3339(attempt.at), data }
     }
 
-    /// An alert has come up, or is over.
+    /// An alert has begun or ended.
     pub(super) fn alert(
         id: String,
         hostname: &str,
@@ -112,7 +112,7 @@ impl Event {
 
     /// For a program.
     pub(super) fn json(&self) -> String {
-        // Texts and numbers: nothing of it can fail to become JSON.
+        // Only texts and numbers: they can always be written as JSON.
         harmless_json(serde_json::to_string(self).unwrap_or_default())
     }
 
@@ -143,7 +143,8 @@ pub(super) fn lines<'a>(events: impl Iterator<Item = &'a Event>) -> String {
     serde_json::json!({ "text": text }).to_string()
 }
 
-/// Hostile text between back-ticks, where it calls nobody (`@channel`), is no link and no emphasis.
+/// Untrusted text between back-ticks, where it mentions nobody (`@channel`), and is no link and no
+/// emphasis.
 fn quoted(text: &str) -> String {
     let text = shorten(&harmless(text), SHOWN).replace('`', "'");
     let text = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
@@ -158,7 +159,7 @@ mod tests {
         Outcome, Reply, Target,
     };
 
-    /// Masks nothing but what stands before an `@`.
+    /// A mask that replaces only the local part.
     struct Stars;
 
     impl AddressMask for Stars {

@@ -1,16 +1,14 @@
-//! Events for other programs: what became of mail, and alerts, posted to the addresses of property
-//! `webhook_url`.
+//! Webhooks: delivery events and alerts, posted to the URLs in property `webhook_url`.
 //!
-//! In: what becomes of mail (as a [`MailEventSink`]), the alerts of the page. Out: HTTP
-//! requests, never through the own queue of mail. Each receiver has a waiting line and a task of
-//! its own: it hears events one after the other, a failed one is repeated with growing pauses under
-//! the same id, and one receiver that is dead costs the others nothing.
+//! In: events of mails (as a [`MailEventSink`]), and the alerts. Out: HTTP requests, never mail.
+//! Each receiver has its own queue and task: it gets events one after the other, a failed one is
+//! repeated with growing pauses under the same id, and a dead receiver does not affect the others.
 //! Limits: [`WAITING_MAX`] events wait for a receiver, further ones are dropped and counted; an
-//! event is given up after [`AGE_MAX`], or after [`REFUSALS_MAX`] refusals; what waits is in
-//! memory, so that a crash forgets it, and a stop tries each once within [`FAREWELL`].
-//! Security: `ground/public.rs` and property `webhook_allow` say where events may go, `sign` lets a
-//! receiver know them; the paths of receivers are secrets.
-//! Source: Standard Webhooks (headers, retries, signatures).
+//! event is dropped after [`AGE_MAX`], or after [`REFUSALS_MAX`] rejections; waiting events are in
+//! memory, so that a crash loses them, and at a stop each is tried once within [`FAREWELL`].
+//! Security: `ground/public.rs` and property `webhook_allow` limit where events may go, and `sign`
+//! lets a receiver verify them; the paths of receivers are secrets. Source: Standard Webhooks
+//! (headers, retries, signatures).
 
 pub mod counters;
 mod event;
@@ -40,51 +38,51 @@ use tokio::sync::mpsc::{Receiver as Waiting, Sender, channel};
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout_at};
 
-/// Events that wait for one receiver.
+/// Events that wait for one receiver, at most.
 pub const WAITING_MAX: usize = 1000;
 
-/// Older events are no news.
+/// Older events are dropped.
 pub const AGE_MAX: Duration = Duration::from_secs(86_400);
 
-/// How often a receiver may refuse an event before it is left out.
+/// How often a receiver may reject an event before it is dropped.
 pub const REFUSALS_MAX: u32 = 3;
 
 /// How long the last events may take at a stop.
 pub const FAREWELL: Duration = Duration::from_secs(2);
 
-/// The pause after the first failure; it doubles from try to try.
+/// The pause after the first failure; it doubles with each attempt.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 
 /// The longest pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 
-/// How often alerts are looked at.
+/// How often alerts are checked.
 pub const ALERTS_PACE: Duration = Duration::from_secs(10);
 
-/// Events in one request, where people read them.
+/// Events in one request for people.
 const LINES_MAX: usize = 20;
 
-/// Who is told, of what, and how.
+/// Settings: receivers, events and formats.
 pub struct Config {
     /// The appliance's name.
     pub hostname: String,
-    /// Shapes and addresses.
+    /// Formats and URLs.
     pub receivers: Vec<(Shape, Endpoint)>,
-    /// The classes of outcomes that are told.
+    /// The classes of outcomes that are sent.
     pub outcomes: Vec<Class>,
-    /// Whether alerts are.
+    /// Whether alerts are sent.
     pub alerts: bool,
-    /// How addresses are written.
+    /// How addresses are masked.
     pub mask: Arc<dyn AddressMask>,
-    /// What events are signed with.
+    /// The key that signs events.
     pub key: Option<Key>,
-    /// Where events may go beside the public internet.
+    /// Networks besides the public Internet where events may go.
     pub allowed: Vec<IpNet>,
-    /// How a receiver proves who it is.
+    /// How a receiver's certificate is verified.
     pub tls: Arc<ClientConfig>,
 }
 
-/// The front: where events are left.
+/// The sink for events.
 pub struct Webhooks {
     hostname: String,
     outcomes: Vec<Class>,
@@ -99,18 +97,18 @@ pub struct Webhooks {
 pub struct Courier {
     shape: Shape,
     to: Endpoint,
-    /// What it is called in the log.
+    /// Its name in the log.
     name: String,
     waiting: Waiting<Arc<Event>>,
     key: Option<Arc<Key>>,
     way: Arc<Way>,
     counters: Arc<WebhookCounters>,
-    /// Whether the last try went well; nothing is known at first.
+    /// Whether the last request succeeded; unknown at first.
     well: Option<bool>,
 }
 
 impl Webhooks {
-    /// The front, and the couriers that are to be run.
+    /// The sink, and the tasks that are to be run.
     pub fn open(config: Config, counters: &Arc<WebhookCounters>) -> (Arc<Self>, Vec<Courier>) {
         let way = Arc::new(Way { guard: Public::and(config.allowed), tls: config.tls });
         let key = config.key.map(Arc::new);
@@ -157,7 +155,7 @@ impl MailEventSink for Webhooks {
             | MailEvent::Expired(delivery) => delivery,
             _ => return,
         };
-        // A carbon copy has no recipient that anybody waits for.
+        // A carbon copy has no recipient of interest.
         if delivery.target != Target::Copy && self.outcomes.contains(&delivery.outcome.class()) {
             let mask = self.mask.as_ref();
             self.leave(Event::mail(self.id(), &self.hostname, delivery, mask));
@@ -165,8 +163,7 @@ impl MailEventSink for Webhooks {
     }
 }
 
-/// Tells of alerts that come and go, until `stop` says true; `pace` is how often they are looked
-/// at.
+/// Sends alerts that begin and end, until `stop` is true; `pace` is how often they are checked.
 pub async fn watch_alerts(
     webhooks: Arc<Webhooks>,
     monitor: Arc<MonitorState>,
@@ -179,7 +176,7 @@ pub async fn watch_alerts(
     let mut known: HashMap<String, AlertView> = HashMap::new();
     let mut pace = interval(pace);
     pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    // Not at once: an appliance that starts is not ready, and that is no news.
+    // Not at once: a relay that is starting is not ready, and that is no news.
     pace.tick().await;
     loop {
         tokio::select! {
@@ -211,7 +208,7 @@ pub async fn watch_alerts(
 }
 
 impl Courier {
-    /// Carries events until `stop` says true; then each of those that wait gets one try.
+    /// Sends events until `stop` is true; then each waiting event is tried once.
     pub async fn run(mut self, mut stop: watch::Receiver<bool>) {
         loop {
             let first = tokio::select! {
@@ -228,7 +225,7 @@ impl Courier {
         self.farewell().await;
     }
 
-    /// People read several lines at once; a program hears one event a request.
+    /// People get several lines at once; a program gets one event for each request.
     fn with_others(&mut self, first: Arc<Event>) -> Vec<Arc<Event>> {
         let mut events = vec![first];
         while self.shape == Shape::Slack && events.len() < LINES_MAX {
@@ -238,8 +235,8 @@ impl Courier {
         events
     }
 
-    /// Tries until the receiver has taken them, or they are given up. `false` when there is no time
-    /// for another try.
+    /// Tries until the receiver has accepted them, or they are dropped. `false` when there is no
+    /// time for another attempt.
     async fn carry(&mut self, events: &[Arc<Event>], stop: &mut watch::Receiver<bool>) -> bool {
         let (mut tries, mut refusals) = (0, 0);
         loop {
@@ -323,7 +320,8 @@ impl Courier {
     }
 }
 
-/// Names for receivers in the log, where their paths, which are secrets, cannot tell them apart.
+/// Names for receivers in the log, where their paths, which are secrets, cannot be used to
+/// distinguish them.
 fn names(sites: &[String]) -> Vec<String> {
     let is_shared = |site: &String| sites.iter().filter(|other| *other == site).count() > 1;
     let name = |(place, site): (usize, &String)| match is_shared(site) {

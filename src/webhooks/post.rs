@@ -17,16 +17,16 @@ use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-/// How long a request may take, look-up of the name and handshake included.
+/// Time limit of a request, including DNS lookup and handshake.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How long one address of a receiver may take to connect.
+/// Time limit to connect to one address of a receiver.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(4);
 
-/// How many addresses of a name are tried.
+/// Addresses of a name that are tried, at most.
 const ADDRESSES_MAX: usize = 4;
 
-/// Why a receiver did not take an event; words for the log.
+/// Why a receiver did not accept an event; text for the log.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Failure {
     #[error("no answer within {} s", .0.as_secs())]
@@ -51,14 +51,14 @@ pub(super) enum Failure {
 }
 
 impl Failure {
-    /// The receiver has understood, and does not want it: more of the same is no use.
+    /// The receiver has understood the event and rejects it: repeating it is of no use.
     pub(super) fn is_refusal(&self) -> bool {
         const LATER: [StatusCode; 3] =
             [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_EARLY, StatusCode::TOO_MANY_REQUESTS];
         matches!(self, Self::Answer { status, .. } if status.is_client_error() && !LATER.contains(status))
     }
 
-    /// How long the receiver wants to be left alone.
+    /// How long the receiver asks to wait.
     pub(super) fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Answer { retry_after, .. } => *retry_after,
@@ -74,7 +74,7 @@ pub(super) struct Way {
 }
 
 impl Way {
-    /// Posts a content. Redirections are not followed: they would lead around the guard.
+    /// Posts a content. Redirects are not followed: they would bypass the check of addresses.
     pub(super) async fn post(
         &self,
         to: &Endpoint,

@@ -1,5 +1,5 @@
-//! Signatures by which a receiver knows that an event comes from this appliance, unchanged and not
-//! replayed.
+//! Signatures by which a receiver verifies that an event comes from this appliance, unchanged and
+//! not replayed.
 //!
 //! Source: Standard Webhooks, "Signature scheme" (HMAC-SHA256 over `id.timestamp.content`).
 
@@ -7,17 +7,17 @@ use crate::ground::text::ANY_PADDING;
 use aws_lc_rs::hmac;
 use base64::prelude::{BASE64_STANDARD, Engine};
 
-/// What a secret begins with.
+/// The prefix of a secret.
 const PREFIX: &str = "whsec_";
 
 /// Octets of a key: fewer could be guessed, more add nothing.
 const LENGTHS: std::ops::RangeInclusive<usize> = 24..=64;
 
-/// The key that appliance and receivers share.
+/// The key shared by appliance and receivers.
 pub struct Key(hmac::Key);
 
 impl Key {
-    /// From `whsec_` and base 64; `None` for anything else.
+    /// From `whsec_` and base64; `None` for anything else.
     pub fn new(secret: &str) -> Option<Self> {
         let octets = ANY_PADDING.decode(secret.strip_prefix(PREFIX)?).ok()?;
         LENGTHS.contains(&octets.len()).then(|| Self(hmac::Key::new(hmac::HMAC_SHA256, &octets)))

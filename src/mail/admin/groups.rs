@@ -1,9 +1,8 @@
-//! The queue in groups: whose mail it is, whom it is for, why it waits.
+//! The queue in groups: by sender, by recipient's domain, by error.
 //!
-//! All messages of a queue of up to [`EXACT_MAX`] are looked at, of a longer one an even sample of
-//! as many.
-//! Limits: [`NAMES_MAX`] groups are counted, those beyond are one group; a name has [`NAME_MAX`]
-//! characters.
+//! All messages of a queue of up to [`EXACT_MAX`] are read, of a longer one an even sample of as
+//! many. Limits: [`NAMES_MAX`] groups are counted, all others are one group; a name has
+//! [`NAME_MAX`] characters.
 
 use crate::ground::clock;
 use crate::mail::model::{AdminError, Group, Grouping, Groups, Message, MessageId, Status};
@@ -11,16 +10,16 @@ use crate::mail::outbound::Outbound;
 use crate::mail::spool::Spool;
 use std::collections::HashMap;
 
-/// The longest queue that is looked at whole, and the size of the sample of a longer one.
+/// The longest queue that is read completely, and the size of the sample of a longer one.
 const EXACT_MAX: usize = 20_000;
 
 /// Messages read at once.
 const BUNCH: usize = 500;
 
-/// Ids that are passed over at once.
+/// Ids that are skipped at once.
 const STRIDE: usize = 10_000;
 
-/// The most names that are told apart.
+/// Names that are counted separately, at most.
 const NAMES_MAX: usize = 5000;
 
 /// The longest name, in characters.
@@ -61,7 +60,7 @@ impl<S: Spool> Outbound<S> {
         Ok(Groups { groups, seen, total, as_of: clock::now() })
     }
 
-    /// Every so many-th id.
+    /// Every n-th id.
     async fn sample(&self, step: usize) -> Result<Vec<MessageId>, AdminError> {
         let (mut sample, mut after, mut skip) = (Vec::new(), None, 0);
         loop {
@@ -103,8 +102,8 @@ fn names(message: &Message, by: Grouping) -> Vec<String> {
     names
 }
 
-/// What is alike in the replies to different mails: words differ that hold an address, more than
-/// four digits, or the domain that the mail is for. So one cause for many domains, such as a name
+/// The common part of the replies to different mails: words are left out that contain an address,
+/// more than four digits, or the domain of the mail. So one cause for many domains, such as a name
 /// server that is down, is one reason.
 fn gist(reason: &str, domain: &str) -> String {
     let differs = |word: &str| {

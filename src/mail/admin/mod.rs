@@ -1,7 +1,7 @@
-//! Answers to pages, API and tool: what is in the queue, and an operator's orders.
+//! Serves pages, API and tool: the contents of the queue, and operator actions ("orders").
 //!
-//! [`search`] looks for messages, [`groups`] divides the queue, [`orders`] carries out what an
-//! operator wants, [`pauses`] keeps the destinations that nothing goes to.
+//! [`search`] finds messages, [`groups`] groups them, [`orders`] executes operator actions,
+//! [`pauses`] keeps the paused destinations.
 
 mod groups;
 mod orders;
@@ -26,17 +26,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
 
-/// Messages read between two looks at anything else.
+/// Messages read in one step.
 const PAGE: usize = 1000;
 
-/// What the corridor does for operators.
+/// The functions of the queue for operators.
 pub struct Admin<S> {
     outbound: Arc<Outbound<S>>,
-    /// The destinations as they were a moment ago: to find them takes time that grows with the
-    /// queue, and holds up mail.
+    /// Cached destinations: to compute them takes time that grows with the queue, and delays mail.
     destinations: Lock<Option<Destinations>>,
-    /// The groups, in the same way; the lock is held while they are made, so that they are made
-    /// once.
+    /// Cached groups; the lock is held while they are computed, so that it is done only once.
     groups: Arc<tokio::sync::Mutex<HashMap<Grouping, (Instant, Groups)>>>,
     pauses: Arc<Pauses>,
     memory: Arc<Gauge>,
@@ -48,26 +46,26 @@ const GROUPS_FRESH: Duration = Duration::from_secs(10);
 /// How old an answer about destinations may be, at most.
 const FRESH: Duration = Duration::from_secs(1);
 
-/// It may be so many times as old as it took to make: of a short queue each answer is a new one,
-/// and a long one is walked through for a twentieth of the time.
+/// It may be so many times as old as it took to compute: of a short queue each answer is new, and
+/// the walks through a long one take at most a twentieth of the time.
 const FRESH_TIMES: u32 = 20;
 
-/// An answer about destinations.
+/// A cached answer about destinations.
 struct Destinations {
-    /// Until when it may be given once more.
+    /// Until when it may be used again.
     fresh: Instant,
     /// At most [`DESTINATIONS_MAX`], those with the most messages.
     rows: Vec<DestinationSummary>,
-    /// When the oldest message arrived that waits for any of all that are not paused.
+    /// When the oldest message was accepted that waits for a destination that is not paused.
     oldest: Option<u32>,
 }
 
-/// How long whoever carries a message away waits for the end of its tries.
+/// How long an export waits for the end of a message's attempts.
 const STILL_PATIENCE: Duration = Duration::from_secs(20);
 
 impl<S: Spool> Admin<S> {
-    /// Orders for this outgoing half, whose paused destinations `disk` remembers; it takes no mail
-    /// in while `memory` is used up.
+    /// Orders for this outgoing half, whose paused destinations are stored on `disk`; it imports no
+    /// mail while `memory` is used up.
     pub fn new(outbound: Arc<Outbound<S>>, disk: Arc<dyn Disk>, memory: Arc<Gauge>) -> Self {
         let rules = outbound.router.rules();
         let pauses = Arc::new(Pauses::open(disk, |name| rules.named_once(name)));
@@ -81,7 +79,7 @@ impl<S: Spool> Admin<S> {
         }
     }
 
-    /// What is told of destinations; made anew when it is no longer fresh.
+    /// Reads the answer about destinations; it is computed again when it is too old.
     fn look_at_destinations<T>(&self, look: impl FnOnce(&Destinations) -> T) -> T {
         let mut kept = self.destinations.lock();
         if let Some(kept) = kept.as_ref().filter(|kept| Instant::now() <= kept.fresh) {
@@ -89,7 +87,7 @@ impl<S: Spool> Admin<S> {
         }
         let begun = Instant::now();
         let mut rows = self.outbound.state.summaries(usize::MAX, clock::steady());
-        // What waits for a paused one stays by somebody's will, as held mail does.
+        // Mail for a paused destination is stopped by an operator, as held mail is.
         let oldest = rows
             .iter()
             .filter(|row| !row.paused)
@@ -119,8 +117,8 @@ impl<S: Spool> QueueAdmin for Admin<S> {
         let waiting = self.look_at_destinations(|known| known.oldest);
         let oldest_tried = self.outbound.spool.oldest_of(&tried);
         let oldest_on_its_way = waiting.into_iter().chain(oldest_tried.as_ref().map(second)).min();
-        // Read one after the other: what came or went between must not make more of them than there
-        // are.
+        // Read one after the other: what came or went between must not make the sum larger than the
+        // total.
         let active = (tried.len() as u64).min(messages.saturating_sub(held));
         let deferred = deferred.min(messages.saturating_sub(held).saturating_sub(active));
         QueueSummary { messages, bytes, active, deferred, held, oldest, oldest_on_its_way }
@@ -163,7 +161,7 @@ impl<S: Spool> QueueAdmin for Admin<S> {
         Box::pin(async move { self.outbound.find(&filter, after, limit, patience).await })
     }
 
-    /// In a task of its own: whoever asked may go away, the next one finds what was counted.
+    /// In a task of its own: the caller may disconnect, and the next one uses the result.
     fn groups(&self, by: Grouping) -> Answer<'_, Groups> {
         let (outbound, groups) = (self.outbound.clone(), self.groups.clone());
         let task = tokio::spawn(async move {
@@ -192,9 +190,9 @@ impl<S: Spool> QueueAdmin for Admin<S> {
         Box::pin(async move { self.outbound.preview(order, selection, patience).await })
     }
 
-    /// In a task of its own once all of the queue is planned: whoever asked may go away, and an
-    /// order is carried out to its end, also one that waits for another to end. Before that it goes
-    /// with whoever asked.
+    /// In a task of its own once all of the queue is planned: the caller may disconnect, and the
+    /// order is still completed, also one that waits for another order to end. Before that it is
+    /// cancelled with its caller.
     fn order(&self, order: Order, selection: Selection, asker: Asker) -> Answer<'_, Obeyed> {
         let outbound = self.outbound.clone();
         Box::pin(async move {
@@ -217,11 +215,11 @@ impl<S: Spool> QueueAdmin for Admin<S> {
 
     fn meant(&self, name: &str, paused: bool) -> Result<Destination, AdminError> {
         let rules = self.outbound.router.rules();
-        // Paused under another smart relay, say: it must not stay so for ever.
+        // Paused under another smart relay, for example: it must not stay so for ever.
         if let Some(paused) = self.pauses.called(name).filter(|_| !paused) {
             return Ok(paused);
         }
-        // Whoever resumes one of other days hears that it was not paused.
+        // For a name of former properties the answer is that it was not paused.
         let once = || rules.named_once(&name.to_ascii_lowercase()).filter(|_| !paused);
         rules.meant(name).or_else(|words| once().ok_or(AdminError::NoDestination(words)))
     }
@@ -246,13 +244,13 @@ impl<S: Spool> QueueAdmin for Admin<S> {
                 return Err(AdminError::Busy);
             }
             let message = self.outbound.spool.load(id).await?;
-            // All of it was delivered a moment ago; its last record is on the way.
+            // All of it was delivered a moment ago; its last record is being written.
             let waits = message.progress.iter().any(|progress| progress.status == Status::Pending);
             if waits { Ok(message) } else { Err(AdminError::Unknown) }
         })
     }
 
-    /// In a task of its own: what is durable must be planned, whoever goes away.
+    /// In a task of its own: what is durable must be planned, even if the caller disconnects.
     fn import(
         &self,
         imported: ImportedMessage,
@@ -273,8 +271,8 @@ impl<S: Spool> QueueAdmin for Admin<S> {
 }
 
 impl<S: Spool> Outbound<S> {
-    /// What the record does not know: mail behind an unreachable destination waits until that is
-    /// tried again, for its reason; and behind a paused one it waits for an operator.
+    /// What is not in the record: mail for an unreachable destination waits for the next probe,
+    /// with that destination's error; mail for a paused one waits for an operator.
     fn as_scheduled(&self, mut message: Message) -> Message {
         let destinations: Vec<_> =
             message.progress.iter().map(|progress| self.destination(&message, progress)).collect();
@@ -305,17 +303,17 @@ impl<S: Spool> Outbound<S> {
     }
 }
 
-/// What became of an order that has begun.
+/// The result of an order that has begun.
 async fn to_its_end<T>(task: JoinHandle<Result<T, AdminError>>) -> Result<T, AdminError> {
     task.await.unwrap_or_else(|_| {
         Err(AdminError::Storage("the order was cut off; look at the queue".to_owned()))
     })
 }
 
-/// When a message arrived, in seconds since 1970 by the wall clock.
+/// When a message was accepted, in seconds since 1970 by the wall clock.
 fn second(arrival: &Arrival) -> u32 {
     let second = u32::try_from(arrival.moment.0 / 1_000_000).unwrap_or(u32::MAX);
-    // Ids go by the steady clock, and what another queue has noted by the wall clock.
+    // Ids are by the monotonic clock, and times from another queue by the wall clock.
     if arrival.moment == arrival.id { clock::wall(second) } else { second }
 }
 
@@ -348,7 +346,7 @@ mod tests {
     use crate::mail::spool::counters::SpoolCounters;
     use crate::mail::spool::{Config, Entry, SegmentLog, Spool, Writer};
 
-    /// What a page asks for its head, and what every new mail needs.
+    /// What a page needs for its header, and what every new mail needs.
     #[tokio::test]
     async fn the_queue_can_be_looked_at_while_a_segment_waits_to_be_let_go() {
         let directory = tempfile::tempdir().unwrap();

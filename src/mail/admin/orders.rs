@@ -1,4 +1,4 @@
-//! An operator's orders: which messages they are meant for, and what becomes of these.
+//! Operator actions ("orders"): the messages that they apply to, and their execution.
 //!
 //! Limits: [`PAGE`] messages at a time are in memory.
 
@@ -13,11 +13,11 @@ use crate::mail::spool::{Spool, SpoolError, Writer};
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
-/// Messages read between two looks at anything else.
+/// Messages read in one step.
 const PAGE: usize = 1000;
 
 impl<S: Spool> Outbound<S> {
-    /// Carries out an order and leaves an audit line.
+    /// Executes an order and writes an audit line.
     pub(super) async fn order(
         &self,
         order: Order,
@@ -25,7 +25,7 @@ impl<S: Spool> Outbound<S> {
         asker: &Asker,
     ) -> Result<Obeyed, AdminError> {
         if order == Order::Retry {
-            // Whoever asks for another try may have mended the name that was in the way.
+            // An operator who retries may have repaired the DNS entry that was wrong.
             self.router.forget_all();
         }
         if let Selection::One(id) = &selection {
@@ -38,7 +38,7 @@ impl<S: Spool> Outbound<S> {
                 (Obeyed { messages, untried: 0 }, ended)
             }
         };
-        // Also where it ended in an error: what it did by then stays done.
+        // Also when it ended in an error: what it did until then stays done.
         audit(order.as_str(), &told(&selection), hit.messages, asker);
         ended.map(|()| hit)
     }
@@ -58,8 +58,8 @@ impl<S: Spool> Outbound<S> {
         Ok(self.retry(&ids))
     }
 
-    /// Carries out an order for a selection, page by page, until one ends in an error. Tells how
-    /// many messages it hit, in each case.
+    /// Executes an order for a selection, page by page, until a page ends in an error. Gives how
+    /// many messages were changed, also then.
     async fn obey_selected(
         &self,
         order: Order,
@@ -80,7 +80,7 @@ impl<S: Spool> Outbound<S> {
         }
     }
 
-    /// What an order would hit.
+    /// The messages that an order would change.
     pub(super) async fn preview(
         &self,
         order: Order,
@@ -112,8 +112,8 @@ impl<S: Spool> Outbound<S> {
         }
     }
 
-    /// The messages of a selection that are in the queue now: mail that comes later is none of this
-    /// order's business, which may not end before more comes.
+    /// The messages of a selection that are in the queue now. Later mail is excluded; otherwise the
+    /// order might never end.
     fn pages<'a>(&self, selection: &'a Selection) -> Pages<'a> {
         Pages { selection, after: None, end: self.spool.begin().id(), given: 0 }
     }
@@ -158,8 +158,7 @@ impl<S: Spool> Outbound<S> {
         }
     }
 
-    /// Whether a message has a pending recipient in a domain, or is on its way to a destination of
-    /// that name.
+    /// Whether a message has a pending recipient in a domain, or for a destination of that name.
     fn is_for(&self, message: &Message, domain: &str) -> bool {
         let recipients = message.envelope.recipients.iter().zip(&message.progress);
         let mut pending = recipients.filter(|(_, progress)| progress.status == Status::Pending);
@@ -167,7 +166,7 @@ impl<S: Spool> Outbound<S> {
             || self.destinations(message).keys().any(|destination| destination.is_called(domain))
     }
 
-    /// Makes messages due now; `ids` in rising order.
+    /// Makes messages due now; `ids` in ascending order.
     fn retry(&self, ids: &[MessageId]) -> Obeyed {
         let held: Vec<bool> = ids.iter().filter_map(|id| self.spool.is_held(*id)).collect();
         let (messages, held) =
@@ -176,10 +175,10 @@ impl<S: Spool> Outbound<S> {
     }
 
     /// Makes the `wanted` messages due now, of which so many are in the queue and so many held.
-    /// Tells how many are not tried all the same.
+    /// Gives how many are not attempted all the same.
     fn retry_wanted(&self, messages: u64, held: u64, wanted: impl Fn(MessageId) -> bool) -> Obeyed {
         let paused = match self.state.retry(wanted) {
-            // One that was held during its try has a job all the same, and counts already.
+            // One that was held during its attempt still has a job, and is counted already.
             Untried::Messages(ids) => {
                 ids.iter().filter(|id| self.spool.is_held(**id) == Some(false)).count() as u64
             }
@@ -189,14 +188,14 @@ impl<S: Spool> Outbound<S> {
         Obeyed { messages, untried: (held + paused).min(messages) }
     }
 
-    /// Carries out an order for a page of messages, and tells how many it hit, also where it ended
+    /// Executes an order for a page of messages, and gives how many it changed, also when it ended
     /// in an error; those that left the queue meanwhile do not count.
     async fn obey(&self, order: Order, ids: &[MessageId]) -> (u64, Result<(), AdminError>) {
-        // One at a time: a hold that forgets what waits must not forget what a release has just
+        // One at a time: a hold that forgets waiting jobs must not forget what a release has just
         // planned.
         let _ordering = self.ordering.lock().await;
-        // Read first: nothing may stand between the durable release and the plan, and what is
-        // deleted cannot be read any more.
+        // Read first: nothing may fail between the durable release and the planning, and a deleted
+        // message cannot be read any more.
         let mut known = match self.read_for(order, ids).await {
             Ok(known) => known,
             Err(error) => return (0, Err(error)),
@@ -219,7 +218,7 @@ impl<S: Spool> Outbound<S> {
         (obeyed.len() as u64, ended)
     }
 
-    /// The messages of a page that an order must know before it is carried out.
+    /// The messages of a page that an order must read before it is executed.
     async fn read_for(
         &self,
         order: Order,
@@ -233,8 +232,8 @@ impl<S: Spool> Outbound<S> {
         Ok(messages.into_iter().map(|message| (message.id, message)).collect())
     }
 
-    /// Writes what an order says of the messages of a page. Tells which of them obeyed, also where
-    /// it ended in an error.
+    /// Writes the records of an order for the messages of a page. Gives which of them were changed,
+    /// also when it ended in an error.
     async fn record(
         &self,
         order: Order,
@@ -260,8 +259,8 @@ impl<S: Spool> Outbound<S> {
                 Ok((id, Ok(()))) => drop(obeyed.insert(id)),
                 Ok((_, Err(SpoolError::Unknown))) => {}
                 Ok((id, Err(error))) => {
-                    // A record that was written, and whose sync failed, is written again: the
-                    // order is obeyed all the same.
+                    // A record that was written, and whose sync failed, is written again: the order
+                    // takes effect all the same.
                     if self.has_obeyed(order, id) {
                         obeyed.insert(id);
                     }
@@ -273,7 +272,7 @@ impl<S: Spool> Outbound<S> {
         (obeyed, trouble.map_or(Ok(()), |error| Err(error.into())))
     }
 
-    /// Whether the index shows that an order was carried out.
+    /// Whether the order has taken effect in the index.
     fn has_obeyed(&self, order: Order, id: MessageId) -> bool {
         let held = self.spool.is_held(id);
         match order {
@@ -284,8 +283,8 @@ impl<S: Spool> Outbound<S> {
         }
     }
 
-    /// Takes a message out of the queue that was carried elsewhere as it stands, and leaves an
-    /// audit line; the history has the mark of the move.
+    /// Removes a message from the queue that was moved elsewhere unchanged, and writes an audit
+    /// line; the history has the mark of the move.
     pub(super) async fn move_out(
         &self,
         id: MessageId,
@@ -293,8 +292,8 @@ impl<S: Spool> Outbound<S> {
         mark: &str,
         asker: &Asker,
     ) -> Result<(), AdminError> {
-        // No release comes between the look and the end; and a held message that is not being tried
-        // begins no try.
+        // No release comes between the check and the end; and a held message that is not being
+        // attempted begins no attempt.
         let _ordering = self.ordering.lock().await;
         if self.state.is_being_tried(id) {
             return Err(AdminError::Busy);
@@ -307,8 +306,8 @@ impl<S: Spool> Outbound<S> {
             return Err(AdminError::Changed("it was tried meanwhile, and stays in the queue"));
         }
         let deleted = self.spool.delete(id).await;
-        // Gone in spite of an error: its record was written, and is written again because the sync
-        // failed.
+        // Removed in spite of an error: its record was written, and is written again because the
+        // sync failed.
         if deleted.is_ok() || self.spool.is_held(id).is_none() {
             self.tell_deleted(&message, Deletion::Moved(mark));
             self.tell_obeyed(Order::Delete, id);
@@ -318,7 +317,7 @@ impl<S: Spool> Outbound<S> {
         Ok(deleted?)
     }
 
-    /// A mail that was answered 250 does not vanish without a word.
+    /// Logs the deletion: an accepted mail never disappears without a log line.
     fn tell_deleted(&self, message: &Message, deletion: Deletion<'_>) {
         self.events.emit(MailEvent::Deleted { message, deletion, at: clock::now() });
     }
@@ -333,14 +332,14 @@ impl<S: Spool> Outbound<S> {
     }
 }
 
-/// How far a selection has been gone through.
+/// The progress of a walk through a selection.
 struct Pages<'a> {
     selection: &'a Selection,
-    /// The last id that was looked at.
+    /// The last id that was checked.
     after: Option<MessageId>,
-    /// Ids from here on came later.
+    /// Ids from here on were accepted later.
     end: MessageId,
-    /// Of ids that were named, how many were given out.
+    /// Of the named ids, how many were given out.
     given: usize,
 }
 
@@ -352,13 +351,13 @@ impl Pages<'_> {
     }
 }
 
-/// What must be looked at in a message to know whether an order is meant for it.
+/// What must be read of a message to know whether an order applies to it.
 enum Wanted<'a> {
     Domain(&'a str),
     Filter(&'a Filter),
 }
 
-/// The line by which anybody can tell later who did what.
+/// The audit line: which user did what.
 pub(super) fn audit(order: &str, selection: &str, hit: u64, asker: &Asker) {
     let from = asker
         .address

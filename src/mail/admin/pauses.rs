@@ -1,11 +1,9 @@
-//! Destinations that an operator lets nothing go to: a file on the data volume, so that a restart
-//! changes nothing.
+//! Paused destinations, in a file on the data volume, so that a restart keeps them.
 //!
-//! The file `paused` holds a line with its checksum, and a name on every other. It is replaced as a
-//! whole: written under another name, synced, renamed, and the directory synced.
-//! The destinations can be read while a change is on its way to the disk, however long that takes:
-//! whoever reads them sees those of before.
-//! Limits: [`PAUSES_MAX`] destinations.
+//! The file `paused` has a line with its checksum, and a name on every other line. It is replaced
+//! as a whole: written under another name, synced, renamed, and the directory synced. The
+//! destinations can be read while a change is being written, however long that takes: a reader sees
+//! those before the change. Limits: [`PAUSES_MAX`] destinations.
 
 use crate::ground::disk::Disk;
 use crate::ground::lock::{Level, Lock};
@@ -14,7 +12,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 
-/// The most destinations that can be paused.
+/// Destinations that can be paused, at most.
 pub const PAUSES_MAX: usize = 10_000;
 
 const FILE: &str = "paused";
@@ -25,18 +23,18 @@ const TITLE: &str = "POSTERN PAUSED 1";
 /// Octets of the file, at most: a domain has 255.
 const LENGTH_MAX: u64 = (PAUSES_MAX as u64 + 1) * 256;
 
-/// The paused destinations, and where they are kept.
+/// The paused destinations, and their file.
 pub struct Pauses {
     disk: Arc<dyn Disk>,
-    /// Held from the first call of a change to the disk until it is done: one after the other.
+    /// Held during the writing of a change: one after the other.
     change: Lock<()>,
-    /// What is durable. Nobody waits for the disk with it.
+    /// The durable state. It is never locked while waiting for the disk.
     destinations: Lock<BTreeSet<Destination>>,
 }
 
 impl Pauses {
-    /// Reads what the last run left. A file that makes no sense is set aside, with a line in the
-    /// log: mail then flows again. `known` tells the destination of a name.
+    /// Reads the file of the last run. An invalid file is renamed, with a line in the log: mail is
+    /// then sent again. `known` gives the destination of a name.
     pub fn open(disk: Arc<dyn Disk>, known: impl Fn(&str) -> Option<Destination>) -> Self {
         let names = read(disk.as_ref()).unwrap_or_else(|error| {
             tracing::error!(
@@ -60,22 +58,22 @@ impl Pauses {
         Self { disk, change: Lock::new(Level::Outer, ()), destinations }
     }
 
-    /// All of them.
+    /// All paused destinations.
     pub fn all(&self) -> Vec<Destination> {
         self.destinations.lock().iter().cloned().collect()
     }
 
-    /// The one of this name, without regard to case.
+    /// The destination of this name, without regard to case.
     pub fn called(&self, name: &str) -> Option<Destination> {
         self.destinations.lock().iter().find(|paused| paused.is_called(name)).cloned()
     }
 
-    /// Adds or removes a destination; durable when this returns. `false`: it was so already.
-    /// `apply` is called before the next change of any other, so that what is kept and what is done
-    /// stay the same. Blocks.
+    /// Adds or removes a destination; durable when this returns. `false`: it was in that state
+    /// already. `apply` is called before any other change, so that the file and the schedule stay
+    /// equal. Blocks.
     ///
     /// # Errors
-    /// The volume's, or one too many; nothing is changed then.
+    /// The volume's, or there are too many; nothing is changed then.
     pub fn set(
         &self,
         destination: &Destination,

@@ -1,4 +1,4 @@
-//! Looks for messages, page by page, for as long as whoever asks has patience.
+//! Finds messages, page by page, within the caller's time limit.
 //!
 //! Limits: [`BUNCH`] messages at a time are in memory, of contents the header section's first
 //! [`HEAD_MAX`] octets of one.
@@ -19,7 +19,7 @@ const BUNCH: usize = 256;
 const HEAD_MAX: usize = 32 * 1024;
 
 impl<S: Spool> Outbound<S> {
-    /// A page of the messages that a filter lets through.
+    /// A page of the messages that match a filter.
     pub(super) async fn find(
         &self,
         filter: &Filter,
@@ -29,7 +29,7 @@ impl<S: Spool> Outbound<S> {
     ) -> Result<Found, AdminError> {
         let deadline = Instant::now() + patience;
         let mut found = Found { next: after, ..Found::default() };
-        // Without a filter all that is read is also shown.
+        // Without a filter everything that is read is shown.
         let bunch = if filter.is_empty() { limit.min(BUNCH) } else { BUNCH };
         loop {
             let page = self.arrivals(filter, found.next, bunch).await?;
@@ -40,7 +40,7 @@ impl<S: Spool> Outbound<S> {
             let ids: Vec<MessageId> = page.iter().map(|arrival| arrival.id).collect();
             for (message, standing) in self.passing(filter, &ids).await? {
                 if found.messages.len() == limit {
-                    // The rest of the bunch is for the next page.
+                    // The rest of what was read is for the next page.
                     return Ok(found);
                 }
                 found.next = page
@@ -57,8 +57,8 @@ impl<S: Spool> Outbound<S> {
         }
     }
 
-    /// The next messages that a filter may let through, in the order of their arrival; where it
-    /// asks for an id, in that of the ids, of which it needs few.
+    /// The next messages that may match a filter, in the order of their acceptance; if it asks for
+    /// an id, in the order of ids, of which few are needed.
     async fn arrivals(
         &self,
         filter: &Filter,
@@ -74,7 +74,7 @@ impl<S: Spool> Outbound<S> {
         Ok(wanted.map(|id| Arrival { moment: id, id }).collect())
     }
 
-    /// Those of some messages that a filter lets through.
+    /// The messages among these that match a filter.
     pub(super) async fn passing(
         &self,
         filter: &Filter,
@@ -104,7 +104,7 @@ impl<S: Spool> Outbound<S> {
             });
             candidates
         };
-        // To read subjects may block.
+        // Reading subjects may block.
         let passed = tokio::task::spawn_blocking(filtered)
             .await
             .map_err(|error| AdminError::Storage(error.to_string()))?;

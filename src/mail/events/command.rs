@@ -1,21 +1,21 @@
-//! Who asked for what: the command of a client, for the case that it is rejected.
+//! The client's command, for the case that it is rejected.
 
 use crate::mail::model::{Address, Envelope};
 use crate::mail::parse::{Command, CommandError, Recipient};
 
-/// What a client wants, for the case that it is refused.
+/// The client's command, for the case that it is rejected.
 #[derive(Debug, Clone)]
 pub struct CommandSummary {
     /// The command, or `END-OF-MESSAGE`, or `UNKNOWN`.
     pub command: &'static str,
-    /// The reverse-path that it names.
+    /// Its reverse-path.
     pub from: Option<Address>,
-    /// The forward-path that it names.
+    /// Its forward-path.
     pub to: Option<Address>,
 }
 
 impl CommandSummary {
-    /// By a command; `verb` is what its line begins with, for one that makes no sense.
+    /// Of a command; `verb` is the start of its line, for one that is not valid.
     pub fn by(command: &Result<Command, CommandError>, verb: Option<&'static str>) -> Self {
         let asked = |command| Self { command, from: None, to: None };
         match command {
@@ -36,7 +36,7 @@ impl CommandSummary {
         }
     }
 
-    /// By the end of its content.
+    /// Of the end of its content.
     pub fn at_the_end(envelope: &Envelope) -> Self {
         let to = match &envelope.recipients[..] {
             [only] => Some(only.clone()),

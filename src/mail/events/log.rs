@@ -1,10 +1,9 @@
-//! Facts about mails as lines of the log: this file alone knows their words and fields, which
-//! people's programs rely on (`docs/`).
+//! Events of mails as lines of the log. Only this file knows their texts and fields, which users'
+//! programs rely on (`docs/`).
 //!
-//! Texts are given as the client wrote them; the log escapes what is hostile. Lines that only the
+//! Texts are given as the client wrote them; the log escapes untrusted text. Lines that only the
 //! mail log has (a session's start and end, a message that is active, held, released or removed)
-//! are not written here.
-//! Limits: [`PATHS_MAX`] recipients of a line.
+//! are not written here. Limits: [`PATHS_MAX`] recipients of a line.
 
 use crate::ground::log::TYPED;
 use crate::mail::model::{
@@ -13,13 +12,13 @@ use crate::mail::model::{
 };
 use std::fmt;
 
-/// Recipients that one line names.
+/// Recipients in one line.
 const PATHS_MAX: usize = 5;
 
-/// What a line calls the carbon copy's recipients.
+/// The name of the carbon copy's recipients.
 const COPY: &str = "(all recipients)";
 
-/// Writes the line of an event, where it has one.
+/// Writes the line of an event, if it has one.
 pub(super) fn write(event: &MailEvent<'_>) {
     match *event {
         MailEvent::TurnedAway { client, reason, count: Some(count), .. } => {
@@ -161,7 +160,7 @@ fn next_host(message: &Message, relay: &str, recipients: usize, outcome: &Outcom
     );
 }
 
-/// `delays` are the parts of `delay`: before this try, until there was a connection, and on it.
+/// `delays` are the parts of `delay`: before this attempt, until there was a connection, and on it.
 fn delivered(delivery: &Delivery<'_>, status: &str) {
     let Delivery { attempt, target, outcome } = *delivery;
     let (message, delays) = (attempt.message, attempt.delays);
@@ -200,7 +199,7 @@ fn undeliverable(message: &Message, outcome: &Outcome) {
     );
 }
 
-/// One line for each recipient that waited, and for a carbon copy that did.
+/// One line for each pending recipient, and for a pending carbon copy.
 fn deleted(message: &Message, deletion: Deletion<'_>) {
     let status = match deletion {
         Deletion::Deleted => "deleted",
@@ -220,7 +219,7 @@ fn deleted(message: &Message, deletion: Deletion<'_>) {
     }
 }
 
-/// A path; the null path where there is none.
+/// A path; the null path if there is none.
 struct Path<'a>(Option<&'a Address>);
 
 impl fmt::Display for Path<'_> {
@@ -255,7 +254,7 @@ impl fmt::Display for To<'_> {
     }
 }
 
-/// Who brought a message; `none` where it was made here.
+/// The client of a message; `none` if it was generated locally.
 struct Client<'a>(&'a Message);
 
 impl fmt::Display for Client<'_> {
@@ -267,7 +266,7 @@ impl fmt::Display for Client<'_> {
     }
 }
 
-/// What happened, as [`Outcome::words`] has it.
+/// The outcome, as in [`Outcome::words`].
 struct Words<'a>(&'a Outcome);
 
 impl fmt::Display for Words<'_> {

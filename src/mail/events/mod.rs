@@ -1,8 +1,8 @@
-//! Every fact about a mail, on its way to those who make something of it.
+//! Distributes the events of mails to their consumers.
 //!
-//! In: [`MailEvent`]s from the corridor and the rooms. Out: each to the sinks (history, webhooks,
-//! session registry, mail log) and then to the log as a line ([`log`]).
-//! Limits: a sink returns at once; an event that nobody wants costs a look at its variant.
+//! In: [`MailEvent`]s. Out: each to the sinks (history, webhooks, session registry, mail log) and
+//! then to the log as a line ([`log`]). Limits: a sink returns at once; an event without a consumer
+//! costs almost nothing.
 
 mod command;
 mod log;
@@ -12,7 +12,7 @@ pub use command::CommandSummary;
 use super::model::{MailEvent, MailEventSink};
 use std::sync::Arc;
 
-/// Where facts are told. Without sinks, to the log alone.
+/// The event distributor. Without sinks, events go only to the log.
 #[derive(Default)]
 pub struct Events {
     sinks: Vec<Arc<dyn MailEventSink>>,
@@ -20,13 +20,13 @@ pub struct Events {
 }
 
 impl Events {
-    /// To these sinks, in this order, and then to the log.
+    /// Sends events to these sinks, in this order, and then to the log.
     pub fn new(sinks: Vec<Arc<dyn MailEventSink>>) -> Arc<Self> {
         let wants_suspended = sinks.iter().any(|sink| sink.wants_suspended());
         Arc::new(Self { sinks, wants_suspended })
     }
 
-    /// Something has happened.
+    /// Sends an event.
     pub fn emit(&self, event: MailEvent<'_>) {
         for sink in &self.sinks {
             sink.take(&event);
@@ -34,7 +34,7 @@ impl Events {
         log::write(&event);
     }
 
-    /// Whether anybody wants [`MailEvent::Suspended`].
+    /// Whether any sink wants [`MailEvent::Suspended`].
     pub fn wants_suspended(&self) -> bool {
         self.wants_suspended
     }

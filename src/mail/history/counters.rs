@@ -1,9 +1,9 @@
-//! What the history could not keep.
+//! Counters of history entries that were lost.
 
 use crate::appliance::counter::Counter;
 
 crate::counters! {
-    /// What the history could not keep.
+    /// Counters of history entries that were lost.
     pub struct HistoryCounters {
         history_dropped_total: Counter = "Entries of the history dropped because their buffer \
         was full";

@@ -1,4 +1,4 @@
-//! The files of the history: one grows, the oldest go.
+//! The files of the history: new entries are appended to one, and the oldest files are removed.
 
 use super::lines::{HISTORY, first_second, numbers, path};
 use super::mask::Masking;
@@ -11,42 +11,42 @@ use std::time::Duration;
 /// Octets that are written at once.
 pub const WRITE_MAX: usize = 256 * 1024;
 
-/// Parts of the budget: so much of it goes at once.
+/// Parts of the size limit: one part is removed at a time.
 const PARTS: u64 = 16;
 
 /// Octets of a file, at least and at most; a search reads a file at once.
 const FILE_MIN: u64 = 64 * 1024;
 const FILE_MAX: u64 = 4 << 20;
 
-/// What is kept, and how.
+/// Settings of the history.
 #[derive(Debug, Clone, Copy)]
 pub struct HistoryConfig {
-    /// Whether anything is.
+    /// Whether a history is kept.
     pub enabled: bool,
     /// Octets on the volume, at most.
     pub size: u64,
     /// Age of an entry, at most.
     pub time: Duration,
-    /// How addresses are written.
+    /// How addresses are masked.
     pub masking: Masking,
 }
 
-/// The files, and what they may take.
+/// The files, and their limits.
 pub struct HistoryFiles {
     disk: Arc<dyn Disk>,
     config: HistoryConfig,
-    /// The one that grows: its number and length.
+    /// The current file: its number and length.
     file: Option<(u64, Arc<dyn File>, u64)>,
     /// Number and length of the others, the oldest first.
     full: Vec<(u64, u64)>,
-    /// When the one that grows was begun.
+    /// When the current file was begun.
     begun: u32,
-    /// A failing volume was complained of, which is done once until it is well again.
+    /// A failing volume was logged, which is done once until it works again.
     complained: bool,
 }
 
 impl HistoryFiles {
-    /// The files on a volume; it begins a new file.
+    /// The files on a volume; begins a new file.
     pub fn open(disk: Arc<dyn Disk>, config: HistoryConfig) -> io::Result<Self> {
         disk.create_dir(HISTORY)?;
         let mut full = Vec::new();
@@ -59,7 +59,7 @@ impl HistoryFiles {
         Ok(book)
     }
 
-    /// Removes everything that was kept, except for the file of this name.
+    /// Removes all files, except for the file of this name.
     pub fn remove_all(disk: &dyn Disk, except: Option<&str>) -> io::Result<()> {
         disk.create_dir(HISTORY)?;
         for name in disk.list(HISTORY)? {
@@ -71,8 +71,8 @@ impl HistoryFiles {
         Ok(())
     }
 
-    /// Appends whole lines, and tells how many of them are lost because they cannot be written. The
-    /// next ones are tried again; a word in the log says when it begins and when it is over.
+    /// Appends whole lines, and gives how many of them are lost because they cannot be written. The
+    /// next ones are tried again; the log has a line when this begins and when it ends.
     pub fn write(&mut self, lines: &[u8]) -> u64 {
         if lines.is_empty() {
             return 0;
@@ -120,13 +120,13 @@ impl HistoryFiles {
         let written = file.write_at(len, lines);
         match written {
             Ok(()) => self.file = Some((number, file, len + lines.len() as u64)),
-            // Its end is torn now: the next line begins another file.
+            // Its end may be torn now: the next line begins another file.
             Err(_) => self.full.push((number, file.length().unwrap_or(len))),
         }
         written
     }
 
-    /// Lets the oldest files go that are over the budget, or over the time.
+    /// Removes the oldest files that exceed the size or the time limit.
     fn forget(&mut self) {
         let growing = self.file.as_ref().map_or(0, |(_, _, len)| *len);
         while let Some((number, _)) = self.full.first().copied() {
@@ -134,14 +134,14 @@ impl HistoryFiles {
             if all + self.file_max() <= self.config.size && !self.is_too_old(number) {
                 return;
             }
-            // A file that cannot be removed now is none of the budget's any more; the next start
-            // finds it again.
+            // A file that cannot be removed now is not counted any more; the next start finds it
+            // again.
             let _ = self.disk.remove(&path(number));
             self.full.remove(0);
         }
     }
 
-    /// Whether the newest entry of a file, which is the oldest of the next, is over the time.
+    /// Whether the newest entry of a file, which is the oldest of the next, exceeds the time limit.
     fn is_too_old(&self, number: u64) -> bool {
         let next = self.full.iter().map(|(number, _)| *number).find(|other| *other > number);
         let newer = next.or(self.file.as_ref().map(|(number, ..)| *number));

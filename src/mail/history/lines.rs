@@ -1,4 +1,4 @@
-//! The lines of the history, and the files that they stand in.
+//! The lines of the history, and their files.
 
 use crate::ground::disk::Disk;
 use crate::mail::model::{Attempt, Finished};
@@ -8,25 +8,25 @@ use std::io;
 /// The directory on the data volume.
 pub const HISTORY: &str = "history";
 
-/// How much of a file tells its first entry.
+/// Octets at the start of a file that contain its first entry.
 const START: usize = 16 * 1024;
 
 /// An entry, as a line.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "what", rename_all = "lowercase")]
 pub enum Line {
-    /// A try that did not go well.
+    /// An attempt that did not succeed.
     Attempt(Attempt),
     /// A message that has left the queue.
     Finished(Finished),
 }
 
-/// Where a file stands.
+/// The path of a file.
 pub fn path(number: u64) -> String {
     format!("{HISTORY}/{number:010}.jsonl")
 }
 
-/// The numbers of all files, rising.
+/// The numbers of all files, ascending.
 pub fn numbers(disk: &dyn Disk) -> io::Result<Vec<u64>> {
     let names = match disk.list(HISTORY) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -35,14 +35,14 @@ pub fn numbers(disk: &dyn Disk) -> io::Result<Vec<u64>> {
     Ok(names.iter().filter_map(|name| name.strip_suffix(".jsonl")?.parse().ok()).collect())
 }
 
-/// The first second that a file tells of; `None` of an empty one.
+/// The time of a file's first entry, in seconds; `None` if it is empty.
 pub fn first_second(disk: &dyn Disk, number: u64) -> io::Result<Option<u32>> {
     let mut start = vec![0; START];
     let got = disk.open(&path(number))?.read_at(0, &mut start)?;
     Ok(String::from_utf8_lossy(&start[..got]).lines().find_map(second))
 }
 
-/// An entry and the second that it tells of; `None` for a line that is none.
+/// An entry and its time in seconds; `None` for a line that is not an entry.
 pub fn parse(line: &str) -> Option<(Line, u32)> {
     let line: Line = serde_json::from_str(line).ok()?;
     let at = match &line {
@@ -52,7 +52,7 @@ pub fn parse(line: &str) -> Option<(Line, u32)> {
     Some((line, at))
 }
 
-/// The second that a line tells of.
+/// The time of a line, in seconds.
 pub fn second(line: &str) -> Option<u32> {
     parse(line).map(|(_, at)| at)
 }

@@ -1,9 +1,9 @@
-//! Addresses as the history keeps them: whole, with the local part shortened, or with it replaced
+//! Masks addresses for the history: not at all, with the local part shortened, or with it replaced
 //! by a keyed hash.
 //!
-//! Replies and transcripts quote addresses as it pleases the other host: in capitals, the sender's,
-//! a stranger's. So all that looks like an address is masked there. The text of a bounce that
-//! reached nobody is left out.
+//! Replies and transcripts of other hosts may contain any addresses, in any case of letters. So
+//! everything that looks like an address is masked there. The text of an undeliverable bounce is
+//! left out.
 
 use super::lines::Line;
 use crate::ground::disk::Disk;
@@ -11,15 +11,15 @@ use crate::mail::model::AddressMask;
 use aws_lc_rs::{hmac, rand};
 use std::io;
 
-/// How addresses are written.
+/// How addresses are masked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Masking {
-    /// As they are.
+    /// Not at all.
     None,
     /// `j***@example.org`.
     Smart,
-    /// `5f1d3c0a9b72@example.org`: the same address has the same hash on this volume, and nobody
-    /// without its key can tell whose it is.
+    /// `5f1d3c0a9b72@example.org`: the same address has the same hash on this volume, and without
+    /// the volume's key it cannot be traced back.
     Hash,
 }
 
@@ -55,7 +55,7 @@ impl Mask {
                     .outcomes
                     .iter_mut()
                     .for_each(|ending| self.apply_to(&mut ending.to, &mut ending.reply));
-                // The text of a bounce names people in more ways than by address.
+                // The text of a bounce may identify people by more than addresses.
                 let dialogue: String = attempt.dialogue().flat_map(|line| [line, "\n"]).collect();
                 attempt.transcript = self.told(&dialogue);
             }
@@ -74,7 +74,7 @@ impl Mask {
         *to = self.masked(to);
     }
 
-    /// A text in which all that looks like an address is masked.
+    /// A text in which everything that looks like an address is masked.
     fn told(&self, text: &str) -> String {
         let mut told = String::with_capacity(text.len());
         let mut rest = text;
@@ -131,8 +131,8 @@ impl AddressMask for Mask {
     }
 }
 
-/// Where the local part begins that this text ends with: words of atext, or a quoted string (RFC
-/// 5321 §4.1.2). The end of the text where there is none.
+/// Where the local part at the end of this text begins: words of atext, or a quoted string (RFC
+/// 5321 §4.1.2). The end of the text if there is none.
 fn start_of_local_part(text: &str) -> usize {
     let Some(inside) = text.strip_suffix('"') else { return text.trim_end_matches(is_atext).len() };
     let opens = |(place, _): &(usize, &str)| !inside[..*place].ends_with('\\');
@@ -158,7 +158,7 @@ fn key(disk: &dyn Disk) -> io::Result<hmac::Key> {
     if !known {
         disk.create_dir(DIRECTORY)?;
         rand::fill(&mut octets).map_err(|_| io::Error::other("no random numbers"))?;
-        // A key that is too short is none.
+        // A key that is too short is invalid.
         let _ = disk.remove(KEY);
         let file = disk.create(KEY)?;
         file.write_at(0, &octets)?;
@@ -250,7 +250,7 @@ mod tests {
         fn any_text_is_masked_once(text in "[a-c@.\\[\\]<>é ]{0,40}") {
             let mask = Mask { masking: Masking::Smart, key: None };
             let masked = mask.told(&text);
-            // What is not an address stays, and what was masked stays masked.
+            // Text that is not an address stays, and masked text stays masked.
             proptest::prop_assert_eq!(text.matches('@').count(), masked.matches('@').count());
             proptest::prop_assert_eq!(&mask.told(&masked), &masked);
         }
@@ -258,7 +258,7 @@ mod tests {
         #[test]
         fn any_text_with_quotes_is_read(text in "[a-c@\"\\\\é ]{0,40}") {
             let mask = Mask { masking: Masking::Smart, key: None };
-            // What is cut in the middle of a character, or out of order, ends in a panic.
+            // A cut inside a character, or out of order, would panic.
             proptest::prop_assert!(mask.told(&text).matches('@').count() <= text.matches('@').count());
         }
     }

@@ -1,19 +1,18 @@
-//! The history: what was tried and how it ended, kept for a while after a mail has left the queue.
+//! The history: attempts and results, kept for a while after a mail has left the queue.
 //!
 //! Purpose: to answer "what happened to this mail?". In: events (as a
-//! [`MailEventSink`](super::model::MailEventSink)), of which `record` makes [`Attempt`]s that did
-//! not go well and [`Finished`] messages. Out: these, to pages and the API, by the trait
+//! [`MailEventSink`](super::model::MailEventSink)), from which `record` makes [`Attempt`]s that did
+//! not succeed and [`Finished`] messages. Out: these, to pages and the API, by the trait
 //! [`History`].
 //!
 //! A thread of its own appends a line of JSON for each to files in `history/` on the data volume,
-//! about once a second, without a sync: a crash may lose the last moment of the history, never a
-//! mail. Names are `N.jsonl`, N rising.
-//! Limits: [`WAITING_MAX`] entries wait for the thread, further ones are dropped and counted, so
-//! that mail never waits for its history; [`HistoryConfig::size`] octets on the volume, [`HistoryConfig::time`]
-//! of age, both by whole files; nothing is written while less than five percent of the volume are
-//! free.
-//! Security: no contents, but the text of bounces of our own that reached nobody, which `mask`
-//! drops where it masks; addresses as it leaves them.
+//! about once a second, without a sync: a crash may lose the last second of the history, never a
+//! mail. Names are `N.jsonl`, N ascending. Limits: [`WAITING_MAX`] entries wait for the thread,
+//! further ones are dropped and counted, so that mail never waits for its history;
+//! [`HistoryConfig::size`] octets on the volume, [`HistoryConfig::time`] of age, both by whole
+//! files; nothing is written while less than five percent of the volume are free. Security: no
+//! contents, except the text of the relay's own undeliverable bounces, which `mask` removes if
+//! addresses are masked; addresses are masked by `mask`.
 
 pub mod counters;
 mod files;
@@ -38,26 +37,26 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// Entries that wait to be written.
+/// Entries that wait to be written, at most.
 const WAITING_MAX: usize = 4096;
 
-/// How long entries gather.
+/// How long entries are collected before a write.
 const GATHER: Duration = Duration::from_millis(500);
 
-/// How long a reader waits until what was handed in before is written.
+/// How long a reader waits until earlier entries are written.
 const WRITTEN_PATIENCE: Duration = Duration::from_secs(2);
 
-/// What the thread that writes is handed; in boxes, so that an empty way takes little room.
+/// The input of the writer thread; boxed, so that an empty channel takes little memory.
 enum Entry {
     Line(Box<Line>),
-    /// Somebody reads, and wants all that came before: write it now, and tell.
+    /// A reader wants everything before it: write it now, and confirm.
     Wanted(SyncSender<()>),
 }
 
-/// The way of entries to the thread that writes them.
+/// The channel to the writer thread.
 type Entries = SyncSender<Entry>;
 
-/// The front of the history: where the corridor leaves entries, and pages and the API read them.
+/// The interface of the history: entries go in, and pages and the API read them.
 pub struct HistoryLog {
     disk: Arc<dyn Disk>,
     counters: Arc<HistoryCounters>,
@@ -66,8 +65,8 @@ pub struct HistoryLog {
 }
 
 impl HistoryLog {
-    /// Opens the history on a volume; one that is not to be kept is removed. A volume that takes no
-    /// history costs a line in the log and nothing else.
+    /// Opens the history on a volume; a history that is disabled is removed. If the volume cannot
+    /// take it, only a line is logged.
     pub fn open(
         disk: Arc<dyn Disk>,
         config: HistoryConfig,
@@ -76,8 +75,7 @@ impl HistoryLog {
         let begun = if config.enabled {
             Self::begin(&disk, config, counters.clone())
         } else {
-            // Events for other programs are masked with the same key, whether or not a history is
-            // kept.
+            // Webhook events are masked with the same key, whether or not a history is kept.
             let key = (config.masking == Masking::Hash).then_some(mask::KEY);
             HistoryFiles::remove_all(disk.as_ref(), key).map(|()| None)
         };
@@ -101,12 +99,12 @@ impl HistoryLog {
         Ok(Some((sender, thread.spawn(move || write(&entries, book, &mask, &counters))?)))
     }
 
-    /// Whether entries are wanted at all: who makes them may spare the work.
+    /// Whether entries are wanted at all; if not, they need not be made.
     pub fn is_wanted(&self) -> bool {
         self.entries.is_some()
     }
 
-    /// A try that did not go well. Returns at once.
+    /// An attempt that did not succeed. Returns at once.
     pub fn attempt(&self, attempt: Attempt) {
         self.take(Line::Attempt(attempt));
     }
@@ -125,11 +123,11 @@ impl HistoryLog {
 }
 
 impl Drop for HistoryLog {
-    /// What was handed in is written.
+    /// All submitted entries are written.
     fn drop(&mut self) {
         self.entries = None;
         let writer = self.writer.lock().take();
-        // A panic there has been told.
+        // A panic of the thread has been logged.
         let _ = writer.map(JoinHandle::join);
     }
 }
@@ -144,7 +142,7 @@ impl History for HistoryLog {
         Box::pin(async move {
             looked(move || {
                 written(entries.as_ref());
-                // The thread ends when nobody can hand in any more.
+                // The thread ends when the channel is closed.
                 drop(entries);
                 search::attempts(disk.as_ref(), id, Instant::now() + patience)
             })
@@ -163,7 +161,7 @@ impl History for HistoryLog {
         Box::pin(async move {
             looked(move || {
                 written(entries.as_ref());
-                // The thread ends when nobody can hand in any more.
+                // The thread ends when the channel is closed.
                 drop(entries);
                 search::finished(
                     disk.as_ref(),
@@ -190,18 +188,18 @@ async fn looked<T: Send + 'static>(
         .map_err(|error| failed(&error))
 }
 
-/// Waits until what was handed in is written: whoever has just deleted a mail looks for it in the
-/// history at once.
+/// Waits until submitted entries are written: a user who has just deleted a mail looks for it in
+/// the history at once.
 fn written(entries: Option<&Entries>) {
     let (tell, told) = sync_channel(1);
-    // Where the way is full the thread is at work anyway, and a slow disk must not hide what there
-    // is.
+    // If the channel is full, the thread is busy anyway, and a slow disk must not hide the entries
+    // that exist.
     if entries.is_some_and(|entries| entries.try_send(Entry::Wanted(tell)).is_ok()) {
         let _ = told.recv_timeout(WRITTEN_PATIENCE);
     }
 }
 
-/// Writes what comes until nobody can send any more.
+/// Writes entries until the channel is closed.
 fn write(
     entries: &Receiver<Entry>,
     mut book: HistoryFiles,
@@ -242,7 +240,7 @@ fn write(
         lines.clear();
         lines.shrink_to(files::WRITE_MAX);
         for reader in readers.drain(..) {
-            // One that waits no longer is not there to be told.
+            // A reader that does not wait any more needs no confirmation.
             let _ = reader.try_send(());
         }
     }
@@ -308,7 +306,7 @@ mod tests {
                 history.finished(finished(run * 100 + n, &format!("c{n}@b.example"), status));
             }
         }
-        // A line that was torn by a crash.
+        // A line that a crash has torn.
         let torn = directory.path().join("history/0000000002.jsonl");
         let mut text = std::fs::read(&torn).unwrap();
         text.extend_from_slice(b"{\"what\":\"finished\",\"id\":\"0");
@@ -389,8 +387,8 @@ mod tests {
             history.attempts(end.id.parse().unwrap(), Duration::from_secs(10)).await.unwrap(),
             std::slice::from_ref(&attempt)
         );
-        // Another courier that ended at the same time was quicker with the end than this one with
-        // its try.
+        // Another agent that ended at the same time wrote the end before this one wrote its
+        // attempt.
         let (id, other) = (finished(8, "", "").id, ending("d@b.example", "bounced"));
         let recipients = vec![ending("c@b.example", "bounced"), other.clone()];
         let tries = [attempt.outcomes.clone(), vec![other]].map(|outcomes| Attempt {
@@ -407,7 +405,7 @@ mod tests {
         );
     }
 
-    /// The tries may be forgotten already, or were made by another relay; and masked addresses are
+    /// The attempts may be removed already, or were made by another relay; and masked addresses are
     /// equal.
     #[tokio::test]
     async fn an_end_that_tells_more_than_the_tries_is_told() {
@@ -461,7 +459,7 @@ mod tests {
         }
     }
 
-    /// One file a run. A look that has no time at all reads one file.
+    /// One file for each run. A search without any time reads one file.
     #[tokio::test]
     async fn a_look_that_has_read_all_that_may_tell_of_a_message_says_so() {
         let directory = tempfile::tempdir().unwrap();
@@ -485,7 +483,7 @@ mod tests {
         assert_eq!((young.finished.len(), young.next), (0, None), "older files tell nothing of it");
         let old = look(now - 5000, Duration::ZERO).await;
         assert!(old.next.is_some(), "files are left that may tell of it");
-        // The last one may take what is left of the time.
+        // The last search may use the remaining time.
         let last =
             History::finished(&*history, Wanted::default(), Some("1-9".into()), 9, Duration::ZERO)
                 .await
@@ -498,7 +496,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let budget = 2 << 20;
         for part in 0..20 {
-            // Its end waits until all of it is written: more at once would be dropped.
+            // Waits until all of it is written: more at once would be dropped.
             let history = open(directory.path(), config(budget));
             (0..1000).for_each(|n| {
                 history.finished(finished(part * 1000 + n, "c@b.example", "delivered"))
@@ -522,7 +520,7 @@ mod tests {
             keys.push(std::fs::read(directory.path().join(mask::KEY)).unwrap());
         }
         assert_eq!(keys[0], keys[1]);
-        // Whoever masks no more needs no key.
+        // Without masking no key is needed.
         drop(HistoryLog::open(
             disk.clone(),
             HistoryConfig { masking: Masking::None, ..config },
@@ -531,7 +529,7 @@ mod tests {
         assert!(!directory.path().join(mask::KEY).exists());
     }
 
-    /// A volume that is full while it is told to be.
+    /// A volume that is full when it is told to be.
     struct Tight(Volume, Arc<std::sync::atomic::AtomicBool>);
 
     impl Disk for Tight {

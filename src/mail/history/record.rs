@@ -1,4 +1,4 @@
-//! What the history keeps of an event: tries and ends.
+//! Makes history entries of events: attempts and ends.
 
 use super::HistoryLog;
 use crate::mail::model::{
@@ -22,7 +22,7 @@ impl MailEventSink for HistoryLog {
 }
 
 impl HistoryLog {
-    /// Keeps a try, unless the end of the message says the same, and that end.
+    /// Records an attempt, unless the end of the message says the same, and records that end.
     fn attempted(&self, attempt: &DeliveryAttempt<'_>) {
         let Some(progress) = attempt.progress else { return };
         let all_well =
@@ -73,7 +73,7 @@ fn finished(attempt: &DeliveryAttempt<'_>, progress: &[Progress]) -> Finished {
     }
 }
 
-/// What is kept of a message that an operator took out of the queue.
+/// The entry of a message that an operator removed from the queue.
 fn deleted(message: &Message, deletion: Deletion<'_>, at: u32) -> Finished {
     let (status, mark) = match deletion {
         Deletion::Deleted => ("deleted", ""),
@@ -88,13 +88,13 @@ fn deleted(message: &Message, deletion: Deletion<'_>, at: u32) -> Finished {
     Finished { recipients: recipients.collect(), mark: mark.to_owned(), ..base(message, at) }
 }
 
-/// What is told of a recipient that the last try was not about: each destination has tries of its
-/// own. Their replies stand with them.
+/// The text for a recipient that was not part of the last attempt: each destination has its own
+/// attempts, with their replies.
 fn elsewhere(progress: &Progress) -> String {
     if progress.reason.is_empty() { "in another try".to_owned() } else { progress.reason.clone() }
 }
 
-/// What is known of a message whatever became of it.
+/// The fields that do not depend on the result.
 fn base(message: &Message, at: u32) -> Finished {
     Finished {
         id: message.id.to_string(),

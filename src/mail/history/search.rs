@@ -1,7 +1,7 @@
-//! Reads the history, the newest first, while it is written.
+//! Reads the history, newest first, while it is being written.
 //!
-//! Limits: one file at a time is in memory; a line that is no entry (a torn one, or one of a newer
-//! version) is passed over.
+//! Limits: one file at a time is in memory; a line that is not an entry (a torn one, or one of a
+//! newer version) is skipped.
 
 use super::lines::{Line, numbers, parse, path, second};
 use crate::ground::disk::Disk;
@@ -10,17 +10,16 @@ use std::collections::HashMap;
 use std::io;
 use std::time::Instant;
 
-/// A file is read as far as this, whatever its length.
+/// Octets of a file that are read, at most.
 const READ_MAX: u64 = 16 << 20;
 
-/// The tries of a message, the oldest first, and behind them its end where it says what they do
-/// not.
+/// The attempts of a message, oldest first, and then its end if that has more information.
 pub fn attempts(disk: &dyn Disk, id: MessageId, deadline: Instant) -> io::Result<Vec<Attempt>> {
     let (mut attempts, mut ends) = (Vec::new(), Vec::new());
     let (wanted, whole) = (format!("\"id\":\"{id}\""), id.to_string());
     let accepted = accepted(id);
     for number in numbers(disk)?.into_iter().rev() {
-        // The rest might be more than was found.
+        // The rest might contain more.
         if Instant::now() >= deadline {
             return Err(io::Error::new(
                 io::ErrorKind::TimedOut,
@@ -53,14 +52,13 @@ fn accepted(id: MessageId) -> u64 {
     id.0 / 1_000_000
 }
 
-/// Whether the text of a file begins before a message was accepted: what is older says nothing of
-/// it.
+/// Whether a file begins before a message was accepted: older entries cannot be about it.
 fn reaches_before(text: &str, accepted: u64) -> bool {
     text.lines().find_map(second).is_some_and(|first| u64::from(first) < accepted)
 }
 
-/// Whether tries tell each outcome of an end. Of equal ones, as masked addresses are, as many as it
-/// has.
+/// Whether the attempts contain each outcome of an end. Equal ones, as masked addresses are, must
+/// be as many.
 fn tell_the_end(attempts: &[Attempt], end: &Attempt) -> bool {
     let mut untold = HashMap::new();
     for ending in &end.outcomes {
@@ -74,7 +72,7 @@ fn tell_the_end(attempts: &[Attempt], end: &Attempt) -> bool {
     untold.values().all(|count| *count == 0)
 }
 
-/// How a message ended, told as a try.
+/// The end of a message as an attempt.
 fn last_attempt(finished: Finished) -> Attempt {
     Attempt {
         id: finished.id,
@@ -88,8 +86,8 @@ fn last_attempt(finished: Finished) -> Attempt {
     }
 }
 
-/// A page of finished messages. Where one message is wanted by its whole id, files that are older
-/// than it are not looked at.
+/// A page of finished messages. If one message is wanted by its whole id, files that are older than
+/// it are not read.
 pub fn finished(
     disk: &dyn Disk,
     wanted: &Wanted,
@@ -104,8 +102,8 @@ pub fn finished(
     let mut files = numbers(disk)?.into_iter().rev().filter(|number| *number <= from).peekable();
     while let Some(number) = files.next() {
         let text = read(disk, number)?;
-        // Lines are counted from the start of the file, which never changes, so that a place stays
-        // what it is.
+        // Lines are counted from the start of the file, which never changes, so that positions stay
+        // valid.
         let upto = if number == from { skip } else { usize::MAX };
         let lines: Vec<(usize, &str)> =
             text.lines().enumerate().take_while(|(place, _)| *place < upto).collect();
@@ -151,7 +149,7 @@ fn passes(wanted: &Wanted, finished: &Finished) -> bool {
 
 fn read(disk: &dyn Disk, number: u64) -> io::Result<String> {
     let file = match disk.open(&path(number)) {
-        // It was forgotten just now.
+        // It was removed a moment ago.
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(String::new()),
         other => other?,
     };

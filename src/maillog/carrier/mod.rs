@@ -1,15 +1,13 @@
-//! Brings lines from the data volume to the share.
+//! Copies lines from the data volume to the share.
 //!
 //! In: files of lines ([`super::segment`]). Out: the same lines in the same order in one file on
 //! the share, each once: before anything is appended, the end of that file is compared with what
-//! should have come since the last note, so that neither a write that failed half-way nor a kill -9
-//! repeats or tears a line. A line may come twice only when that file was renamed between such an
-//! accident and the next try.
-//! Everything here may hang for as long as the file server pleases; that is why it is done by a
-//! process of its own.
-//! Limits: [`BATCH_MAX`] octets at a time, synced before they are removed here.
-//! Known bugs: on a share without O_APPEND of its own (CIFS), two appliances that write the same
-//! file overwrite each other.
+//! should be there since the last stored position, so that neither an interrupted write nor a kill
+//! -9 repeats or tears a line. A line may come twice only if that file was renamed between such a
+//! failure and the next attempt. Everything here may block as long as the file server does not
+//! answer; that is why it is done by a separate process. Limits: [`BATCH_MAX`] octets at a time,
+//! synced before they are removed here. Known bugs: on a share without a real O_APPEND (CIFS), two
+//! appliances that write the same file overwrite each other.
 
 use super::segment::{self, Notes, Position, Segment};
 use super::target::{Opened, Target};
@@ -21,32 +19,32 @@ use std::path::{Path, PathBuf};
 /// Octets of one batch.
 pub const BATCH_MAX: usize = 1 << 20;
 
-/// What a step came to.
+/// The result of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
-    /// Lines went over and were synced there; there may be more.
+    /// Lines were copied and synced; there may be more.
     Carried,
-    /// It found out how far an earlier step had come, and carried nothing; there may be more.
+    /// It determined how far an earlier step had come, and copied nothing; there may be more.
     Found,
-    /// Every line is over.
+    /// Every line is copied.
     Idle,
-    /// The share was mounted anew: this process, which may be confined to the old one, cannot go
-    /// on.
+    /// The share was mounted again: this process, which may be confined to the old mount, cannot
+    /// continue.
     AnotherShare,
 }
 
 /// Why a step failed.
 #[derive(Debug, thiserror::Error)]
 pub enum CarryError {
-    /// The data volume.
+    /// The data volume failed.
     #[error("{0}: {1}")]
     Buffer(String, io::Error),
-    /// The share.
+    /// The share failed.
     #[error("{0}: {1}")]
     Share(String, io::Error),
 }
 
-/// The process's work.
+/// The work of the process.
 pub struct Carrier {
     directory: PathBuf,
     target: Target,
@@ -55,7 +53,7 @@ pub struct Carrier {
 }
 
 impl Carrier {
-    /// Takes the waiting lines for this process; `file` is relative to `share`.
+    /// Locks the waiting lines for this process; `file` is relative to `share`.
     ///
     /// # Errors
     /// [`io::ErrorKind::WouldBlock`]: another carrier is at work. [`io::ErrorKind::InvalidInput`]:
@@ -67,21 +65,21 @@ impl Carrier {
         Ok(Self { directory: directory.to_owned(), target, notes, position })
     }
 
-    /// Since when the share takes nothing (seconds since 1970) and why, as noted last, maybe by a
-    /// former process.
+    /// Since when the share accepts nothing (seconds since 1970) and why, as last recorded, maybe
+    /// by a former process.
     pub fn failing(&self) -> Option<(u32, String)> {
         segment::failing(&self.directory)
     }
 
-    /// Notes that for the core to show; `None` = it is well.
+    /// Records that for the core to show; `None` = the share works.
     pub fn note_failing(&self, failing: Option<(u32, &str)>) {
         segment::note_failing(&self.directory, failing);
     }
 
-    /// Carries one batch, or tidies up behind one.
+    /// Copies one batch, or cleans up after one.
     ///
     /// # Errors
-    /// Nothing is lost by it; the next step finds out how far this one came.
+    /// Nothing is lost; the next step determines how far this one came.
     pub fn step(&mut self) -> Result<Step, CarryError> {
         let buffer = |error| CarryError::Buffer(self.directory.display().to_string(), error);
         let segments = segment::list(&self.directory).map_err(buffer)?;
@@ -96,7 +94,7 @@ impl Carrier {
         let source = File::open(segment::path(&self.directory, current.number)).map_err(buffer)?;
         let lines = whole_lines(read(&source, self.position.offset, BATCH_MAX).map_err(buffer)?);
         if lines.is_empty() {
-            // The newest grows yet. Another one is complete: what is left of it is no whole line.
+            // The newest file still grows. Another one is complete: the rest of it is a torn line.
             if segments.last() == Some(current) {
                 return Ok(Step::Idle);
             }
@@ -114,7 +112,8 @@ impl Carrier {
         let before = self.position;
         match &mut self.position.target {
             Some(known) if known.inode == mark.inode && known.length <= mark.length => {
-                // Whatever is more than was noted is ours if it is what should have come next.
+                // What the file has beyond the stored position was written by this carrier if it
+                // equals what should follow.
                 let length =
                     usize::try_from(mark.length - known.length).unwrap_or(BATCH_MAX).min(BATCH_MAX);
                 let there = read(&file, known.length, length)?;
@@ -144,7 +143,7 @@ impl Carrier {
         Ok(Step::Carried)
     }
 
-    /// What is over at the share, synced there.
+    /// Removes what is on the share and synced there.
     fn remove_old(&self, segments: &[Segment]) {
         for segment in segments.iter().filter(|segment| segment.number < self.position.segment) {
             // The next step tries again.
@@ -153,13 +152,13 @@ impl Carrier {
     }
 
     fn save(&self) {
-        // Without the note a crash repeats lines. The data volume that refuses it is the queue's to
-        // speak of.
+        // Without the stored position a crash repeats lines. An error of the data volume is
+        // reported by the queue.
         let _ = self.notes.save(&self.position);
     }
 }
 
-/// Up to `limit` octets from `offset` on.
+/// Reads up to `limit` octets from `offset` on.
 fn read(file: &File, offset: u64, limit: usize) -> io::Result<Vec<u8>> {
     let length = file.metadata()?.len().saturating_sub(offset);
     let mut octets = vec![0; usize::try_from(length).unwrap_or(limit).min(limit)];
@@ -176,7 +175,7 @@ fn read(file: &File, offset: u64, limit: usize) -> io::Result<Vec<u8>> {
     Ok(octets)
 }
 
-/// Without the piece of a line at the end, unless there is nothing else in a whole batch.
+/// Without the torn line at the end, unless a whole batch has no line end.
 fn whole_lines(mut octets: Vec<u8>) -> Vec<u8> {
     match memchr::memrchr(b'\n', &octets) {
         Some(end) => octets.truncate(end + 1),
@@ -186,7 +185,7 @@ fn whole_lines(mut octets: Vec<u8>) -> Vec<u8> {
     octets
 }
 
-/// Where the line begins that an offset stands in.
+/// The start of the line that contains an offset.
 fn line_start(file: &File, offset: u64) -> io::Result<u64> {
     let back = offset.min(BATCH_MAX as u64);
     let before = read(file, offset - back, usize::try_from(back).unwrap_or(BATCH_MAX))?;

@@ -56,7 +56,7 @@ fn lines_arrive_in_order_and_old_files_go() {
     assert_eq!((place.log().as_str(), place.left()), ("a\nb\nc\n", 1));
     place.write(4, "ne\n");
     carry_all(&mut carrier);
-    // The core died over a line, and began another file.
+    // The core died while writing a line, and began another file.
     place.write(4, "torn");
     place.write(5, "e\n");
     carry_all(&mut carrier);
@@ -64,7 +64,8 @@ fn lines_arrive_in_order_and_old_files_go() {
     assert_eq!(carrier.step().unwrap(), Step::Idle);
 }
 
-/// Killed between the append and the note of it, or stopped by a full share anywhere in a batch.
+/// Killed between the append and the stored position, or stopped by a full share anywhere in a
+/// batch.
 #[test]
 fn whatever_was_appended_before_an_accident_is_not_appended_again() {
     let batch = "first\nsecond\nthird\n";
@@ -96,7 +97,7 @@ fn a_torn_line_in_a_renamed_file_is_whole_in_the_next() {
     place.write(1, "second\nthird\n");
     let log = place.path("share/srv1/maillog");
     fs::OpenOptions::new().append(true).open(&log).unwrap().write_all(b"second\nthi").unwrap();
-    // It finds out how far it came, and the file is renamed before it goes on.
+    // It determines how far it came, and the file is renamed before it continues.
     assert_eq!(carrier.step().unwrap(), Step::Found);
     fs::rename(&log, place.path("share/maillog.1")).unwrap();
     carry_all(&mut carrier);

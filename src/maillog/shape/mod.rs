@@ -1,15 +1,14 @@
-//! Our events in the shape that log tools of the field read: that of Postfix.
+//! Events as log lines in Postfix's format, which common log tools read.
 //!
-//! In: facts about mails, and other lines of the log. Out: lines such as `Nov  4 17:22:14 relay
-//! postfix/smtp[71]: 0D2R…: to=<a@b>, relay=…, status=sent (…)`. What Postfix would not say becomes
-//! a line of the program `postern`, which its readers pass over; trouble is a `warning:` and a
-//! defect a `panic:`, which they count. The number in brackets is our process, and for a client's
-//! session the client's port: all lines of a session have the same.
-//! Limits: a line has at most [`LINE_MAX`] octets.
-//! Security: texts come from strangers. None can begin a line, and none can look like another part
-//! of its line: what separates parts becomes `?` inside them ([`Word`], [`Phrase`]). A carbon copy
-//! has no `to=`, so that nobody counts it as a delivery.
-//! Source: the log messages of Postfix 3.7; RFC 3164 §4.1.2 (time); RFC 3463 (dsn).
+//! In: events of mails, and other lines of the log. Out: lines such as `Nov 4 17:22:14 relay
+//! postfix/smtp[71]: 0D2R…: to=<a@b>, relay=…, status=sent (…)`. Events that Postfix does not have
+//! become lines of the program `postern`, which log tools skip; a problem is a `warning:` and a
+//! defect a `panic:`, which they count. The number in brackets is the process id, and for a
+//! client's session the client's port, so that all lines of a session have the same. Limits: a line
+//! has at most [`LINE_MAX`] octets. Security: texts are untrusted. None can begin a line, and none
+//! can look like another part of its line: separators inside a part become `?` ([`Word`],
+//! [`Phrase`]). A carbon copy has no `to=`, so that no tool counts it as a delivery. Source: the
+//! log messages of Postfix 3.7; RFC 3164 §4.1.2 (time); RFC 3463 (dsn).
 
 use super::message_id::message_id;
 use crate::ground::clock;
@@ -24,7 +23,7 @@ use std::fmt::{self, Write};
 use std::time::Duration;
 use tracing::Level;
 
-/// Octets of one line with its end.
+/// Octets of one line with its end, at most.
 pub const LINE_MAX: usize = 2048;
 
 /// Makes lines.
@@ -32,12 +31,12 @@ pub struct Shape {
     syslog_name: String,
     hostname: String,
     pid: u32,
-    /// The second that was written last, and how.
+    /// The last formatted second.
     stamp: Lock<(u32, String)>,
 }
 
 impl Shape {
-    /// `syslog_name` stands before each program's name, and `hostname` before that.
+    /// `syslog_name` precedes each program's name, and `hostname` precedes that.
     pub fn new(syslog_name: &str, hostname: &str) -> Self {
         Self {
             syslog_name: syslog_name.to_owned(),
@@ -47,7 +46,7 @@ impl Shape {
         }
     }
 
-    /// The lines of an event; none where others of the same mail say it all.
+    /// The lines of an event; none if other lines of the same mail contain it.
     pub fn lines(&self, event: &MailEvent<'_>) -> String {
         let mut lines = String::new();
         let put = &mut lines;
@@ -69,7 +68,7 @@ impl Shape {
                 let words = format_args!(
                     "warning: {count} sessions turned away so far, the last from {from}: {reason}"
                 );
-                // Of a session that there is not, nobody knows the port.
+                // Without a session the port is not known.
                 self.put(put, "smtpd", None, words);
             }
             MailEvent::Rejected(rejection) if !rejection.in_sum => self.rejected(put, &rejection),
@@ -96,8 +95,8 @@ impl Shape {
             MailEvent::Removed { id, by_operator: true } => self.ordered(put, id, "removed"),
             MailEvent::Held(id) => self.ordered(put, id, "placed on hold"),
             MailEvent::Released(id) => self.ordered(put, id, "released from hold"),
-            // Told in a sum, or by [`MailEvent::Removed`], or of each recipient, or not by Postfix:
-            // these come as lines of the log.
+            // Logged in a summary, or by [`MailEvent::Removed`], or for each recipient, or not by
+            // Postfix: these come as lines of the log.
             MailEvent::TurnedAway { .. }
             | MailEvent::Rejected(_)
             | MailEvent::Attempted(_)
@@ -109,7 +108,8 @@ impl Shape {
         lines
     }
 
-    /// The line of what is not an event of a mail, in the words of the log; none for a fine one.
+    /// The line of something that is not an event of a mail, with the log's text; none for a debug
+    /// message.
     pub fn other(&self, level: Level, said: &Said) -> String {
         let mut words = said.message.clone();
         put_fields(&mut words, said);
@@ -123,7 +123,7 @@ impl Shape {
         line
     }
 
-    /// A warning of the mail log's own.
+    /// A warning of the mail log itself.
     pub fn warning(&self, words: &str) -> String {
         let mut line = String::new();
         self.put(&mut line, "postern", None, format_args!("warning: {}", Phrase(words)));
@@ -132,8 +132,8 @@ impl Shape {
 
     fn queued(&self, lines: &mut String, message: &Message, port: Option<u16>, size: u64) {
         let id = message.id;
-        // Only a client with a session has a line: a notification of our own has none, and neither
-        // has what came by other ways.
+        // Only a client with a session has a line; a generated notification and mail from HTTP or
+        // an import have none.
         if let (Some(address), Some(port)) = (message.origin.peer, port) {
             let words = format_args!("{id}: client=unknown[{address}]");
             self.put(lines, "smtpd", Some(port), words);
@@ -167,12 +167,12 @@ impl Shape {
         self.put(lines, "bounce", None, words);
     }
 
-    /// What an operator has done to a message.
+    /// An operator's action on a message.
     fn ordered(&self, lines: &mut String, id: MessageId, what: &str) {
         self.put(lines, "postsuper", None, format_args!("{id}: {what}"));
     }
 
-    /// As error(8) says it of mail whose destination is left alone.
+    /// As error(8) logs it for mail whose destination is suspended.
     fn suspended(
         &self,
         lines: &mut String,
@@ -191,8 +191,7 @@ impl Shape {
         self.put(lines, "error", None, words);
     }
 
-    /// The recipient stands before the words of a rejected RCPT, as Postfix has it and its readers
-    /// need it.
+    /// The recipient precedes the text of a rejected RCPT, as in Postfix; log tools need it.
     fn rejected(&self, lines: &mut String, rejection: &Rejection<'_>) {
         let Rejection { client, command, from, to, reply, .. } = *rejection;
         let from = Word(from.map_or("", Address::as_str));
@@ -202,7 +201,7 @@ impl Shape {
         let _ = reply.enhanced.map(|enhanced| write!(line, "{enhanced} "));
         let _ = match to {
             Some(to) => {
-                // Some replies name the recipient by themselves.
+                // Some replies contain the recipient themselves.
                 let own = format!("<{to}>: ");
                 let words = reply.text.strip_prefix(&own).unwrap_or(&reply.text);
                 let to = Word(to.as_str());
@@ -229,10 +228,10 @@ impl Shape {
             (true, Class::Temporary | Class::Permanent) => {
                 format!("host {} said: {}", Word(host), Phrase(&reply))
             }
-            // Our own words have no codes in front of them; those are for the sender.
+            // Local errors have no codes in front of them; those are for the sender.
             _ => Phrase(&reply).to_string(),
         };
-        // A reply without a code says the same by its first digit.
+        // For a reply without an enhanced code it is derived from the first digit.
         let dsn = outcome.reply.enhanced.unwrap_or(match outcome.class() {
             Class::Success => Enhanced(2, 0, 0),
             Class::Temporary => Enhanced(4, 0, 0),
@@ -240,8 +239,8 @@ impl Shape {
         });
         let delays = attempt.delays;
         let (delay, queued) = (seconds(delays.total), seconds(delays.queued()));
-        // Ours are three: a courier takes a mail from the queue when it has time for it, so nothing
-        // waits in between.
+        // Postern has three parts: an agent takes a mail from the queue when it can attempt it, so
+        // nothing waits in between.
         let (connecting, rest) = (seconds(delays.connecting), seconds(delays.transmission()));
         let words = format_args!(
             "{id}: {what}, relay={relay}, delay={delay}, delays={queued}/0/{connecting}/{rest}, \
@@ -250,7 +249,7 @@ impl Shape {
         self.put(lines, "smtp", None, words);
     }
 
-    /// Appends one line; in brackets stands the client's port, or the number of our process.
+    /// Appends one line; in brackets the client's port, or the process id.
     fn put(&self, lines: &mut String, program: &str, port: Option<u16>, words: fmt::Arguments<'_>) {
         let start = lines.len();
         let number = port.map_or(self.pid, u32::from);
@@ -271,8 +270,7 @@ impl Shape {
     }
 }
 
-/// A hostile text without blanks and without whatever separates the parts of a line: an address, a
-/// host's name.
+/// Untrusted text without blanks and separators of the parts of a line: an address, a host's name.
 struct Word<'a>(&'a str);
 
 impl fmt::Display for Word<'_> {
@@ -284,8 +282,8 @@ impl fmt::Display for Word<'_> {
     }
 }
 
-/// Hostile words at the end of a line: they may hold anything but `=<`, with which a part begins,
-/// and `]: `, which ends the name of a program.
+/// Untrusted text at the end of a line: it may contain anything except `=<`, with which a part
+/// begins, and `]: `, which ends the name of a program.
 struct Phrase<'a>(&'a str);
 
 impl fmt::Display for Phrase<'_> {
@@ -300,7 +298,7 @@ impl fmt::Display for Phrase<'_> {
     }
 }
 
-/// A client as Postfix names one whose name it has not looked up.
+/// A client in the form that Postfix uses without a reverse lookup.
 struct Client(SessionClient);
 
 impl fmt::Display for Client {
@@ -309,7 +307,7 @@ impl fmt::Display for Client {
     }
 }
 
-/// A target: its forward-path, or that it is the carbon copy.
+/// A target: its forward-path, or the carbon copy.
 struct To<'a>(&'a Message, Target);
 
 impl fmt::Display for To<'_> {
@@ -324,7 +322,7 @@ impl fmt::Display for To<'_> {
     }
 }
 
-/// A next hop that is known by its address alone has that for its name: `192.0.2.1[192.0.2.1]:25`.
+/// A next hop without a name has its address as name: `192.0.2.1[192.0.2.1]:25`.
 fn named(relay: &str) -> String {
     let address = relay
         .strip_prefix('[')
@@ -337,7 +335,7 @@ fn within_brackets(text: &str) -> &str {
     text.strip_prefix('<').and_then(|text| text.strip_suffix('>')).unwrap_or(text)
 }
 
-/// The codes of a reply, each with a blank behind it, and its words.
+/// The codes of a reply, each followed by a blank, and its text.
 fn codes(reply: &str) -> (&str, &str) {
     let is_code = |text: &str| text.len() == 3 && text.bytes().all(|byte| byte.is_ascii_digit());
     let Some((_, words)) = reply.split_once(' ').filter(|(code, _)| is_code(code)) else {
@@ -350,7 +348,7 @@ fn codes(reply: &str) -> (&str, &str) {
     reply.split_at(reply.len() - words.len())
 }
 
-/// Two digits that count, and never finer than a hundredth.
+/// Two significant digits, and never finer than a hundredth.
 fn seconds(time: Duration) -> String {
     let seconds = time.as_secs_f64();
     let places = match seconds {

@@ -13,7 +13,7 @@ const CLIENT: SessionClient = SessionClient {
     stranger: true,
 };
 
-/// The lines without their time, with `PID` for our own number.
+/// The lines without their time, with `PID` instead of the process id.
 fn trimmed(lines: &str) -> Vec<String> {
     assert!(lines.is_empty() || lines.ends_with('\n'), "{lines:?}");
     let own = format!("[{}]: ", std::process::id());
@@ -37,7 +37,7 @@ fn address(text: &str) -> Address {
     Address::parse(text).unwrap()
 }
 
-/// A message from a client, or of our own where the sender is null.
+/// A message from a client, or generated locally if the sender is null.
 fn message(sender: Option<Address>, recipients: Vec<Address>, content: &str) -> Message {
     Message {
         id: ID.parse().unwrap(),
@@ -52,7 +52,7 @@ fn message(sender: Option<Address>, recipients: Vec<Address>, content: &str) -> 
     }
 }
 
-/// The lines of a try with this outcome.
+/// The lines of an attempt with this outcome.
 fn tried(message: &Message, target: Target, outcome: &Outcome, relay: &str) -> Vec<String> {
     let attempt = DeliveryAttempt {
         message,
@@ -251,7 +251,7 @@ fn times_have_two_digits_that_count() {
     }
 }
 
-/// What strangers would write to be taken for something else.
+/// Text that tries to look like another part of a line.
 fn hostile() -> impl Strategy<Value = String> {
     let pieces = prop::sample::select(vec![
         "from=<evil@x>, size=99",
@@ -282,13 +282,13 @@ fn hostile() -> impl Strategy<Value = String> {
         .prop_map(|parts| parts.concat())
 }
 
-/// What stands between two marks, the first ones.
+/// The text between the first two marks.
 fn between<'a>(line: &'a str, open: &str, close: &str) -> Option<&'a str> {
     let (_, rest) = line.split_once(open)?;
     rest.split_once(close).map(|(inner, _)| inner)
 }
 
-/// An address whose local part is that text, as far as an address can hold it (RFC 5321 §4.1.2).
+/// An address whose local part is that text, as far as an address can contain it (RFC 5321 §4.1.2).
 fn hostile_address(text: &str) -> Address {
     let is_safe = |c: &char| *c == ' ' || c.is_ascii_graphic() && !matches!(c, '"' | '\\');
     let local: String = text.chars().filter(is_safe).take(60).collect();

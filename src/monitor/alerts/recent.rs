@@ -1,19 +1,19 @@
-//! How the counters grew lately: what alerts about events and about shares are made of.
+//! The recent growth of counters, for alerts about events and about shares.
 //!
-//! In: a sample of some counters now and then, with the seconds of a clock that is never set.
-//! Out: by how much each grew within the last [`SPAN`], and how long ago it last did. Pure.
-//! Limits: one sample every [`STEP`] seconds is kept, for [`SPAN`].
+//! In: samples of some counters, with seconds of the monotonic clock. Out: by how much each grew
+//! within the last [`SPAN`], and how long ago it last did. Pure. Limits: one sample every [`STEP`]
+//! seconds is kept, for [`SPAN`].
 
 use crate::monitor::counters::Counters;
 use std::collections::VecDeque;
 
-/// Seconds that count as lately.
+/// Seconds that count as recent.
 pub(super) const SPAN: u64 = 600;
 
 /// Seconds between two samples that are kept.
 const STEP: u64 = 10;
 
-/// A counter that alerts look at.
+/// A counter that alerts use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fact {
     Delivered,
@@ -75,8 +75,7 @@ type Sample = [u64; Fact::ALL.len()];
 /// The samples, and when each counter last grew.
 #[derive(Default)]
 pub(super) struct Recent {
-    /// Seconds and values, the oldest first; the oldest is at least [`SPAN`] old once there are so
-    /// many.
+    /// Seconds and values, oldest first; the oldest is at least [`SPAN`] old once there are enough.
     samples: VecDeque<(u64, Sample)>,
     now: Sample,
     grew: [Option<u64>; Fact::ALL.len()],
@@ -84,13 +83,13 @@ pub(super) struct Recent {
 }
 
 impl Recent {
-    /// Takes a look at the counters.
+    /// Samples the counters.
     pub(super) fn note(&mut self, counters: &Counters, now: u64) {
         self.take(Fact::ALL.map(|fact| fact.value(counters)), now);
     }
 
     fn take(&mut self, values: Sample, now: u64) {
-        // What had grown before the first look grew then: a restart begins at zero.
+        // Growth before the first sample counts at that sample: a restart begins at zero.
         for ((grew, before), value) in self.grew.iter_mut().zip(self.now).zip(values) {
             if value > before {
                 *grew = Some(now);
@@ -110,7 +109,7 @@ impl Recent {
     pub(super) fn growth(&self, fact: Fact) -> u64 {
         let place = fact as usize;
         let before = match self.samples.front() {
-            // All that there is came since the start.
+            // Everything came since the start.
             Some((at, _)) if Some(*at) == self.begun => 0,
             Some((_, sample)) => sample[place],
             None => 0,
@@ -123,7 +122,7 @@ impl Recent {
         self.grew[fact as usize].map(|at| now.saturating_sub(at))
     }
 
-    /// Seconds since the first look.
+    /// Seconds since the first sample.
     pub(super) fn age(&self, now: u64) -> u64 {
         self.begun.map_or(0, |begun| now.saturating_sub(begun))
     }

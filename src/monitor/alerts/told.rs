@@ -1,31 +1,31 @@
-//! Alerts in the log: whoever reads nothing else must hear of them, too.
+//! Alerts in the log, for operators who read nothing else.
 //!
-//! In: what is wrong at each look. Out: a line when something goes wrong, and one when it is over.
-//! Limits: what comes and goes is told once in [`AGAIN`].
+//! In: the alerts of each check. Out: a line when an alert begins, and one when it ends. Limits: an
+//! alert that begins and ends again and again is logged once in [`AGAIN`].
 
 use super::view::AlertView;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-/// How long nothing more is told of an alert that comes back.
+/// How long an alert that comes back is not logged again.
 const AGAIN: Duration = Duration::from_secs(600);
 
-/// What has lines of its own, where it is found out.
+/// Alerts whose own code logs them.
 const TOLD_ELSEWHERE: [&str; 4] = ["ready", "hangs", "slow disk", "disk"];
 
-/// Which alerts were told.
+/// The alerts that were logged.
 #[derive(Debug, Default)]
 pub(super) struct Told(HashMap<String, Line>);
 
 #[derive(Debug)]
 struct Line {
     at: Instant,
-    /// Whether its end was told.
+    /// Whether its end was logged.
     over: bool,
 }
 
 impl Told {
-    /// Writes what has changed since the last look.
+    /// Logs the changes since the last check.
     pub(super) fn tell(&mut self, alerts: &[AlertView], now: Instant) {
         for alert in self.begun(alerts, now) {
             let cause = alert.text.as_str();

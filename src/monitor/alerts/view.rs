@@ -1,20 +1,21 @@
-//! An alert as it is shown.
+//! An alert for display.
 
 use serde::{Deserialize, Serialize};
 
-/// Something is wrong.
+/// An alert.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AlertView {
-    /// Whether mail is not taken, or will not be soon.
+    /// Whether mail is not accepted, or will not be soon.
     pub grave: bool,
-    /// What it is.
+    /// Its text.
     pub text: String,
-    /// When it began as far as that is known, else when it was first seen, RFC 3339.
+    /// When it began if that is known, else when it was first seen, RFC 3339.
     pub since: String,
-    /// What makes it the same alert although its words change.
+    /// Identifies the alert although its text changes.
     #[serde(skip)]
     pub key: String,
-    /// The same for those whom nobody knows, where the words name a host, an address or a mail.
+    /// The text for users who are not logged in, if the full one names a host, an address or a
+    /// mail.
     #[serde(skip)]
     pub nameless: Option<String>,
 }

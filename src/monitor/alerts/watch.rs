@@ -1,4 +1,4 @@
-//! What is remembered between two looks for alerts.
+//! What is remembered between two checks for alerts.
 
 use super::recent::Recent;
 use super::told::Told;
@@ -7,12 +7,12 @@ use crate::monitor::counters::Counters;
 use std::collections::HashMap;
 use std::time::Instant;
 
-/// Since when each thing is wrong, and how the counters grew lately.
+/// Since when each alert exists, and how the counters grew recently.
 pub struct Watch {
     pub(super) since: Lock<HashMap<String, u32>>,
     pub(super) told: Lock<Told>,
     pub(super) recent: Lock<Recent>,
-    /// How many there were at the last look, and how many of them were grave.
+    /// The number of alerts at the last check, and how many of them were critical.
     pub(super) last: Lock<(usize, usize)>,
     pub(super) begun: Instant,
 }
@@ -29,13 +29,13 @@ impl Default for Watch {
 }
 
 impl Watch {
-    /// Takes a look at the counters; to be called every few seconds.
+    /// Samples the counters; to be called every few seconds.
     pub(crate) fn note(&self, counters: &Counters) {
         let now = self.begun.elapsed().as_secs();
         self.recent.lock().note(counters, now);
     }
 
-    /// How many things were wrong at the last look, and how many of them are grave.
+    /// The number of alerts at the last check, and how many of them are critical.
     pub(crate) fn last(&self) -> (usize, usize) {
         *self.last.lock()
     }

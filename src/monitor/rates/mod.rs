@@ -1,7 +1,7 @@
-//! What the numbers were in the last hour, day and week, and the events for those who watch.
+//! Rates of the last hour, day and week, and live events for open pages.
 //!
-//! The task `core/sampling.rs` fills it.
-//! Limits: [`STREAMS_MAX`] streams; one that reads slowly misses events, and none waits for it.
+//! The task `core/sampling.rs` fills it. Limits: [`STREAMS_MAX`] streams; a slow reader misses
+//! events, and nothing waits for it.
 
 mod point;
 mod series;
@@ -23,10 +23,10 @@ pub use series::{SPANS, Span};
 pub use totals::Buckets;
 pub(crate) use totals::Totals;
 
-/// The most streams at once.
+/// Event streams at the same time, at most.
 pub const STREAMS_MAX: usize = 32;
 
-/// One event for those who may look, and one for those who may not.
+/// One event for users with the right to read, and one for those without.
 #[derive(Default)]
 pub(crate) struct Events {
     pub(crate) named: Bytes,
@@ -34,25 +34,26 @@ pub(crate) struct Events {
 }
 
 impl Events {
-    /// The event for somebody.
+    /// The event for a user.
     pub(crate) fn of(&self, look: bool) -> Bytes {
         if look { self.named.clone() } else { self.nameless.clone() }
     }
 }
 
-/// What is kept of the numbers.
+/// The stored rates.
 pub struct RateHistory {
     rates: Lock<Rates>,
     pub(crate) disk: Option<Arc<dyn Disk>>,
     pub(crate) events: watch::Sender<Events>,
     pub(crate) streams: Arc<Semaphore>,
     pub(crate) watch: Watch,
-    /// When it was last looked for alerts.
+    /// When alerts were last checked.
     pub(crate) looked: Lock<Option<Instant>>,
 }
 
 impl RateHistory {
-    /// With what the last run left on the data volume; without a volume nothing outlives this one.
+    /// With the rates that the last run left on the data volume; without a volume they are lost at
+    /// a stop.
     pub fn open(disk: Option<Arc<dyn Disk>>) -> Self {
         let now = clock::now();
         let rates =
@@ -67,7 +68,7 @@ impl RateHistory {
         }
     }
 
-    /// The points of a span by its name, the oldest first, and when the last of them ended.
+    /// The points of a span by its name, oldest first, and when the last of them ended.
     pub fn points(&self, span: &str) -> Option<(Span, Vec<Point>, u32)> {
         self.lock().points(span)
     }

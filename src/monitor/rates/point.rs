@@ -1,31 +1,30 @@
 //! One point of a series of rates.
 
-/// What is known of one step; not a number where nothing is.
+/// The values of one step; NaN where there is none.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Point {
     /// Messages a second.
     pub accepted: f32,
     /// Recipients a second, here and below.
     pub delivered: f32,
-    /// Tries that failed for now.
+    /// Attempts that failed temporarily.
     pub deferred: f32,
-    /// Failed for good.
+    /// Failed permanently.
     pub bounced: f32,
     /// Commands a second.
     pub refused: f32,
     /// Messages in the queue at the end of the step.
     pub messages: f32,
-    /// Seconds from acceptance to delivery of half of the recipients; nothing where nothing was
-    /// delivered.
+    /// Median of the seconds from acceptance to delivery; NaN if nothing was delivered.
     pub latency_p50: f32,
-    /// The same of 99 %.
+    /// The 99th percentile of the same.
     pub latency_p99: f32,
 }
 
 impl Point {
     /// Numbers of a point.
     pub const NUMBERS: usize = 8;
-    /// Nothing is known.
+    /// No values.
     pub const GAP: Self = Self::from_numbers([f32::NAN; Self::NUMBERS]);
 
     /// From [`Point::numbers`].

@@ -1,13 +1,13 @@
 //! Rates of the last hour, day and week, in rings of a fixed size.
 //!
-//! Each ring knows the totals at the start of its present step; when the step is over, the
-//! difference becomes a point. What was not seen (a stop, a clock that jumped) is a gap.
+//! Each ring has the totals at the start of its present step; when the step ends, the difference
+//! becomes a point. A step that was not fully observed (a stop, a clock that jumped) is a gap.
 //! Limits: [`Rates::OCTETS`] octets in memory and as many on the data volume.
 
 use super::point::Point;
 use super::totals::Totals;
 
-/// How far back, and how fine.
+/// The length of a ring, and its step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Span {
     /// Its name for programs and people.
@@ -18,7 +18,8 @@ pub struct Span {
     pub steps: usize,
 }
 
-/// An hour by ten seconds, a day by five minutes, a week by half hours.
+/// An hour in steps of ten seconds, a day in steps of five minutes, a week in steps of half an
+/// hour.
 pub const SPANS: [Span; 3] = [
     Span { name: "1h", step: 10, steps: 360 },
     Span { name: "24h", step: 300, steps: 288 },
@@ -28,9 +29,9 @@ pub const SPANS: [Span; 3] = [
 struct Ring {
     span: Span,
     points: Vec<Point>,
-    /// Number of the step that is going on: seconds since 1970 by the length of a step.
+    /// Number of the present step: seconds since 1970 divided by the length of a step.
     current: u64,
-    /// The totals when it began; `None` = in the middle of a step that was not seen from its start.
+    /// The totals when it began; `None` = its start was not observed.
     begun: Option<Totals>,
 }
 
@@ -44,7 +45,7 @@ impl Rates {
     pub const OCTETS: usize =
         (SPANS[0].steps + SPANS[1].steps + SPANS[2].steps) * Point::NUMBERS * 4;
 
-    /// Nothing but gaps.
+    /// Only gaps.
     pub fn new(now: u32) -> Self {
         let ring = |span: Span| Ring {
             span,
@@ -55,14 +56,14 @@ impl Rates {
         Self { rings: SPANS.map(ring) }
     }
 
-    /// Takes note of the totals; to be called at least once in the shortest step.
+    /// Records the totals; to be called at least once in the shortest step.
     pub fn tick(&mut self, totals: &Totals, now: u32) {
         for ring in &mut self.rings {
             ring.tick(totals, now);
         }
     }
 
-    /// The points of a span, the oldest first, and when the last of them ended.
+    /// The points of a span, oldest first, and when the last of them ended.
     pub fn points(&self, name: &str) -> Option<(Span, Vec<Point>, u32)> {
         let ring = self.rings.iter().find(|ring| ring.span.name == name)?;
         let steps = ring.span.steps as u64;
@@ -86,7 +87,7 @@ impl Rates {
         octets
     }
 
-    /// What [`Rates::encode`] gave, with a gap since then; `None` when it is something else.
+    /// The rates from [`Rates::encode`], with a gap since then; `None` when it is something else.
     pub fn decode(octets: &[u8], now: u32) -> Option<Self> {
         let mut rates = Self::new(now);
         let mut rest = octets;
@@ -127,7 +128,7 @@ impl Ring {
         self.begun = Some(totals.clone());
     }
 
-    /// Makes gaps of all steps up to this one; a clock that was set back makes gaps of all.
+    /// Makes gaps of all steps up to this one; if the clock was set back, of all.
     fn advance(&mut self, step: u64) {
         let gaps = if step < self.current {
             self.span.steps as u64
@@ -135,7 +136,7 @@ impl Ring {
             (step - self.current).min(self.span.steps as u64)
         };
         for n in 0..gaps {
-            // The present step has the place of the one that falls off at the other end.
+            // The present step has the slot of the one that is dropped at the other end.
             let place = self.place(step.saturating_sub(n + 1));
             self.points[place] = Point::GAP;
         }
@@ -165,7 +166,7 @@ mod tests {
         let (span, points, end) = rates.points("1h").unwrap();
         assert_eq!((span.steps, points.len(), end), (360, 360, start + 50));
         let last: Vec<f32> = points[355..].iter().map(|point| point.accepted).collect();
-        // The first step was not seen from its start, two ticks were missing later.
+        // The start of the first step was not observed, and two ticks were missing later.
         assert!(last[0].is_nan() && last[2].is_nan() && last[3].is_nan(), "{last:?}");
         assert_eq!((last[1], last[4]), (10.0, 10.0));
         assert_eq!(points[356].messages, 7.0);

@@ -1,7 +1,7 @@
 //! The file `rates` on the data volume: magic, version, the rings, and a checksum over all.
 //!
-//! It is replaced as a whole. One that is damaged, or that a newer version wrote, is put beside and
-//! a new one begun.
+//! It is replaced as a whole. A damaged one, or one of a newer version, is renamed and a new one
+//! begun.
 
 use super::series::Rates;
 use crate::ground::disk::Disk;
@@ -12,7 +12,7 @@ const FRESH: &str = "rates.new";
 const DAMAGED: &str = "rates.unreadable";
 const MAGIC: &[u8; 12] = b"POSTERNRATE1";
 
-/// What the last run left, or gaps.
+/// The rates of the last run, or gaps.
 pub fn load(disk: &dyn Disk, now: u32) -> Rates {
     match read(disk, now) {
         Ok(Some(rates)) => rates,
@@ -27,10 +27,10 @@ pub fn load(disk: &dyn Disk, now: u32) -> Rates {
     }
 }
 
-/// Keeps what [`Rates::encode`] gave. Blocks.
+/// Stores the result of [`Rates::encode`]. Blocks.
 ///
 /// # Errors
-/// The volume's; what was kept before is still there then.
+/// The volume's; the file before is still there then.
 pub fn save(disk: &dyn Disk, rates: Vec<u8>) -> io::Result<()> {
     let mut octets = MAGIC.to_vec();
     octets.extend(rates);

@@ -1,4 +1,4 @@
-//! The counters that rates are made of, at one moment.
+//! The counters from which rates are computed, at one moment.
 
 use super::point::Point;
 use crate::mail::model::Refusal;
@@ -6,7 +6,7 @@ use crate::monitor::counters::Counters;
 use prometheus::Histogram;
 use prometheus::core::Metric;
 
-/// Totals since the start, and what is in the queue.
+/// Totals since the start, and the size of the queue.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Totals {
     pub accepted: u64,
@@ -27,7 +27,7 @@ pub struct Buckets {
 }
 
 impl Totals {
-    /// As they are now.
+    /// The present values.
     pub fn of(counters: &Counters, messages: u64) -> Self {
         let refused = |reason: &Refusal| {
             counters.accept.refused_total.with_label_values(&[reason.as_str()]).get()
@@ -64,7 +64,7 @@ impl Totals {
 }
 
 impl Buckets {
-    /// As it is now.
+    /// The present values.
     pub fn of(histogram: &Histogram) -> Self {
         let metric = histogram.metric();
         let histogram = metric.get_histogram();
@@ -90,7 +90,7 @@ impl Buckets {
         }
     }
 
-    /// The value under which a share of all lies, evenly spread within its bucket; `None` when
+    /// The value below which this share of all is, interpolated within its bucket; `None` when
     /// there is none.
     pub fn quantile(&self, share: f64) -> Option<f64> {
         if self.all == 0 {
