@@ -23,6 +23,8 @@ mod rates;
 mod redact;
 mod send;
 mod sessions;
+pub mod setting;
+mod settings;
 pub mod state;
 mod status;
 mod stream;
@@ -51,6 +53,7 @@ pub use rates::RatesView;
 pub use send::SentView;
 pub use sessions::{ExampleView, LogView, ReasonView, RefusalsView, SessionView, SessionsView};
 pub(crate) use sessions::{LogQuery, log_lines, refusals_view, sessions_view};
+pub use settings::SettingsView;
 pub use status::{DiskView, LatencyView, QueueView, StatusView, TotalsView};
 pub(crate) use status::{latency, status_view, without_names};
 pub(crate) use stream::event;
@@ -129,6 +132,12 @@ pub(crate) const ROUTES: &[Route<AppState>] = &[
         methods: LOOK,
         need: Need::Look,
         handler: |call| Box::pin(groups::groups(call.app, call.visit)),
+    },
+    Route {
+        path: "/api/v1/settings",
+        methods: LOOK,
+        need: Need::Settings,
+        handler: |call| at_once(settings::settings(call.app)),
     },
     Route {
         path: "/api/v1/sessions",

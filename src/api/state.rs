@@ -1,6 +1,7 @@
 //! What every handler has: the relay through the traits that it shows itself by, the state of the
 //! server, and what monitors remember. It knows no handler.
 
+use super::setting::Setting;
 use crate::ground::log::Tail;
 use crate::http::idempotency::IdempotencyKeys;
 use crate::http::state::{Application, HttpState};
@@ -21,6 +22,8 @@ pub struct Facts {
     pub started: u32,
     /// Whether property `address_masking` masks addresses, and so subjects.
     pub masks_subjects: bool,
+    /// The properties in force, secrets masked, in the order of the class.
+    pub settings: Vec<Setting>,
 }
 
 /// What handlers look at: the parts of the relay, each by the trait that it shows itself with.

@@ -1,7 +1,8 @@
 //! What pages and the API show of the appliance that does not change while it runs.
 
+use crate::api::setting::{Setting, SettingOrigin};
 use crate::api::state::Facts;
-use crate::appliance::property::{AddressMasking, Settings, relay};
+use crate::appliance::property::{AddressMasking, Settings, ShownProperty, Source, relay};
 use crate::appliance::resources::Resources;
 use crate::ground::clock;
 use crate::ground::gateway::default_gateways;
@@ -15,6 +16,27 @@ pub(super) fn facts(settings: &Settings, resources: &Resources) -> Facts {
         who_may_relay: who_may_relay(settings, resources),
         started: clock::now(),
         masks_subjects: settings.address_masking != AddressMasking::None,
+        settings: settings.shown().into_iter().map(setting).collect(),
+    }
+}
+
+fn setting(shown: ShownProperty) -> Setting {
+    Setting {
+        variable: shown.variable(),
+        source: shown.origin(),
+        origin: match shown.source {
+            Source::Default => SettingOrigin::Default,
+            Source::Environment => SettingOrigin::Environment,
+            Source::File(_) => SettingOrigin::File,
+        },
+        name: shown.name,
+        value: shown.value,
+        kind: shown.kind,
+        list: shown.list,
+        group: shown.group.as_str(),
+        masked: shown.masked,
+        changed: shown.changed,
+        summary: shown.summary,
     }
 }
 

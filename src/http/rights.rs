@@ -11,6 +11,9 @@ pub(crate) enum Need {
     Look,
     /// To see what mails say.
     Read,
+    /// To see the settings: whoever administers the appliance, also where nothing can be changed
+    /// by HTTP.
+    Settings,
     /// To change what becomes of mails.
     Order,
     /// To hand a mail in.
@@ -22,9 +25,9 @@ pub(crate) enum Need {
 /// The rights at `ui_port`; the control socket has all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Rights {
-    /// Numbers, look, read, order and send: the login.
+    /// Numbers, look, read, settings, order and send: the login.
     All,
-    /// Numbers, look and read: the login with property `ui_read_only`.
+    /// Numbers, look, read and settings: the login with property `ui_read_only`.
     ReadOnly,
     /// Numbers and send: a token.
     Send,
@@ -39,6 +42,8 @@ password to see addresses and subjects (or ui_public=yes to show them to everybo
 'postern queue'";
 const KNOWN: &str = "this needs a login, and none is configured: set username and password, or use \
 'postern queue'";
+const SETTINGS: &str = "the settings are for the login, and none is configured: set username \
+and password, or use 'postern check'";
 const SEND: &str = "sending by HTTP takes an API token or the login, wherever it comes from: set \
 api_tokens (MTA_API_TOKENS), or send \
                     by SMTP";
@@ -55,7 +60,7 @@ impl Rights {
         match (need, self) {
             (Need::Health | Need::Numbers, _)
             | (Need::Look, Self::All | Self::ReadOnly | Self::Public)
-            | (Need::Read, Self::All | Self::ReadOnly)
+            | (Need::Read | Need::Settings, Self::All | Self::ReadOnly)
             | (Need::Order, Self::All)
             | (Need::Send, Self::All | Self::Send) => Ok(()),
             (Need::Carry, _) => Err(
@@ -69,8 +74,9 @@ impl Rights {
             (Need::Order, Self::ReadOnly) => {
                 Err("this server is read-only (ui_read_only=yes); use 'postern queue'")
             }
-            (Need::Look | Need::Read | Need::Order, Self::Send) => Err(TOKEN),
+            (Need::Look | Need::Read | Need::Settings | Need::Order, Self::Send) => Err(TOKEN),
             (Need::Send, Self::Public | Self::Anybody) => Err(SEND),
+            (Need::Settings, Self::Public | Self::Anybody) => Err(SETTINGS),
             (Need::Read | Need::Order, Self::Public | Self::Anybody) => Err(KNOWN),
             (Need::Look, Self::Anybody) => Err(LOOK),
         }
@@ -89,16 +95,17 @@ mod tests {
                 Need::Numbers,
                 Need::Look,
                 Need::Read,
+                Need::Settings,
                 Need::Order,
                 Need::Send,
                 Need::Carry,
             ]
             .map(|need| rights.may(need).is_ok())
         };
-        assert_eq!(may(Rights::All), [true, true, true, true, true, true, false]);
-        assert_eq!(may(Rights::ReadOnly), [true, true, true, true, false, false, false]);
-        assert_eq!(may(Rights::Send), [true, true, false, false, false, true, false]);
-        assert_eq!(may(Rights::Public), [true, true, true, false, false, false, false]);
-        assert_eq!(may(Rights::Anybody), [true, true, false, false, false, false, false]);
+        assert_eq!(may(Rights::All), [true, true, true, true, true, true, true, false]);
+        assert_eq!(may(Rights::ReadOnly), [true, true, true, true, true, false, false, false]);
+        assert_eq!(may(Rights::Send), [true, true, false, false, false, false, true, false]);
+        assert_eq!(may(Rights::Public), [true, true, true, false, false, false, false, false]);
+        assert_eq!(may(Rights::Anybody), [true, true, false, false, false, false, false, false]);
     }
 }

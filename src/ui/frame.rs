@@ -62,6 +62,8 @@ pub(super) struct Frame {
     pub(super) root: String,
     /// Whether names and addresses are shown.
     pub(super) looks: bool,
+    /// The pages that this visitor may see: path below the root, name and label.
+    pub(super) pages: Vec<(&'static str, &'static str, &'static str)>,
     /// What a person should know of who sees this page.
     pub(super) openness: Option<&'static str>,
 }
@@ -92,6 +94,7 @@ impl Frame {
             logged_in: matches!((visit.door, visit.caller), (Door::Public(_), Caller::Login(_))),
             root: visit.root(),
             looks: visit.may_look(),
+            pages: pages(|need| visit.right(need).is_ok()),
             openness: match app.http.access.rights(visit.caller) {
                 Rights::Public => Some(PUBLIC),
                 Rights::Anybody => Some(NUMBERS),
@@ -103,17 +106,19 @@ impl Frame {
     pub(super) fn with_notice(self, notice: Option<String>) -> Self {
         Self { notice, ..self }
     }
+}
 
-    /// Path below the root, name and label of each page that is shown.
-    pub(super) fn pages(&self) -> Vec<(&'static str, &'static str, &'static str)> {
-        const PAGES: [(&str, &str, &str); 6] = [
-            ("", "overview", "Overview"),
-            ("queue", "queue", "Queue"),
-            ("destinations", "destinations", "Destinations"),
-            ("history", "history", "History"),
-            ("sessions", "sessions", "Sessions"),
-            ("log", "log", "Log"),
-        ];
-        PAGES.into_iter().filter(|(_, name, _)| self.looks || *name == "overview").collect()
-    }
+/// Path below the root, name and label of each page whose need `may` allows.
+fn pages(may: impl Fn(Need) -> bool) -> Vec<(&'static str, &'static str, &'static str)> {
+    const PAGES: [(&str, &str, &str, Need); 7] = [
+        ("", "overview", "Overview", Need::Numbers),
+        ("queue", "queue", "Queue", Need::Look),
+        ("destinations", "destinations", "Destinations", Need::Look),
+        ("history", "history", "History", Need::Look),
+        ("sessions", "sessions", "Sessions", Need::Look),
+        ("log", "log", "Log", Need::Look),
+        ("settings", "settings", "Settings", Need::Settings),
+    ];
+    let shown = PAGES.into_iter().filter(|(.., need)| may(*need));
+    shown.map(|(path, name, label, _)| (path, name, label)).collect()
 }

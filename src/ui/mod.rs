@@ -2,8 +2,8 @@
 //!
 //! Server-rendered HTML with one layout, one style sheet and one script that keeps the pages fresh;
 //! all of it can be read without the script. Nothing is loaded from elsewhere. A file for each
-//! page: [`overview`], [`queue`], [`message`], [`destinations`], [`history`], [`sessions`], [`log`]; [`act`] is what
-//! their forms do, [`refusal`] what is shown instead of a page.
+//! page: [`overview`], [`queue`], [`message`], [`destinations`], [`history`], [`sessions`], [`log`],
+//! [`settings`]; [`act`] is what their forms do, [`refusal`] what is shown instead of a page.
 //! Limits: each page names its own; none is over 100 kB.
 //! Security: names, subjects, errors and reasons are hostile; askama escapes every value, and the
 //! policy of `answer` runs no inline script and sends forms nowhere else.
@@ -24,6 +24,7 @@ mod overview;
 mod queue;
 mod refusal;
 mod sessions;
+mod settings;
 pub(crate) mod status;
 mod text;
 
@@ -124,6 +125,12 @@ pub(crate) const ROUTES: &[Route<AppState>] = &[
         methods: LOOK,
         need: Need::Look,
         handler: |call| at_once(shown(log::page(call.app, call.visit), call.visit)),
+    },
+    Route {
+        path: "/settings",
+        methods: LOOK,
+        need: Need::Settings,
+        handler: |call| at_once(shown(settings::page(call.app, call.visit), call.visit)),
     },
     Route { path: "/act", methods: POST, need: Need::Order, handler: |call| Box::pin(act(call)) },
     Route {

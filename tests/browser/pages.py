@@ -13,7 +13,7 @@ from playwright.sync_api import expect, sync_playwright
 
 from trouble import HOSTILE, PASSWORD, USER, Trouble, wait_until
 
-PAGES = ["/", "/queue", "/queue?search=evil", "/queue?state=held", "/destinations", "/history", "/sessions", "/log"]
+PAGES = ["/", "/queue", "/queue?search=evil", "/queue?state=held", "/destinations", "/history", "/sessions", "/log", "/settings", "/settings?show=changed"]
 VIEWS = [("light", 1280), ("dark", 1280), ("light", 390), ("dark", 390)]
 
 

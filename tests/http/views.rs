@@ -2,7 +2,10 @@
 
 use crate::admin::{deferred, message};
 use crate::orders::queue;
-use crate::support::{HOSTILE, TestUi, troubled_queue};
+use crate::support::{HOSTILE, TestUi, access, troubled_queue};
+use postern::http::Login;
+use postern::http::access::Access;
+use postern::http::token::Token;
 use postern::mail::model::{Attempt, Ending, Finished, MessageId, Refusal, RefusedExample};
 use std::net::IpAddr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -115,6 +118,70 @@ async fn the_last_lines_of_the_log_are_filtered() {
     assert!(page.contains("one &#60;b&#62;") && !page.contains(">two<"), "{page}");
     let page = ui.curl(&[], "/log").await.body;
     assert!(page.contains("<details class=\"warn\"><summary>") && page.contains(">two<"), "{page}");
+}
+
+#[tokio::test]
+async fn settings_are_told_with_their_origin_to_the_login_alone() {
+    let ui = TestUi::open([], Some(Login::new("operator", "s3cret"))).await;
+    let login = ["--user", "operator:s3cret"];
+    let told = ui.curl(&login, "/api/v1/settings").await.json();
+    let of = |name: &str| {
+        let all = told["settings"].as_array().unwrap().iter();
+        all.clone().find(|one| one["name"] == name).unwrap().clone()
+    };
+    assert_eq!(
+        of("password"),
+        serde_json::json!({
+            "name": "password", "variable": "MTA_PASSWORD", "value": "********",
+            "origin": "file", "source": "/run/secrets/mta (MTA_PASSWORD_FILE)", "type": "text",
+            "list": false, "group": "founding", "masked": true, "changed": true,
+            "summary": "What it does",
+        })
+    );
+    assert_eq!(of("hostname")["origin"], "environment");
+    assert_eq!(
+        (&of("smart_relay")["origin"], &of("smart_relay")["changed"]),
+        (&"default".into(), &false.into())
+    );
+    let page = ui.curl(&login, "/settings").await.body;
+    for words in
+        ["<code>hostname</code>", "********", "MTA_PASSWORD_FILE", "(empty)", "<code>5d</code>"]
+    {
+        assert!(page.contains(words), "{words} is missing in\n{page}");
+    }
+    assert!(page.contains("<a href=\"./settings\" aria-current=\"page\">Settings</a>"), "{page}");
+    assert!(!page.contains("<script>alert"), "{page}");
+    let page = ui.curl(&login, "/settings?show=changed").await.body;
+    assert!(page.contains("<code>hostname</code>") && !page.contains("smart_relay"), "{page}");
+    assert_eq!(ui.curl(&[], "/api/v1/settings").await.status, 401);
+}
+
+#[tokio::test]
+async fn whoever_is_not_known_sees_no_settings() {
+    let tokens = || vec![Token::new("shop", "{PLAIN}t0ken").unwrap()];
+    let login = || Some(Login::new("operator", "s3cret"));
+    let public = Access { tokens: tokens(), ..access(None) };
+    let numbers = Access { tokens: tokens(), ..Access::default() };
+    let read_only = Access { tokens: tokens(), read_only: true, ..access(login()) };
+    for (access, user, status) in [
+        (public, "", 403),
+        (numbers, "", 403),
+        (access(login()), "shop:t0ken", 401),
+        (Access { tokens: tokens(), ..access(login()) }, "shop:t0ken", 403),
+        (read_only, "operator:s3cret", 200),
+    ] {
+        let ui = TestUi::open_with([], access).await;
+        let user = if user.is_empty() { vec![] } else { vec!["--user", user] };
+        for path in ["/settings", "/api/v1/settings"] {
+            let reply = ui.curl(&user, path).await;
+            assert_eq!(reply.status, status, "{user:?} {path}: {}", reply.body);
+            assert!(status == 200 || !reply.body.contains("MTA_PASSWORD_FILE"), "{}", reply.body);
+        }
+        if status == 403 {
+            assert!(!ui.curl(&user, "/").await.body.contains("./settings"));
+        }
+        assert_eq!(ui.curl_control(&[], "/api/v1/settings").await.status, 200);
+    }
 }
 
 #[tokio::test]

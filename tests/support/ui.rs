@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test program uses its own part of this")]
 
 use super::admin::{MemoryDesk, deferred, message, stored};
+use postern::api::setting::{Setting, SettingOrigin};
 use postern::api::state::{AppState, Facts, Views};
 use postern::core::counters::counters;
 use postern::core::http::routes;
@@ -117,7 +118,46 @@ pub fn facts() -> Facts {
                 .to_owned(),
         started: clock::now() - 187_500,
         masks_subjects: false,
+        settings: settings(),
     }
+}
+
+/// Properties of every origin, as the core makes them.
+pub fn settings() -> Vec<Setting> {
+    let default = |name: &str, value: &str, kind, group| Setting {
+        name: name.to_owned(),
+        variable: format!("MTA_{}", name.to_uppercase()),
+        value: value.to_owned(),
+        origin: SettingOrigin::Default,
+        source: "default".to_owned(),
+        kind,
+        list: false,
+        group,
+        masked: false,
+        changed: false,
+        summary: "What it does",
+    };
+    let hostname = default("hostname", "mta.shop.example", "host name", "founding");
+    let password = default("password", "********", "text", "founding");
+    let tokens = default("api_tokens", HOSTILE, "accounts", "container");
+    vec![
+        Setting {
+            origin: SettingOrigin::Environment,
+            source: "MTA_HOSTNAME".to_owned(),
+            changed: true,
+            ..hostname
+        },
+        Setting {
+            origin: SettingOrigin::File,
+            source: "/run/secrets/mta (MTA_PASSWORD_FILE)".to_owned(),
+            masked: true,
+            changed: true,
+            ..password
+        },
+        default("smart_relay", "", "host", "founding"),
+        Setting { list: true, ..tokens },
+        default("queue_lifetime", "5d", "duration", "container"),
+    ]
 }
 
 fn sources(

@@ -66,6 +66,38 @@ fn mail_has_the_threads_that_the_run_asks_for_or_half_of_the_processors() {
 }
 
 #[test]
+fn the_page_of_settings_says_what_check_says() {
+    let login = [("MTA_USERNAME", "operator"), ("MTA_PASSWORD", "open sesame")];
+    let more =
+        [("MTA_WEBHOOK_URL", "https://hooks.example/xyzzy"), ("MTA_WEBHOOK_EVENTS", "alert")];
+    let appliance = Appliance::start(&[login, more].concat());
+    let (status, told) = appliance.get_as("/api/v1/settings", RIGHT);
+    assert_eq!(status, "200");
+    let (_, page) = appliance.get_as("/settings", RIGHT);
+    for secret in ["open sesame", "xyzzy", "{PLAIN}tests"] {
+        assert!(!told.contains(secret) && !page.contains(secret), "{secret}");
+    }
+    let told: serde_json::Value = serde_json::from_str(&told).unwrap();
+    let told: Vec<_> = told["settings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| {
+            let text = |key: &str| one[key].as_str().unwrap().to_owned();
+            let value = if text("value").is_empty() { "(empty)".to_owned() } else { text("value") };
+            format!("{} {value} {}", text("name"), text("source"))
+        })
+        .collect();
+    let checked = appliance.command(&["check"]).output().unwrap();
+    let checked = String::from_utf8(checked.stdout).unwrap();
+    let table = checked.lines().skip(1).take_while(|line| !line.is_empty());
+    let table: Vec<_> =
+        table.map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+    assert!(told.len() > 40 && told == table, "{told:#?}\n{checked}");
+    assert!(told.contains(&"password ******** MTA_PASSWORD".to_owned()), "{told:#?}");
+}
+
+#[test]
 fn the_login_guards_every_window_of_the_appliance() {
     let appliance =
         Appliance::start(&[("MTA_USERNAME", "operator"), ("MTA_PASSWORD", "open sesame")]);

@@ -172,6 +172,16 @@ pub enum Group {
     Container,
 }
 
+impl Group {
+    /// The word of the class for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Founding => "founding",
+            Self::Container => "container",
+        }
+    }
+}
+
 /// A number that monitors read.
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]

@@ -1,10 +1,10 @@
-//! The values in force as people may see them, for `postern check` and for pages.
+//! The values in force as people may see them, for `postern check`, pages and the API.
 
 use super::lookup::{FILE, Names, variable};
 use super::secret::MASK;
 use super::settings::Settings;
-use super::source::Source;
-use crate::appliance::class::Property;
+use super::source::{Source, Texts};
+use crate::appliance::class::Group;
 
 /// A property, its value, and where that came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,14 +15,29 @@ pub struct ShownProperty {
     pub value: String,
     /// Where it came from.
     pub source: Source,
+    /// Whether it is set to something else than its default.
+    pub changed: bool,
+    /// Whether [`MASK`] stands for the value.
+    pub masked: bool,
+    /// The form of the value, for people.
+    pub kind: &'static str,
+    /// Whether the value has entries.
+    pub list: bool,
+    /// Where the property comes from.
+    pub group: Group,
     /// The first sentence of what it does.
     pub summary: &'static str,
 }
 
 impl ShownProperty {
+    /// The environment variable that sets it.
+    pub fn variable(&self) -> String {
+        variable(&self.name)
+    }
+
     /// Where the value came from, in words: a variable, a file with its variable, or `default`.
     pub fn origin(&self) -> String {
-        let variable = variable(&self.name);
+        let variable = self.variable();
         match &self.source {
             Source::Environment => variable,
             Source::File(path) => format!("{} ({variable}{FILE})", path.display()),
@@ -35,20 +50,37 @@ impl Settings {
     /// All properties in the order of the class.
     pub fn shown(&self) -> Vec<ShownProperty> {
         let names = Names::of_class();
-        let mut texts = self.write();
+        let (mut texts, defaults) = (self.write(), defaults(names));
         let mut all = Vec::new();
         for property in names.properties() {
             for name in names.instances(property, &texts) {
                 let Some(text) = texts.remove(&name) else { continue };
-                let value = masked(property, text.value);
-                let summary = property.summary();
-                all.push(ShownProperty { name, value, source: text.source, summary });
+                let default = defaults.get(&property.name).map(|text| text.value.as_str());
+                let is_default = text.source == Source::Default
+                    // One that depends on the machine is not known here.
+                    || (property.default_note.is_none() && default == Some(text.value.as_str()));
+                let masked = property.secret && !text.value.is_empty();
+                all.push(ShownProperty {
+                    name,
+                    value: if masked { MASK.to_owned() } else { text.value },
+                    source: text.source,
+                    changed: !is_default,
+                    masked,
+                    kind: &property.kind,
+                    list: property.list,
+                    group: property.group,
+                    summary: property.summary(),
+                });
             }
         }
         all
     }
 }
 
-fn masked(property: &Property, value: String) -> String {
-    if property.secret && !value.is_empty() { MASK.to_owned() } else { value }
+/// The defaults of the class, written as values in force are: `127.0.0.1` of a list of networks has
+/// more than one form.
+fn defaults(names: Names<'static>) -> Texts {
+    let mut texts = Texts::new();
+    names.add_missing(&mut texts, |property| property.default.clone());
+    Settings::from_texts(texts).map(|settings| settings.write()).unwrap_or_default()
 }

@@ -68,6 +68,47 @@ fn values_are_shown_masked_with_their_origin() {
 }
 
 #[test]
+fn what_differs_from_its_default_is_told() {
+    let vars = [
+        // The default in other words.
+        ("MTA_SMTPD_TRUSTED_NETWORKS", "127.0.0.1/32"),
+        ("MTA_QUEUE_LIFETIME", "120h"),
+        ("MTA_SMTP_PORT", "25"),
+        ("MTA_HOSTNAME", "relay.example"),
+        ("MTA_PASSWORD", "hunter2"),
+        ("MTA_WEBHOOK_SECRET", ""),
+        ("MTA_RUN_DIR", "/run/elsewhere"),
+    ];
+    let shown = settings(&vars).unwrap().shown();
+    let changed: Vec<_> =
+        shown.iter().filter(|one| one.changed).map(|one| one.name.as_str()).collect();
+    assert_eq!(changed, ["hostname", "password", "run_dir"]);
+    assert!(settings(&[]).unwrap().shown().iter().all(|one| !one.changed && !one.masked));
+    let masked: Vec<_> = shown.iter().filter(|one| one.masked).map(|one| &one.name).collect();
+    assert_eq!(masked, ["password"], "an empty secret is no secret");
+}
+
+/// What is shown as it is must have no place for a password.
+#[test]
+fn no_address_has_a_password_in_it() {
+    for (variable, before) in [
+        ("MTA_TERMINAL_MON", "http://"),
+        ("MTA_TERMINAL_LOG", "//"),
+        ("MTA_TERMINAL_FS", ""),
+        ("MTA_UI_URL", "https://"),
+        ("MTA_SMART_RELAY", ""),
+        ("MTA_CC_MTA", ""),
+        ("MTA_WEBHOOK_URL", "https://"),
+    ] {
+        for user in ["anna:hunter2@", "hunter2@"] {
+            let value = format!("{before}{user}host.example/share:/export");
+            let shown = settings(&[(variable, &value)]).map(|settings| settings.shown());
+            assert!(!format!("{:?}", shown.ok()).contains("hunter2"), "{variable}={value}");
+        }
+    }
+}
+
+#[test]
 fn no_sender_gets_a_delay_notice_that_nobody_asked_for() {
     assert_eq!(settings(&[]).unwrap().delay_warning_time, Duration::ZERO);
     assert_eq!(
