@@ -1,12 +1,11 @@
-//! Events: what the supervisor tells, one line each.
+//! Events: the supervisor's log lines.
 //!
-//! Out: standard error (all of it), and the appliance log (failures and events worth keeping).
-//! The appliance log is `/var/log/appliance/log` when root can write it, else `log/appliance/log`
-//! below the run directory.
-//! Limits: it is moved to `log.1` when it passes [`LOG_LIMIT`], so both together stay under twice
-//! that size.
-//! Security: the file is a plain one in directories of ours, no link and no pipe; a reader of
-//! standard error that takes nothing costs lines, and stops nobody.
+//! Out: standard error (all of it), and the appliance log (failures and events worth keeping). The
+//! appliance log is `/var/log/appliance/log` when root can write it, else `log/appliance/log` below
+//! the run directory. Limits: it is moved to `log.1` when it passes [`LOG_LIMIT`], so both together
+//! stay under twice that size. Security: the file must be a regular file in directories of this
+//! user, not a link or a pipe; if the reader of standard error is blocked, lines are lost, and
+//! nothing waits.
 
 use super::failure::Failure;
 use super::lines;
@@ -19,17 +18,17 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-/// Octets of the appliance log before it is moved aside.
+/// Octets of the appliance log before it is renamed.
 pub const LOG_LIMIT: u64 = 1 << 20;
 
-/// How much a line matters to the person who reads it.
+/// The severity of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Severity {
-    /// Good to know.
+    /// Information.
     Info,
-    /// Look at it some day.
+    /// Should be checked some time.
     Warning,
-    /// Something does not work; act.
+    /// Something does not work; act now.
     Error,
 }
 
@@ -46,14 +45,14 @@ impl Severity {
 /// One line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
-    /// How much it matters.
+    /// Its severity.
     pub severity: Severity,
     /// What happened; line breaks become blanks when it is written.
     pub text: String,
 }
 
 impl Event {
-    /// The line without its end, in the form asked for.
+    /// The line without its end, in the given format.
     pub fn line(&self, format: LogFormat, seconds: u32) -> String {
         let text = self.text.replace(|c: char| c.is_control(), " ");
         match format {
@@ -71,23 +70,23 @@ impl Event {
     }
 }
 
-/// Where events go.
+/// The destinations of events.
 pub struct EventLog {
     format: LogFormat,
     path: Option<PathBuf>,
 }
 
-/// How long a line waits for a reader of standard error, in milliseconds.
+/// How long a line waits for the reader of standard error, in milliseconds.
 const READER_PATIENCE: u16 = 200;
 
-/// What a pipe that is ready takes without blocking (pipe(7), PIPE_BUF).
+/// Octets that a pipe that is ready accepts without blocking (pipe(7), PIPE_BUF).
 const PIECE_MAX: usize = 4096;
 
 const SYSTEM_LOG: &str = "/var/log/appliance/log";
 
 impl EventLog {
-    /// Finds a place for the appliance log; without one, standard error has to do. `run_dir` is one
-    /// that was found sound.
+    /// Finds a place for the appliance log; without one, only standard error is used. `run_dir` has
+    /// been checked before.
     pub fn open(format: LogFormat, run_dir: Option<&Path>) -> Self {
         let system = nix::unistd::geteuid().is_root().then(|| PathBuf::from(SYSTEM_LOG));
         let places = system.into_iter().chain(run_dir.map(|dir| dir.join("log/appliance/log")));
@@ -96,26 +95,26 @@ impl EventLog {
         Self { format, path }
     }
 
-    /// Where the appliance log is.
+    /// The path of the appliance log.
     pub fn path(&self) -> Option<&Path> {
         self.path.as_deref()
     }
 
-    /// Tells it on standard error only.
+    /// Writes a line to standard error only.
     pub fn note(&self, severity: Severity, text: impl Into<String>) {
         let line = Event { severity, text: text.into() }.line(self.format, clock::now()) + "\n";
         tell(&line);
     }
 
-    /// Tells it on standard error and in the appliance log.
+    /// Writes a line to standard error and to the appliance log.
     pub fn record(&self, severity: Severity, text: impl Into<String>) {
         let text = text.into();
         self.keep(severity, &text);
         self.note(severity, text);
     }
 
-    /// Tells a failure: on standard error word for word, in the appliance log line and cause as one
-    /// event each.
+    /// Writes a failure: literally to standard error, and to the appliance log with line and cause
+    /// as one event each.
     pub fn fail(&self, failure: &Failure) {
         let failure = self.with_place(failure);
         tell(&format!("{failure}\n"));
@@ -125,8 +124,8 @@ impl EventLog {
         }
     }
 
-    /// The line of a core that did not start names the appliance log, word for word as the contract
-    /// has it; where that is somewhere else, the cause says where.
+    /// The line of a core that did not start contains the standard path of the appliance log, as
+    /// the contract requires; if the log is somewhere else, the cause gives that path.
     fn with_place(&self, failure: &Failure) -> Failure {
         let place = match &self.path {
             _ if failure.line != lines::START => String::new(),
@@ -159,9 +158,9 @@ impl EventLog {
     }
 }
 
-/// Writes to standard error in one piece, since the core has the same one and its lines must not
-/// come between. A reader that is gone or takes nothing costs the line, never the supervisor's
-/// attention for signals and children.
+/// Writes to standard error in one piece: the core writes to the same stream, and its lines must
+/// not come between. If the reader is gone or blocked, the line is lost; the supervisor never
+/// waits, because it must handle signals and children.
 fn tell(line: &str) {
     let stderr = std::io::stderr();
     let mut ready = [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)];
@@ -184,8 +183,8 @@ fn append(path: &Path, line: &str) -> std::io::Result<()> {
     file.write_all(line.as_bytes())
 }
 
-/// Opens the log, which must be a plain file of one name: the core may write where it stands, and
-/// root must not be led elsewhere by a link, or to a pipe that nobody reads.
+/// Opens the log, which must be a regular file with a single name: the core may write in its
+/// directory, and root must not be redirected by a link, or blocked by a pipe without a reader.
 fn open(path: &Path) -> std::io::Result<File> {
     let flags = nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK;
     let file =
@@ -195,8 +194,8 @@ fn open(path: &Path) -> std::io::Result<File> {
     if plain { Ok(file) } else { Err(std::io::Error::other("it is not a plain file")) }
 }
 
-/// The log's directories, made where they are missing; those that are there must be ours and no
-/// links.
+/// Creates the log's directories where they are missing; existing ones must belong to this user and
+/// must not be links.
 fn make_parent(path: &Path) -> std::io::Result<()> {
     let parent = path.parent().unwrap_or(Path::new("/"));
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
@@ -229,7 +228,7 @@ mod tests {
             serde_json::from_str(&event.line(LogFormat::Json, 0)).unwrap();
         assert_eq!(json["message"], "the core ended");
         assert_eq!(json["level"], "WARN");
-        // The name that the core's lines use too, which stand in the same stream.
+        // The name that the core's lines use too, in the same stream.
         assert!(json["time"].is_string());
     }
 

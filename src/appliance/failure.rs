@@ -1,11 +1,11 @@
-//! Why the appliance does not start: one line that the contract fixes, one line with the cause, one
+//! Why the appliance does not start: one line fixed by the contract, one line with the cause, one
 //! exit code.
 
 use super::lines;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// The exit codes of the appliance, a choice from sysexits.
+/// The exit codes of the appliance, from sysexits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[repr(u8)]
 pub enum Exit {
@@ -29,7 +29,7 @@ impl Exit {
         self as u8
     }
 
-    /// The same code for a number that came back from a child process.
+    /// The exit code for a number from a child process.
     pub fn from_code(code: i32) -> Option<Self> {
         [
             Self::Property,
@@ -44,14 +44,14 @@ impl Exit {
     }
 }
 
-/// One reason not to start. Displayed, it is the verbatim line and, indented below it, the cause.
+/// One reason not to start. Displayed, it is the contract's line and, indented below it, the cause.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Failure {
-    /// Begins with `Error: `; scripts look for it, so its words change only with the contract.
+    /// Begins with `Error: `; scripts search for it, so its text changes only with the contract.
     pub line: String,
-    /// What exactly was found and what to do about it; may be empty.
+    /// What was found and what to do about it; may be empty.
     pub cause: String,
-    /// What the process answers.
+    /// The exit code of the process.
     pub exit: Exit,
 }
 
@@ -61,7 +61,7 @@ impl Failure {
         Self { line: line.into(), cause: cause.into(), exit }
     }
 
-    /// "failed to preconfigure the MTA": preparation failed for a reason that has no line of its
+    /// "failed to preconfigure the MTA": the preparation failed for a reason without a line of its
     /// own.
     pub fn preconfigure(exit: Exit, cause: impl Into<String>) -> Self {
         Self::new(exit, lines::PRECONFIGURE, cause)
@@ -75,7 +75,7 @@ impl fmt::Display for Failure {
     }
 }
 
-/// The code of several failures: a wrong property first, because it is the one that can be mended
+/// The exit code for several failures: a wrong property has precedence, because it can be corrected
 /// at once.
 pub fn exit_of(failures: &[Failure]) -> Exit {
     let wrong = failures.iter().find(|failure| failure.exit == Exit::Property);

@@ -1,4 +1,4 @@
-//! The words of the box, as 3Tera used them; nothing here knows what a mail is.
+//! The parts of an appliance as in 3Tera AppLogic; nothing here knows about mail.
 
 pub mod class;
 pub mod counter;

@@ -1,14 +1,11 @@
-//! Mounting: what the kernel is asked for, where it goes, and that it is taken away at the end.
+//! Mounting: requests to the kernel, mount points, and unmounting at the end.
 //!
-//! Purpose: shares, exports and block devices become directories. Everything that touches a server
-//! or a disk that may be dead is done by a worker process, so that the supervisor hears its signals
-//! meanwhile.
-//! Out: a directory; at the end (the [`Mounter`] is dropped) everything it mounted is detached, so
-//! that a start on a laptop leaves nothing behind.
-//! Limits: mounting needs CAP_SYS_ADMIN. Helper programs (mount.cifs, mount.nfs) are not used, so
-//! names are resolved here.
-//! Security: everything is mounted nosuid, nodev and noexec.
-//! Source: mount(2), umount2(2).
+//! Purpose: shares, exports and block devices become directories. Every access to a server or a
+//! disk that may be dead is made by a worker process, so that the supervisor can handle signals
+//! meanwhile. Out: a directory; at the end (the [`Mounter`] is dropped) everything it mounted is
+//! detached, so that a start on a laptop leaves nothing behind. Limits: mounting needs
+//! CAP_SYS_ADMIN. Helper programs (mount.cifs, mount.nfs) are not used, so names are resolved here.
+//! Security: everything is mounted nosuid, nodev and noexec. Source: mount(2), umount2(2).
 
 use super::mounts::mounted_at;
 use super::supervise::identity::Identity;
@@ -27,27 +24,27 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// How long detaching one mount may take before we leave it to the kernel.
+/// How long unmounting may take before it is left to the kernel.
 const DETACH_PATIENCE: Duration = Duration::from_secs(3);
 
-/// What every mount of ours is.
+/// Flags of every mount.
 pub const HARMLESS: MsFlags = MsFlags::MS_NOSUID.union(MsFlags::MS_NODEV).union(MsFlags::MS_NOEXEC);
 
-/// One question to the kernel.
+/// One mount request to the kernel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
-    /// Device, share or export, as it is shown in /proc/mounts.
+    /// Device, share or export, as in /proc/mounts.
     pub source: String,
     /// Type of the file system.
     pub kind: &'static str,
-    /// Beyond [`HARMLESS`].
+    /// In addition to [`HARMLESS`].
     pub flags: MsFlags,
-    /// What the file system itself reads, comma separated.
+    /// Options for the file system itself, comma separated.
     pub options: String,
 }
 
 impl Request {
-    /// Mounts at `point`. What a killed predecessor left there from the same source is detached
+    /// Mounts at `point`. A mount of the same source that a killed process left there is detached
     /// first.
     ///
     /// # Errors
@@ -61,28 +58,28 @@ impl Request {
     }
 }
 
-/// Mounts, and remembers what it mounted.
+/// Mounts, and records what it mounted.
 pub struct Mounter<'a> {
     signals: &'a Signals,
     identity: Identity,
     run_dir: PathBuf,
     points: Vec<Point>,
     only_looks: bool,
-    /// Where something would have been mounted.
+    /// Mount points that would have been used.
     passed_by: Vec<String>,
 }
 
-/// A directory where something of ours is mounted, or may be.
+/// A directory where something was mounted by this process, or may have been.
 struct Point {
     path: PathBuf,
     /// What was mounted there before.
     before: Option<String>,
-    /// Whether it certainly is.
+    /// Whether it is certain.
     sure: bool,
 }
 
 impl<'a> Mounter<'a> {
-    /// `identity` is the core's; mount points lie below `run_dir` where `/` is not ours.
+    /// `identity` is the core's; mount points are below `run_dir` if they cannot be created in `/`.
     pub fn new(signals: &'a Signals, identity: Identity, run_dir: &Path) -> Self {
         Self {
             signals,
@@ -94,7 +91,7 @@ impl<'a> Mounter<'a> {
         }
     }
 
-    /// One that leaves everything as it is: nothing is mounted and nothing is written.
+    /// A mounter that changes nothing: it does not mount and does not write.
     pub fn that_only_looks(mut self) -> Self {
         self.only_looks = true;
         self
@@ -105,20 +102,20 @@ impl<'a> Mounter<'a> {
         self.only_looks
     }
 
-    /// Where something would have been mounted.
+    /// Mount points that would have been used.
     pub fn passed_by(&self) -> &[String] {
         &self.passed_by
     }
 
-    /// Who will use what is mounted.
+    /// The user for whom file systems are mounted.
     pub fn identity(&self) -> Identity {
         self.identity
     }
 
-    /// Does `work` in a child that may hang. `None` = a signal ended the start meanwhile.
+    /// Does `work` in a child process, which may hang. `None` = a signal ended the start meanwhile.
     ///
     /// # Errors
-    /// What `work` says, or that it did not answer, in words for a person.
+    /// The error of `work`, or that it did not answer, as text for people.
     pub fn look<T>(
         &self,
         patience: Duration,
@@ -134,13 +131,13 @@ impl<'a> Mounter<'a> {
         }
     }
 
-    /// Lets `work` mount something at a directory made for it: `at`, an absolute path, where we are
-    /// root and the root file system takes it, else the same path below the run directory. `None` =
-    /// a signal ended the start meanwhile, or this one only looks.
+    /// Lets `work` mount something at a directory created for it: `at`, an absolute path, if this
+    /// process is root and the root file system is writable, else the same path below the run
+    /// directory. `None` = a signal ended the start meanwhile, or this mounter changes nothing.
     ///
     /// # Errors
-    /// What `work` says, that it did not answer, or that no mount point is to be had; in words for
-    /// a person.
+    /// The error of `work`, that it did not answer, or that there is no mount point; as text for
+    /// people.
     pub fn mount(
         &mut self,
         at: &str,
@@ -162,7 +159,7 @@ impl<'a> Mounter<'a> {
             work(&point).map(|()| point)
         });
         let found = outcome.as_ref().ok().and_then(Option::as_ref);
-        // Where there is no answer, the kernel may still come round to it after all.
+        // If there was no answer, the kernel may still complete the mount later.
         let ours = points
             .iter()
             .zip(before)
@@ -176,7 +173,7 @@ impl<'a> Mounter<'a> {
 impl Drop for Mounter<'_> {
     fn drop(&mut self) {
         for point in self.points.iter().rev() {
-            // A stranger's mount is left alone.
+            // A mount that somebody else made is not touched.
             if point.sure || mounted_at(&point.path) != point.before {
                 detach(&point.path);
             }
@@ -184,7 +181,7 @@ impl Drop for Mounter<'_> {
     }
 }
 
-/// The server may be dead, and the kernel says goodbye to it.
+/// The server may be dead; the kernel detaches it lazily.
 fn detach(point: &Path) {
     let Ok(mut worker) =
         WorkerProcess::begin(DETACH_PATIENCE, || umount2(point, MntFlags::MNT_DETACH).is_ok())
@@ -222,8 +219,8 @@ fn first_directory(points: &[PathBuf], run_dir: &Path) -> Result<PathBuf, String
     Err(format!("there is no directory to mount it at: {}", why.join("; ")))
 }
 
-/// Makes a directory below the run directory, in which the core may make entries too: a part that
-/// is a link, or somebody else's, would lead a mount to where it does not belong.
+/// Creates a directory below the run directory, in which the core may create entries too: a part
+/// that is a link, or belongs to another user, would redirect a mount.
 fn own_directory(run_dir: &Path, below: &Path) -> io::Result<()> {
     let own = nix::unistd::geteuid().as_raw();
     let mut directory = run_dir.to_owned();
@@ -232,7 +229,7 @@ fn own_directory(run_dir: &Path, below: &Path) -> io::Result<()> {
         match DirBuilder::new().mode(0o755).create(&directory) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 let found = directory.symlink_metadata()?;
-                // What is mounted there from before may belong to anybody.
+                // A mount that was there before may belong to any user.
                 if !found.is_dir() || (found.uid() != own && mounted_at(&directory).is_none()) {
                     return Err(io::Error::other(format!(
                         "{} is not a directory of ours",
@@ -246,8 +243,7 @@ fn own_directory(run_dir: &Path, below: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// An error of mount(2) in words, with what it means here as far as that does not depend on what is
-/// mounted.
+/// An error of mount(2) as text, with its meaning here if that does not depend on what is mounted.
 pub fn in_words(errno: Errno, kind: &str) -> String {
     let said = io::Error::from(errno);
     match errno {
@@ -278,7 +274,7 @@ pub fn in_words(errno: Errno, kind: &str) -> String {
     }
 }
 
-/// The name of the AppArmor profile that holds us, if any.
+/// The name of the AppArmor profile that confines this process, if any.
 fn confined_by() -> Option<String> {
     let label = std::fs::read_to_string("/proc/self/attr/current").ok()?;
     let profile = label.trim_end().strip_suffix(" (enforce)")?;
@@ -311,7 +307,7 @@ mod tests {
         let mut mounter = Mounter::new(&signals, Identity::same(), dir.path());
         let denied = std::thread::scope(|scope| {
             let denied = scope.spawn(|| {
-                // Capabilities are the thread's own.
+                // Capabilities are an attribute of the thread.
                 caps::drop(None, CapSet::Effective, Capability::CAP_SYS_ADMIN).unwrap();
                 may_mount()
             });

@@ -2,23 +2,23 @@
 
 use std::path::{Path, PathBuf};
 
-/// Whether this path lies on the root file system itself, and not on anything mounted into it.
+/// Whether this path is on the root file system itself, and not on anything mounted into it.
 pub fn is_on_root(path: &Path) -> bool {
     let Ok(path) = path.canonicalize() else { return true };
     let listed = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     mount_of(&path, &listed).is_none_or(|point| point == Path::new("/"))
 }
 
-/// Whether a path lies on a file system that was told not to flush the disk's write cache.
+/// Whether a path is on a file system that was mounted without flushes of the disk's write cache.
 pub fn ignores_flushes(path: &Path) -> bool {
     let Ok(path) = path.canonicalize() else { return false };
     let listed = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     mount_of(&path, &listed).is_some_and(|point| has_option(&point, &listed, "nobarrier"))
 }
 
-/// Whether a path lies in a volume that a container engine made without a name: because the image
-/// declares one, and nobody mounted anything there. Docker and Podman name such volumes by 64
-/// hexadecimal digits, and mount their directory `_data`.
+/// Whether a path is on an anonymous volume of a container engine: the image declares a volume
+/// there and nothing was mounted. Docker and Podman name such volumes by 64 hexadecimal digits, and
+/// mount their directory `_data`.
 pub fn is_anonymous_volume(path: &Path) -> bool {
     let Ok(path) = path.canonicalize() else { return false };
     let listed = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
@@ -36,20 +36,20 @@ fn is_anonymous(point: &Path, listed: &str) -> bool {
     data == Some("_data") && hexadecimal && volumes == Some("volumes")
 }
 
-/// Whether what is mounted at exactly this point, topmost, has an option of its file system.
+/// Whether the topmost mount at exactly this point has an option of its file system.
 fn has_option(point: &Path, listed: &str, option: &str) -> bool {
     let options =
         line_at(point, listed).and_then(|line| line.split_once(" - ")?.1.split(' ').nth(2));
     options.is_some_and(|options| options.split(',').any(|found| found == option))
 }
 
-/// Where what a path lies on is mounted; the root where that cannot be told.
+/// The mount point that contains a path; the root if it cannot be determined.
 pub fn mount_point(path: &Path) -> PathBuf {
     let listed = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     mount_of(path, &listed).unwrap_or_else(|| PathBuf::from("/"))
 }
 
-/// The file system type of what a path lies on.
+/// The type of the file system that contains a path.
 pub fn kind(path: &Path) -> Option<String> {
     let path = path.canonicalize().ok()?;
     let listed = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
@@ -58,7 +58,7 @@ pub fn kind(path: &Path) -> Option<String> {
     topmost.map(|(_, kind)| kind.to_owned())
 }
 
-/// The source of what is mounted at exactly this point, topmost.
+/// The source of the topmost mount at exactly this point.
 pub fn mounted_at(point: &Path) -> Option<String> {
     let listed = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     source_at(point, &listed)
@@ -81,8 +81,8 @@ fn mount_of(path: &Path, listed: &str) -> Option<PathBuf> {
         .max_by_key(|point| point.components().count())
 }
 
-/// Whether this process lives in a container: PID 1, the mark that an engine leaves, or a root made
-/// of layers.
+/// Whether this process runs in a container: PID 1, the marker file of an engine, or a layered root
+/// file system.
 pub fn in_container() -> bool {
     let layered = || {
         let listed = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();

@@ -1,4 +1,4 @@
-//! What would stop `postern init`, found out without changing anything: for `postern check`.
+//! The checks of `postern check`: what would stop `postern init`, without changing anything.
 //!
 //! In: settings. Out: what is not connected, what would be mounted, and each [`Failure`] that can
 //! be seen from here.
@@ -26,23 +26,23 @@ use std::net::{IpAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// For looking up all names: whoever checks sits and waits.
+/// Time limit to look up all names: a user waits for it.
 const LOOKUP_PATIENCE: Duration = Duration::from_secs(2);
 
-/// What can be said before a start.
+/// The results of the checks.
 #[derive(Debug, Default)]
 pub struct Preflight {
-    /// What a person should know although it stops nothing.
+    /// Remarks that do not stop the start.
     pub notes: Vec<String>,
-    /// What a person should change although it stops nothing.
+    /// Warnings that do not stop the start.
     pub warnings: Vec<String>,
-    /// SMTP sessions that unknown clients may have.
+    /// SMTP sessions that untrusted clients may have.
     pub places_of_strangers: u32,
-    /// Why the start would end.
+    /// Failures that would stop the start.
     pub failures: Vec<Failure>,
 }
 
-/// Looks at terminals, volumes and keys as the supervisor will.
+/// Checks terminals, volumes and keys as the supervisor will.
 pub fn foresee(settings: &Settings) -> Preflight {
     // The supervisor raises the limit as far as it may.
     let files = getrlimit(Resource::RLIMIT_NOFILE)
@@ -51,8 +51,7 @@ pub fn foresee(settings: &Settings) -> Preflight {
     let resources = Resources::of(settings, ceiling.as_ref(), files);
     let mut outlook =
         Preflight { places_of_strangers: resources.for_strangers(), ..Preflight::default() };
-    // Without a place to hear signals nothing is looked at; the supervisor would fail likewise, and
-    // say so.
+    // Without signals nothing is checked; the supervisor would fail in the same way, and report it.
     let Ok(signals) = Signals::unheard() else { return outlook };
     let identity = match Identity::of_the_core() {
         Ok((identity, _)) => identity,
@@ -105,14 +104,14 @@ pub fn foresee(settings: &Settings) -> Preflight {
     outlook
 }
 
-/// Everything that is looked up.
+/// All hosts that are looked up.
 fn hosts(settings: &Settings) -> Vec<String> {
     let terminals = terminal::hosts(settings).into_iter().chain(terminal::gateway::host(settings));
     terminals.chain(terminal::hops::hosts(settings)).collect()
 }
 
 impl Preflight {
-    /// As the core does, which reads them.
+    /// With the rights of the core, which reads them.
     fn look_at_authorities(&mut self, settings: &Settings, identity: &Identity) {
         let file = settings.webhook_ca.as_deref();
         let failure = identity.within(|| Ok(webhook::authorities(file).err()));
@@ -130,7 +129,7 @@ impl Preflight {
         }
     }
 
-    /// What is wrong with the key volume, and with the keys where they lie in a directory already.
+    /// Checks the key volume, and the keys if they are in a directory already.
     fn look_at_keys(
         &mut self,
         settings: &Settings,
@@ -155,7 +154,7 @@ impl Preflight {
         }
     }
 
-    /// What was found; nothing where it would have to be mounted first.
+    /// The found directory; `None` if it would have to be mounted first.
     fn take(&mut self, found: Result<Option<PathBuf>, Failure>) -> Option<PathBuf> {
         found.unwrap_or_else(|failure| {
             self.failures.push(failure);
@@ -164,7 +163,7 @@ impl Preflight {
     }
 }
 
-/// Addresses of which one would find its ports taken by another of them.
+/// Addresses that would use the same ports as another of them.
 fn taken_twice(listen: &[IpAddr]) -> Option<Failure> {
     let takes = |one: &IpAddr, other: &IpAddr| match (one, other) {
         (IpAddr::V6(one), _) if one.is_unspecified() => true,
@@ -184,9 +183,9 @@ fn taken_twice(listen: &[IpAddr]) -> Option<Failure> {
     Some(Failure::new(Exit::Unavailable, lines::START, cause))
 }
 
-/// An address that is not this machine's.
+/// An address that this machine does not have.
 fn foreign(address: IpAddr) -> Option<Failure> {
-    // Port 0 is any free one, so that nobody is in the way.
+    // Port 0 is any free one, so there is no conflict.
     let error = TcpListener::bind((address, 0)).err()?;
     let cause = match error.kind() {
         io::ErrorKind::AddrNotAvailable => {

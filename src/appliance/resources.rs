@@ -1,9 +1,9 @@
-//! What the memory, the file descriptors and the threads of this process are enough for.
+//! Divides the memory, the file descriptors and the threads of this process.
 //!
-//! In: properties, the limits on memory, open files, processes and threads. Out: [`Resources`], how
-//! much of each thing the core may have so that the kernel never ends it for want of memory; a
-//! failure where it cannot work at all.
-//! Limits: the shares below. All of a session's buffers are counted as if they were full at once.
+//! In: properties, the limits on memory, open files, processes and threads. Out: [`Resources`], the
+//! limits within which the kernel never kills the core for lack of memory; a failure if it cannot
+//! work at all. Limits: the shares below. All buffers of a session are counted as if they were full
+//! at the same time.
 
 use super::failure::{Exit, Failure};
 use super::lines::PRECONFIGURE;
@@ -11,119 +11,119 @@ use super::property::Settings;
 use crate::ground::credential::password::Password;
 use crate::ground::memory::Ceiling;
 
-/// What supervisor, core, health checks and the pages of the program take beside all that is shared
-/// out below.
+/// Memory of supervisor, core, health checks and the program's code, apart from everything that is
+/// divided below.
 pub const FIXED: u64 = 20 << 20;
 
-/// With less than this beside [`FIXED`] and the largest hash there is no start.
+/// With less than this in addition to [`FIXED`] and the largest hash there is no start.
 pub const LEAST: u64 = 8 << 20;
 
 /// Below this limit buffers are small from the start.
 const TIGHT: u64 = 256 << 20;
 
-/// Shares of what is left beside [`FIXED`] and the largest hash, in percent; the rest is for the
-/// queue, whose length the gauge watches.
+/// Shares of what is left after [`FIXED`] and the largest hash, in percent; the rest is for the
+/// queue, whose memory the gauge watches.
 mod share {
     /// SMTP sessions.
     pub(super) const SESSIONS: u64 = 64;
     /// Connections to next hops.
     pub(super) const COURIERS: u64 = 11;
-    /// Answers of the stats UI on their way.
+    /// Answers of the web UI.
     pub(super) const ANSWERS: u64 = 7;
-    /// Content on its way to the disk.
+    /// Content that is being written to the disk.
     pub(super) const CONTENT: u64 = 6;
-    /// Fresh mail on its way out.
+    /// New mail in memory.
     pub(super) const FRESH: u64 = 5;
-    /// Inputs of sessions that pour content.
+    /// Input buffers of sessions that send content.
     pub(super) const INPUT: u64 = 3;
 }
 
-/// A connection to a next hop inside TLS with its buffers, in octets.
+/// A TLS connection to a next hop with its buffers, in octets.
 const COURIER: u64 = 48 << 10;
 
-/// Of the connections to next hops, one in so many is for those that work beyond the others.
+/// One in so many of the connections to next hops is for agents beyond the limit (overtime).
 const OVERTIME_PART: u32 = 3;
 
-/// A session without its input and the buffer of its content: its task, its place, what the kernel
-/// keeps. That is 9 KB for a stranger that pours what nobody reads (`mail/accept/listen.rs`);
-/// trusted clients are trusted in this, too.
+/// A session without its input and the buffer of its content: its task, its slot, the kernel's
+/// buffers. Those are 9 KB for an untrusted client whose input nobody reads
+/// (`mail/accept/listen.rs`); trusted clients are not counted higher.
 const SESSION: u64 = 13 << 10;
 
-/// What TLS adds: its keys, and a record that has not come to its end (RFC 8446 §5.2: 16 KiB and
-/// some).
+/// Additional memory for TLS: its keys, and an incomplete record (RFC 8446 §5.2: a little over 16
+/// KiB).
 const SESSION_TLS: u64 = 28 << 10;
 
-/// Open files for the core, where the hard limit grants as many: each session and each delivery
-/// needs a few.
+/// Open files for the core, if the hard limit allows as many: each session and each delivery needs
+/// a few.
 pub const OPEN_FILES: u64 = 65_536;
 
-/// Descriptors for all that is neither session nor courier: 136 for connections to `ui_port`, two
-/// for each of 64 to the control socket, and 120 for listeners, segments of the queue and questions
-/// to name servers.
+/// Descriptors for everything except sessions and deliveries: 136 for connections to `ui_port`, two
+/// for each of 64 to the control socket, and 120 for listeners, segments of the queue and DNS
+/// queries.
 pub const FILES: u64 = 384;
 
-/// Threads and processes beside those for mail and for the disk: supervisor, the core's first
-/// thread, log, mail log, committer, history, HTTP server, passwords, numbers, orders of the
-/// supervisor, two of the watchdog, four of the allocator, carrier; and room for worker processes,
-/// health checks and tools.
+/// Threads and processes besides those for mail and for the disk: supervisor, the core's first
+/// thread, log, mail log, committer, history, HTTP server, passwords, counting, orders of the
+/// supervisor, two of the watchdog, four of the allocator, carrier; and reserve for worker
+/// processes, health checks and tools.
 const THREADS: u64 = 24;
 
-/// Threads of mail that wait for the disk where there is no limit: more of them make no disk
-/// faster, and each costs memory.
+/// Threads of mail that wait for the disk, if there is no limit: more do not make a disk faster,
+/// and each takes memory.
 const DISK_THREADS: u64 = 64;
 
-/// With fewer of them there is no start: a disk that hangs must not keep pages and the mail log
-/// waiting as well.
+/// With fewer of them there is no start: a disk that hangs must not block pages and the mail log as
+/// well.
 const DISK_THREADS_LEAST: u64 = 4;
 
-/// Threads of the HTTP server that wait for the disk, where there is no limit.
+/// Threads of the HTTP server that wait for the disk, if there is no limit.
 const WINDOW_THREADS: u64 = 16;
 
-/// One in so many of the threads for the disk belongs to the HTTP server.
+/// One in so many of the threads for the disk is for the HTTP server.
 const WINDOW_THREADS_PART: u64 = 4;
 
-/// With one alone a page that waits for the disk would keep all others waiting.
+/// With a single one a page that waits for the disk would block all others.
 const WINDOW_THREADS_LEAST: u64 = 2;
 
-/// How much of each thing there may be.
+/// The limits of each resource.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Resources {
     /// SMTP sessions; at most `session_limit`.
     pub sessions: u32,
     /// Of these for trusted clients; at most `session_reserve`.
     pub reserve: u32,
-    /// Why the sessions are fewer than `session_limit`.
+    /// Why there are fewer sessions than `session_limit`.
     pub scarce: Option<Scarce>,
     /// Connections to next hops.
     pub couriers: u32,
-    /// Connections beyond these that wait for the answer to the end of data.
+    /// Connections beyond these that only wait for the reply to the end of data.
     pub overtime: u32,
-    /// Octets of a session's input at rest.
+    /// Octets of a session's input buffer while idle.
     pub input: usize,
-    /// Octets by which all inputs together may grow.
+    /// Octets by which all input buffers together may grow.
     pub wide: usize,
-    /// Octets of content that each writer keeps.
+    /// Octets of content that each writer may keep in memory.
     pub own: usize,
     /// Octets of content that all writers together may borrow.
     pub lendable: usize,
-    /// Octets of fresh mail in memory.
+    /// Octets of new mail in memory.
     pub fresh: u64,
-    /// Octets of answers of the stats UI.
+    /// Octets of answers of the web UI.
     pub answers: usize,
     limit: Option<(u64, bool)>,
 }
 
-/// What there is too little of.
+/// The resource that is scarce.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scarce {
     /// Memory.
     Memory,
-    /// File descriptors; how many there are.
+    /// File descriptors; their number.
     Files(u64),
 }
 
 impl Resources {
-    /// Shares out what there is. `files` is the limit of open files.
+    /// Divides the resources. `files` is the limit of open files.
     pub fn of(settings: &Settings, ceiling: Option<&Ceiling>, files: u64) -> Self {
         let octets = ceiling.map_or(u64::MAX, |ceiling| ceiling.octets);
         let left = octets
@@ -134,7 +134,7 @@ impl Resources {
         let (input, own) = if octets < TIGHT { (4 << 10, 4 << 10) } else { (8 << 10, 16 << 10) };
         let session = SESSION + input + own + if settings.ssl_disabled { 0 } else { SESSION_TLS };
         let number = |number: u64| u32::try_from(number).unwrap_or(u32::MAX).max(2);
-        // A long mail has a file beside its connection, on its way in and on its way out.
+        // A large mail needs a file in addition to its connection, both at intake and at delivery.
         let files_left = files.saturating_sub(FILES.min(files / 2)) / 2;
         let wanted = settings.session_limit;
         let (by_memory, by_files) =
@@ -165,12 +165,12 @@ impl Resources {
         }
     }
 
-    /// SMTP sessions that unknown clients may have.
+    /// SMTP sessions that untrusted clients may have.
     pub fn for_strangers(&self) -> u32 {
         self.sessions.saturating_sub(self.reserve)
     }
 
-    /// One line for the log of the start.
+    /// One line for the log at start.
     pub fn words(&self) -> String {
         let limit = match self.limit {
             Some((octets, true)) => format!("the limit is {}", megabytes(octets)),
@@ -185,7 +185,7 @@ impl Resources {
         )
     }
 
-    /// What an operator should know, and do.
+    /// A warning for the operator, with what to do.
     pub fn warning(&self, settings: &Settings) -> Option<String> {
         let (wanted, sessions) = (settings.session_limit, self.sessions);
         Some(match self.scarce? {
@@ -204,13 +204,13 @@ impl Resources {
     }
 }
 
-/// Threads of mail that may wait for the disk within a limit of processes and threads.
+/// Threads of mail that may wait for the disk, within a limit of processes and threads.
 pub fn disk_threads(settings: &Settings, limit: Option<u64>) -> usize {
     let left = threads_left(settings, limit).saturating_sub(for_http(settings, limit));
     usize::try_from(left.clamp(1, DISK_THREADS)).unwrap_or(1)
 }
 
-/// Threads of the HTTP server that may wait for the disk within a limit of processes and threads.
+/// Threads of the HTTP server that may wait for the disk, within a limit of processes and threads.
 pub fn http_threads(settings: &Settings, limit: Option<u64>) -> usize {
     usize::try_from(for_http(settings, limit)).unwrap_or(1)
 }
@@ -220,12 +220,12 @@ fn for_http(settings: &Settings, limit: Option<u64>) -> u64 {
         .clamp(WINDOW_THREADS_LEAST, WINDOW_THREADS)
 }
 
-/// What is left for the disk.
+/// The threads that are left for the disk.
 fn threads_left(settings: &Settings, limit: Option<u64>) -> u64 {
     limit.unwrap_or(u64::MAX).saturating_sub(THREADS + mail_threads(settings))
 }
 
-/// Why the core could not work with so few processes and threads, with what to do.
+/// Why the core cannot work with so few processes and threads, with what to do.
 pub fn too_few_threads(settings: &Settings, limit: Option<u64>) -> Option<Failure> {
     let (limit, mail) = (limit?, mail_threads(settings));
     let least = THREADS + mail + DISK_THREADS_LEAST + WINDOW_THREADS_LEAST;
@@ -244,7 +244,7 @@ fn mail_threads(settings: &Settings) -> u64 {
     u64::try_from(settings.worker_threads).unwrap_or(u64::MAX / 2)
 }
 
-/// Why the core could not work within the limit, with what to do.
+/// Why the core cannot work within the memory limit, with what to do.
 pub fn too_little(settings: &Settings, ceiling: Option<&Ceiling>) -> Option<Failure> {
     let ceiling = ceiling?;
     let limit = megabytes(ceiling.octets);
@@ -263,7 +263,7 @@ pub fn too_little(settings: &Settings, ceiling: Option<&Ceiling>) -> Option<Fail
     None
 }
 
-/// The most memory that one hash takes, and whose it is. One is computed at a time.
+/// The most memory that one hash takes, and its owner. One is computed at a time.
 fn largest_hash(settings: &Settings) -> Option<(String, u64)> {
     let login = settings.username.as_ref().and(settings.password.as_ref());
     let login =

@@ -1,14 +1,14 @@
-//! `postern describe`: the class in the form that the reader wants.
+//! `postern describe`: prints the class in the requested format.
 
 use super::{Class, Property, TEXT, class};
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::process::ExitCode;
 
-/// How the class is written.
+/// The format of the class.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Format {
-    /// As it is declared, comments included.
+    /// As declared, with comments.
     Toml,
     /// For programs.
     Json,
@@ -28,13 +28,13 @@ pub fn run(format: Format) -> ExitCode {
 pub fn describe(format: Format) -> String {
     match format {
         Format::Toml => TEXT.to_owned(),
-        // Strings, flags and lists: nothing of it can fail to become JSON.
+        // Strings, flags and lists: they can always be written as JSON.
         Format::Json => serde_json::to_string_pretty(class()).unwrap_or_default() + "\n",
         Format::Markdown => markdown(class()),
     }
 }
 
-/// All tables. Each stands between two marks with its name, and other pages have copies of some.
+/// All tables. Each is between two marks with its name, and other pages contain copies of some.
 fn markdown(class: &Class) -> String {
     let mut text = format!(
         "# Class {}\n\n{}. Made of `appliance/mta.toml` by `make tables`.\n",

@@ -1,10 +1,9 @@
 //! The class of the appliance: what `appliance/mta.toml` declares.
 //!
-//! Purpose: one table for the people who read it (`postern describe`, docs/properties.md), for the
-//! code that reads properties ([`crate::appliance::property`]) and for the tests that hold both
-//! together.
-//! In: the file itself, carried inside the program. Out: [`Class`].
-//! Limits: none at run time; the file is part of the build and a test parses it.
+//! Purpose: one table for its readers (`postern describe`, docs/properties.md), for the code that
+//! reads properties ([`crate::appliance::property`]) and for the tests that compare both. In: the
+//! file itself, embedded in the program. Out: [`Class`]. Limits: none at run time; the file is part
+//! of the build and a test parses it.
 
 mod describe;
 
@@ -15,7 +14,7 @@ use std::sync::LazyLock;
 
 const TEXT: &str = include_str!("../../../appliance/mta.toml");
 
-/// Everything that can be wired, set or counted.
+/// Everything that can be connected, configured or counted.
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Class {
@@ -23,17 +22,17 @@ pub struct Class {
     pub class: About,
     /// What the appliance needs of the machine.
     pub resource: Vec<Resource>,
-    /// The network doors.
+    /// The network connections (terminals).
     pub terminal: Vec<Terminal>,
     /// The disks.
     pub volume: Vec<Volume>,
     /// The settings.
     pub property: Vec<Property>,
-    /// The numbers.
+    /// The counters.
     pub counter: Vec<Counter>,
-    /// The reasons not to start, word for word.
+    /// The error lines of a failed start, literally.
     pub error: Vec<ErrorLine>,
-    /// What is said of a volume that fills up.
+    /// The alerts about a volume that is filling up.
     pub alert: Vec<Alert>,
     /// The packages inside the program.
     pub software: Vec<Software>,
@@ -47,7 +46,7 @@ pub struct About {
     pub name: String,
     /// The catalog.
     pub catalog: String,
-    /// Its shelf there.
+    /// Its category there.
     pub category: String,
     /// What it is, in one line.
     pub summary: String,
@@ -63,23 +62,23 @@ pub struct About {
     pub constraints: String,
 }
 
-/// A need of the appliance, with its range.
+/// A resource of the appliance, with its range.
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Resource {
     /// What is needed.
     pub name: String,
-    /// Less does not work.
+    /// Less is not enough.
     pub minimum: String,
     /// More is not used.
     pub maximum: String,
-    /// What to begin with.
+    /// A good initial value.
     pub default: String,
-    /// With which values the tests run it.
+    /// The values that the tests use.
     pub tested: String,
 }
 
-/// A named network door.
+/// A named network connection.
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Terminal {
@@ -87,7 +86,7 @@ pub struct Terminal {
     pub name: String,
     /// `in` or `out`.
     pub direction: String,
-    /// What is spoken through it.
+    /// Its protocol.
     pub protocol: String,
     /// The property that connects it; terminal `in` needs none.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -117,25 +116,25 @@ pub struct Volume {
 #[serde(deny_unknown_fields)]
 pub struct Property {
     /// Its name; the environment variable is [`Property::variable`]. With [`PLACE`] in it, it is a
-    /// field of a group, which has as many members as somebody gives names to.
+    /// field of a group, which has as many members as names are used.
     pub name: String,
-    /// The form of its value, for people.
+    /// The format of its value, for people.
     #[serde(rename = "type")]
     pub kind: String,
     /// The value in force when nothing is set; empty = none.
     pub default: String,
-    /// How the default is told when it depends on the machine.
+    /// The default as text if it depends on the machine.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub default_note: Option<String>,
     /// Whether the value is masked wherever it is shown.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub secret: bool,
-    /// Whether it has entries: commas, blanks and line breaks separate them.
+    /// Whether it is a list: commas, blanks and line breaks separate the entries.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub list: bool,
-    /// Where it comes from: the founding document, or the container world.
+    /// Its origin: the founding document, or the container version.
     pub group: Group,
-    /// What it does, in one line.
+    /// Its meaning, in one line.
     pub help: String,
 }
 
@@ -145,7 +144,7 @@ impl Property {
         format!("{PREFIX}{}", self.name.to_uppercase())
     }
 
-    /// What stands before and behind the member's name, where it is a field of a group.
+    /// The text before and after the member's name, if it is a field of a group.
     pub fn parts(&self) -> Option<(&str, &str)> {
         self.name.split_once(PLACE)
     }
@@ -156,13 +155,13 @@ impl Property {
     }
 }
 
-/// The place of the member's name in the name of a group's field: `upstream_<name>_host`.
+/// The placeholder for the member's name in the name of a group's field: `upstream_<name>_host`.
 pub const PLACE: &str = "<name>";
 
-/// What the environment variables of all properties begin with.
+/// The prefix of the environment variables of all properties.
 pub const PREFIX: &str = "MTA_";
 
-/// Where a property comes from.
+/// The origin of a property.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Group {
@@ -182,7 +181,7 @@ impl Group {
     }
 }
 
-/// A number that monitors read.
+/// A metric that monitors read.
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Counter {
@@ -201,11 +200,11 @@ pub struct Counter {
     pub help: String,
 }
 
-/// A line that stops the start.
+/// An error line of a failed start.
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct ErrorLine {
-    /// Word for word.
+    /// The literal text.
     pub line: String,
     /// The exit codes that may follow.
     pub exit: Vec<u8>,
@@ -215,11 +214,11 @@ pub struct ErrorLine {
     pub action: String,
 }
 
-/// A line of the running appliance that asks for an operator.
+/// An alert of the running appliance for the operator.
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Alert {
-    /// Word for word.
+    /// The literal text.
     pub line: String,
     /// `warning` or `critical`.
     pub severity: String,
@@ -229,7 +228,7 @@ pub struct Alert {
     pub action: String,
 }
 
-/// A package of somebody else inside the program.
+/// A third-party package in the program.
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Software {
@@ -237,17 +236,17 @@ pub struct Software {
     pub name: String,
     /// The version that is built in.
     pub version: String,
-    /// Whether it was changed here.
+    /// Whether it was modified.
     pub modified: bool,
     /// Its licence, as it states it.
     pub license: String,
 }
 
-/// The class this program is.
+/// The class of this program.
 pub fn class() -> &'static Class {
     static CLASS: LazyLock<Class> = LazyLock::new(|| {
-        // The text is part of the build and the first test parses it: this cannot fail in a program
-        // that was tested.
+        // The text is part of the build and the first test parses it: this cannot fail in a tested
+        // program.
         toml::from_str(TEXT).unwrap_or_else(|error| panic!("appliance/mta.toml: {error}"))
     });
     &CLASS
@@ -342,8 +341,8 @@ mod tests {
 
     #[test]
     fn the_counters_of_the_class_are_the_counters_of_the_code() {
-        // This one is registered by the HTTP server, which knows the queue; all others are born
-        // with the counters.
+        // This one is registered by the HTTP server, which has access to the queue; all others
+        // exist with the counters.
         let of_the_server = "mta_mqueue_age_seconds";
         let (counters, _http) = counters().unwrap();
         counters.accept.certificate_expires(1);

@@ -1,4 +1,4 @@
-//! The types of metrics, and how one is made of its declaration.
+//! The types of metrics, and how each is created from its declaration.
 
 use super::{Counter, CounterVec, Error, Gauge, GaugeVec, Histogram, Registry};
 use prometheus::core::{Collector, Desc};
@@ -8,12 +8,12 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-/// What a metric is.
+/// The declaration of a metric.
 #[derive(Debug, Clone, Copy)]
 pub struct Declaration {
-    /// Its name, with `mta_` before it and its unit at the end.
+    /// Its name, with the prefix `mta_` and its unit at the end.
     pub name: &'static str,
-    /// The name that it had until the last release, and is still shown under.
+    /// Its name until the last release, under which it is still shown.
     pub former: Option<&'static str>,
     /// What it counts, for people.
     pub help: &'static str,
@@ -33,15 +33,15 @@ impl Labels {
     }
 }
 
-/// A metric that is made of its declaration.
+/// A metric that is created from its declaration.
 pub trait Metric: Sized {
-    /// What else it is made of.
+    /// The other parameters.
     type Shape;
 
-    /// At zero, in this registry.
+    /// Registers it at zero.
     ///
     /// # Errors
-    /// Its name is taken, or is none.
+    /// Its name is taken or invalid.
     fn register(
         registry: &Registry,
         declaration: Declaration,
@@ -103,8 +103,8 @@ impl Metric for Histogram {
     }
 }
 
-/// A gauge that is absent until it has a value, so that no alert takes an appliance without a
-/// certificate for one whose certificate expired in 1970.
+/// A gauge that is absent until it has a value, so that an appliance without a certificate does not
+/// look like one whose certificate expired in 1970.
 pub struct OptionalGauge {
     /// A family without labels and, at first, without a member.
     shown: GaugeVec,
@@ -116,13 +116,13 @@ pub struct OptionalGauge {
 const ABSENT: i64 = i64::MIN;
 
 impl OptionalGauge {
-    /// From now on it is there.
+    /// Sets the value; from now on it is shown.
     pub fn set(&self, value: i64) {
         self.value.store(value, Ordering::Relaxed);
         self.shown.with_label_values::<&str>(&[]).set(value);
     }
 
-    /// What it was set to.
+    /// The value.
     pub fn get(&self) -> Option<i64> {
         Some(self.value.load(Ordering::Relaxed)).filter(|value| *value != ABSENT)
     }
@@ -137,7 +137,7 @@ impl Metric for OptionalGauge {
     }
 }
 
-/// A counter that several rooms bump: the first that declares it registers it, all others get the
+/// A counter that several modules increment: the first declaration registers it, all others get the
 /// same.
 #[derive(Clone)]
 pub struct SharedCounter(Arc<Counter>);

@@ -1,9 +1,9 @@
-//! How rooms count.
+//! Counters of the modules.
 //!
-//! Purpose: each room declares its own counters with [`counters!`](crate::counters), by name, help
-//! and type, and bumps them; they are registered in one [`Registry`], so that the class description
-//! (`appliance/mta.toml`), `/metrics` and the pushes to terminal `mon` speak of the same things.
-//! Limits: label values come from closed lists, so the number of series is fixed at start.
+//! Purpose: each module declares its own counters with [`counters!`](crate::counters), by name,
+//! help and type, and increments them; they are registered in one [`Registry`], so that the class
+//! description (`appliance/mta.toml`), `/metrics` and the pushes to terminal `mon` have the same
+//! ones. Limits: label values come from closed lists, so the number of series is fixed at start.
 //! Source: group `MTA` of the founding document; text format of Prometheus.
 
 mod metric;
@@ -16,7 +16,7 @@ pub use prometheus::{
 };
 pub use registry::Registry;
 
-/// Declares the counters of a room: a struct with one public field for each, and its `register`.
+/// Declares the counters of a module: a struct with one public field for each, and its `register`.
 ///
 /// A row is `field: Type = "help", shape;`. The metric's name is the field's with `mta_` before it.
 /// The shape is [`Labels`] for types with labels, and the bounds for a histogram. A row that begins
@@ -35,7 +35,7 @@ macro_rules! counters {
         }
 
         impl $name {
-            /// All of them at zero, in this registry.
+            /// Registers all of them at zero.
             ///
             /// # Errors
             /// Two counters of one name: a defect, found by the first test.
@@ -55,7 +55,7 @@ macro_rules! counters {
                 })
             }
 
-            /// In a registry of their own, which nobody reads.
+            /// In a registry of their own, which is not exported.
             ///
             /// # Errors
             /// As [`Self::register`].

@@ -1,4 +1,4 @@
-//! Where all metrics of one appliance meet.
+//! The registry of all metrics of an appliance.
 
 use super::{Counter, Error};
 use crate::ground::lock::Lock;
@@ -9,12 +9,12 @@ use prometheus::core::Collector;
 #[derive(Default)]
 pub struct Registry {
     metrics: prometheus::Registry,
-    /// Those that several rooms count with.
+    /// Counters shared by several modules.
     shared: Lock<Vec<(&'static str, Counter)>>,
 }
 
 impl Registry {
-    /// Adds a metric, or a collector whose values are made when they are asked for.
+    /// Adds a metric, or a collector whose values are computed at each scrape.
     ///
     /// # Errors
     /// Its name is taken.
@@ -22,7 +22,7 @@ impl Registry {
         self.metrics.register(collector)
     }
 
-    /// The counter of this name; the first time `make` makes it.
+    /// The counter of this name; `make` creates it the first time.
     pub(super) fn shared(
         &self,
         name: &'static str,
@@ -40,7 +40,7 @@ impl Registry {
     /// Everything in Prometheus' text format, version 0.0.4.
     ///
     /// # Errors
-    /// None that a test would not have found: a family without metrics.
+    /// A family without metrics, which a test would have found.
     pub fn text(&self) -> Result<String, Error> {
         TextEncoder::new().encode_to_string(&self.metrics.gather())
     }

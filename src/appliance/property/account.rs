@@ -1,8 +1,7 @@
 //! Accounts of programs: `name:hash[;senders=…;networks=…;rate=…]`, one a line or between blanks.
 //!
-//! In: the text of a property such as `api_tokens`. Out: its accounts.
-//! Limits: [`ACCOUNTS_MAX`] accounts.
-//! Security: complaints never repeat what stands behind the name.
+//! In: the text of a property such as `api_tokens`. Out: its accounts. Limits: [`ACCOUNTS_MAX`]
+//! accounts. Security: error texts never contain what follows the name.
 
 use super::network;
 use super::secret::Secret;
@@ -13,22 +12,23 @@ use crate::ground::pace::Rate;
 use ipnet::IpNet;
 use std::fmt;
 
-/// The most accounts of one property.
+/// Accounts of one property, at most.
 pub const ACCOUNTS_MAX: usize = 200;
 
-/// The longest name.
+/// Characters of a name, at most.
 const NAME_MAX: usize = 64;
 
-/// Somebody who may do something.
+/// An account with its permissions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Account {
     /// Letters, digits and `.-_@+`.
     pub name: String,
     /// A hash of bcrypt or Argon2, or `{PLAIN}` and the secret.
     pub hash: Secret,
-    /// Reverse-paths it may use: an address, or a domain for all of its addresses. Empty = any.
+    /// Reverse-paths that it may use: an address, or a domain for all of its addresses. Empty =
+    /// any.
     pub senders: Vec<String>,
-    /// Networks it may come from; empty = any.
+    /// Networks from which it may connect; empty = any.
     pub networks: Vec<IpNet>,
     /// How many mails it may send; `None` = no limit of its own.
     pub rate: Option<Rate>,
@@ -37,7 +37,7 @@ pub struct Account {
 /// All accounts of a property.
 ///
 /// # Errors
-/// What is wrong, and with whose entry.
+/// What is wrong, and in which entry.
 pub fn accounts(text: &str) -> Result<Vec<Account>, Complaint> {
     let mut accounts: Vec<Account> = Vec::new();
     for (place, entry) in text.split_whitespace().enumerate() {
@@ -64,7 +64,7 @@ fn account(entry: &str) -> Result<Account, String> {
     let mut parts = rest.split(';');
     let hash = parts.next().unwrap_or_default();
     Password::stored(hash).map_err(|words| format!("the hash of '{name}' {words}; {form}"))?;
-    // No hash has a comma: behind one the next entry would become a part of this secret.
+    // A hash contains no comma: otherwise the next entry would become part of this secret.
     if hash.split(',').skip(1).any(|next| next.contains(":{") || next.contains(":$")) {
         return Err(format!(
             "'{name}': commas do not separate entries; write one entry a line, or separate them \
@@ -115,7 +115,7 @@ fn sender(item: &str) -> Result<String, Complaint> {
 }
 
 impl fmt::Display for Account {
-    /// As it was written: a secret.
+    /// As it was written: it contains a secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.name, self.hash.expose())?;
         if !self.senders.is_empty() {

@@ -1,4 +1,4 @@
-//! `postern check`: every property, its effective value, where it came from, and who may relay.
+//! `postern check`: every property, its effective value, its origin, and which clients may relay.
 
 use super::environment::{Loaded, load};
 use super::relay;
@@ -11,7 +11,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 /// Reads and validates every property of this process and reports. Exit 0, or 64 with every problem
-/// on standard error, or 1 when the start would fail for another reason that can be seen from here.
+/// on standard error, or 1 when the start would fail for another reason that can be detected now.
 pub fn run() -> ExitCode {
     match load() {
         Ok(loaded) => {
@@ -31,7 +31,7 @@ pub fn run() -> ExitCode {
     }
 }
 
-/// What is to be said, and whether nothing is known that would stop the start.
+/// The report, and whether nothing was found that would stop the start.
 fn report(loaded: &Loaded) -> (String, bool) {
     let mut text = table(loaded).into_iter().fold(String::new(), |text, line| text + &line + "\n");
     let words = relay::who_may_relay(&loaded.settings.smtpd_trusted_networks, &default_gateways());
@@ -63,7 +63,7 @@ fn report(loaded: &Loaded) -> (String, bool) {
     (text, would_start)
 }
 
-/// One line for each property in the order of the class: name, value (secrets masked), source.
+/// One line for each property in the order of the class: name, value (secrets masked), origin.
 pub fn table(loaded: &Loaded) -> Vec<String> {
     let shown = loaded.settings.shown();
     let rows: Vec<_> = shown

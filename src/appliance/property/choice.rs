@@ -1,10 +1,10 @@
-//! Properties whose value is one of a few words, in any case.
+//! Properties whose value is one of a few words, in any case of letters.
 
 use super::value::{Complaint, list};
 use super::written::Written;
 use std::str::FromStr;
 
-/// Property `log_format`: form of log lines.
+/// Property `log_format`: the format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
     /// For people.
@@ -16,7 +16,7 @@ pub enum LogFormat {
 /// Property `address_masking`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AddressMasking {
-    /// As they are.
+    /// Unchanged.
     None,
     /// The local part shortened.
     Smart,
@@ -24,16 +24,16 @@ pub enum AddressMasking {
     Hash,
 }
 
-/// Property `webhook_events`: what other programs are told.
+/// Property `webhook_events`: the events that are sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WebhookEvent {
-    /// A next hop took a recipient's mail.
+    /// A next hop accepted the mail for a recipient.
     Delivered,
-    /// It failed for now.
+    /// It failed temporarily.
     Deferred,
-    /// It failed for good.
+    /// It failed permanently.
     Bounced,
-    /// An alert of the overview came up, or is over.
+    /// An alert began or ended.
     Alert,
 }
 
@@ -59,7 +59,7 @@ impl AddressMasking {
 }
 
 impl WebhookEvent {
-    /// The property's word.
+    /// The property's value.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Delivered => "delivered",

@@ -1,36 +1,38 @@
-//! What surrounds a value without belonging to it: byte order marks, line ends, blanks, quotes.
+//! Removes what is around a value without being part of it: byte order marks, line ends, blanks,
+//! quotes.
 //!
 //! Purpose: a value means the same whether it comes from a shell, a YAML block, an `--env-file` or
-//! a file that Windows wrote. What cannot be taken away without a guess is refused with its reason.
-//! In: the text as it was found. Out: the value, what a person should know, or what is wrong.
-//! Limits: none of its own; texts are bounded by [`super::VALUE_LIMIT`].
+//! a file from Windows. What cannot be removed with certainty is an error with its reason. In: the
+//! original text. Out: the value, a warning, or an error. Limits: none of its own; texts are
+//! bounded by [`super::VALUE_LIMIT`].
 
 use super::lookup::Named;
 use super::source::Source;
 
-/// U+FEFF at the start of a text: editors of Windows write it (RFC 3629 §6).
+/// U+FEFF at the start of a text: some Windows editors write it (RFC 3629 §6).
 const BYTE_ORDER_MARK: char = '\u{feff}';
 
-/// A value that can be used, and what is odd about it.
+/// A valid value, and a warning about it.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Clean {
     /// The value; empty = none.
     pub value: String,
-    /// What a person should know: the value will be taken as it stands.
+    /// A warning: the value is used as it is.
     pub warning: Option<String>,
 }
 
 /// What is wrong with a value, and what to do.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Dirty {
-    /// Follows the variable's name: "has quotes around its value".
+    /// Continues the variable's name: "has quotes around its value".
     pub what: String,
     /// What to do.
     pub advice: String,
 }
 
-/// Takes away what does not belong to a value. In a list, lines separate entries as blanks do. Of
-/// a secret only a byte order mark and the line ends behind it go: every other character counts.
+/// Removes what is not part of a value. In a list, line breaks separate entries as blanks do. Of a
+/// secret only a byte order mark and the line ends at the end are removed: every other character
+/// counts.
 ///
 /// # Errors
 /// The value has line breaks, control or invisible characters inside, or quotes around it.
@@ -78,14 +80,14 @@ fn dirty(what: &str, advice: &str) -> Dirty {
     Dirty { what: what.to_owned(), advice: advice.to_owned() }
 }
 
-/// Characters that nobody sees: they make a value differ from one that looks the same. Joiners
-/// (U+200C, U+200D) stay, some scripts are written with them.
+/// Invisible characters: they make a value differ from one that looks the same. Joiners (U+200C,
+/// U+200D) are allowed, because some scripts need them.
 fn is_invisible(c: char) -> bool {
     matches!(c, '\u{ad}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}'
         | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffc}' | '\u{e0000}'..='\u{e007f}')
 }
 
-/// The same quotes at both ends, also those that word processors make.
+/// The same quotes at both ends, also typographic ones.
 fn is_quoted(value: &str) -> bool {
     const PAIRS: [(char, char); 7] =
         [('"', '"'), ('\'', '\''), ('`', '`'), ('“', '”'), ('‘', '’'), ('„', '“'), ('«', '»')];

@@ -1,5 +1,5 @@
-//! From an environment to [`Settings`]: what is set, the defaults of the class and of the machine,
-//! and the types.
+//! Makes [`Settings`] of an environment: variables, the defaults of the class and of the machine,
+//! and types.
 
 use super::choice::LogFormat;
 use super::finder::{Found, find};
@@ -10,24 +10,23 @@ use crate::appliance::failure::Failure;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-/// Properties that can be worked with.
+/// Valid properties.
 #[derive(Debug)]
 pub struct Loaded {
-    /// Their values, and where each came from.
+    /// Their values, with their origins.
     pub settings: Settings,
-    /// What a person should know although it stops nothing.
+    /// Warnings that do not stop the start.
     pub warnings: Vec<String>,
 }
 
-/// Properties that cannot be worked with, and as much of them as is needed to say so in the right
-/// place.
+/// Invalid properties, with what is needed to report that in the right place.
 #[derive(Debug)]
 pub struct Refused {
     /// Everything that is wrong.
     pub problems: Vec<Failure>,
-    /// The run directory, by property if that one is sound.
+    /// The run directory, from the property if that one is valid.
     pub run_dir: PathBuf,
-    /// The form of log lines, by property if that one is sound.
+    /// The format of log lines, from the property if that one is valid.
     pub log_format: LogFormat,
 }
 

@@ -1,8 +1,8 @@
-//! From environment variables to one text per property that was set.
+//! Finds the texts of properties in the environment variables.
 //!
-//! Names that begin with `MTA_` belong to the appliance, so a name that no property has is a slip
-//! of the pen. Nothing here panics on what an environment may hold: variables are read raw and
-//! checked for UTF-8.
+//! Names that begin with `MTA_` belong to the appliance, so an unknown one is a typing error. Any
+//! content of the environment is handled without a panic: variables are read raw and checked for
+//! UTF-8.
 
 use super::clean::{Clean, clean};
 use super::lookup::{FILE, Named, Names};
@@ -16,16 +16,16 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-/// Octets of one value: longer than any honest list of networks.
+/// Octets of one value, at most: more than any reasonable list of networks.
 pub const VALUE_LIMIT: usize = 16 * 1024;
 
-/// What an environment says.
+/// The content of an environment.
 pub struct Found {
-    /// The texts of the properties that were set, clean.
+    /// The cleaned texts of the properties that were set.
     pub texts: Texts,
     /// What is wrong.
     pub problems: Vec<Failure>,
-    /// What a person should know although it stops nothing.
+    /// Warnings that do not stop the start.
     pub warnings: Vec<String>,
 }
 
@@ -54,7 +54,7 @@ struct Finder<'a> {
     texts: Texts,
     problems: Vec<Failure>,
     warnings: Vec<String>,
-    /// Variables that container engines make.
+    /// Variables made by container engines.
     links: Vec<String>,
 }
 
@@ -71,7 +71,7 @@ impl Finder<'_> {
             return self.links.push(shown);
         }
         let name = shown.strip_prefix(PREFIX).unwrap_or_default();
-        // `ssl_key_file` is a property of its own, so the whole name is tried first.
+        // `ssl_key_file` is a property itself, so the whole name is tried first.
         if let Some(named) = self.names.variable(name) {
             if !value.is_empty() {
                 self.found(&named, &value, Source::Environment);
@@ -89,7 +89,7 @@ impl Finder<'_> {
         let name = &named.name;
         let place = format!("{}{FILE}={}", named.variable(), path.display());
         match read_value(path) {
-            // An empty password would open what was meant to be closed.
+            // An empty password would open what should be closed.
             Ok(text)
                 if named.property.secret
                     && text.trim_matches(['\u{feff}', '\r', '\n']).is_empty() =>
@@ -109,7 +109,7 @@ impl Finder<'_> {
 
     fn found(&mut self, named: &Named<'_>, text: &str, source: Source) {
         let variable = named.variable();
-        // A file is named as such: its variable holds nothing but a path.
+        // In an error text a file is named as such, because its variable contains only a path.
         let place = match &source {
             Source::File(path) => format!("{variable}{FILE}={}: ", path.display()),
             Source::Environment | Source::Default => String::new(),
@@ -140,8 +140,8 @@ impl Finder<'_> {
         }
     }
 
-    /// A variable that is not ours; one that only has the wrong case, or lost its prefix, is worth
-    /// a word.
+    /// A variable without the prefix `MTA_`; one in the wrong case, or without its prefix, gets a
+    /// warning.
     fn pass(&mut self, variable: &OsStr, value: &OsStr) {
         let shown = variable.to_string_lossy();
         if value.is_empty() {

@@ -1,5 +1,5 @@
-//! Settings from texts and back: out of an environment, and from the supervisor to the core as one
-//! JSON object.
+//! Converts settings from and to texts: from an environment, and from the supervisor to the core as
+//! one JSON object.
 //!
 //! Security: secrets are in the object; the core gets it on its standard input.
 
@@ -10,10 +10,10 @@ use super::source::Texts;
 use crate::appliance::failure::{Exit, Failure};
 
 impl Settings {
-    /// Gives types to texts.
+    /// Parses the texts.
     ///
     /// # Errors
-    /// Every value that is wrong and every rule that is broken, each with its own failure.
+    /// Every wrong value and every violated rule, each with its own failure.
     pub fn from_texts(texts: Texts) -> Result<Self, Vec<Failure>> {
         let mut reader = Reader::new(Names::of_class(), texts);
         let settings = Self::read(&mut reader);
@@ -25,11 +25,11 @@ impl Settings {
         }
     }
 
-    /// Reads what [`Settings::to_json`] wrote: the core's side of the hand-over.
+    /// Reads the output of [`Settings::to_json`]: used by the core.
     ///
     /// # Errors
-    /// The text is no such object, or a value is wrong; both mean that somebody else than the
-    /// supervisor started the core.
+    /// The text is not such an object, or a value is wrong; both mean that the core was not started
+    /// by the supervisor.
     pub fn from_json(json: &str) -> Result<Self, Vec<Failure>> {
         let failure = |error: &dyn std::fmt::Display| {
             let cause = format!(
@@ -44,10 +44,10 @@ impl Settings {
         }
     }
 
-    /// All effective values with their sources, secrets included, as one JSON object.
+    /// All effective values with their origins, secrets included, as one JSON object.
     pub fn to_json(&self) -> String {
-        // A map of texts; paths in it were values of variables in UTF-8. Nothing of it can fail to
-        // become JSON.
+        // A map of texts; paths in it were values of variables in UTF-8. It can always be written
+        // as JSON.
         serde_json::to_string(&self.write()).unwrap_or_default()
     }
 }

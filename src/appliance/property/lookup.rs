@@ -1,4 +1,4 @@
-//! Which property a name means.
+//! Finds the property for a name.
 //!
 //! In: properties, and the name of a variable or of a value. Out: the property, or the name that
 //! was most likely meant.
@@ -10,14 +10,14 @@ use super::source::{Source, Text, Texts};
 use crate::appliance::class::{PREFIX, Property, class};
 use std::collections::BTreeSet;
 
-/// What stands behind the name of a variable whose value is the path of a file.
+/// The suffix of the name of a variable whose value is the path of a file.
 pub const FILE: &str = "_FILE";
 
-/// The properties that names are looked up in.
+/// The properties in which names are looked up.
 #[derive(Debug, Clone, Copy)]
 pub struct Names<'a>(&'a [Property]);
 
-/// A property that a name means.
+/// The property for a name.
 #[derive(Debug, Clone)]
 pub struct Named<'a> {
     /// Its declaration.
@@ -46,7 +46,7 @@ impl Names<'static> {
 }
 
 impl<'a> Names<'a> {
-    /// Those properties.
+    /// The given properties.
     pub fn of(properties: &'a [Property]) -> Self {
         Self(properties)
     }
@@ -75,16 +75,15 @@ impl<'a> Names<'a> {
         self.variable(name.strip_suffix(FILE)?)
     }
 
-    /// The names that a property has among these texts: its own, or one for each member of its
-    /// group.
+    /// The names of a property among these texts: its own, or one for each member of its group.
     pub fn instances(self, property: &Property, texts: &Texts) -> Vec<String> {
         let Some((group, field)) = property.parts() else { return vec![property.name.clone()] };
         let members = self.members(group, texts);
         members.iter().map(|member| format!("{group}{member}{field}")).collect()
     }
 
-    /// Gives its default to every property without a text; a group's fields have one as soon as
-    /// somebody names a member.
+    /// Adds the default of every property without a text; a group's fields have one as soon as a
+    /// member is named.
     pub fn add_missing(self, texts: &mut Texts, default: impl Fn(&Property) -> String) {
         for property in self.0 {
             for name in self.instances(property, texts) {
@@ -94,7 +93,7 @@ impl<'a> Names<'a> {
         }
     }
 
-    /// The members of a group that have a text; `group` is what stands before their names.
+    /// The members of a group that have a text; `group` is the prefix of their names.
     pub fn members(self, group: &str, texts: &Texts) -> BTreeSet<String> {
         let of = |name: &String| {
             let property = self.name(name)?.property;
@@ -122,7 +121,7 @@ impl<'a> Names<'a> {
     }
 }
 
-/// The member of a group that a name means, if the property is the group's field.
+/// The member of a group in a name, if the property is the group's field.
 fn member<'n>(property: &Property, name: &'n str) -> Option<&'n str> {
     let (group, field) = property.parts()?;
     let member = name.strip_prefix(group)?.strip_suffix(field)?;
@@ -133,8 +132,8 @@ fn is_member(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
 }
 
-/// Variables that a misspelt one, given by its words, may look like, each with the one to write
-/// instead. In a group the member is the word in its place; a name that was left out is asked for.
+/// The correct variables that a misspelt one, given by its words, may have meant. In a group the
+/// member is the word in its position; if the name was left out, the text asks for it.
 fn candidates(property: &Property, words: &[&str]) -> Vec<(String, String)> {
     let Some((group, field)) = property.parts() else {
         return vec![(property.variable(), property.variable())];

@@ -1,14 +1,14 @@
-//! The machine as far as defaults depend on it.
+//! The properties of the machine on which defaults depend.
 
 use crate::appliance::class::Property;
 use std::path::{Path, PathBuf};
 
-/// What the defaults that are not constant depend on.
+/// What variable defaults depend on.
 #[derive(Debug, Clone)]
 pub struct Machine {
-    /// Who runs the program.
+    /// The user of the program.
     pub uid: u32,
-    /// Whether /key is a block device or a directory that holds something.
+    /// Whether /key is a block device or a directory that is not empty.
     pub key_volume: bool,
     /// Whether /run/postern can be used.
     pub writable_run: bool,
@@ -20,7 +20,7 @@ const RUN_DIR: &str = "/run/postern";
 const KEY_VOLUME: &str = "/key";
 
 impl Machine {
-    /// The one this process runs on.
+    /// This machine.
     pub fn here() -> Self {
         Self {
             uid: nix::unistd::geteuid().as_raw(),
@@ -33,7 +33,7 @@ impl Machine {
         }
     }
 
-    /// Where the control socket lives unless a property says so.
+    /// The directory of the control socket unless a property sets it.
     pub fn run_dir(&self) -> String {
         match &self.runtime_dir {
             _ if self.writable_run => RUN_DIR.to_owned(),
@@ -42,7 +42,7 @@ impl Machine {
         }
     }
 
-    /// The value of a property that nobody set.
+    /// The default of a property.
     pub fn default_of(&self, property: &Property) -> String {
         match property.name.as_str() {
             "run_dir" => self.run_dir(),
@@ -57,7 +57,7 @@ fn is_writable(path: &Path) -> bool {
         .is_ok()
 }
 
-/// An empty directory is the place for a volume, not a volume.
+/// An empty directory is a mount point for a volume, not a volume.
 fn is_key_volume(path: &Path) -> bool {
     use std::os::unix::fs::FileTypeExt;
     match path.metadata() {

@@ -1,23 +1,20 @@
 //! Properties: from environment variables to typed values.
 //!
-//! Purpose: everything a person can set, read once by the supervisor, checked in full before
-//! anything else happens.
-//! In: variables `MTA_<NAME>` and files named by `MTA_<NAME>_FILE`. Out: [`Settings`], or every
-//! problem at once.
-//! Limits: a value has at most [`VALUE_LIMIT`] octets and no control characters inside; variables
-//! are UTF-8.
-//! Security: secrets are masked wherever a value is shown ([`Secret`]); the core gets them on its
-//! standard input, never in arguments or environment.
+//! Purpose: all settings, read once by the supervisor and checked completely before anything else
+//! happens. In: variables `MTA_<NAME>` and files named by `MTA_<NAME>_FILE`. Out: [`Settings`], or
+//! every problem at once. Limits: a value has at most [`VALUE_LIMIT`] octets and no control
+//! characters inside; variables are UTF-8. Security: secrets are masked wherever a value is shown
+//! ([`Secret`]); the core gets them on its standard input, never in arguments or environment.
 //!
-//! [`settings`] is the table: one line for each property with its type and its reader. Below it
-//! stand the types and their grammars ([`value`], `name`, `network`, [`secret`], `choice`,
-//! [`account`], [`webhook`]), how they are written (`written`), and what makes a record of a table
-//! (`table`, `reader`). Beside it stands the manifest, `appliance/mta.toml`, which `lookup` looks
-//! names up in. Above it: `rules` between values, `hand_over` (from texts and back), `warnings`,
-//! and the way in: `finder` finds the texts, `clean` takes away what is not theirs, `service_links`
-//! and `other_words` know variables that are not ours, `machine` has the defaults that depend on
-//! it, and [`environment`] joins them. [`check`] is `postern check`, `shown` what people see of
-//! values, [`relay`] says in words who may relay.
+//! [`settings`] is the table: one line for each property with its type and its reader. Below it are
+//! the types and their grammars ([`value`], `name`, `network`, [`secret`], `choice`, [`account`],
+//! [`webhook`]), their text form (`written`), and what makes a record of a table (`table`,
+//! `reader`). The manifest is `appliance/mta.toml`, in which `lookup` finds names. Above it:
+//! `rules` between values, `hand_over` (from and to texts), `warnings`, and the input: `finder`
+//! finds the texts, `clean` removes what is not part of them, `service_links` and `other_words`
+//! recognize variables of other programs, `machine` has the defaults that depend on it, and
+//! [`environment`] combines them. [`check`] is `postern check`, `shown` the values for display,
+//! [`relay`] describes which clients may relay.
 
 pub mod account;
 pub mod check;

@@ -1,18 +1,17 @@
-//! Values that are names: of hosts, mailboxes, header fields, programs, time zones, and addresses
-//! on the web.
+//! Values that are names: of hosts, mailboxes, header fields, programs, time zones, and URLs.
 
 use super::value::{Complaint, flag, list};
 use crate::ground::clock;
 use crate::ground::host::{Host, HostSpec};
 
-/// A host with or without a port, as [`HostSpec`] has it.
+/// A host with or without a port, see [`HostSpec`].
 pub fn host(text: &str) -> Result<HostSpec, Complaint> {
     text.parse().map_err(|_| {
         "must be a host: write host, host:port, [host]:port, an IPv4 address or [IPv6]:port".into()
     })
 }
 
-/// The name by which a relay calls itself (RFC 5321 §2.3.5).
+/// The host name of the relay (RFC 5321 §2.3.5).
 pub fn host_name(text: &str) -> Result<String, Complaint> {
     let label_is_good = |label: &str| {
         (1..=63).contains(&label.len())
@@ -42,7 +41,7 @@ pub fn host_names(text: &str) -> Result<Vec<String>, Complaint> {
     list(text, |item| host_name(item).map_err(|_| bad(item)))
 }
 
-/// A mail address with its domain; what it may be made of in detail is for those who use it.
+/// A mail address with its domain; the details are checked where it is used.
 pub fn mailbox(text: &str) -> Result<String, Complaint> {
     let well = |(local, domain): (&str, &str)| {
         !local.is_empty() && !domain.is_empty() && !domain.starts_with('.')
@@ -55,8 +54,7 @@ pub fn mailbox(text: &str) -> Result<String, Complaint> {
     Err("must be an address such as postmaster@example.org".into())
 }
 
-/// The name of a program in syslog, or of a group of programs: what readers of logs take for one
-/// word.
+/// The name of a program in syslog, or of a group of programs: one word for log readers.
 pub fn syslog_name(text: &str) -> Result<String, Complaint> {
     let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     match text {
@@ -68,12 +66,12 @@ pub fn syslog_name(text: &str) -> Result<String, Complaint> {
     }
 }
 
-/// HTTP's basic authentication has no room for a colon in the name (RFC 7617 §2).
+/// In HTTP basic authentication a user name cannot contain a colon (RFC 7617 §2).
 pub fn user_name(text: &str) -> Result<String, Complaint> {
     if text.contains(':') { Err("must not contain a colon".into()) } else { Ok(text.to_owned()) }
 }
 
-/// An IANA name; it is the zone of this process from here on.
+/// An IANA name; it becomes the time zone of this process.
 pub fn time_zone(text: &str) -> Result<String, Complaint> {
     match clock::set_zone(text) {
         Ok(()) => Ok(text.to_owned()),
@@ -87,10 +85,10 @@ pub fn time_zone(text: &str) -> Result<String, Complaint> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HeaderNames(pub Vec<String>);
 
-/// The most header fields that may be dropped: each is compared with every field of every mail.
+/// Header fields that may be dropped, at most: each is compared with every field of every mail.
 const HEADER_NAMES_MAX: usize = 100;
 
-/// Names of header fields; `no` is none of them.
+/// Names of header fields; `no` means none.
 pub fn header_names(text: &str) -> Result<HeaderNames, Complaint> {
     const WORDS: &str =
         "must be names of header fields such as bcc, or no; left empty it has its default";

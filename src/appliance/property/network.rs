@@ -1,21 +1,18 @@
-//! Values that are networks and addresses: text in, typed value or a complaint out, and how they
-//! are written. Pure.
+//! Values that are networks and addresses: parsing and formatting. Pure.
 
 use super::value::{Complaint, list};
 use ipnet::{IpNet, Ipv4Net};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 /// Networks or single addresses; an address alone is a network of its own. The address of a network
-/// has no bits behind its prefix, as with Postfix: who writes 10.1.2.3/8 may mean 16 million hosts,
-/// or one.
+/// has no bits after its prefix, as in Postfix: 10.1.2.3/8 may mean 16 million hosts, or one.
 pub fn networks(text: &str) -> Result<Vec<IpNet>, Complaint> {
     list(text, |item| {
-        // Brackets around the address of an IPv6 network are a habit of the field: [2001:db8::]/32.
+        // Brackets around the address of an IPv6 network are in common use: [2001:db8::]/32.
         let bare = item.strip_prefix('[').and_then(|rest| rest.split_once(']'));
         let item =
             bare.map_or_else(|| item.to_owned(), |(address, length)| format!("{address}{length}"));
-        // Who writes 010.0.0.0/8 may mean octal numbers or not: `IpNet` takes them for decimal
-        // ones.
+        // 010.0.0.0/8 may mean octal numbers or not: `IpNet` reads them as decimal.
         let network = match item.parse::<IpAddr>() {
             Ok(address) => Some(IpNet::from(address)),
             Err(_)
@@ -43,8 +40,8 @@ pub fn networks(text: &str) -> Result<Vec<IpNet>, Complaint> {
     })
 }
 
-/// An IPv4-mapped address (RFC 4291 §2.5.5.2) is IPv4, so that `::ffff:0:0/96` is seen for the open
-/// relay it makes.
+/// An IPv4-mapped address (RFC 4291 §2.5.5.2) is converted to IPv4, so that `::ffff:0:0/96` is
+/// recognized as an open relay.
 fn unmapped(network: IpNet) -> IpNet {
     match network {
         IpNet::V6(v6) if v6.prefix_len() >= 96 => match v6.addr().to_ipv4_mapped() {
@@ -86,7 +83,7 @@ pub fn servers(text: &str) -> Result<Vec<SocketAddr>, Complaint> {
     })
 }
 
-/// As people write it: a single address without its prefix length.
+/// As people write it: a single address without a prefix length.
 pub(super) fn text(network: &IpNet) -> String {
     if network.prefix_len() == network.max_prefix_len() {
         network.addr().to_string()

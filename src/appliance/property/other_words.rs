@@ -1,24 +1,23 @@
-//! Words that other relays have for what our properties mean, and names that lost their prefix.
+//! Recognizes settings of other mail programs, and property names without their prefix.
 //!
-//! Purpose: whoever comes from Postfix, Exim or another image writes `RELAYHOST` first. Such a
-//! variable is answered with the property that is meant.
-//! In: the name of a variable, without `MTA_`. Out: what to write instead, in words.
-//! Source: postconf(5), and the variables of widespread mail images.
+//! Purpose: users of Postfix, Exim or another image often write `RELAYHOST`. The error for such a
+//! variable names the property to use. In: the name of a variable, without `MTA_`. Out: what to
+//! write instead, as text. Source: postconf(5), and the variables of widespread mail images.
 
 use super::lookup::{FILE, Names, variable};
 use crate::appliance::class::PREFIX;
 
-/// What another relay's word means here.
+/// The meaning of another program's setting here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Meaning {
     /// This property.
     Property(&'static str),
-    /// No property; what there is instead.
+    /// No property; a text about what to do instead.
     Words(&'static str),
 }
 use Meaning::{Property as Is, Words};
 
-/// Names without their underscores, and whether nobody but a mail relay has such a variable.
+/// Names without their underscores, and whether only mail relays have such a variable.
 const WORDS: &[(&str, bool, Meaning)] = &[
     ("RELAYHOST", true, Is("smart_relay")),
     ("SMARTHOST", true, Is("smart_relay")),
@@ -124,8 +123,8 @@ const WORDS: &[(&str, bool, Meaning)] = &[
     ("WEBHOOK", false, Is("webhook_url")),
 ];
 
-/// What stands for the server that everything goes to, without underscores; and whether it stands
-/// for nothing else anywhere.
+/// Names of the server that gets all mail, without underscores; and whether they have no other
+/// meaning.
 const SERVERS: [(&str, bool); 6] = [
     ("SMARTRELAY", true),
     ("RELAYHOST", true),
@@ -134,16 +133,16 @@ const SERVERS: [(&str, bool); 6] = [
     ("RELAY", false),
     ("UPSTREAM", false),
 ];
-/// What is needed to log in there.
+/// Names for the credentials of a login there.
 const LOGINS: [&str; 8] =
     ["USERNAME", "USER", "LOGIN", "PASSWORD", "PASSWD", "PASS", "AUTH", "AUTHENABLE"];
 
-/// The login of a next hop, whatever it is called.
+/// The text about credentials for a next hop.
 const NO_LOGIN: &str =
     "this version does not log in to MTA_SMART_RELAY, which must accept mail without a password";
 
-/// Names of properties that have a meaning of their own in any environment, or in that of many
-/// programs; the others are ours.
+/// Names of properties that are also common in the environment of other programs; all others are
+/// unique to Postern.
 const ANYBODYS: [&str; 28] = [
     "hostname",
     "username",
@@ -175,8 +174,7 @@ const ANYBODYS: [&str; 28] = [
     "session_limit",
 ];
 
-/// What to say of a variable `MTA_<name>` that no property has, if another relay has a word like
-/// it.
+/// The advice for an unknown variable `MTA_<name>`, if another relay has a similar setting.
 pub fn advice(name: &str) -> Option<String> {
     let plain = plain(name);
     let found =
@@ -187,7 +185,7 @@ pub fn advice(name: &str) -> Option<String> {
     found.or_else(|| is_login(&plain, false).then(|| NO_LOGIN.to_owned()))
 }
 
-/// What to say of a variable without `MTA_`, if it was surely meant for a relay such as this one.
+/// The advice for a variable without `MTA_`, if it was certainly meant for a mail relay.
 pub fn without_prefix(names: Names<'_>, variable: &str) -> Option<String> {
     let is_upper = !variable.contains(|c: char| c.is_ascii_lowercase());
     let ours = |name: &str| {
@@ -200,7 +198,7 @@ pub fn without_prefix(names: Names<'_>, variable: &str) -> Option<String> {
             "{variable} is ignored: the names of all properties begin with {PREFIX}, write {meant}"
         ));
     }
-    // Images around Postfix take any of its parameters so: POSTFIX_myhostname.
+    // Images with Postfix accept any of its parameters so: POSTFIX_myhostname.
     let name = variable.strip_prefix("POSTFIX_");
     let plain = plain(name.unwrap_or(variable));
     let known = WORDS
@@ -216,7 +214,7 @@ pub fn without_prefix(names: Names<'_>, variable: &str) -> Option<String> {
     Some(format!("{variable} is ignored: it is a setting of another relay; {words}"))
 }
 
-/// `surely`: only where the server is none but a smart relay.
+/// `surely`: only if the server can only be a smart relay.
 fn is_login(plain: &str, surely: bool) -> bool {
     SERVERS.iter().any(|(server, clear)| (*clear || !surely) && plain.starts_with(server))
         && LOGINS.iter().any(|login| plain.ends_with(login))
@@ -227,8 +225,8 @@ fn plain(name: &str) -> String {
     name.chars().filter(|c| *c != '_').collect::<String>().to_ascii_uppercase()
 }
 
-/// Whether a name without its `_FILE` is a word of the table or a login: `TLS_KEY_FILE` is one by
-/// itself.
+/// Whether a name without `_FILE` is in the table or a login: `TLS_KEY_FILE` itself is in the
+/// table.
 fn by_plain(name: &str) -> bool {
     let plain: String = name.chars().filter(|c| *c != '_').collect::<String>().to_ascii_uppercase();
     let whole = format!("{plain}FILE");

@@ -1,5 +1,5 @@
-//! From texts to typed values: all fields of a record at once, so that all mistakes are told
-//! together. Which fields there are, the record's table says.
+//! Parses texts to typed values: all fields of a record at once, so that all mistakes are reported
+//! together. The fields are in the record's table.
 
 use super::lookup::{Names, variable};
 use super::secret::MASK;
@@ -9,23 +9,23 @@ use super::written::Written;
 use crate::appliance::failure::{Exit, Failure};
 use std::mem::take;
 
-/// Reads values one by one and remembers what is wrong.
+/// Reads values one by one and collects the errors.
 pub struct Reader<'a> {
     names: Names<'a>,
     texts: Texts,
-    /// What stands before the names of fields: nothing, or a group and its member.
+    /// The prefix of the names of fields: nothing, or a group and its member.
     prefix: String,
     sources: Sources,
     problems: Vec<Failure>,
 }
 
 impl<'a> Reader<'a> {
-    /// A reader of those texts; `names` knows their defaults.
+    /// A reader of these texts; `names` has their defaults.
     pub fn new(names: Names<'a>, texts: Texts) -> Self {
         Self { names, texts, prefix: String::new(), sources: Sources::new(), problems: Vec::new() }
     }
 
-    /// The value of a field, or nothing if it is wrong.
+    /// The value of a field, or `None` if it is wrong.
     pub fn value<F, V>(
         &mut self,
         field: &'static str,
@@ -37,8 +37,7 @@ impl<'a> Reader<'a> {
         let name = format!("{}{field}", self.prefix);
         let Text { value, source } = self.texts.remove(&name).unwrap_or_default();
         self.sources.insert(field, source.clone());
-        // Blanks at the ends are slips of the pen, except in a secret, where every character
-        // counts.
+        // Blanks at the ends are typing errors, except in a secret, where every character counts.
         let text = if F::SECRET { value.as_str() } else { value.trim() };
         if text.is_empty() {
             return self.empty(&name);
@@ -69,16 +68,16 @@ impl<'a> Reader<'a> {
             .collect();
         self.prefix.clear();
         self.sources = outer;
-        // All first, so that a wrong member hides no other.
+        // All first, so that one wrong member does not hide others.
         records.into_iter().collect()
     }
 
-    /// The sources of the values that were read since the last call.
+    /// The origins of the values that were read since the last call.
     pub fn sources(&mut self) -> Sources {
         take(&mut self.sources)
     }
 
-    /// Everything that is wrong.
+    /// All errors.
     pub fn problems(self) -> Vec<Failure> {
         self.problems
     }
@@ -106,7 +105,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// People write user names and passwords in front of hosts; errors end up in logs.
+/// People write user names and passwords in front of hosts, and errors are logged.
 fn without_credentials(text: &str) -> String {
     match text.rsplit_once('@') {
         Some((_, host)) => format!("{MASK}@{host}"),

@@ -1,23 +1,23 @@
-//! Who may relay, in words: what an operator most needs to be sure of.
+//! Describes which clients may relay: the most important check for an operator.
 
 use super::network;
 use ipnet::IpNet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// What the words say: one plain statement, and what a person should be warned of.
+/// A statement, and warnings.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Words {
-    /// Who may, and what everybody else hears.
+    /// Which clients may relay, and what all others get.
     pub statement: String,
-    /// What may surprise.
+    /// What may be unexpected.
     pub warnings: Vec<String>,
 }
 
-/// Prefix lengths of the widest networks that can be one's own: fc00::/7 (RFC 4193), and 10.0.0.0/8
-/// (RFC 1918) is narrower.
+/// Prefix length of the widest networks that can be private: fc00::/7 (RFC 4193); 10.0.0.0/8 (RFC
+/// 1918) is narrower.
 const WIDEST_OWN: u8 = 7;
 
-/// Says who may relay, given the default gateways of this machine.
+/// Describes which clients may relay, given the default gateways of this machine.
 pub fn who_may_relay(trusted: &[IpNet], gateways: &[IpAddr]) -> Words {
     if let Some(open) = everybody(trusted) {
         let warning = format!(
@@ -46,9 +46,9 @@ pub fn who_may_relay(trusted: &[IpNet], gateways: &[IpAddr]) -> Words {
     Words { statement, warnings: wide.chain(gateway_warnings(trusted, gateways)).collect() }
 }
 
-/// What clients behind this machine's gateways have together, where a gateway is not one of ours: a
-/// container engine's published port shows all strangers as its gateway. `places` are those that
-/// strangers may have.
+/// The limit that clients behind this machine's gateways share, if a gateway is not trusted: with a
+/// container engine's published port all untrusted clients have the gateway's address. `places` are
+/// the sessions for untrusted clients.
 pub fn gateway_share(trusted: &[IpNet], gateways: &[IpAddr], places: u32) -> Option<String> {
     let strangers: Vec<String> = gateways
         .iter()
@@ -66,8 +66,8 @@ pub fn gateway_share(trusted: &[IpNet], gateways: &[IpAddr], places: u32) -> Opt
     })
 }
 
-/// Behind a userland proxy, strangers arrive with the gateway's address. So a gateway is trusted
-/// when it is named itself, or when everybody is, but not because a wide network contains it.
+/// Behind a userland proxy, untrusted clients have the gateway's address. So a gateway is trusted
+/// if it is named itself, or if every address is, but not because a wide network contains it.
 fn gateway_warnings(trusted: &[IpNet], gateways: &[IpAddr]) -> Vec<String> {
     let around = |gateway: &IpAddr| trusted.iter().find(|network| network.contains(gateway));
     gateways
@@ -85,7 +85,7 @@ fn gateway_warnings(trusted: &[IpNet], gateways: &[IpAddr]) -> Vec<String> {
         .collect()
 }
 
-/// Whether a gateway may relay: it is listed by itself, or everybody is.
+/// Whether a gateway may relay: it is listed itself, or every address is.
 fn is_named(trusted: &[IpNet], gateway: &IpAddr) -> bool {
     trusted.iter().any(|network| {
         network.contains(gateway) && (is_everybody(network) || *network == IpNet::from(*gateway))
@@ -94,14 +94,14 @@ fn is_named(trusted: &[IpNet], gateway: &IpAddr) -> bool {
 
 const LOOPBACK: &str = " 127.0.0.1 means this host by both families: ::1 may relay as well.";
 
-/// Whether `::1` may relay without being named, as `mail/admit` has it.
+/// Whether `::1` may relay without being named, by the rule in `mail/admit`.
 fn means_both_loopbacks(trusted: &[IpNet]) -> bool {
     let contain = |address: IpAddr| trusted.iter().any(|network| network.contains(&address));
     contain(Ipv4Addr::LOCALHOST.into()) && !contain(Ipv6Addr::LOCALHOST.into())
 }
 
-/// The networks that mean everybody, in words: one by itself, or several that leave nobody of a
-/// family out.
+/// The networks that include every address, as text: one alone, or several that together cover a
+/// family.
 pub(super) fn everybody(networks: &[IpNet]) -> Option<String> {
     if let Some(open) = networks.iter().find(|network| is_everybody(network)) {
         return Some(open.to_string());

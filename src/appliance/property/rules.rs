@@ -1,4 +1,4 @@
-//! The rules that speak of more than one value.
+//! The rules between several values.
 
 use super::settings::Settings;
 use super::written::Written;
@@ -6,7 +6,7 @@ use crate::appliance::failure::{Exit, Failure};
 use crate::appliance::lines;
 
 impl Settings {
-    /// Every rule that these values break.
+    /// Every rule that these values violate.
     pub(super) fn broken_rules(&self) -> Vec<Failure> {
         let keys = [self.of_log(), self.of_key_place(), self.of_keys(), self.of_log_file()];
         let limits = [self.of_backoff(), self.of_reserve(), self.of_run_dir(), self.of_ports()];

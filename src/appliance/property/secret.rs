@@ -1,24 +1,24 @@
-//! Values that nobody but their user may read.
+//! Secret values.
 
 use super::value::Complaint;
 use super::written::Written;
 use crate::ground::credential::password::Password;
 use std::fmt;
 
-/// A value that must not be read over a shoulder: masked in every output.
+/// A secret value: masked in every output.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
-/// What is shown in place of a secret.
+/// The text that replaces a secret.
 pub const MASK: &str = "********";
 
 impl Secret {
-    /// Takes the value into custody.
+    /// Wraps the value.
     pub fn new(value: String) -> Self {
         Self(value)
     }
 
-    /// The value itself, for the one comparison it is there for.
+    /// The value itself, for its single comparison.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -52,7 +52,7 @@ pub fn password(text: &str) -> Result<Secret, Complaint> {
         .map_err(|words| format!("{words}; {advice}"))
 }
 
-/// A key that Standard Webhooks' libraries take: 24 to 64 octets.
+/// A key that libraries for Standard Webhooks accept: 24 to 64 octets.
 pub fn webhook_secret(text: &str) -> Result<Secret, Complaint> {
     let coded = text.strip_prefix("whsec_").unwrap_or_default();
     let digits = coded.trim_end_matches('=');

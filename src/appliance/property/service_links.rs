@@ -1,14 +1,14 @@
-//! Variables that Kubernetes and Docker make for services whose name begins with `mta`.
+//! Recognizes variables that Kubernetes and Docker make for services whose name begins with `mta`.
 //!
 //! Purpose: a service named `mta` puts `MTA_PORT=tcp://…` and a dozen more into every container of
-//! its namespace, one named `mta-smtp` even `MTA_SMTP_PORT`. They are no properties and must not
-//! stop a start. They are known by name and value together, so that a misspelt property is not
-//! taken for one.
-//! Source: Kubernetes, "Service", environment variables; Docker, legacy container links.
+//! its namespace, one named `mta-smtp` even `MTA_SMTP_PORT`. They are not properties and must not
+//! stop a start. They are recognized by name and value together, so that a misspelt property is not
+//! mistaken for one. Source: Kubernetes, "Service", environment variables; Docker, legacy container
+//! links.
 
 use std::net::IpAddr;
 
-/// Whether a variable is a service link, by the shape of its name and its value.
+/// Whether a variable is a service link, by the form of its name and its value.
 pub fn is_service_link(variable: &str, value: &str) -> bool {
     let Some(rest) = variable.strip_prefix("MTA_") else { return false };
     // A service named mta-relay: MTA_RELAY_PORT and so on.
@@ -22,7 +22,7 @@ pub fn is_service_link(variable: &str, value: &str) -> bool {
     if ends("PORT") && is_address(value) {
         return true;
     }
-    // MTA_PORT_25_TCP, MTA_PORT_25_TCP_ADDR; Docker knows ranges: MTA_PORT_25_TCP_START.
+    // MTA_PORT_25_TCP, MTA_PORT_25_TCP_ADDR; Docker has ranges: MTA_PORT_25_TCP_START.
     let Some(port) = tail(rest, "PORT_") else { return ends("NAME") && is_link_name(value) };
     let mut parts = port.split('_');
     let named =
@@ -38,7 +38,7 @@ pub fn is_service_link(variable: &str, value: &str) -> bool {
         }
 }
 
-/// What follows `part` at the beginning of a name or behind one of its underscores.
+/// The text after `part`, which is at the start of a name or after one of its underscores.
 fn tail<'a>(rest: &'a str, part: &str) -> Option<&'a str> {
     rest.strip_prefix(part).or_else(|| rest.rsplit_once(&format!("_{part}")).map(|(_, tail)| tail))
 }
@@ -64,7 +64,7 @@ fn is_number(value: &str) -> bool {
     value.parse::<u16>().is_ok()
 }
 
-/// `/webapp/mta`: this container, and what it calls the other.
+/// `/webapp/mta`: this container, and its name for the other.
 fn is_link_name(value: &str) -> bool {
     value
         .strip_prefix('/')

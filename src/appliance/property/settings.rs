@@ -1,4 +1,4 @@
-//! The table of properties: the typed value of each, and how it is read.
+//! The table of properties: the type and the reader of each.
 //!
 //! A new property is an entry of `appliance/mta.toml` (default, meaning), a line here, and the
 //! place that uses it.
@@ -35,7 +35,7 @@ properties! {
         /// Zero = for ever.
         watchdog_time: Duration = value::watchdog_time;
 
-        // Volumes and terminals, as they were written.
+        // Volumes and terminals, as configured.
         volume_data: PathBuf = value::absolute_path;
         volume_key: Option<PathBuf> = value::absolute_path;
         terminal_log: Option<String> = terminal::share_text;
@@ -61,14 +61,14 @@ properties! {
         ssl_key_file: Option<String> = value::text;
         ssl_cert_file: Option<String> = value::text;
 
-        // What is taken, and how it is changed.
+        // Accepted mail, and changes to it.
         message_size_limit: u64 = value::size;
         /// None = the host name.
         origin_domain: Option<String> = name::host_name;
         message_drop_headers: HeaderNames = name::header_names;
         always_add_missing_headers: bool = value::flag;
 
-        // Where mail goes.
+        // Routing.
         smart_relay: Option<HostSpec> = name::host;
         cc_mta: Option<HostSpec> = name::host;
         /// Empty = those of /etc/resolv.conf.
@@ -111,7 +111,7 @@ properties! {
         api_tokens: Vec<Account> = accounts;
         proxy_networks: Vec<IpNet> = network::networks;
 
-        // Events for other programs.
+        // Webhooks.
         webhook_url: Vec<Webhook> = webhooks;
         webhook_events: Vec<WebhookEvent> = webhook_events;
         webhook_secret: Option<Secret> = secret::webhook_secret;
@@ -121,8 +121,8 @@ properties! {
 }
 
 impl Settings {
-    /// Of [`Settings::session_limit`], the places kept for trusted clients: a fifth unless a
-    /// property says so.
+    /// Of [`Settings::session_limit`], the sessions reserved for trusted clients: a fifth unless
+    /// the property is set.
     pub fn sessions_reserved(&self) -> u32 {
         self.session_reserve.unwrap_or(self.session_limit / 5)
     }

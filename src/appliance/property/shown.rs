@@ -6,14 +6,14 @@ use super::settings::Settings;
 use super::source::{Source, Texts};
 use crate::appliance::class::Group;
 
-/// A property, its value, and where that came from.
+/// A property, its value, and its origin.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ShownProperty {
-    /// The property's name; that of a group's field has the member in it.
+    /// The property's name; the name of a group's field contains the member.
     pub name: String,
-    /// The value in force, masked if it is a secret; empty = none.
+    /// The effective value, masked if it is a secret; empty = none.
     pub value: String,
-    /// Where it came from.
+    /// Its origin.
     pub source: Source,
     /// Whether it is set to something else than its default.
     pub changed: bool,
@@ -25,7 +25,7 @@ pub struct ShownProperty {
     pub list: bool,
     /// Where the property comes from.
     pub group: Group,
-    /// The first sentence of what it does.
+    /// The first sentence of its meaning.
     pub summary: &'static str,
 }
 
@@ -35,7 +35,7 @@ impl ShownProperty {
         variable(&self.name)
     }
 
-    /// Where the value came from, in words: a variable, a file with its variable, or `default`.
+    /// The origin as text: a variable, a file with its variable, or `default`.
     pub fn origin(&self) -> String {
         let variable = self.variable();
         match &self.source {

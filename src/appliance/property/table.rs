@@ -1,19 +1,19 @@
-//! How a table of properties is written down. One line is one property:
+//! The macro for tables of properties. One line is one property:
 //!
 //! ```text
 //! name: Type = reader;
 //! ```
 //!
-//! The type says whether there must be a value (`Option<T>` and lists may be empty) and, by
-//! [`Written`](super::written::Written), how it is written and whether it is a secret. The reader
-//! takes a text to the type, or complains. Default, secrecy and help for people stand in
-//! `appliance/mta.toml`; a test holds both together.
+//! The type determines whether a value is required (`Option<T>` and lists may be empty) and, by
+//! [`Written`](super::written::Written), its text form and whether it is a secret. The reader
+//! parses a text to the type, or gives an error. Default, secrecy and help are in
+//! `appliance/mta.toml`; a test compares both.
 //!
-//! A record of fields that several members of a group have, each under a name of its own, is a
-//! table too, and the table of all properties has it under `groups`: with `upstream: Upstream;` the
-//! field `host` of `Upstream` is the property `upstream_<name>_host`.
+//! The record of a group, whose members each have a name, is a table too, and the table of all
+//! properties has it under `groups`: with `upstream: Upstream;` the field `host` of `Upstream` is
+//! the property `upstream_<name>_host`.
 //!
-//! Out of a table come the record, `read` (from texts) and `write` (back to texts).
+//! The macro makes the record, `read` (from texts) and `write` (to texts).
 
 /// Declares a record of properties.
 macro_rules! properties {
@@ -36,16 +36,16 @@ macro_rules! properties {
                 $(#[$group_doc])*
                 pub $group: std::collections::BTreeMap<String, $member>,
             )*)?
-            /// Where each value came from.
+            /// The origin of each value.
             pub sources: $crate::appliance::property::source::Sources,
         }
 
         impl $record {
-            /// The values of texts, or nothing: then the reader knows what is wrong.
+            /// The values of texts, or `None`: then the reader has the errors.
             pub(super) fn read(
                 reader: &mut $crate::appliance::property::reader::Reader<'_>,
             ) -> Option<Self> {
-                // All first, so that a wrong one hides no other.
+                // All first, so that a wrong one does not hide others.
                 $( let $name = reader.value(stringify!($name), $read); )*
                 $($( let $group = reader.group(stringify!($group), $member::read); )*)?
                 Some(Self {
@@ -74,7 +74,7 @@ macro_rules! properties {
                     .collect()
             }
 
-            /// Names as the class has them, and whether their values are secrets.
+            /// Names as in the class, and whether their values are secrets.
             #[cfg(test)]
             pub(super) fn fields() -> Vec<(String, bool)> {
                 use $crate::appliance::property::written::Written;
@@ -147,7 +147,7 @@ mod tests {
         toml::from_str::<Manifest>(&text.concat()).unwrap().property
     }
 
-    /// What an environment comes to, and everything that is wrong with it or odd.
+    /// The result of an environment, with all errors and warnings.
     fn relay(vars: &[(&str, &str)]) -> (Option<Relay>, Vec<String>) {
         let manifest = manifest();
         let names = Names::of(&manifest);

@@ -1,4 +1,4 @@
-//! The table against the manifest, and the whole way from an environment to the core.
+//! The table compared with the manifest, and the whole path from an environment to the core.
 
 use super::environment::read;
 use super::machine::Machine;
@@ -49,7 +49,7 @@ fn values_are_shown_masked_with_their_origin() {
         ("MTA_API_TOKENS", "shop:{PLAIN}hunter2"),
         ("MTA_WEBHOOK_URL", "https://hooks.example/hunter2"),
     ];
-    // The origin survives the way to the core.
+    // The origin is kept on the way to the core.
     let settings = Settings::from_json(&settings(&vars).unwrap().to_json()).unwrap();
     let shown = settings.shown();
     assert!(shown.iter().map(|one| &one.name).eq(class().property.iter().map(|one| &one.name)));

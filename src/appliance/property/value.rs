@@ -1,13 +1,14 @@
-//! The grammars of property values: text in, typed value or a complaint out. Pure. Those of hosts
-//! and other names stand in `name`, those of networks in `network`.
+//! The grammars of property values: text in, typed value or an error out. Pure. Those of hosts and
+//! other names are in `name`, those of networks in `network`.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// What is wrong with a value: words that follow the property's name, such as "must be yes or no".
+/// What is wrong with a value: a text that continues the property's name, such as "must be yes or
+/// no".
 pub type Complaint = String;
 
-/// No duration may be longer: times of the queue are kept in 32 bits.
+/// The longest duration: times of the queue have 32 bits.
 const LONGEST: Duration = Duration::from_secs(1000 * 86_400);
 
 /// Any text.
@@ -15,7 +16,7 @@ pub fn text(text: &str) -> Result<String, Complaint> {
     Ok(text.to_owned())
 }
 
-/// `yes`/`no`, or another usual pair, in any case.
+/// `yes`/`no`, or another common pair, in any case.
 pub fn flag(text: &str) -> Result<bool, Complaint> {
     match text.to_ascii_lowercase().as_str() {
         "yes" | "true" | "1" | "on" => Ok(true),
@@ -32,7 +33,7 @@ pub fn port(text: &str) -> Result<u16, Complaint> {
     }
 }
 
-/// How many, from 1 to a million.
+/// A number from 1 to a million.
 pub fn count(text: &str) -> Result<u32, Complaint> {
     match digits(text).and_then(|text| text.parse().ok()) {
         Some(count @ 1..=1_000_000) => Ok(count),
@@ -40,7 +41,7 @@ pub fn count(text: &str) -> Result<u32, Complaint> {
     }
 }
 
-/// The same, or none.
+/// The same, or zero.
 pub fn count_or_zero(text: &str) -> Result<u32, Complaint> {
     match digits(text).and_then(|text| text.parse().ok()) {
         Some(count @ 0..=1_000_000) => Ok(count),
@@ -48,10 +49,10 @@ pub fn count_or_zero(text: &str) -> Result<u32, Complaint> {
     }
 }
 
-/// The most threads that carry mail: more of them wait for each other.
+/// Threads for mail, at most: more of them only wait for each other.
 pub const THREADS_MAX: usize = 256;
 
-/// Threads, from 1 to [`THREADS_MAX`]; 0 is nobody's wish, and half of the processors.
+/// Threads, from 1 to [`THREADS_MAX`]; 0 means half of the processors.
 pub fn threads(text: &str) -> Result<usize, Complaint> {
     match digits(text).and_then(|text| text.parse().ok()) {
         Some(0) => Ok(usual_threads()),
@@ -62,8 +63,8 @@ pub fn threads(text: &str) -> Result<usize, Complaint> {
     }
 }
 
-/// Half of the processors, rounded up. The committer, the log and the kernel's network need the
-/// other half, and each thread more costs hand-overs between them.
+/// Half of the processors, rounded up. The committer, the log and the kernel's network code need
+/// the other half, and each further thread adds synchronization.
 fn usual_threads() -> usize {
     let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     processors.div_ceil(2).min(THREADS_MAX)
@@ -88,7 +89,7 @@ pub fn size(text: &str) -> Result<u64, Complaint> {
     }
 }
 
-/// The room of a buffer: less than 64K would hold nothing worth waiting for.
+/// The size of a buffer: below 64K it would be useless.
 pub fn buffer_limit(text: &str) -> Result<u64, Complaint> {
     match size(text)? {
         octets if octets < 64 << 10 => Err("value must be at least 64K".into()),
@@ -96,9 +97,9 @@ pub fn buffer_limit(text: &str) -> Result<u64, Complaint> {
     }
 }
 
-/// A time of some length; `0` is a valid one.
+/// A duration; `0` is valid.
 pub fn duration_or_zero(text: &str) -> Result<Duration, Complaint> {
-    // It would be months, which nobody means who writes 25M for a size.
+    // It would mean months, but 25M is probably meant as a size.
     if text.contains('M') {
         return Err("value must have m for minutes or d for days; M would be months".into());
     }
@@ -109,7 +110,7 @@ pub fn duration_or_zero(text: &str) -> Result<Duration, Complaint> {
     }
 }
 
-/// How long a core may hang: longer than it takes to be sure that it does; `0` = for ever.
+/// How long a core may hang: longer than the time to detect it; `0` = for ever.
 pub fn watchdog_time(text: &str) -> Result<Duration, Complaint> {
     match duration_or_zero(text)? {
         Duration::ZERO => Ok(Duration::ZERO),
@@ -118,7 +119,7 @@ pub fn watchdog_time(text: &str) -> Result<Duration, Complaint> {
     }
 }
 
-/// A time of some length, more than none.
+/// A duration above zero.
 pub fn duration(text: &str) -> Result<Duration, Complaint> {
     match duration_or_zero(text)? {
         Duration::ZERO => Err("value must be longer than 0".into()),
@@ -126,10 +127,10 @@ pub fn duration(text: &str) -> Result<Duration, Complaint> {
     }
 }
 
-/// The longest path of a socket in octets, without the zero at its end (unix(7)).
+/// Octets of the path of a socket, without the zero at its end, at most (unix(7)).
 const SOCKET_PATH_MAX: usize = 107;
 
-/// The directory of the control socket, which the kernel wants to be short.
+/// The directory of the control socket, whose path length the kernel limits.
 pub fn run_dir(text: &str) -> Result<PathBuf, Complaint> {
     let path = absolute_path(text)?;
     let socket = path.join("control.sock").as_os_str().len();
@@ -141,7 +142,7 @@ pub fn run_dir(text: &str) -> Result<PathBuf, Complaint> {
     }
 }
 
-/// A path from the root.
+/// An absolute path.
 pub fn absolute_path(text: &str) -> Result<PathBuf, Complaint> {
     if text.starts_with('/') {
         Ok(PathBuf::from(text))
@@ -150,7 +151,7 @@ pub fn absolute_path(text: &str) -> Result<PathBuf, Complaint> {
     }
 }
 
-/// Items between commas, blanks or line breaks, each read by `item`.
+/// Items separated by commas, blanks or line breaks, each read by `item`.
 pub(super) fn list<T>(
     text: &str,
     item: impl Fn(&str) -> Result<T, Complaint>,
@@ -166,7 +167,7 @@ pub(super) fn list<T>(
     }
 }
 
-/// Only digits: `u16::from_str` alone would take a sign.
+/// Only digits: `u16::from_str` alone would accept a sign.
 fn digits(text: &str) -> Option<&str> {
     (!text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())).then_some(text)
 }

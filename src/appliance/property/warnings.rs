@@ -1,8 +1,8 @@
-//! What a person should know of properties that stop nothing: which of them do nothing, open more
-//! than was meant, or lead mail where it cannot go.
+//! Warnings about properties that do not stop the start: they have no effect, open more than
+//! intended, or send mail where it cannot go.
 //!
-//! In: [`Settings`]. Out: sentences. Limits: nobody is asked; what takes a look at the machine or
-//! at name servers stands in `appliance/terminal/hops.rs`.
+//! In: [`Settings`]. Out: sentences. Limits: only the values are checked; checks of the machine or
+//! by DNS are in `appliance/terminal/hops.rs`.
 
 use super::settings::Settings;
 use super::written::Written;
@@ -11,25 +11,25 @@ use crate::ground::public::Public;
 use std::net::IpAddr;
 use std::time::Duration;
 
-/// The port of mail from server to server (RFC 5321 §2.3.4, IANA).
+/// The port for mail between servers (RFC 5321 §2.3.4, IANA).
 const SMTP: u16 = 25;
-/// The port of mail from people, who log in (RFC 6409 §3.1).
+/// The port for mail submission with authentication (RFC 6409 §3.1).
 const SUBMISSION: u16 = 587;
-/// The same inside TLS (RFC 8314 §3.3).
+/// The same with TLS from the start (RFC 8314 §3.3).
 const SUBMISSIONS: u16 = 465;
 
-/// Directories that a machine has: a path that begins with one was written for this machine and not
-/// for a share.
+/// Common directories of a machine: a path that begins with one was written for this machine and
+/// not for a share.
 const PLACES: [&str; 7] = ["/var/", "/mnt/", "/tmp/", "/home/", "/data/", "/terminals/", "/srv/"];
 
-/// The host name of whoever set none.
+/// The host name where none was set.
 const NO_NAME: &str = "localhost.localdomain";
 
-/// What a server must take at least, in octets (RFC 5321 §4.5.3.1.7).
+/// The message size that a server must at least accept, in octets (RFC 5321 §4.5.3.1.7).
 const LEAST_SIZE: u64 = 64 << 10;
 
 impl Settings {
-    /// What a person should know although it stops nothing.
+    /// Warnings that do not stop the start.
     pub fn warnings(&self) -> Vec<String> {
         let hops =
             self.named_hops().into_iter().flat_map(|(property, hop)| self.of_hop(property, hop));
@@ -42,7 +42,7 @@ impl Settings {
             .collect()
     }
 
-    /// The next hops that properties name, as long as they are used.
+    /// The next hops in properties that are in use.
     pub fn named_hops(&self) -> Vec<(&'static str, &HostSpec)> {
         match (&self.smart_relay, &self.cc_mta) {
             (Some(relay), _) => vec![("smart_relay", relay)],
@@ -51,7 +51,7 @@ impl Settings {
         }
     }
 
-    /// That a next hop is this relay itself, if it is; `own` are the addresses of this machine, and
+    /// A warning that a next hop is this relay itself; `own` are the addresses of this machine, and
     /// the loopback is one of them.
     pub fn comes_back(
         &self,
@@ -257,7 +257,7 @@ impl Settings {
         warnings
     }
 
-    /// That a receiver of events hears none, if its address is not one that events may go to.
+    /// A warning that a webhook receiver gets no events, if its address is not allowed.
     pub fn unheard(&self, site: &str, address: IpAddr) -> Option<String> {
         let may = Public::and(self.webhook_allow.clone()).permits(address);
         (!may).then(|| {
@@ -270,7 +270,7 @@ impl Settings {
     }
 }
 
-/// Whether a path is that of a directory, or of something in it.
+/// Whether a path is a directory, or something in it.
 fn is_below(path: &str, directory: &str) -> bool {
     directory.starts_with('/')
         && path.strip_prefix(directory).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))

@@ -1,4 +1,4 @@
-//! Properties of events for other programs: `webhook_url`, `webhook_ca`.
+//! Properties of webhooks: `webhook_url`, `webhook_ca`.
 
 use super::value::{Complaint, list};
 use super::written::Written;
@@ -12,13 +12,13 @@ use std::str::FromStr;
 /// A receiver: `[slack+]http[s]://host[:port][/path]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Webhook {
-    /// It takes lines for people, as Slack does; else it takes events for programs.
+    /// It accepts lines for people, as Slack does; else it gets events for programs.
     pub slack: bool,
-    /// Its address.
+    /// Its URL.
     pub endpoint: Endpoint,
 }
 
-/// What stands before the address of a receiver that people read.
+/// The prefix of the URL of a receiver for people.
 const SLACK: &str = "slack+";
 
 /// Receivers.
@@ -42,7 +42,7 @@ impl FromStr for Webhook {
 }
 
 impl fmt::Display for Webhook {
-    /// As it was written: a secret.
+    /// As it was written: it contains a secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}{}", if self.slack { SLACK } else { "" }, self.endpoint.expose())
     }
@@ -56,10 +56,10 @@ impl Written for Webhook {
     }
 }
 
-/// Reads the file of property `webhook_ca`; no authorities without one.
+/// Reads the file in property `webhook_ca`; without one there are no authorities.
 ///
 /// # Errors
-/// There is a file, and it cannot be read or has no certificates in PEM form.
+/// The file cannot be read or has no certificates in PEM form.
 pub fn authorities(file: Option<&Path>) -> Result<Authorities, Failure> {
     let Some(path) = file else { return Ok(Authorities::new()) };
     let failure =

@@ -1,8 +1,8 @@
-//! Values as texts: what `postern check` shows, and what the core is handed.
+//! Values as texts: for `postern check`, and for the core.
 //!
 //! In: a typed value. Out: its text, in the form in which a person would write it, which the
-//! property's reader takes back to the same value.
-//! Security: secrets are in it; who shows it masks them.
+//! property's reader parses to the same value. Security: it may contain a secret; code that shows
+//! it masks it.
 
 use super::name::HeaderNames;
 use super::network;
@@ -13,18 +13,18 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// A type that properties have.
+/// A type of property values.
 pub trait Written: Sized {
-    /// Whether its values are masked wherever they are shown.
+    /// Whether its values are masked in every output.
     const SECRET: bool = false;
 
-    /// What stands between the entries of a list.
+    /// The separator of the entries of a list.
     const BETWEEN: &'static str = ", ";
 
     /// As a person would write it; empty = none.
     fn to_text(&self) -> String;
 
-    /// The value without a text, if there may be none. `default` is that of the class.
+    /// The value without a text, if it may be empty. `default` is that of the class.
     fn empty(_default: &str) -> Option<Self> {
         None
     }
@@ -95,7 +95,7 @@ impl Written for IpAddr {
     }
 }
 
-/// `no` is none, because the empty text is the default.
+/// `no` is none, because the empty text means the default.
 impl Written for HeaderNames {
     fn to_text(&self) -> String {
         if self.0.is_empty() { "no".to_owned() } else { self.0.join(", ") }

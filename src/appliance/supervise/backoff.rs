@@ -4,7 +4,7 @@ use std::time::Duration;
 
 const FIRST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(60);
-/// A core that lived so long was healthy: its crash is a new story.
+/// A core that lived so long was healthy: its crash starts the pauses anew.
 const HEALTHY: Duration = Duration::from_secs(60);
 
 /// Doubling pauses.

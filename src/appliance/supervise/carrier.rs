@@ -1,8 +1,8 @@
-//! The supervisor's hand on the carrier: the child that brings the mail log to terminal `log`.
+//! Supervises the carrier: the child process that copies the mail log to terminal `log`.
 //!
-//! It is nobody's condition: the core is started without it, runs without it, and is stopped before
-//! it. One that ends is started again with back-off; one that hangs in the kernel because its file
-//! server does is left to the kernel.
+//! The core does not depend on it: it starts and runs without the carrier, and is stopped before
+//! it. A carrier that ends is started again with back-off; one that hangs in the kernel because of
+//! its file server is left alone.
 
 use super::backoff::Backoff;
 use super::child::Child;
@@ -15,26 +15,26 @@ use nix::unistd::Pid;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// After the core has ended, for the last lines.
+/// Time after the end of the core, for the last lines.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// The carrier, running or about to be.
+/// The carrier, running or about to be started.
 pub struct Carrier<'a> {
     event_log: &'a EventLog,
     identity: Identity,
-    /// Where it works.
+    /// Its working directory.
     directory: PathBuf,
-    /// What it is told first.
+    /// The first line on its standard input.
     properties: String,
     child: Option<Child>,
     backoff: Backoff,
     start_at: Instant,
-    /// When patience ends, once it has been told to stop.
+    /// When it is not waited for any more, once it has been told to stop.
     deadline: Option<Instant>,
 }
 
 impl<'a> Carrier<'a> {
-    /// Not started yet; the first [`Carrier::turn`] does.
+    /// Not started yet; the first [`Carrier::turn`] starts it.
     pub fn new(
         event_log: &'a EventLog,
         identity: Identity,
@@ -55,7 +55,7 @@ impl<'a> Carrier<'a> {
         }
     }
 
-    /// Starts it when that is due, and hears what it says.
+    /// Starts it when that is due, and reads its status lines.
     pub fn turn(&mut self) {
         if self.child.is_none() && self.deadline.is_none() && Instant::now() >= self.start_at {
             match Child::start("carrier", &self.identity, &self.directory, false, &self.properties)
@@ -77,12 +77,12 @@ impl<'a> Carrier<'a> {
         }
     }
 
-    /// A child was reaped; tells whether it was this one.
+    /// A child was reaped; gives whether it was this one.
     pub fn reaped(&mut self, pid: Pid, why: &str) -> bool {
         if self.child.as_ref().is_none_or(|child| child.pid != pid) {
             return false;
         }
-        // What it said last.
+        // Reads its last lines.
         self.turn();
         let lived = self.child.take().map_or(Duration::ZERO, |child| child.started.elapsed());
         if self.deadline.is_none() {
@@ -101,7 +101,7 @@ impl<'a> Carrier<'a> {
         self.event_log.record(Severity::Error, text);
     }
 
-    /// Tells it to carry what is left and end. Only the first call counts.
+    /// Tells it to copy the remaining lines and end. Only the first call counts.
     pub fn stop(&mut self) {
         if self.deadline.is_none() {
             self.deadline = Some(Instant::now() + GRACE);
@@ -111,7 +111,7 @@ impl<'a> Carrier<'a> {
         }
     }
 
-    /// Whether nobody needs to wait for it any more: it has ended, or its time is up.
+    /// Whether it need not be waited for any more: it has ended, or its time is up.
     pub fn is_over(&self) -> bool {
         match (&self.child, self.deadline) {
             (None, _) => true,
@@ -138,7 +138,7 @@ impl<'a> Carrier<'a> {
         }
     }
 
-    /// What to poll.
+    /// The descriptors to poll.
     pub fn poll_fds(&self) -> impl Iterator<Item = PollFd<'_>> {
         self.child.iter().flat_map(Child::poll_fds)
     }

@@ -1,5 +1,5 @@
-//! One child of the supervisor: this program in another role, with a status pipe and orders on its
-//! standard input.
+//! One child process of the supervisor: this program in another role, with a status pipe and orders
+//! on its standard input.
 
 use super::identity::Identity;
 use super::orders::Speaker;
@@ -17,25 +17,25 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-/// A child that runs, or has ended and was not reaped yet.
+/// A child that is running, or has ended and was not reaped yet.
 #[derive(Debug)]
 pub struct Child {
     /// Its process.
     pub pid: Pid,
-    /// What it says.
+    /// Its status lines.
     pub status: StatusReader,
-    /// What it is told.
+    /// The orders for it.
     pub orders: Speaker,
     /// When it was started.
     pub started: Instant,
 }
 
 impl Child {
-    /// Starts `postern <role>` as `identity` in `directory`, tells it the properties, and leaves it
-    /// nothing else of ours. `keep_bind` = it may bind low ports.
+    /// Starts `postern <role>` as `identity` in `directory` and sends it the properties; it
+    /// inherits nothing else. `keep_bind` = it may bind low ports.
     ///
     /// # Errors
-    /// No pipe or no process is to be had, or it cannot be given its identity.
+    /// No pipe or no process can be created, or the identity cannot be set.
     pub fn start(
         role: &str,
         identity: &Identity,
@@ -47,8 +47,8 @@ impl Child {
         fcntl(&reader, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
         let mut command = Command::new("/proc/self/exe");
         command.arg(role).stdin(Stdio::piped());
-        // Properties, secrets among them, travel over standard input; the environment of a process
-        // can be read by others.
+        // Properties, including secrets, are sent over standard input, because the environment of a
+        // process can be read by others.
         for (name, _) in std::env::vars_os() {
             if name.as_encoded_bytes().starts_with(PREFIX.as_bytes()) {
                 command.env_remove(name);
@@ -66,13 +66,13 @@ impl Child {
         })
     }
 
-    /// Sends a signal. One that is gone already is reaped next. `false`: we may not, because it has
-    /// another uid and we have no CAP_KILL.
+    /// Sends a signal. A child that has ended already is reaped next. `false`: not permitted,
+    /// because it has another uid and there is no CAP_KILL.
     pub fn signal(&self, signal: Signal) -> bool {
         kill(self.pid, signal) != Err(Errno::EPERM)
     }
 
-    /// What to poll: its words, and room for ours.
+    /// The descriptors to poll: its status pipe, and its standard input if something waits.
     pub fn poll_fds(&self) -> impl Iterator<Item = PollFd<'_>> {
         let words =
             self.status.is_open().then(|| PollFd::new(self.status.as_fd(), PollFlags::POLLIN));

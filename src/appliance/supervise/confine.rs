@@ -1,10 +1,9 @@
-//! Landlock: the core takes away from itself every file it does not need.
+//! Landlock: the core gives up access to every file that it does not need.
 //!
-//! Read only: what the resolver, the time zones and the process itself live on. Read and write: the
-//! data volume and the run directory. Nothing else, and no way back. Best effort: a kernel without
-//! Landlock leaves the core to its uid. To be called before the runtime starts its threads: it
-//! binds the calling thread and those it starts later.
-//! Source: landlock(7).
+//! Read only: files of the resolver, the time zones and the process itself. Read and write: the
+//! data volume and the run directory. Nothing else, and it cannot be undone. Best effort: without
+//! Landlock in the kernel only the uid confines the core. To be called before the runtime starts
+//! its threads: it applies to the calling thread and those it starts later. Source: landlock(7).
 
 use landlock::{
     ABI, Access, AccessFs, BitFlags, LandlockStatus, PathBeneath, PathFd, RestrictionStatus,
@@ -12,11 +11,11 @@ use landlock::{
 };
 use std::path::Path;
 
-/// The rights we know how to name; older kernels enforce the part they know.
+/// The Landlock version used; older kernels enforce the part that they support.
 const KNOWN: ABI = ABI::V6;
 
 /// Files of the resolver (which may be links into /run), time zones, certificates, and the
-/// process's own view of itself.
+/// process's own entries in /proc.
 const READ: [&str; 10] = [
     "/etc",
     "/usr",
@@ -30,8 +29,8 @@ const READ: [&str; 10] = [
     "/run/NetworkManager",
 ];
 
-/// Confines the calling thread and all its future threads; returns the level reached, in words for
-/// the log. `sockets`: below this directory a socket may be made, and nothing else.
+/// Confines the calling thread and all its future threads; gives the level reached, as text for the
+/// log. `sockets`: below this directory only sockets may be created.
 pub fn confine(data: &Path, run_dir: &Path, sockets: Option<&Path>) -> String {
     match restrict(data, run_dir, sockets) {
         Ok(Some(status)) => words(&status),
@@ -47,15 +46,16 @@ fn restrict(
     run_dir: &Path,
     sockets: Option<&Path>,
 ) -> Result<Option<RestrictionStatus>, RulesetError> {
-    // Without it the core could not work: better no fence than one that keeps it from its own disk.
+    // Without it the core could not work: no confinement is better than one without access to its
+    // own volume.
     let Ok(data) = PathFd::new(data) else { return Ok(None) };
     let everything = AccessFs::from_all(KNOWN);
     let read = AccessFs::ReadFile | AccessFs::ReadDir;
     let mut ruleset =
         Ruleset::default().handle_access(everything)?.scope(Scope::from_all(KNOWN))?.create()?;
     ruleset = ruleset.add_rule(PathBeneath::new(data, everything))?;
-    // What else may stand in its place is none of ours; the control socket can be made once that is
-    // mended.
+    // It may not be a directory of this appliance; the control socket can be created once that is
+    // repaired.
     if run_dir.is_dir()
         && let Ok(run_dir) = PathFd::new(run_dir)
     {
@@ -71,7 +71,7 @@ fn restrict(
     ruleset.restrict_self().map(Some)
 }
 
-/// A path that this machine does not have needs no rule.
+/// A path that does not exist here needs no rule.
 fn allow(
     ruleset: RulesetCreated,
     path: &str,
@@ -113,7 +113,7 @@ mod tests {
         std::fs::create_dir(&data).unwrap();
         std::fs::create_dir(&run).unwrap();
         let elsewhere = dir.path().join("elsewhere");
-        // A thread of its own: the fence cannot be taken down again, and it falls with the thread.
+        // A thread of its own: the confinement cannot be undone, and it ends with the thread.
         let (told, outside) = std::thread::spawn({
             move || {
                 let told = confine(&data, &run, None);

@@ -1,9 +1,9 @@
-//! Keeping one core running, and who belongs to it: start, readiness, restart, stop.
+//! Supervises the core and the other children: start, readiness, restart, stop.
 //!
-//! One thread, one loop: it sleeps in poll(2) on the signals, on what its children say, and wakes
-//! for nothing else but deadlines. As PID 1 it reaps everything that ends; elsewhere it asks for
-//! the orphans of its own descendants. Beside the core there may be the carrier of the mail log
-//! ([`Carrier`]) and a watch over the key files ([`KeyWatch`]); neither can hold up the core.
+//! One thread, one loop: it waits in poll(2) for signals, for its children's status lines, and for
+//! deadlines. As PID 1 it reaps every process that ends; otherwise it becomes the subreaper of its
+//! descendants. Besides the core there may be the carrier of the mail log ([`Carrier`]) and a watch
+//! over the key files ([`KeyWatch`]); neither can delay the core.
 
 mod hanging;
 mod run_dir;
@@ -34,11 +34,11 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// Beyond `drain_time`, for the last sync and the farewells.
+/// Time beyond `drain_time`, for the last sync and final messages.
 const GRACE: Duration = Duration::from_secs(15);
-/// A long recovery says that it is alive.
+/// How often a long recovery is reported.
 const PROGRESS: Duration = Duration::from_secs(30);
-/// The line when the core gives up without a word.
+/// The error line when the core ends without one.
 const START_LINE: &str = lines::START;
 
 /// The supervisor of one core.
@@ -47,48 +47,48 @@ pub struct CoreSupervisor<'a> {
     event_log: &'a EventLog,
     signals: &'a Signals,
     identity: Identity,
-    /// Where the core works.
+    /// The core's working directory.
     directory: PathBuf,
     readiness: Readiness,
     core: Option<Core>,
     backoff: Backoff,
-    /// When a core is to be started, while there is none.
+    /// When the next core is to be started, while there is none.
     start_at: Instant,
     carrier: Option<Carrier<'a>>,
     keys: Option<KeyWatch>,
     run_dir: RunDirWatch<'a>,
-    /// The signal that ends it all, once it has come.
+    /// The signal that ends the appliance, once it has come.
     stop: Option<Signal>,
     was_ready: bool,
 }
 
-/// A core that runs.
+/// A running core.
 struct Core {
     child: Child,
     ready: bool,
-    /// What it said before giving up.
+    /// Its error line before it gave up.
     error: Option<String>,
     cause: Option<String>,
-    /// When patience ends, after the stop.
+    /// When it is not waited for any more, after the stop.
     deadline: Option<Instant>,
-    /// It was told to end and has not.
+    /// It was told to end and has not ended yet.
     ends: bool,
     next_progress: Instant,
-    /// When it last said that its start goes on.
+    /// When it last reported progress of its start.
     heard: Instant,
-    /// Its start has not gone on for too long; it is looked at once more a little later, because
-    /// all of us may have been paused.
+    /// Its start has made no progress for too long. It is checked once more a little later, because
+    /// the whole machine may have been paused.
     suspected: bool,
-    /// It was told why a start that does not go on is not ended.
+    /// The reason why a stuck start is not ended was logged.
     spared: bool,
-    /// Notices when it hangs; from the moment it is ready.
+    /// Detects when it hangs; from the moment it is ready.
     watchdog: Option<Watchdog>,
-    /// It hangs, and is on its way out.
+    /// It hangs, and is being ended.
     ending: Option<Ending>,
 }
 
 impl<'a> CoreSupervisor<'a> {
-    /// All is prepared; nothing runs yet.
+    /// Everything is prepared; nothing runs yet.
     pub fn new(
         settings: &'a Settings,
         event_log: &'a EventLog,
@@ -113,26 +113,26 @@ impl<'a> CoreSupervisor<'a> {
         }
     }
 
-    /// The core serves TLS with the pair that this watch has, and with each later one.
+    /// The core serves TLS with the key pair of this watch, and with each later one.
     pub fn with_keys(mut self, keys: Option<KeyWatch>) -> Self {
         self.keys = keys;
         self
     }
 
-    /// The core works in this directory instead of in `/`.
+    /// The core works in this directory instead of `/`.
     pub fn working_in(mut self, directory: &Path) -> Self {
         self.directory = directory.to_owned();
         self
     }
 
-    /// Beside the core runs the carrier of the mail log.
+    /// The carrier of the mail log runs beside the core.
     pub fn with_carrier(mut self, carrier: Option<Carrier<'a>>) -> Self {
         self.carrier = carrier;
         self
     }
 
     /// Runs the core until a signal ends it; returns the exit code: 128 + signal, or that of a core
-    /// that never came up.
+    /// that never became ready.
     pub fn keep(mut self) -> u8 {
         let code = loop {
             if let Some(code) = self.hear().or_else(|| self.turn()) {
@@ -144,14 +144,13 @@ impl<'a> CoreSupervisor<'a> {
         code
     }
 
-    /// Takes the signals that have come. Returns the exit code when the core's end was the end of
-    /// it all.
+    /// Handles the pending signals. Returns the exit code when the appliance ends now.
     fn hear(&mut self) -> Option<u8> {
         let mut code = None;
         while let Some(signal) = self.signals.next() {
             match (signal, &self.core) {
                 (Signal::SIGCHLD, _) => code = code.or(self.reap()),
-                // Before it is ready, the core may not yet know what to do with it, and has read
+                // Before it is ready, the core may not handle the signal yet, and has read
                 // everything just now.
                 (Signal::SIGHUP, Some(core)) if core.ready => {
                     core.child.signal(Signal::SIGHUP);
@@ -163,7 +162,7 @@ impl<'a> CoreSupervisor<'a> {
         code
     }
 
-    /// Does what is due. Returns the exit code when there is nothing left to keep.
+    /// Does what is due. Returns the exit code when the appliance ends now.
     fn turn(&mut self) -> Option<u8> {
         if self.core.is_none() {
             if self.stop.is_some() {
@@ -201,7 +200,7 @@ impl<'a> CoreSupervisor<'a> {
         None
     }
 
-    /// A core that serves must be seen to be ready in the run directory as well.
+    /// The readiness file of a core that serves must exist in the run directory.
     fn watch_run_dir(&mut self) {
         let watchdog = self.core.as_ref().and_then(|core| core.watchdog.as_ref());
         if self.stop.is_some() || !watchdog.is_some_and(Watchdog::is_well) {
@@ -222,7 +221,7 @@ impl<'a> CoreSupervisor<'a> {
         }
     }
 
-    /// 128 + the signal that ends it all.
+    /// 128 + the signal that ends the appliance.
     fn exit_code(&self) -> Option<u8> {
         self.stop.map(|signal| u8::try_from(128 + signal as i32).unwrap_or(u8::MAX))
     }
@@ -311,7 +310,7 @@ impl<'a> CoreSupervisor<'a> {
             Severity::Info,
             format!("the SMTP core is ready (pid {}, {seconds:.1} s)", core.child.pid),
         );
-        // Most of the program was for the way here.
+        // Most of the program's code was needed only for the start.
         sys::give_back_program();
     }
 
@@ -354,7 +353,7 @@ impl<'a> CoreSupervisor<'a> {
         self.readiness.clear();
         let Some(core) = &mut self.core else { return };
         core.deadline = Some(Instant::now() + self.settings.drain_time + GRACE);
-        // Before a word about it: whoever reads our words may be stuck.
+        // Before it is logged: the reader of the log may be blocked.
         let may_signal = core.child.signal(Signal::SIGTERM);
         if !may_signal {
             core.child.orders.say(&Order::Stop);
@@ -371,7 +370,7 @@ impl<'a> CoreSupervisor<'a> {
         }
     }
 
-    /// Minds the times that a core has. `true`: it cannot be waited for any more.
+    /// Checks the core's deadlines. `true`: it is not waited for any more.
     fn keep_time(&mut self) -> bool {
         let Some(core) = &mut self.core else { return false };
         let now = Instant::now();
@@ -401,8 +400,7 @@ impl<'a> CoreSupervisor<'a> {
         false
     }
 
-    /// Reaps everything that has ended. Returns the exit code when the core's end is the end of it
-    /// all.
+    /// Reaps everything that has ended. Returns the exit code when the appliance ends now.
     fn reap(&mut self) -> Option<u8> {
         let mut code = None;
         loop {
@@ -424,7 +422,7 @@ impl<'a> CoreSupervisor<'a> {
     }
 
     fn core_ended(&mut self, end: WaitStatus, why: &str) -> Option<u8> {
-        // What it said last.
+        // Reads its last lines.
         self.listen_to_core();
         let core = self.core.take()?;
         self.readiness.clear();
@@ -432,7 +430,7 @@ impl<'a> CoreSupervisor<'a> {
         self.ended(lived, why, &failure_of(&core, end, why))
     }
 
-    /// A core is gone: that is the end, or a pause before the next one.
+    /// The core has ended: the appliance ends, or there is a pause before the next one.
     fn ended(&mut self, lived: Duration, why: &str, failure: &Failure) -> Option<u8> {
         if self.stop.is_some() {
             return None;
@@ -453,7 +451,7 @@ impl<'a> CoreSupervisor<'a> {
         None
     }
 
-    /// The core is gone for good, and so is everything that could be said of mail.
+    /// The core has ended for good, so there will be no more lines about mail.
     fn part_with_carrier(&mut self) {
         let Some(mut carrier) = self.carrier.take() else { return };
         carrier.stop();
@@ -475,7 +473,7 @@ impl<'a> CoreSupervisor<'a> {
         }
     }
 
-    /// Sleeps until a signal, a word of a child, room for what is to be said to one, or the time.
+    /// Waits until a signal, a child's status line, room in a child's input, or a deadline.
     fn wait(&self) {
         let core = self.core.as_ref();
         let core_at = match core {
@@ -508,7 +506,7 @@ impl<'a> CoreSupervisor<'a> {
     }
 }
 
-/// Ends a core at once, by whatever we may, and tells what was done.
+/// Ends the core at once, in any permitted way, and tells what was done.
 fn end_core(core: &mut Core) -> &'static str {
     core.ends = true;
     if core.child.signal(Signal::SIGKILL) {
@@ -533,11 +531,11 @@ fn wait<'a>(
             .and_then(|ms| PollTimeout::try_from(ms).ok())
             .unwrap_or(PollTimeout::MAX)
     });
-    // An interruption or a failure wakes the loop, which looks at everything anyway.
+    // An interruption or a failure wakes the loop, which checks everything anyway.
     let _ = poll(&mut fds, timeout);
 }
 
-/// What the core itself said of its end, if anything.
+/// The core's own error text, if any.
 fn told(failure: &Failure) -> String {
     if failure.line == START_LINE {
         String::new()

@@ -1,10 +1,10 @@
-//! A core that hangs, on its way out: its last service is to tell where it hangs.
+//! The end of a core that hangs: first it is asked where it hangs.
 //!
-//! In: the stacks that the core tells, or what `/proc` says of its threads. Out: lines in the
-//! appliance log. Names are looked up by a copy of this process, which may take its time: nobody
-//! waits for it, so that signals are heard meanwhile, and a core that comes back is left alive.
-//! Limits: the core has [`PATIENCE`] to tell; a stack has [`WORDS_MAX`] characters; threads that
-//! are at the same place share a line.
+//! In: the stacks that the core reports, or the state of its threads in `/proc`. Out: lines in the
+//! appliance log. Function names are looked up by a child process, which may be slow: the
+//! supervisor does not wait for it, so that signals are handled meanwhile, and a core that recovers
+//! is not ended. Limits: the core has [`PATIENCE`] to report; a stack has [`WORDS_MAX`] characters;
+//! threads at the same place share a line.
 
 use super::watchdog::Look;
 use super::worker_process::WorkerProcess;
@@ -16,16 +16,16 @@ use std::collections::BTreeMap;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-/// How long a core may take to tell where its threads are.
+/// How long a core may take to report its threads' stacks.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// How long the names of functions may take.
+/// How long the lookup of function names may take.
 const NAMES_PATIENCE: Duration = Duration::from_secs(20);
 
-/// Characters of a stack.
+/// Characters of a stack, at most.
 const WORDS_MAX: usize = 3000;
 
-/// Stacks that are kept.
+/// Stacks that are kept, at most.
 const STACKS_MAX: usize = 256;
 
 /// The end of a core that hangs.
@@ -37,19 +37,19 @@ pub(super) struct Ending {
 
 #[derive(Debug)]
 enum Stage {
-    /// The core is asked where its threads are; it is not waited for beyond this moment.
+    /// The core was asked for its stacks; it is not waited for beyond this time.
     Asked(Instant),
-    /// The functions at these places are looked up.
+    /// The functions at these addresses are being looked up.
     Named(WorkerProcess<Vec<String>>, Alike),
-    /// All is told.
+    /// Everything is logged.
     Told,
 }
 
-/// Places on stacks, each with the threads that are there.
+/// Addresses on stacks, each with its threads.
 type Alike = BTreeMap<String, Vec<String>>;
 
 impl Ending {
-    /// A core that can answer has been asked where it is.
+    /// Asks a core that can answer for its stacks.
     pub(super) fn begin(can_answer: bool, now: Instant) -> Self {
         Self {
             stage: Stage::Asked(if can_answer { now + PATIENCE } else { now }),
@@ -57,7 +57,7 @@ impl Ending {
         }
     }
 
-    /// One thread is told.
+    /// The stack of one thread was reported.
     pub(super) fn take(&mut self, stack: Stack) {
         if self.stacks.len() < STACKS_MAX {
             self.stacks.push(stack);
@@ -80,13 +80,13 @@ impl Ending {
         }
     }
 
-    /// What to poll.
+    /// The descriptor to poll.
     pub(super) fn poll_fd(&self) -> Option<PollFd<'_>> {
         let Stage::Named(worker, _) = &self.stage else { return None };
         Some(PollFd::new(worker.as_fd(), PollFlags::POLLIN))
     }
 
-    /// Goes on without waiting. `true`, once: all that is known was told.
+    /// Continues without waiting. `true`, once: everything that is known was logged.
     pub(super) fn turn(&mut self, event_log: &EventLog, pid: Pid, now: Instant) -> bool {
         match &mut self.stage {
             Stage::Asked(at) if now >= *at => self.look_up(event_log, pid),
@@ -101,8 +101,7 @@ impl Ending {
         }
     }
 
-    /// Tells of the threads, and has the functions on their stacks looked up. `true`: there is
-    /// nothing to look up.
+    /// Starts the lookup of the functions on the stacks. `true`: there is nothing to look up.
     fn look_up(&mut self, event_log: &EventLog, pid: Pid) -> bool {
         let mut alike = Alike::new();
         for stack in
@@ -132,8 +131,8 @@ impl Ending {
     }
 }
 
-/// Tells each stack, by the names of its functions; without them the places still tell something to
-/// whoever has the same program.
+/// Logs each stack with the names of its functions; without names the addresses are still useful
+/// with the same program.
 fn tell(event_log: &EventLog, alike: &Alike, names: Vec<String>) {
     for (threads, mut stack) in alike.values().zip(names) {
         stack.truncate(stack.floor_char_boundary(WORDS_MAX));

@@ -1,4 +1,4 @@
-//! `postern health`: asks the running appliance whether it is ready. Speaks HTTP, so that no SMTP
+//! `postern health`: asks the running appliance whether it is ready. Uses HTTP, so that no SMTP
 //! session is logged.
 
 use super::troubles;
@@ -10,11 +10,11 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-/// For the whole question and answer.
+/// Time limit for question and answer.
 const TIMEOUT: Duration = Duration::from_secs(3);
-/// For whoever asks in another shell than the one of the start.
+/// A hint for the case that the command runs with other settings than the relay.
 const PORT: &str = "; if the relay was started with another MTA_UI_PORT, set it here, too";
-/// Octets of the answer that are looked at.
+/// Octets of the answer that are read.
 const ANSWER_LIMIT: usize = 4096;
 
 /// Exit 0 when ready; else 69 and a line with the reason. `verbose`: alerts follow on standard
@@ -58,7 +58,7 @@ pub fn run(verbose: bool) -> ExitCode {
     }
 }
 
-/// What is wrong, in words; whoever cannot ask hears why.
+/// Prints the alerts; if they cannot be read, the reason.
 fn tell_alerts(settings: &Settings) {
     let lines = match troubles::alerts(&settings.run_dir) {
         Ok(lines) if lines.is_empty() => vec!["no alerts".to_owned()],
@@ -68,11 +68,11 @@ fn tell_alerts(settings: &Settings) {
         }
     };
     let mut stdout = io::stdout().lock();
-    // Whoever does not read them is told by the exit code.
+    // A reader that has closed standard output has the exit code.
     lines.iter().for_each(|line| drop(writeln!(stdout, "{line}")));
 }
 
-/// What the supervisor says of a core that cannot answer for itself.
+/// The reason recorded by the supervisor, for a core that cannot answer.
 fn in_other_words(settings: &Settings) -> String {
     not_ready::why(&settings.run_dir)
         .map(|why| format!("; the supervisor says: {why}"))
@@ -84,7 +84,7 @@ fn unready(why: &str) -> ExitCode {
     ExitCode::from(Exit::Unavailable.code())
 }
 
-/// Where the appliance listens, as seen from inside.
+/// The address of the HTTP server, as seen from inside.
 fn address(settings: &Settings) -> SocketAddr {
     let ip = match settings.listen.first() {
         Some(IpAddr::V6(ip)) if !ip.is_unspecified() => IpAddr::V6(*ip),
@@ -112,7 +112,7 @@ fn ask(address: SocketAddr) -> io::Result<String> {
         match stream.read(&mut buffer) {
             Ok(0) => break,
             Ok(n) => answer.extend_from_slice(&buffer[..n]),
-            // What the kernel calls a socket's time that is up.
+            // The kernel's error for a timeout of a socket.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 return Err(io::ErrorKind::TimedOut.into());
             }
@@ -135,7 +135,7 @@ mod tests {
             let (mut stream, _) = listener.accept().unwrap();
             let mut request = [0; 16];
             stream.read_exact(&mut request).unwrap();
-            // Far more than anybody asked for; the reader may close first.
+            // Far more than expected; the reader may close first.
             let _ = stream.write_all(&vec![b'x'; 10_000_000]);
             request
         });

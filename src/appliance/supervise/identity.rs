@@ -1,4 +1,4 @@
-//! Who the core is: a user of its own where we may choose, else ourselves.
+//! The core's user: one of its own if this process may change users, else the same.
 
 use crate::appliance::failure::{Exit, Failure};
 use caps::{CapSet, Capability};
@@ -16,22 +16,22 @@ pub struct Identity {
     pub uid: Uid,
     /// The group.
     pub gid: Gid,
-    /// Whether that is somebody else than we are now.
+    /// Whether that is another user than now.
     pub changes: bool,
 }
 
 impl Identity {
-    /// Ourselves.
+    /// The present user.
     pub fn same() -> Self {
         Self { uid: geteuid(), gid: getegid(), changes: false }
     }
 
-    /// The core's: as root the user `postern`, or 2525 where there is none; otherwise ourselves.
-    /// The second value tells why root of a user namespace could not choose: that uid does not
-    /// exist there, and root is somebody ordinary outside.
+    /// The core's identity: as root the user `postern`, or 2525 if there is none; otherwise the
+    /// present user. The second value tells why root of a user namespace cannot change the user:
+    /// that uid is not mapped there, and root is an ordinary user outside.
     ///
     /// # Errors
-    /// We are root without the capabilities to become anybody else: the core would be root, too.
+    /// This process is root without the capability to change users: the core would be root, too.
     pub fn of_the_core() -> Result<(Self, Option<String>), Failure> {
         if !geteuid().is_root() {
             return Ok((Self::same(), None));
@@ -68,7 +68,7 @@ impl Identity {
     /// Does `work` with the rights of this identity. Only for a process of one thread.
     ///
     /// # Errors
-    /// What `work` returns, or that the identity cannot be taken on.
+    /// The error of `work`, or that the identity cannot be set.
     pub fn within<T>(&self, work: impl FnOnce() -> std::io::Result<T>) -> std::io::Result<T> {
         let _borrowed = if self.changes { Some(self.borrow()?) } else { None };
         work()
@@ -77,7 +77,7 @@ impl Identity {
     fn borrow(&self) -> nix::Result<Borrowed> {
         let groups = getgroups()?;
         setgroups(&[self.gid])?;
-        // From here on there is something to give back, also when the next step fails.
+        // From here on there is something to restore, also when the next step fails.
         let borrowed = Borrowed { uid: geteuid(), gid: getegid(), groups };
         setegid(self.gid)?;
         seteuid(self.uid)?;
@@ -85,14 +85,13 @@ impl Identity {
     }
 }
 
-/// Whether this process has what it takes to become somebody else, as far as its user namespace
-/// goes.
+/// Whether this process may change users, as far as its user namespace allows.
 fn may_choose() -> bool {
     let has = |capability| caps::has_cap(None, CapSet::Effective, capability).unwrap_or(false);
     has(Capability::CAP_SETUID) && has(Capability::CAP_SETGID)
 }
 
-/// Gives the rights back when dropped.
+/// Restores the identity when dropped.
 struct Borrowed {
     uid: Uid,
     gid: Gid,
@@ -105,8 +104,8 @@ impl Drop for Borrowed {
             .and_then(|()| setegid(self.gid))
             .and_then(|()| setgroups(&self.groups));
         if back.is_err() {
-            // Our saved uid allows it always. Going on as a mixture of two users would be worse
-            // than stopping.
+            // The saved uid always allows it. To continue with a mixture of two users would be
+            // worse than to stop.
             std::process::abort();
         }
     }

@@ -1,11 +1,11 @@
-//! Renewed keys: looks at the key files again and again, and tells when there is a new pair.
+//! Renewed keys: reads the key files regularly, and reports a new pair.
 //!
-//! Purpose: certificates live for weeks and relays for months. In: where the files are. Out: each
-//! new pair that is fit for use. It reads the files instead of waiting for their events, because
-//! there are none over NFS, and a link that is swapped for another directory (a Kubernetes secret)
-//! has none where one would look.
-//! Limits: a look every [`PACE`], [`PATIENCE`] for each; one child at a time, even when it hangs.
-//! Security: a pair that is broken, torn or out of date changes nothing: the one in use stays.
+//! Purpose: certificates are valid for weeks, and relays run for months. In: the paths of the
+//! files. Out: each new valid pair. It reads the files instead of using inotify, because there are
+//! no such events over NFS, and none at the file itself if a link to its directory is replaced (a
+//! Kubernetes secret). Limits: one read every [`PACE`], [`PATIENCE`] for each; one child process at
+//! a time, even when it hangs. Security: a pair that is broken, incomplete or expired is not used:
+//! the present one stays.
 
 use super::identity::Identity;
 use super::orders::Keys;
@@ -16,32 +16,32 @@ use nix::unistd::Pid;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-/// From one look to the next.
+/// Time from one read to the next.
 pub const PACE: Duration = Duration::from_secs(10);
 
-/// What a look may take.
+/// Time limit of a read.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
-/// What the first one may take, before the core starts: an NFS server that has just started keeps
-/// everybody waiting for its grace period, 90 s as a rule (RFC 8881 §8.4.2.1).
+/// Time limit of the first read, before the core starts: a freshly started NFS server lets clients
+/// wait for its grace period, usually 90 s (RFC 8881 §8.4.2.1).
 pub const FIRST_PATIENCE: Duration = Duration::from_secs(120);
 
-/// What a look has found.
+/// The result of a read.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Found {
-    /// Another pair, fit for use.
+    /// Another valid pair.
     Renewed,
-    /// The files cannot be used; why. Told once for each reason.
+    /// The files cannot be used, and why. Reported once for each reason.
     Trouble(String),
-    /// After trouble: the files are well again.
+    /// After a problem: the files are valid again.
     Well,
 }
 
-/// Looks in a row that found no pair.
+/// Consecutive reads without a valid pair.
 struct Trouble {
-    /// What the last one complained of.
+    /// The last error.
     last: String,
-    /// What was told of it.
+    /// The error that was reported.
     told: Option<String>,
 }
 
@@ -52,13 +52,13 @@ pub struct KeyWatch {
     keys: Keys,
     look: Option<WorkerProcess<Result<Keys, String>>>,
     next_look: Instant,
-    /// A child that did not come back; until it is reaped, no other is sent after it.
+    /// A child that did not come back; until it is reaped, no other is started.
     lost: Option<Pid>,
     trouble: Option<Trouble>,
 }
 
 impl KeyWatch {
-    /// `keys` are what was read from `files` at start.
+    /// `keys` were read from `files` at start.
     pub fn new(files: KeyFiles, identity: Identity, keys: Keys) -> Self {
         Self {
             files,
@@ -76,7 +76,7 @@ impl KeyWatch {
         &self.keys
     }
 
-    /// Sends somebody to look when that is due, and hears what came of it.
+    /// Starts a read when it is due, and takes its result.
     pub fn turn(&mut self) -> Option<Found> {
         if let Some(look) = &mut self.look {
             let end = look.look()?;
@@ -94,7 +94,7 @@ impl KeyWatch {
             self.next_look = now + PACE;
             if self.lost.is_none() {
                 let (files, identity) = (self.files.clone(), self.identity);
-                // Without a process to spare there is no look this time.
+                // If no process can be created, there is no read this time.
                 self.look = WorkerProcess::begin(PATIENCE, move || files.read(&identity)).ok();
             }
         }
@@ -113,11 +113,12 @@ impl KeyWatch {
             }
             Err(why) => {
                 let Some(trouble) = &mut self.trouble else {
-                    // It may be a pair of which one half has been replaced; the next look will see.
+                    // Perhaps only one file of the pair has been replaced yet; the next read
+                    // decides.
                     self.trouble = Some(Trouble { last: why, told: None });
                     return None;
                 };
-                // Causes that take turns are told once, and another one when it stays.
+                // Alternating causes are reported once, and a new one when it persists.
                 let stays = trouble.last == why;
                 let is_news = trouble.told.as_ref().is_none_or(|told| stays && *told != why);
                 trouble.last.clone_from(&why);
@@ -139,7 +140,7 @@ impl KeyWatch {
         self.look.as_ref().map_or(self.next_look, WorkerProcess::deadline)
     }
 
-    /// What to poll.
+    /// The descriptor to poll.
     pub fn poll_fd(&self) -> Option<PollFd<'_>> {
         self.look.as_ref().map(|look| PollFd::new(look.as_fd(), PollFlags::POLLIN))
     }

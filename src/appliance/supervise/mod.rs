@@ -1,13 +1,12 @@
-//! The supervisor's parts: who the core is, how it is started, watched, confined and stopped.
+//! The parts of the supervisor: the core's identity, and how it is started, watched, confined and
+//! stopped.
 //!
-//! Purpose: `postern init` holds what little privilege there is and keeps one core running under
-//! it; all parts are synchronous.
-//! In: settings, signals, what the core says on its status pipe ([`status`]). Out: a running core,
-//! a readiness file, events, an exit code.
-//! Limits: one core; restarts wait from 1 s to 60 s ([`backoff`]); a stop lasts `drain_time` and 15
-//! s at most ([`supervisor`]).
-//! Security: the core gets its own uid, no capability but binding low ports, `no_new_privs`, and
-//! confines itself with Landlock ([`confine`]); its properties travel over its standard input.
+//! Purpose: `postern init` has the few privileges and keeps one core running; all parts are
+//! synchronous. In: settings, signals, the core's status lines ([`status`]). Out: a running core, a
+//! readiness file, events, an exit code. Limits: one core; restarts wait from 1 s to 60 s
+//! ([`backoff`]); a stop lasts `drain_time` and 15 s at most ([`supervisor`]). Security: the core
+//! gets its own uid, no capability but binding low ports, `no_new_privs`, and confines itself with
+//! Landlock ([`confine`]); its properties are sent over its standard input.
 
 pub mod backoff;
 pub mod carrier;

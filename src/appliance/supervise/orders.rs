@@ -1,14 +1,13 @@
-//! Orders: what the supervisor tells its children over their standard input, one JSON object a
+//! Orders of the supervisor to its children over their standard input, one JSON object on each
 //! line.
 //!
-//! The first line is the properties, secrets among them: the environment and the arguments of a
+//! The first line has the properties, including secrets: the environment and the arguments of a
 //! process can be read by others. A core that serves TLS then gets `keys`, once before it is ready
-//! and again whenever the files change, because only the supervisor may read them.
-//! A core whose supervisor may not send it signals (a container without CAP_KILL) is stopped and
-//! ended by orders, too.
-//! Limits: a line has at most [`LINE_LIMIT`] octets. The supervisor never waits for a child that
-//! does not read: [`Speaker::say`] keeps up to [`PENDING_MAX`] octets and writes them when the pipe
-//! takes them.
+//! and again whenever the files change, because only the supervisor may read them. A core whose
+//! supervisor may not send it signals (a container without CAP_KILL) is stopped and ended by
+//! orders, too. Limits: a line has at most [`LINE_LIMIT`] octets. The supervisor never waits for a
+//! child that does not read: [`Speaker::say`] buffers up to [`PENDING_MAX`] octets and writes them
+//! when the pipe accepts them.
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -21,18 +20,18 @@ use std::process::ChildStdin;
 /// Octets of one line with its end.
 pub const LINE_LIMIT: usize = 2 << 20;
 
-/// Octets that wait for a child to read them.
+/// Octets that wait for a child to read them, at most.
 pub const PENDING_MAX: usize = 2 * LINE_LIMIT;
 
-/// What is said after the properties.
+/// The orders after the properties.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Order {
-    /// The pair that is to be presented from now on.
+    /// The key pair to be used from now on.
     Keys(Keys),
-    /// Tell where all threads are.
+    /// Report the stacks of all threads.
     Stacks,
-    /// Stop in order, as at SIGTERM.
+    /// Stop regularly, as at SIGTERM.
     Stop,
     /// End at once, as at SIGKILL.
     End,
@@ -55,7 +54,7 @@ impl fmt::Debug for Keys {
     }
 }
 
-/// The supervisor's end.
+/// The supervisor's side.
 #[derive(Debug)]
 pub struct Speaker {
     pipe: Option<ChildStdin>,
@@ -63,7 +62,7 @@ pub struct Speaker {
 }
 
 impl Speaker {
-    /// Speaks into the standard input of a child.
+    /// Writes to the standard input of a child.
     ///
     /// # Errors
     /// The pipe cannot be made non-blocking.
@@ -72,14 +71,14 @@ impl Speaker {
         Ok(Self { pipe: Some(pipe), pending: Vec::new() })
     }
 
-    /// Says the properties: the first line.
+    /// Sends the properties: the first line.
     pub fn properties(&mut self, json: &str) {
         self.line(json);
     }
 
-    /// Says something more. A child that has not read what was said long ago does not hear it.
+    /// Sends an order. A child that does not read earlier ones does not get it.
     pub fn say(&mut self, order: &Order) {
-        // Strings in an enumeration: nothing of it can fail to become JSON.
+        // Strings in an enumeration: they can always be written as JSON.
         if let Ok(line) = serde_json::to_string(order) {
             self.line(&line);
         }
@@ -93,7 +92,7 @@ impl Speaker {
         self.flush();
     }
 
-    /// Writes as much as the pipe takes. A child that is gone is noticed when it is reaped.
+    /// Writes as much as the pipe accepts. A child that has ended is noticed when it is reaped.
     pub fn flush(&mut self) {
         while let Some(pipe) = &self.pipe
             && !self.pending.is_empty()
@@ -107,19 +106,19 @@ impl Speaker {
         }
     }
 
-    /// What to poll for room while something waits.
+    /// The descriptor to poll for writing while something waits.
     pub fn waits_on(&self) -> Option<BorrowedFd<'_>> {
         let pipe = self.pipe.as_ref()?;
         (!self.pending.is_empty()).then(|| pipe.as_fd())
     }
 }
 
-/// The child's end.
+/// The child's side.
 #[derive(Debug)]
 pub struct Listener<R = Stdin>(BufReader<R>);
 
 impl Listener {
-    /// Listens on standard input.
+    /// Reads standard input.
     pub fn stdin() -> Self {
         Self(BufReader::new(io::stdin()))
     }
@@ -129,7 +128,7 @@ impl<R: Read> Listener<R> {
     /// The first line.
     ///
     /// # Errors
-    /// The supervisor is gone, or the line is too long.
+    /// The supervisor has ended, or the line is too long.
     pub fn properties(&mut self) -> io::Result<String> {
         self.line()?.ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
     }
@@ -146,9 +145,9 @@ impl<R: Read> Listener<R> {
     }
 }
 
-/// The orders that follow; waits for each. It ends when the supervisor is gone.
+/// The orders that follow; waits for each. It ends when the supervisor has ended.
 impl<R: Read> Iterator for Listener<R> {
-    /// A line that is too long or no order is an error.
+    /// A line that is too long or not an order is an error.
     type Item = io::Result<Order>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -182,7 +181,7 @@ mod tests {
             .unwrap();
         let mut speaker = Speaker::new(child.stdin.take().unwrap()).unwrap();
         speaker.properties("{}");
-        // More than a pipe holds, so that a part must wait.
+        // More than a pipe's buffer, so that a part must wait.
         speaker.say(&Order::Keys(keys(200_000)));
         assert!(speaker.waits_on().is_some());
         let mut listener = Listener(BufReader::new(child.stdout.take().unwrap()));

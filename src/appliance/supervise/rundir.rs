@@ -1,9 +1,9 @@
 //! The run directory: control socket of the core, readiness file of the supervisor.
 //!
 //! Security: root's run directory belongs to root, with the core's group and the sticky bit: the
-//! core can add its socket, but neither remove nor replace what root keeps there. An ordinary
-//! user's is private to that user; one that belongs to somebody else is refused, because under /tmp
-//! anybody could have made it first.
+//! core can add its socket, but neither remove nor replace root's files. An ordinary user's is
+//! private to that user; one of another user is refused, because under /tmp any user could have
+//! created it first.
 
 use super::identity::Identity;
 use crate::appliance::failure::{Exit, Failure};
@@ -22,10 +22,10 @@ use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt,
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
-/// Makes the directory, or takes the one that is there.
+/// Creates the directory, or uses the existing one.
 ///
 /// # Errors
-/// It cannot be made or written, is a link, or belongs to somebody else.
+/// It cannot be created or written, is a link, or belongs to another user.
 pub fn prepare(path: &Path, identity: &Identity) -> Result<(), Failure> {
     make(path, identity).map_err(|cause| {
         let hint = "mount a tmpfs there or set MTA_RUN_DIR";
@@ -36,13 +36,13 @@ pub fn prepare(path: &Path, identity: &Identity) -> Result<(), Failure> {
 /// As [`prepare`].
 ///
 /// # Errors
-/// The cause alone.
+/// Only the cause.
 pub fn make(path: &Path, identity: &Identity) -> Result<(), String> {
     let is_new = !path.exists();
     if path.symlink_metadata().is_ok_and(|meta| !meta.is_dir()) {
         return Err("it is not a directory".to_owned());
     }
-    // What is made above it is for others, too: the core has another user.
+    // Directories created above it are for others, too, because the core has another user.
     let above = path
         .parent()
         .map_or(Ok(()), |above| DirBuilder::new().recursive(true).mode(0o755).create(above));
@@ -76,13 +76,13 @@ pub fn make(path: &Path, identity: &Identity) -> Result<(), String> {
     })
 }
 
-/// What [`prepare`] would stumble over, found out without changing anything.
+/// The failures of [`prepare`], without changing anything.
 pub fn foresee(path: &Path, identity: &Identity) -> Option<Failure> {
     let failure = |cause: String| {
         let hint = "mount a tmpfs there or set MTA_RUN_DIR";
         Failure::preconfigure(Exit::Create, format!("run_dir {}: {cause}; {hint}", path.display()))
     };
-    // What is missing will be made in the first directory above that is there.
+    // A missing directory will be created in the first existing one above it.
     let there =
         path.ancestors().find(|place| place.symlink_metadata().is_ok()).unwrap_or(Path::new("/"));
     match there.metadata() {
@@ -102,8 +102,8 @@ pub fn foresee(path: &Path, identity: &Identity) -> Option<Failure> {
             there.display()
         )));
     }
-    // One that is there, is not empty and not the core's stays as it is: then the core itself must
-    // be able to write.
+    // An existing one that is not empty and not the core's is not changed: then the core itself
+    // must be able to write.
     let stays = there == path
         && !is_empty(path)
         && path.metadata().is_ok_and(|meta| meta.gid() != identity.gid.as_raw());
@@ -111,12 +111,11 @@ pub fn foresee(path: &Path, identity: &Identity) -> Option<Failure> {
     may.err().map(|error| failure(format!("{} cannot be written: {error}", there.display())))
 }
 
-/// Removes what stands where the core will put its control socket: a dead core's (unless the core
-/// `lives`), or what somebody has put in its place, which is kept beside it. Gives back what it
-/// was, if it was no socket.
+/// Removes what is at the path of the core's control socket: the socket of a dead core (unless the
+/// core `lives`), or anything else, which is renamed. Gives what it was, if it was not a socket.
 ///
 /// # Errors
-/// It cannot be moved away.
+/// It cannot be renamed.
 pub fn make_room_for_socket(run_dir: &Path, lives: bool) -> io::Result<Option<PathBuf>> {
     let socket = run_dir.join(SOCKET);
     let kind = match socket.symlink_metadata() {
@@ -136,8 +135,8 @@ pub fn make_room_for_socket(run_dir: &Path, lives: bool) -> io::Result<Option<Pa
 /// The control socket of the core.
 pub const SOCKET: &str = "control.sock";
 
-/// Takes the directory for this supervisor, as long as the guard lives: a second one would take
-/// over the first one's control socket, and orders would reach the wrong queue.
+/// Locks the directory for this supervisor, as long as the guard exists: a second one would replace
+/// the first one's control socket, and orders would reach the wrong queue.
 ///
 /// # Errors
 /// Another supervisor has it.
@@ -163,15 +162,15 @@ pub fn claim(path: &Path) -> Result<Flock<File>, Failure> {
     })
 }
 
-/// Whether an appliance has the directory now. Only looks: an attempt at the lock could keep one
-/// from starting.
+/// Whether an appliance uses the directory now. It does not try to lock it: that could prevent
+/// another start.
 pub fn is_in_use(path: &Path) -> bool {
     is_locked(&path.join(LOCK)) == Some(true) || UnixStream::connect(path.join(SOCKET)).is_ok()
 }
 
-/// Whether a control socket is there that nobody listens at, such as one that a dead core left and
-/// the next could not remove. Never waits, as the supervisor must not: a core with a full backlog
-/// listens.
+/// Whether there is a control socket without a listener, such as one that a dead core left and the
+/// next could not remove. Never waits, as the supervisor must not; a core with a full backlog
+/// counts as listening.
 pub fn is_deserted(run_dir: &Path) -> bool {
     let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
     let Ok(socket) = socket(AddressFamily::Unix, SockType::Stream, flags, None) else {
@@ -190,19 +189,19 @@ fn try_entry(dir: &Path) -> io::Result<()> {
     DirBuilder::new().create(&trial).and_then(|()| std::fs::remove_dir(&trial))
 }
 
-/// The file that says "ready" while it is there.
+/// The readiness file.
 #[derive(Debug)]
 pub struct Readiness(PathBuf);
 
 impl Readiness {
-    /// None yet; one that an earlier process left is removed.
+    /// Not ready; a file that an earlier process left is removed.
     pub fn new(run_dir: &Path) -> Self {
         let readiness = Self(run_dir.join("ready"));
         readiness.clear();
         readiness
     }
 
-    /// Whether the file is there.
+    /// Whether the file exists.
     pub fn is_set(&self) -> bool {
         self.0.exists()
     }
@@ -210,7 +209,7 @@ impl Readiness {
     /// Creates the file.
     ///
     /// # Errors
-    /// The run directory does not take it.
+    /// It cannot be created.
     pub fn set(&self) -> io::Result<()> {
         self.clear();
         OpenOptions::new().write(true).create_new(true).mode(0o644).open(&self.0).map(drop)
@@ -218,17 +217,18 @@ impl Readiness {
 
     /// Removes the file.
     pub fn clear(&self) {
-        // Mostly it is not there, and a run directory that fails now is told when the file is set.
+        // Usually it does not exist, and a failing run directory is reported when the file is
+        // created.
         let _ = std::fs::remove_file(&self.0);
         let _ = std::fs::remove_file(self.0.with_file_name(not_ready::FILE));
     }
 
-    /// Removes the file, and leaves the reason for those who ask a core that does not answer.
+    /// Removes the file, and records the reason for those who ask a core that does not answer.
     pub fn clear_because(&self, reason: &str) {
         self.clear();
         let place = self.0.with_file_name(not_ready::FILE);
         let file = OpenOptions::new().write(true).create_new(true).mode(0o644).open(place);
-        // It is a help, and nothing stands on it.
+        // It is only informative, and nothing depends on it.
         let _ = file.and_then(|mut file| writeln!(file, "{reason}"));
     }
 }
@@ -280,7 +280,7 @@ mod tests {
         assert!(!is_in_use(dir.path()));
         let socket = std::os::unix::net::UnixListener::bind(dir.path().join(SOCKET)).unwrap();
         assert!(is_in_use(dir.path()) && !is_deserted(dir.path()));
-        // As many as wait for it without its being asked; one more would wait.
+        // As many connections as the backlog takes; one more would wait.
         let waiting: Vec<_> =
             std::iter::repeat_with(|| is_deserted(dir.path())).take(5000).collect();
         assert!(!waiting.contains(&true), "nobody has time for it, but somebody listens");

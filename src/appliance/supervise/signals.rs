@@ -1,4 +1,4 @@
-//! Signals as things to read, not as interruptions.
+//! Signals as events to be read, not as interruptions.
 
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -6,16 +6,16 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd};
 
-/// The signals a supervisor lives by, blocked and readable.
+/// The supervisor's signals, blocked and readable.
 #[derive(Debug)]
 pub struct Signals {
     fd: SignalFd,
-    /// Read while something else was waited for; the supervisor's business.
+    /// Read while something else was waited for; to be handled by the supervisor.
     heard: RefCell<VecDeque<Signal>>,
 }
 
 impl Signals {
-    /// Blocks them; to be done before anything else, so that none is missed.
+    /// Blocks them; to be called before anything else, so that none is missed.
     ///
     /// # Errors
     /// The kernel has no signalfd.
@@ -29,8 +29,8 @@ impl Signals {
         Ok(Self { fd, heard: RefCell::default() })
     }
 
-    /// For a process that a signal may end at any moment: none is blocked, and no stop is ever
-    /// heard of.
+    /// For a process that a signal may end at any moment: none is blocked, and none is ever
+    /// reported.
     ///
     /// # Errors
     /// The kernel has no signalfd.
@@ -44,16 +44,17 @@ impl Signals {
         })
     }
 
-    /// The next signal that has come, if any.
+    /// The next pending signal, if any.
     pub fn next(&self) -> Option<Signal> {
         let heard = self.heard.borrow_mut().pop_front();
         heard.or_else(|| self.read())
     }
 
-    /// Whether one that ends the appliance has come; it stays to be taken by [`Signals::next`].
+    /// Whether a signal that ends the appliance has come; it can still be read by
+    /// [`Signals::next`].
     pub fn stop_has_come(&self) -> bool {
         let mut heard = self.heard.borrow_mut();
-        // Each signal waits once at most (signal(7)), so this is short.
+        // Each signal is pending at most once (signal(7)), so this is short.
         heard.extend(std::iter::from_fn(|| self.read()));
         heard.iter().any(|signal| !matches!(signal, Signal::SIGCHLD | Signal::SIGHUP))
     }

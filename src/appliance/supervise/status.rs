@@ -1,12 +1,11 @@
-//! The status pipe: what the core tells its supervisor, one line each.
+//! The status pipe: the core's status lines for its supervisor.
 //!
 //! The core writes to descriptor 3: `ready`, or `error: <line>` and `cause: <line>` before it gives
 //! up, and `info: <text>`, `warning: <text>` or `alarm: <text>` at any time, which go to the
 //! appliance log. A line has at most [`LINE_LIMIT`] octets, so that one write is one line even with
-//! several threads (pipe(7), PIPE_BUF).
-//! Once it is ready it says every second how it is: `alive`, `late: <what hangs>` or `slow: <what
-//! the disk does>`. When it is asked where its threads are, it answers with a line `stack: <name>
-//! <thread> <places>` for each, and `stacks` behind the last.
+//! several threads (pipe(7), PIPE_BUF). Once it is ready it reports its health every second:
+//! `alive`, `late: <what hangs>` or `slow: <what the disk does>`. When it is asked for its stacks,
+//! it sends a line `stack: <name> <thread> <places>` for each thread, and then `stacks`.
 
 use crate::appliance::event::{Event, Severity};
 use crate::ground::sys::{STATUS_FD, Stack, inherited};
@@ -19,34 +18,34 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 /// Octets of one line with its end.
 pub const LINE_LIMIT: usize = 2048;
 
-/// What stands between the name of a thread, its number and its stack.
+/// The separator between the name of a thread, its number and its stack.
 const FIELD_END: char = '\u{1f}';
 
-/// How a core is that is ready.
+/// The health of a core that is ready.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Health {
-    /// Each of its parts had a turn lately.
+    /// Each of its parts has responded recently.
     Alive,
-    /// A part that had no turn for long, and what is known of it. A restart helps.
+    /// A part that has not responded for long, and what is known about it. A restart helps.
     Late(String),
     /// The disk does not answer. A restart does not help.
     Slow(String),
 }
 
-/// The core's end.
+/// The core's side.
 #[derive(Debug)]
 pub struct StatusWriter(File);
 
 impl StatusWriter {
-    /// Takes descriptor 3 over from the supervisor; once, at the start of the process.
+    /// Takes over descriptor 3 from the supervisor; once, at the start of the process.
     ///
     /// # Errors
-    /// Nobody left it open: the core was not started by `postern init`.
+    /// It is not open: the core was not started by `postern init`.
     pub fn from_fd3() -> io::Result<Self> {
         inherited(STATUS_FD).map(|fd| Self(File::from(fd)))
     }
 
-    /// Another hand on the same pipe.
+    /// Another writer to the same pipe.
     ///
     /// # Errors
     /// No descriptor is left.
@@ -59,26 +58,26 @@ impl StatusWriter {
         self.line("ready", "");
     }
 
-    /// The core gives up: the verbatim line of the contract and its cause; it exits with a code of
-    /// sysexits next.
+    /// The core gives up: the line of the contract and its cause; it then exits with a code of
+    /// sysexits.
     pub fn error(&self, line: &str, cause: &str) {
         self.line("error: ", line);
         self.line("cause: ", cause);
     }
 
-    /// Something that belongs into the appliance log and that somebody should look at.
+    /// A warning for the appliance log.
     pub fn event(&self, text: &str) {
         self.report(Severity::Warning, text);
     }
 
-    /// The same with a severity, such as an alert of the data volume. The supervisor tells it on
+    /// The same with a severity, such as an alert of the data volume. The supervisor writes it to
     /// standard error, too.
     pub fn report(&self, severity: Severity, text: &str) {
         self.line(word(severity), text);
     }
 
-    /// How the core is, once a second. It is not said into a pipe that is nearly full: a supervisor
-    /// that does not read must not stop whoever else has to say something.
+    /// The core's health, once a second. It is not written into a pipe that is nearly full: a
+    /// supervisor that does not read must not block other writers.
     pub fn health(&self, health: &Health) {
         let mut room = [PollFd::new(self.0.as_fd(), PollFlags::POLLOUT)];
         if poll(&mut room, PollTimeout::ZERO).is_ok_and(|ready| ready > 0) {
@@ -90,7 +89,7 @@ impl StatusWriter {
         }
     }
 
-    /// Where the threads are.
+    /// The stacks of the threads.
     pub fn stacks(&self, stacks: &[Stack]) {
         for stack in stacks {
             self.line(
@@ -108,31 +107,31 @@ impl StatusWriter {
         line.extend(text.chars().map(harmless));
         line.truncate(line.floor_char_boundary(LINE_LIMIT - 1));
         line.push('\n');
-        // A supervisor that is gone has no use for it; the core learns of that by SIGTERM.
+        // If the supervisor has ended it is not needed; the core gets a SIGTERM then.
         let _ = (&self.0).write_all(line.as_bytes());
     }
 }
 
-/// What the core said.
+/// A status line of the core.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Status {
     /// It serves.
     Ready,
-    /// It gives up; the verbatim line.
+    /// It gives up; the line of the contract.
     Error(String),
     /// Why.
     Cause(String),
     /// For the appliance log.
     Event(Event),
-    /// How it is.
+    /// Its health.
     Health(Health),
-    /// Where one of its threads is.
+    /// The stack of one of its threads.
     Stack(Stack),
-    /// That was the last of them.
+    /// There are no more stacks.
     Stacks,
 }
 
-/// The supervisor's end; its descriptor does not block.
+/// The supervisor's side; its descriptor does not block.
 #[derive(Debug)]
 pub struct StatusReader {
     pipe: OwnedFd,
@@ -151,7 +150,7 @@ impl StatusReader {
         self.open
     }
 
-    /// Everything that has been said by now.
+    /// All lines that have been written so far.
     pub fn read(&mut self) -> Vec<Status> {
         let mut said = Vec::new();
         let mut buffer = [0; LINE_LIMIT];
@@ -213,7 +212,7 @@ fn parse(line: &str) -> Option<Status> {
     }
 }
 
-/// How the line of an event begins.
+/// The prefix of an event's line.
 fn word(severity: Severity) -> &'static str {
     match severity {
         Severity::Info => "info: ",

@@ -1,5 +1,5 @@
-//! The alerts of the running appliance, for `postern health --verbose`: asked over the control
-//! socket, because they name hosts and people.
+//! The alerts of the running appliance, for `postern health --verbose`: read over the control
+//! socket, because they contain hosts and addresses.
 //!
 //! Limits: [`ANSWER_LIMIT`] octets of the answer, [`TIMEOUT`] for all of it.
 
@@ -24,10 +24,10 @@ struct Alert {
     since: String,
 }
 
-/// What is wrong, one line each, the grave first; empty when nothing is.
+/// The alerts, one line each, the critical ones first; empty if there are none.
 ///
 /// # Errors
-/// No core answers there, or it is not ours to ask.
+/// No core answers there, or this user may not connect.
 pub fn alerts(run_dir: &Path) -> io::Result<Vec<String>> {
     let mut stream = UnixStream::connect(run_dir.join("control.sock"))?;
     stream.set_read_timeout(Some(TIMEOUT))?;

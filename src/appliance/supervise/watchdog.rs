@@ -1,16 +1,14 @@
-//! The watchdog: notices a core that hangs.
+//! The watchdog: detects a core that hangs.
 //!
-//! Purpose: the core says every second how it is (`core/watchdog.rs`). A core that says that one of
-//! its parts hangs ([`LATE`]), or says nothing ([`SILENT`]), is not ready any more; one that does
-//! so
-//! for `watchdog_time` is ended and started again.
-//! In: what the core said, what `/proc` tells of it, and the time. Out: a [`Step`]. Pure but for
-//! [`Look::at`].
+//! Purpose: the core reports its health every second (`core/watchdog.rs`). A core that reports that
+//! one of its parts hangs ([`LATE`]), or reports nothing ([`SILENT`]), is not ready any more; one
+//! that does so for `watchdog_time` is ended and started again. In: the core's reports, its state
+//! in `/proc`, and the time. Out: a [`Step`]. Pure except for [`Look::at`].
 //!
 //! What is never ended: a core whose disk does not answer, because the next one would wait for the
-//! same disk, and this one could not even die; and one that a debugger holds. What is not noticed:
-//! a core that was paused together with this process (a frozen container, a machine that slept):
-//! time counts only while we have our own turns.
+//! same disk, and this one could not even be killed; and one that is stopped by a debugger. What is
+//! not counted: time in which this process was paused, too (a frozen container, a suspended
+//! machine).
 
 use super::status::Health;
 use nix::unistd::Pid;
@@ -18,23 +16,24 @@ use std::fmt;
 use std::fs;
 use std::time::{Duration, Instant};
 
-/// A core that had no turn for so long hangs.
+/// A part that has not responded for so long hangs.
 pub const LATE: Duration = Duration::from_secs(10);
 
-/// A core that says nothing for so long hangs as a whole. Later than [`LATE`], so that one that can
-/// still say what hangs is heard first.
+/// A core that reports nothing for so long hangs as a whole. Longer than [`LATE`], so that a core
+/// that can still report what hangs does so first.
 pub const SILENT: Duration = Duration::from_secs(13);
 
-/// How often to look.
+/// How often to check.
 pub const PACE: Duration = Duration::from_secs(1);
 
-/// When our own turns are further apart than this, we were paused ourselves, and wait anew.
+/// If this process itself was not scheduled for longer than this, it was paused, and the waiting
+/// starts again.
 const PAUSED: Duration = Duration::from_secs(4);
 
-/// Threads that are looked at.
+/// Threads that are examined, at most.
 const THREADS_MAX: usize = 256;
 
-/// What the supervisor is to do.
+/// What the supervisor must do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
     /// Nothing.
@@ -43,42 +42,42 @@ pub enum Step {
     Hangs(String),
     /// The core is ready, but its disk does not answer.
     DiskIsSlow(String),
-    /// It is well again, after so long.
+    /// It is healthy again, after so long.
     Well(Duration),
-    /// It is to be ended, for this reason.
+    /// End it, for this reason.
     End(String),
-    /// It would be ended, but that would not help: why.
+    /// It should be ended, but that would not help: why.
     Spare(String),
 }
 
-/// What the core is thought to be.
+/// The state of the core as judged here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Opinion {
     Well,
     Slow,
     Hangs,
-    /// It was told why it is not ended.
+    /// The reason why it is not ended was reported.
     Spared,
 }
 
-/// The watch over one core that is ready.
+/// The watch over a core that is ready.
 #[derive(Debug)]
 pub struct Watchdog {
     /// `None` = it is never ended.
     limit: Option<Duration>,
     last_turn: Instant,
-    /// Time without a good word.
+    /// Time without a good report.
     unwell: Duration,
-    /// Time without any word.
+    /// Time without any report.
     silent: Duration,
-    /// Since when the opinion is not a good one.
+    /// Since when the state is not good.
     since: Option<Instant>,
     said: Option<String>,
     opinion: Opinion,
 }
 
 impl Watchdog {
-    /// The core is well now. A `limit` of zero means that it is never ended.
+    /// The core is healthy now. A `limit` of zero means that it is never ended.
     pub fn new(limit: Duration, now: Instant) -> Self {
         let limit = (!limit.is_zero()).then_some(limit);
         let (unwell, silent) = (Duration::ZERO, Duration::ZERO);
@@ -93,17 +92,17 @@ impl Watchdog {
         }
     }
 
-    /// Whether nothing is known to be wrong.
+    /// Whether no problem is known.
     pub fn is_well(&self) -> bool {
         self.opinion == Opinion::Well
     }
 
-    /// When to look again.
+    /// When to check again.
     pub fn next(&self) -> Instant {
         self.last_turn + PACE
     }
 
-    /// The core said how it is.
+    /// The core reported its health.
     pub fn hear(&mut self, health: &Health, now: Instant) -> Step {
         self.silent = Duration::ZERO;
         match health {
@@ -129,7 +128,8 @@ impl Watchdog {
         }
     }
 
-    /// Time passes. `look` is asked only when the core has been silent for long, or is to be ended.
+    /// Time passes. `look` is called only when the core has been silent for long, or is to be
+    /// ended.
     pub fn turn(&mut self, now: Instant, look: impl FnOnce() -> Look) -> Step {
         let passed = now.saturating_duration_since(self.last_turn);
         if passed < PACE {
@@ -146,7 +146,7 @@ impl Watchdog {
             return Step::Wait;
         }
         if matches!(self.opinion, Opinion::Well | Opinion::Slow) {
-            // It has said nothing: whatever hangs, hangs as a whole.
+            // It has reported nothing: it hangs as a whole.
             let look = look();
             return match look.disk {
                 Some(_) if self.opinion == Opinion::Slow => Step::Wait,
@@ -177,19 +177,19 @@ impl Watchdog {
     }
 }
 
-/// What the kernel tells of a process.
+/// What the kernel knows about a process.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Look {
     /// The state of its first thread (proc_pid_stat(5)).
     pub state: char,
-    /// A thread that waits for a disk, where one does.
+    /// A thread that waits for a disk, if there is one.
     pub disk: Option<String>,
-    /// Each thread in words.
+    /// The state of each thread as text.
     pub threads: Vec<String>,
 }
 
 impl Look {
-    /// Looks at a process with no more rights than anybody has.
+    /// Examines a process; needs no privileges.
     pub fn at(pid: Pid) -> Self {
         let mut look = Self { state: '?', ..Self::default() };
         let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
@@ -210,7 +210,7 @@ impl Look {
             if !matches!(place.as_str(), "" | "0") {
                 words += &format!(", in {place}");
             }
-            // Only whoever may trace the process is told.
+            // This is readable only with permission to trace the process.
             if let Some(number) =
                 call.split(' ').next().filter(|number| number.parse::<u32>().is_ok())
             {
@@ -233,7 +233,7 @@ impl Look {
         }
     }
 
-    /// Whether it can run a handler.
+    /// Whether it can run a signal handler.
     pub fn can_answer(&self) -> bool {
         !matches!(self.state, 'T' | 't' | 'Z' | 'X' | '?')
     }
@@ -282,7 +282,7 @@ mod tests {
             Self { dog: Watchdog::new(limit, now), now }
         }
 
-        /// Seconds pass, each with the same word of the core or none, until something is to be
+        /// Seconds pass, each with the same report of the core or none, until something must be
         /// done.
         fn until(
             &mut self,
@@ -340,7 +340,7 @@ mod tests {
             story.until(9, Some(&late), &look('S', None)),
             Some((1, Step::Hangs(words.clone())))
         );
-        // The ten seconds before it said so count.
+        // The ten seconds before the report count.
         assert_eq!(story.until(99, Some(&late), &look('S', None)), Some((49, Step::End(words))));
     }
 

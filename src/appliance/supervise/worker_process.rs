@@ -1,12 +1,11 @@
-//! Errands: work that may hang, done by a child process.
+//! Worker processes: work that may hang, done by a child process.
 //!
-//! Purpose: a file server that is dead can hold whoever touches its files in the kernel for
-//! minutes. The supervisor is PID 1 and must hear signals all the time, so it never touches them
-//! itself: it sends a copy of itself, and waits as long as it likes.
-//! In: a closure. Out: its value, which comes back through a pipe as JSON.
-//! Limits: an answer has at most [`ANSWER_LIMIT`] octets, and comes before its time is up or not at
-//! all.
-//! Security: the child has our rights, and none of our descriptors.
+//! Purpose: an access to files of a dead file server can block a process in the kernel for minutes.
+//! The supervisor is PID 1 and must handle signals all the time, so it never accesses them itself:
+//! it forks a child, and waits for it with a time limit. In: a closure. Out: its value, sent back
+//! through a pipe as JSON. Limits: an answer has at most [`ANSWER_LIMIT`] octets, and comes within
+//! the time limit or not at all. Security: the child has the same rights, and none of the
+//! descriptors.
 
 use super::signals::Signals;
 use crate::ground::sys::fork_with_pipe;
@@ -22,14 +21,13 @@ use std::marker::PhantomData;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-/// Octets of an answer.
+/// Octets of an answer, at most.
 pub const ANSWER_LIMIT: usize = 4 << 20;
 
 /// Why there is no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Lost {
-    /// The time is up; the child was told to die, which one that hangs in the kernel does only when
-    /// the kernel lets it.
+    /// The time is up; the child was killed, which takes effect only when the kernel lets it go.
     #[error("no answer within {} s", .0.as_secs())]
     Late(Duration),
     /// A signal that ends the appliance has come.
@@ -52,8 +50,8 @@ pub struct WorkerProcess<T> {
     value: PhantomData<T>,
 }
 
-/// Does `work` in a child and waits for its value, at most for `patience` and not beyond a signal
-/// that ends the appliance. Only for a process of one thread.
+/// Does `work` in a child process and waits for its value, at most for `patience` and not beyond a
+/// signal that ends the appliance. Only for a process with a single thread.
 ///
 /// # Errors
 /// [`Lost`].
@@ -76,13 +74,13 @@ where
 }
 
 impl<T: Serialize + DeserializeOwned> WorkerProcess<T> {
-    /// Sends a child to do `work`. Only for a process of one thread.
+    /// Starts a child process for `work`. Only for a process with a single thread.
     ///
     /// # Errors
-    /// No process is to be had.
+    /// No process can be created.
     pub fn begin(patience: Duration, work: impl FnOnce() -> T) -> io::Result<Self> {
         let (child, pipe) = fork_with_pipe(|pipe| {
-            // A parent that does not read any more is not interested.
+            // A parent that does not read any more does not need it.
             let _ = serde_json::to_writer(io::BufWriter::new(pipe), &work());
         })?;
         let deadline = Instant::now() + patience;
@@ -108,8 +106,8 @@ impl<T: Serialize + DeserializeOwned> WorkerProcess<T> {
     }
 
     /// The value, or why there will be none; `None` while neither is known. Does not block. To be
-    /// asked when [`WorkerProcess::as_fd`] is readable or the deadline has passed, and not again
-    /// after it has answered.
+    /// called when [`WorkerProcess::as_fd`] is readable or the deadline has passed, and not again
+    /// after an answer.
     pub fn look(&mut self) -> Option<Result<T, Lost>> {
         let mut buffer = [0; 16 * 1024];
         loop {
@@ -129,8 +127,8 @@ impl<T: Serialize + DeserializeOwned> WorkerProcess<T> {
 
     fn end(&mut self) -> Result<T, Lost> {
         self.over = true;
-        // Mostly it is gone with its answer; one that is not, or that somebody else has reaped, is
-        // nobody to wait for.
+        // Usually it has ended with its answer; if not, or if it was reaped elsewhere, it is not
+        // waited for.
         let _ = waitpid(self.child, Some(WaitPidFlag::WNOHANG));
         serde_json::from_slice(&self.answer)
             .map_err(|_| Lost::Broken("it ended without an answer".to_owned()))
@@ -146,8 +144,8 @@ impl<T> AsFd for WorkerProcess<T> {
 impl<T> Drop for WorkerProcess<T> {
     fn drop(&mut self) {
         if !self.over {
-            // The supervisor reaps it, when the kernel lets it go; who waits for its end learns of
-            // it there and nowhere else.
+            // The supervisor reaps it, when the kernel lets it go; that is where its end is
+            // noticed.
             let _ = kill(self.child, Signal::SIGKILL);
         }
     }
@@ -161,7 +159,7 @@ fn wait<T>(worker: &WorkerProcess<T>, signals: &Signals) {
         PollFd::new(worker.pipe.as_fd(), PollFlags::POLLIN),
         PollFd::new(signals.as_fd(), PollFlags::POLLIN),
     ];
-    // An interruption or a failure wakes the loop, which looks at everything anyway.
+    // An interruption or a failure wakes the loop, which checks everything anyway.
     let _ = poll(&mut fds, timeout.unwrap_or(PollTimeout::MAX));
 }
 
@@ -207,7 +205,7 @@ mod tests {
     #[test]
     fn a_stop_is_heard_meanwhile_and_kept_for_others() {
         let signals = Signals::block().unwrap();
-        // To this thread alone: the harness has others that do not block it.
+        // Only to this thread: the test harness has others that do not block it.
         nix::sys::signal::raise(Signal::SIGTERM).unwrap();
         assert_eq!(run(PATIENCE, &signals, || std::thread::sleep(PATIENCE)), Err(Lost::Stopped));
         assert_eq!(
@@ -221,7 +219,7 @@ mod tests {
         let signals = Signals::block().unwrap();
         let _held = std::fs::File::open("/dev/null").unwrap();
         let open = run(PATIENCE, &signals, || {
-            // The pipe is 3, and reading the directory takes one.
+            // The pipe is 3, and reading the directory takes another one.
             std::fs::read_dir("/proc/self/fd").map(|entries| entries.count()).unwrap_or_default()
         });
         assert_eq!(open, Ok(5));

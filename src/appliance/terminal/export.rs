@@ -1,13 +1,11 @@
-//! Terminal `fs`: an export of an NFS server, which holds the TLS key and certificate.
+//! Terminal `fs`: an export of an NFS server, with the TLS key and certificate.
 //!
 //! In: `server[:port]:/export`, or the absolute path of a directory where the engine has mounted
-//! one. Out: mount(2) requests, the newest version of NFS first; words for what went wrong.
-//! Limits: NFS 4.2, 4.1, 4.0 and 3 over TCP; version 3 needs the server's rpcbind, unless mountd
-//! answers on the given port. Read only; attributes are cached for [`ATTRIBUTES_SECONDS`], so that
-//! a renewed file is seen soon.
-//! Security: sec=sys; what root may read there is for the export to say, and nothing is ever
-//! written or chowned.
-//! Source: nfs(5); the kernel's fs/nfs/fs_context.c reads the options.
+//! one. Out: mount(2) requests, the newest version of NFS first; error texts. Limits: NFS 4.2, 4.1,
+//! 4.0 and 3 over TCP; version 3 needs the server's rpcbind, unless mountd answers on the given
+//! port. Read only; attributes are cached for [`ATTRIBUTES_SECONDS`], so that a renewed file is
+//! seen soon. Security: sec=sys; the export's options decide what root may read, and nothing is
+//! ever written or chowned. Source: nfs(5); the kernel's fs/nfs/fs_context.c reads the options.
 
 use super::remote::{RemoteDirectory, name_of};
 use crate::appliance::mount::{Request, in_words};
@@ -20,16 +18,16 @@ use std::path::PathBuf;
 
 /// The file system's name in the kernel.
 pub const KIND: &str = "nfs";
-/// How long the kernel believes what it knows of a file, in seconds.
+/// How long the kernel caches attributes of a file, in seconds.
 pub const ATTRIBUTES_SECONDS: u32 = 5;
 /// The port of every version of NFS (RFC 7530 §3.1).
 const NFS_PORT: u16 = 2049;
-/// A request waits so long for its answer before it is sent again, in tenths of a second.
+/// Time until an unanswered request is sent again, in tenths of a second.
 const TIMEOUT: u32 = 30;
-/// So often it is sent again before the kernel gives up.
+/// How often it is sent again before the kernel gives up.
 const REPEATS: u32 = 2;
 
-/// Where key and certificate are.
+/// The place of key and certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Export {
     /// A directory of this machine.
@@ -51,12 +49,12 @@ impl Export {
     /// Reads the property.
     ///
     /// # Errors
-    /// Words that follow the property's name.
+    /// A text that continues the property's name.
     pub fn parse(text: &str) -> Result<Self, String> {
         let wrong =
             || "must be server[:port]:/export or the absolute path of a mounted export".to_owned();
-        // `//server/share` and `\\server\share` are names of shares; as a path the first would mean
-        // a directory of this machine.
+        // `//server/share` and `\\server\share` are names of shares; as a path the first would be a
+        // directory of this machine.
         if text.starts_with("//") || text.starts_with('\\') || text.contains("://") {
             return Err(format!(
                 "{}: that is not how NFS names an export, which is server:/export",
@@ -78,7 +76,7 @@ impl Export {
 /// Whether a text names an export.
 ///
 /// # Errors
-/// Words that follow the property's name.
+/// A text that continues the property's name.
 pub fn export_text(text: &str) -> Result<String, String> {
     Export::parse(text).map(|_| text.to_owned())
 }
@@ -105,7 +103,7 @@ impl RemoteDirectory for RemoteExport {
             ["4.2", "4.1", "4.0"].map(|version| format!("{common},vers={version}{ours}")).into();
         options.push(old.clone());
         if self.server.port.is_some() {
-            // One program that is both, behind one port, as in user space servers.
+            // One program for both protocols behind one port, as in user space servers.
             options.push(format!("{old},mountport={port}"));
         }
         let source = format!("{}:{}", name_of(&self.server.host), self.path);
@@ -121,8 +119,8 @@ impl RemoteDirectory for RemoteExport {
     }
 
     fn is_worth_another(errno: Errno) -> bool {
-        // A server that does not answer at all, and a kernel without NFS, are the same for all
-        // versions.
+        // A server that does not answer at all, and a kernel without NFS, fail in the same way for
+        // all versions.
         !matches!(
             errno,
             Errno::ENODEV
@@ -161,11 +159,11 @@ fn protocol(address: IpAddr) -> &'static str {
     if address.is_ipv4() { "tcp" } else { "tcp6" }
 }
 
-/// Our own address as the server sees it; NFS 4.0 calls back there.
+/// This machine's address as the server sees it; NFS 4.0 connects back to it.
 fn own_address(server: IpAddr, port: u16) -> Option<IpAddr> {
     let any: IpAddr = if server.is_ipv4() { [0; 4].into() } else { [0_u16; 8].into() };
     let socket = UdpSocket::bind((any, 0)).ok()?;
-    // No datagram is sent by this: the kernel only looks for a route.
+    // This sends no datagram: the kernel only looks up a route.
     socket.connect((server, port)).ok()?;
     socket.local_addr().ok().map(|address| address.ip())
 }

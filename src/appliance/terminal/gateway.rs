@@ -2,14 +2,12 @@
 //!
 //! In: `terminal_net`, an address or a name. Out: the default route of the address's family leads
 //! through it; unset, unresolvable or [`NOWHERE`](super::NOWHERE): not connected, and the
-//! container's own route stays.
-//! A name with addresses of both families sets both routes; what only one of them can do is good
-//! enough.
-//! Limits: the route is set once, before the core starts, and stays when the appliance stops, as
-//! long as the network namespace.
-//! Security: takes CAP_NET_ADMIN, which the core never gets. In the namespace of the host
-//! (`--network host`, a laptop) it is the host's route that changes. A gateway is never trusted to
-//! relay; the core asks the kernel for its gateways later than this.
+//! container's own route is kept. A name with addresses of both families sets both routes; one that
+//! works is enough. Limits: the route is set once, before the core starts, and stays when the
+//! appliance stops, as long as the network namespace. Security: takes CAP_NET_ADMIN, which the core
+//! never gets. In the namespace of the host (`--network host`, a laptop) it is the host's route
+//! that changes. A gateway is never trusted to relay; the core reads its gateways from the kernel
+//! later than this.
 
 use super::late;
 use super::names::Names;
@@ -27,14 +25,14 @@ use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
-/// Networks that an error lists.
+/// Networks that an error text lists, at most.
 const NETWORKS_SHOWN: usize = 8;
 
-/// Sets the default route, or takes a terminal that is not connected out of the settings. Returns
-/// what a person should know.
+/// Sets the default route, or removes a terminal that is not connected from the settings. Returns a
+/// remark for the operator.
 ///
 /// # Errors
-/// The route cannot be set: no permission, or the gateway is on none of our networks.
+/// The route cannot be set: no permission, or the gateway is not on a network of this machine.
 pub fn connect(settings: &mut Settings, mounter: &Mounter<'_>) -> Result<Vec<Event>, Failure> {
     let event = |severity, text: String| Event { severity, text: format!("terminal net: {text}") };
     let Some(text) = settings.terminal_net.clone() else { return Ok(Vec::new()) };
@@ -86,8 +84,8 @@ pub fn host(settings: &Settings) -> Option<String> {
     settings.terminal_net.as_deref().map(|text| bare(text).to_owned())
 }
 
-/// What [`connect`] would say of these settings, without changing anything: the failure that can be
-/// foreseen, or why the terminal is not connected.
+/// The result of [`connect`] for these settings, without changing anything: the failure that can be
+/// predicted, or why the terminal is not connected.
 ///
 /// # Errors
 /// Why it is not connected.
@@ -106,14 +104,14 @@ pub fn foresee(settings: &Settings, names: &Names) -> Result<Option<Failure>, St
         let errno = match () {
             () if is_ourselves(gateway) => Errno::EINVAL,
             () if is_set => return None,
-            // In this order the kernel asks.
+            // The kernel checks in this order.
             () if !may => Errno::EPERM,
             () if !is_near => Errno::ENETUNREACH,
             () => return None,
         };
         Some(failure(text, gateway, &errno.into()))
     });
-    // As long as one of them works, the start goes on.
+    // As long as one of them works, the start continues.
     let Some(first) = failures.next() else { return Ok(None) };
     Ok(if failures.all(|failure| failure.is_some()) { first } else { None })
 }
@@ -122,8 +120,8 @@ fn unused(why: &str) -> String {
     format!("not connected: {why}; the container's own route is used")
 }
 
-/// The kernel takes one of our own IPv4 addresses for a gateway, and mail would go nowhere; the
-/// loopback is one of them.
+/// The kernel accepts one of this machine's own IPv4 addresses as a gateway, and mail would go
+/// nowhere; the loopback is one of them.
 fn set(gateway: Gateway) -> io::Result<Option<Vec<DefaultRoute>>> {
     if is_ourselves(gateway) { Err(Errno::EINVAL.into()) } else { use_gateway(gateway) }
 }
@@ -134,7 +132,7 @@ fn is_ourselves(gateway: Gateway) -> bool {
         || networks().any(|(_, network)| network.addr() == gateway.address)
 }
 
-/// The gateways that are meant: the first address of each family; or why none is.
+/// The gateways that are meant: the first address of each family; or why there is none.
 fn find(text: &str, names: &Names) -> Result<Vec<SocketAddr>, String> {
     let host = bare(text);
     if let Some(why) = unconnected(host, false, names) {
@@ -205,7 +203,7 @@ fn failure(text: &str, gateway: Gateway, error: &io::Error) -> Failure {
     Failure::preconfigure(exit, format!("MTA_TERMINAL_NET is '{text}'{name}: {error}: {why}"))
 }
 
-/// The networks of an address's family that we are on, in words.
+/// The networks of this machine in an address's family, as text.
 fn our_networks(address: IpAddr) -> String {
     let same = networks().filter(|(_, network)| network.addr().is_ipv4() == address.is_ipv4());
     let shown: Vec<_> =
@@ -213,7 +211,7 @@ fn our_networks(address: IpAddr) -> String {
     if shown.is_empty() { "none of its family".to_owned() } else { shown.join(", ") }
 }
 
-/// Addresses of this machine with their networks, the loopback left out, by interface.
+/// Addresses of this machine with their networks, by interface, without the loopback.
 fn networks() -> impl Iterator<Item = (String, IpNet)> {
     let all = nix::ifaddrs::getifaddrs().into_iter().flatten();
     all.filter(|interface| !interface.flags.contains(InterfaceFlags::IFF_LOOPBACK)).filter_map(
@@ -233,7 +231,7 @@ fn networks() -> impl Iterator<Item = (String, IpNet)> {
     )
 }
 
-/// For people: `fe80::1 on eth0`.
+/// For display: `fe80::1 on eth0`.
 struct Shown(Gateway);
 
 impl fmt::Display for Shown {

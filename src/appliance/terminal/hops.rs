@@ -1,17 +1,16 @@
-//! Where mail and events are to go, looked at before a start: names that do not resolve, next hops
+//! Checks of next hops and webhook receivers before a start: names that do not resolve, next hops
 //! that are this relay.
 //!
-//! In: `smart_relay`, `cc_mta`, `webhook_url`. Out: what a person should know; nothing of it stops
-//! a start, since the other side may come up later.
-//! Limits: only addresses are looked up here, not MX records; and by the system's resolver, not by
-//! `dns_servers`.
+//! In: `smart_relay`, `cc_mta`, `webhook_url`. Out: warnings; none of them stops a start, since the
+//! other host may start later. Limits: only addresses are looked up here, not MX records; and by
+//! the system's resolver, not by `dns_servers`.
 
 use super::names::Names;
 use crate::appliance::property::Settings;
 use crate::ground::host::{Host, HostSpec};
 use std::net::{IpAddr, SocketAddr};
 
-/// The hosts that [`foresee`] asks for.
+/// The hosts that [`foresee`] looks up.
 pub fn hosts(settings: &Settings) -> Vec<String> {
     let hops = settings.named_hops().into_iter().filter_map(|(_, hop)| name(hop));
     let receivers = settings
@@ -22,12 +21,11 @@ pub fn hosts(settings: &Settings) -> Vec<String> {
     hops.chain(receivers).collect()
 }
 
-/// What a person should know of them.
+/// Warnings about them.
 pub fn foresee(settings: &Settings, names: &Names) -> Vec<String> {
     let own: Vec<IpAddr> = own_addresses().collect();
     let hops = settings.named_hops().into_iter().filter_map(|(property, hop)| match &hop.host {
-        // Of the loopback and of what is listened on everybody knows without a look at the machine:
-        // `Settings::warnings`.
+        // The loopback and listening addresses need no check of the machine: `Settings::warnings`.
         Host::Address(address) => settings
             .comes_back(property, hop, &[*address], &own)
             .filter(|_| settings.comes_back(property, hop, &[*address], &[]).is_none()),
@@ -150,7 +148,7 @@ mod tests {
             told(&[("MTA_WEBHOOK_URL", "http://localhost:8080/x")])[0].contains("gets no events")
         );
         assert_eq!(told(&[("MTA_SMART_RELAY", "localhost:2526")]), [""; 0]);
-        // Told by the properties alone.
+        // Found from the properties alone.
         assert_eq!(told(&[("MTA_SMART_RELAY", "127.0.0.1")]), [""; 0]);
     }
 }

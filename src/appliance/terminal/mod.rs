@@ -1,13 +1,12 @@
-//! Terminals: the named network doors, and whether something is wired to them.
+//! Terminals: the named network connections, and whether they are connected.
 //!
 //! A terminal that is not set, whose name does not resolve, or whose name resolves to [`NOWHERE`]
-//! is not connected: so it was in AppLogic, and so a grid can be described before all its boxes
-//! exist. Terminal `mon` is the exception: a monitor that starts later must be found, so an unknown
-//! name counts as connected and the pushes try again.
-//! In: settings. Out: settings with unconnected terminals taken out, or failures.
-//! Limits: none but those of the rooms below: [`gateway`] (terminal `net`), [`log`] and [`fs`],
-//! [`ports`] (terminal `in`), [`hops`]. The order: [`gateway::connect`], since servers may be
-//! beyond it; [`connect`]; then [`log`] and [`fs`] make directories of the two file servers.
+//! is not connected: as in AppLogic, so that a grid can be described before all its machines exist.
+//! Terminal `mon` is the exception: a monitor may start later, so an unknown name counts as
+//! connected and the pushes try again. In: settings. Out: settings without unconnected terminals,
+//! or failures. Limits: those of the modules below: [`gateway`] (terminal `net`), [`log`] and
+//! [`fs`], [`ports`] (terminal `in`), [`hops`]. The order: [`gateway::connect`], since servers may
+//! be behind it; [`connect`]; then [`log`] and [`fs`] mount the two file servers.
 
 mod export;
 pub mod gateway;
@@ -33,13 +32,13 @@ use share::Share;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-/// The address that AppLogic gives to a terminal without a wire.
+/// The address that AppLogic gives to a terminal that is not connected.
 pub const NOWHERE: Ipv4Addr = Ipv4Addr::new(0, 255, 255, 255);
 
-/// For looking up the names of all terminals.
+/// Time limit to look up the names of all terminals.
 const LOOKUP_PATIENCE: Duration = Duration::from_secs(30);
 
-/// Takes terminals out of the settings that are set but not connected, and tells which.
+/// Removes terminals from the settings that are set but not connected, and tells which.
 ///
 /// # Errors
 /// Logs are on and terminal `log` is not connected.
@@ -53,7 +52,7 @@ pub fn hosts(settings: &Settings) -> Vec<String> {
     hosts_of(settings).into_iter().flatten().collect()
 }
 
-/// [`connect`], with names that have been looked up.
+/// [`connect`], with names that were looked up before.
 ///
 /// # Errors
 /// Its own.
@@ -83,8 +82,8 @@ pub fn connect_known(settings: &mut Settings, names: &Names) -> Result<Vec<Strin
     Ok(notes)
 }
 
-/// What [`connect`] says nothing of: a monitor whose name does not resolve now, and names that a
-/// start would wait longer for.
+/// Warnings that [`connect`] does not give: a monitor whose name does not resolve now, and names
+/// for which a start would wait longer.
 pub fn foresee(settings: &Settings, names: &Names) -> Vec<String> {
     let [log, fs, mon] = hosts_of(settings);
     let late = [("log", log), ("fs", fs)].into_iter().filter_map(|(name, host)| {
@@ -98,7 +97,7 @@ pub fn foresee(settings: &Settings, names: &Names) -> Vec<String> {
     late.chain(mon).collect()
 }
 
-/// What is said of a host that had no answer yet, where it matters whether it has one.
+/// The text about a host without an answer yet, if an answer matters.
 fn late(host: &str, names: &Names) -> Option<String> {
     let why = names.of(host)?.err().filter(|_| names.is_late(host))?;
     Some(format!("{why}; a start waits {} s for it", LOOKUP_PATIENCE.as_secs()))
@@ -165,7 +164,7 @@ mod tests {
     use std::ffi::OsString;
 
     fn connected(settings: &mut Settings) -> Result<Vec<String>, Failure> {
-        // A child of a process with many threads, as this one is, could not be relied on.
+        // A forked child of this process, which has many threads, would not be reliable.
         let names = Names::ask(&hosts(settings), LOOKUP_PATIENCE);
         connect_known(settings, &names)
     }

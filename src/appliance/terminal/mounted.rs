@@ -1,8 +1,7 @@
-//! Terminals `log` and `fs` as directories: mounted by us, or found where the engine mounted them.
+//! Terminals `log` and `fs` as directories: mounted by Postern, or by the container engine.
 //!
-//! In: the properties. Out: a directory, or the failure that stops the start.
-//! Limits: a server gets [`MOUNT_PATIENCE`] in all, and at most [`ADDRESSES_MAX`] of its addresses
-//! are tried.
+//! In: the properties. Out: a directory, or the failure that stops the start. Limits: a server gets
+//! [`MOUNT_PATIENCE`] in total, and at most [`ADDRESSES_MAX`] of its addresses are tried.
 
 use super::export::Export;
 use super::remote::RemoteDirectory;
@@ -20,9 +19,9 @@ use std::net::{IpAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// For looking a server up, asking it in every way there is, and trying out what was mounted.
+/// Time limit to look a server up, try every kind of request, and test the mount.
 pub const MOUNT_PATIENCE: Duration = Duration::from_secs(90);
-/// For a look at a directory that is there already.
+/// Time limit for a check of an existing directory.
 pub const LOOK_PATIENCE: Duration = Duration::from_secs(30);
 /// Addresses of one server that are tried.
 pub const ADDRESSES_MAX: usize = 4;
@@ -53,8 +52,8 @@ pub fn log(settings: &Settings, mounter: &mut Mounter<'_>) -> Result<Option<Path
         )
     };
     let outcome = Share::parse(text).and_then(|share| match share {
-        // Who may write to a directory of this machine, or to a share that the engine mounted, is
-        // not for the server alone to say.
+        // For a directory of this machine, or a share mounted by the engine, the permissions are
+        // not decided by the server alone.
         Share::Path(path) => found(path, mounter, |path: &Path| {
             let hint = |error: &io::Error| match error.kind() {
                 io::ErrorKind::ReadOnlyFilesystem => how_to_write(path, &identity, error),
@@ -87,7 +86,7 @@ pub fn log(settings: &Settings, mounter: &mut Mounter<'_>) -> Result<Option<Path
 /// The contract's line, with the cause.
 pub fn fs(settings: &Settings, mounter: &mut Mounter<'_>) -> Result<Option<PathBuf>, Failure> {
     let Some(text) = settings.terminal_fs.as_deref() else { return Ok(None) };
-    // What can be read there is for the export to say, and for the reader of the keys to find out.
+    // What can be read there is decided by the export, and noticed by the reader of the keys.
     let trial = |_: &Path| Ok(());
     let outcome = Export::parse(text).and_then(|export| match export {
         Export::Path(path) => found(path, mounter, trial),
@@ -119,13 +118,13 @@ fn brought<R: RemoteDirectory>(
     let identity = mounter.identity();
     mounter.mount(at, MOUNT_PATIENCE, |point| {
         mount_somehow(remote, &identity, point)?;
-        // The mount stays for the Mounter to take away: it has the point in its list in any case.
+        // The mount is removed by the Mounter, which has the point in its list in any case.
         trial(point)
     })
 }
 
-/// Asks each address of the server in every way until one mounts. The first answer that says more
-/// than "not this way" is the one to tell.
+/// Tries each address of the server with every request until one mounts. The first answer that says
+/// more than "not this way" is reported.
 fn mount_somehow<R: RemoteDirectory>(
     remote: &R,
     identity: &Identity,

@@ -1,11 +1,10 @@
-//! Names of other machines and their addresses, all of them looked up at once.
+//! Looks up the names of other machines, all at once.
 //!
-//! In: hosts as properties name them. Out: for each its addresses, or why there are none, in words.
-//! Limits: [`HOSTS_MAX`] hosts, the first that are named; whoever has no answer when the time is up
-//! counts as unknown, or as late where the time was shorter than that of a start. The system's
-//! resolver is asked
-//! (`/etc/hosts`, `/etc/resolv.conf`), in a child process of the supervisor, since it may be silent
-//! for long.
+//! In: hosts in properties. Out: for each its addresses, or why there are none, as text. Limits:
+//! the first [`HOSTS_MAX`] hosts; a host without an answer within the time limit counts as unknown,
+//! or as late if the time was shorter than that of a start. The system's resolver is used
+//! (`/etc/hosts`, `/etc/resolv.conf`), in a child process of the supervisor, since it may block for
+//! long.
 
 use crate::appliance::mount::Mounter;
 use serde::{Deserialize, Serialize};
@@ -14,23 +13,23 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
-/// Hosts that are looked up at once; of those beyond nothing is known.
+/// Hosts that are looked up, at most; nothing is known about others.
 pub const HOSTS_MAX: usize = 64;
 
-/// What the child may take beyond the look-ups themselves.
+/// Extra time for the child beyond the lookups.
 const SLACK: Duration = Duration::from_millis(500);
 
-/// What is known of hosts.
+/// The results of the lookups.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Names {
     found: BTreeMap<String, Result<Vec<SocketAddr>, String>>,
-    /// Those that may still have addresses: a start waits longer for them.
+    /// Hosts that may still resolve: a start waits longer for them.
     late: BTreeSet<String>,
 }
 
 impl Names {
-    /// Looks hosts up in a child, for `patience` in all. Nothing is known of any when a signal
-    /// ended the start meanwhile.
+    /// Looks hosts up in a child process, within `patience` in total. Nothing is known about any
+    /// host if a signal ended the start meanwhile.
     pub fn look_up(
         hosts: impl IntoIterator<Item = String>,
         patience: Duration,
@@ -39,7 +38,7 @@ impl Names {
         Self { late: BTreeSet::new(), ..Self::look_up_briefly(hosts, patience, mounter) }
     }
 
-    /// The same where a start would wait longer: whoever does not answer is late.
+    /// The same with a shorter time than that of a start: a host without an answer is late.
     pub fn look_up_briefly(
         hosts: impl IntoIterator<Item = String>,
         patience: Duration,
@@ -55,7 +54,7 @@ impl Names {
         }
     }
 
-    /// Whether nobody knows yet what a host's addresses are.
+    /// Whether a host's addresses are not known yet.
     pub fn is_late(&self, host: &str) -> bool {
         self.late.contains(host)
     }
@@ -65,16 +64,16 @@ impl Names {
         self.found.get(host).map(|found| found.as_deref().map_err(String::as_str))
     }
 
-    /// The same in this process, by one thread a host.
+    /// The same in this process, with one thread for each host.
     pub(super) fn ask(hosts: &[String], patience: Duration) -> Self {
         let deadline = Instant::now() + patience;
         let (sender, answers) = channel();
         for host in hosts {
             let (sender, host) = (sender.clone(), host.clone());
-            // Without a thread there is no answer, which is told below.
+            // Without a thread there is no answer, which is reported below.
             let _ = std::thread::Builder::new().name("name".to_owned()).spawn(move || {
                 let found = resolve(&host);
-                // Nobody listens any more once the time is up.
+                // Nobody reads the result once the time is up.
                 let _ = sender.send((host, found));
             });
         }
@@ -90,7 +89,7 @@ impl Names {
         names
     }
 
-    /// No host has answered yet.
+    /// No host has been resolved yet.
     pub(super) fn all_late(hosts: &[String], why: &str) -> Self {
         let found = hosts.iter().map(|host| (host.clone(), Err(unknown(host, why)))).collect();
         Self { found, late: hosts.iter().cloned().collect() }

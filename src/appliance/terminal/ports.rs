@@ -1,11 +1,10 @@
-//! Terminal `in`: its ports, tried before a start, and what to say of one that cannot be opened.
+//! Terminal `in`: checks its ports before a start, and explains one that cannot be opened.
 //!
-//! In: the properties `listen`, `smtp_port`, `smtps_port`, `ui_port`. Out: failures, in the lines
-//! of the contract.
-//! Limits: a port is bound for a moment and never listened on, with the option that lets others
-//! bind it too. So no client is taken from anybody, and a server that starts meanwhile does not
-//! notice.
-//! Source: socket(7), SO_REUSEADDR: a port that somebody listens on is refused all the same.
+//! In: the properties `listen`, `smtp_port`, `smtps_port`, `ui_port`. Out: failures, with the lines
+//! of the contract. Limits: a port is bound for a moment and never listened on, with the option
+//! that lets others bind it too. So no client is lost, and a server that starts meanwhile is not
+//! disturbed. Source: socket(7), SO_REUSEADDR: binding still fails if another socket listens on the
+//! port.
 
 use crate::appliance::failure::{Exit, Failure};
 use crate::appliance::lines;
@@ -18,7 +17,7 @@ use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::AsRawFd;
 
-/// The ports that could not be opened now; one failure for each.
+/// The ports that cannot be opened now; one failure for each.
 pub fn foresee(settings: &Settings) -> Vec<Failure> {
     let secure = (!settings.ssl_disabled).then_some(("smtps_port", settings.smtps_port));
     let ports = [("smtp_port", settings.smtp_port)]
@@ -28,14 +27,14 @@ pub fn foresee(settings: &Settings) -> Vec<Failure> {
     ports
         .filter_map(|(property, port)| {
             let errors = settings.listen.iter().filter_map(|address| attempt(*address, port).err());
-            // Whether the addresses are this machine's is asked elsewhere.
+            // Whether the addresses belong to this machine is checked elsewhere.
             let mut errors = errors.filter(|error| error.kind() != ErrorKind::AddrNotAvailable);
             errors.next().map(|error| not_opened(property, port, &error))
         })
         .collect()
 }
 
-/// The failure of a start that found a port closed to it.
+/// The failure of a start for a port that cannot be opened.
 pub fn not_opened(property: &str, port: u16, error: &io::Error) -> Failure {
     let denied = error.kind() == ErrorKind::PermissionDenied;
     let advice = match error.kind() {
@@ -49,7 +48,7 @@ pub fn not_opened(property: &str, port: u16, error: &io::Error) -> Failure {
     Failure::new(exit, line, format!("{property}={port} cannot be opened: {error}; {advice}"))
 }
 
-/// Binds a port as the core will, and lets it go.
+/// Binds a port as the core will, and closes it.
 fn attempt(address: IpAddr, port: u16) -> io::Result<()> {
     let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
     let bound = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).and_then(|socket| {

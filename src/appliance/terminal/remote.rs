@@ -1,4 +1,4 @@
-//! A directory on a server of files: whom to ask for it, and what the answers mean.
+//! A directory on a file server: the requests for it, and the meaning of the answers.
 //!
 //! [`Share`](super::share::Share) and [`Export`](super::export::Export) each have one; `mounted`
 //! mounts either.
@@ -9,19 +9,19 @@ use crate::ground::host::{Host, HostSpec};
 use nix::errno::Errno;
 use std::net::IpAddr;
 
-/// A directory on a server, and how the kernel is asked for it.
+/// A directory on a server, and the mount requests for it.
 pub trait RemoteDirectory {
-    /// Whom to ask.
+    /// The server.
     fn server(&self) -> &HostSpec;
-    /// What to ask, at this address: each request is worth a try when those before it were refused.
+    /// The requests at this address: each is worth trying when those before it failed.
     fn requests(&self, address: IpAddr, identity: &Identity) -> Vec<Request>;
-    /// Whether the next request may fare better than one that got this answer.
+    /// Whether the next request may succeed after one that got this answer.
     fn is_worth_another(errno: Errno) -> bool;
-    /// What an answer of the kernel means, in words.
+    /// The meaning of the kernel's answer, as text.
     fn meaning(&self, errno: Errno) -> String;
 }
 
-/// A host as it stands before the path of a share or an export.
+/// A host in the form that precedes the path of a share or an export.
 pub(super) fn name_of(host: &Host) -> String {
     match host {
         Host::Name(name) => name.clone(),

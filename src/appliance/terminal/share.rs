@@ -1,13 +1,11 @@
-//! Terminal `log`: a share of a CIFS server, which takes the mail log.
+//! Terminal `log`: a share of a CIFS server, for the mail log.
 //!
 //! In: `//server[:port]/share[/path]`, `server` (its share is called `share`, as in AppLogic), or
 //! the absolute path of a directory where the engine has mounted one. Out: mount(2) requests, the
-//! most likely one first; words for what went wrong.
-//! Limits: anonymous or guest access; SMB 2.1 to 3.1.1, which the kernel negotiates; SMB 1 is
-//! refused.
-//! Security: the mounted files belong to the core's user and to nobody else. No password is ever
-//! sent.
-//! Source: mount.cifs(8) for the options; the kernel's fs/smb/client/fs_context.c reads them.
+//! most likely one first; error texts. Limits: anonymous or guest access; SMB 2.1 to 3.1.1, which
+//! the kernel negotiates; SMB 1 is refused. Security: the mounted files belong to the core's user
+//! only. No password is ever sent. Source: mount.cifs(8) for the options; the kernel's
+//! fs/smb/client/fs_context.c reads them.
 
 use super::remote::{RemoteDirectory, name_of};
 use crate::appliance::mount::{Request, in_words};
@@ -20,17 +18,17 @@ use std::path::{Component, Path, PathBuf};
 
 /// The file system's name in the kernel.
 pub const KIND: &str = "cifs";
-/// The share of a server that is named alone.
+/// The share of a server that is given alone.
 const DEFAULT_SHARE: &str = "share";
-/// Who we are: the guest whom Windows knows by this name, and any server that maps unknown users to
-/// its guest.
+/// The user: the guest account that Windows knows by this name, as does any server that maps
+/// unknown users to its guest.
 const GUEST: &str = "username=guest,password=";
-/// Or one without a name.
+/// Or an anonymous user.
 const NOBODY: &str = "sec=none";
-/// Seconds between two signs of life: a server that misses a few in a row counts as dead.
+/// Seconds between two echo requests: a server that misses a few in a row counts as dead.
 const ECHO_INTERVAL: u32 = 5;
 
-/// Where the mail log goes.
+/// The place of the mail log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Share {
     /// A directory of this machine.
@@ -54,7 +52,7 @@ impl Share {
     /// Reads the property.
     ///
     /// # Errors
-    /// Words that follow the property's name.
+    /// A text that continues the property's name.
     pub fn parse(text: &str) -> Result<Self, String> {
         let wrong = || {
             "must be //server[:port]/share[/path], a server, or the absolute path of a \
@@ -88,7 +86,7 @@ impl Share {
         {
             return Err(wrong());
         }
-        // The kernel reads options separated by commas, and knows no way to quote one here.
+        // The kernel reads options separated by commas, and has no quoting for one here.
         if text.contains([',', '\\']) || text.contains(char::is_control) {
             return Err("must have no comma, backslash or control character in it".to_owned());
         }
@@ -103,7 +101,7 @@ impl Share {
 /// Whether a text names a log share.
 ///
 /// # Errors
-/// Words that follow the property's name.
+/// A text that continues the property's name.
 pub fn share_text(text: &str) -> Result<String, String> {
     Share::parse(text).map(|_| text.to_owned())
 }
@@ -114,8 +112,8 @@ impl RemoteDirectory for RemoteShare {
     }
 
     fn requests(&self, address: IpAddr, identity: &Identity) -> Vec<Request> {
-        // A guest with a name first: Samba lets one without create directories, and then nothing
-        // inside them. Old kernels negotiate less.
+        // A guest with a name first: Samba may allow an anonymous user to create directories, and
+        // then nothing inside them. Old kernels negotiate fewer versions.
         [(GUEST, "default"), (NOBODY, "default"), (GUEST, "3.1.1"), (GUEST, "3.0"), (GUEST, "2.1")]
             .into_iter()
             .map(|(who, dialect)| self.request(address, identity, who, dialect))
@@ -178,7 +176,7 @@ impl RemoteShare {
         }
         let mut source = format!("//{host}/{}", self.share);
         if !self.path.is_empty() {
-            // Newer kernels read it in the source, older ones here.
+            // Newer kernels read it from the source, older ones from here.
             options += &format!(",prefixpath={}", self.path);
             source += &format!("/{}", self.path);
         }

@@ -1,8 +1,7 @@
-//! Block devices as volumes: what is on them, and how they are mounted.
+//! Block devices as volumes: detection of the file system, and mounting.
 //!
-//! In: the path of a device. Out: mount(2) requests, or words for what is on it instead of a file
-//! system of ours.
-//! Limits: ext2 to ext4, XFS and btrfs, told apart by their superblocks.
+//! In: the path of a device. Out: mount(2) requests, or a text about what is on it instead of a
+//! supported file system. Limits: ext2 to ext4, XFS and btrfs, told apart by their superblocks.
 //! Source: ext4 (Documentation/filesystems/ext4, s_magic), XFS (xfs_dsb), btrfs
 //! (btrfs_super_block): the kernel's headers.
 
@@ -14,7 +13,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-/// How a file system is known, by octets at a place; the first that fits.
+/// The signature of each file system, as octets at an offset; the first match counts.
 const MARKS: [(u64, &[u8], Content); 8] = [
     (0x438, &[0x53, 0xef], Content::FileSystem("ext4")),
     (0, b"XFSB", Content::FileSystem("xfs")),
@@ -38,19 +37,19 @@ const MARKS: [(u64, &[u8], Content); 8] = [
     ),
 ];
 
-/// What a device holds.
+/// The content of a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Content {
-    /// One that can be mounted.
+    /// A file system that can be mounted.
     FileSystem(&'static str),
-    /// Anything else that is known.
+    /// Any other known content.
     Other(&'static str),
 }
 
 /// Mounts the device at `point`.
 ///
 /// # Errors
-/// What is wrong with it, in words.
+/// What is wrong with it, as text.
 pub fn mount(device: &Path, point: &Path, read_only: bool) -> Result<(), String> {
     let kind = file_system(device)?;
     let mut answer = Errno::EINVAL;
@@ -59,7 +58,7 @@ pub fn mount(device: &Path, point: &Path, read_only: bool) -> Result<(), String>
             Ok(()) => return Ok(()),
             Err(errno) => answer = errno,
         }
-        // Only a journal of the file system that cannot be replayed is a reason to ask again.
+        // Only a file system whose journal cannot be replayed is tried again.
         if !matches!(answer, Errno::EROFS | Errno::EACCES) {
             break;
         }
@@ -106,8 +105,7 @@ fn content(device: &impl FileExt) -> io::Result<Option<Content>> {
     Ok(None)
 }
 
-/// A reader of a device that cannot be written cannot replay its journal either, and is content
-/// without.
+/// On a read-only device the journal cannot be replayed; then it is mounted without.
 fn requests(device: &Path, kind: &'static str, read_only: bool) -> Vec<Request> {
     let request = |options: &str| Request {
         source: device.display().to_string(),

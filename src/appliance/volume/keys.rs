@@ -1,10 +1,9 @@
-//! The private key and the certificate chain: read, and found fit, before anybody else sees them.
+//! Reads and checks the private key and the certificate chain.
 //!
-//! In: the directory that the key volume or terminal `fs` is, and the two file names. Out: both
-//! files' text, or a sentence for a person. Limits: a file of [`FILE_MAX`] octets.
-//! Security: read as root, or where a file server does not let root (root_squash) as the core's
-//! user. The text goes to the core through a pipe and nowhere else. No error shows what stands in a
-//! file.
+//! In: the directory of the key volume or terminal `fs`, and the two file names. Out: the text of
+//! both files, or an error text. Limits: a file of [`FILE_MAX`] octets. Security: read as root, or
+//! as the core's user if a file server denies root (root_squash). The text is sent only to the
+//! core, through a pipe. No error text contains the content of a file.
 
 use crate::appliance::failure::{Exit, Failure};
 use crate::appliance::lines;
@@ -20,19 +19,19 @@ use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Component, Path, PathBuf};
 
-/// Octets of a key or certificate file.
+/// Octets of a key or certificate file, at most.
 pub const FILE_MAX: u64 = 256 * 1024;
 
 const LINE: &str = lines::NO_KEYS;
 const UNDEFINED_LINE: &str = lines::KEYS_UNDEFINED;
 
-/// The bit of a file's mode that lets everybody read it.
+/// The bit of a file's mode that lets all users read it.
 const OTHERS_READ: u32 = 0o004;
 
-/// The bit of a directory's mode that lets everybody reach what is in it.
+/// The bit of a directory's mode that lets all users enter it.
 const OTHERS_ENTER: u32 = 0o001;
 
-/// Where the pair is.
+/// The paths of the pair.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyFiles {
     /// Root of the key volume, or of the export.
@@ -41,7 +40,7 @@ pub struct KeyFiles {
     pub key: PathBuf,
     /// The certificate chain, below it.
     pub certificate: PathBuf,
-    /// What the directory is, in words.
+    /// A description of the directory.
     pub place: &'static str,
 }
 
@@ -70,11 +69,11 @@ impl KeyFiles {
         }))
     }
 
-    /// Reads both, and makes sure that a server can present them now. May hang as long as a file
-    /// server does.
+    /// Reads both, and checks that a server can use them now. May hang as long as a file server
+    /// does.
     ///
     /// # Errors
-    /// In words: which file, what is wrong, what to do.
+    /// A text: which file, what is wrong, what to do.
     pub fn read(&self, identity: &Identity) -> Result<Keys, String> {
         let key = self.file("ssl_key_file", &self.key, identity)?;
         let chain = self.file("ssl_cert_file", &self.certificate, identity)?;
@@ -90,9 +89,9 @@ impl KeyFiles {
         Ok(Keys { private_key: text(&key), certificate_chain: text(&chain) })
     }
 
-    /// What a person should know of who else can read the private key; `None`: nobody, as far as
-    /// the modes of the file and of the directories above it tell, up to where they are mounted.
-    /// May hang as [`KeyFiles::read`].
+    /// A warning that other users can read the private key; `None`: nobody else, by the modes of
+    /// the file and of the directories above it up to the mount point. May hang as
+    /// [`KeyFiles::read`].
     pub fn exposed(&self, identity: &Identity) -> Option<String> {
         let path = self.directory.join(&self.key);
         let found = match open_to_all(&path) {
@@ -111,7 +110,7 @@ impl KeyFiles {
         ))
     }
 
-    /// The sentence for a place that does not answer.
+    /// The text for a place that does not answer.
     pub fn not_answering(&self, why: &str) -> String {
         format!(
             "{} ({}) cannot be read: {why}; is its file server up?",
@@ -120,7 +119,7 @@ impl KeyFiles {
         )
     }
 
-    /// The failure of a start that `why` prevents.
+    /// The failure of a start for this reason.
     pub fn failure(why: impl Into<String>) -> Failure {
         Failure::new(Exit::Input, LINE, why)
     }
@@ -160,8 +159,8 @@ impl KeyFiles {
     }
 }
 
-/// The mode of a file that every user can read; `None` where its mode, or that of a directory above
-/// it on the same mount, keeps others out.
+/// The mode of a file that every user can read; `None` if its mode, or that of a directory above it
+/// on the same mount, denies it.
 fn open_to_all(path: &Path) -> io::Result<Option<u32>> {
     let path = path.canonicalize()?;
     let mode = |path: &Path| io::Result::Ok(path.metadata()?.permissions().mode() & 0o777);
@@ -182,7 +181,7 @@ enum Source {
     Here,
     /// What is mounted read-only was made elsewhere.
     ReadOnly,
-    /// A share whose protocol knows no modes: those of all files are set by its mount.
+    /// A share whose protocol has no modes: those of all files are set by its mount options.
     Mount,
     /// The file server.
     Server,
@@ -228,7 +227,7 @@ fn below(property: &str, name: &str, place: &str) -> Result<PathBuf, Failure> {
 }
 
 fn read(path: &Path) -> io::Result<Vec<u8>> {
-    // A pipe that somebody put there must not hold us up.
+    // A pipe in its place must not block this process.
     let file = OpenOptions::new().read(true).custom_flags(nix::libc::O_NONBLOCK).open(path)?;
     if !file.metadata()?.is_file() {
         return Err(io::Error::other("it is not a file"));
@@ -273,7 +272,7 @@ mod tests {
         assert_eq!([exposed(0o640), exposed(0o600)], [None, None]);
     }
 
-    /// As certbot keeps them: a link in one directory, and the files in another one.
+    /// As with certbot: links in one directory, and the files in another one.
     #[test]
     fn a_key_in_a_directory_that_lets_nobody_in_is_not_told() {
         let volume = tempfile::tempdir().unwrap();

@@ -1,26 +1,25 @@
-//! What a data volume lies on, as far as its file system tells: whether a sync can be believed.
+//! The kind of storage of a data volume, by its file system: whether a sync is reliable.
 //!
-//! In: a path. Out: a [`Medium`], why it is refused, and what a person should be warned of.
-//! Limits: only the kind of the file system and its options are looked at; a disk that lies about
-//! its write cache looks like any other.
-//! Source: `f_type` of statfs(2), by the numbers of the kernel's magic.h; docs/durability.md says
-//! why each is where it is.
+//! In: a path. Out: a [`Medium`], the reason to refuse it, and warnings. Limits: only the type of
+//! the file system and its options are checked; a disk that ignores flushes of its write cache
+//! cannot be detected. Source: `f_type` of statfs(2), by the numbers of the kernel's magic.h;
+//! docs/durability.md has the reasons.
 
 use crate::appliance::mounts;
 use nix::sys::statfs::statfs;
 use std::path::Path;
 
-/// What is under a directory.
+/// The storage under a directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Medium {
     /// A file system of this machine's kernel.
     Local,
-    /// Memory, gone with its machine.
+    /// Memory, lost with its machine.
     Memory,
-    /// A file server: its word alone says that anything is on a disk. Its name.
+    /// A file server: only the server knows whether anything is on a disk. Its name.
     FileServer(&'static str),
-    /// Files that another program or machine keeps, as engines on desktops pass folders in. What
-    /// passes them.
+    /// Files kept by another program or machine, such as folders that desktop engines pass in. The
+    /// name of the mechanism.
     Passed(&'static str),
 }
 
@@ -44,7 +43,8 @@ const KINDS: [(u32, Medium); 15] = [
 ];
 
 impl Medium {
-    /// Of what is at `path`. What cannot be asked counts as local; its use will tell.
+    /// The storage of `path`. If it cannot be determined it counts as local; errors will show when
+    /// it is used.
     pub fn of(path: &Path) -> Self {
         statfs(path)
             .map_or(Self::Local, |stat| Self::by_number(stat.filesystem_type().0.cast_unsigned()))
@@ -55,7 +55,7 @@ impl Medium {
         known.map_or(Self::Local, |(_, medium)| *medium)
     }
 
-    /// Why mail is not kept there, and where instead.
+    /// Why mail is not stored there, and where instead.
     pub fn refusal(self, path: &Path) -> Option<String> {
         let Self::FileServer(name) = self else { return None };
         Some(format!(
@@ -69,7 +69,7 @@ impl Medium {
         ))
     }
 
-    /// Why mail may be lost there although it is kept.
+    /// Why mail stored there may be lost.
     fn warning(self, path: &Path) -> Option<String> {
         let shown = path.display();
         match self {
@@ -87,8 +87,7 @@ impl Medium {
     }
 }
 
-/// What a person should know of a data volume that is not refused. `contained` = we live in a
-/// container.
+/// Warnings about a data volume that is not refused. `contained` = this is a container.
 pub fn warnings(path: &Path, contained: bool) -> Vec<String> {
     let shown = path.display();
     let of_place = if contained && mounts::is_on_root(path) {
@@ -125,7 +124,7 @@ mod tests {
     fn file_systems_are_told_apart() {
         assert_eq!(Medium::by_number(0xef53), Medium::Local);
         assert_eq!(Medium::by_number(0x6969), Medium::FileServer("NFS"));
-        // As a machine with 32 bits has it.
+        // As on a machine with 32 bits.
         assert_eq!(Medium::by_number(0xffff_ffff_ff53_4d42), Medium::FileServer("CIFS"));
         assert_eq!(Medium::by_number(0x6573_5546), Medium::Passed("FUSE or virtiofs"));
         assert_eq!(Medium::of(Path::new("/nowhere")), Medium::Local);

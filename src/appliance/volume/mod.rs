@@ -1,13 +1,12 @@
-//! Volumes: the disks of the box, looked at before the core starts.
+//! Volumes: the disks of the appliance, checked before the core starts.
 //!
-//! Purpose: a relay that promises to keep mail must not start on a disk that cannot. The data
-//! volume must be there, take and sync a file as the core's user, lie on no file server, and should
-//! outlive the container. The key volume must be there when it is asked for.
-//! Block devices are mounted first ([`mounted`]); a directory is used as it is.
-//! Limits: a device gets [`DEVICE_PATIENCE`] to come up; a journal of the file system may have to
-//! be replayed.
-//! Security: ownership of the data volume is changed only at its top, only when that is safe, and
-//! never below.
+//! Purpose: a relay that guarantees to keep mail must not start on a disk that cannot. The data
+//! volume must exist, the core's user must be able to write and sync a file there, it must not be
+//! on a file server, and should outlive the container. The key volume must exist if it is
+//! configured. Block devices are mounted first ([`mounted`]); a directory is used as it is. Limits:
+//! a device gets [`DEVICE_PATIENCE`] to be mounted; the journal of the file system may have to be
+//! replayed. Security: ownership of the data volume is changed only at its top directory and only
+//! when that is safe.
 
 mod device;
 pub mod keys;
@@ -36,10 +35,10 @@ use std::time::Duration;
 const DATA_LINE: &str = lines::DATA_VOLUME;
 const KEY_LINE: &str = lines::KEY_VOLUME;
 
-/// For a look at a directory that is there already.
+/// Time limit for a check of an existing directory.
 const LOOK_PATIENCE: Duration = Duration::from_secs(60);
 
-/// For mounting a device.
+/// Time limit for mounting a device.
 pub const DEVICE_PATIENCE: Duration = Duration::from_secs(300);
 
 /// The directory of the data volume: the given one, or the one where the given block device has
@@ -73,7 +72,7 @@ fn mounted(
     let cause = |cause: String| format!("{name} is {}: {cause}", path.display());
     match is_device.map_err(cause)? {
         None => Ok(None),
-        // What is missing is told by those who need it.
+        // If it is missing, the code that needs it reports that.
         Some(false) => Ok(Some(path.to_owned())),
         Some(true) => mounter
             .mount(at, DEVICE_PATIENCE, |point| device::mount(path, point, read_only))
@@ -81,11 +80,11 @@ fn mounted(
     }
 }
 
-/// Does `look` in a child, because a volume that the engine mounted may lie on a file server that
-/// is dead. `None` = a signal ended the start meanwhile.
+/// Does `look` in a child process, because a volume mounted by the engine may be on a dead file
+/// server. `None` = a signal ended the start meanwhile.
 ///
 /// # Errors
-/// There was no answer; `line` is told then.
+/// There was no answer; it is reported with `line`.
 pub fn looked<T>(
     line: &str,
     path: &Path,
@@ -113,13 +112,13 @@ pub fn prepared_data(
     looked(DATA_LINE, path, mounter, || prepare_data(path, &identity, contained))?.transpose()
 }
 
-/// Makes sure that the data volume can hold the queue; returns what a person should be warned of.
+/// Checks that the data volume can store the queue; returns warnings.
 ///
-/// `contained` = we live in a container, where a missing directory is a forgotten volume. Elsewhere
+/// `contained` = this is a container, where a missing directory means a forgotten volume. Elsewhere
 /// it is created.
 ///
 /// # Errors
-/// It is missing, no directory, on a file server, or does not take a file.
+/// It is missing, not a directory, on a file server, or cannot be written.
 pub fn prepare_data(
     path: &Path,
     identity: &Identity,
@@ -134,13 +133,13 @@ pub fn prepare_data(
     Ok(medium::warnings(path, contained))
 }
 
-/// Where a process finds the volume that is its working directory, whoever may not pass the
+/// The path of the working directory, usable also by a process that has no access to the
 /// directories above it.
 pub const AS_WORKING_DIRECTORY: &str = "/proc/self/cwd";
 
-/// Whether the core cannot reach the volume by its path, because a directory above it is closed to
-/// it (`/root`, a home): then the volume must be its working directory. Looks in a child; `None` =
-/// a signal ended the start meanwhile.
+/// Whether the core cannot access the volume by its path, because of a directory above it (`/root`,
+/// a home): then the volume must be its working directory. Checked in a child process; `None` = a
+/// signal ended the start meanwhile.
 ///
 /// # Errors
 /// There was no answer.
@@ -155,8 +154,7 @@ fn is_closed(path: &Path, identity: &Identity) -> bool {
         .is_err_and(|error| error.kind() == ErrorKind::PermissionDenied)
 }
 
-/// Does something with a directory as the core will: through a descriptor that is open already
-/// where the path is closed to it.
+/// Accesses a directory as the core will: through an open descriptor if its path is not accessible.
 fn within_reach<T>(
     path: &Path,
     identity: &Identity,
@@ -171,8 +169,8 @@ fn within_reach<T>(
     identity.within(|| work(&path))
 }
 
-/// What [`prepare_data`] would warn of, or stop at, as far as it can be seen without writing.
-/// `None` = a signal ended the look.
+/// The warnings or the failure of [`prepare_data`], as far as they can be determined without
+/// writing. `None` = a signal ended the check.
 ///
 /// # Errors
 /// Its own, or there was no answer.
@@ -191,7 +189,7 @@ fn foresee_data(path: &Path, identity: &Identity, contained: bool) -> Result<Vec
         return Ok(medium::warnings(path, contained));
     };
     let may = if meta.uid() != identity.uid.as_raw() && will_be_given(path, &meta, identity) {
-        // The owner can be changed, what was mounted cannot.
+        // The owner can be changed, a read-only mount cannot.
         may_write(path).or_else(|error| {
             if error.raw_os_error() == Some(Errno::EACCES as i32) { Ok(()) } else { Err(error) }
         })
@@ -202,9 +200,9 @@ fn foresee_data(path: &Path, identity: &Identity, contained: bool) -> Result<Vec
     Ok(medium::warnings(path, contained))
 }
 
-/// The directory, or `None` where it is to be made.
+/// The directory, or `None` if it is to be created.
 fn look_at_data(path: &Path, contained: bool) -> Result<Option<Metadata>, Failure> {
-    // What is to be made will lie where its parent does.
+    // A new directory will be on the same storage as its parent.
     let place = if path.exists() { path } else { path.parent().unwrap_or(path) };
     if let Some(cause) = Medium::of(place).refusal(path) {
         return Err(Failure::new(Exit::Unavailable, DATA_LINE, cause));
@@ -236,7 +234,7 @@ fn look_at_data(path: &Path, contained: bool) -> Result<Option<Metadata>, Failur
     }
 }
 
-/// What to do about a path among the devices where there is nothing: no directory belongs there.
+/// What to do about a missing path below /dev: no directory belongs there.
 fn missing_device(path: &Path) -> Option<String> {
     path.starts_with("/dev").then(|| {
         format!(
@@ -257,7 +255,7 @@ fn not_writable(path: &Path, identity: &Identity, error: &io::Error) -> Failure 
     )
 }
 
-/// What to do about a directory that the core may not write to.
+/// What to do about a directory that the core cannot write.
 pub fn how_to_write(path: &Path, identity: &Identity, error: &io::Error) -> String {
     match error.kind() {
         ErrorKind::ReadOnlyFilesystem => format!(
@@ -275,7 +273,7 @@ pub fn how_to_write(path: &Path, identity: &Identity, error: &io::Error) -> Stri
     }
 }
 
-/// Makes sure that the key volume is there when it is set; looks in a child.
+/// Checks, in a child process, that the key volume exists if it is configured.
 ///
 /// # Errors
 /// It is missing, is not a directory, or does not answer.
@@ -296,8 +294,8 @@ pub fn check_keys(settings: &Settings, mounter: &Mounter<'_>) -> Result<(), Fail
     }
 }
 
-/// The laptop's case. Its parent must exist: a path with two missing directories is more likely a
-/// slip of the pen.
+/// Outside of containers. Its parent must exist: two missing directories are probably a typing
+/// error.
 fn create(path: &Path) -> Result<Metadata, Failure> {
     let made = DirBuilder::new().mode(0o700).create(path).and_then(|()| path.metadata());
     made.map_err(|error| not_created(path, &error))
@@ -310,8 +308,8 @@ fn not_created(path: &Path, error: &io::Error) -> Failure {
     )
 }
 
-/// A fresh volume belongs to root, and the core is somebody else. Best effort: what counts is
-/// whether the core can write.
+/// A new volume belongs to root, and the core has another user. Best effort: what counts is whether
+/// the core can write.
 fn give_to_core(path: &Path, meta: &Metadata, identity: &Identity) {
     if meta.uid() != identity.uid.as_raw() && will_be_given(path, meta, identity) {
         let _ = std::os::unix::fs::chown(
@@ -322,11 +320,11 @@ fn give_to_core(path: &Path, meta: &Metadata, identity: &Identity) {
     }
 }
 
-/// Whether a directory can be given away: it is empty, or it is root's and holds nothing but what
-/// comes with a volume and what is the core's already. So a slip of the pen such as `/etc` keeps
-/// its owner.
+/// Whether the owner of a directory may be changed: it is empty, or it is root's and contains only
+/// what comes with a volume and what is the core's already. So a typing error such as `/etc` does
+/// no harm.
 fn will_be_given(path: &Path, meta: &Metadata, identity: &Identity) -> bool {
-    // Elsewhere ownership is somebody else's business.
+    // Otherwise the owner is not changed.
     identity.changes
         && (meta.uid() == identity.uid.as_raw()
             || matches!(Medium::of(path), Medium::Local | Medium::Memory)
@@ -344,21 +342,21 @@ fn is_free(path: &Path, is_roots: bool, identity: &Identity) -> bool {
     })
 }
 
-/// Whether the effective user may make files in a directory, as far as that can be known without
-/// making one.
+/// Whether the effective user may create files in a directory, as far as that can be determined
+/// without creating one.
 pub fn may_write(dir: &Path) -> io::Result<()> {
     Ok(faccessat(AT_FDCWD, dir, AccessFlags::W_OK | AccessFlags::X_OK, AtFlags::AT_EACCESS)?)
 }
 
-/// Creates, syncs and removes a file: the least that a writer will ask for. A full volume passes.
+/// Creates, syncs and removes a file: the minimum that a writer needs. A full volume passes.
 ///
 /// # Errors
 /// The operating system's.
 pub fn try_file(dir: &Path) -> io::Result<()> {
     let path = dir.join(format!(".postern-trial-{}", std::process::id()));
     let outcome = (|| {
-        // Of a trial that was killed, or put there by somebody; a new file is neither a link nor a
-        // pipe.
+        // From a test that was killed, or created by another program; a new file is neither a link
+        // nor a pipe.
         let _ = std::fs::remove_file(&path);
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
         file.write_all(b"postern\n")?;
@@ -366,7 +364,7 @@ pub fn try_file(dir: &Path) -> io::Result<()> {
     })();
     match (outcome, std::fs::remove_file(&path)) {
         (Ok(()), removed) => removed,
-        // A full volume still has mail to deliver: that is the core's business, with 452 for new
+        // On a full volume there is still mail to deliver: the core handles it, with 452 for new
         // mail.
         (Err(error), _)
             if matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) =>
@@ -385,7 +383,7 @@ fn data_failure(error: &io::Error, cause: String) -> Failure {
     Failure::new(exit, DATA_LINE, cause)
 }
 
-/// An error of the operating system in words and with its number.
+/// An error of the operating system as text with its number.
 fn words(error: &io::Error) -> String {
     error.to_string()
 }

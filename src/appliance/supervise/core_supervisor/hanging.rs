@@ -1,4 +1,4 @@
-//! A core that hangs, in its start or later: what is said, and when it is ended.
+//! A core that hangs, during its start or later: what is logged, and when it is ended.
 
 use super::super::hang::Ending;
 use super::super::orders::Order;
@@ -8,7 +8,7 @@ use crate::appliance::event::Severity;
 use std::time::{Duration, Instant};
 
 impl CoreSupervisor<'_> {
-    /// Looks whether the core hangs. While it stops, its deadline is what it is measured by.
+    /// Checks whether the core hangs. During a stop, only its deadline counts.
     pub(super) fn watch_core(&mut self) {
         let Some(core) = self.core.as_mut().filter(|_| self.stop.is_none()) else { return };
         if let Some(ending) = &mut core.ending {
@@ -24,15 +24,15 @@ impl CoreSupervisor<'_> {
         self.core_hangs_or_not(step);
     }
 
-    /// How long a start may say nothing: a former core may hold the data volume that long. `None` =
-    /// it is never ended.
+    /// How long a start may report nothing: a former core may keep the data volume locked that
+    /// long. `None` = it is never ended.
     pub(super) fn start_limit(&self) -> Option<Duration> {
         let limit = self.settings.watchdog_time;
         (!limit.is_zero()).then(|| limit + self.settings.drain_time + GRACE)
     }
 
-    /// Looks whether a core that is not ready yet hangs: a start says that it goes on, however long
-    /// the queue is.
+    /// Checks whether a core that is not ready yet hangs: a start reports its progress, however
+    /// long the queue is.
     fn watch_start(&mut self) {
         let limit = self.start_limit();
         let Some(core) = self.core.as_mut().filter(|core| !core.ends && !core.ready) else {

@@ -1,8 +1,8 @@
-//! The run directory while the appliance runs: it may be removed, or something put in its place or
-//! where the control socket belongs, and a core that is not root could not mend that. Mail does not
-//! wait for it: a core starts and serves without.
+//! Watches the run directory while the appliance runs: it or the control socket may be removed or
+//! replaced, and a core that is not root cannot repair that. Mail does not depend on it: a core
+//! starts and serves without.
 //!
-//! Limits: the same trouble is told again after [`TELL_AGAIN`], and at each start of a core.
+//! Limits: the same problem is logged again after [`TELL_AGAIN`], and at each start of a core.
 
 use super::super::identity::Identity;
 use super::super::rundir;
@@ -12,40 +12,40 @@ use nix::fcntl::Flock;
 use std::fs::File;
 use std::time::{Duration, Instant};
 
-/// How often it is looked whether the run directory is there.
+/// How often the run directory is checked.
 const PACE: Duration = Duration::from_secs(3);
 
-/// When the same trouble is told once more.
+/// When the same problem is logged again.
 const TELL_AGAIN: Duration = Duration::from_secs(300);
 
-/// The run directory of the core that is supervised.
+/// The run directory of the supervised core.
 pub(super) struct RunDirWatch<'a> {
     settings: &'a Settings,
     event_log: &'a EventLog,
     identity: Identity,
-    /// When it is looked at again.
+    /// When it is checked again.
     look_at: Instant,
-    /// Keeps other supervisors out of one that was made anew.
+    /// Locks a directory that was created again against other supervisors.
     claim: Option<Flock<File>>,
-    /// What is wrong with it, and when that was told.
+    /// The problem, and when it was logged.
     trouble: Option<(String, Instant)>,
 }
 
 impl<'a> RunDirWatch<'a> {
-    /// Nothing is known of it yet.
+    /// Nothing is known yet.
     pub(super) fn new(settings: &'a Settings, event_log: &'a EventLog, identity: Identity) -> Self {
         Self { settings, event_log, identity, look_at: Instant::now(), claim: None, trouble: None }
     }
 
-    /// Makes the run directory anew where it is gone, and room for the control socket, before a
-    /// core starts.
+    /// Before a core starts: creates the run directory again if it is missing, and removes what is
+    /// in the way of the control socket.
     pub(super) fn before_a_start(&mut self) {
         self.trouble = None;
         self.mend(false);
     }
 
-    /// The same while a core serves, which makes its socket anew by itself. Whether it was looked
-    /// at now, and is well.
+    /// The same while a core serves, which creates its socket again by itself. Gives whether it was
+    /// checked now, and is good.
     pub(super) fn while_a_core_serves(&mut self) -> bool {
         let now = Instant::now();
         if now < self.look_at {
@@ -55,13 +55,13 @@ impl<'a> RunDirWatch<'a> {
         self.mend(true)
     }
 
-    /// Whether it is well now.
+    /// Whether it is good now.
     fn mend(&mut self, has_core: bool) -> bool {
         let trouble = self.try_to_mend(has_core).err();
         match (&trouble, &self.trouble) {
             (None, None) => {}
-            // A core begins without a socket that people find, and makes one within seconds when
-            // there is room again.
+            // A core starts without a visible socket, and creates one within seconds when the path
+            // is free again.
             (None, Some(_)) if rundir::is_deserted(&self.settings.run_dir) => {}
             (None, Some(_)) => {
                 let text = format!("run_dir {} is usable again", self.settings.run_dir.display());
@@ -85,11 +85,12 @@ impl<'a> RunDirWatch<'a> {
     fn try_to_mend(&mut self, has_core: bool) -> Result<(), String> {
         let run_dir = &self.settings.run_dir;
         let is_link = run_dir.symlink_metadata().is_ok_and(|meta| meta.is_symlink());
-        // The directory alone says nothing: a line for the appliance log may have made it again.
+        // The existing directory proves nothing: a line for the appliance log may have created it
+        // again.
         if is_link || !run_dir.join(rundir::LOCK).exists() {
             rundir::make(run_dir, &self.identity)
                 .map_err(|cause| format!("run_dir {}: {cause}", run_dir.display()))?;
-            // One whose mode was changed and changed back is still ours.
+            // If its mode was changed and changed back, it is still the same directory.
             if !run_dir.join(rundir::LOCK).exists() {
                 self.claim = Some(rundir::claim(run_dir).map_err(|failure| failure.cause)?);
                 self.event_log.record(
