@@ -1,16 +1,14 @@
-//! `postern carrier`, the process that brings the mail log to its share; the supervisor starts it
+//! `postern carrier`, the process that copies the mail log to its share; the supervisor starts it
 //! beside the core.
 //!
 //! In: the [`Task`] on standard input, one line of JSON; lines on the data volume. Out: the file on
-//! the share, and events on the status pipe when the share begins to fail and when it is well
-//! again.
-//! At SIGTERM, which comes after the core's end, it carries what is left for [`FAREWELL`], and
-//! ends. What could not be carried waits on the data volume for the next start. It ends by itself
-//! when the share was mounted anew, to be started again.
-//! Limits: one thread. Calls to a file server that is dead do not return, and not even SIGKILL ends
-//! them: the supervisor must not wait for this process.
-//! Security: the core's uid; Landlock leaves it the lines and the share, and nothing else to write
-//! to.
+//! the share, and events on the status pipe when the share begins to fail and when it works again.
+//! At SIGTERM, which comes after the core's end, it copies the remaining lines for at most
+//! [`FAREWELL`], and ends. Lines that could not be copied wait on the data volume for the next
+//! start. It ends by itself when the share was mounted again, to be restarted. Limits: one thread.
+//! Calls to a dead file server do not return, and not even SIGKILL ends them: the supervisor must
+//! not wait for this process. Security: the core's uid; Landlock allows it to write only the lines
+//! and the share.
 
 use crate::appliance::event::Severity;
 use crate::appliance::failure::{Exit, Failure};
@@ -31,42 +29,42 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-/// How long the last lines may take after SIGTERM.
+/// Time limit for the last lines after SIGTERM.
 pub const FAREWELL: Duration = Duration::from_secs(4);
 
-/// How often it looks for lines that nobody announced.
+/// How often it checks for lines without a notification.
 const FALLBACK: Duration = Duration::from_secs(5);
 
-/// How long the first of some lines waits for the others: each batch costs the file server a sync.
+/// How long the first new line waits for others: each batch costs a sync on the file server.
 const GATHER: Duration = Duration::from_millis(200);
 
 /// The first pause after a failure; each doubles it.
 const PAUSE_MIN: Duration = Duration::from_secs(1);
 
-/// The longest.
+/// The longest pause.
 const PAUSE_MAX: Duration = Duration::from_secs(15);
 
-/// How long one trouble is told before another cause of it is: causes may take turns.
+/// How long after one problem was logged another cause is not: causes may alternate.
 const RETELL: Duration = Duration::from_secs(600);
 
-/// How often it looks whether a former carrier is gone.
+/// How often it checks whether a former carrier has ended.
 const TAKEOVER_PAUSE: Duration = Duration::from_millis(200);
 
-/// What the supervisor asks for: some of its settings. The others are ignored.
+/// The task from the supervisor: some of its settings. Others are ignored.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Task {
     /// The data volume, where lines wait below `maillog/`.
     pub volume_data: PathBuf,
-    /// Where the log share is mounted: a directory, whatever the property was.
+    /// The directory where the log share is mounted.
     pub terminal_log: PathBuf,
     /// The file below it.
     pub maillog_filename: String,
-    /// The zone of times in events; empty = that of the container.
+    /// The time zone for events; empty = that of the container.
     #[serde(default)]
     pub timezone: String,
 }
 
-/// Carries until SIGTERM.
+/// Runs until SIGTERM.
 pub fn run() -> ExitCode {
     let Ok(status) = StatusWriter::from_fd3() else {
         eprintln!("postern carrier is started by `postern init`, not by people");
@@ -87,7 +85,7 @@ fn live(status: &StatusWriter) -> Result<(), Failure> {
     let task = Listener::stdin().properties().map_err(|error| failed("properties", &error))?;
     let task: Task = serde_json::from_str(&task).map_err(|error| failed("properties", &error))?;
     if !task.timezone.is_empty() {
-        // The supervisor has refused a name that is none.
+        // The supervisor has rejected an invalid name.
         let _ = clock::set_zone(&task.timezone);
     }
     let lines = task.volume_data.join(maillog::DIRECTORY);
@@ -102,8 +100,8 @@ fn live(status: &StatusWriter) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Whoever waits for the end of our output must not wait for a process that hangs in the kernel:
-/// all that is to be said goes through the status pipe, a panic too.
+/// A reader that waits for the end of this process's output must not wait for a process that hangs
+/// in the kernel: all messages go through the status pipe, a panic too.
 fn leave_standard_streams(status: &StatusWriter) {
     if let Ok(nothing) = std::fs::OpenOptions::new().write(true).open("/dev/null") {
         let _ = dup2_stdout(&nothing);
@@ -118,7 +116,8 @@ fn leave_standard_streams(status: &StatusWriter) {
     }
 }
 
-/// A former carrier that hangs keeps the lines until it is gone. `None` = told to stop meanwhile.
+/// A former carrier that hangs keeps the lines locked until it has ended. `None` = told to stop
+/// meanwhile.
 fn take_over(lines: &Path, task: &Task, signals: &Signals) -> Result<Option<Carrier>, Failure> {
     loop {
         match Carrier::new(lines, &task.terminal_log, &task.maillog_filename) {
@@ -134,7 +133,7 @@ fn take_over(lines: &Path, task: &Task, signals: &Signals) -> Result<Option<Carr
     }
 }
 
-/// The way to and fro.
+/// The loop of the carrier.
 struct Round<'a> {
     carrier: Carrier,
     status: &'a StatusWriter,
@@ -155,7 +154,7 @@ struct Trouble {
 
 impl Round<'_> {
     fn go(&mut self) {
-        // A trouble of a former process goes on until a line has been carried.
+        // A problem of a former process continues until a line has been copied.
         let former = self.carrier.failing();
         self.trouble = former.map(|(since, cause)| Trouble {
             since,
@@ -176,13 +175,13 @@ impl Round<'_> {
                 Ok(Step::Found) => found = true,
                 Ok(Step::Idle) if self.leaving.is_some() => return,
                 Ok(Step::Idle) => {
-                    // All that waited was there already.
+                    // All waiting lines were on the share already.
                     if std::mem::take(&mut found) {
                         self.be_well();
                     }
                     wait(&[self.signals.as_fd(), self.inotify.as_fd()], FALLBACK);
                     wait(&[self.signals.as_fd()], GATHER);
-                    // What has happened is found by looking.
+                    // The directory is read to see what has changed.
                     let _ = self.inotify.read_events();
                 }
                 Ok(Step::AnotherShare) => {
@@ -213,8 +212,8 @@ impl Round<'_> {
         );
     }
 
-    /// Tells what is wrong, once, and another cause not before [`RETELL`]; gives back how long to
-    /// leave the share alone.
+    /// Logs a problem once, and another cause not before [`RETELL`]; gives how long to wait before
+    /// the next try.
     fn complain(&mut self, cause: String) -> Duration {
         let (since, pause, mut told) = match &self.trouble {
             Some(trouble) => {
@@ -257,7 +256,7 @@ fn wait(fds: &[std::os::fd::BorrowedFd<'_>], time: Duration) {
         fds.iter().map(|fd| PollFd::new(*fd, PollFlags::POLLIN)).collect();
     let timeout =
         i32::try_from(time.as_millis()).ok().and_then(|ms| PollTimeout::try_from(ms).ok());
-    // An interruption or a failure wakes the loop, which looks at everything anyway.
+    // An interruption or a failure wakes the loop, which checks everything anyway.
     let _ = poll(&mut fds, timeout.unwrap_or(PollTimeout::MAX));
 }
 

@@ -1,10 +1,9 @@
-//! A mail outside of any queue: `ID.eml`, the content exactly as it is sent on, and `ID.json`,
+//! The format of an exported mail: `ID.eml`, the content exactly as it is sent, and `ID.json`,
 //! everything else.
 //!
-//! The same shape goes over the control socket and into files; docs/moving-mail.md tells it to
-//! people.
-//! Limits: [`HEAD_MAX`] octets of JSON, [`Envelope::RECIPIENTS_MAX`] recipients. Security: whoever
-//! wrote the file is a stranger; every value is checked before the queue sees it.
+//! The control socket and the files use the same format; docs/moving-mail.md documents it. Limits:
+//! [`HEAD_MAX`] octets of JSON, [`Envelope::RECIPIENTS_MAX`] recipients. Security: files are
+//! untrusted; every value is checked before it enters the queue.
 
 use crate::ground::clock;
 use crate::mail::model::{
@@ -13,27 +12,27 @@ use crate::mail::model::{
 };
 use serde::{Deserialize, Serialize};
 
-/// The version of the shape; a higher one is refused.
+/// The version of the format; a higher one is refused.
 pub const VERSION: u32 = 1;
 
-/// The longest JSON of one mail: a thousand recipients with their reasons stay below.
+/// Octets of the JSON of one mail, at most: a thousand recipients with their reasons fit.
 pub const HEAD_MAX: usize = 4 << 20;
 
-/// The longest name of a client (RFC 5321 §4.5.3.1.2).
+/// Octets of a HELO name, at most (RFC 5321 §4.5.3.1.2).
 const HELO_MAX: usize = 255;
 
 /// `ID.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Record {
-    /// The version of this shape: 1.
+    /// The version of this format: 1.
     pub postern_mail: u32,
-    /// The queue id where it comes from; empty when it was in no queue of a Postern.
+    /// The queue id in the source queue; empty if it was in no queue of a Postern.
     #[serde(default)]
     pub id: String,
     /// When it was accepted there, RFC 3339; `queue_lifetime` counts from here.
     pub arrived: String,
-    /// `mail`, or `notification` when a Postern made it.
+    /// `mail`, or `notification` when a Postern generated it.
     #[serde(default = "mail")]
     pub kind: String,
     /// The reverse-path; empty for the null sender.
@@ -46,25 +45,25 @@ pub struct Record {
     /// The client's address; `null` when generated locally.
     #[serde(default)]
     pub client: Option<String>,
-    /// What the client called itself.
+    /// The client's HELO name.
     #[serde(default)]
     pub helo: String,
-    /// Whether an operator holds it.
+    /// Held by an operator.
     #[serde(default)]
     pub held: bool,
-    /// Whether the sender was told of the delay.
+    /// Whether the delay warning was sent.
     #[serde(default)]
     pub delay_told: bool,
-    /// All recipients, those that have it already too.
+    /// All recipients, including those that have it already.
     pub recipients: Vec<TargetView>,
-    /// The carbon copy to `cc_mta`, where there is one; its address is `cc_mta`.
+    /// The carbon copy to `cc_mta`, if there is one; its address is `cc_mta`.
     #[serde(default)]
     pub copy: Option<TargetView>,
-    /// What `ID.eml` must be.
+    /// Size and checksum of `ID.eml`.
     pub content: ContentView,
 }
 
-/// Where one recipient stands.
+/// The state of one recipient.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TargetView {
@@ -73,18 +72,18 @@ pub struct TargetView {
     /// `pending`, `delivered`, `failed` or `dropped`.
     #[serde(default = "pending")]
     pub status: String,
-    /// Tries that ended in a temporary failure.
+    /// Attempts that ended in a temporary failure.
     #[serde(default)]
     pub attempts: u16,
-    /// When to try next, RFC 3339; `null`: at once.
+    /// When the next attempt is due, RFC 3339; `null`: at once.
     #[serde(default)]
     pub next_try: Option<String>,
-    /// What the last try said.
+    /// The error of the last attempt.
     #[serde(default)]
     pub last_reply: String,
 }
 
-/// What the content must be.
+/// Size and checksum of the content.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ContentView {
@@ -103,7 +102,7 @@ fn pending() -> String {
 }
 
 impl Record {
-    /// What a message is outside; the checksum of its content is for whoever reads it.
+    /// The record of a message; the checksum of its content is computed by the code that reads it.
     pub fn of(message: &Message, crc: u32) -> Self {
         let envelope = &message.envelope;
         let target = |progress: &Progress| TargetView {
@@ -152,13 +151,13 @@ impl Record {
     /// Reads the JSON of a mail.
     ///
     /// # Errors
-    /// In words, what is wrong with it.
+    /// What is wrong with it, as text.
     pub fn read(json: &[u8]) -> Result<Self, String> {
         #[derive(Deserialize)]
         struct Version {
             postern_mail: u32,
         }
-        // Before all else: a later version may have fields that this one does not know.
+        // Before everything else: a later version may have unknown fields.
         if let Ok(Version { postern_mail }) = serde_json::from_slice(json)
             && postern_mail != VERSION
         {
@@ -171,10 +170,10 @@ impl Record {
             .map_err(|fault| format!("its JSON is not that of a mail: {fault}"))
     }
 
-    /// The mail as a queue takes it.
+    /// The mail in the form for a queue.
     ///
     /// # Errors
-    /// In words, which value is wrong.
+    /// Which value is wrong, as text.
     pub fn imported(&self) -> Result<ImportedMessage, String> {
         let was = match self.id.as_str() {
             "" => None,
@@ -265,7 +264,7 @@ impl TargetView {
     }
 }
 
-/// A checksum as it is written.
+/// The text form of a checksum.
 pub fn crc_text(crc: u32) -> String {
     format!("{crc:08x}")
 }
@@ -275,7 +274,7 @@ fn crc_of(text: &str) -> Option<u32> {
         .then(|| u32::from_str_radix(text, 16).ok())?
 }
 
-/// The address of a target, or the property that names it.
+/// The address of a target, or the property that contains it.
 pub fn target_name(envelope: &Envelope, target: Target) -> String {
     match target {
         Target::Recipient(place) => envelope
@@ -286,7 +285,7 @@ pub fn target_name(envelope: &Envelope, target: Target) -> String {
     }
 }
 
-/// The word for a recipient's state.
+/// The word for a recipient's status.
 pub fn status_name(status: Status) -> &'static str {
     match status {
         Status::Pending => "pending",
@@ -346,8 +345,8 @@ mod tests {
         assert_eq!((imported.size, imported.crc), (3, 0x00ab_cdef));
     }
 
-    /// Versions that do not know this queue's format read what was exported from it, and refuse a
-    /// field that they do not know: export and import are the way back.
+    /// Versions that do not support this queue format read its exported mail, and reject unknown
+    /// fields: export and import are the way back to an older version.
     #[test]
     fn earlier_versions_read_what_goes_out() {
         let mut message = message();

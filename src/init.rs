@@ -1,11 +1,10 @@
-//! `postern init`, the supervisor: PID 1 of the image, or a program in the foreground of a laptop.
+//! `postern init`, the supervisor: PID 1 of the image, or a program in the foreground on a laptop.
 //!
 //! In: the environment. Out: a relay that runs, and an exit code: that of the first failure, or 128
-//! and the signal that ended it. It knows nothing of mail and has no runtime: it prepares, starts
-//! the core, and stays with it.
-//! The order: signals blocked, properties read, terminals and volumes looked at, the core started.
-//! What is wrong is told all at once, on standard error and in the appliance log, before anything
-//! is started.
+//! and the signal that ended it. It contains no mail code and has no async runtime: it prepares,
+//! starts the core, and supervises it. The order: signals blocked, properties read, terminals and
+//! volumes checked, the core started. All errors are reported at once, on standard error and in the
+//! appliance log, before anything is started.
 
 use crate::appliance::event::{EventLog, Severity};
 use crate::appliance::failure::{Exit, Failure, exit_of};
@@ -35,10 +34,10 @@ pub fn run() -> ExitCode {
 }
 
 fn live() -> u8 {
-    // Before anything else, so that a signal that comes early is not lost and does not kill us.
+    // Before anything else, so that an early signal is neither lost nor kills the process.
     let signals = Signals::block();
-    // We hold passwords and the private key. Where that is not allowed, they are no worse off than
-    // anybody's.
+    // No core dumps: this process has passwords and the private key. Where this is not permitted,
+    // they are as safe as those of any other program.
     let _ = setrlimit(Resource::RLIMIT_CORE, 0, 0);
     let mut loaded = match property::load() {
         Ok(loaded) => loaded,
@@ -83,19 +82,19 @@ fn live() -> u8 {
     let places = prepare(&event_log, &mut loaded, &mut mounter, &mut failures);
     let settings = &loaded.settings;
     let mut keys = None;
-    // Where the place of the keys has failed, that is all there is to say of them.
+    // If the place of the keys has failed, nothing more can be said about them.
     if places.keys.is_some() || failures.is_empty() {
         match read_keys(&event_log, settings, &places, &signals, identity) {
             Ok(watch) => keys = watch,
             Err(failure) => failures.push(failure),
         }
     }
-    // Whoever wants us to stop does not care any more why we could not have started.
+    // When a stop was requested, the reasons not to start do not matter any more.
     if !failures.is_empty() && !signals.stop_has_come() {
         return give_up(&event_log, &failures);
     }
     get_ready_for_children(&event_log);
-    // Now the limit of open files is what the core will have.
+    // From now on the limit of open files is the one that the core will have.
     let files = getrlimit(Resource::RLIMIT_NOFILE).map_or(OPEN_FILES, |(soft, _)| soft);
     let resources = Resources::of(settings, Ceiling::find().as_ref(), files);
     tell_trust(&event_log, settings, &resources);
@@ -119,7 +118,7 @@ fn give_up(event_log: &EventLog, failures: &[Failure]) -> u8 {
     exit_of(failures).code()
 }
 
-/// The effective configuration, and what a person should know about it.
+/// Logs the effective configuration, with remarks.
 fn tell(event_log: &EventLog, loaded: &Loaded, why_same: Option<String>) {
     event_log.note(
         Severity::Info,
@@ -136,7 +135,7 @@ fn tell(event_log: &EventLog, loaded: &Loaded, why_same: Option<String>) {
     }
 }
 
-/// Who may relay: told when the gateways are known that mail will really leave through.
+/// Logs which clients may relay, when the gateways through which mail will leave are known.
 fn tell_trust(event_log: &EventLog, settings: &Settings, resources: &Resources) {
     let words = relay::who_may_relay(&settings.smtpd_trusted_networks, &default_gateways());
     event_log.note(Severity::Info, format!("who may relay: {}", words.statement));
@@ -149,7 +148,7 @@ fn tell_trust(event_log: &EventLog, settings: &Settings, resources: &Resources) 
     }
 }
 
-/// What memory and descriptors are enough for.
+/// Logs what memory and descriptors suffice for.
 fn tell_resources(event_log: &EventLog, settings: &Settings, resources: &Resources) {
     event_log.note(Severity::Info, resources.words());
     if let Some(warning) = resources.warning(settings) {
@@ -157,7 +156,7 @@ fn tell_resources(event_log: &EventLog, settings: &Settings, resources: &Resourc
     }
 }
 
-/// Terminals and volumes: where they are, and everything that is wrong with them.
+/// The paths of terminals and volumes, and all their failures.
 fn prepare(
     event_log: &EventLog,
     loaded: &mut Loaded,
@@ -166,7 +165,7 @@ fn prepare(
 ) -> Places {
     let settings = &mut loaded.settings;
     let mut places = Places::default();
-    // First, because file servers and monitors may be beyond it.
+    // First, because file servers and monitors may be behind it.
     match terminal::gateway::connect(settings, mounter) {
         Ok(events) => {
             events.into_iter().for_each(|event| event_log.record(event.severity, event.text))
@@ -177,8 +176,7 @@ fn prepare(
         Ok(notes) => notes.into_iter().for_each(|note| event_log.record(Severity::Warning, note)),
         Err(failure) => failures.push(failure),
     }
-    // A signal that comes meanwhile leaves places open; the supervisor hears it before it starts
-    // anything.
+    // A signal meanwhile leaves paths unset; the supervisor handles it before it starts anything.
     places.log =
         terminal::log(settings, mounter).unwrap_or_else(|failure| failed(failures, failure));
     places.keys =
@@ -216,7 +214,7 @@ fn failed<T>(failures: &mut Vec<Failure>, failure: Failure) -> Option<T> {
     None
 }
 
-/// The pair that TLS needs, and the watch over its files; nothing while TLS is off.
+/// The TLS key pair, and the watch over its files; `None` while TLS is off.
 fn read_keys(
     event_log: &EventLog,
     settings: &Settings,
@@ -237,8 +235,8 @@ fn read_keys(
     Ok(Some(KeyWatch::new(files, identity, keys)))
 }
 
-/// What the carrier of the mail log is told: what it needs and nothing else, so that no secret, of
-/// today or tomorrow, goes there. `None` = there is no mail log to carry.
+/// The task of the mail log's carrier: only what it needs, so that it never gets a secret. `None` =
+/// there is no mail log.
 fn carrier(settings: &Settings, places: &Places) -> Option<String> {
     let data = if places.data_as_working_directory {
         Path::new(AS_WORKING_DIRECTORY)
@@ -254,8 +252,8 @@ fn carrier(settings: &Settings, places: &Places) -> Option<String> {
     Some(task.to_string())
 }
 
-/// Orphans come to us to be reaped, as PID 1 by nature, elsewhere on request; and the core may open
-/// many files.
+/// Becomes the parent of orphaned descendants to reap them (PID 1 is that by default); and lets the
+/// core open many files.
 fn get_ready_for_children(event_log: &EventLog) {
     if let Err(error) = nix::sys::prctl::set_child_subreaper(true) {
         event_log

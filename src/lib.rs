@@ -1,21 +1,21 @@
 //! Postern, a mail relay appliance: the modules.
 //!
-//! * [`appliance`]: the sealed box and its words (properties, terminals, volumes, counters, the
-//!   supervisor). Knows nothing of mail.
-//! * [`ground`]: what every room stands on (system calls, clock, disk, DNS, TLS, log). Knows
-//!   neither mail nor appliance.
-//! * [`mail`]: the walk of a mail, room by room: accept, parse, admit, spool, schedule, route,
+//! * [`appliance`]: the parts of an appliance (properties, terminals, volumes, counters, the
+//!   supervisor). Contains nothing about mail.
+//! * [`ground`]: the common base (system calls, clock, disk, DNS, TLS, log). Contains nothing about
+//!   mail or the appliance.
+//! * [`mail`]: the modules of a mail in their order: accept, parse, admit, spool, schedule, route,
 //!   deliver, bounce.
 //! * [`http`], [`api`], [`ui`]: the server at `ui_port` and the control socket, its JSON API, its
 //!   pages. [`monitor`]: counters, rates, alerts. [`webhooks`]: events for other programs.
-//!   [`maillog`]: Postfix's lines on terminal `log`. [`cli`]: the operator's tool. [`export`]: the
-//!   shape of a mail outside of any queue.
+//!   [`maillog`]: log lines in Postfix's format on terminal `log`. [`cli`]: the operator's tool.
+//!   [`export`]: the format of an exported mail.
 //! * [`init`] is the supervisor (`postern init`), [`core`] the relay under it (`postern core`),
-//!   [`sink`] a destination for trials, [`demo`] both with a little mail to look at, [`volumes`]
-//!   brings data volumes without a relay before the operator's tool.
+//!   [`sink`] a destination for tests, [`demo`] both with a few mails, [`volumes`] opens data
+//!   volumes without a relay for the operator's tool.
 //!
-//! ARCHITECTURE.md tells the walk of one mail and who may import whom; `tests/architecture` holds
-//! the code to it.
+//! ARCHITECTURE.md describes the path of a mail and the permitted imports; `tests/architecture`
+//! checks them.
 
 pub mod api;
 pub mod appliance;

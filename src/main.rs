@@ -88,8 +88,8 @@ enum Command {
     Man(ManArgs),
 }
 
-/// For `docker run IMAGE check`: the image's entry point is `postern init`, and what stands behind
-/// IMAGE follows that.
+/// For `docker run IMAGE check`: the image's entry point is `postern init`, and the arguments after
+/// IMAGE are appended to it.
 fn image_hint() -> Option<String> {
     let words: Vec<_> = std::env::args().skip(1).collect();
     let (first, second) = (words.first()?, words.get(1)?);
@@ -106,7 +106,7 @@ fn main() -> ExitCode {
     let line = match CommandLine::try_parse() {
         Ok(line) => line,
         Err(told) => {
-            // Help and version are no mistakes.
+            // Requests for help and version are not errors.
             let code = if told.use_stderr() { Exit::Property.code() } else { 0 };
             let _ = told.print();
             if let Some(hint) = image_hint() {

@@ -1,12 +1,10 @@
-//! `postern sink`: a destination for trials and tests.
+//! `postern sink`: a destination for tests.
 //!
-//! Purpose: takes every mail and forgets it, or keeps it in a maildir, or fails on demand. Counts
-//! what it took. It stands on the same rooms as the relay's receiving side (accept, parse), so it
-//! speaks the same SMTP, and nothing of it is durable.
-//! Limits: content up to 1 GiB, never held in memory; no other limit, since it is meant to be
-//! flooded.
-//! Security: it accepts from everybody for everybody and relays to nobody. For a trial bench, not
-//! for the Internet.
+//! Purpose: accepts every mail and discards it, or stores it in a maildir, or fails on demand.
+//! Counts accepted mail. It uses the same modules as the relay's receiving side (accept, parse), so
+//! its SMTP is the same, and nothing of it is durable. Limits: content up to 1 GiB, never held in
+//! memory; no other limit, since it is made for load tests. Security: it accepts all mail from all
+//! clients and relays nothing. For tests, not for the Internet.
 
 use crate::mail::accept::counters::AcceptCounters;
 use crate::mail::accept::{self, Limits, Listener, Wire, WireError};
@@ -29,7 +27,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// Words for `postern sink --help`.
+/// Examples for `postern sink --help`.
 const EXAMPLES: &str = "\
 Failures on demand, --fail STAGE=WHAT[:PERCENT][@DOMAIN], comma separated:
   STAGE    connect   before the greeting (drop or hang only)
@@ -68,13 +66,13 @@ pub struct SinkArgs {
     pub fail: Vec<Failure>,
 }
 
-/// One wish of `--fail`.
+/// One failure requested by `--fail`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
     stage: Stage,
     mishap: Mishap,
     percent: u8,
-    /// The domain whose recipients it is for, in lower case; `None` = all.
+    /// The domain of the recipients concerned, in lower case; `None` = all.
     domain: Option<Box<str>>,
 }
 
@@ -166,8 +164,8 @@ fn listen_address(text: &str) -> Result<SocketAddr, String> {
         .map_err(|_| format!("'{text}' is not address:port, such as 127.0.0.1:2525 or [::]:2525"))
 }
 
-/// Runs until SIGINT or SIGTERM. Exit codes: 69 the port cannot be had, 70 no runtime, 73 the
-/// maildir cannot be made.
+/// Runs until SIGINT or SIGTERM. Exit codes: 69 the port cannot be opened, 70 no runtime, 73 the
+/// maildir cannot be created.
 pub fn run(args: SinkArgs) -> ExitCode {
     if let Some(maildir) = &args.maildir
         && let Err(error) = make_maildir(maildir)
@@ -175,8 +173,8 @@ pub fn run(args: SinkArgs) -> ExitCode {
         eprintln!("Error: cannot make the maildir {}: {error}", maildir.display());
         return ExitCode::from(73);
     }
-    // One thread is enough to outrun any server that syncs, and leaves the other cores to what is
-    // being measured.
+    // One thread is faster than any server that syncs, and leaves the other processors to the
+    // measured program.
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -219,7 +217,7 @@ async fn serve(args: SinkArgs) -> io::Result<()> {
         tally: Tally::default(),
     });
     let counters = AcceptCounters::alone().map_err(io::Error::other)?;
-    // Nobody waits for the sessions of a sink: this is held so that they are never told to stop.
+    // The sessions of a sink are never stopped: this value is kept so that the channel stays open.
     let (_running, stop) = watch::channel(None);
     let shared = Arc::clone(&sink);
     let session = move |wire, peer: accept::Peer| {
@@ -258,7 +256,7 @@ async fn serve(args: SinkArgs) -> io::Result<()> {
     Ok(())
 }
 
-/// The largest content in octets.
+/// Octets of the content, at most.
 const CONTENT_MAX: u64 = 1 << 30;
 
 struct Sink {
@@ -269,7 +267,7 @@ struct Sink {
     tally: Tally,
 }
 
-/// What happened so far.
+/// Counts so far.
 #[derive(Debug, Default)]
 struct Tally {
     sessions: AtomicU64,
@@ -302,7 +300,7 @@ struct Session<'a> {
     dialogue: Dialogue<'a>,
 }
 
-/// The session is over without a word: the client is gone, or `--fail` wishes it.
+/// The session ends without a reply: the client has disconnected, or `--fail` requires it.
 struct Gone;
 
 impl From<WireError> for Gone {
@@ -366,7 +364,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// A greeting that is none: nothing but QUIT is heard after it (RFC 5321 §3.1).
+    /// An error greeting: only QUIT is accepted after it (RFC 5321 §3.1).
     async fn turn_away(&mut self, greeting: &Reply) -> Result<(), Gone> {
         write_reply(self.wire.output(), greeting);
         while greeting.code != 421 && self.command().await? != Ok(Command::Quit) {
@@ -445,8 +443,8 @@ impl<'a> Session<'a> {
         Ok(Reply::new(250, (2, 0, 0), format!("Ok: mail {number} from [{}]", self.peer)))
     }
 
-    /// What `--fail` wishes for this stage this time: a reply to give instead of the usual one, the
-    /// end, or nothing.
+    /// The failure that `--fail` requires at this stage: a reply instead of the usual one, the end,
+    /// or nothing.
     async fn mishap(&mut self, stage: Stage, domain: Option<&str>) -> Result<Option<Reply>, Gone> {
         let due = |failure: &&Failure| {
             failure.stage == stage
@@ -462,7 +460,7 @@ impl<'a> Session<'a> {
             }
             Mishap::Drop => Err(Gone),
             Mishap::Hang => loop {
-                // Replies of the group so far go out; then silence, until the client has enough.
+                // Sends the replies of the group so far; then nothing, until the client gives up.
                 self.wire.flush().await?;
                 let input = self.wire.input().len();
                 self.wire.take(input);
@@ -472,7 +470,7 @@ impl<'a> Session<'a> {
     }
 }
 
-/// How long a hanging session waits for a client that never gives up.
+/// How long a hanging session waits for a client that does not give up.
 const HANG_MAX: Duration = Duration::from_secs(3600);
 
 /// The domain of a recipient in lower case; `None` for `<Postmaster>`.
@@ -483,7 +481,7 @@ fn domain(recipient: &Recipient) -> Option<String> {
     }
 }
 
-/// Every mail is welcome.
+/// Accepts every mail.
 struct Anything;
 
 impl Gate for Anything {
@@ -496,7 +494,7 @@ impl Gate for Anything {
     }
 }
 
-/// A mail on its way into the maildir.
+/// A mail that is being written to the maildir.
 struct Letter {
     file: BufWriter<File>,
     being_written: PathBuf,
@@ -525,7 +523,7 @@ impl Letter {
 }
 
 impl Drop for Letter {
-    /// Leaves nothing of a mail that did not arrive; one that did has another name by now.
+    /// Removes an incomplete mail; a complete one has another name by now.
     fn drop(&mut self) {
         let _ = fs::remove_file(&self.being_written);
     }

@@ -1,7 +1,6 @@
-//! `postern queue`: the tool, and the data volumes that it looks at when no relay
-//! runs.
+//! `postern queue`: connects the tool with data volumes that no relay uses.
 //!
-//! The tool knows neither properties nor the queue's files; here both are joined to them.
+//! The tool itself knows neither properties nor the queue's files.
 
 use crate::appliance::property;
 use crate::cli::{self, QueueArgs, Volumes};
@@ -13,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-/// Does what the arguments of `postern queue` say.
+/// Executes `postern queue`.
 pub fn run(args: QueueArgs) -> ExitCode {
     cli::run(args, &Directories)
 }

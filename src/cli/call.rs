@@ -1,4 +1,4 @@
-//! Calls to the core over its control socket.
+//! Requests to the core over its control socket.
 
 use super::trouble::{
     EX_DATAERR, EX_NOINPUT, EX_NOPERM, EX_SOFTWARE, EX_TEMPFAIL, EX_UNAVAILABLE, EX_USAGE, Trouble,
@@ -29,31 +29,31 @@ use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-/// How long a question may take. An order over a million messages takes a while.
+/// Time limit of a request. An order over a million messages takes a while.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// How long a core may be silent before it is asked whether it is alive, and how long that may
-/// take.
+/// How long a core may be silent before it is checked whether it is alive, and how long that check
+/// may take.
 const ALIVE_PACE: Duration = Duration::from_secs(3);
 const ALIVE_PATIENCE: Duration = Duration::from_secs(5);
 
-/// What is to be said of an order without an answer. The core drops it when this end is gone before
-/// it begins.
+/// The text about an order without an answer. The core drops it if the client has disconnected
+/// before it begins.
 const UNSURE: &str = ". An action that had begun may still be carried out; the rest is dropped: \
 check the queue when the core answers again";
 
-/// The largest answer but for contents: a message with a thousand recipients, or a page of the
-/// queue.
+/// Octets of an answer without contents, at most: a message with a thousand recipients, or a page
+/// of the queue.
 const ANSWER_MAX: usize = 16 * 1024 * 1024;
 
-/// A core that has a control socket.
+/// A core with a control socket.
 pub(super) struct Core {
     socket: PathBuf,
 }
 
 impl Core {
-    /// Lets one move out of this queue go on at a time: two would hold, write and delete the same
-    /// messages, and each would have a pair of them.
+    /// Allows one move out of this queue at a time: two would hold, write and delete the same
+    /// messages, and each would have their files.
     pub(super) fn only_move(&self) -> Result<FolderLock, Trouble> {
         let run_dir = run_dir(&self.socket);
         let locked = Folder::open(&run_dir).and_then(|folder| folder.lock());
@@ -70,7 +70,7 @@ impl Core {
         })
     }
 
-    /// The first of the sockets that exists and belongs to this user or to root.
+    /// The first existing socket that belongs to this user or to root.
     pub(super) fn find(candidates: Vec<PathBuf>) -> Result<Self, Trouble> {
         let own = nix::unistd::getuid().as_raw();
         let looked: Vec<String> =
@@ -111,7 +111,7 @@ impl Core {
         self.ask(Method::POST, path, content.into()).await
     }
 
-    /// Copies a message's content to standard output, piece by piece.
+    /// Copies a message's content to standard output, in pieces.
     pub(super) async fn copy_body(
         &self,
         id: &str,
@@ -146,7 +146,7 @@ impl Core {
         Ok(out.flush()?)
     }
 
-    /// A message with its content on its way, and its version; with `still` after all its tries
+    /// A message with its content to be read, and its version; with `still` after all its attempts
     /// have ended.
     pub(super) async fn mail(
         &self,
@@ -190,7 +190,7 @@ impl Core {
         Ok((view, version, content))
     }
 
-    /// Brings a mail in; gives back its new id. Code 65: this mail cannot come in, others may.
+    /// Imports a mail; gives its new id. Code 65: this mail is rejected, others may be accepted.
     pub(super) async fn import(
         &self,
         view: &Record,
@@ -266,7 +266,7 @@ impl Core {
     }
 
     /// Waits for an answer as long as the core is alive: an order over a million messages takes a
-    /// while, and a core that hangs would take for ever.
+    /// while, and a core that hangs would never answer.
     async fn while_alive<T>(
         &self,
         answer: impl Future<Output = Result<T, Trouble>>,
@@ -281,7 +281,7 @@ impl Core {
         }
     }
 
-    /// Asks the core for its health, beside whatever else it was asked.
+    /// Asks the core for its health, in parallel to the other request.
     async fn is_alive(&self, orders: bool) -> Result<(), Trouble> {
         let ask = async {
             let stream = UnixStream::connect(&self.socket).await.ok()?;
@@ -328,13 +328,12 @@ impl Core {
     }
 }
 
-/// Links that are followed from one to the next, as many as the kernel follows
-/// (path_resolution(7)).
+/// Consecutive links that are followed, as many as the kernel follows (path_resolution(7)).
 const LINKS_MAX: usize = 40;
 
-/// The run directory of a socket, which may be named by a link or from where we are.
+/// The run directory of a socket, which may be given by a link or a relative path.
 fn run_dir(socket: &Path) -> PathBuf {
-    // Links lead there even while the socket is being made anew.
+    // Links lead there even while the socket is being created again.
     let mut path = socket.to_owned();
     for _ in 0..LINKS_MAX {
         let Ok(target) = std::fs::read_link(&path) else { break };
@@ -352,8 +351,8 @@ fn parent(path: &Path) -> PathBuf {
     }
 }
 
-/// Whether nobody else can have made the directory of a socket: below /tmp anybody could, and what
-/// stands in it would be his.
+/// Whether no other user can have created the directory of a socket: below /tmp any user could, and
+/// would control its contents.
 fn is_trusted(socket: &Path, ours: impl Fn(u32) -> bool) -> bool {
     let Some(directory) = socket.parent() else { return false };
     let is_open = |above: &Path| above.metadata().is_ok_and(|meta| meta.mode() & 0o002 != 0);
@@ -361,7 +360,7 @@ fn is_trusted(socket: &Path, ours: impl Fn(u32) -> bool) -> bool {
         || directory.symlink_metadata().is_ok_and(|meta| ours(meta.uid()))
 }
 
-/// The appliance runs and its core does not yet, as the supervisor says beside the socket.
+/// The appliance runs and its core does not yet, as the supervisor records beside the socket.
 fn restarts(socket: &Path) -> Option<Trouble> {
     let why = not_ready::why(&run_dir(socket))?;
     let words = format!(
@@ -371,10 +370,10 @@ fn restarts(socket: &Path) -> Option<Trouble> {
     Some(Trouble::new(EX_TEMPFAIL, words))
 }
 
-/// A content on its way from the appliance.
+/// A content that is being received.
 pub(super) struct Incoming {
     reply: Reply,
-    /// What came together with the envelope.
+    /// The part that came together with the envelope.
     read: Bytes,
 }
 
@@ -411,7 +410,7 @@ async fn read(reply: Reply) -> Result<Bytes, Trouble> {
     }
 }
 
-/// What the core says about its no, and the exit code for it.
+/// The core's error text, and the exit code for it.
 async fn refusal(reply: Reply) -> Trouble {
     let status = reply.response.status();
     let code = match status {
@@ -451,7 +450,7 @@ mod tests {
         let lock = |socket: PathBuf| Core { socket }.only_move();
         let first = lock(socket.clone()).unwrap();
         assert_eq!(lock(link.clone()).err().map(|trouble| trouble.code), Some(EX_TEMPFAIL));
-        // A core that is started again makes its socket anew.
+        // A core that is started again creates its socket again.
         std::fs::remove_file(&socket).unwrap();
         assert_eq!(lock(link.clone()).err().map(|trouble| trouble.code), Some(EX_TEMPFAIL));
         drop(first);

@@ -1,10 +1,10 @@
-//! `postern queue export`: mail out of the queue, as files that anybody can read.
+//! `postern queue export`: writes mail of the queue to files in a documented format.
 //!
-//! A move is made so that a mail is at every moment in one of both places, and after it in one
-//! only: a mark is written, the message is held and its tries awaited, the pair is written and
-//! synced, the core takes the message out of the queue if it still stands as the pair says, the
-//! mark is removed. Whoever is cut off anywhere in between repeats the command; where the message
-//! is not in the queue any more, the history tells whether it was moved. One move goes on at a time
+//! During a move a mail is always in at least one place, and afterwards in exactly one: a mark is
+//! written, the message is held and the end of its attempts awaited, the pair of files is written
+//! and synced, the core removes the message from the queue if its progress still equals the pair's,
+//! the mark is removed. After an interruption the command is repeated; if the message is not in the
+//! queue any more, the history shows whether it was moved. There is one move at a time
 //! ([`Core::only_move`]).
 
 use super::call::Core;
@@ -32,13 +32,13 @@ use std::time::{Duration, Instant};
 /// Pairs between two syncs of the directory.
 const BATCH: usize = 100;
 
-/// How long a move waits for the tries of one message to end.
+/// How long a move waits for the attempts of one message to end.
 const STILL_PATIENCE: Duration = Duration::from_secs(120);
 
 /// How long a move waits before it asks again.
 const BUSY_PAUSE: Duration = Duration::from_millis(500);
 
-/// What is to be exported, and where to.
+/// The arguments of an export.
 #[derive(Debug, Args)]
 pub(super) struct Export {
     /// The directory for the files; created if it does not exist
@@ -60,7 +60,7 @@ pub(super) struct Export {
 }
 
 impl Export {
-    /// What is wrong with the arguments.
+    /// Checks the arguments.
     pub(super) fn check(&self) -> Result<(), Trouble> {
         let ways = [
             ("queue ids", !self.ids.is_empty()),
@@ -91,7 +91,7 @@ impl Export {
     }
 }
 
-/// What became of one message.
+/// The result for one message.
 #[derive(Debug, Serialize)]
 struct ExportedView<'a> {
     id: String,
@@ -101,7 +101,7 @@ struct ExportedView<'a> {
     reason: Option<&'a str>,
 }
 
-/// How many messages came to which end.
+/// How many messages had each result.
 #[derive(Debug, Default, Serialize)]
 struct Tally {
     exported: u64,
@@ -114,7 +114,7 @@ struct Tally {
     damaged: u64,
 }
 
-/// Where the story of an export is told.
+/// Where the results of an export are printed.
 struct Teller<'a> {
     json: bool,
     out: &'a mut dyn Write,
@@ -136,7 +136,7 @@ impl<'a> Teller<'a> {
         }
     }
 
-    /// Tells of one message.
+    /// Prints the result for one message.
     fn note(
         &mut self,
         id: MessageId,
@@ -169,7 +169,7 @@ impl<'a> Teller<'a> {
         Ok(())
     }
 
-    /// The end: the sum, and the exit code.
+    /// The end: the totals, and the exit code.
     fn end(self, export: &Export) -> Result<(), Trouble> {
         let tally = &self.tally;
         if self.json {
@@ -209,7 +209,7 @@ impl<'a> Teller<'a> {
     }
 }
 
-/// Out of a volume at rest.
+/// From a volume that no core uses.
 pub(super) fn offline(
     export: &Export,
     volumes: &dyn Volumes,
@@ -287,7 +287,7 @@ pub(super) fn offline(
     teller.end(export)
 }
 
-/// Out of the running core.
+/// From the running core.
 pub(super) async fn online(
     export: &Export,
     core: &Core,
@@ -306,7 +306,7 @@ pub(super) async fn online(
         false => export.chosen().into_iter().collect(),
     };
     if export.moving {
-        // Whatever an earlier attempt did not finish.
+        // Messages that an earlier attempt did not finish.
         ids.extend(store.marks().map_err(not_written)?);
     }
     teller.total = ids.len();
@@ -327,7 +327,7 @@ pub(super) async fn online(
     teller.end(export)
 }
 
-/// The ids of all messages, or of those with a waiting recipient in a domain.
+/// The ids of all messages, or of those with a pending recipient in a domain.
 async fn select(
     core: &Core,
     domain: Option<&str>,
@@ -339,7 +339,7 @@ async fn select(
         for message in page.messages {
             let wanted = match domain {
                 None => true,
-                // A page shows a few recipients of each.
+                // A page shows only a few recipients of each.
                 Some(domain) if message.recipients.len() < message.recipients_pending => {
                     match core.get::<MessageView>(&format!("/api/v1/queue/{}", message.id)).await {
                         Ok(whole) => waits_for(&whole, domain),
@@ -372,14 +372,14 @@ fn waits_for(message: &MessageView, domain: &str) -> bool {
 }
 
 enum Copied {
-    /// With the version of the message that the pair shows.
+    /// With the version of the message that the pair contains.
     Stored(std::io::Result<Stored>, String),
-    /// Why there is no pair: a result, and words.
+    /// Why there is no pair: a result, and a text.
     Not(&'static str, String),
 }
 
 /// Writes the pair of a message. `held`: whether an operator held it before this tool did; then
-/// every try of it has ended, too.
+/// every attempt of it has ended, too.
 async fn copy(
     core: &Core,
     store: &Store,
@@ -458,16 +458,16 @@ async fn take_out(
         Ok(Copied::Not("left", _)) => return gone(core, store, id, teller).await,
         other => other,
     };
-    // It stays in the queue, as it was; or not: the order comes behind a move of an earlier attempt
-    // that was still waiting.
+    // It stays in the queue unchanged; or not, because the order is executed after a move of an
+    // earlier attempt that was still waiting.
     match order(core, if mark.held { "hold" } else { "release" }, id).await {
         Err(trouble) if trouble.code == EX_NOINPUT => return gone(core, store, id, teller).await,
         Ok(HitView { messages: 0, .. }) => return gone(core, store, id, teller).await,
         other => drop(other?),
     }
-    // A pair of this attempt, or of one before it, tells how the message stood then: it must not
-    // come in while the message goes on here. One of an export without a move is the operator's,
-    // and of a damaged message it may be the only whole copy.
+    // A pair of this attempt, or of one before it, has an old state of the message: it must not be
+    // imported while the message is still delivered here. The pair of an export without a move
+    // belongs to the operator, and of a damaged message it may be the only intact copy.
     match &stays {
         Ok(Copied::Stored(Ok(Stored::Conflict), _)) => {}
         Ok(Copied::Not("damaged", _)) if !mark.exported => {
@@ -483,8 +483,8 @@ async fn take_out(
     }
 }
 
-/// A message that is not in the queue any more: an earlier attempt has moved it, or it has left by
-/// itself.
+/// A message that is not in the queue any more: an earlier attempt has moved it, or it was
+/// delivered, bounced or deleted.
 async fn gone(
     core: &Core,
     store: &Store,
@@ -504,7 +504,7 @@ async fn gone(
             }
         },
         Err(trouble) if trouble.code == EX_NOINPUT => {
-            // Rather twice than never.
+            // A duplicate is better than a loss.
             let words = format!(
                 "the history does not know (any more) whether it was moved, or delivered from \
                 here. Look for {id} in the log of \
@@ -530,7 +530,7 @@ async fn gone(
     teller.note(id, result, words.as_deref())
 }
 
-/// How a message left the queue, unless it was by the move that has this mark.
+/// How a message left the queue, unless it was by the move with this mark.
 fn how_it_left(end: &FinishedView, mark: &Mark) -> Option<String> {
     let mut ends: Vec<&str> =
         end.recipients.iter().map(|recipient| recipient.status.as_str()).collect();
@@ -559,7 +559,7 @@ async fn hold_and_copy(
     let end = Instant::now() + STILL_PATIENCE;
     loop {
         match copy(core, store, id, Some(held)).await? {
-            // It is being tried, or the core is starting again.
+            // It is being attempted, or the core is restarting.
             Copied::Not("busy", _) if Instant::now() < end => tokio::time::sleep(BUSY_PAUSE).await,
             other => return Ok(other),
         }

@@ -1,9 +1,9 @@
-//! `postern queue import`: mail of another queue, from files, into the running appliance.
+//! `postern queue import`: imports mail of another queue from files.
 //!
-//! Each pair comes in whole or not at all. One that is in the queue is renamed into `imported/`,
-//! its JSON first, because the JSON makes the pair; a crash between the appliance's yes and that
-//! rename lets it come in once more at the next import, never get lost. Everything in the directory
-//! is a stranger's.
+//! Each pair is imported completely or not at all. An imported pair is moved into `imported/`, its
+//! JSON first, because the JSON makes the pair. After a crash between the appliance's confirmation
+//! and that rename it is imported once more the next time, but never lost. All files in the
+//! directory are untrusted.
 
 use super::call::Core;
 use super::progress::Progress;
@@ -25,14 +25,14 @@ use std::io::{self, Read, Write};
 use std::path::PathBuf;
 use tokio::sync::mpsc;
 
-/// Where pairs go that are in the queue now.
+/// The directory for imported pairs.
 const IMPORTED: &str = "imported";
 
-/// Content is read in pieces of this size, and so many of them ahead of the appliance.
+/// Content is read in pieces of this size, and so many of them in advance.
 const PIECE: usize = 64 * 1024;
 const PIECES: usize = 2;
 
-/// What is to be imported.
+/// The arguments of an import.
 #[derive(Debug, Args)]
 pub(super) struct Import {
     /// The directory with the files
@@ -45,14 +45,14 @@ pub(super) struct Import {
     to: Vec<String>,
 }
 
-/// The envelope for files that have none.
+/// The envelope for files without one.
 struct Given {
     sender: Option<Address>,
     recipients: Vec<Address>,
 }
 
 impl Import {
-    /// What is wrong with the arguments.
+    /// Checks the arguments.
     pub(super) fn check(&self) -> Result<(), Trouble> {
         self.given().map(drop)
     }
@@ -77,7 +77,7 @@ impl Import {
     }
 }
 
-/// What became of one pair.
+/// The result for one pair.
 #[derive(Debug, Serialize)]
 struct ImportedView<'a> {
     file: &'a str,
@@ -96,7 +96,7 @@ struct Tally {
     refused: u64,
 }
 
-/// Why one pair does not come in, or why nothing does any more.
+/// Why one pair is not imported, or why the import ends.
 enum Fault {
     Pair(String),
     All(Trouble),
@@ -114,7 +114,7 @@ impl From<Trouble> for Fault {
     }
 }
 
-/// Imports all that is in the directory.
+/// Imports all pairs in the directory.
 pub(super) async fn run(
     import: &Import,
     core: &Core,
@@ -186,7 +186,7 @@ struct Desk<'a> {
     given: Option<Given>,
     folder: Folder,
     imported: Folder,
-    /// Two imports of one directory would take each mail twice.
+    /// Two imports of one directory would import each mail twice.
     _lock: FolderLock,
 }
 
@@ -252,7 +252,7 @@ impl<'a> Desk<'a> {
         })
     }
 
-    /// Takes one pair in; gives back its new id.
+    /// Imports one pair; gives its new id.
     async fn take(&self, stem: &str) -> Result<String, Fault> {
         let (eml, json) = (format!("{stem}.eml"), format!("{stem}.json"));
         if self.imported.has(&json) || self.imported.has(&eml) {
@@ -313,7 +313,7 @@ impl<'a> Desk<'a> {
     }
 }
 
-/// The JSON of a mail that has none.
+/// The JSON of a mail without one.
 fn plain(given: &Given, file: File) -> io::Result<Record> {
     let arrived = clock::rfc3339(clock::now());
     let mut eight_bit = false;
@@ -359,13 +359,13 @@ fn measure(content: impl Iterator<Item = io::Result<Vec<u8>>>) -> io::Result<(u6
     Ok((size, crc_text(hasher.finalize())))
 }
 
-/// The content on its way to the appliance, read by a thread of its own.
+/// The content for the appliance, read by a thread of its own.
 fn pieces(file: File, raw: bool) -> mpsc::Receiver<io::Result<Bytes>> {
     let (sender, pieces) = mpsc::channel(PIECES);
     tokio::task::spawn_blocking(move || {
         let mut content: Box<dyn Iterator<Item = io::Result<Vec<u8>>>> =
             if raw { Box::new(Raw(file)) } else { Box::new(Lines::new(file)) };
-        // The appliance may not want the rest.
+        // The appliance may not need the rest.
         while let Some(piece) = content.next()
             && sender.blocking_send(piece.map(Bytes::from)).is_ok()
         {}
@@ -392,8 +392,8 @@ impl Iterator for Raw {
     }
 }
 
-/// A file whose lines may end in LF alone, as they do on disks; here they end in CR LF, the last
-/// one too.
+/// A file whose lines may end in LF alone, as usual on disks; here they end in CR LF, the last one
+/// too.
 struct Lines {
     raw: Raw,
     last: u8,
@@ -445,7 +445,7 @@ mod tests {
             ("a\n\n.\nb", "a\r\n\r\n.\r\nb\r\n"),
             ("a\r", "a\r\n"),
             ("", ""),
-            // A CR by itself is for the appliance to refuse.
+            // A bare CR is rejected by the appliance.
             ("a\rb\n", "a\rb\r\n"),
         ] {
             let path = directory.path().join("file");

@@ -1,4 +1,4 @@
-//! The commands that look at the queue and at what left it.
+//! The commands that show the queue and the history.
 
 use super::call::Core;
 use super::table::Table;
@@ -49,7 +49,7 @@ pub(super) struct FilterArgs {
 }
 
 impl FilterArgs {
-    /// The conditions; `None` where there is none.
+    /// The filter; `None` without conditions.
     pub(super) fn view(&self) -> Result<Option<FilterView>, Trouble> {
         let text = |text: &Option<String>| text.clone().unwrap_or_default();
         let view = FilterView {
@@ -71,7 +71,7 @@ impl FilterArgs {
     }
 }
 
-/// What to list.
+/// The options of a listing.
 #[derive(Debug, Args)]
 pub(super) struct Listing {
     #[command(flatten)]
@@ -81,7 +81,7 @@ pub(super) struct Listing {
     limit: Option<NonZeroUsize>,
 }
 
-/// What to look for in the history.
+/// The options of `history`.
 #[derive(Debug, Args)]
 pub(super) struct HistoryArgs {
     /// Text in an address, id, host or reply
@@ -171,8 +171,8 @@ pub(super) async fn list(
     Ok(())
 }
 
-/// What to say of those that a limit left out: whether one was `found`, or it is not known, because
-/// time was up.
+/// The text about messages beyond the limit: whether one was `found`, or that it is not known
+/// because of the time limit.
 fn tail(found: bool, unknown: bool) -> &'static str {
     match (found, unknown) {
         (true, _) => "; there are more, see --limit",
@@ -309,12 +309,11 @@ pub(super) async fn text(
     Ok(())
 }
 
-/// The tries of a message, behind what `postern queue show` says of it.
+/// The attempts of a message, after the output of `postern queue show`.
 pub(super) async fn tries(core: &Core, id: &str, out: &mut dyn Write) -> Result<(), Trouble> {
     let found: AttemptsView = core.get(&format!("/api/v1/queue/{id}/attempts")).await?;
     for attempt in &found.attempts {
-        // Where no host was reached nothing was encrypted or not; an order deletes a message at no
-        // place.
+        // Without a host there is no TLS status; a deletion has no place.
         let place = match (attempt.relay.as_str(), attempt.tls.as_str()) {
             ("", _) => harmless(&attempt.destination),
             (relay, "") => format!("{}, plain text", harmless(relay)),

@@ -1,9 +1,9 @@
-//! `postern completions` and `postern man`: what a shell and a manual reader need.
+//! `postern completions` and `postern man`: shell completions and manual pages.
 //!
-//! In: the command line as clap knows it. Out: a script for a shell, or pages in roff, on standard
-//! output or as files of a directory. Both are made from the definitions that read the arguments,
-//! so they cannot name what the program does not take.
-//! Exit codes: 64 no such command, 73 a page cannot be written.
+//! In: clap's definition of the command line. Out: a script for a shell, or pages in roff, on
+//! standard output or as files of a directory. Both are made from the definitions that parse the
+//! arguments, so they always agree with the program. Exit codes: 64 no such command, 73 a page
+//! cannot be written.
 
 use super::trouble::{EX_CANTCREAT, EX_OK, EX_USAGE};
 use clap::{Args, Command, ValueEnum};
@@ -12,10 +12,10 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// The word that a shell completes.
+/// The command name for completion.
 const NAME: &str = "postern";
 
-/// Words for `postern completions --help`.
+/// Examples for `postern completions --help`.
 const COMPLETIONS_EXAMPLES: &str = "\
 For this user, for new shells:
   postern completions bash > ~/.local/share/bash-completion/completions/postern
@@ -25,7 +25,7 @@ For this user, for new shells:
 For the current bash only:
   source <(postern completions bash)";
 
-/// Words for `postern man --help`.
+/// Examples for `postern man --help`.
 const MAN_EXAMPLES: &str = "\
   postern man | man -l -                          the page of the program
   postern man queue list | man -l -               the page of one command
@@ -40,7 +40,7 @@ pub struct CompletionsArgs {
     shell: Shell,
 }
 
-/// The shells that there are scripts for.
+/// The supported shells.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Shell {
     Bash,
@@ -72,7 +72,7 @@ pub fn completions(args: CompletionsArgs, program: &Command) -> ExitCode {
     print(&text)
 }
 
-/// The program without the commands that people do not type: scripts would offer them.
+/// The program without the commands that users do not type, so that scripts do not offer them.
 fn typed(program: &Command) -> Command {
     Command::new(NAME)
         .version(env!("CARGO_PKG_VERSION"))
@@ -82,7 +82,7 @@ fn typed(program: &Command) -> Command {
 
 /// Prints the manual page of `program` or of one of its commands, or writes them all.
 pub fn man(args: &ManArgs, program: Command) -> ExitCode {
-    // `help` repeats what the pages say, and has none.
+    // `help` repeats the pages, and has none.
     let mut program = program.disable_help_subcommand(true);
     program.build();
     if let Some(directory) = &args.directory {
@@ -119,7 +119,7 @@ fn write_pages(command: &Command, directory: &Path) -> io::Result<()> {
     shown(command).try_for_each(|below| write_pages(below, directory))
 }
 
-/// The commands below `command`, without those that people do not start.
+/// The commands below `command`, without those that users do not start.
 fn shown(command: &Command) -> impl Iterator<Item = &Command> {
     command.get_subcommands().filter(|below| !below.is_hide_set())
 }
@@ -136,7 +136,7 @@ fn page(command: &Command) -> io::Result<Vec<u8>> {
         man.render_subcommands_section(&mut text)?;
     }
     if command.get_after_help().is_some() {
-        // Examples keep their lines, which a page would fill otherwise.
+        // Examples keep their lines, which a page would otherwise fill.
         let mut notes = Vec::new();
         man.render_extra_section(&mut notes)?;
         let notes = String::from_utf8_lossy(&notes).replacen("EXTRA", "EXAMPLES\n.nf", 1);
@@ -146,7 +146,7 @@ fn page(command: &Command) -> io::Result<Vec<u8>> {
     Ok(text)
 }
 
-/// A reader that has seen enough (`| head`) is no mistake.
+/// A reader that closes the pipe (`| head`) is not an error.
 fn print(text: &[u8]) -> ExitCode {
     match io::stdout().write_all(text) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {

@@ -1,13 +1,12 @@
-//! `postern queue`: the operator's tool at the other end of the control socket.
+//! `postern queue`: the operator's tool, a client of the control socket.
 //!
-//! Besides, it looks at data volumes without a core, and carries mail between queues and files.
-//! In: arguments. Out: tables for people, or JSON (one value a line); how far a long work is, on
-//! standard error. Exit codes follow sysexits: 1 an order that was not confirmed, 64 wrong
-//! arguments, 65 damaged or refused mail, 66 no such message, file or volume, 69 no core answers
-//! (or one works with a volume that was to be read), 70 an answer that makes no sense, 73 a file
-//! cannot be written, 77 no permission.
-//! Security: everything that comes from mail is made harmless before a terminal sees it; `body`
-//! alone writes a mail as it is.
+//! It also reads data volumes without a core, and exports and imports mail. In: arguments. Out:
+//! tables for people, or JSON (one value on each line); the progress of long work, on standard
+//! error. Exit codes follow sysexits: 1 an order that was not confirmed, 64 wrong arguments, 65
+//! damaged or refused mail, 66 no such message, file or volume, 69 no core answers (or one works
+//! with a volume that was to be read), 70 an invalid answer, 73 a file cannot be written, 77 no
+//! permission. Security: all text from mail is escaped before it is written to a terminal; only
+//! `body` writes a mail as it is.
 
 mod call;
 mod export;
@@ -141,7 +140,7 @@ enum Command {
     Import(Import),
 }
 
-/// Whether to look again and again.
+/// Whether to refresh.
 #[derive(Debug, Args)]
 struct Watch {
     /// Refresh every so many seconds, until ^C
@@ -149,7 +148,7 @@ struct Watch {
     watch: Option<u64>,
 }
 
-/// Does what the arguments say.
+/// Executes the arguments.
 pub fn run(args: QueueArgs, volumes: &dyn Volumes) -> ExitCode {
     ExitCode::from(run_to(args, volumes, &mut io::stdout().lock(), &mut io::stderr().lock()))
 }
@@ -162,21 +161,22 @@ pub fn run_to(
     complaints: &mut dyn Write,
 ) -> u8 {
     let mut out = io::BufWriter::new(out);
-    // What was found is shown, however it ended.
+    // The output so far is shown, however it ended.
     let performed = perform(args, volumes, &mut out, complaints);
     match performed.and(out.flush().map_err(Trouble::from)) {
         Ok(()) => EX_OK,
         Err(trouble) if trouble.words.is_empty() => trouble.code,
         Err(trouble) => {
-            // Whoever closed standard error does not want the words.
+            // If standard error is closed, the text is lost.
             let _ = writeln!(complaints, "postern queue: {}", trouble.words);
             trouble.code
         }
     }
 }
 
-/// Where the control socket may be, in the order in which to look: in `MTA_RUN_DIR` alone when that
-/// is set, else where `postern init` puts its run directory as root and as another user.
+/// The possible paths of the control socket, in the order in which they are tried: only
+/// `MTA_RUN_DIR` if that is set, else the run directory of `postern init` as root and as another
+/// user.
 pub fn socket_candidates(variable: impl Fn(&str) -> Option<OsString>, uid: u32) -> Vec<PathBuf> {
     let set = |name| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     if let Some(directory) = set("MTA_RUN_DIR") {
@@ -196,7 +196,7 @@ fn perform(
     out: &mut dyn Write,
     complaints: &mut dyn Write,
 ) -> Result<(), Trouble> {
-    // What is wrong with the arguments is said before anybody is called.
+    // Errors in the arguments are reported before anything is called.
     let order = match &args.command {
         Command::Retry(choice) => Some(choice.order("retry")?),
         Command::Hold(choice) => Some(choice.order("hold")?),
@@ -275,14 +275,14 @@ fn perform(
                 import::run(&what, &core, args.json, out, complaints).await
             }
             (Command::Body { id }, _) => core.copy_body(&id, args.json, out).await,
-            // Carried out above, or an order.
+            // Executed above, or an order.
             _ => Ok(()),
         }
     })
 }
 
 impl Watch {
-    /// Looks once, or again and again on a cleared screen until nobody reads any more.
+    /// Shows the output once, or again and again on a cleared screen until the output is closed.
     async fn look(
         &self,
         out: &mut dyn Write,
@@ -291,7 +291,7 @@ impl Watch {
         let Some(seconds) = self.watch else { return look(out).await };
         loop {
             if io::stdout().is_terminal() {
-                // Home, and clear to the end (ECMA-48).
+                // Cursor home, and clear to the end (ECMA-48).
                 write!(out, "\x1b[H\x1b[J")?;
             }
             look(out).await?;
@@ -344,7 +344,7 @@ async fn show(core: &Core, id: &str, json: bool, out: &mut dyn Write) -> Result<
     look::tries(core, id, out).await
 }
 
-/// How a message ended that is in the queue no more.
+/// The final state of a message that is not in the queue any more.
 async fn ended(core: &Core, id: &str, json: bool, out: &mut dyn Write) -> Result<(), Trouble> {
     let entry: FinishedView = core.get(&format!("/api/v1/history/{id}")).await?;
     if json {
@@ -357,7 +357,7 @@ async fn ended(core: &Core, id: &str, json: bool, out: &mut dyn Write) -> Result
     look::tries(core, id, out).await
 }
 
-/// The status and the destinations in one.
+/// The status and the destinations together.
 #[derive(Serialize)]
 struct Stats {
     #[serde(flatten)]
@@ -438,8 +438,8 @@ async fn stats(core: &Core, json: bool, out: &mut dyn Write) -> Result<(), Troub
     Ok(())
 }
 
-/// How many clients got no session, and why: which places were taken, or that they sent too much
-/// before they were greeted. `None` = none.
+/// How many clients got no session, and why: which limit was reached, or that they sent too much
+/// before the greeting. `None` = none.
 fn turned_away(refused: &BTreeMap<String, u64>) -> Option<String> {
     let all: u64 = refused.values().sum();
     let words = |name: &str| match name {

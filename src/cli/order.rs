@@ -1,4 +1,4 @@
-//! Orders: which messages they are meant for, the question before more than one is touched.
+//! Operator actions: the choice of messages, and the confirmation for more than one.
 
 use super::call::Core;
 use super::look::FilterArgs;
@@ -10,10 +10,10 @@ use clap::Args;
 use std::collections::HashSet;
 use std::io::{self, BufRead, IsTerminal, Read, Write};
 
-/// The longest answer to a question that is read.
+/// Octets of the answer to the question that are read, at most.
 const REPLY_MAX: u64 = 100;
 
-/// Which messages.
+/// The choice of messages.
 #[derive(Debug, Args)]
 pub(super) struct Choice {
     /// Queue ids
@@ -35,10 +35,10 @@ pub(super) struct Choice {
 }
 
 impl Choice {
-    /// The order in the words of the API.
+    /// The order in the form for the API.
     ///
     /// # Errors
-    /// It names no messages, or names them in two ways, or an id is none.
+    /// It names no messages, or names them in two ways, or an id is not valid.
     pub(super) fn order(&self, word: &str) -> Result<OrderView, Trouble> {
         let filter = self.filter.view()?;
         let ways = [
@@ -78,11 +78,11 @@ impl Choice {
         })
     }
 
-    /// Asks whoever sits at the terminal before more than one message is touched, unless each was
-    /// named. Where nobody can be asked, `--yes` must say so beforehand.
+    /// Asks for confirmation on the terminal before more than one message is changed, unless each
+    /// was named. Without a terminal `--yes` is required.
     ///
     /// # Errors
-    /// The answer was no, or there is nobody to ask; the core could not count.
+    /// The answer was no, or there is no terminal; or the core could not count.
     pub(super) async fn confirm(
         &self,
         core: &Core,
@@ -107,7 +107,7 @@ impl Choice {
             );
             return Err(Trouble::new(EX_USAGE, words));
         }
-        // Whoever closed standard error cannot answer either.
+        // If standard error is closed, there is no answer either.
         write!(to, "This will {what}{loss}. Continue? [y/N] ")?;
         to.flush()?;
         let mut reply = String::new();
@@ -119,11 +119,11 @@ impl Choice {
     }
 }
 
-/// Makes sure that messages are chosen in one way and not in two, of which nobody could say whether
-/// both must hold.
+/// Checks that messages are chosen in exactly one way: with two it would be unclear whether both
+/// must hold.
 ///
 /// # Errors
-/// It is none, or several; `how` lists them.
+/// There is none, or several; `how` lists them.
 pub(super) fn one_way(word: &str, how: &str, ways: &[(&str, bool)]) -> Result<(), Trouble> {
     let chosen: Vec<&str> =
         ways.iter().filter(|(_, chosen)| *chosen).map(|(way, _)| *way).collect();
@@ -137,7 +137,7 @@ pub(super) fn one_way(word: &str, how: &str, ways: &[(&str, bool)]) -> Result<()
     }
 }
 
-/// Lets mail go to a destination no more, or again.
+/// Pauses or resumes a destination.
 pub(super) fn at_destination(word: &str, destination: &str) -> OrderView {
     OrderView {
         order: word.to_owned(),
@@ -146,10 +146,10 @@ pub(super) fn at_destination(word: &str, destination: &str) -> OrderView {
     }
 }
 
-/// Gives an order and says what became of it.
+/// Sends an order and prints its result.
 ///
 /// # Errors
-/// The core's; of several ids some are not in the queue: the others were obeyed.
+/// The core's; or some of several ids are not in the queue: the order was executed for the others.
 pub(super) async fn give(
     core: &Core,
     order: &OrderView,
@@ -171,7 +171,7 @@ async fn missing<'a>(core: &Core, ids: &'a [String]) -> Result<Vec<&'a str>, Tro
     for id in ids {
         match core.get::<serde_json::Value>(&format!("/api/v1/queue/{id}")).await {
             Err(trouble) if trouble.code == EX_NOINPUT => missing.push(id.as_str()),
-            // One that cannot be read is there; the order says what it comes to.
+            // A message that cannot be read is there; the order gives the result for it.
             Ok(_) | Err(Trouble { code: EX_DATAERR | EX_SOFTWARE, .. }) => {}
             Err(trouble) => return Err(trouble),
         }

@@ -1,13 +1,13 @@
-//! How far a long work is.
+//! The progress of long work.
 
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-/// How often a long work says how far it is.
+/// How often progress is printed.
 const TELL_EVERY: Duration = Duration::from_secs(2);
 
-/// Says from time to time how far a long work is, for whoever waits and for whoever reads the log
-/// of a job.
+/// Prints the progress of long work from time to time, for a user who waits and for the log of a
+/// job.
 pub(super) struct Progress<'a> {
     to: &'a mut dyn Write,
     told: Instant,
@@ -21,7 +21,7 @@ impl<'a> Progress<'a> {
     pub(super) fn tell(&mut self, words: impl FnOnce() -> String) {
         if self.told.elapsed() >= TELL_EVERY {
             self.told = Instant::now();
-            // Nobody reads it: the work goes on.
+            // Without a reader the work continues.
             let _ = writeln!(self.to, "postern queue: {}", words());
         }
     }

@@ -1,9 +1,8 @@
-//! A directory of pairs: how they are written so that a crash leaves none that looks whole and is
-//! not.
+//! A directory of exported pairs, written so that after a crash no incomplete pair looks complete.
 //!
 //! Content first: `.ID.eml.part`, synced, renamed to `ID.eml`; then the same for `ID.json`, which
-//! makes the pair. A pair counts after [`Store::sync`]. `ID.moving` stands beside a pair whose
-//! message is still in the queue that it is moved out of.
+//! makes the pair. A pair counts after [`Store::sync`]. `ID.moving` marks a pair whose message is
+//! being moved and is still in the queue.
 
 use crate::export::{HEAD_MAX, Record, crc_text};
 use crate::ground::folder::Folder;
@@ -12,35 +11,36 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::Path;
 
-/// Behind the names of files whose message was not moved and is not in the queue any more.
+/// The suffix of files whose message was not moved and is not in the queue any more.
 pub(super) const ASIDE: &str = ".left";
 
-/// What became of a pair.
+/// The result of writing a pair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stored {
-    /// It is there now.
+    /// It was written.
     Written,
-    /// It was there, the same.
+    /// An identical one was there.
     Identical,
-    /// Something else has its name.
+    /// Another file has its name.
     Conflict,
 }
 
-/// What `ID.moving` says: `held 0123456789abcdef` or `free 0123456789abcdef`, and behind it
-/// `exported` where a pair was there before.
+/// The content of `ID.moving`: `held 0123456789abcdef` or `free 0123456789abcdef`, followed by
+/// `exported` if a pair was there before.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Mark {
     /// Whether an operator held the message before.
     pub(super) held: bool,
-    /// By which the history knows this move again: another directory may have the message by now.
-    /// Empty in marks of older versions.
+    /// Identifies this move in the history: another directory may have the message by now. Empty in
+    /// marks of older versions.
     pub(super) word: String,
-    /// Whether a pair was there before, of an export without a move: that one is the operator's.
+    /// Whether a pair of an export without a move was there before: that one belongs to the
+    /// operator.
     pub(super) exported: bool,
 }
 
 impl Mark {
-    /// A mark that no other move has.
+    /// A unique mark.
     pub(super) fn new(held: bool, exported: bool) -> Self {
         Self { held, word: format!("{:016x}", fastrand::u64(..)), exported }
     }
@@ -63,7 +63,7 @@ pub(super) struct Store {
     folder: Folder,
 }
 
-/// Content on its way.
+/// Content that is being written.
 pub(super) struct Draft {
     id: MessageId,
     file: File,
@@ -80,7 +80,7 @@ impl Draft {
 }
 
 impl Store {
-    /// Opens the directory, which is made where it is missing.
+    /// Opens the directory, which is created if it is missing.
     pub(super) fn open(path: &Path) -> io::Result<Self> {
         Ok(Self { folder: Folder::open_or_create(path)? })
     }
@@ -90,14 +90,14 @@ impl Store {
         Ok(Draft { id, file, crc: crc32fast::Hasher::new(), len: 0 })
     }
 
-    /// Forgets content that did not come to its end.
+    /// Removes incomplete content.
     pub(super) fn abandon(&self, draft: &Draft) {
-        // What stays is overwritten by the next try.
+        // If it cannot be removed, the next attempt overwrites it.
         let _ = self.folder.remove(&part(draft.id));
     }
 
-    /// The end of the content, and the pair. `Err` with `InvalidData`: the content is not what was
-    /// announced.
+    /// Completes the content, and writes the pair. `Err` with `InvalidData`: the content is not
+    /// what was announced.
     pub(super) fn finish(&self, draft: Draft, view: &Record) -> io::Result<Stored> {
         let id = draft.id;
         let stored = self.place(draft, view);
@@ -124,8 +124,7 @@ impl Store {
         if self.folder.has(&json) {
             let text = self.folder.read_small(&json, HEAD_MAX)?.unwrap_or_default();
             known = Record::read(&text).is_ok_and(|there| there == *view);
-            // Beside a mark that found none it is our own, of an attempt that did not come to its
-            // end.
+            // With a mark that found no pair it is from an unfinished attempt of this move.
             if !known && self.marked(id)?.is_none_or(|mark| mark.exported) {
                 return Ok(Stored::Conflict);
             }
@@ -148,13 +147,13 @@ impl Store {
         self.folder.sync()
     }
 
-    /// Notes, durably, that a message is being moved.
+    /// Records, durably, that a message is being moved.
     pub(super) fn mark(&self, id: MessageId, mark: &Mark) -> io::Result<()> {
         self.write_small(&mark_name(id), mark.text().as_bytes())?;
         self.folder.sync()
     }
 
-    /// The mark of a message that is being moved; `None` when it is not.
+    /// The mark of a message that is being moved; `None` if it is not.
     pub(super) fn marked(&self, id: MessageId) -> io::Result<Option<Mark>> {
         Ok(self
             .folder
@@ -162,7 +161,7 @@ impl Store {
             .map(|text| Mark::read(&String::from_utf8_lossy(&text))))
     }
 
-    /// The move is over.
+    /// The move is complete.
     pub(super) fn unmark(&self, id: MessageId) -> io::Result<()> {
         self.folder.remove(&mark_name(id))
     }
@@ -185,8 +184,8 @@ impl Store {
         self.folder.sync()
     }
 
-    /// Gives the files of a message another name, durably, by which no import takes them; whether
-    /// there were any.
+    /// Renames the files of a message, durably, so that no import takes them; gives whether there
+    /// were any.
     pub(super) fn set_aside(&self, id: MessageId) -> io::Result<bool> {
         let mut any = false;
         for name in pair(id).iter().filter(|name| self.folder.has(name)) {
@@ -197,7 +196,7 @@ impl Store {
         Ok(any)
     }
 
-    /// Whether anything of a pair of a message is here.
+    /// Whether any file of a message's pair is here.
     pub(super) fn has_any(&self, id: MessageId) -> bool {
         pair(id).iter().any(|name| self.folder.has(name))
     }

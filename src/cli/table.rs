@@ -1,4 +1,4 @@
-//! Tables for people: aligned columns, hostile text made harmless and short.
+//! Tables for people: aligned columns, untrusted text escaped and shortened.
 
 use crate::ground::words::{harmless, shorten};
 use std::io::{self, Write};
@@ -10,7 +10,7 @@ pub(super) struct Table {
 }
 
 impl Table {
-    /// A table with a head (an empty one writes none) and the most characters of each column.
+    /// A table with a header (an empty one writes none) and the most characters of each column.
     pub(super) fn new(head: &[&str], limits: &[usize]) -> Self {
         let mut table = Self { limits: limits.to_vec(), rows: Vec::new() };
         if !head.is_empty() {
@@ -33,7 +33,7 @@ impl Table {
         let width = |column: usize| {
             self.rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0)
         };
-        // Short columns keep their full width, so that the pages of a long list stay aligned with
+        // Short columns keep their full width, so that the pages of a long list are aligned with
         // each other.
         let widths: Vec<usize> = self
             .limits

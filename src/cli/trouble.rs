@@ -1,9 +1,9 @@
-//! Why the tool gives up: exit codes, which follow sysexits, and words.
+//! Errors of the tool: exit codes, which follow sysexits, and texts.
 
 use std::io;
 
 pub(super) const EX_OK: u8 = 0;
-/// Somebody was asked and said no.
+/// The user declined.
 pub(super) const EX_DECLINED: u8 = 1;
 pub(super) const EX_USAGE: u8 = 64;
 pub(super) const EX_DATAERR: u8 = 65;
@@ -14,7 +14,7 @@ pub(super) const EX_CANTCREAT: u8 = 73;
 pub(super) const EX_TEMPFAIL: u8 = 75;
 pub(super) const EX_NOPERM: u8 = 77;
 
-/// Why the tool gives up: an exit code and a line that says what to do.
+/// An error: an exit code and a text that says what to do.
 #[derive(Debug)]
 pub(super) struct Trouble {
     pub(super) code: u8,
@@ -28,8 +28,7 @@ impl Trouble {
 }
 
 impl From<io::Error> for Trouble {
-    /// Output that nobody reads any more (`postern queue list | head`) is the reader's wish, not a
-    /// failure to talk about.
+    /// Output whose reader has closed it (`postern queue list | head`) is not an error to report.
     fn from(error: io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::BrokenPipe => Self::new(EX_OK, ""),

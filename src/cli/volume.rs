@@ -1,4 +1,4 @@
-//! `postern queue verify`, and where the tool finds a queue at rest.
+//! `postern queue verify`, and how the tool finds a data volume.
 
 use super::progress::Progress;
 use super::trouble::{
@@ -11,15 +11,15 @@ use serde::Serialize;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-/// Data volumes as the tool sees them; it knows neither properties nor the queue's files.
+/// Data volumes for the tool, which itself knows neither properties nor the queue's files.
 pub trait Volumes {
-    /// Where property `volume_data` says that the volume is.
+    /// The path in property `volume_data`.
     ///
     /// # Errors
-    /// In words, what is wrong with the properties.
+    /// What is wrong with the properties, as text.
     fn usual(&self) -> Result<PathBuf, String>;
 
-    /// Opens a volume to look at it.
+    /// Opens a volume for reading.
     ///
     /// # Errors
     /// [`OfflineError`].
@@ -57,7 +57,7 @@ pub(super) fn trouble(error: &OfflineError) -> Trouble {
     Trouble::new(code, harmless(&error.to_string()))
 }
 
-/// Verifies a volume and reports.
+/// Verifies a volume and prints a report.
 pub(super) fn verify(
     volumes: &dyn Volumes,
     given: Option<PathBuf>,
@@ -255,7 +255,7 @@ fn files(files: Files) -> String {
     }
 }
 
-/// What `verify --json` prints.
+/// The output of `verify --json`.
 #[derive(Debug, Serialize)]
 struct VerifiedView<'a> {
     volume: String,

@@ -1,4 +1,4 @@
-//! Words and JSON that several commands have in common.
+//! Texts and JSON shared by several commands.
 
 use super::trouble::{EX_SOFTWARE, EX_USAGE, Trouble};
 use crate::ground::text::harmless_json;
@@ -6,7 +6,7 @@ use crate::ground::words::{counted, harmless};
 use serde::Serialize;
 use std::io::Write;
 
-/// Messages asked for at once.
+/// Messages requested at once.
 pub(super) const PAGE: usize = 500;
 
 pub(super) fn check_id(id: &str) -> Result<(), Trouble> {

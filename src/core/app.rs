@@ -1,5 +1,5 @@
-//! The relay, built step by step: what it stands on, its ports, its queue, its walk, its HTTP
-//! server. Then it starts.
+//! The relay, built step by step: its base, ports, queue, mail modules and HTTP server. Then it
+//! starts.
 
 use super::base::Base;
 use super::config::Config;
@@ -20,13 +20,13 @@ use tokio::net::TcpListener;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
-/// A relay that could serve. Ends in the order of its fields.
+/// A relay that is ready to serve. Its fields are dropped in their order.
 pub(super) struct App {
     smtp: Vec<TcpListener>,
     smtps: Vec<TcpListener>,
     server: Server,
     relay: Relay,
-    /// The supervisor orders the end.
+    /// The supervisor requests the stop.
     told_to_stop: Arc<Notify>,
     base: Base,
 }
@@ -35,7 +35,7 @@ impl App {
     /// Builds it.
     ///
     /// # Errors
-    /// The first step that failed: its line is the contract's, its cause says what to do.
+    /// The first step that failed, with the contract's line and a cause that says what to do.
     pub(super) async fn build(config: Config) -> Result<Self, Failure> {
         let (base, orders) = Base::take(config).await?;
         let ports = Ports::bind(&base.settings, &base.volume)?;
@@ -48,10 +48,10 @@ impl App {
         Ok(Self { smtp, smtps, server, relay, told_to_stop, base })
     }
 
-    /// Carries mail, takes mail, watches itself, and says that it is ready.
+    /// Starts delivery, intake and the watchdog, and reports readiness.
     ///
     /// # Errors
-    /// The watchdog's thread cannot be had.
+    /// The watchdog's thread cannot be created.
     pub(super) fn start(self) -> Result<Running, Failure> {
         let Self { smtp, smtps, server, relay, told_to_stop, base } = self;
         let Server { app, readiness, close, opened } = server;
@@ -96,9 +96,9 @@ impl App {
     }
 }
 
-/// What looks at the machine while mail goes by.
+/// The tasks that monitor the machine.
 fn background(base: &Base, relay: &Relay) -> JoinSet<()> {
-    // Up to the last call of the disk; it ends with the runtime.
+    // Until the last disk access; it ends with the runtime.
     drop(tokio::spawn(threads::keep_one_for_the_disk()));
     let mut tasks = JoinSet::new();
     tasks.spawn(background::rest_when_idle(base.counters.clone()));
@@ -110,7 +110,7 @@ fn background(base: &Base, relay: &Relay) -> JoinSet<()> {
     tasks
 }
 
-/// Terminal `in` for SMTP.
+/// The SMTP listeners (terminal `in`).
 fn listeners(
     smtp: Vec<TcpListener>,
     smtps: Vec<TcpListener>,

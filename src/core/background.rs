@@ -1,4 +1,4 @@
-//! What a core keeps an eye on while it runs.
+//! Background tasks of a running core.
 
 use crate::appliance::event::Severity;
 use crate::appliance::supervise::status::StatusWriter;
@@ -16,22 +16,22 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
-/// How often the default routes are looked at.
+/// How often the default routes are read.
 const GATEWAYS_PACE: Duration = Duration::from_secs(5);
 
 /// How often the clocks are compared.
 const CLOCK_PACE: Duration = Duration::from_secs(1);
 
-/// How often it is looked how much memory is left.
+/// How often the free memory is checked.
 const MEMORY_PACE: Duration = Duration::from_millis(500);
 
-/// How often the data volume's health is published to pages and the API.
+/// How often the state of the data volume is published to pages and the API.
 const STORAGE_PACE: Duration = Duration::from_secs(1);
 
-/// How long nothing must come or go before the core rests.
+/// How long no mail must be accepted or delivered before the core counts as idle.
 const REST_AFTER: Duration = Duration::from_secs(20);
 
-/// Alerts of the data volume go to the supervisor, which keeps them in the appliance log.
+/// Alerts of the data volume are sent to the supervisor, which writes them to the appliance log.
 pub(super) fn tell_supervisor(status: &Arc<StatusWriter>) -> impl Fn(Alert) + use<> {
     let status = status.clone();
     move |alert| {
@@ -44,7 +44,7 @@ pub(super) fn tell_supervisor(status: &Arc<StatusWriter>) -> impl Fn(Alert) + us
     }
 }
 
-/// An appliance whose volume is full or failing answers 452, and does not call itself ready.
+/// A relay whose volume is full or fails replies 452, and is not ready.
 pub(super) async fn follow_storage(
     spool: Arc<SegmentLog>,
     readiness: Arc<watch::Sender<Readiness>>,
@@ -54,8 +54,8 @@ pub(super) async fn follow_storage(
     loop {
         pace.tick().await;
         let found = spool::Spool::ready(spool.as_ref());
-        // A volume that does not answer is the watchdog's business, which tells the supervisor too:
-        // both must hear the end of it at the same time.
+        // A volume that does not answer is handled by the watchdog, which reports it to the
+        // supervisor too: both must see its end at the same time.
         let is_slow = matches!(found, Err(SpoolError::Slow(_)));
         let code = if is_slow { 451 } else { 452 };
         let now = found.map_err(|error| format!("{error}; new mail is answered {code}"));
@@ -71,8 +71,7 @@ pub(super) async fn follow_storage(
     }
 }
 
-/// Counts the changes of the wall clock, and says what they mean: nothing that waits here goes by
-/// it.
+/// Counts the changes of the wall clock, and logs their effect: waiting mail does not depend on it.
 pub(super) async fn follow_clock(counters: Arc<MonitorCounters>) {
     let mut pace = tokio::time::interval(CLOCK_PACE);
     loop {
@@ -90,7 +89,7 @@ pub(super) async fn follow_clock(counters: Arc<MonitorCounters>) {
     }
 }
 
-/// Looks how much memory is left; says when it is short, and when no more.
+/// Checks the free memory; logs when it gets short, and when it is sufficient again.
 pub(super) async fn follow_memory(ceiling: Option<Ceiling>, gauge: Arc<Gauge>) {
     let Some(ceiling) = ceiling else { return };
     let mut pace = tokio::time::interval(MEMORY_PACE);
@@ -120,7 +119,7 @@ pub(super) async fn follow_memory(ceiling: Option<Ceiling>, gauge: Arc<Gauge>) {
     }
 }
 
-/// Default routes come and go with networks; none of them is ever trusted by accident.
+/// Default routes change with networks; a new gateway must not be trusted by accident.
 pub(super) async fn follow_gateways(policy: Arc<Policy>) {
     let mut pace = tokio::time::interval(GATEWAYS_PACE);
     loop {
@@ -129,8 +128,8 @@ pub(super) async fn follow_gateways(policy: Arc<Policy>) {
     }
 }
 
-/// A relay that has nothing to do lets go of its program's pages: most of them served the start or
-/// the last rush.
+/// An idle relay releases the memory pages of its program: most were needed only for the start or
+/// the last load.
 pub(super) async fn rest_when_idle(counters: Arc<Counters>) {
     let mut pace = tokio::time::interval(REST_AFTER);
     let (mut before, mut rests) = (None, false);

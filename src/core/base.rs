@@ -1,5 +1,4 @@
-//! What the whole relay stands on: the data volume, the counters, the limits of the machine, the
-//! signals.
+//! The base of the relay: the data volume, the counters, the limits of the machine, the signals.
 
 use super::config::Config;
 use super::counters::counters;
@@ -22,42 +21,42 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// Ends in the order of its fields.
+/// Its fields are dropped in their order.
 pub(super) struct Base {
-    /// Ends before the volume is given up: a successor must find all lines there.
+    /// Ends before the volume is unlocked: the next core must find all lines there.
     _maillog_guard: Option<MailLogGuard>,
     /// `None` without a mail log.
     pub(super) maillog: Option<Arc<MailLog>>,
     pub(super) settings: Settings,
-    /// The pair of keys; `None` without TLS.
+    /// The TLS keys; `None` without TLS.
     pub(super) presenter: Option<Arc<Presenter>>,
-    /// Whom receivers of webhooks are verified by.
+    /// The authorities that verify receivers of webhooks.
     pub(super) authorities: Authorities,
     /// The last lines of the log.
     pub(super) tail: Arc<Tail>,
     pub(super) status: Arc<StatusWriter>,
     pub(super) counters: Arc<Counters>,
     pub(super) http_counters: Arc<HttpCounters>,
-    /// How much memory there is, where that is known.
+    /// The memory limit, if it is known.
     pub(super) ceiling: Option<Ceiling>,
     pub(super) memory: Arc<Gauge>,
     pub(super) resources: Resources,
     pub(super) signals: Signals,
-    /// What the disk is asked now, for the watchdog.
+    /// The present disk accesses, for the watchdog.
     pub(super) calls: Arc<Calls>,
     pub(super) disk: Arc<dyn Disk>,
     pub(super) volume: PathBuf,
 }
 
-/// What a person or a program may send.
+/// The signals that an operator or a program may send.
 pub(super) struct Signals {
     pub(super) terminate: Signal,
     pub(super) hangup: Signal,
 }
 
 impl Base {
-    /// Takes the data volume, first of all: a core that was told to stop keeps its ports and its
-    /// control socket as long as the volume, and the volume is what its successor can wait for.
+    /// Locks the data volume first of all: a core that is stopping keeps its ports and its control
+    /// socket as long as the volume, and the next core can wait for the volume.
     ///
     /// # Errors
     /// Another core has the volume, or it cannot be opened.

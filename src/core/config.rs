@@ -1,9 +1,8 @@
-//! What the supervisor told: the first step of the core, before any thread exists.
+//! The configuration from the supervisor: the first step of the core, before any thread exists.
 //!
-//! In: the properties and the first pair of keys, on standard input. Out: a [`Config`], of which
-//! the relay is built, and the runtime that it is built on.
-//! Security: the process is confined here, before its first thread, because the kernel confines a
-//! thread and those that it starts.
+//! In: the properties and the first pair of keys, on standard input. Out: a [`Config`], from which
+//! the relay is built, and its runtime. Security: the process is confined here, before its first
+//! thread, because the kernel confines a thread and those that it starts.
 
 use super::trouble::internal;
 use super::{exclusive, keys};
@@ -23,44 +22,44 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::runtime::{Builder, Runtime};
 
-/// What a relay is built of.
+/// The inputs from which a relay is built.
 pub(super) struct Config {
     pub(super) settings: Settings,
-    /// Where the data volume is, for a confined process.
+    /// The path of the data volume for a confined process.
     pub(super) volume: PathBuf,
-    /// Whom receivers of webhooks are verified by.
+    /// The authorities that verify receivers of webhooks.
     pub(super) authorities: Authorities,
-    /// The pair of keys; `None` without TLS.
+    /// The TLS keys; `None` without TLS.
     pub(super) presenter: Option<Arc<Presenter>>,
-    /// What the supervisor has still to tell.
+    /// The further orders of the supervisor.
     pub(super) orders: Listener,
     /// `None` without a mail log.
     pub(super) maillog: Option<Arc<MailLog>>,
     /// The last lines of the log.
     pub(super) tail: Arc<Tail>,
-    /// Who hears how it goes.
+    /// The status pipe.
     pub(super) status: Arc<StatusWriter>,
 }
 
 impl Config {
-    /// Hears the supervisor, confines the process and starts its log, which is to end last.
+    /// Reads the supervisor's input, confines the process and starts its log, which must end last.
     ///
     /// # Errors
-    /// Properties or keys make no sense; all failures at once.
+    /// Properties or keys are invalid; all failures at once.
     pub(super) fn told(status: &Arc<StatusWriter>) -> Result<(Self, LogGuard), Vec<Failure>> {
-        // The supervisor reads its signals from a descriptor and blocks them; here they must
-        // arrive.
+        // The supervisor reads its signals from a descriptor and blocks them; here they must be
+        // delivered.
         SigSet::all().thread_unblock().map_err(|error| vec![internal("signals", &error)])?;
         let mut orders = Listener::stdin();
         let json = orders.properties().map_err(|error| vec![internal("properties", &error)])?;
         let settings = Settings::from_json(&json)?;
-        // Before its file is out of reach.
+        // Before the confinement makes its file inaccessible.
         let authorities = webhook::authorities(settings.webhook_ca.as_deref())
             .map_err(|failure| vec![failure])?;
         let volume = exclusive::volume(&settings);
-        // The run directory may be made anew while we run; it is another one then.
+        // The run directory may be created again while the core runs; then it is another directory.
         let confined = confine(&volume, &settings.run_dir, settings.run_dir.parent());
-        // Whether there is a file of that name decides; the share itself is the carrier's business.
+        // Only the name of the file matters here; the share itself is accessed by the carrier.
         let maillog = (settings.logs_enabled && settings.maillog_filename.is_some())
             .then(|| MailLog::new(&settings.syslog_name, &settings.hostname));
         let ear = maillog.clone().map(|maillog| maillog as Arc<dyn log::Ear>);
@@ -77,10 +76,10 @@ impl Config {
         Ok((config, log))
     }
 
-    /// The runtime that carries mail.
+    /// The runtime for mail.
     ///
     /// # Errors
-    /// It cannot be had.
+    /// It cannot be created.
     pub(super) fn runtime(&self) -> Result<Runtime, Vec<Failure>> {
         Builder::new_multi_thread()
             .worker_threads(self.settings.worker_threads)
@@ -92,8 +91,8 @@ impl Config {
     }
 }
 
-/// Names for the threads of the mail runtime, for stacks and `ps`: it starts those that carry mail
-/// first, and then, one by one, those that wait for the disk.
+/// Names for the threads of the mail runtime, for stacks and `ps`: it starts those for mail first,
+/// and then, one by one, those that wait for the disk.
 fn thread_names(for_mail: usize) -> impl Fn() -> String + Send + Sync {
     let started = AtomicUsize::new(0);
     move || {

@@ -1,12 +1,12 @@
-//! The counters of the whole relay, in one registry: those that monitors look at, and those of the
-//! HTTP server, which monitors know nothing of.
+//! The counters of the whole relay, in one registry: those of `monitor`, and those of the HTTP
+//! server, which `monitor` does not know.
 
 use crate::appliance::counter::Error;
 use crate::http::counters::HttpCounters;
 use crate::monitor::counters::Counters;
 use std::sync::Arc;
 
-/// All of them at zero.
+/// All counters at zero.
 ///
 /// # Errors
 /// Two counters of one name: a defect, found by the first test.

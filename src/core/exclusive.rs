@@ -1,4 +1,4 @@
-//! What only one core can have: the data volume, the ports, the control socket.
+//! Resources that only one core can have: the data volume, the ports, the control socket.
 
 use super::trouble::{data_volume, internal};
 use crate::appliance::failure::Failure;
@@ -19,7 +19,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::Signal;
 use tokio::time::Instant;
 
-/// All that listens, bound before anything is served.
+/// All listening sockets, bound before anything is served.
 pub(super) struct Ports {
     pub(super) smtp: Vec<TcpListener>,
     /// Empty without TLS.
@@ -31,13 +31,14 @@ pub(super) struct Ports {
 /// The control socket.
 pub(super) struct ControlSocket {
     pub(super) listener: UnixListener,
-    /// Which file it is; `None`: it has no name in the run directory, whatever stands there.
+    /// Device and inode of its file; `None`: it has no name in the run directory, whatever is
+    /// there.
     pub(super) file: Option<(u64, u64)>,
 }
 
 impl Ports {
     /// # Errors
-    /// A port is taken or not allowed; the line says which property names it.
+    /// A port is in use or not permitted; the line names its property.
     pub(super) fn bind(settings: &Settings, volume: &Path) -> Result<Self, Failure> {
         let all = |port| {
             settings
@@ -72,11 +73,12 @@ impl Ports {
     }
 }
 
-/// Another socket of that name is a dead core's: the lock on the data volume keeps a living one
-/// from getting this far with the same queue. Its mode is the lock on the operator's orders.
+/// An existing socket of that name belongs to a dead core: the lock on the data volume prevents a
+/// second live core with the same queue. The socket's mode is the access control for operator
+/// actions.
 pub(super) fn bind_control(run_dir: &Path) -> io::Result<ControlSocket> {
     let path = run_dir.join(SOCKET);
-    // Whoever put a link there chooses who finds the socket.
+    // A link could redirect the socket to another place.
     if !run_dir.symlink_metadata()?.is_dir() {
         return Err(io::Error::new(io::ErrorKind::NotADirectory, "it is not a directory"));
     }
@@ -90,18 +92,18 @@ pub(super) fn bind_control(run_dir: &Path) -> io::Result<ControlSocket> {
     match file {
         Ok(meta) => Ok(ControlSocket { listener, file: Some((meta.dev(), meta.ino())) }),
         Err(error) => {
-            // Nobody listens there any more.
+            // It has no listener any more.
             let _ = std::fs::remove_file(&path);
             Err(error)
         }
     }
 }
 
-/// A socket that nobody finds, in place of the control socket while the run directory takes none:
-/// mail does not wait for it.
+/// A socket without a visible name, used while the control socket cannot be created in the run
+/// directory: mail does not wait for it.
 fn bind_nameless(volume: &Path) -> io::Result<ControlSocket> {
     let directory = File::open(volume)?;
-    // A socket's path is short; that of a volume need not be.
+    // The path of a socket must be short; that of a volume may be long.
     let path = PathBuf::from(format!("/proc/self/fd/{}/{SOCKET}", directory.as_raw_fd()));
     // Left by a core that was killed in between.
     let _ = std::fs::remove_file(&path);
@@ -110,14 +112,14 @@ fn bind_nameless(volume: &Path) -> io::Result<ControlSocket> {
     Ok(ControlSocket { listener, file: None })
 }
 
-/// Which file stands where the control socket belongs; `None`: there is none.
+/// Device and inode of the file at the control socket's path; `None`: there is none.
 pub(super) fn control_socket(run_dir: &Path) -> Option<(u64, u64)> {
     let meta = run_dir.join(SOCKET).symlink_metadata().ok()?;
     Some((meta.dev(), meta.ino()))
 }
 
-/// Where this process finds the data volume: the supervisor has made it the working directory where
-/// its path is closed to us.
+/// The path of the data volume in this process: the supervisor has made it the working directory if
+/// its path is not accessible.
 pub(super) fn volume(settings: &Settings) -> PathBuf {
     match std::env::current_dir() {
         Ok(directory) if directory != Path::new("/") => PathBuf::from(AS_WORKING_DIRECTORY),
@@ -125,7 +127,7 @@ pub(super) fn volume(settings: &Settings) -> PathBuf {
     }
 }
 
-/// A core that was told to stop may still hold the volume; its successor waits for it, and says so.
+/// A core that is stopping may still lock the volume; the next one waits for it, and logs that.
 pub(super) async fn open_volume(
     settings: &Settings,
     volume: &Path,
@@ -144,8 +146,8 @@ pub(super) async fn open_volume(
                     is stopping?); waiting for it");
                 }
                 tokio::select! {
-                    // A lock tells nobody that it is free, and whoever waited for it in the kernel
-                    // would not hear a signal.
+                    // The release of the lock causes no event, and a blocking wait in the kernel
+                    // would ignore signals.
                     () = tokio::time::sleep(Duration::from_millis(100)) => {}
                     _ = terminate.recv() => return Err(data_volume("stopped while waiting for the \
                     data volume".to_owned())),

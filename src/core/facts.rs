@@ -1,4 +1,4 @@
-//! What pages and the API show of the appliance that does not change while it runs.
+//! Facts about the appliance for pages and the API that do not change while it runs.
 
 use crate::api::setting::{Setting, SettingOrigin};
 use crate::api::state::Facts;
@@ -40,7 +40,7 @@ fn setting(shown: ShownProperty) -> Setting {
     }
 }
 
-/// What names the name servers.
+/// The property or file that names the name servers.
 pub(super) fn name_servers(settings: &Settings) -> &'static str {
     if settings.dns_servers.is_empty() {
         "/etc/resolv.conf (or of dns_servers, once it is set)"
@@ -49,7 +49,7 @@ pub(super) fn name_servers(settings: &Settings) -> &'static str {
     }
 }
 
-/// The statement, and whose places are shared.
+/// The statement, and which clients share a limit.
 fn who_may_relay(settings: &Settings, resources: &Resources) -> String {
     let (trusted, gateways) = (&settings.smtpd_trusted_networks, default_gateways());
     let mut words = relay::who_may_relay(trusted, &gateways).statement;

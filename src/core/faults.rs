@@ -1,5 +1,4 @@
-//! Faults that tests of the watchdog plant through the control socket. Not in a program built for
-//! release.
+//! Faults that tests of the watchdog cause through the control socket. Not in a release build.
 
 use crate::http::state::HttpState;
 use crate::mail::outbound::Outbound;
@@ -8,20 +7,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::runtime::Handle;
 
-/// Whether loops end.
+/// Whether endless loops end.
 static COME_BACK: AtomicBool = AtomicBool::new(false);
 
-/// From now on they can be planted.
+/// From now on faults can be caused.
 pub(super) fn allow(http: &HttpState, outbound: Arc<Outbound<SegmentLog>>) {
     let mail = Handle::current();
     http.allow_faults(Box::new(move |fault| {
         match fault {
-            // On each of the runtime's threads: one that goes on would hide it.
+            // On each of the runtime's threads: a free one would hide it.
             "loop" => (0..mail.metrics().num_workers())
                 .for_each(|_| drop(mail.spawn(async { loop_for_ever() }))),
-            // On one of them: the others go on.
+            // On one of them: the others continue.
             "loop_one" => drop(mail.spawn(async { loop_for_ever() })),
-            // Those that loop come back.
+            // Endless loops end.
             "come_back" => COME_BACK.store(true, Ordering::Relaxed),
             "deadlock" => outbound.clone().plant_deadlock(),
             "windows" => loop_for_ever(),

@@ -1,5 +1,4 @@
-//! The HTTP server on a thread and a runtime of their own, so that a busy relay cannot starve a
-//! health check.
+//! The HTTP server on its own thread and runtime, so that a busy relay cannot delay a health check.
 
 use super::exclusive::{self, ControlSocket};
 use super::sampling;
@@ -33,26 +32,26 @@ use tokio::time::MissedTickBehavior;
 /// How long the HTTP server may take to close.
 const WINDOWS_PATIENCE: Duration = Duration::from_secs(5);
 
-/// How often it is looked whether the control socket is there.
+/// How often the control socket's path is checked.
 const CONTROL_PACE: Duration = Duration::from_secs(2);
 
-/// Everything that can be asked for.
+/// All routes.
 pub fn routes() -> Routes<AppState> {
     Routes::new(vec![health::ROUTES, api::ROUTES, ui::ROUTES], ui::dressed)
 }
 
-/// What serves them.
+/// The running HTTP server.
 pub(super) struct Opened {
-    /// Ends with them.
+    /// Ends with the server.
     pub(super) thread: JoinHandle<()>,
     /// Its runtime.
     pub(super) runtime: Handle,
-    /// Where people and programs knock.
+    /// The listeners.
     pub(super) doors: Doors,
 }
 
-/// Opens them; `instance` is the appliance's name at terminal `mon`. The thread ends after
-/// `closing` says true.
+/// Starts the server; `instance` is the appliance's name at terminal `mon`. The thread ends after
+/// `closing` is true.
 pub(super) fn open(
     settings: &Settings,
     instance: &str,
@@ -69,7 +68,7 @@ pub(super) fn open(
         .enable_all()
         .build();
     let runtime = runtime.map_err(|error| internal("the HTTP server's runtime", &error))?;
-    // The listeners were bound under the other runtime and must be watched by this one.
+    // The listeners were bound under the other runtime and must be registered with this one.
     let public = public.into_iter().map(TcpListener::into_std).collect::<io::Result<Vec<_>>>();
     let public = public.map_err(|error| not_opened("ui_port", settings.ui_port, &error))?;
     let ControlSocket { listener, file } = control;
@@ -111,7 +110,7 @@ fn push_config(settings: &Settings, instance: &str) -> Result<Option<push::Confi
     push.transpose().map_err(|error| Failure::preconfigure(Exit::Property, error.to_string()))
 }
 
-/// Serves all listeners, samples, pushes and posts until `closing` says true.
+/// Serves all listeners, and runs sampling, pushes and webhooks, until `closing` is true.
 async fn serve(
     app: Arc<AppState>,
     (public, tls): (Vec<TcpListener>, Option<Arc<Presenter>>),
@@ -137,8 +136,8 @@ async fn serve(
     }
 }
 
-/// Serves the control socket until `closing` says true. One that was removed, alone or with its
-/// directory, is made anew: whoever comes looks for it by its name.
+/// Serves the control socket until `closing` is true. If its file was removed, alone or with its
+/// directory, it is created again, because clients find it by its name.
 async fn keep_control(
     app: Arc<AppState>,
     routes: Arc<Routes<AppState>>,
@@ -165,7 +164,7 @@ async fn keep_control(
         }
         let place = run_dir.display();
         if ours.is_some() && exclusive::control_socket(&run_dir) == ours {
-            // The run directory was closed for a while.
+            // The run directory was not accessible for a while.
             if trouble.take().is_some() {
                 vitals.note_control(None);
                 tracing::info!(target: "mta", run_dir = %place, "the control socket is \
@@ -177,7 +176,7 @@ async fn keep_control(
             Ok(control) => {
                 let what =
                     if ours.is_some() { "was missing and was recreated" } else { "could be made" };
-                // What is under way through the former one ends in order.
+                // Requests through the former socket are completed.
                 stop.send_replace(true);
                 (stop, ours) = begin(&mut served, control);
                 trouble = None;

@@ -1,8 +1,8 @@
-//! What this appliance is called at terminal `mon`.
+//! The name of this appliance at terminal `mon`.
 //!
-//! A Pushgateway keeps one group of counters a name. Two appliances that were given no host name
-//! must not share one: each would overwrite the other's counters. So the name of such an appliance
-//! ends in an identity that its data volume keeps.
+//! A Pushgateway keeps one group of counters for each name. Two appliances without a host name must
+//! not share one: each would overwrite the other's counters. So the name of such an appliance ends
+//! in an identity that is stored on its data volume.
 
 use crate::ground::disk::Disk;
 use std::io;
@@ -14,7 +14,7 @@ const FRESH: &str = "instance.new";
 /// Characters of an identity.
 const LENGTH: usize = 12;
 
-/// The host name; one that many machines have, with the volume's identity behind it.
+/// The host name; a name that many machines have gets the volume's identity as suffix.
 pub(super) fn name(hostname: &str, disk: &dyn Disk) -> String {
     let shared = hostname == "localhost" || hostname.starts_with("localhost.");
     if !shared {
@@ -42,7 +42,7 @@ fn identity(disk: &dyn Disk) -> io::Result<String> {
         Some(text) if text.len() == LENGTH && text.bytes().all(|b| b.is_ascii_hexdigit()) => {
             Ok(text.to_owned())
         }
-        // Nothing, or what is no identity: a new one.
+        // Missing or invalid: a new one.
         _ => keep(disk, fresh()),
     }
 }

@@ -1,12 +1,11 @@
-//! The core's side of the TLS keys: the first pair before anything listens, newer ones while
-//! sessions go on.
+//! The TLS keys in the core: the first pair before anything listens, newer ones while sessions
+//! continue.
 //!
 //! In: `keys` orders of the supervisor, which alone may read the files. Out: a [`Presenter`] that
-//! always holds the last usable pair; the moment of its end in the counters; an event and a log
-//! line for a pair that cannot be used.
-//! Limits: one thread, which waits on standard input; the size of an order is the supervisor's
-//! business, that of a pair the ground's.
-//! Security: keys are dropped as soon as the library has them; they are in no log and no error.
+//! always has the last valid pair; its expiry time in the metrics; an event and a log line for a
+//! pair that cannot be used. Limits: one thread, which waits on standard input; the size of an
+//! order is limited in `orders`, that of a pair in `ground`. Security: keys are dropped as soon as
+//! the library has them; they are in no log and no error text.
 
 use crate::appliance::failure::{Exit, Failure};
 use crate::appliance::supervise::orders::{Keys, Listener, Order};
@@ -17,14 +16,14 @@ use crate::mail::accept::counters::AcceptCounters;
 use std::io::{self, Read};
 use std::sync::Arc;
 
-/// The line of the contract for keys that are not there or not usable.
+/// The contract's line for keys that are missing or invalid.
 const LINE: &str = "Error: couldn't find ssl keys on the key volume!";
 
-/// Waits for the first pair. An expired one is taken, with a warning: it was good when the
-/// appliance started, and a core that is started again must not refuse all mail for it.
+/// Waits for the first pair. An expired one is accepted, with a warning: it was valid when the
+/// appliance started, and a core that is started again must not reject all mail because of it.
 ///
 /// # Errors
-/// The supervisor is gone, or the pair cannot be used.
+/// The supervisor has ended, or the pair cannot be used.
 pub(super) fn first<R: Read>(orders: &mut Listener<R>) -> Result<Arc<Presenter>, Failure> {
     let failure = |cause: String| Failure::new(Exit::Input, LINE, cause);
     let order = orders.next().unwrap_or_else(|| Err(io::ErrorKind::UnexpectedEof.into()));
@@ -48,7 +47,7 @@ pub(super) fn first<R: Read>(orders: &mut Listener<R>) -> Result<Arc<Presenter>,
     Presenter::new(pair).map(Arc::new).map_err(|error| failure(error.to_string()))
 }
 
-/// Takes a newer pair, and says so.
+/// Uses a newer pair, and logs that.
 pub(super) fn take(
     presenter: &Presenter,
     keys: &Keys,
@@ -72,7 +71,7 @@ pub(super) fn take(
     }
 }
 
-/// Whether the pair is another one than before; it is in use then.
+/// Whether the pair differs from the one before; it is in use then.
 fn renew(presenter: &Presenter, keys: &Keys) -> Result<bool, String> {
     let pair = KeyPair::from_pem(
         keys.private_key.as_bytes(),

@@ -1,17 +1,17 @@
-//! `postern core`, the composition root: properties in, a running relay out. The only room that may
-//! import all others.
+//! `postern core`, the composition root: properties in, a running relay out. The only module that
+//! may import all others.
 //!
-//! It goes in steps: [`config::Config`] is what the supervisor told, [`app::App`] is built of it
-//! step by step, [`running::Running`] is the relay that serves until it is told to stop.
+//! Its steps: [`config::Config`] is the supervisor's input, [`app::App`] is built from it step by
+//! step, [`running::Running`] is the relay that serves until it is told to stop.
 //!
-//! The order: confined before any thread exists; the data volume taken, which no two cores can
+//! The order: confined before any thread exists; the data volume locked, which only one core can
 //! have; listeners bound before anything is served; the queue recovered and its mail on the
 //! schedule before the first session; then ready. At SIGTERM the order is reversed: no new
-//! sessions, open ones finish their mail, what can be delivered is, everything is synced, the
-//! monitor hears goodbye. `drain_time` bounds it all.
+//! sessions, open ones finish their mail, deliveries continue as far as possible, everything is
+//! synced, the group at the monitor is deleted. `drain_time` limits all of it.
 //!
-//! The HTTP server runs on a thread and a runtime of its own, so that a busy relay cannot starve a
-//! health check.
+//! The HTTP server runs on its own thread and runtime, so that a busy relay cannot delay a health
+//! check.
 
 mod app;
 mod background;

@@ -1,10 +1,9 @@
-//! What the supervisor orders while the core runs: newer keys, the stacks of all threads, the end.
+//! The supervisor's orders while the core runs: newer keys, the stacks of all threads, the stop.
 //!
-//! On a thread of its own, so that it is heard however busy or hung the rest is. The end of the
-//! orders is an order too: the supervisor is gone, and nobody would restart what goes on without
-//! it.
-//! Limits: a stop that is not over [`GRACE`] after `drain_time` is cut short here, since whoever
-//! orders it may not be able to send a signal.
+//! On its own thread, so that orders are handled however busy or stuck the rest is. The end of the
+//! input is an order to stop, too: the supervisor has ended, and would not restart this core.
+//! Limits: a stop that takes longer than [`GRACE`] after `drain_time` is aborted here, since the
+//! supervisor may not be permitted to send a signal.
 
 use super::base::Base;
 use super::keys;
@@ -19,10 +18,10 @@ use tokio::sync::Notify;
 /// Beyond `drain_time`: more than the supervisor waits, which says why when it can.
 const GRACE: Duration = Duration::from_secs(20);
 
-/// Obeys from now on. The answer is told when the core is to stop in order.
+/// Executes orders from now on. The returned handle is notified when the core must stop regularly.
 ///
 /// # Errors
-/// No thread could be had.
+/// No thread can be created.
 pub(super) fn follow<R: Read + Send + 'static>(
     orders: Listener<R>,
     base: &Base,
@@ -60,7 +59,7 @@ pub(super) fn follow<R: Read + Send + 'static>(
     Ok(told)
 }
 
-/// The core is to stop, and is ended when it takes too long.
+/// The core must stop, and is ended when it takes too long.
 fn stop_in_time(stop: &Notify, drain_time: Duration) -> io::Result<()> {
     stop.notify_one();
     thread::Builder::new().name("deadline".to_owned()).spawn(move || {
@@ -70,8 +69,8 @@ fn stop_in_time(stop: &Notify, drain_time: Duration) -> io::Result<()> {
     Ok(())
 }
 
-/// Ends the process as it is, without a lock that something might hold: all that was promised is on
-/// the data volume.
+/// Ends the process at once, without taking a lock that may be held: everything that was confirmed
+/// is on the data volume.
 fn end() {
     std::process::abort();
 }

@@ -1,5 +1,4 @@
-//! The walk of a mail, built from the queue on: where it goes, who carries it, what is kept of it,
-//! and the way in.
+//! Builds the mail modules on top of the queue: routing, delivery, history and intake.
 
 use super::base::Base;
 use super::exclusive::Ports;
@@ -21,14 +20,14 @@ use crate::mail::spool::SegmentLog;
 use std::sync::Arc;
 use tokio::task::JoinHandle;
 
-/// All rooms of the walk, joined. Nothing comes in yet.
+/// All mail modules, connected. No mail is accepted yet.
 pub(super) struct Relay {
     pub(super) spool: Arc<SegmentLog>,
     pub(super) outbound: Arc<Outbound<SegmentLog>>,
     /// Ends when the mail that was found in the queue is on the schedule.
     pub(super) planning: JoinHandle<()>,
     pub(super) history: Arc<HistoryLog>,
-    /// `None` where no program wants to be told.
+    /// `None` without a receiver.
     pub(super) webhooks: Option<WebhookService>,
     pub(super) admin: Arc<dyn QueueAdmin>,
     pub(super) policy: Arc<Policy>,
@@ -38,10 +37,10 @@ pub(super) struct Relay {
 }
 
 impl Relay {
-    /// Joins the rooms, and begins to plan the mail that is in the queue.
+    /// Connects the modules, and begins to plan the mail in the queue.
     ///
     /// # Errors
-    /// A room cannot be had with these properties on this machine.
+    /// A module cannot be created with these properties on this machine.
     pub(super) fn open(
         base: &Base,
         spool: Arc<SegmentLog>,
@@ -71,7 +70,7 @@ impl Relay {
             rooms::outbound_config(settings, resources),
         );
         let tell = |progress: String| tracing::info!(target: "mta", "{progress}");
-        // Beside the sessions: new mail does not wait until old mail is planned.
+        // In parallel to the sessions: new mail does not wait until old mail is planned.
         let planning = tokio::spawn(outbound.clone().resume(tell));
         let admin = Arc::new(Admin::new(outbound.clone(), disk.clone(), memory.clone()));
         let policy = rooms::policy(settings);
@@ -93,8 +92,8 @@ impl Relay {
     }
 }
 
-/// Who makes something of what happens to mail: the history, the session registry, and the receivers
-/// of webhooks and the mail log where there are some.
+/// The consumers of events: the history, the session registry, and, if configured, webhooks and the
+/// mail log.
 fn events(
     base: &Base,
     history: &Arc<HistoryLog>,

@@ -1,4 +1,4 @@
-//! What each room is told of the properties.
+//! The configuration of each module, from the properties.
 
 use super::base::Base;
 use super::trouble::{data_volume, internal};
@@ -35,7 +35,7 @@ use tokio::net::TcpListener;
 pub(super) fn open_spool(base: &Base) -> Result<Arc<SegmentLog>, Failure> {
     let resources = &base.resources;
     let tell = |progress: String| {
-        // The supervisor ends a start that says nothing for long.
+        // The supervisor ends a start that reports nothing for long.
         base.status.health(&Health::Alive);
         tracing::info!(target: "mta", "{progress}");
     };
@@ -116,7 +116,8 @@ fn schedule_config(settings: &Settings, resources: &Resources) -> schedule::Conf
     }
 }
 
-/// Who may relay; one for all that ask, so that it follows the default routes everywhere.
+/// Which clients may relay; one policy for all users, so that it follows the default routes
+/// everywhere.
 pub(super) fn policy(settings: &Settings) -> Arc<Policy> {
     Arc::new(Policy::new(settings.smtpd_trusted_networks.clone(), default_gateways()))
 }
@@ -159,7 +160,7 @@ pub(super) fn intake(
     }
 }
 
-/// Who may do what at `ui_port`.
+/// The permissions at `ui_port`.
 pub(super) fn access(settings: &Settings, policy: &Arc<Policy>) -> Access {
     let password =
         || settings.password.as_ref().map(|password| password.expose()).unwrap_or_default();
@@ -180,7 +181,7 @@ pub(super) fn access(settings: &Settings, policy: &Arc<Policy>) -> Access {
 }
 
 fn token(account: &Account) -> Option<Token> {
-    // Its hash was read when the properties were.
+    // Its hash was checked when the properties were read.
     let token = Token::new(&account.name, account.hash.expose()).ok()?;
     Some(token.limited(account.senders.clone(), account.networks.clone(), account.rate))
 }

@@ -1,4 +1,4 @@
-//! A relay that serves, and its end: the start in reverse, bounded by `drain_time`.
+//! A running relay, and its stop: the start in reverse, limited by `drain_time`.
 
 use super::base::Base;
 use super::trouble::joined;
@@ -11,39 +11,40 @@ use tokio::sync::{Notify, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, timeout, timeout_at};
 
-/// How long deliveries that are cut off may take to record what they have brought. The supervisor
-/// waits longer than this beyond the drain time, also for the queue to close.
+/// How long aborted deliveries may take to record their results. The supervisor waits longer than
+/// this beyond the drain time, also for the queue to close.
 const LAST_RECORDS: Duration = Duration::from_secs(3);
 
-/// The part of the drain time that open sessions get; the rest is for what they left in the queue.
+/// The part of the drain time for open sessions; the rest is for the mail that they left in the
+/// queue.
 const SESSIONS_SHARE: f64 = 0.8;
 
-/// All that runs. Ends in the order of its fields.
+/// Everything that runs. Its fields are dropped in their order.
 pub(super) struct Running {
     pub(super) sessions: JoinHandle<()>,
     pub(super) couriers: JoinHandle<()>,
     /// Puts the mail that was found in the queue on the schedule.
     pub(super) planning: JoinHandle<()>,
-    /// Takes readiness back while the data volume takes no mail.
+    /// Withdraws readiness while the data volume accepts no mail.
     pub(super) storage: JoinHandle<()>,
-    /// Looks at the machine.
+    /// Monitors the machine.
     pub(super) background: JoinSet<()>,
     /// The thread of the HTTP server.
     pub(super) windows: std::thread::JoinHandle<()>,
     pub(super) readiness: Arc<watch::Sender<Readiness>>,
-    /// Until when open sessions may go on, once there are no new ones.
+    /// Until when open sessions may continue, once there are no new ones.
     pub(super) stop: watch::Sender<Option<Instant>>,
     /// Closes the HTTP server.
     pub(super) close: watch::Sender<bool>,
     pub(super) outbound: Arc<Outbound<SegmentLog>>,
     pub(super) spool: Arc<SegmentLog>,
-    /// The supervisor orders the end.
+    /// The supervisor requests the stop.
     pub(super) told_to_stop: Arc<Notify>,
     pub(super) base: Base,
 }
 
 impl Running {
-    /// Serves until SIGTERM, or until the supervisor orders the end.
+    /// Serves until SIGTERM, or until the supervisor requests the stop.
     pub(super) async fn until_told(&mut self) {
         let signals = &mut self.base.signals;
         loop {
@@ -56,8 +57,8 @@ impl Running {
         }
     }
 
-    /// Ends in order: what was answered 250 is on the data volume, and what could be delivered
-    /// within `drain_time` is.
+    /// Stops regularly: all accepted mail is on the data volume, and what could be delivered within
+    /// `drain_time` is delivered.
     pub(super) async fn stop(mut self) {
         let drain_time = self.base.settings.drain_time;
         let deadline = Instant::now() + drain_time;
@@ -76,7 +77,7 @@ impl Running {
         self.close().await;
     }
 
-    /// Waits for the deliveries that are under way, at most until `deadline`.
+    /// Waits for the deliveries in progress, at most until `deadline`.
     async fn end_deliveries(&mut self, deadline: Instant) {
         let deadline = deadline.max(Instant::now() + Duration::from_secs(1));
         if let Ok(ended) = timeout_at(deadline, &mut self.couriers).await {
@@ -84,7 +85,7 @@ impl Running {
         }
         tracing::warn!(target: "mta", "deliveries were cut off at the end of drain_time; they are \
         retried at the next start");
-        // Before the queue closes: what they would still deliver could not be recorded.
+        // Before the queue closes: later deliveries could not be recorded.
         self.outbound.cut_off();
         if let Ok(ended) = timeout(LAST_RECORDS, &mut self.couriers).await {
             return joined(ended, "couriers");
@@ -93,7 +94,7 @@ impl Running {
         let _ = (&mut self.couriers).await;
     }
 
-    /// Closes the HTTP server, which tells the monitor, and then the queue.
+    /// Closes the HTTP server, which deletes its group at the monitor, and then the queue.
     async fn close(self) {
         self.close.send_replace(true);
         let windows = self.windows;

@@ -1,5 +1,5 @@
-//! The task that looks at the numbers every [`TICK`]: it keeps the rates, writes them to the data
-//! volume every [`KEPT`] and at the end, and makes one event for all who watch a stream.
+//! The task that samples the counters every [`TICK`]: it updates the rates, writes them to the data
+//! volume every [`KEPT`] and at the end, and makes one event for all open streams.
 
 use crate::api;
 use crate::api::state::AppState;
@@ -13,16 +13,16 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 
-/// How often the numbers are looked at, and told.
+/// How often the counters are sampled and sent.
 const TICK: Duration = Duration::from_secs(2);
 
-/// How often it is looked for alerts although nobody asks.
+/// How often alerts are checked although nobody asks.
 const LOOK: Duration = Duration::from_secs(10);
 
 /// How often the rates are written to the data volume.
 const KEPT: Duration = Duration::from_secs(60);
 
-/// Ticks until `stop` says true.
+/// Runs until `stop` is true.
 pub(super) async fn run(app: Arc<AppState>, mut stop: watch::Receiver<bool>) {
     let rate_history = &app.monitor.rate_history;
     let mut pace = interval(TICK);
@@ -56,7 +56,7 @@ fn tick(monitor: &MonitorState) {
     let summary = monitor.admin.summary();
     let totals = Totals::of(&monitor.counters, summary.messages);
     history.lock().tick(&totals, clock::now());
-    // For the head of every page, whoever looks or does not.
+    // For the header of every page, with or without the right to read.
     let mut looked = history.looked.lock();
     if looked.is_none_or(|at| at.elapsed() >= LOOK) {
         *looked = Some(Instant::now());
@@ -69,12 +69,12 @@ async fn keep(monitor: &Arc<MonitorState>) {
     let monitor = Arc::clone(monitor);
     let kept = tokio::task::spawn_blocking(move || {
         let Some(disk) = &monitor.rate_history.disk else { return Ok(()) };
-        // The last percent is for mail.
+        // The last percent is reserved for mail.
         let space = disk.space()?;
         if space.free < space.size / 100 {
             return Ok(());
         }
-        // A disk that is slow must not hold the lock.
+        // The lock must not be held while a slow disk is written.
         let octets = monitor.rate_history.lock().encode();
         store::save(disk.as_ref(), octets)
     });

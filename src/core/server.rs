@@ -1,4 +1,4 @@
-//! The HTTP server of the relay: what its handlers look at, and the thread that serves them.
+//! The HTTP server of the relay: the state of its handlers, and its thread.
 
 use super::base::Base;
 use super::exclusive::ControlSocket;
@@ -17,11 +17,11 @@ use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-/// A server that answers already: that the relay is starting, until readiness says otherwise.
+/// A server that answers already: it reports that the relay is starting, until readiness changes.
 pub(super) struct Server {
     pub(super) app: Arc<AppState>,
     pub(super) readiness: watch::Sender<Readiness>,
-    /// Closes it, once it says true.
+    /// Closes it, once it is true.
     pub(super) close: watch::Sender<bool>,
     pub(super) opened: Opened,
 }
@@ -30,7 +30,7 @@ impl Server {
     /// Opens it on the listeners of `ui_port` and on the control socket.
     ///
     /// # Errors
-    /// Its runtime or its thread cannot be had, or `terminal_mon` is not an address.
+    /// Its runtime or its thread cannot be created, or `terminal_mon` is not a valid address.
     pub(super) fn open(
         base: &Base,
         relay: &mut Relay,

@@ -1,5 +1,5 @@
-//! What keeps a core from starting, in the lines that scripts look for and words that say what to
-//! do; and what is told of a task that did not end well.
+//! Why a core cannot start: the lines that scripts search for, and texts about what to do; and the
+//! log line of a task that failed.
 
 use crate::appliance::failure::{Exit, Failure};
 use crate::appliance::lines;
@@ -12,7 +12,7 @@ pub(super) fn data_volume(cause: String) -> Failure {
     Failure::new(Exit::Create, lines::DATA_VOLUME, cause)
 }
 
-/// Tells of a task that panicked or was aborted.
+/// Logs a task that panicked or was aborted.
 pub(super) fn joined(ended: Result<(), tokio::task::JoinError>, who: &str) {
     if let Err(error) = ended {
         tracing::error!(target: "mta", who, cause = %error, "a component of the relay failed");

@@ -1,19 +1,18 @@
-//! Whether this core is alive, found out by asking each of its parts.
+//! Checks whether this core is alive, by a probe through each of its parts.
 //!
-//! Every second a question goes through the mail runtime, the queue's locks, the committer and the
-//! runtime of the HTTP server. Only when all have answered does the supervisor hear `alive`. A part
-//! that has not answered for [`LATE`] hangs, and is named. While a call to the disk takes longer
-//! than
-//! [`SLOW`], it is the disk that is named: what waits for it does not hang.
+//! Every second a probe goes through the mail runtime, the queue's locks, the committer and the
+//! runtime of the HTTP server. Only when all have answered is `alive` reported to the supervisor. A
+//! part that has not answered for [`LATE`] hangs, and is named. While a disk access takes longer
+//! than [`SLOW`], the disk is named instead: what waits for it does not hang.
 //!
-//! A question is answered by whichever thread of the mail runtime is free. So each of these threads
-//! is looked at as well: one that neither ends a task nor rests for [`LATE`] hangs, with all that
-//! it had taken up.
+//! A probe is answered by any free thread of the mail runtime. So each of these threads is checked
+//! as well: one that neither ends a task nor becomes idle for [`LATE`] hangs, with all tasks that
+//! it has.
 //!
-//! Health checks must be answered even when the HTTP server hangs, so this thread then opens the
-//! doors itself, and says what hangs to everybody.
-//! Limits: two threads; one question a part; time counts by this thread's own turns, so that a
-//! pause of the whole process is no one's fault.
+//! Health checks must be answered even when the HTTP server hangs, so this thread then accepts
+//! connections itself, and reports what hangs. Limits: two threads; one probe for each part; time
+//! counts only while this thread is scheduled, so that a pause of the whole process counts against
+//! no part.
 
 use super::base::Base;
 use crate::appliance::supervise::status::Health;
@@ -36,16 +35,16 @@ use std::thread;
 use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 
-/// How often all parts are asked.
+/// How often all parts are probed.
 const PACE: Duration = Duration::from_secs(1);
 
-/// How long one who knocks may hold up this thread.
+/// How long one connection may occupy this thread.
 const KNOCK_PATIENCE: Duration = Duration::from_millis(100);
 
-/// How many are answered in one turn.
+/// Connections that are answered in one step, at most.
 const KNOCKS_MAX: usize = 32;
 
-/// What is asked.
+/// The probes.
 pub(super) struct Probes {
     pub(super) mail: Handle,
     pub(super) windows: Handle,
@@ -59,11 +58,11 @@ struct Part {
     ask: Box<dyn Fn(Answer) + Send>,
     asked: u64,
     answered: Answer,
-    /// How long the last question has waited.
+    /// How long the last probe has waited.
     waited: Duration,
 }
 
-/// Says that a question was answered.
+/// Reports that a probe was answered.
 #[derive(Clone, Default)]
 struct Answer(Arc<AtomicU64>);
 
@@ -73,10 +72,10 @@ impl Answer {
     }
 }
 
-/// Watches until the process ends.
+/// Runs until the process ends.
 ///
 /// # Errors
-/// No thread could be had.
+/// No thread can be created.
 pub(super) fn watch(
     probes: Probes,
     doors: Doors,
@@ -103,11 +102,11 @@ pub(super) fn watch(
             let slow = disk(&calls, &counters);
             vitals.note(late.clone().filter(|_| slow.is_none()), slow.clone());
             match (slow, late) {
-                // What waits for a disk may look as if it hung.
+                // A part that waits for a disk may look as if it hung.
                 (Some(slow), _) => status.health(&Health::Slow(slow)),
                 (None, Some(late)) => status.health(&Health::Late(late)),
-                // A part that is asked and not late yet is no reason to say nothing: silence is a
-                // hang.
+                // A part that is probed and not late yet must not stop the reports: a missing
+                // report counts as a hang.
                 (None, None) => status.health(&Health::Alive),
             }
         }
@@ -139,7 +138,7 @@ fn parts(probes: Probes) -> io::Result<Vec<Part>> {
     ])
 }
 
-/// A question that a runtime answers when its timer works and a thread of it has a turn.
+/// A probe that a runtime answers if its timer works and one of its threads is free.
 fn on_a_runtime(runtime: Handle) -> Box<dyn Fn(Answer) + Send> {
     Box::new(move |answer| {
         runtime.spawn(async move {
@@ -149,7 +148,7 @@ fn on_a_runtime(runtime: Handle) -> Box<dyn Fn(Answer) + Send> {
     })
 }
 
-/// A question that may hold whoever puts it.
+/// A probe that may block the calling thread.
 fn on_a_thread(
     name: &str,
     work: impl Fn() + Send + 'static,
@@ -167,7 +166,7 @@ fn on_a_thread(
     }))
 }
 
-/// Asks those who have answered. Returns who has not for long.
+/// Probes the parts that have answered. Gives a part that has not answered for long.
 fn turn(parts: &mut [Part], passed: Duration) -> Option<String> {
     let mut late = Vec::new();
     for part in parts {
@@ -194,10 +193,9 @@ struct Workers {
 /// One of them.
 #[derive(Debug, Clone, Copy, Default)]
 struct Worker {
-    /// How often it went to rest and woke, and how long it has worked: the latter is brought up to
-    /// date between tasks.
+    /// How often it became idle and woke up, and its busy time, which is updated between tasks.
     last: (u64, Duration),
-    /// How long neither has changed while it was at work.
+    /// How long neither has changed while it was busy.
     same_for: Duration,
 }
 
@@ -207,7 +205,7 @@ impl Workers {
         Self { mail, seen }
     }
 
-    /// Looks at each of them. Returns who has been with one task for long.
+    /// Checks each of them. Gives one that has been in a single task for long.
     fn turn(&mut self, passed: Duration) -> Option<String> {
         let (metrics, all) = (self.mail.metrics(), self.seen.len());
         let mut late = Vec::new();
@@ -231,7 +229,7 @@ impl Workers {
 
 impl Worker {
     fn turn(&mut self, now: (u64, Duration), passed: Duration) {
-        // It counts up when it goes to rest and when it wakes: odd while it rests.
+        // The count rises when it becomes idle and when it wakes up: odd while it is idle.
         let rests = now.0 % 2 == 1;
         let same = now == self.last && !rests;
         self.same_for = if same { self.same_for + passed } else { Duration::ZERO };
@@ -239,7 +237,7 @@ impl Worker {
     }
 }
 
-/// What the disk does not do, in words; its gauges are brought up to date.
+/// What the disk does not do, as text; updates its gauges.
 fn disk(calls: &Calls, counters: &MonitorCounters) -> Option<String> {
     let sync = calls.oldest_sync().unwrap_or_default();
     counters.sync_running_seconds.set(i64::try_from(sync.as_secs()).unwrap_or(i64::MAX));
@@ -256,11 +254,11 @@ pub(super) struct Doors {
     control: Control,
 }
 
-/// The control socket, which may be another one later.
+/// The control socket, which may be replaced later.
 pub(super) type Control = Arc<Lock<Arc<UnixListener>>>;
 
 impl Doors {
-    /// The same listeners once more.
+    /// Duplicates of the same listeners.
     ///
     /// # Errors
     /// No descriptor is left.
@@ -269,12 +267,12 @@ impl Doors {
         Ok(Self { public, control: Arc::new(Lock::leaf(Arc::new(control.try_clone()?))) })
     }
 
-    /// Where a new control socket is put.
+    /// The place for a new control socket.
     pub(super) fn control(&self) -> Control {
         self.control.clone()
     }
 
-    /// Answers whoever knocks for a while: 503 and what hangs.
+    /// Answers connections for a while: 503 and what hangs.
     fn open(&self, time: Duration, vitals: &Vitals) {
         let end = Instant::now() + time;
         let reason = vitals
@@ -292,7 +290,7 @@ impl Doors {
             let timeout =
                 u16::try_from(left.as_millis()).map_or(PollTimeout::MAX, PollTimeout::from);
             let _ = poll(&mut fds, timeout);
-            // None of them blocks: the HTTP server's runtime has seen to that.
+            // None of them blocks: the HTTP server's runtime has set that.
             for listener in &self.public {
                 if let Ok((stream, _)) = listener.accept() {
                     answer(
@@ -340,7 +338,7 @@ fn answer<S: Read + Write>(
         {}\r\nRetry-After: 10\r\nConnection: close\r\n\r\n",
         body.len()
     );
-    // A fresh connection takes so little at once.
+    // A new connection accepts so little without blocking.
     let _ = stream.write_all((head + &body).as_bytes());
 }
 

@@ -1,4 +1,4 @@
-//! Joins events for other programs to what makes them and what carries them.
+//! Connects webhooks to the sources of events and to the HTTP runtime.
 
 use super::base::Base;
 use crate::appliance::failure::{Exit, Failure};
@@ -12,13 +12,13 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-/// Both ends of the way of events.
+/// The sink of events and the senders.
 pub(super) struct WebhookService {
     webhooks: Arc<Webhooks>,
     couriers: Vec<Courier>,
 }
 
-/// `None` where nobody wants to be told.
+/// `None` without a receiver.
 pub(super) fn open(base: &Base, masking: Masking) -> Result<Option<WebhookService>, Failure> {
     let settings = &base.settings;
     if settings.webhook_url.is_empty() {
@@ -57,12 +57,12 @@ pub(super) fn open(base: &Base, masking: Masking) -> Result<Option<WebhookServic
 }
 
 impl WebhookService {
-    /// Where it is told what becomes of mail.
+    /// The sink for delivery events.
     pub(super) fn event_sink(&self) -> Arc<dyn MailEventSink> {
         self.webhooks.clone()
     }
 
-    /// Carries events until `closing` says true.
+    /// Sends events until `closing` is true.
     pub(super) fn run(
         self,
         tasks: &mut JoinSet<()>,

@@ -1,15 +1,14 @@
-//! `postern demo`: a relay with a little mail in trouble, to look at and to play with.
+//! `postern demo`: a relay with some undelivered mail, to try it out.
 //!
-//! In: a directory, or none and it makes a temporary one. Out: a sink, the relay (`postern init`,
-//! as an ordinary user) and a few mails: delivered, deferred, held, bounced; on standard output
-//! where the page and the SMTP port are and what to try. It ends with SIGINT, SIGTERM or SIGHUP:
-//! the processes first, then the temporary directory.
-//! Limits: waits at most [`READY_MAX`] for the relay, and [`SETTLED_MAX`] for the mails to arrive
-//! where they belong.
-//! Security: everything listens on 127.0.0.1. There the page shows all mail to whoever asks, and
-//! any process of this machine may send. Nothing leaves the machine: all mail goes to the sink.
-//! Exit codes: 0 it was ended by a signal, 69 the relay does not start or has ended by itself, 70
-//! a defect, 73 the directory cannot be made.
+//! In: a directory; without one it creates a temporary one. Out: a sink, the relay (`postern init`,
+//! as an ordinary user) and a few mails: delivered, deferred, held, bounced; on standard output the
+//! addresses of the page and of the SMTP port, and what to try. It ends with SIGINT, SIGTERM or
+//! SIGHUP: the processes first, then the temporary directory. Limits: waits at most [`READY_MAX`]
+//! for the relay, and [`SETTLED_MAX`] for the mails to reach their final state. Security:
+//! everything listens on 127.0.0.1. There the page shows all mail without a login, and any process
+//! of this machine may send. Nothing leaves the machine: all mail goes to the sink. Exit codes: 0
+//! it was ended by a signal, 69 the relay does not start or has ended by itself, 70 a defect, 73
+//! the directory cannot be created.
 
 mod parts;
 mod place;
@@ -29,11 +28,11 @@ use std::process::ExitCode;
 use std::time::Duration;
 use trouble::Trouble;
 
-/// How long a start may take.
+/// Time limit of a start.
 const READY_MAX: Duration = Duration::from_secs(60);
 /// How long the samples may take to be delivered, deferred or bounced.
 const SETTLED_MAX: Duration = Duration::from_secs(10);
-/// How often the parts are looked at while nothing happens.
+/// How often the processes are checked.
 const LOOK: Duration = Duration::from_millis(500);
 
 /// The arguments of `postern demo`.
@@ -79,7 +78,7 @@ fn live(args: DemoArgs) -> Result<(), Trouble> {
     println!("postern demo: starting in {}", place.path.display());
     let mut parts = Parts::start(setting, READY_MAX)?;
     if parts.wait_ready(READY_MAX, &signals)? && (place.is_old || send_samples(&parts, &signals)?) {
-        // Whoever reads no longer still has a demo.
+        // Without a reader of the output the demo still runs.
         let _ = io::stdout().write_all(words(&parts.setting, &place).as_bytes());
         while !signals.came_within(LOOK) {
             parts.look()?;
@@ -90,8 +89,8 @@ fn live(args: DemoArgs) -> Result<(), Trouble> {
     Ok(())
 }
 
-/// Sends the samples, holds one, and waits until each is where it belongs; `false` = a signal came
-/// first.
+/// Sends the samples, holds one, and waits until each is in its final state; `false` = a signal
+/// came first.
 fn send_samples(parts: &Parts, signals: &Signals) -> Result<bool, Trouble> {
     let held = samples::send(parts.setting.smtp).map_err(|error| {
         Trouble::new(Exit::Unavailable, format!("the relay does not accept the messages: {error}"))
@@ -100,7 +99,7 @@ fn send_samples(parts: &Parts, signals: &Signals) -> Result<bool, Trouble> {
     Ok(parts.wait_settled(SETTLED_MAX, signals))
 }
 
-/// The port, or a free one where somebody has it.
+/// The port, or a free one if it is in use.
 fn free(wanted: u16) -> Result<SocketAddr, Trouble> {
     let bind = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port));
     bind(wanted)
@@ -109,7 +108,7 @@ fn free(wanted: u16) -> Result<SocketAddr, Trouble> {
         .map_err(|error| Trouble::new(Exit::Unavailable, format!("no port is free: {error}")))
 }
 
-/// What to look at and what to try.
+/// The text about what to see and what to try.
 fn words(setting: &Setting, place: &Place) -> String {
     let Setting { smtp, ui, .. } = setting;
     let directory = place.path.display();

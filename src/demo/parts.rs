@@ -1,4 +1,4 @@
-//! The processes of a demo: the sink and the relay, both this same program.
+//! The processes of a demo: the sink and the relay, both from this program.
 
 use super::samples;
 use super::signals::Signals;
@@ -15,14 +15,14 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// How often a part that is not ready yet is asked.
+/// How often a process that is not ready yet is asked.
 const PACE: Duration = Duration::from_millis(100);
-/// How long the relay has for its sessions at the end; beyond it and as long again it is killed.
+/// How long the relay has for its sessions at the end; after twice this time it is killed.
 const DRAIN: Duration = Duration::from_secs(3);
-/// So many of the last lines of the relay are told when it fails.
+/// Last lines of the relay that are shown when it fails.
 const LINES_TOLD: usize = 8;
 
-/// Where a demo is.
+/// The paths and ports of a demo.
 pub(super) struct Setting {
     pub(super) smtp: SocketAddr,
     pub(super) ui: SocketAddr,
@@ -31,9 +31,8 @@ pub(super) struct Setting {
 }
 
 impl Setting {
-    /// This program again, as an ordinary user and without properties of whoever started the
-    /// demo. In a process group of its own: Ctrl-C is for the demo alone, which ends the parts in
-    /// their order.
+    /// This program again, as an ordinary user and without the properties of the caller. In its own
+    /// process group: Ctrl-C is only for the demo, which ends the processes in their order.
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new("/proc/self/exe");
         command.args(arguments).stdin(Stdio::null()).process_group(0).current_dir("/");
@@ -81,7 +80,7 @@ impl Setting {
         self.directory.join(format!("{name}.log"))
     }
 
-    /// Starts a part that writes to a log of its own.
+    /// Starts a process that writes to a log of its own.
     fn spawn(&self, name: &'static str, mut command: Command) -> Result<Part, Trouble> {
         let log = self.log(name);
         let started = File::create(&log).and_then(|file| {
@@ -103,13 +102,13 @@ struct Part {
 }
 
 impl Part {
-    /// What it has written so far.
+    /// Its output so far.
     fn said(&self) -> String {
         String::from_utf8_lossy(&fs::read(&self.log).unwrap_or_default()).into_owned()
     }
 
     /// # Errors
-    /// It has ended; the words have its last lines.
+    /// It has ended; the text has its last lines.
     fn look(&mut self) -> Result<(), Trouble> {
         let Ok(Some(status)) = self.child.try_wait() else { return Ok(()) };
         let said = self.said();
@@ -119,7 +118,7 @@ impl Part {
         Err(Trouble::new(Exit::Unavailable, words))
     }
 
-    /// Ends it in order, or by force when it takes too long.
+    /// Ends it regularly, or by force when it takes too long.
     fn stop(&mut self) {
         if let Ok(pid) = i32::try_from(self.child.id()) {
             let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
@@ -141,7 +140,7 @@ impl Drop for Part {
     }
 }
 
-/// The running parts.
+/// The running processes.
 pub(super) struct Parts {
     pub(super) setting: Setting,
     relay: Part,
@@ -169,10 +168,10 @@ impl Parts {
         Ok(Self { relay, sink, setting })
     }
 
-    /// Whether all is ready; `false` = a signal came first.
+    /// Waits until all is ready; `false` = a signal came first.
     ///
     /// # Errors
-    /// A part has ended, or the time is over.
+    /// A process has ended, or the time limit was reached.
     pub(super) fn wait_ready(
         &mut self,
         limit: Duration,
@@ -191,8 +190,8 @@ impl Parts {
         Ok(true)
     }
 
-    /// Waits until each sample is where it belongs, or the time is over; `false` = a signal came
-    /// first.
+    /// Waits until each sample is in its final state, or the time limit is reached; `false` = a
+    /// signal came first.
     pub(super) fn wait_settled(&self, limit: Duration, signals: &Signals) -> bool {
         let until = Instant::now() + limit;
         while Instant::now() < until {
@@ -210,7 +209,7 @@ impl Parts {
         true
     }
 
-    /// Runs the operator's tool; what it prints, or `None` where it does not succeed.
+    /// Runs the operator's tool; gives its output, or `None` if it fails.
     pub(super) fn ask(&self, arguments: &[&str]) -> Option<String> {
         let output = self.setting.command(arguments).output().ok()?;
         output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
@@ -223,7 +222,7 @@ impl Parts {
         self.sink.look()
     }
 
-    /// Ends them, first the one that hands mail to the other.
+    /// Ends them, first the relay, which sends mail to the sink.
     pub(super) fn stop(&mut self) {
         self.relay.stop();
         self.sink.stop();

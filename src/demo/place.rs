@@ -1,4 +1,4 @@
-//! Where a demo keeps its queue, its logs and the delivered mail.
+//! The directory of a demo: its queue, its logs and the delivered mail.
 
 use crate::appliance::supervise::identity::Identity;
 use std::fs::{self, DirBuilder};
@@ -6,11 +6,11 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, chown};
 use std::path::{Path, PathBuf};
 
-/// The directory of the demo; a temporary one goes when this is dropped.
+/// The directory of the demo; a temporary one is removed when this is dropped.
 pub(super) struct Place {
     pub(super) path: PathBuf,
     pub(super) is_temporary: bool,
-    /// Whether a demo before this one has left its mail here.
+    /// Whether an earlier demo has left its mail here.
     pub(super) is_old: bool,
 }
 
@@ -29,7 +29,7 @@ impl Place {
             }
         };
         if identity.changes && place.is_temporary {
-            // The relay has a user of its own and must pass.
+            // The relay has a user of its own, which must have access.
             chown(&place.path, Some(identity.uid.as_raw()), Some(identity.gid.as_raw()))?;
         }
         ["data", "run", "sink"].iter().try_for_each(|name| place.folder(name, identity))?;

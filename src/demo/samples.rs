@@ -1,14 +1,14 @@
-//! The mails of a demo, and the few words of SMTP by which they come into the relay.
+//! The mails of a demo, and a small SMTP client that sends them.
 
 use std::io::{self, BufRead, BufReader, Error, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-/// Mail for this domain is asked to come again.
+/// Mail for this domain is deferred.
 pub(super) const BUSY: &str = "busy.example";
-/// Mail for this domain is refused for good.
+/// Mail for this domain is rejected permanently.
 pub(super) const GONE: &str = "gone.example";
-/// So many of the samples stay in the queue: two deferred, one held.
+/// Samples that stay in the queue: two deferred, one held.
 pub(super) const WAITING: usize = 3;
 
 /// How long the relay may take for a reply.
@@ -61,10 +61,10 @@ const SAMPLES: [Sample; 6] = [
     },
 ];
 
-/// Sends all samples; gives the queue id of the one that is to be held.
+/// Sends all samples; gives the queue id of the one that will be held.
 ///
 /// # Errors
-/// The relay cannot be reached, or answers one of them with anything but success.
+/// The relay cannot be reached, or rejects one of them.
 pub(super) fn send(relay: SocketAddr) -> io::Result<String> {
     let stream = TcpStream::connect(relay)?;
     stream.set_read_timeout(Some(REPLY_MAX))?;
@@ -92,7 +92,7 @@ struct Client {
 }
 
 impl Client {
-    /// Says something; gives the last line of the reply.
+    /// Sends a command; gives the last line of the reply.
     fn say(&mut self, words: &str) -> io::Result<String> {
         self.stream.write_all(words.as_bytes())?;
         self.reply()

@@ -1,12 +1,12 @@
-//! The signals that end a demo, for a program that waits without a runtime.
+//! The signals that end a demo, for a program without an async runtime.
 
 use std::io;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// The signals that end a demo. They are caught and not blocked, because what is started here
-/// would inherit a mask.
+/// The signals that end a demo. They are caught and not blocked, because child processes would
+/// inherit the mask.
 pub(super) struct Signals(Receiver<()>);
 
 impl Signals {

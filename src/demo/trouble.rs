@@ -1,8 +1,8 @@
-//! Why a demo ends before anybody asked.
+//! Why a demo fails.
 
 use crate::appliance::failure::Exit;
 
-/// An exit code, and what to say.
+/// An exit code, and a text.
 pub(super) struct Trouble {
     pub(super) exit: Exit,
     pub(super) words: String,
