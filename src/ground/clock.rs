@@ -1,9 +1,8 @@
-//! The time of day, and how it is written.
+//! The clocks, and the text forms of times.
 //!
-//! Rooms that decide by time ([`crate::mail::schedule`] above all) take the moment as an argument;
-//! this file is where the moment comes from. What people read and what is written down is the wall
-//! clock's time ([`now`]). What waits or grows old goes by [`steady`] and [`age`], which do not
-//! care how the wall clock is set.
+//! Modules that decide by time ([`crate::mail::schedule`] above all) take the time as an argument;
+//! it comes from here. Displayed and stored times are wall-clock time ([`now`]). Waiting and ages
+//! use [`steady`] and [`age`], which do not depend on how the wall clock is set.
 
 use super::steady::{Jump, Steady};
 use jiff::tz::TimeZone;
@@ -18,20 +17,20 @@ static ZONE: OnceLock<TimeZone> = OnceLock::new();
 
 static CLOCKS: OnceLock<Clocks> = OnceLock::new();
 
-/// Jumps that are kept for [`jumps`] until somebody asks.
+/// Jumps that are kept for [`jumps`] until they are read.
 const JUMPS_KEPT: usize = 16;
 
-/// The clocks of this process since the first question.
+/// The clocks of this process since their first use.
 struct Clocks {
     begun: Instant,
-    /// What the wall clock said then.
+    /// The wall clock at that time.
     first: Duration,
-    /// How far the wall clock is ahead of steady time, in seconds, as last seen.
+    /// How far the wall clock is ahead of the monotonic time, in seconds, as last seen.
     offset: AtomicI64,
     steady: Mutex<(Steady, Vec<Jump>)>,
     /// The second of the wall clock at which the two were last compared.
     compared: AtomicI64,
-    /// The last jump: its length and, in steady seconds, when it was seen; 0 = none.
+    /// The last jump: its length and, in monotonic seconds, when it was seen; 0 = none.
     last: [AtomicI64; 2],
 }
 
@@ -51,8 +50,8 @@ impl Clocks {
         seconds(self.begun.elapsed())
     }
 
-    /// Compares the wall clock with the monotonic one, once in each of its seconds; only a jump
-    /// takes the lock.
+    /// Compares the wall clock with the monotonic one, once in each second of the wall clock; only
+    /// a jump takes the lock.
     fn compare(&self, wall: Duration) {
         let wall = seconds(wall);
         // Both a jump and the passing of time change it.
@@ -65,7 +64,7 @@ impl Clocks {
             return;
         }
         let mut state = self.lock();
-        // Read again: whoever held the lock may have seen another jump meanwhile.
+        // Read again: another thread may have seen the jump while it had the lock.
         if let Some(jump) = state.0.look(seconds(since_1970()), self.elapsed()) {
             if state.1.len() >= JUMPS_KEPT {
                 state.1.remove(0);
@@ -90,14 +89,14 @@ fn narrow(seconds: i64) -> u32 {
     u32::try_from(seconds.max(0)).unwrap_or(u32::MAX)
 }
 
-/// Steady seconds: the wall clock's at the start of this process, moved on by the monotonic clock.
+/// Monotonic seconds: the wall clock at the start of this process, advanced by the monotonic clock.
 pub fn steady() -> u32 {
     let clocks = clocks();
-    // Rounded as `age` rounds: the moment of a mail is the same by both.
+    // Rounded as in `age`, so that both give the same time for a mail.
     narrow(seconds(clocks.first).saturating_add(clocks.elapsed()))
 }
 
-/// Steady microseconds, for ids.
+/// Monotonic microseconds, for ids.
 pub fn steady_micros() -> u64 {
     let clocks = clocks();
     u64::try_from((clocks.first + clocks.begun.elapsed()).as_micros()).unwrap_or(u64::MAX)
@@ -108,7 +107,8 @@ pub fn uptime() -> u32 {
     narrow(clocks().elapsed())
 }
 
-/// How old is what was written down at `then` by the wall clock, in seconds; see [`Steady::age`].
+/// The age in seconds of something that was recorded at `then` by the wall clock; see
+/// [`Steady::age`].
 pub fn age(then: u32) -> u32 {
     now();
     let clocks = clocks();
@@ -116,13 +116,13 @@ pub fn age(then: u32) -> u32 {
     narrow(clocks.lock().0.age(then.into(), elapsed))
 }
 
-/// What the wall clock says at a steady moment, should it go on as it does.
+/// The wall-clock time of a monotonic time, if the clock is not set meanwhile.
 pub fn wall(steady: u32) -> u32 {
     now();
     narrow(i64::from(steady) + clocks().offset.load(Ordering::Relaxed))
 }
 
-/// The steady moment that is as far away as `due` is by the wall clock; one that has passed is 0.
+/// The monotonic time that is as far away as `due` is by the wall clock; one that has passed is 0.
 pub fn steady_due(due: u32) -> u32 {
     match due.saturating_sub(now()) {
         0 => 0,
@@ -130,20 +130,20 @@ pub fn steady_due(due: u32) -> u32 {
     }
 }
 
-/// By how many seconds the wall clock jumped the last time, and how many seconds ago that was.
+/// By how many seconds the wall clock jumped the last time, and how many seconds ago.
 pub fn last_jump() -> Option<(i64, u32)> {
     let last = clocks().last.each_ref().map(|part| part.load(Ordering::Relaxed));
     (last[0] != 0).then(|| (last[0], steady().saturating_sub(narrow(last[1]))))
 }
 
-/// Compares the clocks, and tells the jumps that nobody has heard of yet. To be asked about once a
+/// Compares the clocks, and gives the jumps that were not reported yet. To be called about once a
 /// second.
 pub fn jumps() -> Vec<Jump> {
     clocks().compare(since_1970());
     std::mem::take(&mut clocks().lock().1)
 }
 
-/// Sets the zone of all written times, once, at start (property `timezone`). Later calls change
+/// Sets the time zone of all text forms, once, at start (property `timezone`). Later calls change
 /// nothing.
 ///
 /// # Errors
@@ -164,47 +164,48 @@ pub fn now_micros() -> u64 {
     u64::try_from(looked().as_micros()).unwrap_or(u64::MAX)
 }
 
-/// The wall clock, with a look whether it jumped.
+/// The wall clock, with a check whether it jumped.
 fn looked() -> Duration {
     let wall = since_1970();
     clocks().compare(wall);
     wall
 }
 
-/// A moment as mail headers write it (RFC 5322 §3.3), in the zone of the appliance.
+/// A time in the form of mail headers (RFC 5322 §3.3), in the zone of the appliance.
 pub fn rfc5322(seconds: u32) -> String {
     thread_local!(static LAST: LastText = const { RefCell::new(None) });
     in_form("%a, %d %b %Y %H:%M:%S %z", &LAST, seconds)
 }
 
-/// A moment as logs and interfaces write it (RFC 3339), in the zone of the appliance.
+/// A time in the form of logs and interfaces (RFC 3339), in the zone of the appliance.
 pub fn rfc3339(seconds: u32) -> String {
     thread_local!(static LAST: LastText = const { RefCell::new(None) });
     in_form("%Y-%m-%dT%H:%M:%S%:z", &LAST, seconds)
 }
 
-/// The second that a moment of RFC 3339 means, from 1970 to 2106; `None` when the text is none.
+/// The seconds since 1970 of a time in RFC 3339, from 1970 to 2106; `None` when the text is not
+/// valid.
 pub fn from_rfc3339(text: &str) -> Option<u32> {
     u32::try_from(text.parse::<Timestamp>().ok()?.as_second()).ok()
 }
 
-/// A moment as syslog writes it (RFC 3164 §4.1.2), in the zone of the appliance.
+/// A time in the form of syslog (RFC 3164 §4.1.2), in the zone of the appliance.
 pub fn rfc3164(seconds: u32) -> String {
     local(seconds).strftime("%b %e %H:%M:%S").to_string()
 }
 
-/// The moment that a thread has written last in one form.
+/// The time that a thread has last written in one form.
 type LastText = RefCell<Option<(u32, String)>>;
 
-/// A moment in a form of strftime. Most moments are now: of the many of one second, one is worked
-/// out.
+/// A time in a form of strftime. Most times are the present: of those in one second, one is
+/// computed.
 fn in_form(form: &str, last: &'static LocalKey<LastText>, seconds: u32) -> String {
     let work_out = || local(seconds).strftime(form).to_string();
     let text = last.try_with(|last| match &mut *last.borrow_mut() {
         Some((second, text)) if *second == seconds => text.clone(),
         last => last.insert((seconds, work_out())).1.clone(),
     });
-    // A thread that ends may have no memory any more and still write a line.
+    // A thread that is ending may have no thread-local storage any more and still write a line.
     text.unwrap_or_else(|_| work_out())
 }
 

@@ -1,8 +1,8 @@
-//! The control groups of this process, of version 1 and 2, and what they limit.
+//! The control groups of this process, of version 1 and 2, and their limits.
 //!
 //! In: `/proc/self/cgroup`, `/proc/self/mountinfo`, and the files of the groups. Out: the lowest
-//! limit of one kind, of all groups above this process that can be seen.
-//! Source: cgroups(7), proc_pid_mountinfo(5), the kernel's admin-guide/cgroup-v2 and cgroup-v1.
+//! limit of one kind, of all visible groups above this process. Source: cgroups(7),
+//! proc_pid_mountinfo(5), the kernel's admin-guide/cgroup-v2 and cgroup-v1.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 /// A control group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Group {
-    /// Where its files are.
+    /// The directory of its files.
     pub directory: PathBuf,
-    /// What its files are called depends on it.
+    /// The names of its files depend on it.
     pub version: Version,
 }
 
@@ -26,15 +26,14 @@ pub enum Version {
 }
 
 impl Group {
-    /// The number in one of its files; `None` where there is none, as in `max`, which means no
-    /// limit.
+    /// The number in one of its files; `None` without a number, as in `max`, which means no limit.
     pub fn number(&self, file: &str) -> Option<u64> {
         fs::read_to_string(self.directory.join(file)).ok()?.trim().parse().ok()
     }
 }
 
-/// The lowest limit that `limit` finds in the groups of this process that a controller may limit,
-/// and whose it is. `proc` is where the kernel tells of processes.
+/// The lowest limit that `limit` finds in the groups of this process for a controller, and its
+/// group. `proc` is the directory of the proc file system.
 pub fn lowest(
     proc: &Path,
     controller: &str,
@@ -50,7 +49,7 @@ pub fn lowest(
     above.filter_map(|group| Some((limit(&group)?, group))).min_by_key(|(limit, _)| *limit)
 }
 
-/// The groups of this process in the trees of a controller, each with the top of what can be seen
+/// The groups of this process in the trees of a controller, each with the top of the visible part
 /// of its tree.
 fn groups(proc: &Path, controller: &str) -> Vec<(Group, PathBuf)> {
     let read = |name: &str| fs::read_to_string(proc.join("self").join(name)).unwrap_or_default();
@@ -59,8 +58,7 @@ fn groups(proc: &Path, controller: &str) -> Vec<(Group, PathBuf)> {
     mounted
         .filter_map(|mount| {
             let line = paths.lines().find_map(|line| mount.path_of(line, controller))?;
-            // A process may stand outside of what is mounted here: then the top is all that can be
-            // seen.
+            // A process may be outside of what is mounted here: then only the top is visible.
             let below = Path::new(line).strip_prefix(&mount.root).unwrap_or(Path::new(""));
             let directory = mount.place.join(below);
             let directory = if directory.is_dir() { directory } else { mount.place.clone() };
@@ -71,14 +69,14 @@ fn groups(proc: &Path, controller: &str) -> Vec<(Group, PathBuf)> {
 
 /// A tree of control groups as it is mounted here.
 struct Mount {
-    /// Which group of the tree stands at the place.
+    /// The group of the tree at the mount point.
     root: String,
     place: PathBuf,
     version: Version,
 }
 
 impl Mount {
-    /// From a line of mountinfo; `None`: the controller limits nothing there.
+    /// From a line of mountinfo; `None`: it is not a tree of this controller.
     fn parse(line: &str, controller: &str) -> Option<Self> {
         let (before, behind) = line.split_once(" - ")?;
         let mut words = before.split(' ');

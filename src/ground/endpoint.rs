@@ -1,42 +1,42 @@
-//! Where a request goes that the appliance makes by itself: an `http://` or `https://` address.
+//! The target of an outgoing HTTP request: an `http://` or `https://` URL.
 
 use hyper::Uri;
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
-/// The longest address that is taken.
+/// Octets of a URL, at most.
 const LONGEST: usize = 2048;
 
-/// An address of HTTP. Its path may be a secret (whoever knows it may post there), so `Debug` and
-/// [`Endpoint::site`] leave it out.
+/// An HTTP URL. Its path may be a secret (everyone who knows it may post there), so `Debug` and
+/// [`Endpoint::site`] omit it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Endpoint {
     text: String,
-    /// Whether TLS is spoken.
+    /// Whether TLS is used.
     pub tls: bool,
     /// A name, or an address without brackets.
     pub host: String,
     /// The port; 80 or 443 unless given.
     pub port: u16,
-    /// `host[:port]` as the Host header wants it (RFC 9112 §3.2).
+    /// `host[:port]` for the Host header (RFC 9112 §3.2).
     pub authority: String,
     /// Path and query (RFC 9112 §3.2.1).
     pub target: String,
 }
 
-/// The text is no such address.
+/// The text is not such a URL.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("is not an address: write https://host/path or https://host:port/path")]
 pub struct EndpointError;
 
 impl Endpoint {
-    /// Scheme, host and port: what may stand in a log.
+    /// Scheme, host and port: the part that may be logged.
     pub fn site(&self) -> String {
         format!("{}://{}", if self.tls { "https" } else { "http" }, self.authority)
     }
 
-    /// The whole address, path included.
+    /// The whole URL, path included.
     pub fn expose(&self) -> &str {
         &self.text
     }
@@ -61,7 +61,7 @@ fn read(text: &str) -> Option<Endpoint> {
     let host = uri.host().filter(|host| !host.is_empty())?;
     let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
     let bracketed = bare.len() != host.len();
-    // A user and a password would end up in logs of the other side.
+    // A user and a password would appear in logs of the other side.
     if authority.contains('@') || (bracketed && bare.parse::<IpAddr>().is_err()) {
         return None;
     }

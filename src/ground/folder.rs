@@ -1,9 +1,8 @@
-//! A directory of an operator's, full of files that strangers may have put there.
+//! A directory given by an operator, with files that may come from untrusted sources.
 //!
-//! Everything is named relative to the open directory and by a single name, so nothing outside of
-//! it is reached, whatever links or renames others make meanwhile.
-//! Security: links are not followed, pipes and devices are not opened; new files have mode 0600,
-//! new directories 0700.
+//! Every file is named relative to the open directory and by a single name, so nothing outside of
+//! it can be reached, whatever links or renames are made meanwhile. Security: links are not
+//! followed, pipes and devices are not opened; new files have mode 0600, new directories 0700.
 //! Source: POSIX openat(2), renameat(2).
 
 use nix::dir::{Dir, Type};
@@ -17,7 +16,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
-/// Keeps others from a directory; dies with its process.
+/// An exclusive lock on a directory; it ends with its process.
 pub struct FolderLock(#[expect(dead_code, reason = "only its end matters")] Option<Flock<OwnedFd>>);
 
 /// An open directory.
@@ -26,10 +25,10 @@ pub struct Folder {
 }
 
 impl Folder {
-    /// Opens the directory at `path`, which may be a link: the operator named it.
+    /// Opens the directory at `path`, which may be a link because the operator gave it.
     ///
     /// # Errors
-    /// It is not there, is not a directory, or cannot be read.
+    /// It does not exist, is not a directory, or cannot be read.
     pub fn open(path: &Path) -> io::Result<Self> {
         let handle = std::fs::OpenOptions::new()
             .read(true)
@@ -38,7 +37,7 @@ impl Folder {
         Ok(Self { handle: handle.into() })
     }
 
-    /// The same, made with mode 0700 where it is missing.
+    /// The same; a missing directory is created with mode 0700.
     ///
     /// # Errors
     /// As [`Folder::open`], and: it cannot be created.
@@ -49,12 +48,12 @@ impl Folder {
         }
     }
 
-    /// Keeps others who ask for the same from this directory until it is dropped; `None`: another
-    /// has it. Where a file system has no locks for directories, nobody is kept out; on NFS,
-    /// whoever is on another host.
+    /// Locks this directory until the result is dropped; `None`: another process has locked it. On
+    /// a file system without locks for directories there is no protection; on NFS there is none
+    /// against other hosts.
     ///
     /// # Errors
-    /// As flock(2) says.
+    /// Those of flock(2).
     pub fn lock(&self) -> io::Result<Option<FolderLock>> {
         match Flock::lock(self.handle.try_clone()?, FlockArg::LockExclusiveNonblock) {
             Ok(lock) => Ok(Some(FolderLock(Some(lock)))),
@@ -67,10 +66,10 @@ impl Folder {
         }
     }
 
-    /// A directory in this one, made where it is missing.
+    /// A directory in this one; it is created if it is missing.
     ///
     /// # Errors
-    /// Something else has the name, or it cannot be created.
+    /// A file has the name, or it cannot be created.
     pub fn inner(&self, name: &str) -> io::Result<Self> {
         single(name)?;
         match mkdirat(&self.handle, name, Mode::S_IRWXU) {
@@ -81,7 +80,7 @@ impl Folder {
         Ok(Self { handle: openat(&self.handle, name, flags, Mode::empty())? })
     }
 
-    /// The names of the regular files in it, sorted; a name that is not UTF-8 is left out.
+    /// The names of the regular files in it, sorted; names that are not UTF-8 are left out.
     ///
     /// # Errors
     /// The directory cannot be read.
@@ -93,7 +92,7 @@ impl Folder {
             let Ok(name) = entry.file_name().to_str() else { continue };
             let regular = match entry.file_type() {
                 Some(kind) => kind == Type::File,
-                // Some file systems do not say.
+                // Some file systems do not give the type.
                 None => self.read(name).is_ok(),
             };
             if regular {
@@ -107,7 +106,7 @@ impl Folder {
     /// Opens a regular file for reading.
     ///
     /// # Errors
-    /// It is missing, no regular file, or cannot be read.
+    /// It is missing, not a regular file, or cannot be read.
     pub fn read(&self, name: &str) -> io::Result<File> {
         single(name)?;
         let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
@@ -138,14 +137,14 @@ impl Folder {
         Ok(Some(octets))
     }
 
-    /// Whether something has this name.
+    /// Whether there is an entry of this name.
     pub fn has(&self, name: &str) -> bool {
         single(name).is_ok()
             && nix::sys::stat::fstatat(&self.handle, name, nix::fcntl::AtFlags::AT_SYMLINK_NOFOLLOW)
                 .is_ok()
     }
 
-    /// An empty file for writing, in place of what had the name.
+    /// An empty file for writing; it replaces an entry of the same name.
     ///
     /// # Errors
     /// It cannot be created.
@@ -156,7 +155,7 @@ impl Folder {
         Ok(File::from(openat(&self.handle, name, flags, Mode::S_IRUSR | Mode::S_IWUSR)?))
     }
 
-    /// Gives a file another name, maybe in another directory of the same file system. Durable after
+    /// Renames a file, maybe into another directory of the same file system. Durable after
     /// [`Folder::sync`] of both.
     ///
     /// # Errors
@@ -167,7 +166,7 @@ impl Folder {
         Ok(renameat(&self.handle, from, &other.handle, to)?)
     }
 
-    /// Removes a file, if it is there.
+    /// Removes a file if it exists.
     ///
     /// # Errors
     /// The directory cannot be written.
@@ -188,7 +187,7 @@ impl Folder {
     }
 }
 
-/// A name, not a path.
+/// Checks that it is a name, not a path.
 fn single(name: &str) -> io::Result<()> {
     if name.is_empty() || name == "." || name == ".." || name.contains(['/', '\0']) {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "this is no name of a file"));
@@ -222,7 +221,7 @@ mod tests {
         for name in ["", ".", "..", "../secret", "/etc/passwd", "a/b"] {
             assert!(folder.read(name).is_err() && folder.write_anew(name).is_err(), "{name}");
         }
-        // A link gives way to the new file; what it points to stays.
+        // A link is replaced by the new file; its target stays.
         folder.write_anew("link").unwrap().write_all(b"new").unwrap();
         assert_eq!(std::fs::read_to_string(outside.path().join("secret")).unwrap(), "x");
         assert_eq!(folder.read_small("link", 3).unwrap().as_deref(), Some(&b"new"[..]));

@@ -1,19 +1,19 @@
 //! The default gateways of this machine.
 //!
-//! In a container the default gateway is the engine's bridge, and with a userland proxy every
-//! stranger seems to come from it. Who decides about trust needs to know these addresses.
-//! In: `/proc/net/route`, `/proc/net/ipv6_route`. Limits: [`LINE_LIMIT`] lines are read.
+//! In a container the default gateway is the engine's bridge, and with a userland proxy all clients
+//! have its address. The decision about trust needs to know these addresses. In: `/proc/net/route`,
+//! `/proc/net/ipv6_route`. Limits: [`LINE_LIMIT`] lines are read.
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Routes that are looked at; a machine with more has its default route among the first.
+/// Routes that are read; a machine with more has its default route among the first.
 const LINE_LIMIT: usize = 10_000;
 /// Octets that are read of one routing table.
 const OCTET_LIMIT: u64 = 4 << 20;
 
-/// Gateways of all default routes, each once. Empty where there are none or the kernel does not
-/// tell.
+/// Gateways of all default routes, without duplicates. Empty if there are none or the kernel does
+/// not list them.
 pub fn default_gateways() -> Vec<IpAddr> {
     let v4 = lines("/proc/net/route").into_iter().filter_map(|line| v4(&line)).map(IpAddr::V4);
     let v6 = lines("/proc/net/ipv6_route").into_iter().filter_map(|line| v6(&line)).map(IpAddr::V6);
@@ -33,7 +33,7 @@ fn lines(path: &str) -> Vec<String> {
 fn v4(line: &str) -> Option<Ipv4Addr> {
     let columns: Vec<_> = line.split_whitespace().collect();
     let (destination, gateway, mask) = (columns.get(1)?, columns.get(2)?, columns.get(7)?);
-    // VPN software cuts the default route into two halves, 0.0.0.0/1 and 128.0.0.0/1.
+    // VPN software splits the default route into two halves, 0.0.0.0/1 and 128.0.0.0/1.
     let half = mask.len() == 8
         && u32::from_str_radix(mask, 16).is_ok_and(|mask| mask.to_ne_bytes() == [128, 0, 0, 0]);
     let whole = *destination == "00000000" && *mask == "00000000";

@@ -1,18 +1,17 @@
-//! A host as a property names it: `host[:port]`, `[host]:port`, an IPv4 address, `[IPv6]`.
+//! A host in a property: `host[:port]`, `[host]:port`, an IPv4 address, `[IPv6]`.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
-/// Where to go, and whether MX records are asked on the way.
+/// The host, and whether its MX records are looked up.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct HostSpec {
     /// A name or an address.
     pub host: Host,
     /// The port, where one was given.
     pub port: Option<u16>,
-    /// Square brackets around a name mean: this host itself, no MX look-up (the habit of the
-    /// field).
+    /// Square brackets around a name mean: this host itself, without an MX lookup (as in Postfix).
     pub exact: bool,
 }
 
@@ -70,7 +69,7 @@ fn parse(text: &str) -> Option<HostSpec> {
     })
 }
 
-/// Letters, digits, hyphens and underscores in labels of 1 to 63 octets; not all digits, which
+/// Letters, digits, hyphens and underscores in labels of 1 to 63 octets; not only digits, which
 /// would be a mistyped address.
 fn is_name(text: &str) -> bool {
     let labels = text.trim_end_matches('.');

@@ -1,5 +1,5 @@
-//! The client side of HTTP, for the pushes to terminal `mon`, for events, and for the operator's
-//! tool: one request a connection.
+//! The HTTP client, for the pushes to terminal `mon`, for webhooks, and for the operator's tool:
+//! one request for each connection.
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
@@ -13,22 +13,22 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-/// The largest answer header, and the buffer for content. What the other end says beyond it is a
-/// failure, not a growth.
+/// Octets of an answer's header, at most, and of the buffer for content. A longer header is an
+/// error.
 const HEADER_MAX: usize = 16 * 1024;
 
-/// How much of a refusal is read, and how long.
+/// How much of an error answer is read, and how long.
 const WORDS_MAX: usize = 4096;
 const WORDS_PATIENCE: Duration = Duration::from_secs(1);
 
-/// An answer; its content can be read as long as this lives.
+/// An answer; its content can be read as long as this exists.
 pub(crate) struct Reply {
     pub(crate) response: Response<Incoming>,
-    /// Dropping it ends the connection, whatever the other end does.
+    /// Dropping it ends the connection, whatever the other side does.
     _connection: JoinSet<()>,
 }
 
-/// Sends one request and waits for the answer's header. The caller sets the limit of time.
+/// Sends one request and waits for the answer's header. The caller sets a time limit.
 pub(crate) async fn send<S, C>(stream: S, request: Request<C>) -> Result<Reply, hyper::Error>
 where
     C: Body<Data = Bytes> + Send + 'static,
@@ -39,15 +39,15 @@ where
         http1::Builder::new().max_buf_size(HEADER_MAX).handshake(TokioIo::new(stream)).await?;
     let mut connections = JoinSet::new();
     connections.spawn(async move {
-        // The sender's side hears of any failure.
+        // Failures are reported to the sender's side.
         let _ = connection.await;
     });
     let response = sender.send_request(request).await?;
     Ok(Reply { response, _connection: connections })
 }
 
-/// What the other end says about a refusal, for a log line behind the status: `: words`, or
-/// nothing. The log makes it harmless.
+/// The text of an error answer, for a log line after the status: `: text`, or empty. The log
+/// escapes it.
 pub(crate) async fn words(reply: &mut Reply) -> String {
     if reply.response.status().is_redirection() {
         return ", a redirection, which is not followed".to_owned();

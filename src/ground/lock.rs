@@ -1,15 +1,14 @@
-//! The lock of all state that threads share: a mutex whose order is checked.
+//! The lock for all shared state: a mutex whose order is checked.
 //!
-//! Purpose: two threads that take the same two locks in different order can wait for each other for
-//! ever, and a machine with few processors hardly ever shows it. Here each lock has a [`Level`],
-//! and a thread may take a lock only while all that it holds are of lower levels. Debug and test
-//! builds check this for each lock that is taken, whether or not anybody waits, and panic with the
-//! names of both levels. Release builds pay nothing for it.
-//! In: a value. Out: a [`Guard`], which cannot leave its thread, so that no task holds one across
-//! an await.
+//! Purpose: two threads that take the same two locks in different order can deadlock, and on a
+//! machine with few processors this rarely shows. Here each lock has a [`Level`], and a thread may
+//! take a lock only while all that it holds are of lower levels. Debug and test builds check this
+//! each time a lock is taken, and panic with the names of both levels. Release builds have no
+//! overhead. In: a value. Out: a [`Guard`], which cannot leave its thread, so that no task holds
+//! one across an await.
 //!
-//! A panic elsewhere leaves what a lock guards usable: all changes under these locks are single
-//! steps. So a poisoned mutex is taken as it is.
+//! After a panic the guarded value is still valid, because all changes under these locks are single
+//! steps. So a poisoned mutex is used as it is.
 
 use crate::ground::sync::{Condvar, Mutex, MutexGuard};
 use std::fmt;
@@ -17,42 +16,41 @@ use std::ops::{Deref, DerefMut};
 use std::sync::PoisonError;
 use std::time::Duration;
 
-/// When a lock may be taken: after those of all lower levels, never together with another of its
-/// own.
+/// When a lock may be taken: after those of all lower levels, never together with another of the
+/// same level.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Level {
-    /// What keeps the order of a longer step (an answer that is made once, records that must not
-    /// overtake each other). It may be held while others are asked.
+    /// For the order of a longer step (an answer that is computed once, records that must not
+    /// overtake each other). Other locks may be taken while it is held.
     Outer,
-    /// The index of the queue: progress that is on its way to the disk is forgotten with a message.
+    /// The index of the queue: unwritten progress is removed together with a message.
     Index,
-    /// Everything else: nothing is asked while it is held.
+    /// Everything else: no other lock is taken while it is held.
     Leaf,
-    /// What a log line needs: a line may be written anywhere.
+    /// For log lines: a line may be written anywhere.
     Log,
-    /// What is only noted, for moments, under any other lock: that a call to the disk has begun or
-    /// ended.
+    /// For short notes under any other lock: that a disk access has begun or ended.
     Last,
 }
 
-/// A value that threads share.
+/// A value shared by threads.
 pub struct Lock<T> {
     #[cfg(debug_assertions)]
     level: Level,
     value: Mutex<T>,
 }
 
-/// The value, as long as this lives.
+/// Access to the value, as long as this exists.
 #[must_use = "the lock is free again when this is dropped"]
 pub struct Guard<'a, T> {
     value: MutexGuard<'a, T>,
-    // Behind the value: the mutex is free before its level is.
+    // Declared after the value: the mutex is released before its level.
     _held: Held,
 }
 
 impl<T> Lock<T> {
-    /// A lock of a level. In release builds the level is only a word to readers.
+    /// A lock of a level. In release builds the level is only documentation.
     #[cfg_attr(not(debug_assertions), allow(unused_variables, reason = "nothing is checked there"))]
     pub fn new(level: Level, value: T) -> Self {
         Self {
@@ -62,12 +60,12 @@ impl<T> Lock<T> {
         }
     }
 
-    /// A lock that is held while nothing else is asked: the usual one.
+    /// A lock under which no other lock is taken: the usual one.
     pub fn leaf(value: T) -> Self {
         Self::new(Level::Leaf, value)
     }
 
-    /// Waits for the value and takes it.
+    /// Waits for the lock and takes it.
     ///
     /// # Panics
     /// In debug builds, when this thread holds a lock of the same or a higher level: a defect of
@@ -90,15 +88,15 @@ impl<T: Default> Default for Lock<T> {
 }
 
 impl<T> fmt::Debug for Lock<T> {
-    /// Says nothing of the value: to look at it is to wait for it.
+    /// Does not show the value, because that would need the lock.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Lock(..)")
     }
 }
 
 impl<T> Guard<'_, T> {
-    /// Frees the lock, waits for the bell or the end of `patience`, and takes the lock again. It
-    /// may return early for no reason.
+    /// Releases the lock, waits for the notification or the end of `patience`, and takes the lock
+    /// again. It may return early without a reason.
     pub fn wait(self, bell: &Condvar, patience: Duration) -> Self {
         let Guard { value, _held } = self;
         let value = bell.wait_timeout(value, patience).unwrap_or_else(PoisonError::into_inner).0;
@@ -120,11 +118,11 @@ impl<T> DerefMut for Guard<'_, T> {
     }
 }
 
-/// That this thread holds a lock of a level.
+/// Marks that this thread holds a lock of a level.
 #[cfg(not(debug_assertions))]
 struct Held {}
 
-/// That this thread holds a lock of a level.
+/// Marks that this thread holds a lock of a level.
 #[cfg(debug_assertions)]
 struct Held(Level);
 
@@ -139,7 +137,7 @@ mod check {
     use std::cell::Cell;
 
     thread_local! {
-        /// The levels whose locks this thread holds, a bit for each.
+        /// The levels whose locks this thread holds, one bit for each.
         static LEVELS: Cell<u8> = Cell::new(0);
     }
 

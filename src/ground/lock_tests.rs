@@ -1,4 +1,4 @@
-//! Locks are taken in one order.
+//! Tests: locks are taken in one order.
 
 use super::lock::{Level, Lock};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -26,7 +26,7 @@ fn locks_are_taken_in_rising_order_only() {
             "{said}"
         );
     }
-    // What was held by a step that panicked is free.
+    // The locks of a step that panicked are released.
     assert_eq!(both(Level::Outer, Level::Index), Ok(()));
 }
 

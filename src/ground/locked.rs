@@ -1,5 +1,5 @@
-//! Whether somebody has locked a file with flock(2), found out without trying: an attempt could
-//! keep its owner from it.
+//! Finds out whether a file is locked with flock(2), without trying to lock it: an attempt could
+//! make its owner's attempt fail.
 //!
 //! Limits: locks of processes that this one cannot see (another PID namespace, another host) are
 //! not listed.
@@ -15,9 +15,9 @@ use std::path::Path;
 /// Major and minor number.
 type Device = (u32, u32);
 
-/// Whether the file is locked; a file that is missing is not. `None`: nobody can tell.
+/// Whether the file is locked; a missing file is not. `None`: unknown.
 pub fn is_locked(path: &Path) -> Option<bool> {
-    // Takes no right to read it, and wakes nobody.
+    // Needs no permission to read it, and does not block on a pipe.
     let file = match OpenOptions::new().read(true).custom_flags(O_PATH | O_NOFOLLOW).open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::NotFound => return Some(false),
@@ -27,8 +27,8 @@ pub fn is_locked(path: &Path) -> Option<bool> {
     Some(is_listed(device(&file), inode, &read_to_string("/proc/locks").ok()?))
 }
 
-/// The device of a file's file system as the kernel lists it. What stat(2) says is another one on
-/// btrfs and on overlays.
+/// The device of a file's file system as the kernel lists it. stat(2) gives another one on btrfs
+/// and on overlays.
 fn device(file: &File) -> Option<Device> {
     let about = read_to_string(format!("/proc/self/fdinfo/{}", file.as_raw_fd())).ok()?;
     let mount = about.lines().find_map(|line| line.strip_prefix("mnt_id:"))?.trim().to_owned();
@@ -41,8 +41,8 @@ fn device(file: &File) -> Option<Device> {
     Some((major.parse().ok()?, minor.parse().ok()?))
 }
 
-/// Whether a list of locks has the file: the sixth field is the device, in hexadecimal digits, and
-/// the inode.
+/// Whether a list of locks contains the file: the sixth field is the device, in hexadecimal digits,
+/// and the inode.
 fn is_listed(device: Option<Device>, inode: u64, locks: &str) -> bool {
     let number = |text: &str| u32::from_str_radix(text, 16).ok();
     locks.lines().any(|line| {

@@ -1,12 +1,10 @@
 //! How much memory this process may use, and whether little of it is left.
 //!
 //! In: the control groups of this process (version 1 and 2, and all groups above it that can be
-//! seen), and the machine's memory.
-//! Out: the [`Ceiling`], the lowest of these limits; a [`Gauge`] that says whether memory is short.
-//! Limits: a group above the root of a container's own view is seen by version 1 alone
-//! (`hierarchical_memory_limit`).
-//! Source: cgroups(7), proc_pid_mountinfo(5), the kernel's admin-guide/cgroup-v2 and
-//! cgroup-v1/memory.
+//! seen), and the machine's memory. Out: the [`Ceiling`], the lowest of these limits; a [`Gauge`]
+//! of the memory pressure. Limits: a group above the root of a container's own view is visible only
+//! in version 1 (`hierarchical_memory_limit`). Source: cgroups(7), proc_pid_mountinfo(5), the
+//! kernel's admin-guide/cgroup-v2 and cgroup-v1/memory.
 
 use super::control_group::{self, Group, Version};
 use std::fs;
@@ -14,31 +12,31 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-/// From so much of the limit on memory is [`Pressure::Short`], in percent.
+/// From this part of the limit on the pressure is [`Pressure::Short`], in percent.
 pub const SHORT_PERCENT: u64 = 85;
 
-/// From so much of the limit on it is [`Pressure::Critical`], in percent.
+/// From this part of the limit on the pressure is [`Pressure::Critical`], in percent.
 pub const CRITICAL_PERCENT: u64 = 93;
 
-/// A limit above this is none: version 1 says "none" by the largest number of pages that there is.
+/// A higher value means no limit: version 1 writes "none" as the largest number of pages.
 const NONE_FROM: u64 = 1 << 60;
 
-/// The lowest limit that holds for this process.
+/// The lowest limit for this process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ceiling {
     /// Octets.
     pub octets: u64,
-    /// Whose limit it is; `None`: it is the memory of the machine.
+    /// The group with the limit; `None`: it is the memory of the machine.
     group: Option<Group>,
 }
 
 impl Ceiling {
-    /// Looks at the groups of this process and at the machine. `None`: neither tells.
+    /// Reads the groups of this process and the machine's memory. `None`: neither is known.
     pub fn find() -> Option<Self> {
         Self::find_in(Path::new("/proc"))
     }
 
-    /// One that is set for this process, of so many octets; nobody tells what is in use below it.
+    /// A fixed limit of so many octets; the use of memory is not known then.
     pub fn of(octets: u64) -> Self {
         let group = Group { directory: PathBuf::new(), version: Version::V2 };
         Self { octets, group: Some(group) }
@@ -51,14 +49,13 @@ impl Ceiling {
         [group, machine].into_iter().flatten().min_by_key(|found| found.octets)
     }
 
-    /// Whether somebody has set it for this process, as opposed to the size of the machine.
+    /// Whether it is a configured limit, as opposed to the size of the machine.
     pub fn is_set(&self) -> bool {
         self.group.is_some()
     }
 
-    /// Octets in use below it that the kernel cannot take back: those of files, which it can, are
-    /// left out. `None`: nobody tells, or the limit is the machine's, where others use memory as
-    /// well.
+    /// Octets in use that the kernel cannot reclaim (page cache of files can be). `None`: unknown,
+    /// or the limit is the machine's, where other programs use memory as well.
     fn in_use(&self) -> Option<u64> {
         let group = self.group.as_ref()?;
         let stat = fs::read_to_string(group.directory.join("memory.stat")).ok()?;
@@ -87,18 +84,18 @@ impl Ceiling {
 pub enum Pressure {
     /// Enough.
     Ample = 0,
-    /// Unknown clients get none of it.
+    /// Untrusted clients get no more memory.
     Short = 1,
-    /// What is there finishes; nothing new begins.
+    /// Present work is finished; nothing new begins.
     Critical = 2,
 }
 
-/// The pressure of the memory as it was found the last time; shared by all who ask.
+/// The last measured memory pressure; shared.
 #[derive(Debug, Default)]
 pub struct Gauge(AtomicU8);
 
 impl Gauge {
-    /// As it was found the last time; [`Pressure::Ample`] where nobody looks.
+    /// The last measured pressure; [`Pressure::Ample`] if it is not measured.
     pub fn pressure(&self) -> Pressure {
         match self.0.load(Ordering::Relaxed) {
             0 => Pressure::Ample,
@@ -107,7 +104,7 @@ impl Gauge {
         }
     }
 
-    /// Looks again, and gives back the octets in use and the pressure when that has changed.
+    /// Measures again, and gives the octets in use and the pressure if that has changed.
     pub fn look(&self, ceiling: &Ceiling) -> Option<(u64, Pressure)> {
         let used = ceiling.in_use()?;
         let percent = used.saturating_mul(100) / ceiling.octets.max(1);
@@ -119,18 +116,18 @@ impl Gauge {
         self.set(pressure).then_some((used, pressure))
     }
 
-    /// Notes a pressure; whether it is another one.
+    /// Sets the pressure; gives whether it has changed.
     pub fn set(&self, pressure: Pressure) -> bool {
         self.0.swap(pressure as u8, Ordering::Relaxed) != pressure as u8
     }
 
-    /// One that is shared.
+    /// A shared gauge.
     pub fn shared() -> Arc<Self> {
         Arc::default()
     }
 }
 
-/// The lowest limit that a group sets, or one above it that cannot be seen.
+/// The lowest limit of a group, or of one above it that is not visible.
 fn limit(group: &Group) -> Option<u64> {
     let own = group.number(if group.version == Version::V1 {
         "memory.limit_in_bytes"
@@ -143,14 +140,14 @@ fn limit(group: &Group) -> Option<u64> {
     [own, above].into_iter().flatten().filter(|octets| *octets < NONE_FROM).min()
 }
 
-/// The memory of the machine, or what a container is shown of it.
+/// The memory of the machine, as visible in a container.
 fn machine(proc: &Path) -> Option<u64> {
     let text = fs::read_to_string(proc.join("meminfo")).ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
     Some(line.trim().trim_end_matches("kB").trim().parse::<u64>().ok()? * 1024)
 }
 
-/// The number behind a name in a file of a name and a number a line.
+/// The number after a name in a file with a name and a number on each line.
 fn field(text: &str, name: &str) -> Option<u64> {
     text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok())
 }

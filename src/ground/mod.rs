@@ -1,4 +1,4 @@
-//! What every room stands on; knows neither mail nor appliance.
+//! The common base of all modules; knows neither mail nor the appliance.
 
 pub mod clock;
 pub mod control_group;

@@ -1,9 +1,8 @@
-//! Why a core is not ready, or that it is about to be started again, for those whom it cannot tell
+//! Why a core is not ready, or that it is being restarted, for clients that it cannot answer
 //! itself.
 //!
-//! The supervisor leaves the reason in a file of the run directory; `postern health` and
-//! `postern queue` read it when the core does not answer. One that outlived its supervisor says
-//! nothing about anybody.
+//! The supervisor writes the reason to a file in the run directory; `postern health` and `postern
+//! queue` read it when the core does not answer. A file whose supervisor has ended is ignored.
 //! Limits: one line, [`LIMIT`] octets of it.
 
 use super::locked::is_locked;
@@ -12,17 +11,17 @@ use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-/// The file; there only while a core is not ready. One that outlived a supervisor is removed by the
-/// next.
+/// The file; it exists only while a core is not ready. One of an earlier supervisor is removed by
+/// the next.
 pub const FILE: &str = "not-ready";
 
-/// What a supervisor locks as long as the run directory is its own.
+/// The file that a supervisor locks as long as it uses the run directory.
 pub const LOCK: &str = "lock";
 
-/// Octets that are read.
+/// Octets that are read, at most.
 const LIMIT: u64 = 1024;
 
-/// The reason, where there is one and its supervisor lives, as far as one can see.
+/// The reason, if there is one and its supervisor seems to be alive.
 pub fn why(run_dir: &Path) -> Option<String> {
     let flags = nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK;
     let file = OpenOptions::new().read(true).custom_flags(flags).open(run_dir.join(FILE)).ok()?;

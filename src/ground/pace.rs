@@ -1,26 +1,26 @@
-//! How often something may happen: a rate as people write it, and the bucket that holds to it.
+//! Rates: their text form, and a token bucket.
 //!
-//! Source: the token bucket of RFC 2697 §3, with one colour.
+//! Source: the token bucket of RFC 2697 §3, with a single colour.
 
 use crate::ground::lock::Lock;
 use std::fmt;
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
-/// So many in a time: `100/h`, `5/s`, `20/10m`.
+/// A number in a time: `100/h`, `5/s`, `20/10m`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rate {
-    /// How many; at least one.
+    /// The number; at least one.
     pub count: u32,
-    /// In which time; more than none.
+    /// The time; more than zero.
     pub per: Duration,
 }
 
-/// Lets through as many as a rate allows. After a rest all of them may come at once.
+/// A token bucket: permits as many as the rate allows. After a pause all of them may come at once.
 #[derive(Debug)]
 pub struct Bucket {
     rate: Rate,
-    /// What is left, and when that was known.
+    /// The tokens left, and when that was computed.
     left: Lock<(f64, Instant)>,
 }
 
@@ -32,7 +32,7 @@ impl FromStr for Rate {
         let (count, per) = text.split_once('/').ok_or_else(complaint)?;
         let digits = !count.is_empty() && count.bytes().all(|b| b.is_ascii_digit());
         let count = count.parse().ok().filter(|count| digits && (1..=1_000_000).contains(count));
-        // A unit alone is one of it.
+        // A unit alone means one of it.
         let per = if per.starts_with(|c: char| c.is_ascii_digit()) {
             per.to_owned()
         } else {
@@ -61,10 +61,10 @@ impl Bucket {
         Self { rate, left: Lock::leaf((f64::from(rate.count), Instant::now())) }
     }
 
-    /// Takes one out.
+    /// Takes a token.
     ///
     /// # Errors
-    /// How long it takes until there is one.
+    /// How long it takes until there is a token.
     pub fn take(&self, now: Instant) -> Result<(), Duration> {
         let mut left = self.left.lock();
         *left = (self.rested(*left, now), left.1.max(now));
@@ -75,17 +75,17 @@ impl Bucket {
         Err(Duration::from_secs_f64((1.0 - left.0) * self.each()))
     }
 
-    /// Whether half of it is there, or more.
+    /// Whether it is at least half full.
     pub fn is_half_full(&self, now: Instant) -> bool {
         self.rested(*self.left.lock(), now) >= f64::from(self.rate.count) / 2.0
     }
 
-    /// Seconds until one more is there.
+    /// Seconds until the next token.
     fn each(&self) -> f64 {
         self.rate.per.as_secs_f64() / f64::from(self.rate.count)
     }
 
-    /// What is there now, of what was left then.
+    /// The tokens now, from those left then.
     fn rested(&self, (left, then): (f64, Instant), now: Instant) -> f64 {
         let rested = now.saturating_duration_since(then).as_secs_f64() / self.each();
         (left + rested).min(f64::from(self.rate.count))

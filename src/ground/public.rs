@@ -1,17 +1,16 @@
-//! Which addresses are on the public internet: where requests may go that somebody else gave the
-//! address for.
+//! Which addresses are on the public Internet: the permitted targets of requests whose URL comes
+//! from outside.
 //!
 //! An address of this machine, of its network or of a cloud's metadata service is not, unless the
-//! operator has named its network. The question is to be asked of the address that is connected to,
-//! so that a name cannot change its mind.
-//! Source: IANA's registries of special-purpose addresses (RFC 6890), RFC 6052 (addresses that
-//! stand for IPv4 ones).
+//! operator has allowed its network. The address that is connected to must be checked, not the
+//! name, because a name may resolve to another address later. Source: IANA's registries of
+//! special-purpose addresses (RFC 6890), RFC 6052 (addresses that stand for IPv4 ones).
 
 use ipnet::{IpNet, Ipv6Net};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::LazyLock;
 
-/// What is not the public internet.
+/// Networks that are not on the public Internet.
 static SPECIAL: LazyLock<Vec<IpNet>> = LazyLock::new(|| {
     const NETWORKS: [&str; 19] = [
         "0.0.0.0/8",       // this network
@@ -37,20 +36,20 @@ static SPECIAL: LazyLock<Vec<IpNet>> = LazyLock::new(|| {
     NETWORKS.iter().filter_map(|network| network.parse().ok()).collect()
 });
 
-/// Global unicast (RFC 4291 §2.4): all else of IPv6 is special.
+/// Global unicast (RFC 4291 §2.4): all other IPv6 networks are special.
 const GLOBAL: Ipv6Net = Ipv6Net::new_assert(Ipv6Addr::new(0x2000, 0, 0, 0, 0, 0, 0, 0), 3);
 
 /// IPv4 behind a translator (RFC 6052 §2.1); the address is in the last 32 bits.
 const TRANSLATED: Ipv6Net = Ipv6Net::new_assert(Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, 0, 0), 96);
 
-/// The public internet, and networks beside it.
+/// The public Internet, and further networks.
 #[derive(Debug, Clone)]
 pub struct Public {
     allowed: Vec<IpNet>,
 }
 
 impl Public {
-    /// The public internet and these networks.
+    /// The public Internet and these networks.
     pub fn and(allowed: Vec<IpNet>) -> Self {
         Self { allowed }
     }

@@ -1,15 +1,13 @@
-//! The default routes of this network namespace, read and replaced by netlink.
+//! The default routes of this network namespace, read and replaced through netlink.
 //!
 //! In: a gateway. Out: one default route of its family in the main table, through that gateway, and
 //! what was there before. Other routes, the other family and other tables (policy routing) are left
 //! alone; the two halves 0.0.0.0/1 and 128.0.0.0/1 of VPN software are such other routes. The new
-//! route is there before an old one goes, so a failure leaves what was there.
-//! Limits: an answer has at most [`PIECES_MAX`] pieces, and the kernel answers within [`PATIENCE`].
-//! What changes routes later (a router advertisement, an engine that attaches another network) is
-//! not watched.
-//! Security: only the kernel's answers are heard; changing anything takes CAP_NET_ADMIN in this
-//! namespace.
-//! Source: rtnetlink(7), netlink(7).
+//! route is added before an old one is removed, so after a failure the old ones remain. Limits: an
+//! answer has at most [`PIECES_MAX`] pieces, and the kernel answers within [`PATIENCE`]. Later
+//! changes of routes (a router advertisement, an engine that attaches another network) are not
+//! watched. Security: only the kernel's answers are accepted; a change needs CAP_NET_ADMIN in this
+//! namespace. Source: rtnetlink(7), netlink(7).
 
 use netlink_packet_core::{
     NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkMessage,
@@ -28,17 +26,16 @@ use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
 
-/// Pieces of one answer, each with some hundred routes.
+/// Pieces of one answer, at most; each has some hundred routes.
 const PIECES_MAX: usize = 10_000;
 /// How long an answer of the kernel may take, in seconds.
 const PATIENCE: i64 = 5;
-/// The most octets that the kernel puts into one piece of a dump (rtnetlink's own limit is 32 KiB).
+/// Octets of one piece of a dump, at most (rtnetlink's own limit is 32 KiB).
 const PIECE: usize = 64 * 1024;
 /// The length and the type of a message come first, in a header of this size (netlink(7)).
 const HEADER: usize = 16;
 
-/// A gateway, and the interface behind which it is where the address alone does not tell
-/// (link-local ones, fe80::/10).
+/// A gateway, and its interface if the address alone is not enough (link-local ones, fe80::/10).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Gateway {
     /// Its address.
@@ -51,7 +48,7 @@ pub struct Gateway {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DefaultRoute(RouteMessage);
 
-/// The default routes of the family of `address`, in the order of the kernel.
+/// The default routes of the family of `address`, in the kernel's order.
 ///
 /// # Errors
 /// There is no netlink, or the kernel does not answer.
@@ -59,12 +56,12 @@ pub fn defaults(address: IpAddr) -> io::Result<Vec<DefaultRoute>> {
     Netlink::open()?.defaults(family(address))
 }
 
-/// Makes the gateway the only default route of its family; returns the routes that were given up.
-/// `None`: it was that already, and nothing was changed.
+/// Makes the gateway the only default route of its family; returns the removed routes. `None`: it
+/// was that already, and nothing was changed.
 ///
 /// # Errors
-/// `EPERM`: CAP_NET_ADMIN is missing. `ENETUNREACH`, `EHOSTUNREACH`, `EINVAL`: it is on none of our
-/// networks, or is ourselves.
+/// `EPERM`: CAP_NET_ADMIN is missing. `ENETUNREACH`, `EHOSTUNREACH`, `EINVAL`: it is on no network
+/// of this machine, or is this machine.
 pub fn use_gateway(gateway: Gateway) -> io::Result<Option<Vec<DefaultRoute>>> {
     let mut netlink = Netlink::open()?;
     let family = family(gateway.address);
@@ -79,7 +76,7 @@ pub fn use_gateway(gateway: Gateway) -> io::Result<Option<Vec<DefaultRoute>>> {
     }
     for route in netlink.defaults(family)?.into_iter().filter(|route| !route.leads_to(gateway)) {
         match netlink.order(RouteNetlinkMessage::DelRoute(route.to_delete()), 0) {
-            // Somebody else was quicker.
+            // Another program was quicker.
             Err(error) if error.raw_os_error() == Some(Errno::ESRCH as i32) => {}
             other => other?,
         }
@@ -109,8 +106,8 @@ impl DefaultRoute {
         })
     }
 
-    /// A default route of the main table that carries mail; the kernel's own "unreachable" ones do
-    /// not.
+    /// A default route of the main table that can be used for mail; the kernel's own "unreachable"
+    /// routes cannot.
     fn find(message: RouteMessage) -> Option<Self> {
         let table = message.attributes.iter().find_map(|attribute| match attribute {
             RouteAttribute::Table(number) => Some(*number),
@@ -126,8 +123,8 @@ impl DefaultRoute {
         found.then_some(Self(message))
     }
 
-    /// What names this route among those of the same destination, and nothing that the kernel only
-    /// tells.
+    /// The attributes that identify this route among those of the same destination, without those
+    /// that are only informative.
     fn to_delete(&self) -> RouteMessage {
         let mut message = self.0.clone();
         message.header.flags = RouteFlags::empty();
@@ -171,7 +168,7 @@ fn family(address: IpAddr) -> AddressFamily {
     if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 }
 }
 
-/// The route to everywhere through a gateway, of the kind that an administrator makes.
+/// A default route through a gateway, as an administrator would add it.
 fn through(gateway: Gateway) -> RouteMessage {
     let mut message = RouteMessage::default();
     message.header = RouteHeader {
@@ -187,7 +184,7 @@ fn through(gateway: Gateway) -> RouteMessage {
     message
 }
 
-/// A conversation with the kernel about routes.
+/// A netlink connection to the kernel for routes.
 struct Netlink {
     socket: OwnedFd,
     sequence: u32,
@@ -222,7 +219,7 @@ impl Netlink {
         self.ask(message, flags | NLM_F_ACK, |_| {})
     }
 
-    /// Sends one message and hears the answer to its end.
+    /// Sends one message and reads the answer to its end.
     fn ask(
         &mut self,
         message: RouteNetlinkMessage,
@@ -250,8 +247,7 @@ impl Netlink {
                 continue;
             }
             for octets in messages(&piece[..length]) {
-                // An answer of a kind that this program does not know is not about a route that it
-                // could use.
+                // An answer of an unknown kind is not about a route that could be used.
                 let Ok(answer) = NetlinkMessage::<RouteNetlinkMessage>::deserialize(octets) else {
                     continue;
                 };
@@ -273,8 +269,8 @@ impl Netlink {
     }
 }
 
-/// Cuts what came at once into messages; each begins with its length and is followed by at most
-/// three octets of nothing.
+/// Splits the received octets into messages; each begins with its length and is followed by up to
+/// three octets of padding.
 fn messages(mut octets: &[u8]) -> impl Iterator<Item = &[u8]> {
     std::iter::from_fn(move || {
         let length = u32::from_ne_bytes(octets.get(..4)?.try_into().ok()?);
@@ -302,7 +298,7 @@ mod tests {
         // struct rtmsg: family, lengths of destination and source, tos, table, protocol, scope,
         // type, flags.
         assert_eq!(octets[..12], [2, 0, 0, 0, 254, 4, 0, 1, 0, 0, 0, 0]);
-        // RTA_GATEWAY is 5, RTA_OIF is 4; each with its length in front, in the byte order of this
+        // RTA_GATEWAY is 5, RTA_OIF is 4; each is preceded by its length, in the byte order of this
         // machine.
         let word = |number: u16| number.to_ne_bytes();
         let expected =

@@ -1,31 +1,28 @@
-//! Time that passes evenly, whatever is done to the wall clock.
+//! Monotonic time, independent of changes of the wall clock.
 //!
-//! Purpose: what waits or grows old in this process must not care for a wall clock that somebody
-//! sets, that a virtual machine wakes up with, or that has no battery. [`super::clock`] holds the
-//! one [`Steady`] of the process and asks it.
-//! In: readings of the wall clock and of the monotonic clock, taken together. Out: steady seconds,
-//! ages, and jumps.
-//! Model: steady time is the wall clock's time at the start, moved on by the monotonic clock. The
-//! wall clock is ahead of it by an offset that changes at a jump and at no other time; each stretch
-//! without a jump is an era. A moment that was written down by the wall clock is taken for one of
-//! the era in which the wall clock could have said it.
-//! Limits: [`JUMP`] seconds make a jump, [`ERAS_MAX`] eras are remembered.
+//! Purpose: waiting and ages in this process must not depend on a wall clock that is set, that is
+//! wrong when a virtual machine resumes, or that has no battery. [`super::clock`] has the one
+//! [`Steady`] of the process. In: readings of the wall clock and of the monotonic clock, taken
+//! together. Out: monotonic ("steady") seconds, ages, and jumps. Model: steady time is the wall
+//! clock's time at the start, advanced by the monotonic clock. The wall clock is ahead of it by an
+//! offset that changes only at a jump; each period without a jump is an era. A recorded wall-clock
+//! time is assigned to an era in which the wall clock could have had it. Limits: [`JUMP`] seconds
+//! make a jump, [`ERAS_MAX`] eras are remembered.
 
-/// A difference between the two clocks that is called a jump, in seconds: more than a time server's
+/// A difference between the two clocks that counts as a jump, in seconds: more than a time server's
 /// small corrections, and less than the shortest back-off in use.
 pub const JUMP: i64 = 10;
 
 /// Eras that are remembered; of more, the first and the latest ones.
 pub const ERAS_MAX: usize = 16;
 
-/// A moment before which there was no mail of ours, 1 January 2020: a clock that says so has not
-/// been set yet.
+/// 1 January 2020: Postern did not exist before, so an earlier clock has not been set yet.
 const FIRST_BELIEVED: i64 = 1_577_836_800;
 
-/// A stretch without a jump, in seconds.
+/// A period without a jump, in seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Era {
-    /// When it began, steady.
+    /// Its start, in steady time.
     began: i64,
     /// How far the wall clock is ahead of steady time.
     offset: i64,
@@ -38,7 +35,7 @@ pub struct Jump {
     pub by: i64,
 }
 
-/// The steady clock. Pure: it is told what the clocks of the machine say.
+/// The steady clock. Pure: readings of the machine's clocks are arguments.
 #[derive(Debug, Clone)]
 pub struct Steady {
     start: i64,
@@ -46,7 +43,7 @@ pub struct Steady {
 }
 
 impl Steady {
-    /// Begins when the wall clock says `wall`.
+    /// Begins when the wall clock is `wall`.
     pub fn new(wall: i64) -> Self {
         Self { start: wall, eras: vec![Era { began: wall, offset: 0 }] }
     }
@@ -56,12 +53,12 @@ impl Steady {
         self.start.saturating_add(elapsed)
     }
 
-    /// How far the wall clock is ahead of steady time, as far as is known.
+    /// How far the wall clock is ahead of steady time, as far as known.
     pub fn offset(&self) -> i64 {
         self.eras.last().map_or(0, |era| era.offset)
     }
 
-    /// Compares the clocks: `wall` and `elapsed` were read together. A jump is told once.
+    /// Compares the clocks: `wall` and `elapsed` were read together. Each jump is reported once.
     pub fn look(&mut self, wall: i64, elapsed: i64) -> Option<Jump> {
         let now = self.at(elapsed);
         let offset = wall.saturating_sub(now);
@@ -76,12 +73,12 @@ impl Steady {
         Some(Jump { by })
     }
 
-    /// The age of what was written down at `then` by the wall clock, in seconds; never negative.
+    /// The age in seconds of something recorded at `then` by the wall clock; never negative.
     ///
-    /// What came in since the start has its true age, give or take [`JUMP`], unless several eras
-    /// could have said `then`: then it is the youngest of those: mail may wait longer by as much as
-    /// the clock was set back, and is never given up early. What came in before has at least the
-    /// age of this process.
+    /// Mail accepted since the start has its true age within [`JUMP`], unless `then` fits several
+    /// eras: then it is the lowest of those ages, so mail may wait longer by as much as the clock
+    /// was set back, and never expires early. Mail accepted before has at least the age of this
+    /// process.
     pub fn age(&self, then: i64, elapsed: i64) -> i64 {
         let now = self.at(elapsed);
         if self.eras.len() == 1 && (self.start..=now).contains(&then) {
@@ -144,7 +141,7 @@ mod tests {
             DAY + 10,
             "what was there before, by the clock that is right now"
         );
-        // After the next start nobody knows how old it is.
+        // After the next start its age is not known.
         assert_eq!(Steady::new(START + DAY).age(1010, 33), 33);
     }
 
@@ -167,9 +164,9 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is done to the wall clock: mail of this process is never older than it is, and
-        /// an hour makes it an hour older, unless the wall clock, set back, says within that hour
-        /// when the mail came.
+        /// Whatever happens to the wall clock: mail of this process is never older than its true
+        /// age, and an hour makes it an hour older, unless the wall clock is set back to the time
+        /// at which the mail came.
         #[test]
         fn mail_is_never_older_than_it_is(
             jumps in prop::collection::vec((1..5000i64, -200 * DAY..200 * DAY), 0..ERAS_MAX - 1),
@@ -197,7 +194,7 @@ mod tests {
             if !again {
                 prop_assert!(older >= (3600 - JUMP).min(elapsed + 3600 - since), "{} {}", age, older);
             }
-            // Once the clock is past that moment for good, nothing is younger than the time since.
+            // Once the clock has finally passed that time, nothing is younger than the time since.
             let past = elapsed + (then - wall).max(0);
             prop_assert!(clock.age(then, past + 3600) >= 3600 - 2 * JUMP, "{} {}", past, elapsed);
             prop_assert_eq!(clock.at(elapsed), START + elapsed);

@@ -1,9 +1,8 @@
 //! The locks, threads and clock of what is model-checked: here those of the standard library.
 //!
-//! Purpose: code that takes them from here is compiled once more in `tests/model` and in
-//! `tests/crash`, where a module of this name holds those of a model checker, and those of a world
-//! without chance. So what is checked is the very code that runs, and what runs knows nothing of
-//! it.
+//! Purpose: code that takes them from here is compiled again in `tests/model` and in `tests/crash`,
+//! where a module of this name has those of a model checker, or deterministic ones. So the tests
+//! check the same code that runs in production.
 
 pub use std::sync::{Condvar, Mutex, MutexGuard, atomic};
 pub use std::thread;

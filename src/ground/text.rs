@@ -1,14 +1,13 @@
-//! Hostile text made fit for people's eyes: one rule for terminals, pages, log lines and JSON.
+//! Escapes untrusted text: one rule for terminals, pages, log lines and JSON.
 //!
-//! Source: Unicode 16 (general categories Cc, Cf, Zl, Zp, and letters that are drawn as nothing);
-//! UAX #9 (reading direction); RFC 8259 §7 (escapes of JSON).
+//! Source: Unicode 16 (general categories Cc, Cf, Zl, Zp, and letters that are invisible); UAX #9
+//! (reading direction); RFC 8259 §7 (escapes of JSON).
 
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use std::fmt::Write as _;
 
-/// Base 64 (RFC 4648 §4) that is read with or without its padding: people and programs leave it
-/// out.
+/// Base64 (RFC 4648 §4) that is read with or without padding, because people and programs omit it.
 pub const ANY_PADDING: GeneralPurpose = GeneralPurpose::new(
     &STANDARD,
     GeneralPurposeConfig::new()
@@ -16,8 +15,8 @@ pub const ANY_PADDING: GeneralPurpose = GeneralPurpose::new(
         .with_decode_allow_trailing_bits(true),
 );
 
-/// Whether a character steers a terminal, breaks a line, turns the reading direction, or cannot be
-/// seen: with it one text can pass for another.
+/// Whether a character controls a terminal, breaks a line, changes the reading direction, or is
+/// invisible: with it one text can look like another.
 pub fn is_tricky(c: char) -> bool {
     c.is_control()
         || matches!(
@@ -40,15 +39,14 @@ pub fn is_tricky(c: char) -> bool {
         )
 }
 
-/// The same text with a mark (U+FFFD) for each tricky character.
+/// The text with U+FFFD instead of each such character.
 pub fn harmless(text: &str) -> String {
     text.chars().map(|c| if is_tricky(c) { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
-/// JSON in which tricky characters of its strings are escapes; a reader of JSON gets the same
-/// values.
+/// JSON in which such characters in strings are escaped; a JSON parser gets the same values.
 pub fn harmless_json(json: String) -> String {
-    // What is tricky in ASCII is escaped by JSON's own rules, but for one; all else of it stands in
+    // In ASCII, JSON's own rules escape all such characters except one; all others can be only in
     // strings, too.
     if !json.contains(is_tricky_in_json) {
         return json;
@@ -67,7 +65,7 @@ pub fn harmless_json(json: String) -> String {
     harmless
 }
 
-/// Line ends and tabs stand between values of JSON that is laid out for people.
+/// Line ends and tabs are between values in indented JSON.
 fn is_tricky_in_json(c: char) -> bool {
     !matches!(c, '\n' | '\r' | '\t') && is_tricky(c)
 }

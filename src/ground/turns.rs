@@ -1,20 +1,19 @@
-//! A line in which clients take turns, and of each client its senders.
+//! A fair queue: clients are served in turn, and within each client its senders.
 //!
-//! Purpose: neither a sender with ten thousand entries nor a client with ten thousand senders makes
-//! others wait for more than one turn. Pure.
-//! In: entries with the marks of client and sender. Out: the next one.
-//! Limits: none of its own; who has one makes room by [`Turns::displace`], which takes from those
-//! that have the most.
+//! Purpose: neither a sender with ten thousand entries nor a client with ten thousand senders
+//! delays others by more than one turn. Pure. In: entries with the tags of client and sender. Out:
+//! the next one. Limits: none of its own; a caller with a limit frees a place by
+//! [`Turns::displace`], which removes an entry of those that have the most.
 
 use std::collections::VecDeque;
 
-/// Places for entries of one sender that are kept although they are empty.
+/// Memory for entries of one sender that is kept although it is empty.
 const SPARE: usize = 1024;
 
-/// The marks of a client and of a sender, by which they are told apart.
+/// The tags of a client and of a sender, by which they are distinguished.
 pub type Marks = (u8, u8);
 
-/// The line.
+/// The queue.
 pub struct Turns<T> {
     clients: Ring<Ring<VecDeque<T>>>,
     len: usize,
@@ -27,19 +26,19 @@ impl<T> Default for Turns<T> {
 }
 
 impl<T> Turns<T> {
-    /// An entry joins the end of its sender's line.
+    /// Adds an entry at the end of its sender's queue.
     pub fn push(&mut self, (client, sender): Marks, entry: T) {
         self.len += 1;
         self.clients.entry(client).entry(sender).push_back(entry);
     }
 
-    /// An entry goes back to the front of it.
+    /// Returns an entry to the front of it.
     pub fn push_front(&mut self, (client, sender): Marks, entry: T) {
         self.len += 1;
         self.clients.entry(client).entry(sender).push_front(entry);
     }
 
-    /// The next one whose client and sender `may`.
+    /// The next one whose client and sender `may` be served.
     pub fn pop(&mut self, mut may: impl FnMut(Marks) -> bool) -> Option<(Marks, T)> {
         let found = self.clients.find(|client, senders| {
             senders.find(|sender, waiting| {
@@ -51,14 +50,14 @@ impl<T> Turns<T> {
         Some(found)
     }
 
-    /// The next one of these marks.
+    /// The next one with these tags.
     pub fn pop_of(&mut self, (client, sender): Marks) -> Option<T> {
         let entry = self.clients.ask(client, |senders| senders.ask(sender, pop))?;
         self.len -= 1;
         Some(entry)
     }
 
-    /// How many of these marks wait.
+    /// How many with these tags wait.
     pub fn len_of(&self, (client, sender): Marks) -> usize {
         let senders = self.clients.get(client);
         senders.and_then(|senders| senders.get(sender)).map_or(0, VecDeque::len)
@@ -69,7 +68,7 @@ impl<T> Turns<T> {
         self.clients.members().flat_map(Ring::members).flatten()
     }
 
-    /// Changes the entries of each sender, some of which may go.
+    /// Changes the entries of each sender; some may be removed.
     pub fn change(&mut self, mut change: impl FnMut(&mut VecDeque<T>)) {
         let mut len = 0;
         self.clients.change(|senders| {
@@ -81,8 +80,8 @@ impl<T> Turns<T> {
         self.len = len;
     }
 
-    /// Drops the last entry of those that have the most, client first and then sender, in favour of
-    /// one with these marks. `false`: nobody has more than that one would have then.
+    /// Removes the last entry of the client with the most, and of its sender with the most, in
+    /// favour of one with these tags. `false`: none has more than this one would have then.
     pub fn displace(&mut self, (client, sender): Marks) -> bool {
         let own = self.clients.get(client).map_or(0, Member::weight);
         let most =
@@ -109,14 +108,14 @@ impl<T> Turns<T> {
         self.len
     }
 
-    /// Whether nobody waits.
+    /// Whether none waits.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 }
 
 impl<T: PartialEq> Turns<T> {
-    /// Whether an entry waits. Walks through all.
+    /// Whether an entry waits. Walks through all of them.
     pub fn contains(&self, entry: &T) -> bool {
         self.iter().any(|one| one == entry)
     }
@@ -124,16 +123,16 @@ impl<T: PartialEq> Turns<T> {
 
 fn pop<T>(waiting: &mut VecDeque<T>) -> Option<T> {
     let entry = waiting.pop_front();
-    // A list that was long keeps its memory otherwise.
+    // Otherwise a queue that was long would keep its memory.
     if waiting.capacity() > SPARE && waiting.len() < waiting.capacity() / 4 {
         waiting.shrink_to(waiting.len() * 2);
     }
     entry
 }
 
-/// Members that take turns, in the order of their keys.
+/// Members that are served in turn, in the order of their keys.
 struct Ring<V> {
-    /// Who was served last.
+    /// The member served last.
     last: u8,
     members: Vec<(u8, V)>,
 }
@@ -144,9 +143,9 @@ impl<V> Default for Ring<V> {
     }
 }
 
-/// What a ring holds: worth its place only while it is not empty.
+/// A member of a ring: it is kept only while it is not empty.
 trait Member {
-    /// How many wait in it.
+    /// How many entries wait in it.
     fn weight(&self) -> usize;
     /// Whether none does.
     fn is_empty(&self) -> bool;
@@ -197,7 +196,7 @@ impl<V: Member + Default> Ring<V> {
         self.members.iter().map(|(_, member)| member)
     }
 
-    /// Changes all members; those that are empty then are none any more.
+    /// Changes all members; those that are empty then are removed.
     fn change(&mut self, mut change: impl FnMut(&mut V)) {
         self.members.retain_mut(|(_, member)| {
             change(member);
@@ -205,7 +204,7 @@ impl<V: Member + Default> Ring<V> {
         });
     }
 
-    /// Asks one member; the next search begins behind it when it `gives` something.
+    /// Asks one member; the next search begins after it when it `gives` something.
     fn ask<T>(&mut self, key: u8, gives: impl FnOnce(&mut V) -> Option<T>) -> Option<T> {
         let place = self.place(key).ok()?;
         let found = gives(&mut self.members[place].1)?;
@@ -213,8 +212,7 @@ impl<V: Member + Default> Ring<V> {
         Some(found)
     }
 
-    /// Asks the members in turn until one `gives` something; the next search begins behind that
-    /// one.
+    /// Asks the members in turn until one `gives` something; the next search begins after that one.
     fn find<T>(&mut self, mut gives: impl FnMut(u8, &mut V) -> Option<T>) -> Option<T> {
         let (all, first) =
             (self.members.len(), self.members.partition_point(|(key, _)| *key <= self.last));

@@ -1,4 +1,4 @@
-//! The address of a web site: `https://mail.example.org:8443/mta`.
+//! The URL of a web site: `https://mail.example.org:8443/mta`.
 //!
 //! Source: RFC 3986 §3, RFC 6454 §4 (origins).
 
@@ -7,7 +7,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
-/// The longest path.
+/// Octets of a path, at most.
 const PATH_MAX: usize = 200;
 
 /// Scheme, host, port and path of a site.
@@ -17,14 +17,14 @@ pub struct WebAddress {
     pub secure: bool,
     /// In lower case; IPv6 in brackets.
     pub host: String,
-    /// That of the scheme unless it was written.
+    /// The scheme's default unless it was given.
     pub port: u16,
     /// `/mta`, without a slash at its end; empty at the root.
     pub path: String,
 }
 
 impl WebAddress {
-    /// The origin as a browser writes it: the port only where it is not that of the scheme.
+    /// The origin in the form of a browser: the port only if it is not the scheme's default.
     pub fn origin(&self) -> String {
         let scheme = if self.secure { "https" } else { "http" };
         match self.port {

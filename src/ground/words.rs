@@ -1,8 +1,8 @@
-//! Numbers, ages and sizes in words for people, and hostile text made short and harmless.
+//! Numbers, ages and sizes as text for people, and untrusted text shortened and escaped.
 
 pub(crate) use crate::ground::text::harmless;
 
-/// An age or a wait in its two largest units: `45 s`, `3 min`, `2 h 5 min`, `4 d 3 h`.
+/// A duration in its two largest units: `45 s`, `3 min`, `2 h 5 min`, `4 d 3 h`.
 pub(crate) fn span(seconds: u64) -> String {
     let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
     match (days, hours, minutes) {
@@ -40,7 +40,7 @@ pub(crate) fn size(bytes: u64) -> String {
     String::new()
 }
 
-/// A count with its thousands set apart: `12,345`.
+/// A count with separated thousands: `12,345`.
 pub(crate) fn count(number: impl TryInto<u64>) -> String {
     let digits = number.try_into().unwrap_or(0u64).to_string();
     let mut text = String::with_capacity(digits.len() * 4 / 3);
@@ -53,8 +53,7 @@ pub(crate) fn count(number: impl TryInto<u64>) -> String {
     text
 }
 
-/// A number of things: `1 entry`, `1,200 entries`. `one` is the noun, of which only the last word
-/// changes.
+/// A number with a noun: `1 entry`, `1,200 entries`. Of `one`, only the last word gets the plural.
 pub(crate) fn counted(number: impl TryInto<u64>, one: &str) -> String {
     let number = number.try_into().unwrap_or(0u64);
     match one.strip_suffix('y') {
@@ -64,13 +63,13 @@ pub(crate) fn counted(number: impl TryInto<u64>, one: &str) -> String {
     }
 }
 
-/// `was` or `were`, for so many.
+/// `was` or `were`, for this number.
 pub(crate) fn were(number: u64) -> &'static str {
     if number == 1 { "was" } else { "were" }
 }
 
-/// What the messages of the queue are doing: `11 waiting · 1 deferred`; states that no message is
-/// in are left out.
+/// The states of the queue's messages: `11 waiting · 1 deferred`; states without a message are left
+/// out.
 pub(crate) fn states(messages: u64, active: u64, deferred: u64, held: u64) -> String {
     // The numbers are read one after the other, so a message may be counted twice for a moment.
     let waiting = messages.saturating_sub(active).saturating_sub(deferred).saturating_sub(held);
@@ -84,7 +83,7 @@ pub(crate) fn states(messages: u64, active: u64, deferred: u64, held: u64) -> St
     if parts.is_empty() { "the queue is empty".to_owned() } else { parts.join(" · ") }
 }
 
-/// The first `limit` characters of hostile text, with a mark where something was left out.
+/// The first `limit` characters of untrusted text, with a mark where something was left out.
 pub(crate) fn shorten(text: &str, limit: usize) -> String {
     match text.char_indices().nth(limit) {
         None => text.to_owned(),

@@ -1,10 +1,8 @@
-//! A thread for work that takes a processor for a while and waits for no disk.
+//! A thread for work that uses the processor for a while and never waits for a disk.
 //!
-//! Purpose: threads that wait for a disk are few, and all of them wait while it hangs. A login and
-//! the numbers for a monitor must not stand behind them.
-//! In: work, from any task. Out: what it gives.
-//! Limits: one thread, which lives as long as its [`Worker`]. Whoever gives it work bounds how much
-//! waits.
+//! Purpose: threads that wait for a disk are few, and all of them are blocked while it hangs. A
+//! login and the metrics must not wait for them. In: work, from any task. Out: its result. Limits:
+//! one thread, which exists as long as its [`Worker`]. The callers limit how much work waits.
 
 use super::lock::Lock;
 use std::io;
@@ -14,29 +12,29 @@ use tokio::sync::oneshot;
 
 type Work = Box<dyn FnOnce() + Send>;
 
-/// The thread, and the way to it.
+/// The thread, and the channel to it.
 pub struct Worker {
     name: &'static str,
-    /// `None` while the thread could not be begun.
+    /// `None` while the thread could not be created.
     way: Lock<Option<Sender<Work>>>,
 }
 
 impl Worker {
-    /// One of this name, which stacks and `ps` show. Its thread begins now and stays: later the
-    /// limit of processes and threads may be reached.
+    /// A worker of this name, which stacks and `ps` show. Its thread is created now and stays:
+    /// later the limit of processes and threads may be reached.
     pub fn new(name: &'static str) -> Self {
         Self { name, way: Lock::leaf(begin(name).ok()) }
     }
 
-    /// What the work gives, which is done whether or not anybody waits; `None`: it met a defect, or
-    /// there is no thread for it.
+    /// The result of the work, which is completed even if the caller does not wait any more;
+    /// `None`: it panicked, or there is no thread for it.
     pub async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Option<T> {
         let (tell, told) = oneshot::channel();
         let work = move || {
-            // Whoever asked may be gone.
+            // The caller may not wait any more.
             let _ = tell.send(work());
         };
         self.give(Box::new(work)).ok()?;
@@ -47,7 +45,7 @@ impl Worker {
         let mut way = self.way.lock();
         let sender = match way.take() {
             Some(sender) => sender,
-            // It was not to be had at the start.
+            // It could not be created at the start.
             None => begin(self.name)?,
         };
         let sent = sender.send(work);
@@ -56,7 +54,7 @@ impl Worker {
     }
 }
 
-/// The thread ends when nobody can give it work any more.
+/// The thread ends when the channel is closed.
 fn begin(name: &str) -> io::Result<Sender<Work>> {
     let (sender, works) = channel();
     std::thread::Builder::new().name(name.to_owned()).spawn(move || do_all(&works))?;
@@ -65,8 +63,8 @@ fn begin(name: &str) -> io::Result<Sender<Work>> {
 
 fn do_all(works: &Receiver<Work>) {
     for work in works {
-        // The panic hook has told of a defect, and whoever asked finds no answer. The next work
-        // needs this thread.
+        // The panic hook has logged the defect, and the caller gets no result. The next work needs
+        // this thread.
         let _ = catch_unwind(AssertUnwindSafe(work));
     }
 }

@@ -1,4 +1,4 @@
-//! Proofs of who somebody is: password hashes, and the throttle of those who guess.
+//! Authentication: password hashes, and the throttle against guessing.
 
 pub mod password;
 pub mod throttle;

@@ -1,4 +1,4 @@
-//! A password that somebody must know: as it is, or as a hash of bcrypt or Argon2.
+//! A stored password: plain, or as a hash of bcrypt or Argon2.
 //!
 //! Security: comparisons take the same time for every wrong answer.
 //! Source: RFC 9106 (Argon2); the text forms are those of crypt(5) and of the PHC.
@@ -8,7 +8,7 @@ use argon2::{Argon2, PasswordVerifier};
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{SHA256, digest};
 
-/// What is compared with.
+/// The stored value.
 #[derive(Clone)]
 pub struct Password(Form);
 
@@ -20,7 +20,7 @@ enum Form {
 }
 
 impl Password {
-    /// A text that begins like a hash is one.
+    /// A text with the prefix of a hash is one.
     pub fn of(text: &str) -> Self {
         Self(if ["$2a$", "$2b$", "$2y$"].iter().any(|start| text.starts_with(start)) {
             Form::Bcrypt(text.to_owned())
@@ -31,11 +31,11 @@ impl Password {
         })
     }
 
-    /// As accounts store it: a hash, or `{PLAIN}` and the password itself. Dovecot's names of
-    /// schemes may stand before a hash.
+    /// The form in accounts: a hash, or `{PLAIN}` and the password itself. A hash may have
+    /// Dovecot's scheme prefix.
     ///
     /// # Errors
-    /// What is wrong with it, in words that do not repeat it.
+    /// What is wrong with it, as text that does not contain it.
     pub fn stored(text: &str) -> Result<Self, String> {
         const SCHEMES: [&str; 4] = ["{BLF-CRYPT}", "{ARGON2ID}", "{ARGON2I}", "{CRYPT}"];
         if let Some(plain) = text.strip_prefix("{PLAIN}") {
@@ -54,20 +54,19 @@ impl Password {
         }
     }
 
-    /// Octets of memory that one comparison takes (RFC 9106 §3.1: `m` kibibytes; bcrypt takes 4
-    /// KiB).
+    /// Octets of memory for one comparison (RFC 9106 §3.1: `m` kibibytes; bcrypt takes 4 KiB).
     pub fn memory(&self) -> u64 {
         let Form::Argon2(hash) = &self.0 else { return 0 };
         let kibibytes = PasswordHash::new(hash).ok().and_then(|hash| hash.params.get_decimal("m"));
         u64::from(kibibytes.unwrap_or(0)) * 1024
     }
 
-    /// Whether to compare takes long.
+    /// Whether a comparison takes long.
     pub fn is_hash(&self) -> bool {
         !matches!(self.0, Form::Plain(_))
     }
 
-    /// Whether it is this one. Takes a good part of a second where it is a hash.
+    /// Whether the given password is correct. Takes a good part of a second with a hash.
     pub fn fits(&self, given: &[u8]) -> bool {
         match &self.0 {
             Form::Plain(wanted) => same(given, wanted),
@@ -77,10 +76,10 @@ impl Password {
         }
     }
 
-    /// Whether a text that begins like a hash can be used as one.
+    /// Whether a text with the prefix of a hash is a valid one.
     ///
     /// # Errors
-    /// What is wrong with it, in words that do not repeat it.
+    /// What is wrong with it, as text that does not contain it.
     pub fn check(text: &str) -> Result<(), String> {
         match Self::of(text).0 {
             Form::Plain(_) if is_other_hash(text) => {
@@ -89,7 +88,7 @@ impl Password {
                     .to_owned())
             }
             Form::Plain(_) => Ok(()),
-            // To compare finds out, with few rounds.
+            // A comparison with few rounds shows whether it is valid.
             Form::Bcrypt(hash) => match hash.parse::<bcrypt::HashParts>() {
                 Ok(parts) if (4..=31).contains(&parts.get_cost()) => Ok(()),
                 _ => Err("begins like a bcrypt hash and is none".to_owned()),
@@ -114,8 +113,7 @@ fn is_other_hash(text: &str) -> bool {
     is_first && is_method && parts.count() >= 2
 }
 
-/// Compares without telling by its duration how much is right. Digests are compared, so that the
-/// length does not show either.
+/// Compares in constant time. Digests are compared, so that the length does not show either.
 pub fn same(given: &[u8], wanted: &[u8]) -> bool {
     let digest_of = |text| digest(&SHA256, text);
     verify_slices_are_equal(digest_of(given).as_ref(), digest_of(wanted).as_ref()).is_ok()

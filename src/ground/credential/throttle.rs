@@ -1,11 +1,11 @@
-//! Slows down whoever guesses passwords.
+//! The login throttle: slows down password guessing.
 //!
-//! After [`FREE`] tries of an account from an address the next must wait a second, then two, four,
-//! and so on up to [`PAUSE_MAX`]. A try counts before it is looked at, so that many at once are not
-//! all tried; a right one ends it. Logins that were right lately are no tries (`Verifier::known`),
-//! and other accounts and other addresses never wait.
-//! Limits: [`KNOWN_MAX`] pairs are remembered, an IPv6 network of 64 bits as one address and all
-//! names that nobody has as one account; the one that is quiet longest makes room.
+//! After [`FREE`] attempts for an account from an address the next must wait a second, then two,
+//! four, and so on up to [`PAUSE_MAX`]. An attempt counts before it is checked, so that many in
+//! parallel are not all checked; a correct one resets the count. Recently correct logins do not
+//! count (`Verifier::known`), and other accounts and other addresses never wait. Limits:
+//! [`KNOWN_MAX`] pairs are remembered, an IPv6 /64 prefix as one address and all unknown names as
+//! one account; the pair without an attempt for the longest is removed first.
 
 use crate::ground::lock::{Guard, Lock};
 use crate::ground::net::client_prefix;
@@ -13,25 +13,25 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-/// Tries that cost nothing: people mistype.
+/// Attempts without a pause: people mistype.
 const FREE: u32 = 5;
 
 /// The longest pause.
 const PAUSE_MAX: Duration = Duration::from_secs(60);
 
-/// Without a try for so long all is forgotten.
+/// After so long without an attempt the pair is forgotten.
 const FORGOTTEN: Duration = Duration::from_secs(3600);
 
-/// Pairs of account and address that are remembered.
+/// Pairs of account and address that are remembered, at most.
 const KNOWN_MAX: usize = 4096;
 
-/// Who tried lately.
+/// Recent attempts.
 #[derive(Default)]
 pub(crate) struct LoginThrottle {
     known: Lock<HashMap<Pair, Tries>>,
 }
 
-/// An account (empty = one that does not exist) and where the tries come from.
+/// An account (empty = one that does not exist) and the client's address.
 type Pair = (String, IpAddr);
 
 #[derive(Clone, Copy)]
@@ -41,10 +41,10 @@ struct Tries {
 }
 
 impl LoginThrottle {
-    /// A try begins, and counts as wrong until [`LoginThrottle::right`] is called.
+    /// An attempt begins, and counts as wrong until [`LoginThrottle::right`] is called.
     ///
     /// # Errors
-    /// How long this address must wait before it is looked at; then it does not count.
+    /// How long this address must wait; then the attempt does not count.
     pub(crate) fn begin(
         &self,
         account: &str,
@@ -71,12 +71,12 @@ impl LoginThrottle {
         Ok(())
     }
 
-    /// The try was right.
+    /// The attempt was correct.
     pub(crate) fn right(&self, account: &str, client: IpAddr) {
         self.lock().remove(&(account.to_owned(), client_prefix(client)));
     }
 
-    /// The try was not looked at after all.
+    /// The attempt was not checked after all.
     pub(crate) fn taken_back(&self, account: &str, client: IpAddr) {
         if let Some(tries) = self.lock().get_mut(&(account.to_owned(), client_prefix(client))) {
             tries.times = tries.times.saturating_sub(1);

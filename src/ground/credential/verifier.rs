@@ -1,11 +1,10 @@
 //! Compares passwords with hashes, one at a time in the whole process.
 //!
-//! Purpose: strangers who guess must not take more memory and processor time than one hash does.
-//! Limits: [`WAITING_MAX`] comparisons wait, of strangers [`STRANGERS_WAITING_MAX`]; a login that
-//! was right costs no hash for [`REMEMBERED`] and is told from a guess for [`RECOGNISED`];
-//! [`KNOWN_MAX`] such logins are known.
-//! Security: what is remembered is a keyed digest (HMAC, RFC 2104) under a key that dies with the
-//! process; no password is kept.
+//! Purpose: clients that guess passwords must not use more memory and processor time than one hash
+//! does. Limits: [`WAITING_MAX`] comparisons wait, of untrusted clients [`STRANGERS_WAITING_MAX`];
+//! a correct login needs no hash for [`REMEMBERED`] and is not taken for a guess for
+//! [`RECOGNISED`]; [`KNOWN_MAX`] such logins are remembered. Security: only a keyed digest (HMAC,
+//! RFC 2104) is remembered, under a key that ends with the process; no password is kept.
 
 use super::password::{Password, same};
 use crate::ground::lock::Lock;
@@ -17,66 +16,67 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 
-/// Comparisons of our own that wait for their turn; one more is told to come again.
+/// Comparisons of trusted clients that wait, at most; the next one gets an error and must be
+/// repeated.
 pub const WAITING_MAX: usize = 16;
 
-/// The same of strangers. One of them waits among our own at a time, so that no crowd comes before
-/// these.
+/// The same for untrusted clients. One of them at a time waits among the trusted ones, so that they
+/// cannot delay these.
 pub const STRANGERS_WAITING_MAX: usize = 12;
 
-/// How long a right login costs no hash.
+/// How long a correct login needs no hash.
 pub const REMEMBERED: Duration = Duration::from_secs(300);
 
-/// How long a right login is told from a guess, so that it need not wait while others guess.
+/// How long a correct login is not taken for a guess, so that it need not wait while others guess.
 pub const RECOGNISED: Duration = Duration::from_secs(86_400);
 
-/// Right logins that are known; the one that was right longest ago makes room.
+/// Correct logins that are remembered, at most; the oldest is removed first.
 pub const KNOWN_MAX: usize = 1024;
 
-/// The longest password that is hashed.
+/// Octets of a password that is hashed, at most.
 pub const PASSWORD_MAX: usize = 1024;
 
-/// What is known of a login without a comparison.
+/// What is known about a login without a comparison.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Known {
-    /// It was right a moment ago.
+    /// It was correct recently.
     Right,
-    /// It was right in the last day; it must be compared again, and is no guess.
+    /// It was correct in the last day; it must be compared again, and does not count as a guess.
     Earlier,
     /// Nothing.
     No,
 }
 
-/// What came of a comparison.
+/// The result of a comparison.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     /// It fits.
     Right,
-    /// It does not.
+    /// It is not correct.
     Wrong,
-    /// Too many wait for a comparison already.
+    /// Too many comparisons wait already.
     Busy,
 }
 
-/// Whose comparison it is.
+/// The class of the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Whose {
-    /// Of a client that may relay by its address, or of a login that was right in the last day.
+    /// A client that may relay by its address, or a login that was correct in the last day.
     Own,
-    /// Of anybody else.
+    /// Any other client.
     Stranger,
 }
 
-/// Compares passwords, and remembers those that fitted.
+/// Compares passwords, and remembers correct ones.
 pub struct Verifier {
     turn: Arc<Semaphore>,
-    /// One of the strangers who wait is next; the others wait behind it and not before our own.
+    /// One waiting untrusted client is next; the others wait behind it and not before trusted ones.
     stranger: Semaphore,
     strangers_waiting: AtomicUsize,
     waiting: AtomicUsize,
     key: hmac::Key,
     known: Lock<HashMap<[u8; digest::SHA256_OUTPUT_LEN], Instant>>,
-    /// A login must not stand behind what waits for a disk.
+    /// A login must not wait for threads that wait for a disk.
     worker: Worker,
 }
 
@@ -95,7 +95,7 @@ impl Default for Verifier {
 }
 
 impl Verifier {
-    /// Whether this secret of this account was right lately.
+    /// Whether this secret of this account was correct recently.
     pub fn known(&self, account: &str, secret: &[u8], now: Instant) -> Known {
         let known = self.known.lock();
         match known
@@ -108,8 +108,8 @@ impl Verifier {
         }
     }
 
-    /// Compares a secret with what its account has; `None`: there is no such account, which takes
-    /// as long as `stand_in`.
+    /// Compares a secret with its account's; `None`: there is no such account, which takes as long
+    /// as `stand_in`.
     pub async fn compare(
         &self,
         account: Option<(&str, &Password)>,
@@ -149,7 +149,7 @@ impl Verifier {
         let waiting = Waiting::join(&self.waiting, WAITING_MAX)?;
         let turn = self.turn.clone().acquire_owned().await.ok()?;
         drop((waiting, among_strangers));
-        // The turn ends with the hash, also when whoever asked has gone.
+        // The turn ends with the hash, also when the caller has disconnected.
         let fits = self.worker.run(move || {
             let _turn = turn;
             password.fits(&secret)
@@ -178,7 +178,7 @@ impl Verifier {
     }
 }
 
-/// A place among those who wait, given back when this is dropped.
+/// A place among the waiting comparisons, returned when this is dropped.
 struct Waiting<'a>(&'a AtomicUsize);
 
 impl<'a> Waiting<'a> {
@@ -194,17 +194,18 @@ impl Drop for Waiting<'_> {
     }
 }
 
-/// A key that dies with the process.
+/// A key that ends with the process.
 pub fn fresh_key() -> hmac::Key {
     let mut octets = [0; digest::SHA256_OUTPUT_LEN];
     if rand::fill(&mut octets).is_err() {
-        // The kernel has no random numbers, which has never been seen: better a weak key than none.
+        // The kernel has no random numbers, which should never happen: a weak key is better than
+        // none.
         octets.iter_mut().for_each(|octet| *octet = fastrand::u8(..));
     }
     hmac::Key::new(hmac::HMAC_SHA256, &octets)
 }
 
-/// Whether a name is the wanted one, told in the time that the given one takes.
+/// Whether a name is the wanted one; the time depends only on the given one.
 pub fn same_name(given: &str, wanted: &str) -> bool {
     same(given.as_bytes(), wanted.as_bytes())
 }

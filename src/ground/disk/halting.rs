@@ -1,4 +1,4 @@
-//! For tests: a volume whose calls can be made to wait, as those of a disk that hangs.
+//! For tests: a volume whose calls can be made to block, like those of a disk that hangs.
 
 use super::{Disk, File, Space, Volume};
 use std::io;
@@ -7,20 +7,20 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
-/// How long a test waits for what must come.
+/// How long a test waits for an expected event.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A volume that waits in every change of a directory of which `halts` says so.
+/// A volume that blocks in every change of a directory for which `halts` is true.
 pub struct Halting {
     volume: Volume,
     halts: fn(call: &str, path: &str) -> bool,
-    /// Hears of each call that waits, and is given what ends it.
+    /// Receives each blocked call, with the means to continue it.
     tell: Sender<Sender<()>>,
 }
 
 impl Halting {
-    /// The volume, and what hears of its calls that wait: each goes on when what it sent is used or
-    /// dropped.
+    /// The volume, and the receiver of its blocked calls: each continues when the received value is
+    /// used or dropped.
     pub fn open(
         path: &Path,
         halts: fn(&str, &str) -> bool,
@@ -75,7 +75,7 @@ impl Disk for Halting {
     }
 }
 
-/// What `work` gives, in a thread of its own; fails a test that waits for it in vain.
+/// The result of `work` in a thread of its own; fails the test if it does not end.
 pub fn in_time<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     let (tell, told) = channel();
     std::thread::spawn(move || tell.send(work()));

@@ -1,12 +1,10 @@
-//! The disk as the queue sees it: few calls, each with a stated promise.
+//! The queue's interface to the disk: few calls, each with a stated guarantee.
 //!
-//! Purpose: the one seam between the queue and the file system, so that a disk that tears, forgets
-//! and lies can take its place in tests. [`Volume`] is the real one, [`Snapshot`] the same for
-//! those who only look.
-//! Limits: paths are relative to the volume, `directory/file` at most; nothing outside the volume
-//! can be named.
-//! Security: files are created with mode 0600, directories with 0700.
-//! Source: POSIX fdatasync(2), fsync(2) of a directory, rename(2).
+//! Purpose: the only interface between the queue and the file system, so that tests can replace it
+//! by a disk with torn writes, lost writes and false success. [`Volume`] is the real one,
+//! [`Snapshot`] a read-only one. Limits: paths are relative to the volume, `directory/file` at
+//! most; nothing outside the volume can be named. Security: files are created with mode 0600,
+//! directories with 0700. Source: POSIX fdatasync(2), fsync(2) of a directory, rename(2).
 
 #[cfg(test)]
 pub mod halting;
@@ -22,12 +20,12 @@ pub use snapshot::Snapshot;
 pub use volume::Volume;
 pub use watched::{Call, Calls, SLOW, Watched};
 
-/// Free space and size in octets, as an unprivileged process may use them.
+/// Free space and size in octets, for an unprivileged process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Space {
-    /// Octets that may still be written.
+    /// Octets that can still be written.
     pub free: u64,
-    /// Octets in all.
+    /// Octets in total.
     pub size: u64,
 }
 
@@ -40,7 +38,7 @@ pub trait Disk: Send + Sync + 'static {
     /// Opens a file that exists, for reading and writing.
     fn open(&self, path: &str) -> io::Result<Arc<dyn File>>;
 
-    /// Gives a file another name, replacing what had it; durable after [`Disk::sync_dir`] of both
+    /// Renames a file and replaces an existing one; durable after [`Disk::sync_dir`] of both
     /// directories.
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
 
@@ -50,7 +48,7 @@ pub trait Disk: Send + Sync + 'static {
     /// Makes creations, renames and removals in a directory durable; `""` is the volume itself.
     fn sync_dir(&self, directory: &str) -> io::Result<()>;
 
-    /// Creates a directory unless it is there.
+    /// Creates a directory unless it exists.
     fn create_dir(&self, directory: &str) -> io::Result<()>;
 
     /// The names of the files in a directory, sorted.
@@ -59,7 +57,7 @@ pub trait Disk: Send + Sync + 'static {
     /// Free space and size of the volume.
     fn space(&self) -> io::Result<Space>;
 
-    /// How long a call has been running that takes too long; `None` while the disk answers.
+    /// How long a slow call has been running; `None` while the disk answers.
     fn slow(&self) -> Option<Duration> {
         None
     }
@@ -70,25 +68,25 @@ pub trait File: Send + Sync + 'static {
     /// Writes all of `data` at `offset`. After an error any part of it may have been written.
     fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()>;
 
-    /// Fills `buffer` from `offset` on and tells how much there was; less than asked only at the
-    /// end of the file.
+    /// Fills `buffer` from `offset` on and gives how much there was; less than requested only at
+    /// the end of the file.
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize>;
 
     /// Everything written before this call is on stable storage when it returns `Ok`. After an
-    /// error nothing may be assumed of what was written since the last success, not even when a
-    /// later sync succeeds.
+    /// error nothing is known about writes since the last success, not even when a later sync
+    /// succeeds.
     fn sync(&self) -> io::Result<()>;
 
-    /// What was read from the device stays out of the way from now on: reads show what the device
-    /// has, and not what a sync that failed left in memory. To be called after a sync; an effort,
-    /// not a promise, as the kernel may keep what it likes.
+    /// Drops the page cache of the file, so that reads show the device's content, and not data that
+    /// a failed sync left in memory. To be called after a sync; best effort, since the kernel may
+    /// keep pages.
     fn read_anew(&self);
 
     /// The length in octets.
     fn length(&self) -> io::Result<u64>;
 }
 
-/// Whether an error means that there is no room: ENOSPC, EDQUOT, EFBIG.
+/// Whether an error means that there is no space: ENOSPC, EDQUOT, EFBIG.
 pub fn is_full(error: &io::Error) -> bool {
     matches!(
         error.kind(),

@@ -1,5 +1,4 @@
-//! A directory that is only looked at: a queue at rest, a backup of one, a snapshot that nobody can
-//! write to.
+//! A read-only directory: the queue of a stopped relay, a backup of one, a read-only snapshot.
 
 use super::volume::{LOCK, OpenFile, names, space};
 use super::{Disk, File, Space};
@@ -11,18 +10,18 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// A directory of which not one octet changes, whoever asks for it.
+/// A directory in which nothing can be changed.
 pub struct Snapshot {
     root: PathBuf,
     _lock: Option<Flock<fs::File>>,
 }
 
 impl Snapshot {
-    /// Looks at a directory, and keeps those away who would change it meanwhile: by a shared lock
-    /// on its lock file, where it has one. Several may look at a time.
+    /// Opens a directory for reading, and prevents changes meanwhile by a shared lock on its lock
+    /// file, if it has one. Several readers are possible.
     ///
     /// # Errors
-    /// [`io::ErrorKind::WouldBlock`]: a process works with it. [`io::ErrorKind::NotFound`] and
+    /// [`io::ErrorKind::WouldBlock`]: a process uses it. [`io::ErrorKind::NotFound`] and
     /// [`io::ErrorKind::NotADirectory`]: there is no such directory. Anything else: it cannot be
     /// read.
     pub fn open(root: &Path) -> io::Result<Self> {
@@ -30,12 +29,12 @@ impl Snapshot {
             return Err(io::ErrorKind::NotADirectory.into());
         }
         let lock = match read_only(&root.join(LOCK)) {
-            // A copy that somebody made of the rest.
+            // A copy without the lock file.
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(error),
             Ok(file) => match Flock::lock(file, FlockArg::LockSharedNonblock) {
                 Ok(lock) => Some(lock),
-                // A file system without locks: nobody can hold one there.
+                // A file system without locks: no process can hold one there.
                 Err((_, nix::errno::Errno::ENOLCK | nix::errno::Errno::EOPNOTSUPP)) => None,
                 Err((_, errno)) => return Err(errno.into()),
             },
@@ -44,7 +43,7 @@ impl Snapshot {
     }
 }
 
-/// Never through a link, and never waiting for the other end of a pipe.
+/// Opens without following a link, and without waiting for the other end of a pipe.
 fn read_only(path: &Path) -> io::Result<fs::File> {
     OpenOptions::new()
         .read(true)

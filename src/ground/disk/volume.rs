@@ -9,21 +9,21 @@ use std::os::unix::fs::{DirBuilderExt, FileExt, FileTypeExt, MetadataExt, OpenOp
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// A directory that this process alone uses.
+/// A directory that only this process uses.
 pub struct Volume {
     root: PathBuf,
     _lock: Flock<fs::File>,
 }
 
-/// The name of the lock file; it stays on the volume, only the lock on it comes and goes.
+/// The name of the lock file; the file stays on the volume, only the lock on it comes and goes.
 pub(super) const LOCK: &str = "lock";
 
 impl Volume {
-    /// Takes the directory for this process: a lock (flock, which dies with its holder, so nothing
-    /// stale can stay behind) keeps every other process out.
+    /// Locks the directory for this process (flock, which ends with its process, so that no stale
+    /// lock can remain).
     ///
     /// # Errors
-    /// [`io::ErrorKind::WouldBlock`]: another process has it. Anything else: the directory cannot
+    /// [`io::ErrorKind::WouldBlock`]: another process uses it. Anything else: the directory cannot
     /// be written.
     pub fn open(root: &Path) -> io::Result<Self> {
         let path = root.join(LOCK);
@@ -47,8 +47,8 @@ impl Disk for Volume {
     fn open(&self, path: &str) -> io::Result<Arc<dyn File>> {
         let path = self.root.join(path);
         plain(&path, fs::symlink_metadata(&path)?.file_type())?;
-        // Should it have changed since: never through a link, and never waiting for the other end
-        // of a pipe.
+        // In case it has changed since: without following a link, and without waiting for the other
+        // end of a pipe.
         let flags = (OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits();
         let file = OpenOptions::new().read(true).write(true).custom_flags(flags).open(&path);
         Ok(Arc::new(OpenFile(file.map_err(|error| named(&path, error))?)))
@@ -90,15 +90,14 @@ impl Disk for Volume {
 /// The names of the files in a directory, sorted.
 ///
 /// # Errors
-/// It cannot be read, or something else than a file is in it: then somebody has put that there,
-/// perhaps in place of a file, and whoever believed the rest would take mail for lost or contents
-/// for needless.
+/// It cannot be read, or it contains something else than files, perhaps in place of a file: mail
+/// might be taken for lost, or contents for unneeded.
 pub(super) fn names(directory: &Path) -> io::Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
         plain(&entry.path(), entry.file_type()?)?;
-        // A name that is not UTF-8 is none of ours.
+        // A name that is not UTF-8 is not Postern's.
         if let Ok(name) = entry.file_name().into_string() {
             names.push(name);
         }
@@ -111,7 +110,7 @@ fn plain(path: &Path, kind: FileType) -> io::Result<()> {
     if kind.is_file() { Ok(()) } else { Err(strange(path, kind, "a file")) }
 }
 
-/// What the modes refuse is a person's to give: the error says of which file, and what to do.
+/// A permission error must be solved by the operator: the text contains the file, and what to do.
 fn named(path: &Path, error: io::Error) -> io::Error {
     if error.kind() != io::ErrorKind::PermissionDenied {
         return error;
@@ -133,7 +132,7 @@ fn named(path: &Path, error: io::Error) -> io::Error {
     )
 }
 
-/// Something that is not what this program wrote.
+/// An entry that was not made by this program.
 fn strange(path: &Path, kind: FileType, wanted: &str) -> io::Error {
     let found = match kind {
         kind if kind.is_symlink() => "a symbolic link",
@@ -153,7 +152,7 @@ fn strange(path: &Path, kind: FileType, wanted: &str) -> io::Error {
     )
 }
 
-/// Free space and size of the volume that a directory is on.
+/// Free space and size of the volume that contains a directory.
 pub(super) fn space(directory: &Path) -> io::Result<Space> {
     let stat = nix::sys::statvfs::statvfs(directory)?;
     Ok(Space {
@@ -187,7 +186,7 @@ impl File for OpenFile {
     }
 
     fn read_anew(&self) {
-        // A file system that does not know the advice keeps nothing back either.
+        // A file system without this call has no such cache.
         let _ = posix_fadvise(&self.0, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED);
     }
 

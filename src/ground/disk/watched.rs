@@ -1,11 +1,10 @@
-//! A disk that tells how long its calls take.
+//! A disk that records how long its calls take.
 //!
-//! Purpose: a call to a disk that hangs does not return, and whoever made it can tell nobody. So
-//! each call is noted before it begins, and others look at the notes.
-//! In: any [`Disk`]. Out: the same, and [`Calls`].
-//! Limits: one note for each thread that is in a call. Time in which the whole process had no turn
-//! (a paused container) is no fault of the disk: whoever looks each second says so
-//! ([`Calls::turn`]), and a longer silence of his does not count.
+//! Purpose: a call to a disk that hangs does not return, so its thread cannot report it. So each
+//! call is recorded before it begins, and other threads read the records. In: any [`Disk`]. Out:
+//! the same, and [`Calls`]. Limits: one record for each thread that is in a call. Time in which the
+//! whole process was paused (a paused container) does not count: the watching thread calls
+//! [`Calls::turn`] each second, and longer gaps are subtracted.
 
 use super::{Disk, File, Space};
 use crate::ground::lock::{Guard, Level, Lock};
@@ -14,11 +13,12 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// A sync or another call that takes longer than this is slow: new mail is not taken before it has
-/// returned. Healthy disks answer within milliseconds, busy network volumes within a second or two.
+/// A sync or another call that takes longer than this is slow: no new mail is accepted before it
+/// has returned. Healthy disks answer within milliseconds, busy network volumes within a second or
+/// two.
 pub const SLOW: Duration = Duration::from_secs(5);
 
-/// The longest time between two turns of whoever looks that counts as time of the disk.
+/// The longest time between two calls of [`Calls::turn`] that counts as time of the disk.
 const TURN_MAX: Duration = Duration::from_secs(2);
 
 /// The calls that have begun and not returned.
@@ -35,17 +35,17 @@ struct Running {
     next: u64,
     calls: BTreeMap<u64, (Call, Instant)>,
     slow: u64,
-    /// When somebody looked last; `None`: nobody does.
+    /// The last call of [`Calls::turn`]; `None`: it is not called.
     turn: Option<Instant>,
 }
 
 impl Running {
-    /// How long a call has been running, without the time in which this process had no turn.
+    /// How long a call has been running, without the time in which this process was paused.
     fn age(&self, since: Instant, now: Instant) -> Duration {
         now.saturating_duration_since(since).saturating_sub(self.lost(now))
     }
 
-    /// Time since the last turn that nobody had.
+    /// Time since the last turn in which the process was paused.
     fn lost(&self, now: Instant) -> Duration {
         self.turn.map_or(Duration::ZERO, |turn| {
             now.saturating_duration_since(turn).saturating_sub(TURN_MAX)
@@ -53,12 +53,12 @@ impl Running {
     }
 }
 
-/// What a call does.
+/// The kind of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Call {
     /// fdatasync(2), or fsync(2) of a directory.
     Sync,
-    /// Reads content, or what is known of files.
+    /// Reads content or attributes of files.
     Read,
     /// Writes content.
     Write,
@@ -67,7 +67,7 @@ pub enum Call {
 }
 
 impl Call {
-    /// The word for people.
+    /// The name for people.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Sync => "sync",
@@ -79,8 +79,8 @@ impl Call {
 }
 
 impl Calls {
-    /// To be called each second by one thread: between two turns that lie further apart the whole
-    /// process stood still.
+    /// To be called each second by one thread: a longer gap means that the whole process was
+    /// paused.
     pub fn turn(&self) {
         self.turn_at(Instant::now());
     }
@@ -106,7 +106,7 @@ impl Calls {
 
     fn oldest_at(&self, now: Instant, wanted: impl Fn(Call) -> bool) -> Option<(Call, Duration)> {
         let running = self.lock();
-        // Numbers rise with time, so the first is the oldest.
+        // Numbers ascend with time, so the first is the oldest.
         let mut calls = running.calls.values().filter(|(call, _)| wanted(*call));
         calls.next().map(|(call, since)| (*call, running.age(*since, now)))
     }
@@ -122,8 +122,8 @@ impl Calls {
         running.next += 1;
         running.calls.insert(number, (call, Instant::now()));
         drop(running);
-        // A panic in a disk call leaves its note behind until the process ends: a defect that is
-        // worth being seen.
+        // A panic in a disk call leaves its record until the process ends: such a defect should be
+        // visible.
         let result = work();
         let mut running = self.lock();
         if let Some((Call::Sync, since)) = running.calls.remove(&number)
@@ -139,19 +139,19 @@ impl Calls {
     }
 }
 
-/// A disk under watch.
+/// A disk whose calls are recorded.
 pub struct Watched<D> {
     disk: D,
     calls: Arc<Calls>,
 }
 
 impl<D: Disk> Watched<D> {
-    /// Watches a disk.
+    /// Wraps a disk.
     pub fn new(disk: D) -> Self {
         Self { disk, calls: Arc::default() }
     }
 
-    /// What to look at.
+    /// The records.
     pub fn calls(&self) -> Arc<Calls> {
         self.calls.clone()
     }

@@ -1,18 +1,14 @@
-//! Names to hosts and addresses, with typed answers.
+//! DNS lookups with typed answers.
 //!
-//! Purpose: the one place that asks the domain name system. Rooms see the trait [`Resolver`];
-//! behind it stands hickory, so that another resolver (a validating one, for DANE) can take its
-//! place.
-//! In: names as mail writes them: any case, UTF-8 labels (sent as RFC 5891 A-labels), no trailing
-//! dot.
-//! Out: MX records or addresses, or [`DnsError`], which tells "it does not exist" from "nobody
-//! could say".
-//! Limits: [`TRY_TIME`] a try, [`TOTAL_TIME`] a question, [`FAMILY_TIME`] between address families,
-//! [`QUESTIONS_MAX`] questions at once, [`CACHE_MAX`] answers kept: for at most [`POSITIVE_TIME`],
+//! Purpose: the only place that uses DNS. Other modules see the trait [`Resolver`], implemented
+//! with hickory; another resolver (a validating one, for DANE) can replace it. In: names as in
+//! mail: any case, UTF-8 labels (sent as RFC 5891 A-labels), no trailing dot. Out: MX records or
+//! addresses, or [`DnsError`], which distinguishes "does not exist" from a failed lookup. Limits:
+//! [`TRY_TIME`] for a try, [`TOTAL_TIME`] for a query, [`FAMILY_TIME`] between address families,
+//! [`QUESTIONS_MAX`] queries at once, [`CACHE_MAX`] answers kept: for at most [`POSITIVE_TIME`],
 //! negative ones [`NEGATIVE_TIME`], those about names without a dot and those of a container engine
-//! ([`ENGINE`]) [`LOCAL_TIME`].
-//! Security: answers are not validated; whoever controls the path to the name servers controls
-//! where mail goes, as everywhere without DNSSEC. Every answer is hostile text.
+//! ([`ENGINE`]) [`LOCAL_TIME`]. Security: answers are not validated: an attacker on the path to the
+//! name servers controls where mail goes, as everywhere without DNSSEC. Every answer is untrusted.
 //! Source: RFC 1035, RFC 2308 (negative answers), RFC 6761 (`localhost`), hosts(5), resolv.conf(5).
 
 mod resolv_conf;
@@ -25,48 +21,48 @@ use std::time::Duration;
 
 pub use system::{SetupError, system};
 
-/// How long one try may take before the next one, or the next server.
+/// Time limit of one try before the next one, or the next server.
 pub const TRY_TIME: Duration = Duration::from_secs(5);
 
-/// How long a question may take in all.
+/// Time limit of a query.
 pub const TOTAL_TIME: Duration = Duration::from_secs(15);
 
 /// How long the addresses of one family wait for those of the other. Some name servers never answer
-/// for IPv6; a host must not be lost for that.
+/// queries for IPv6; a host must not be lost for that.
 pub const FAMILY_TIME: Duration = Duration::from_secs(2);
 
-/// How many questions may be under way at once; more wait for their turn within [`TOTAL_TIME`].
+/// Queries at the same time; more wait within [`TOTAL_TIME`].
 pub const QUESTIONS_MAX: usize = 256;
 
-/// How long a question may keep its place among these. After that it is slow: it must find a place
-/// among [`SLOW_QUESTIONS_MAX`] others or is given up, so that name servers that say nothing do not
-/// stop all questions.
+/// How long a query may occupy one of these. Then it is slow: it must get one of
+/// [`SLOW_QUESTIONS_MAX`] other slots or fails, so that silent name servers do not block all
+/// queries.
 pub const SLOW_QUESTION: Duration = Duration::from_secs(1);
 
-/// How many slow questions may be under way at once.
+/// Slow queries at the same time.
 pub const SLOW_QUESTIONS_MAX: usize = 256;
 
-/// How many answers are kept while they are fresh.
+/// Answers that are cached, at most.
 pub const CACHE_MAX: u64 = 128;
 
-/// How long "it does not exist" is believed at most: a mended zone must not cost its senders a day.
+/// How long "does not exist" is cached at most: a repaired zone must not delay mail for a day.
 pub const NEGATIVE_TIME: Duration = Duration::from_secs(300);
 
-/// How long an answer is believed at most, whatever its TTL: hosts move, and their old address may
-/// soon be another's.
+/// How long an answer is cached at most, whatever its TTL: hosts move, and their old address may
+/// soon belong to another.
 pub const POSITIVE_TIME: Duration = Duration::from_secs(3600);
 
-/// The same for names of the local network. A container engine gives its answers ten minutes, and a
-/// container that is started anew another address at once.
+/// The same for names of the local network. A container engine gives its answers a TTL of ten
+/// minutes, but a restarted container gets another address at once.
 pub const LOCAL_TIME: Duration = Duration::from_secs(5);
 
-/// The name server that Docker and its kin put into containers.
+/// The name server that Docker and similar engines set up in containers.
 pub const ENGINE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 11);
 
-/// A future answer that a caller waits for without knowing who gives it.
+/// A future of an answer, independent of the implementation.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, DnsError>> + Send + 'a>>;
 
-/// Who answers questions about names.
+/// Answers queries about names.
 pub trait Resolver: Send + Sync + 'static {
     /// The MX records of a name, in no particular order, as preference and host without trailing
     /// dot. The host of a null MX (RFC 7505) is the empty text. Aliases (CNAME) of `name` are
@@ -76,28 +72,28 @@ pub trait Resolver: Send + Sync + 'static {
     /// The IPv6 and IPv4 addresses of a host; never an empty list. Aliases are followed.
     fn addresses(&self, name: &str) -> Answer<'_, Vec<IpAddr>>;
 
-    /// Lets go of what is kept about a name: what it led to does not answer.
+    /// Removes a name from the cache, because its hosts do not answer.
     fn forget(&self, _name: &str) {}
 
-    /// Lets go of everything that is kept.
+    /// Empties the cache.
     fn forget_all(&self) {}
 }
 
 /// Why there is no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DnsError {
-    /// The domain name system said that it is not there: asking again soon is no use.
+    /// DNS says that it does not exist: asking again soon is of no use.
     #[error("{0}")]
     Absent(Absence),
-    /// Nobody could say: a timeout, SERVFAIL, no name server. Asking later may help.
+    /// The lookup failed: a timeout, SERVFAIL, no name server. Asking later may help.
     #[error("{0}")]
     Failed(String),
 }
 
-/// What exactly is not there.
+/// What does not exist.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Absence {
-    /// The name itself (NXDOMAIN), or it is none that DNS could hold.
+    /// The name itself (NXDOMAIN), or it is not valid in DNS.
     #[error("the name does not exist")]
     Name,
     /// The name exists, but not with records of this kind (NODATA).

@@ -1,36 +1,35 @@
-//! `/etc/resolv.conf`, as resolv.conf(5) has it. What is unknown, mistyped or of no use here
-//! changes nothing.
+//! `/etc/resolv.conf`, by resolv.conf(5). Unknown, mistyped and unneeded lines are ignored.
 
 use hickory_resolver::proto::rr::Name;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-/// The most name servers that are asked; the C library takes three.
+/// Name servers that are used, at most; the C library uses three.
 const SERVERS_MAX: usize = 8;
 
-/// The most search domains; more would make a question of a name without a dot last too long.
+/// Search domains, at most; more would make a query for a name without a dot too slow.
 const SEARCH_MAX: usize = 8;
 
-/// What the file says.
+/// The content of the file.
 #[derive(Debug)]
 pub(super) struct ResolvConf {
-    /// Never empty: without any, the one on 127.0.0.1.
+    /// Never empty: without any server, the one on 127.0.0.1.
     pub servers: Vec<IpAddr>,
     pub search: Vec<Name>,
-    /// For one try of one server.
+    /// Timeout of one try of one server.
     pub timeout: Duration,
     /// Tries of each server.
     pub attempts: usize,
-    /// Servers are asked in turn, not the first one first.
+    /// Servers are used in rotation, not the first one first.
     pub rotate: bool,
-    /// Questions go over TCP.
+    /// Queries use TCP.
     pub tcp_only: bool,
 }
 
 impl ResolvConf {
     /// Reads the file. Of several `search` and `domain` lines the last one counts. The option
-    /// `edns0` is not followed: no answer that mail needs is too long for TCP, and some name
-    /// servers refuse every question that has it (RFC 6891 §7).
+    /// `edns0` is ignored: every answer that mail needs can come over TCP, and some name servers
+    /// refuse every query that has it (RFC 6891 §7).
     pub fn parse(text: &[u8]) -> Self {
         let mut conf = Self {
             servers: Vec::new(),

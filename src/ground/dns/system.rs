@@ -1,5 +1,5 @@
-//! The resolver of this machine: `/etc/hosts`, then the name servers of `/etc/resolv.conf` or those
-//! that were given.
+//! The resolver of this machine: `/etc/hosts`, then the name servers of `/etc/resolv.conf` or the
+//! configured ones.
 
 use super::resolv_conf::ResolvConf;
 use super::{
@@ -29,18 +29,18 @@ use tokio::time::timeout;
 const HOSTS: &str = "/etc/hosts";
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 
-/// The resolver could not be built.
+/// The resolver could not be created.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the DNS resolver could not be set up: {0}")]
 pub struct SetupError(String);
 
-/// A resolver that asks `servers`, or those of `/etc/resolv.conf` when the list is empty. The files
-/// `/etc/hosts` and `/etc/resolv.conf` are read again when they change, since container engines
-/// rewrite them under a running program.
+/// A resolver that uses `servers`, or those of `/etc/resolv.conf` if the list is empty. The files
+/// `/etc/hosts` and `/etc/resolv.conf` are read again when they change, because container engines
+/// rewrite them at run time.
 ///
-/// Without any name server in `/etc/resolv.conf` the one on 127.0.0.1 is asked, as resolv.conf(5)
-/// has it. Search domains are tried for names without a dot only, after the name itself: a mail
-/// domain means what it says.
+/// Without any name server in `/etc/resolv.conf` the one on 127.0.0.1 is used, by resolv.conf(5).
+/// Search domains are tried only for names without a dot, after the name itself: a mail domain is
+/// always absolute.
 ///
 /// # Errors
 /// Hickory refuses the configuration.
@@ -53,37 +53,37 @@ struct System {
     servers: Vec<SocketAddr>,
     paths: Paths,
     total_time: Duration,
-    /// What was made of the files, and when they were last changed then.
+    /// The setup from the files, and their modification times at that moment.
     current: Lock<([Option<SystemTime>; 2], Arc<Setup>)>,
     turns: Semaphore,
     slow_turns: Semaphore,
 }
 
-/// Where the two files are.
+/// The paths of the two files.
 struct Paths {
     hosts: PathBuf,
     resolv_conf: PathBuf,
 }
 
 impl Paths {
-    /// When they were last changed; `None` for one that is not there.
+    /// Their modification times; `None` for a missing file.
     fn changed(&self) -> [Option<SystemTime>; 2] {
         [&self.hosts, &self.resolv_conf]
             .map(|path| fs::metadata(path).and_then(|meta| meta.modified()).ok())
     }
 }
 
-/// What was made of the files and the list of servers.
+/// The setup from the files and the list of servers.
 struct Setup {
     hosts: Hosts,
     resolver: TokioResolver,
-    /// For names without a dot; it believes its answers for [`LOCAL_TIME`].
+    /// For names without a dot; it caches answers for [`LOCAL_TIME`].
     local: TokioResolver,
     search: Vec<Name>,
 }
 
 impl Setup {
-    /// A file that is not there says nothing.
+    /// A missing file counts as empty.
     fn read(servers: &[SocketAddr], paths: &Paths) -> Result<Self, SetupError> {
         let (config, options) =
             configuration(servers, &fs::read(&paths.resolv_conf).unwrap_or_default());
@@ -101,7 +101,7 @@ impl Setup {
         Ok(Self { hosts, resolver, local, search })
     }
 
-    /// What `/etc/hosts` says, all of it and nothing else.
+    /// The addresses in `/etc/hosts`, and nothing else.
     fn hosts_file(&self, name: &Name) -> Vec<IpAddr> {
         [RecordType::AAAA, RecordType::A]
             .into_iter()
@@ -110,7 +110,7 @@ impl Setup {
             .collect()
     }
 
-    /// The names that `name` may stand for, in order.
+    /// The names that are tried for `name`, in order.
     fn candidates(&self, name: &Name) -> Vec<Name> {
         let mut names = vec![name.clone()];
         if name.num_labels() == 1 && !name.is_localhost() {
@@ -153,7 +153,7 @@ impl Setup {
                     Err(error) => failed = failed.or(Some(error)),
                 }
             }
-            // One family's failure does not matter while the other leads somewhere.
+            // One family's failure does not matter if the other has addresses.
             if !found.is_empty() {
                 return Ok(found);
             }
@@ -179,8 +179,8 @@ async fn family(
     some(ips(&ask(resolver, name, kind).await?))
 }
 
-/// Asks. Of an alias that leads to another and so on without end the resolver says, after some
-/// steps, that it has no records; it is said here as what it is, and may be mended.
+/// Sends a query. After some steps of an endless alias chain the resolver reports that there are no
+/// records; here that is reported as a failure, because it may be repaired.
 async fn ask(resolver: &TokioResolver, name: &Name, kind: RecordType) -> Result<Lookup, DnsError> {
     let error = match resolver.lookup(name.clone(), kind).await {
         Ok(lookup) => return Ok(lookup),
@@ -221,8 +221,8 @@ impl System {
         })
     }
 
-    /// The setup, made anew when one of the files has changed. Two `stat` calls a question are
-    /// cheaper than a watcher, and work on the overlay and bind mounts that containers have there.
+    /// The setup, made again when one of the files has changed. Two `stat` calls for each query are
+    /// cheaper than a watcher, and work on the overlay and bind mounts of containers.
     fn setup(&self) -> Arc<Setup> {
         let changed = self.paths.changed();
         let mut current = self.current.lock();
@@ -238,7 +238,7 @@ impl System {
         current.1.clone()
     }
 
-    /// Waits for a turn and for the answer, both within the total time.
+    /// Waits for a slot and for the answer, both within the total time.
     async fn limited<T>(
         &self,
         name: &str,
@@ -309,7 +309,7 @@ impl Resolver for System {
     }
 }
 
-/// Waits for the second family, and not for long when the first one leads somewhere.
+/// Waits for the second family, but not for long when the first one has addresses.
 async fn other_family(
     enough: bool,
     other: impl Future<Output = Result<Vec<IpAddr>, DnsError>>,
@@ -320,9 +320,8 @@ async fn other_family(
         .unwrap_or_else(|_| Err(DnsError::Failed("no name server answered in time".to_owned())))
 }
 
-/// Servers, search domains and times: from `resolv_conf` where it says something, within our
-/// limits. Servers that were given are asked by our own options; of the file the search domains
-/// alone count then.
+/// Servers, search domains and timeouts: from `resolv_conf` where given, within the limits here.
+/// Configured servers have fixed options; then only the search domains of the file count.
 fn configuration(servers: &[SocketAddr], resolv_conf: &[u8]) -> (ResolverConfig, ResolverOpts) {
     let file = ResolvConf::parse(resolv_conf);
     let given = !servers.is_empty();
@@ -341,14 +340,14 @@ fn configuration(servers: &[SocketAddr], resolv_conf: &[u8]) -> (ResolverConfig,
             options.server_ordering_strategy = ServerOrderingStrategy::RoundRobin;
         }
     }
-    // Some name servers refuse every question with an OPT record, for ever (RFC 6891 §7). Long
-    // answers come over TCP.
+    // Some name servers refuse every query with an OPT record, for ever (RFC 6891 §7). Long answers
+    // come over TCP.
     options.edns0 = false;
     options.cache_size = CACHE_MAX;
     options.max_active_requests = QUESTIONS_MAX + SLOW_QUESTIONS_MAX;
     options.try_tcp_on_error = true;
-    // Asked here instead, because hickory would still ask the servers for the family that the file
-    // does not give.
+    // Done here instead, because hickory would still query the servers for the family that the file
+    // does not have.
     options.use_hosts_file = ResolveHosts::Never;
     let engine = servers.iter().any(|server| server.ip().to_canonical() == IpAddr::from(ENGINE));
     let options = believing(options, if engine { LOCAL_TIME } else { POSITIVE_TIME });
@@ -356,7 +355,7 @@ fn configuration(servers: &[SocketAddr], resolv_conf: &[u8]) -> (ResolverConfig,
     (ResolverConfig::from_parts(None, file.search, servers), options)
 }
 
-/// The same, with answers that are kept no longer than `time`.
+/// The same, with answers cached no longer than `time`.
 fn believing(mut options: ResolverOpts, time: Duration) -> ResolverOpts {
     options.positive_max_ttl = Some(time);
     options.negative_max_ttl = Some(NEGATIVE_TIME.min(time));
@@ -370,8 +369,8 @@ fn name_server(address: &SocketAddr, tcp_only: bool) -> NameServerConfig {
     NameServerConfig::new(address.ip(), true, connections)
 }
 
-/// A name that DNS cannot hold (a label over 63 octets, letters without an A-label) does not exist
-/// there.
+/// A name that is not valid in DNS (a label over 63 octets, letters without an A-label) does not
+/// exist there.
 fn parse(text: &str) -> Result<Name, DnsError> {
     let mut name = Name::from_str_relaxed(text).map_err(|_| DnsError::Absent(Absence::Name))?;
     name.set_fqdn(true);
@@ -461,8 +460,8 @@ mod tests {
         );
     }
 
-    /// A name server that answers every question for an IPv4 address with 192.0.2.N, N one more
-    /// each time, TTL 600, and every other with nothing; FORMERR to all that have an OPT record.
+    /// A name server that answers every query for an IPv4 address with 192.0.2.N, N increasing, TTL
+    /// 600, and every other with no records; FORMERR to all that have an OPT record.
     async fn moving() -> SocketAddr {
         let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let address = socket.local_addr().unwrap();
@@ -498,8 +497,8 @@ mod tests {
         address
     }
 
-    /// A name server that puts one record behind each question that `record` finds worth an answer;
-    /// `record` sees the query, and where its question ends.
+    /// A name server that adds one record to each query for which `record` gives one; `record` gets
+    /// the query, and where its question ends.
     async fn name_server(
         record: impl Fn(&[u8], usize) -> Option<[u8; 16]> + Send + 'static,
     ) -> SocketAddr {
@@ -591,7 +590,7 @@ mod tests {
         assert_eq!([ask("mx.example").await, ask("mx.example").await], ["192.0.2.2", "192.0.2.2"]);
         resolver.forget_all();
         assert_eq!(ask("mx.example").await, "192.0.2.3");
-        // A name without a dot is a neighbour's, who may have moved.
+        // A name without a dot is in the local network, and may have moved.
         assert_eq!([ask("hub").await, ask("hub").await], ["192.0.2.4", "192.0.2.4"]);
         resolver.forget("hub");
         assert_eq!(ask("hub").await, "192.0.2.5");
@@ -610,7 +609,7 @@ mod tests {
         assert!(begun.elapsed() < TRY_TIME + FAMILY_TIME, "{:?}", begun.elapsed());
     }
 
-    /// A name server that answers questions for IPv4 addresses and is deaf to all others.
+    /// A name server that answers queries for IPv4 addresses and ignores all others.
     async fn deaf_for_ipv6() -> SocketAddr {
         let record = [0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 192, 0, 2, 1];
         name_server(move |query, end| (query[end - 3] == 1).then_some(record)).await
@@ -637,7 +636,7 @@ mod tests {
             ("junk\n2001:db8::1 a Printer # new\n", "2001:db8::1"),
         ] {
             fs::write(&file, text).unwrap();
-            // Some file systems keep coarse times; a later one is what a later write looks like.
+            // Some file systems have coarse times; this sets a later one, as a later write would.
             let later = SystemTime::now() + Duration::from_secs(text.len() as u64);
             fs::File::open(&file).unwrap().set_modified(later).unwrap();
             assert_eq!(resolver.addresses("printer").await, Ok(vec![expected.parse().unwrap()]));
@@ -665,7 +664,7 @@ mod tests {
             );
         }
         assert!(!options.edns0);
-        // Servers that were given are out of reach of the file's options.
+        // The file's options do not apply to configured servers.
         let text = format!("{text}options use-vc timeout:1 attempts:1 rotate\n");
         let (config, options) =
             configuration(&["192.0.2.1:5353".parse().unwrap()], text.as_bytes());
@@ -674,7 +673,7 @@ mod tests {
             (config.name_servers()[0].connections.len(), options.timeout, options.attempts),
             (2, TRY_TIME, 2)
         );
-        // What a container engine says is believed for seconds.
+        // Answers of a container engine are cached for seconds.
         let (_, options) =
             configuration(&[], b"nameserver 127.0.0.11\noptions edns0 trust-ad ndots:0\n");
         assert_eq!(

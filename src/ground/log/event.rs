@@ -1,37 +1,37 @@
-//! What an event says: its words and its fields, as values.
+//! The content of a log event: its message and its fields, as values.
 
 use serde_json::Value;
 use std::fmt::{self, Write as _};
 use tracing::Event;
 use tracing::field::{Field, Visit};
 
-/// Characters of one value; the rest is cut off, which a mark shows.
+/// Characters of one value; the rest is cut off and marked.
 pub const VALUE_MAX: usize = 1024;
 
-/// Fields of one event.
+/// Fields of one event, at most.
 pub const FIELDS_MAX: usize = 32;
 
-/// Fields that the event of a delivery has: room for them is made at once, since there is one for
-/// every mail.
+/// Fields of a delivery's event: memory for them is allocated at once, since there is one for every
+/// mail.
 const FIELDS_USUAL: usize = 16;
 
-/// Octets of a value that is put together from pieces, as most of them are.
+/// Octets of a value that is composed of pieces, as most are.
 const VALUE_USUAL: usize = 48;
 
-/// What an event says. Texts may be hostile.
+/// The content of an event. Texts may be untrusted.
 #[derive(Debug, Default)]
 pub struct Said {
-    /// Its words.
+    /// Its message.
     pub message: String,
     /// Its fields in their order.
     pub fields: Vec<(&'static str, Value)>,
-    /// Anybody on the network can cause such events as often as he likes: the field `stranger`,
-    /// which is not shown.
+    /// Caused by an untrusted client, which can do so in any number: the field `stranger`, which is
+    /// not shown.
     pub stranger: bool,
 }
 
 impl Said {
-    /// What `event` says.
+    /// The content of `event`.
     pub(super) fn by(event: &Event<'_>) -> Self {
         let mut said = Self { fields: Vec::with_capacity(FIELDS_USUAL), ..Self::default() };
         event.record(&mut said);
@@ -82,7 +82,7 @@ impl Visit for Said {
     }
 }
 
-/// A text of at most [`VALUE_MAX`] characters and a mark.
+/// A text of at most [`VALUE_MAX`] characters, with a mark if it was cut.
 #[derive(Default)]
 struct Bounded {
     text: String,
@@ -91,7 +91,7 @@ struct Bounded {
 
 impl fmt::Write for Bounded {
     fn write_str(&mut self, piece: &str) -> fmt::Result {
-        // Nearly every value fits: it is copied whole, not by characters.
+        // Nearly every value fits: it is copied at once, not by characters.
         let characters = self.characters + piece.chars().count();
         if characters <= VALUE_MAX {
             self.text.push_str(piece);

@@ -1,4 +1,5 @@
-//! An event as a line: plain for people, JSON for collectors. Hostile text stays inside its field.
+//! An event as a line: plain for people, JSON for collectors. Untrusted text cannot leave its
+//! field.
 
 use super::Said;
 use crate::ground::clock;
@@ -7,11 +8,11 @@ use serde_json::{Map, Value};
 use std::fmt::Write as _;
 use tracing::Level;
 
-/// Octets of the line of a delivery: room for them is made at once, since there is one for every
+/// Octets of a delivery's line: memory for it is allocated at once, since there is one for every
 /// mail.
 const LINE_USUAL: usize = 512;
 
-/// `TIME LEVEL words name=value …`; a value with blanks or quotes stands in quotes.
+/// `TIME LEVEL message name=value …`; a value with blanks or quotes is quoted.
 pub(super) fn plain(level: Level, said: &Said) -> String {
     let mut line = String::with_capacity(LINE_USUAL);
     put_now(&mut line);
@@ -31,8 +32,8 @@ pub fn put_fields(line: &mut String, said: &Said) {
         line.push_str(name);
         line.push('=');
         match value {
-            // Most values: an address, a host, a number. The rules below would say the same of each
-            // of their characters.
+            // Most values: an address, a host, a number. The rules below give the same result for
+            // them.
             Value::String(text) if !text.is_empty() && text.bytes().all(is_bare) => {
                 line.push_str(text)
             }
@@ -62,10 +63,11 @@ pub(super) fn json(level: Level, target: &str, said: Said) -> String {
     map.insert("target".to_owned(), target.into());
     map.insert("message".to_owned(), said.message.into());
     for (name, value) in said.fields {
-        // A field cannot stand in for the four above.
+        // A field cannot replace the four above.
         map.entry(name).or_insert(value);
     }
-    // JSON's own rules leave alone what turns a terminal around; its strings may hold any escape.
+    // JSON's own rules do not escape characters that change a terminal's direction; its strings may
+    // contain any escape.
     let mut line = harmless_json(Value::Object(map).to_string());
     line.push('\n');
     line
@@ -76,12 +78,12 @@ fn is_bare(octet: u8) -> bool {
     octet.is_ascii_graphic() && !is_special(char::from(octet))
 }
 
-/// What must stand in quotes, beside blanks.
+/// Characters that require quotes, in addition to blanks.
 fn is_special(c: char) -> bool {
     matches!(c, '"' | '\\' | '=')
 }
 
-/// Adds hostile text; `quoted` says that it stands in quotes.
+/// Appends untrusted text; `quoted` means that it is inside quotes.
 fn escape(line: &mut String, text: &str, quoted: bool) {
     if text.bytes().all(|octet| is_bare(octet) || matches!(octet, b' ' | b'=')) {
         line.push_str(text);

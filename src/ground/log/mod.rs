@@ -1,18 +1,16 @@
-//! The log: one line an event on standard error, plain or JSON.
+//! The log: one line for each event on standard error, plain or JSON.
 //!
-//! Purpose: rooms say what happened with `tracing` and never wait for it. In: events. Out: lines,
-//! in the order of the events of each thread, written by a thread of their own ([`LogWriter`]); and
-//! the events themselves for one [`Ear`] that makes something else of them.
-//! Plain: `2026-11-22T12:00:00.123+01:00 INFO delivered queue_id=0D2R… to=a@b relay=…`; a value
-//! with blanks or quotes stands in quotes. JSON: one flat object with `time`, `level`, `target`,
-//! `message` and the fields.
-//! Limits: [`BACKLOG_MAX`] octets wait for a slow reader, then lines are dropped and a line says
-//! how many; a value has at most [`VALUE_MAX`] characters, an event at most [`FIELDS_MAX`] fields.
-//! Events with the field `stranger = true` have a share of their own ([`Share`]), of standard error
-//! and of what is kept of it.
-//! Security: texts from the network cannot break a line, forge a field or steer a terminal: control
-//! characters and those that turn the reading direction are escaped. Own events from level info on,
-//! those of libraries from warn on.
+//! Purpose: modules report events with `tracing` and never wait for it. In: events. Out: lines, in
+//! the order of the events of each thread, written by a separate thread ([`LogWriter`]); and the
+//! events themselves for one [`Ear`]. Plain: `2026-11-22T12:00:00.123+01:00 INFO delivered
+//! queue_id=0D2R… to=a@b relay=…`; a value with blanks or quotes is quoted. JSON: one flat object
+//! with `time`, `level`, `target`, `message` and the fields. Limits: [`BACKLOG_MAX`] octets wait
+//! for a slow reader, then lines are dropped and a line gives their number; a value has at most
+//! [`VALUE_MAX`] characters, an event at most [`FIELDS_MAX`] fields. Events with the field
+//! `stranger = true` have a limited share ([`Share`]) of standard error and of the stored lines.
+//! Security: texts from the network cannot break a line, forge a field or control a terminal:
+//! control characters and those that change the reading direction are escaped. Postern's events are
+//! shown from level info on, those of libraries from warn on.
 
 mod event;
 mod line;
@@ -36,28 +34,28 @@ pub use share::{STRANGERS_OCTETS, Share, left_out};
 pub use tail::{TAIL_MAX, Tail};
 pub use writer::{BACKLOG_MAX, LogWriter, Outlet};
 
-/// What a pipe takes from one writer without mixing it with another's (pipe(7)).
+/// Octets that a pipe accepts from one writer without mixing them with another's (pipe(7)).
 const PIPE_BUF: usize = 4096;
 
 /// How long the end of the program waits for the last lines.
 const FAREWELL_PATIENCE: Duration = Duration::from_secs(2);
 
-/// How long a write waits for a reader that takes nothing, before it looks again; milliseconds.
+/// How long a write waits for a reader that is blocked, before it checks again; milliseconds.
 const READER_PAUSE: u16 = 1000;
 
-/// The target of events that operators read, whatever module they come from.
+/// The target of events for operators, whatever their module.
 const TARGET: &str = "mta";
 
-/// The name of events whose facts others get as typed values: no [`Ear`] hears them here.
+/// The name of events that others get as typed values: an [`Ear`] does not get them here.
 pub const TYPED: &str = "typed";
 
-/// Somebody else who hears what the log shows. Must not block.
+/// A second consumer of the events that the log shows. Must not block.
 pub trait Ear: Send + Sync + 'static {
     /// An event that is shown, and not [`TYPED`].
     fn hear(&self, level: Level, said: &Said);
 }
 
-/// Writes out what waits, at its drop; keep it until the program ends.
+/// When dropped, writes the waiting lines; keep it until the program ends.
 #[must_use = "dropping it ends the log"]
 pub struct LogGuard {
     writer: Arc<LogWriter>,
@@ -71,13 +69,12 @@ impl LogGuard {
     }
 }
 
-/// Starts the log of this process, once; later calls leave the first one in place. A panic becomes
-/// a line too.
+/// Starts the log of this process, once; later calls have no effect. A panic becomes a line too.
 pub fn start(json: bool) -> LogGuard {
     start_with(json, None)
 }
 
-/// The same, with an ear.
+/// The same, with a second consumer.
 pub fn start_with(json: bool, ear: Option<Arc<dyn Ear>>) -> LogGuard {
     let (lines, guard) = Lines::open(StandardError, json, ear);
     if tracing::subscriber::set_global_default(Registry::default().with(lines)).is_ok() {
@@ -125,7 +122,8 @@ impl Lines {
 }
 
 impl<S: Subscriber> Layer<S> for Lines {
-    /// Asked once for each place in the code, which then costs nothing if nobody wants its events.
+    /// Called once for each place in the code, which then costs nothing if its events are not
+    /// wanted.
     fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
         is_shown(metadata)
     }
@@ -164,7 +162,7 @@ fn line(json: bool, level: Level, target: &str, said: Said) -> String {
     if json { line::json(level, target, said) } else { line::plain(level, &said) }
 }
 
-/// Something that lines are written to.
+/// A writer of lines.
 struct Written<W> {
     out: W,
     json: bool,
@@ -172,8 +170,8 @@ struct Written<W> {
 }
 
 impl<W: Write + Send + 'static> Outlet for Written<W> {
-    // A relay in a hurry says two lines a mail; writing each by itself would cost it as much as
-    // carrying the mail.
+    // A busy relay writes two lines for each mail; a write call for each would cost as much as the
+    // delivery.
     const GATHER: Duration = Duration::from_millis(10);
 
     fn take(&mut self, mut lines: String, missed: u64) {
@@ -185,13 +183,13 @@ impl<W: Write + Send + 'static> Outlet for Written<W> {
             self.tail.push(&line, false);
             lines.push_str(&line);
         }
-        // A closed standard error takes no lines; there is nobody left to tell.
+        // If standard error is closed, lines are lost.
         let _ = bunches(lines.as_bytes()).try_for_each(|bunch| self.out.write_all(bunch));
     }
 }
 
-/// Whole lines in pieces that a pipe takes in one go, so that the lines of the supervisor and of
-/// the core, which share standard error, do not cut each other in two.
+/// Whole lines in pieces that a pipe accepts at once, so that the lines of the supervisor and of
+/// the core, which share standard error, are not mixed.
 fn bunches(mut lines: &[u8]) -> impl Iterator<Item = &[u8]> {
     std::iter::from_fn(move || {
         let end = match lines.get(..PIPE_BUF) {
@@ -207,7 +205,7 @@ fn bunches(mut lines: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// Standard error, also where somebody has made it non-blocking.
+/// Standard error, also if it was made non-blocking.
 struct StandardError;
 
 impl Write for StandardError {
@@ -236,8 +234,7 @@ mod tests {
     use std::sync::{Mutex, mpsc};
     use std::time::Instant;
 
-    /// What is written can be read at the other end; a reader that takes nothing holds the writer
-    /// up.
+    /// A pipe whose reader is the test: a reader that does not read blocks the writer.
     struct Pipe(mpsc::SyncSender<Vec<u8>>);
 
     impl Write for Pipe {

@@ -1,4 +1,4 @@
-//! The share of a log that strangers have, so that their lines never displace those of mail.
+//! The share of the log for untrusted clients, so that their lines never displace those of mail.
 //!
 //! Limits: [`STRANGERS_OCTETS`] in each minute.
 
@@ -6,38 +6,37 @@ use crate::ground::lock::{Level, Lock};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// Octets of lines that strangers may cause in a minute, in each place where lines go.
+/// Octets of lines that untrusted clients may cause in a minute, in each output.
 pub const STRANGERS_OCTETS: usize = 256 * 1024;
 
-/// Lines of strangers that found no room in their share, of all places, since the start.
+/// Lines caused by untrusted clients that exceeded the share, of all outputs, since the start.
 static LEFT_OUT: AtomicU64 = AtomicU64::new(0);
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// What is left of the share.
+/// The rest of the share.
 #[derive(Debug)]
 pub struct Share {
     used: Lock<(Instant, usize)>,
 }
 
-/// Lines of strangers that were left out since the start.
+/// Lines caused by untrusted clients that were left out since the start.
 pub fn left_out() -> u64 {
     LEFT_OUT.load(Ordering::Relaxed)
 }
 
 impl Share {
-    /// All of it.
+    /// A full share.
     pub fn new() -> Self {
         Self { used: Lock::new(Level::Log, (Instant::now(), 0)) }
     }
 
-    /// Whether there is room for so many octets, which are taken then. Otherwise they count as
-    /// lines that were left out.
+    /// Whether so many octets fit, which are taken then. Otherwise the lines count as left out.
     pub fn takes(&self, lines: &str) -> bool {
         self.takes_at(lines, Instant::now())
     }
 
-    /// Lines of strangers are left out here for another reason.
+    /// Counts lines caused by untrusted clients that are left out for another reason.
     pub fn leave_out(lines: &str) {
         LEFT_OUT.fetch_add(
             lines.bytes().filter(|octet| *octet == b'\n').count() as u64,

@@ -1,7 +1,7 @@
-//! The last lines of the log, for those who look at them from afar.
+//! The last lines of the log, for the page and the API.
 //!
-//! Limits: [`TAIL_MAX`] octets, of which lines that strangers cause have [`STRANGERS_MAX`], so that
-//! they displace no others.
+//! Limits: [`TAIL_MAX`] octets, of which lines caused by untrusted clients have [`STRANGERS_MAX`],
+//! so that they displace no others.
 
 use crate::ground::lock::{Level, Lock};
 use std::collections::VecDeque;
@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 /// Octets of lines that are kept.
 pub const TAIL_MAX: usize = 256 * 1024;
 
-/// Of these, for lines that strangers cause.
+/// Of these, for lines caused by untrusted clients.
 pub const STRANGERS_MAX: usize = TAIL_MAX / 4;
 
 /// The lines.
@@ -36,7 +36,7 @@ struct Ring {
 }
 
 impl Tail {
-    /// Takes whole lines; drops the oldest of their kind that have no room.
+    /// Adds whole lines; drops the oldest of their kind that do not fit.
     pub fn push(&self, lines: &str, stranger: bool) {
         let mut kept = self.0.lock();
         let Kept { next, own, strangers } = &mut *kept;
@@ -48,7 +48,7 @@ impl Tail {
         }
     }
 
-    /// The last lines that are `wanted`, at most `limit`, the newest last.
+    /// The last `wanted` lines, at most `limit`, the newest last.
     pub fn last(&self, limit: usize, wanted: impl Fn(&str) -> bool) -> Vec<String> {
         let mut all: Vec<(u64, Box<str>)> = {
             let kept = self.0.lock();

@@ -1,51 +1,50 @@
-//! Lines on their way to whoever writes them, on a thread of their own.
+//! A writer of lines on a thread of its own.
 //!
-//! Purpose: whoever has a line hands it over and never waits, neither for a slow reader nor for a
-//! disk.
-//! In: whole lines. Out: the same in their order, many at once, to an [`Outlet`].
-//! Limits: [`BACKLOG_MAX`] octets wait in memory; what finds no place is counted, and the outlet
-//! hears how much that was.
+//! Purpose: a caller passes a line on and never waits, neither for a slow reader nor for a disk.
+//! In: whole lines. Out: the same in their order, many at once, to an [`Outlet`]. Limits:
+//! [`BACKLOG_MAX`] octets wait in memory; lines that do not fit are counted, and the outlet gets
+//! their number.
 
 use crate::ground::lock::{Guard, Level, Lock};
 use std::sync::{Arc, Condvar};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Octets that wait for a slow outlet.
+/// Octets that wait for a slow outlet, at most.
 pub const BACKLOG_MAX: usize = 4 * 1024 * 1024;
 
-/// Where lines go. Called by the writer's thread alone; it may take its time.
+/// The output of lines. Called only by the writer's thread; it may block.
 pub trait Outlet: Send + 'static {
-    /// How long the first line waits for others to come along.
+    /// How long the first line waits for others.
     const GATHER: Duration = Duration::ZERO;
 
     /// How often [`Outlet::tick`] is called at least; `None` = never.
     const PACE: Option<Duration> = None;
 
-    /// Takes whole lines. Behind them `missed` lines found no place in memory.
+    /// Writes whole lines. After them `missed` lines did not fit into memory.
     fn take(&mut self, lines: String, missed: u64);
 
-    /// Time passes.
+    /// Called regularly.
     fn tick(&mut self) {}
 
-    /// Nothing more will come.
+    /// There will be no more lines.
     fn close(&mut self) {}
 }
 
-/// The lines that wait. Without [`LogWriter::serve`] they only wait.
+/// The waiting lines. Without [`LogWriter::serve`] they only wait.
 pub struct LogWriter {
     state: Lock<State>,
-    /// Told whenever the first line comes, and when the end comes.
+    /// Notified when the first line comes, and at the end.
     change: Condvar,
 }
 
 #[derive(Default)]
 struct State {
     backlog: String,
-    /// Lines that found no place since the outlet heard of it last.
+    /// Lines that did not fit since the outlet was last told.
     missed: u64,
     closing: bool,
-    /// There is no thread any more: everything has been written, or there was never one.
+    /// There is no thread any more: everything has been written, or there never was one.
     closed: bool,
 }
 
@@ -56,7 +55,7 @@ impl State {
 }
 
 impl LogWriter {
-    /// Nothing waits.
+    /// Without lines.
     pub fn new() -> Arc<Self> {
         Arc::new(Self { state: Lock::new(Level::Log, State::default()), change: Condvar::new() })
     }
@@ -65,13 +64,13 @@ impl LogWriter {
     pub fn serve(self: &Arc<Self>, name: &str, outlet: impl Outlet) {
         let writer = Arc::clone(self);
         if thread::Builder::new().name(name.to_owned()).spawn(move || writer.run(outlet)).is_err() {
-            // Without a thread there is no log; the relay goes on.
+            // Without a thread there is no log; the relay continues.
             self.lock().closed = true;
         }
     }
 
-    /// Hands over whole lines. From the first line without a place on, all are missed until the
-    /// outlet has heard of it, so that the gap is one gap.
+    /// Passes on whole lines. From the first line that does not fit, all are dropped until the
+    /// outlet has been told, so that there is a single gap.
     pub fn push(&self, lines: &str) {
         let mut state = self.lock();
         if state.closed || state.missed > 0 || state.backlog.len() + lines.len() > BACKLOG_MAX {
@@ -86,8 +85,8 @@ impl LogWriter {
         }
     }
 
-    /// The same for lines that must leave room to others: only while half of the room is free.
-    /// Whether they were taken.
+    /// The same for lines that must leave space for others: only while half of the space is free.
+    /// Gives whether they were accepted.
     pub fn push_if_half_empty(&self, lines: &str) -> bool {
         let has_room = {
             let state = self.lock();
@@ -99,7 +98,7 @@ impl LogWriter {
         has_room
     }
 
-    /// Ends the thread when it has written what waits, and waits for that.
+    /// Ends the thread when it has written the waiting lines, and waits for that.
     pub fn close(&self, patience: Duration) {
         let deadline = Instant::now() + patience;
         let mut state = self.lock();
@@ -126,7 +125,7 @@ impl LogWriter {
         self.change.notify_all();
     }
 
-    /// All that waits, after it has gathered; nothing when it is time for a tick; `None` at the
+    /// All waiting lines, after collecting for a while; empty when a tick is due; `None` at the
     /// end.
     fn next<O: Outlet>(&self) -> Option<(String, u64)> {
         let mut state = self.lock();
@@ -162,7 +161,7 @@ mod tests {
     use super::*;
     use std::sync::mpsc;
 
-    /// Takes what is handed over only when somebody receives it.
+    /// Accepts lines only when the test receives them.
     struct Slow(mpsc::SyncSender<(String, u64)>);
 
     impl Outlet for Slow {

@@ -3,7 +3,7 @@ use tempfile::TempDir;
 
 const MB: u64 = 1 << 20;
 
-/// A machine with 8 GB and these files; `ROOT` in a text stands for its root.
+/// A machine with 8 GB and these files; `ROOT` in a text is replaced by its root.
 fn machine_with(files: &[(&str, &str)]) -> TempDir {
     let root = tempfile::tempdir().unwrap();
     let meminfo = [("proc/meminfo", "MemTotal:        8388608 kB\nMemFree:  1 kB\n")];
@@ -74,8 +74,8 @@ fn version_1_tells_of_groups_that_cannot_be_seen() {
     assert_eq!((ceiling.octets, ceiling.in_use()), (128 * MB, Some(8 * MB)));
 }
 
-/// Docker on version 1: the process is told its group as the machine sees it, and only that group
-/// is mounted.
+/// Docker with version 1: the process sees the machine's name of its group, and only that group is
+/// mounted.
 #[test]
 fn a_container_sees_its_own_group_at_the_top() {
     let mount = "5 1 0:5 /docker/abc ROOT/cg ro - cgroup cgroup rw,memory\n";

@@ -1,4 +1,4 @@
-//! What all that listens on a network stands on, whatever it speaks.
+//! The common base of all network listeners, whatever their protocol.
 
 mod prefix;
 

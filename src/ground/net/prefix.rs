@@ -2,9 +2,9 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
-/// The address that limits count a client by: an IPv4 address as it is, also where it is written as
-/// an IPv6 one, and the /64 prefix of an IPv6 address, because whoever has one address of it may
-/// use all of them (RFC 4291 §2.5.4).
+/// The address by which limits count a client: an IPv4 address as it is, also in its IPv4-mapped
+/// form, and the /64 prefix of an IPv6 address, because the owner of one address may use all of the
+/// prefix (RFC 4291 §2.5.4).
 pub fn client_prefix(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64).into(),

@@ -1,4 +1,4 @@
-//! A copy of this process for one piece of work.
+//! Forks this process for one piece of work.
 
 use nix::errno::Errno;
 use nix::sys::prctl;
@@ -8,19 +8,19 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
-/// Where the child finds its end of the pipe.
+/// The descriptor of the pipe in the child.
 const ANSWER_FD: RawFd = 3;
 
 /// Forks; the child does `work` with the writing end of a pipe and ends. Returns the child and the
-/// reading end, which does not block. The child has the three standard streams and that pipe, and
-/// no other descriptor: what this process has locked or holds open is not held by a child that
-/// hangs. It is killed when this process dies.
+/// reading end, which does not block. The child has only the three standard streams and that pipe,
+/// so a child that hangs does not keep locks or open files of this process. It is killed when this
+/// process dies.
 ///
-/// Only for a process of one thread: the child goes on with a copy of all memory, in which other
+/// Only for a process with a single thread: the child has a copy of all memory, in which other
 /// threads' locks would stay locked for ever.
 ///
 /// # Errors
-/// No pipe or no process is to be had.
+/// No pipe or no process can be created.
 pub fn fork_with_pipe(work: impl FnOnce(File)) -> io::Result<(Pid, OwnedFd)> {
     let (reader, writer) = pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
     nix::fcntl::fcntl(&reader, nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK))?;
@@ -45,7 +45,7 @@ pub fn fork_with_pipe(work: impl FnOnce(File)) -> io::Result<(Pid, OwnedFd)> {
     }
 }
 
-/// Leaves everything of the parent behind but the standard streams.
+/// Closes everything inherited from the parent except the standard streams.
 fn settle(writer: &OwnedFd, parent: Pid) -> Result<File, Errno> {
     prctl::set_pdeathsig(Signal::SIGKILL)?;
     if getppid() != parent {

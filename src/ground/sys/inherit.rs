@@ -1,11 +1,11 @@
-//! Taking over a descriptor that the parent process left open.
+//! Takes over a descriptor that the parent process left open.
 
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use std::io;
 use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Takes ownership of an inherited descriptor, once, and keeps it from children.
+/// Takes ownership of an inherited descriptor, once, and sets close-on-exec.
 ///
 /// # Errors
 /// It is not open (EBADF), is one of the three standard streams or above 63, or was taken before.

@@ -1,9 +1,9 @@
-//! The program's allocator, and how it is set; memory that is given back.
+//! The program's allocator and its settings; memory that is returned to the kernel.
 //!
 //! A queue grows and shrinks by tens of megabytes within minutes, in small pieces that many threads
-//! take and give back. The allocator of the C library keeps most of that for itself; this one gives
-//! it back, which is what lets a million mails wait in 128 MB. `main.rs` makes it the program's;
-//! tests keep the one of the C library.
+//! allocate and free. The allocator of the C library keeps most of that memory; this one returns it
+//! to the kernel, so that a million mails can wait in 128 MB. `main.rs` makes it the program's
+//! allocator; tests use the one of the C library.
 
 use nix::libc;
 use nix::unistd::{SysconfVar, sysconf};
@@ -13,23 +13,23 @@ use std::slice;
 /// The allocator.
 pub use tikv_jemallocator::Jemalloc as Allocator;
 
-/// Gives memory that is free for a second back to the kernel, by a thread that has nothing else to
-/// do. Not for a process that forks.
+/// Returns memory that has been free for a second to the kernel, by a background thread. Not for a
+/// process that forks.
 pub fn give_back_in_background() {
-    // Without it memory is given back when more is asked for: later, and never when idle.
+    // Without it memory is returned at later allocations only, and never when idle.
     let _ = tikv_jemalloc_ctl::background_thread::write(true);
 }
 
-/// Takes the program's code and constants out of this process's memory until they are used again;
-/// what the kernel holds of the file for all processes stays where it is. Worth it when much of the
-/// program was used once: at a start, in a rush.
+/// Drops the program's code and constants from this process's memory until they are used again; the
+/// page cache keeps them. Useful when much of the program was used only once: at a start, under
+/// load.
 pub fn give_back_program() {
     // SAFETY: the callback has the signature that is asked for, is called for each loaded object
     // before this returns, and does not unwind.
     unsafe { libc::dl_iterate_phdr(Some(give_back_object), std::ptr::null_mut()) };
 }
 
-/// For one object that is loaded: the program itself, or a library.
+/// For one loaded object: the program itself, or a library.
 unsafe extern "C" fn give_back_object(
     object: *mut libc::dl_phdr_info,
     _size: usize,
@@ -45,7 +45,8 @@ unsafe extern "C" fn give_back_object(
             slice::from_raw_parts(object.dlpi_phdr, object.dlpi_phnum.into()),
         )
     };
-    // The kernel's own object is in no file. The program has no name here, libraries have a path.
+    // The kernel's own object (vdso) has no file. The program has no name here, libraries have a
+    // path.
     if !name.is_empty() && !name.to_bytes().contains(&b'/') {
         return 0;
     }
@@ -56,7 +57,7 @@ unsafe extern "C" fn give_back_object(
         .filter(|header| header.p_type == libc::PT_LOAD && header.p_flags & libc::PF_W == 0)
     {
         let start = object.dlpi_addr + header.p_vaddr;
-        // Whole pages only: the first and the last may be a neighbour's, too.
+        // Whole pages only: the first and the last may be shared with a neighbour.
         let (from, to) = (start.next_multiple_of(page), (start + header.p_memsz) / page * page);
         if let Some(length) = to.checked_sub(from).and_then(|length| usize::try_from(length).ok()) {
             // SAFETY: a segment that was never writable holds what its file holds and nothing else,
@@ -69,7 +70,7 @@ unsafe extern "C" fn give_back_object(
     0
 }
 
-/// Two arenas for all threads, and nothing kept for longer than a second.
+/// Two arenas for all threads, and no memory kept for longer than a second.
 // SAFETY: the allocator reads a string that ends in a zero octet from the symbol of this name,
 // which nothing else defines.
 #[used]

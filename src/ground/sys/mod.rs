@@ -1,6 +1,6 @@
-//! System calls that need `unsafe`, and nothing else; the only place in this project that has any.
+//! System calls that need `unsafe`; the only place in this project that uses it.
 //!
-//! Each `unsafe` block stands behind a safe function and says why it is sound.
+//! Each `unsafe` block is inside a safe function and has a comment why it is sound.
 
 #![allow(unsafe_code)] // this is the place
 

@@ -1,5 +1,5 @@
-//! Starting a child with less than we have: another uid, no way back to privileges, death with its
-//! parent.
+//! Starts a child process with fewer rights: another uid, no way to regain privileges, killed with
+//! its parent.
 
 use caps::{CapSet, Capability, CapsHashSet};
 use nix::errno::Errno;
@@ -14,33 +14,33 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command};
 
-/// The child finds its status pipe here.
+/// The status pipe's descriptor in the child.
 pub const STATUS_FD: RawFd = 3;
 
-/// What the child is left with.
+/// The rights of the child.
 #[derive(Debug, Clone, Copy)]
 pub struct Jail<'a> {
-    /// Whom it becomes; `None` = whoever we are.
+    /// Its user; `None` = the same user.
     pub identity: Option<(Uid, Gid)>,
-    /// Where it works. It gets there with our rights, so nobody else need be able to pass the
-    /// directories above.
+    /// Its working directory. It is entered with the parent's rights, so the child need not have
+    /// access to the directories above.
     pub directory: &'a Path,
-    /// Whether it may bind ports below 1024, as far as we may.
+    /// Whether it may bind ports below 1024, if the parent may.
     pub keep_bind: bool,
 }
 
 /// Starts `command` with `status` as descriptor 3. The child works in `/` or in `jail`'s directory,
 /// ignores SIGINT and SIGQUIT (a terminal sends them to the whole foreground group, and the parent
-/// decides), can gain no privileges, leaves no core dump, holds no capability but
+/// decides), can gain no privileges, writes no core dump, has no capability except
 /// CAP_NET_BIND_SERVICE where `jail` keeps it, and gets SIGTERM when its parent dies.
 ///
-/// Only for a process of one thread: the child works between fork and exec, and what it does there
-/// is more than async-signal-safe.
+/// Only for a process with a single thread: between fork and exec the child does more than
+/// async-signal-safe calls.
 ///
 /// # Errors
 /// Fork, exec, or a step between them: then nothing was started.
 pub fn spawn(command: &mut Command, status: &OwnedFd, jail: Jail<'_>) -> io::Result<Child> {
-    // Above 3, so that making it 3 cannot be a no-op that leaves close-on-exec set.
+    // Above 3, because a dup2 from 3 to 3 would leave close-on-exec set.
     let high = fcntl(status, FcntlArg::F_DUPFD_CLOEXEC(10))?;
     let parent = getpid();
     let keep = jail.keep_bind
@@ -75,7 +75,7 @@ fn enter(
         signal(Signal::SIGQUIT, SigHandler::SigIgn)?;
     }
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
-    // The process holds passwords.
+    // The process has passwords in memory.
     setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
     drop_bounding(keep_bind);
     if let Some((uid, gid)) = identity {
@@ -98,8 +98,8 @@ fn pass_status(status: RawFd) -> Result<(), Errno> {
     Errno::result(unsafe { nix::libc::dup2(status, STATUS_FD) }).map(drop)
 }
 
-/// Takes capabilities out of reach for good. A process without CAP_SETPCAP cannot, and then
-/// `no_new_privs` has to do.
+/// Removes capabilities permanently. A process without CAP_SETPCAP cannot do it, and then
+/// `no_new_privs` must suffice.
 fn drop_bounding(keep_bind: bool) {
     for capability in caps::all() {
         if !(keep_bind && capability == Capability::CAP_NET_BIND_SERVICE) {
@@ -115,8 +115,9 @@ fn keep_only(keep_bind: bool) -> Result<(), Errno> {
     caps::clear(None, CapSet::Ambient)
         .or_else(|error| if keep_bind { Err(error) } else { Ok(()) })
         .map_err(denied)?;
-    // Effective must lie inside permitted at every step, so permitted shrinks last. A root process
-    // whose effective set vanished with its uid gets the one capability back from permitted.
+    // Effective must be inside permitted at every step, so permitted is reduced last. A root
+    // process whose effective set was cleared with its uid gets the one capability back from
+    // permitted.
     caps::set(None, CapSet::Effective, &kept).map_err(denied)?;
     caps::set(None, CapSet::Inheritable, &kept).map_err(denied)?;
     caps::set(None, CapSet::Permitted, &kept).map_err(denied)?;

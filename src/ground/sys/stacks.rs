@@ -1,13 +1,13 @@
-//! Where each thread of this process is: what a program that hangs can still tell.
+//! The stacks of all threads of this process, for a program that hangs.
 //!
-//! In: nothing. Out: for each thread the addresses on its stack, as offsets in the files that were
-//! loaded; and, in any process of the same program, the names of the functions there.
+//! In: nothing. Out: for each thread the addresses on its stack, as offsets in the loaded files;
+//! and, in any process of the same program, the names of the functions there.
 //!
-//! A signal interrupts one thread after the other; its handler walks the stack into a buffer that
-//! is there already. The walk takes no lock and no memory. Names are looked up elsewhere, because
-//! that takes both, and files that a confined process may not open.
-//! Limits: [`THREADS_MAX`] threads, [`FRAMES_MAX`] frames of each; a thread that does not take the
-//! signal within [`PATIENCE`] has no stack here.
+//! A signal interrupts one thread after the other; its handler writes the stack into an existing
+//! buffer. It takes no lock and allocates no memory. Names are looked up in another process,
+//! because that needs both, and files that a confined process may not open. Limits: [`THREADS_MAX`]
+//! threads, [`FRAMES_MAX`] frames of each; a thread that does not handle the signal within
+//! [`PATIENCE`] has no stack here.
 
 use nix::errno::Errno;
 use nix::libc;
@@ -20,7 +20,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use std::{fs, slice, thread};
 
-/// Threads that are asked: more than a core has.
+/// Threads that are interrupted, at most: more than a core has.
 const THREADS_MAX: usize = 256;
 
 /// Frames of a thread, the innermost first.
@@ -32,18 +32,19 @@ const PATIENCE: Duration = Duration::from_millis(100);
 /// The signal; nothing else in this program uses it.
 const SIGNAL: Signal = Signal::SIGUSR2;
 
-/// Where a thread is.
+/// The stack of a thread.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stack {
     /// Its name.
     pub name: String,
     /// Its number.
     pub thread: i32,
-    /// Places such as `+1f2a libc.so.6+91117`, the innermost first; empty when it did not answer.
+    /// Addresses such as `+1f2a libc.so.6+91117`, the innermost first; empty when the thread did
+    /// not answer.
     pub places: String,
 }
 
-/// The thread that is asked, or one of the two below.
+/// The thread that is being interrupted, or one of the two constants below.
 static ASKED: AtomicI32 = AtomicI32::new(NOBODY);
 const NOBODY: i32 = 0;
 const WALKING: i32 = -1;
@@ -74,9 +75,9 @@ pub fn stacks() -> Vec<Stack> {
     stacks
 }
 
-/// Interrupts one thread and gives back what its stack holds.
+/// Interrupts one thread and gives its stack.
 fn ask(thread: i32) -> Vec<usize> {
-    // A walk that was begun too late for its asker and has not come to its end: the buffer is its.
+    // A stack walk that began after its time limit and has not ended still uses the buffer.
     if ASKED.load(Ordering::Acquire) == WALKING {
         return Vec::new();
     }
@@ -100,8 +101,8 @@ fn ask(thread: i32) -> Vec<usize> {
     frames
 }
 
-/// The handler. It may interrupt anything, so it takes no lock and no memory: it reads its own
-/// number, and walks the stack by the tables that the compiler wrote.
+/// The signal handler. It may interrupt anything, so it takes no lock and allocates no memory: it
+/// reads its own thread number, and walks the stack by the tables that the compiler wrote.
 extern "C" fn interrupted(_: libc::c_int) {
     let errno = Errno::last_raw();
     // SAFETY: asks the kernel for a number.
@@ -128,7 +129,7 @@ extern "C" fn interrupted(_: libc::c_int) {
     Errno::set_raw(errno);
 }
 
-/// A file that is loaded, by its name without directories, which is empty for the program itself.
+/// A loaded file, by its name without directories, which is empty for the program itself.
 type Objects = BTreeMap<String, Object>;
 
 #[derive(Debug, Clone, Copy)]
@@ -183,8 +184,8 @@ fn place(objects: &Objects, frame: usize) -> String {
     }
 }
 
-/// The functions of a stack, the innermost first, as a process of the same program knows them.
-/// Takes memory and reads files; not for a process that hangs.
+/// The functions of a stack, the innermost first, looked up in a process of the same program.
+/// Allocates memory and reads files; not for a process that hangs.
 pub fn words_of_stack(places: &str) -> String {
     let objects = objects();
     let mut names: Vec<String> = Vec::new();
@@ -203,11 +204,11 @@ pub fn words_of_stack(places: &str) -> String {
             names.push(place.to_owned());
         }
     }
-    // What the handler itself has on the stack, and the kernel's frame below it.
+    // The frames of the handler itself, and the kernel's frame below.
     let own =
         names.iter().take(FRAMES_MAX).rposition(|name| name.contains("sys::stacks::interrupted"));
     let rest = own.and_then(|own| names.get(own + 2..)).unwrap_or(&names);
-    // How the thread was begun is the same for all of them.
+    // The start of a thread is the same for all of them.
     let begin = rest.iter().position(|name| name.contains("__rust_begin_short_backtrace"));
     let rest = &rest[..begin.unwrap_or(rest.len())];
     let mut words = String::new();

@@ -1,11 +1,10 @@
-//! TLS: the one provider of its cryptography, and what is asked of a peer.
+//! TLS: the provider of its cryptography, and its configurations.
 //!
 //! Purpose: the only place that chooses rustls' provider (aws-lc-rs) and builds its configurations.
-//! Out: [`opportunistic_client`] for deliveries, [`verifying_client`] for events; [`KeyPair`] and
-//! [`Presenter`] for the server side.
-//! Limits: TLS 1.2 and 1.3; rustls keeps at most 256 sessions for resumption.
-//! Security: see [`opportunistic_client`].
-//! Source: RFC 3207 (STARTTLS), RFC 7435 (opportunistic security).
+//! Out: [`opportunistic_client`] for deliveries, [`verifying_client`] for webhooks; [`KeyPair`] and
+//! [`Presenter`] for the server side. Limits: TLS 1.2 and 1.3; rustls keeps at most 256 sessions
+//! for resumption. Security: see [`opportunistic_client`]. Source: RFC 3207 (STARTTLS), RFC 7435
+//! (opportunistic security).
 
 mod pair;
 mod pair_error;
@@ -26,24 +25,23 @@ use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, Signatur
 use std::net::IpAddr;
 use std::sync::Arc;
 
-/// Octets that one session of TLS keeps for a peer that does not read (rustls would keep 64 KiB):
+/// Octets that one TLS session buffers for a peer that does not read (rustls' default is 64 KiB):
 /// the longest record.
 pub const BUFFER_MAX: usize = 16 * 1024;
 
-/// The provider of all TLS here. Configurations take it by name instead of the process-wide
-/// default, so that no other crate can put another one in its place.
+/// The provider of all TLS here. Configurations name it explicitly instead of using the
+/// process-wide default, so that no other crate can replace it.
 pub fn provider() -> Arc<CryptoProvider> {
     Arc::new(aws_lc_rs::default_provider())
 }
 
-/// A client that encrypts with whoever answers, without asking who it is.
+/// A client that encrypts without authenticating the peer.
 ///
-/// This is what RFC 7435 calls opportunistic: without DANE or MTA-STS nothing says which
-/// certificate a mail server ought to have, most have one for another name, and the alternative to
-/// an unauthenticated session is plain text, which any passer-by can read. So a certificate is
-/// taken as it comes, even one that cannot be parsed. It helps against listeners, not against
-/// somebody who sits on the line and answers himself; a policy that does will bring its own
-/// verifier.
+/// This is opportunistic security by RFC 7435: without DANE or MTA-STS it is not known which
+/// certificate a mail server should have, many have one for another name, and the alternative to an
+/// unauthenticated session is plain text, which everyone on the path can read. So any certificate
+/// is accepted, even one that cannot be parsed. This protects against passive eavesdropping, not
+/// against an active attacker (man in the middle); a policy that does needs its own verifier.
 ///
 /// # Errors
 /// The provider has no cipher suite for TLS 1.2 or 1.3: a defect of the build.
@@ -61,8 +59,8 @@ pub fn opportunistic_client() -> Result<Arc<ClientConfig>, Error> {
 /// Certificates of authorities.
 pub type Authorities = Vec<CertificateDer<'static>>;
 
-/// A client that speaks only with who proves to be the one it asked for: to an authority of the
-/// public web (Mozilla's list, as it was when this program was built), or to one of `more`.
+/// A client that verifies the peer's certificate, with the authorities of the public web (Mozilla's
+/// list at build time) and those in `more`.
 ///
 /// # Errors
 /// As [`opportunistic_client`].
@@ -86,8 +84,8 @@ pub fn authorities(pem: &[u8]) -> Option<Authorities> {
     (usable && !certificates.is_empty()).then_some(certificates)
 }
 
-/// What a finished handshake agreed on, for people; a certificate is not checked by opportunistic
-/// TLS.
+/// The parameters of a finished handshake as text; opportunistic TLS does not check the
+/// certificate.
 pub fn facts(connection: &rustls::ClientConnection) -> String {
     let version =
         connection.protocol_version().and_then(|version| version.as_str()).unwrap_or("TLS");
@@ -98,14 +96,14 @@ pub fn facts(connection: &rustls::ClientConnection) -> String {
     format!("{} with {suite}", version.replace('_', "."))
 }
 
-/// The name that the handshake asks for: the host's, or its address where the host has no name that
-/// TLS could carry.
+/// The server name in the handshake: the host's, or its address if the host's name is not valid in
+/// TLS.
 pub fn server_name(host: &str, address: IpAddr) -> ServerName<'static> {
     ServerName::try_from(host.to_owned()).unwrap_or_else(|_| ServerName::IpAddress(address.into()))
 }
 
-/// A moment of a certificate, in seconds since 1970. Certificates that never end are dated to the
-/// year 9999; 2106 says as much.
+/// A time of a certificate, in seconds since 1970. Certificates that never expire are dated to the
+/// year 9999; 2106 means the same.
 fn date(seconds: u64) -> String {
     clock::rfc3339(u32::try_from(seconds).unwrap_or(u32::MAX))
 }

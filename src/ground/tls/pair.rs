@@ -1,13 +1,11 @@
-//! A private key and its certificate chain, read from PEM and found fit to be shown to clients.
+//! A private key and its certificate chain: read from PEM and checked.
 //!
-//! Purpose: whatever can be wrong with the two files is found here, before anybody is greeted with
-//! them, and said so that it can be mended. In: the octets of both files. Out: a [`KeyPair`], or a
-//! [`PairError`].
-//! Limits: [`KEY_MAX`], [`CHAIN_MAX`], [`CERTIFICATES_MAX`].
-//! Security: the key is held in rustls' form only; it is in no `Debug` and in no error. The octets
-//! that came in are the caller's.
-//! Source: RFC 7468 (PEM), RFC 5958 (PKCS#8), RFC 8017 (PKCS#1), RFC 5915 (SEC1), RFC 5280 (X.509),
-//! RFC 1421 §4.6 (encrypted PEM).
+//! Purpose: finds everything that can be wrong with the two files before they are used, with an
+//! error text that says how to correct it. In: the octets of both files. Out: a [`KeyPair`], or a
+//! [`PairError`]. Limits: [`KEY_MAX`], [`CHAIN_MAX`], [`CERTIFICATES_MAX`]. Security: the key is
+//! kept only in rustls' form; it is in no `Debug` output and in no error text. The input belongs to
+//! the caller. Source: RFC 7468 (PEM), RFC 5958 (PKCS#8), RFC 8017 (PKCS#1), RFC 5915 (SEC1), RFC
+//! 5280 (X.509), RFC 1421 §4.6 (encrypted PEM).
 
 use super::pair_limits::{CERTIFICATES_MAX, CHAIN_MAX, KEY_MAX};
 use super::{PairError, provider};
@@ -22,7 +20,7 @@ use x509_parser::x509::SubjectPublicKeyInfo;
 /// Names of a certificate that are kept, for logs.
 const NAMES_MAX: usize = 5;
 
-/// A key with its certificate chain, fit for a server.
+/// A key with its certificate chain, usable by a server.
 pub struct KeyPair {
     certified: Arc<CertifiedKey>,
     names: Vec<String>,
@@ -31,8 +29,8 @@ pub struct KeyPair {
 }
 
 impl KeyPair {
-    /// Reads a key file and a chain file (the server's own certificate first), and finds the pair
-    /// valid at `now`, in seconds since 1970.
+    /// Reads a key file and a chain file (the server's own certificate first), and checks that the
+    /// pair is valid at `now`, in seconds since 1970.
     ///
     /// # Errors
     /// See [`PairError`].
@@ -42,8 +40,8 @@ impl KeyPair {
         Ok(pair)
     }
 
-    /// The same without a look at the calendar: an expired certificate is still better than a relay
-    /// that is not there.
+    /// The same without a check of the dates: a relay with an expired certificate is better than no
+    /// relay.
     ///
     /// # Errors
     /// See [`PairError`].
@@ -96,13 +94,13 @@ impl KeyPair {
         Ok(())
     }
 
-    /// The last second of the certificate, since 1970.
+    /// The last second of validity, since 1970.
     pub fn not_after(&self) -> u64 {
         self.not_after
     }
 
-    /// The first few names of the certificate: DNS names and addresses, or the common name where
-    /// there are none.
+    /// The first few names of the certificate: DNS names and addresses, or the common name if there
+    /// are none.
     pub fn names(&self) -> &[String] {
         &self.names
     }
@@ -112,8 +110,7 @@ impl KeyPair {
     }
 }
 
-/// Two pairs are the same when their chains are: the key belongs to the first certificate of
-/// either.
+/// Two pairs are equal when their chains are: the key belongs to the first certificate of each.
 impl PartialEq for KeyPair {
     fn eq(&self, other: &Self) -> bool {
         self.certified.cert == other.certified.cert
@@ -174,8 +171,8 @@ fn parse<'a>(certificate: &'a CertificateDer<'_>) -> Result<X509Certificate<'a>,
     }
 }
 
-/// Whether the certificate speaks for this key: same algorithm, same public key. What else stands
-/// beside them (parameters that some writers leave out) does not count.
+/// Whether the certificate belongs to this key: same algorithm, same public key. Other data
+/// (parameters that some programs omit) do not count.
 fn belongs(certificate: &X509Certificate<'_>, key: &dyn SigningKey) -> bool {
     let Some(public) = key.public_key() else { return false };
     SubjectPublicKeyInfo::from_der(&public).is_ok_and(|(_, own)| {
@@ -211,19 +208,19 @@ fn name(name: &GeneralName<'_>) -> Option<String> {
     }
 }
 
-/// A name as a log line can carry it.
+/// A name in a form for a log line.
 fn shown(name: &str) -> String {
     name.chars().take(255).flat_map(char::escape_debug).collect()
 }
 
-/// Both forms that openssl writes: a PKCS#8 section of its own name, and the header of RFC 1421 in
-/// an old one.
+/// Both forms that openssl writes: a PKCS#8 section of its own name, and the old header of RFC
+/// 1421.
 fn is_encrypted(file: &[u8]) -> bool {
     contains(file, b"-----BEGIN ENCRYPTED PRIVATE KEY-----")
         || (contains(file, b"Proc-Type:") && contains(file, b"4,ENCRYPTED"))
 }
 
-/// Any kind of private key, known or not.
+/// Any kind of private key, supported or not.
 fn has_key(file: &[u8]) -> bool {
     contains(file, b"PRIVATE KEY-----")
 }
@@ -236,7 +233,7 @@ fn contains(file: &[u8], text: &[u8]) -> bool {
     memchr::memmem::find(file, text).is_some()
 }
 
-/// What is wrong with PEM, without a word of what stands in it.
+/// What is wrong with PEM, without any of its content.
 fn words(error: &PemError) -> String {
     match error {
         PemError::MissingSectionEnd { .. } => "its END line is missing; was it copied whole?",

@@ -1,26 +1,25 @@
-//! What can be wrong with a key and its certificate, in words for the person who made them.
+//! The errors of a key and its certificate, as texts for the operator.
 
 use super::date;
 use super::pair_limits::{CERTIFICATES_MAX, CHAIN_MAX, KEY_MAX};
 
-/// Why a pair is not fit to be shown. The text is one sentence or two: what is wrong, then what to
-/// do.
+/// Why a pair cannot be used. The text is one or two sentences: what is wrong, then what to do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PairError {
-    /// No key where one belongs.
+    /// No key in the key file.
     #[error(
         "the key file holds no private key; it must be PEM, with a line such as -----BEGIN PRIVATE \
         KEY-----; convert other forms \
          with 'openssl pkey'"
     )]
     NoKey,
-    /// A certificate where the key belongs.
+    /// A certificate in the key file.
     #[error("the key file holds a certificate and no private key; put the private key there")]
     CertificateInKeyFile,
-    /// The two files are each other's.
+    /// The two files are swapped.
     #[error("the key file holds the certificate and the certificate file holds the key; swap them")]
     Swapped,
-    /// A key that asks for a passphrase, in either of the two forms of PEM.
+    /// A key with a passphrase, in either of the two forms of PEM.
     #[error(
         "the private key is protected by a passphrase, which cannot be entered here; remove it \
         with: openssl pkey -in \
@@ -30,7 +29,7 @@ pub enum PairError {
     /// PEM that cannot be decoded.
     #[error("the private key is damaged: {0}; copy the file again")]
     DamagedKey(String),
-    /// DSA, a curve that nobody uses, RSA that is too short or not well-formed.
+    /// DSA, an unsupported curve, RSA that is too short or not well-formed.
     #[error(
         "the private key is of a kind that cannot be used here, or damaged; take RSA of 2048 to \
         8192 bits, EC on P-256, P-384 or P-521, \
@@ -40,19 +39,19 @@ pub enum PairError {
     /// More than [`KEY_MAX`] octets.
     #[error("the key file has more than {KEY_MAX} octets; it is not a private key alone")]
     KeyTooLarge,
-    /// No certificate where one belongs.
+    /// No certificate in the certificate file.
     #[error(
         "the certificate file holds no certificate; it must be PEM, with a line -----BEGIN \
         CERTIFICATE-----; convert other forms with \
          'openssl x509'"
     )]
     NoCertificate,
-    /// A key where the certificate belongs.
+    /// A key in the certificate file.
     #[error(
         "the certificate file holds a private key and no certificate; put the certificate there"
     )]
     KeyInCertificateFile,
-    /// PEM that cannot be decoded, or is no X.509.
+    /// PEM that cannot be decoded, or is not X.509.
     #[error("the certificate is damaged: {0}; copy the file again")]
     DamagedCertificate(String),
     /// More than [`CHAIN_MAX`] octets.
@@ -73,7 +72,7 @@ pub enum PairError {
         "the private key belongs to certificate {place} of the certificate file; put that one first"
     )]
     Order {
-        /// Which one it belongs to.
+        /// The certificate that it belongs to.
         place: usize,
     },
     /// The key belongs to none of the certificates.
@@ -83,13 +82,13 @@ pub enum PairError {
          server.key -pubout' and 'openssl x509 -in server.pem -noout -pubkey' must print the same"
     )]
     Mismatch,
-    /// Too late.
+    /// It has expired.
     #[error("the certificate expired at {}; renew it", date(*since))]
     Expired {
         /// Its last second, since 1970.
         since: u64,
     },
-    /// Too early.
+    /// It is not valid yet.
     #[error("the certificate is not valid before {}; check the clock of this machine", date(*from))]
     NotYetValid {
         /// Its first second, since 1970.

@@ -1,11 +1,10 @@
-//! How large a key and its certificate chain may be.
+//! Limits of a key and its certificate chain.
 
 /// Octets of a key file. An RSA key of 8192 bits has 6,500.
 pub const KEY_MAX: usize = 64 * 1024;
 
-/// Octets of a file with a chain.
+/// Octets of a certificate file, at most.
 pub const CHAIN_MAX: usize = 256 * 1024;
 
-/// Certificates of a chain. More are somebody's whole trust store, which no client wants to be
-/// sent.
+/// Certificates of a chain, at most. More would be a whole trust store, which clients do not want.
 pub const CERTIFICATES_MAX: usize = 10;

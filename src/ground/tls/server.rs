@@ -1,12 +1,11 @@
-//! The server side of TLS: what is shown to clients, and how it is renewed while they come.
+//! The server side of TLS: the certificate in use, and its renewal at run time.
 //!
-//! Purpose: one place that holds the pair in use. In: a [`KeyPair`], and newer ones. Out: rustls'
+//! Purpose: one place that has the pair in use. In: a [`KeyPair`], and newer ones. Out: rustls'
 //! configuration for the next handshake; sessions that are open keep the one they began with.
 //! Limits: TLS 1.2 and 1.3; no client certificates; no 0-RTT. At most [`RESUMABLE_MAX`] sessions
-//! are remembered for resumption.
-//! Security: every pair has a memory of its own for resumption, so that after a renewal no session
-//! goes on that began with the former certificate's key: whoever connects next sees the new one.
-//! Source: RFC 8446, RFC 5246, RFC 9325 (recommendations for TLS).
+//! are remembered for resumption. Security: every pair has its own cache for resumption, so that
+//! after a renewal no session of the former certificate is resumed: every new connection uses the
+//! new one. Source: RFC 8446, RFC 5246, RFC 9325 (recommendations for TLS).
 
 use super::{KeyPair, provider};
 use crate::ground::lock::Lock;
@@ -16,11 +15,10 @@ use rustls::version::{TLS12, TLS13};
 use rustls::{Error, ServerConfig};
 use std::sync::Arc;
 
-/// Sessions that a client can resume with less work; each costs about a kilobyte and a half, the
-/// oldest give way.
+/// Sessions that a client can resume; each takes about 1.5 kB, the oldest are removed first.
 const RESUMABLE_MAX: usize = 256;
 
-/// Presents a certificate, which can be exchanged at any time.
+/// The certificate in use, which can be replaced at any time.
 #[derive(Debug)]
 pub struct Presenter {
     shown: Lock<Shown>,
@@ -33,7 +31,7 @@ struct Shown {
 }
 
 impl Presenter {
-    /// Shows this pair.
+    /// Uses this pair.
     ///
     /// # Errors
     /// The provider has no cipher suite for TLS 1.2 or 1.3: a defect of the build.
@@ -41,7 +39,7 @@ impl Presenter {
         Ok(Self { shown: Lock::leaf(Shown::new(pair)?) })
     }
 
-    /// Shows another pair from the next handshake on.
+    /// Uses another pair from the next handshake on.
     ///
     /// # Errors
     /// As [`Presenter::new`]; the former pair stays.
@@ -56,7 +54,7 @@ impl Presenter {
         self.now().config
     }
 
-    /// What is shown now.
+    /// The pair in use.
     pub fn pair(&self) -> Arc<KeyPair> {
         self.now().pair
     }
