@@ -1,4 +1,4 @@
-//! The queue by age, in sums: what everybody may see of it.
+//! The queue by age, as totals that everybody may see.
 
 use super::Answer;
 use crate::api::state::AppState;
@@ -7,10 +7,10 @@ use crate::mail::model::DestinationSummary;
 use hyper::StatusCode;
 use serde::{Deserialize, Serialize};
 
-/// How many messages wait, and for how long.
+/// How many messages wait, by age.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AgesView {
-    /// Up to which age each number of `messages` counts.
+    /// The highest age of each number in `messages`.
     pub bounds_seconds: Vec<u32>,
     /// Messages by age, one number for each bound and one for the older ones.
     pub messages: Vec<u64>,
@@ -23,7 +23,7 @@ pub(super) async fn ages(app: &AppState) -> Answer {
 
 /// The ages, for programs and for the page.
 pub(crate) async fn ages_view(app: &AppState) -> AgesView {
-    // A million messages take a while to count; other requests must not wait for it.
+    // Counting a million messages takes a while; other requests must not wait for it.
     let (cumulative, total) =
         app.monitor.ages.look(&app.monitor.worker, &app.views.admin).await.unwrap_or_default();
     let mut messages: Vec<u64> = Vec::with_capacity(cumulative.len() + 1);

@@ -1,4 +1,4 @@
-//! Questions to the queue, which may take long or fail, and the answer then.
+//! Queries of the queue that may take long or fail, and the answer then.
 
 use crate::http::answer::{Answer, error};
 use crate::mail::model::{AdminError, Answer as AdminAnswer};
@@ -6,10 +6,10 @@ use hyper::StatusCode;
 use std::time::Duration;
 use tokio::time::timeout;
 
-/// How long the queue may take.
+/// Time limit of a query of the queue.
 pub(super) const ADMIN_PATIENCE: Duration = Duration::from_secs(30);
 
-/// What the queue answers within [`ADMIN_PATIENCE`].
+/// The result of a query, within [`ADMIN_PATIENCE`].
 ///
 /// # Errors
 /// The answer for the client.
@@ -24,7 +24,7 @@ pub(crate) async fn ask<T>(question: AdminAnswer<'_, T>) -> Result<T, Answer> {
     }
 }
 
-/// What a client hears of a failure of the queue.
+/// The answer for the client after a failure of the queue.
 pub(crate) fn admin_error(fault: &AdminError) -> Answer {
     let status = match fault {
         AdminError::Unknown => StatusCode::NOT_FOUND,
@@ -36,7 +36,7 @@ pub(crate) fn admin_error(fault: &AdminError) -> Answer {
     error(status, &fault.to_string())
 }
 
-/// Seconds from one moment to another, none when it lies behind.
+/// Seconds from one time to another, 0 if that is earlier.
 pub(super) fn since(from: u32, to: u32) -> u64 {
     u64::from(to.saturating_sub(from))
 }

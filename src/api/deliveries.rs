@@ -1,4 +1,4 @@
-//! How deliveries went in the last day, by destination.
+//! Results of deliveries in the last day, by destination.
 //!
 //! Limits: [`DESTINATIONS_SHOWN`] destinations.
 
@@ -10,13 +10,13 @@ use crate::mail::model::Deliveries;
 use hyper::StatusCode;
 use serde::{Deserialize, Serialize};
 
-/// The most destinations of an answer.
+/// Destinations in an answer, at most.
 pub const DESTINATIONS_SHOWN: usize = 500;
 
 /// The destinations with the most delivery attempts.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct DeliveriesView {
-    /// Hours that are counted, or fewer where Postern started since.
+    /// Hours that are counted, or fewer if Postern was started since.
     pub hours: u32,
     /// Those with the most attempts first.
     pub destinations: Vec<DeliveryView>,
@@ -29,19 +29,19 @@ pub struct DeliveryView {
     pub name: String,
     /// Attempts that ended in delivery; each counts one recipient, here and below.
     pub delivered: u64,
-    /// Attempts that failed for now.
+    /// Attempts that failed temporarily.
     pub deferred: u64,
-    /// Attempts that failed for good.
+    /// Attempts that failed permanently.
     pub bounced: u64,
-    /// Seconds that half of the attempts took that delivered; `null` where none did.
+    /// Median of the seconds of attempts that delivered; `null` where none did.
     pub p50_seconds: Option<f64>,
-    /// The same of 99 %.
+    /// The 99th percentile of the same.
     pub p99_seconds: Option<f64>,
     /// The host of the last attempt that reached one; empty when none did.
     pub relay: String,
     /// Protocol version and cipher suite of that attempt; empty without TLS.
     pub tls: String,
-    /// What the last failed attempt said; empty when none failed.
+    /// The error of the last failed attempt; empty when none failed.
     pub last_error: String,
     /// When that was, RFC 3339; `null` when none failed.
     pub last_error_time: Option<String>,

@@ -1,24 +1,24 @@
-//! A filter as programs write it: in a query string, in an order, on the command line.
+//! A filter in the form for programs: in a query string, in an order, on the command line.
 //!
 //! Limits: a text has [`TEXT_MAX`] octets.
 
 use crate::mail::model::{Filter, Standing};
 use serde::{Deserialize, Serialize};
 
-/// The longest text that is looked for.
+/// Octets of a search text, at most.
 pub const TEXT_MAX: usize = 320;
 
 /// Letters and digits of a whole queue id.
 const ID_MAX: usize = 13;
 
-/// Conditions that all hold; see [`Filter`] for what each means.
+/// Conditions that must all hold; see [`Filter`] for their meaning.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct FilterView {
     /// In recipient, sender, id, destination, error or subject.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub search: String,
-    /// In a recipient that still waits.
+    /// In a pending recipient.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub recipient: String,
     /// In the reverse-path; `<>` = none.
@@ -30,7 +30,7 @@ pub struct FilterView {
     /// The whole name of a destination.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub destination: String,
-    /// In what the last try said.
+    /// In the error of the last attempt.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub error: String,
     /// In the subject.
@@ -62,7 +62,7 @@ impl FilterView {
         "larger",
     ];
 
-    /// The place of a condition by its name.
+    /// The value of a condition by its name.
     pub fn field(&mut self, name: &str) -> Option<&mut String> {
         Some(match name {
             "search" => &mut self.search,
@@ -87,10 +87,10 @@ impl FilterView {
         given.filter(|(_, text)| !text.is_empty()).collect()
     }
 
-    /// What it means.
+    /// The filter for these conditions.
     ///
     /// # Errors
-    /// What is wrong with it, in words.
+    /// What is wrong with it, as text.
     pub fn filter(&self) -> Result<Filter, String> {
         if let Some((name, _)) =
             self.conditions().into_iter().find(|(_, text)| text.len() > TEXT_MAX)

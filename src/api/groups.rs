@@ -1,4 +1,4 @@
-//! The queue in groups: by sender, by recipient's domain, by reason.
+//! The queue in groups: by sender, by recipient's domain, by error.
 
 use super::{Answer, ask, error, since};
 use crate::api::state::AppState;
@@ -16,11 +16,11 @@ pub struct GroupsView {
     pub by: String,
     /// The largest first.
     pub groups: Vec<GroupView>,
-    /// Whether the numbers are of a sample; they stand for `total / seen` times as many.
+    /// Whether the numbers are from a sample; multiply by `total / seen` for an estimate.
     pub sampled: bool,
-    /// Messages that were looked at.
+    /// Messages that were read.
     pub seen: u64,
-    /// Messages in the queue then.
+    /// Messages in the queue at that time.
     pub total: u64,
     /// When, RFC 3339.
     pub as_of: String,
@@ -31,7 +31,7 @@ pub struct GroupsView {
 pub struct GroupView {
     /// What its messages have in common.
     pub name: String,
-    /// Messages seen of it.
+    /// Messages of this group that were seen.
     pub messages: u64,
     /// Age of the oldest of them.
     pub oldest_age_seconds: u64,

@@ -1,4 +1,4 @@
-//! What became of mail: its tries while it waits, its end after it has left the queue.
+//! The history of mail: its attempts while it is in the queue, and its final state.
 //!
 //! Limits: a page has at most [`HISTORY_MAX`] messages.
 
@@ -13,30 +13,30 @@ use hyper::StatusCode;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// The most finished messages of a page.
+/// Finished messages of a page, at most.
 pub const HISTORY_MAX: usize = 500;
 
-/// Messages of a page when nothing is said.
+/// Messages of a page by default.
 const PAGE: usize = 100;
 
-/// How long a page may be looked for.
+/// Time limit of a search for a page.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// How long one message may be looked for. Unlike a page this cannot be gone on with. It is enough
-/// for all of a history of the usual size; a longer one, or one on a slow volume, may not be looked
-/// through to its end for an old message.
+/// Time limit of a search for one message. Unlike a page it cannot be continued. It suffices for a
+/// history of the default size; in a longer one, or on a slow volume, an old message may not be
+/// found.
 const ONE_PATIENCE: Duration = Duration::from_secs(5);
 
 const UNFINISHED: &str = "the history search took too long; try again";
 
-/// The tries of a message.
+/// The attempts of a message.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct AttemptsView {
     /// The oldest first.
     pub attempts: Vec<AttemptView>,
 }
 
-/// A try of some recipients at one next hop.
+/// An attempt for some recipients at one next hop.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct AttemptView {
     /// When it ended, RFC 3339.
@@ -49,20 +49,20 @@ pub struct AttemptView {
     pub tls: String,
     /// How long it took.
     pub duration_seconds: f64,
-    /// What became of each recipient.
+    /// The outcome of each recipient.
     pub outcomes: Vec<Ending>,
-    /// Commands (`>`), replies (`<`) and remarks (`*`); empty where all went well.
+    /// Commands (`>`), replies (`<`) and remarks (`*`); empty after success.
     pub transcript: Vec<String>,
 }
 
 /// A page of finished messages.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct HistoryView {
-    /// Whether anything is kept: property `history_enabled`.
+    /// Whether there is a history: property `history_enabled`.
     pub kept: bool,
-    /// The newest first.
+    /// Newest first.
     pub entries: Vec<FinishedView>,
-    /// What to ask for as `after` to go on; `null` at the end.
+    /// The value of `after` for the next page; `null` at the end.
     pub next: Option<String>,
 }
 
@@ -73,28 +73,28 @@ pub struct FinishedView {
     pub id: String,
     /// When it was accepted, RFC 3339.
     pub arrived: String,
-    /// When its last recipient was done, RFC 3339.
+    /// When its last recipient was finished, RFC 3339.
     pub finished: String,
     /// Between the two.
     pub took_seconds: u64,
-    /// The reverse-path; empty for a notification.
+    /// The reverse-path; empty for the null sender.
     pub sender: String,
     /// Octets of its content.
     pub size_bytes: u64,
     /// The client's address; empty when it was generated locally.
     pub client: String,
-    /// The host of the last try.
+    /// The host of the last attempt.
     pub relay: String,
-    /// Protocol version and cipher suite of that try; empty in plain text.
+    /// Protocol version and cipher suite of that attempt; empty in plain text.
     pub tls: String,
-    /// What became of each recipient.
+    /// The final status of each recipient.
     pub recipients: Vec<Ending>,
-    /// Of a move: the mark that came with the order.
+    /// For a move: the mark in its order.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub mark: String,
 }
 
-/// What is asked of the history.
+/// A query of the history.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct HistoryQuery {
     pub(crate) wanted: Wanted,
@@ -106,7 +106,7 @@ impl HistoryQuery {
     /// From a query string.
     ///
     /// # Errors
-    /// What is wrong with it, in words.
+    /// What is wrong with it, as text.
     pub(crate) fn parse(query: &str) -> Result<Self, String> {
         let mut asked = Self::default();
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
@@ -171,8 +171,8 @@ pub(super) async fn attempts(app: &AppState, visit: &Visit<'_>, id: MessageId) -
     }
 }
 
-/// The tries, for programs and for the page. What a bounce says that reached nobody is for those
-/// who may read what mails say. Whoever calls has the right to search.
+/// The attempts, for programs and for the page. The text of an undeliverable bounce is only for
+/// users who may read content. The caller has the permission to search.
 pub(crate) async fn attempts_view(
     app: &AppState,
     visit: &Visit<'_>,
@@ -212,8 +212,9 @@ pub(super) async fn one(app: &AppState, visit: &Visit<'_>, id: MessageId) -> Ans
     }
 }
 
-/// How a message ended; `None` where that is not known (any more). It is a search like any other,
-/// for which whoever calls has the right: of an id that was made up all of the history may be read.
+/// The final state of a message; `None` if it is not known (any more). It is a search like any
+/// other, for which the caller has the permission: for an invented id all of the history may be
+/// read.
 pub(crate) async fn finished_view(
     app: &AppState,
     id: MessageId,
@@ -222,8 +223,7 @@ pub(crate) async fn finished_view(
     let page = ask(app.views.history.finished(wanted, None, 1, ONE_PATIENCE)).await?;
     match page.finished.into_iter().next() {
         Some(found) => Ok(Some(finished(found))),
-        // Not known is not the same as not found in time: whoever moves mail away takes it for an
-        // end.
+        // Not known is not the same as not found in time: a move of mail would take it for an end.
         None if page.next.is_some() => Err(error(StatusCode::SERVICE_UNAVAILABLE, UNFINISHED)),
         None => Ok(None),
     }

@@ -1,4 +1,4 @@
-//! `GET /api/v1/`: what there is to ask, for programs as JSON and for browsers as a page of links.
+//! `GET /api/v1/`: the list of endpoints, as JSON for programs and as a page of links for browsers.
 
 use super::Answer;
 use crate::http::answer::{self, HTML};
@@ -11,24 +11,24 @@ use serde_json::Value;
 /// The description of this API for programs: OpenAPI 3.1.
 pub(super) const DOCUMENT: &str = include_str!("openapi.json");
 
-/// The index.
+/// The list of endpoints.
 #[derive(Debug, Serialize)]
 struct Index {
-    /// The document for programs, relative to this address.
+    /// The OpenAPI document, relative to this URL.
     openapi: &'static str,
     endpoints: Vec<Endpoint>,
 }
 
-/// What can be asked.
+/// An endpoint.
 #[derive(Debug, Serialize)]
 struct Endpoint {
     method: String,
-    /// Relative to this address.
+    /// Relative to this URL.
     path: String,
     summary: String,
 }
 
-/// The index in the language of the asker.
+/// The list in the format for the client.
 pub(super) fn index(visit: &Visit<'_>) -> Answer {
     let endpoints = endpoints();
     let accept = visit
@@ -37,14 +37,14 @@ pub(super) fn index(visit: &Visit<'_>) -> Answer {
         .and_then(|accept| accept.to_str().ok())
         .unwrap_or_default();
     if accept.contains("text/html") {
-        // Links count from the last slash of the address.
+        // Links are relative to the last slash of the URL.
         let here = if visit.path.ends_with('/') { "" } else { "v1/" };
         return answer::found(HTML, page(&endpoints, here));
     }
     answer::json(StatusCode::OK, &Index { openapi: "openapi.json", endpoints })
 }
 
-/// Those that the document describes.
+/// The endpoints in the OpenAPI document.
 fn endpoints() -> Vec<Endpoint> {
     let document: Value = serde_json::from_str(DOCUMENT).unwrap_or_default();
     let paths = document["paths"].as_object().cloned().unwrap_or_default();
@@ -60,7 +60,8 @@ fn endpoints() -> Vec<Endpoint> {
     paths.into_iter().flat_map(each).filter(|endpoint| !endpoint.path.is_empty()).collect()
 }
 
-/// Everything in it stands in our own document; what can be asked by a link is one.
+/// All of it comes from this program's own document; every endpoint that can be read by GET without
+/// parameters is a link.
 fn page(endpoints: &[Endpoint], here: &str) -> String {
     let line = |endpoint: &Endpoint| {
         let Endpoint { method, path, summary } = endpoint;

@@ -1,11 +1,10 @@
-//! The answers for programs, under `/api/v1`, and the shapes they have.
+//! The JSON API under `/api/v1`.
 //!
-//! A file for each part of the appliance that programs ask about; here is which path leads where.
-//! The operator's tool (`cli`) reads the same shapes at the other end of the control socket.
-//! Limits: the queue answers within [`ADMIN_PATIENCE`] or the client hears 504; each part names its
-//! own.
-//! Security: addresses, names and errors are hostile text; JSON's own escapes make them harmless
-//! here, whoever shows them must escape them again.
+//! There is a file for each part of the appliance; the table of routes is here. The operator's tool
+//! (`cli`) reads the same JSON through the control socket. Limits: the queue answers within
+//! [`ADMIN_PATIENCE`] or the client gets 504; each file has its own. Security: addresses, names and
+//! errors are untrusted text; they are escaped in JSON, and code that shows them must escape them
+//! again.
 
 mod ages;
 mod ask;
@@ -70,7 +69,7 @@ use hyper::StatusCode;
 use index::DOCUMENT;
 use state::AppState;
 
-/// The rows of this room in the table of routes. [`DOCUMENT`] describes all but those of the
+/// The rows of this module in the table of routes. [`DOCUMENT`] describes all except those of the
 /// control socket ([`Need::Carry`]).
 pub(crate) const ROUTES: &[Route<AppState>] = &[
     Route {
@@ -227,7 +226,7 @@ pub(crate) const ROUTES: &[Route<AppState>] = &[
     },
 ];
 
-/// The answer about the message that the path names.
+/// The answer about the message in the path.
 fn of_one<'a>(
     call: &Call<'a, AppState>,
     answer: impl FnOnce(MessageId) -> Handling<'a>,
@@ -264,7 +263,7 @@ mod tests {
         }
         let mut there = BTreeSet::new();
         for route in ROUTES.iter().filter(|route| route.need != Need::Carry) {
-            // Without a slash it is the same, and HEAD goes without saying.
+            // The trailing slash makes no difference, and HEAD is implied by GET.
             let path = route.path.trim_start_matches("/api/v1");
             for method in
                 route.methods.iter().filter(|method| **method != Method::HEAD && !path.is_empty())

@@ -1,24 +1,23 @@
-//! When something of the queue is tried next: one definition, in the same words on pages and in the
-//! tool.
+//! When mail is attempted next: one definition, with the same texts on pages and in the tool.
 
 use crate::api::{DestinationView, MessageView, RecipientView};
 use crate::ground::words::{count, span};
 use std::fmt;
 
-/// When it is tried next.
+/// When it is attempted next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NextTry {
     /// Not before an operator releases it.
     Held,
-    /// Not before an operator lets mail go to its destination again.
+    /// Not before an operator resumes its destination.
     Paused,
-    /// It is being tried: so many messages of a destination, of all that wait for it.
+    /// It is being attempted: so many messages of a destination, of all that wait for it.
     Active(u64, u64),
-    /// As soon as there is room.
+    /// As soon as an agent is free.
     Now,
     /// In so many seconds.
     In(u64),
-    /// Never: nothing waits.
+    /// Never: nothing is pending.
     Never,
 }
 
@@ -33,7 +32,7 @@ impl NextTry {
         }
     }
 
-    /// Of a message: the first of its recipients that wait.
+    /// Of a message: the earliest of its pending recipients.
     pub(crate) fn of_message(message: &MessageView) -> Self {
         Self::of(message.held, message.paused, message.next_try_seconds)
     }

@@ -1,4 +1,4 @@
-//! What an operator wants done with the queue.
+//! Operator actions on the queue ("orders").
 //!
 //! Limits: an order has [`ORDER_MAX`] octets and names [`IDS_MAX`] ids; a preview counts for
 //! [`PREVIEW_PATIENCE`].
@@ -20,25 +20,25 @@ use std::collections::HashSet;
 use std::time::Duration;
 use tokio::time::timeout;
 
-/// The longest order.
+/// Octets of an order, at most.
 const ORDER_MAX: usize = 64 * 1024;
 
-/// The most ids that an order may name.
+/// Ids in an order, at most.
 pub const IDS_MAX: usize = 1000;
 
-/// How long an order may take to arrive.
+/// Time limit to receive an order.
 const ORDER_PATIENCE: Duration = Duration::from_secs(10);
 
-/// How long a preview may count.
+/// Time limit of a preview.
 const PREVIEW_PATIENCE: Duration = Duration::from_secs(5);
 
-/// What an operator wants done, as it is sent: `{"order":"retry","domain":"example.org"}`. Of the
-/// selections exactly one.
+/// An order as it is sent: `{"order":"retry","domain":"example.org"}`. Exactly one of the
+/// selections.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OrderView {
-    /// `retry`, `hold`, `release`, `delete`, `move` (a `delete` of what was carried elsewhere); of
-    /// destinations `pause` and `resume`.
+    /// `retry`, `hold`, `release`, `delete`, `move` (a `delete` after an export); for destinations
+    /// `pause` and `resume`.
     pub order: String,
     /// One message.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -49,57 +49,56 @@ pub struct OrderView {
     /// All with a pending recipient in this domain.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub domain: Option<String>,
-    /// All that wait for this destination; with `pause` and `resume` the destination itself.
+    /// All for this destination; with `pause` and `resume` the destination itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub destination: Option<String>,
-    /// All that pass these conditions.
+    /// All that match this filter.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub filter: Option<FilterView>,
     /// All.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub all: bool,
-    /// Of `move`: the version of the message that was carried away, as the ETag of `GET
-    /// queue/ID/mail` tells it.
+    /// For `move`: the version of the exported message, from the ETag of `GET queue/ID/mail`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
-    /// Of `move`: 16 hexadecimal digits by which the history knows this move again.
+    /// For `move`: 16 hexadecimal digits that identify the move in the history.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mark: Option<String>,
-    /// Only count what would be hit.
+    /// Only count the affected messages.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub preview: bool,
 }
 
-/// How many messages an order hit, or would hit.
+/// How many messages an order changed, or would change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HitView {
     /// Messages. Of `pause` and `resume`: destinations whose state changed.
     pub messages: u64,
-    /// Of `retry`: those of them that are not tried, because they are held or wait for paused
-    /// destinations alone; absent = none.
+    /// For `retry`: those of them that are not attempted, because they are held or wait only for
+    /// paused destinations; absent = none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub untried: Option<u64>,
-    /// Whether nothing was done; absent = it was.
+    /// Whether nothing was changed; absent = it was.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub preview: bool,
-    /// Of a preview: the first ids.
+    /// For a preview: the first ids.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sample: Vec<String>,
-    /// Of a preview: there may be more, time was up; absent = that is all.
+    /// For a preview: there may be more, because the time limit was reached; absent = that is all.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub incomplete: bool,
-    /// Of `pause` and `resume`: what whoever asked may not expect; absent = nothing.
+    /// For `pause` and `resume`: a remark about an unexpected result; absent = none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remark: Option<Remark>,
 }
 
-/// What is to be said of a `pause` or `resume` that was carried out.
+/// A remark about an executed `pause` or `resume`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Remark {
-    /// It is paused, and no mail waits for it: a name that is meant ahead, or one that is misspelt.
+    /// It is paused, and no mail waits for it: the name was given in advance, or it is misspelt.
     NoMailWaits,
-    /// It was paused before.
+    /// It was already paused.
     PausedAlready,
     /// It was not paused.
     NotPaused,
@@ -115,7 +114,7 @@ impl Remark {
         }
     }
 
-    /// The remark in words; `name` is the destination, or stands for it.
+    /// The remark as text; `name` is the destination, or a pronoun for it.
     pub(crate) fn words(self, name: &str) -> String {
         match self {
             Self::NoMailWaits => format!(
@@ -129,12 +128,12 @@ impl Remark {
     }
 }
 
-/// What an order says, understood.
+/// A parsed order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Wish {
     Messages(Order, Selection),
     Pause(String, bool),
-    /// One message, as long as it has this version.
+    /// One message, if it still has this version.
     Move {
         id: MessageId,
         version: u64,
@@ -151,7 +150,8 @@ pub(super) async fn order(app: &AppState, visit: &Visit<'_>, content: Incoming) 
         .unwrap_or_default();
     let json =
         media.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json");
-    // A page of another site sends forms and plain text without asking; JSON it may not.
+    // A page of another site can send forms and plain text without a preflight request, but not
+    // JSON.
     if !json && visit.door != Door::Control {
         return error(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -182,7 +182,7 @@ pub(super) async fn order(app: &AppState, visit: &Visit<'_>, content: Incoming) 
     }
 }
 
-/// Does what an order says, or counts what it would hit. The queue writes the audit line.
+/// Executes an order, or counts the messages that it would change. The queue writes the audit line.
 pub(crate) async fn carry_out(
     app: &AppState,
     visit: &Visit<'_>,
@@ -232,10 +232,10 @@ pub(crate) async fn carry_out(
 }
 
 impl OrderView {
-    /// What it says.
+    /// Parses the order.
     ///
     /// # Errors
-    /// What is wrong with it, in words.
+    /// What is wrong with it, as text.
     pub(crate) fn wish(&self) -> Result<Wish, String> {
         let order = match self.order.as_str() {
             "retry" => Order::Retry,
@@ -284,7 +284,7 @@ impl OrderView {
                 Err(format!("ids: at most {IDS_MAX} at once"))
             }
             Selection::Some(mut ids) => {
-                // An id that is given twice is one message, and counts as one.
+                // An id that is given twice counts once.
                 let mut seen = HashSet::new();
                 ids.retain(|id| seen.insert(*id));
                 Ok(Wish::Messages(order, Selection::Some(ids)))
@@ -296,7 +296,7 @@ impl OrderView {
         }
     }
 
-    /// A move is of one message, and only as it was read.
+    /// A move is for a single message in the version that was read.
     fn moved(&self) -> Result<Wish, String> {
         let others = !self.ids.is_empty()
             || self.domain.is_some()

@@ -1,10 +1,10 @@
-//! Single parts of a mail for people who look at it: its HTML, and its attachments as files.
+//! Single parts of a mail for display: its HTML, and its attachments as files.
 //!
 //! Limits: HTML comes from the first [`READ_MAX`] octets of a content; attachments are taken out of
 //! contents of at most [`TAKEN_APART_MAX`] octets, one content at a time for each visitor.
-//! Security: all of it is hostile. [`html`] leaves out what acts before a policy is asked, and
-//! whoever serves it must sandbox it; an attachment is never served by the type that it claims.
-//! Source: RFC 2045 to 2047, RFC 2183.
+//! Security: all of it is untrusted. [`html`] removes elements that have an effect before the
+//! browser's policy applies, and the code that serves it must sandbox it; an attachment is never
+//! served with its declared type. Source: RFC 2045 to 2047, RFC 2183.
 
 use super::{ADMIN_PATIENCE, Answer, ask, error};
 use crate::api::state::AppState;
@@ -14,42 +14,44 @@ use mail_parser::{Message, MessageParser, MimeHeaders, PartType};
 use std::io;
 use tokio::time::timeout;
 
-/// Octets of a content that are read.
+/// Octets of a content that are read, at most.
 pub const READ_MAX: usize = 1 << 20;
 
-/// Octets of a content whose attachments are taken out; larger mail is downloaded whole.
+/// Octets of a content whose attachments can be extracted; larger mail must be downloaded as a
+/// whole.
 pub(crate) const TAKEN_APART_MAX: u64 = 32 << 20;
 
-/// Characters of a file name.
+/// Characters of a file name, at most.
 const NAME_MAX: usize = 200;
 
-/// Elements that load, lead or run something. A browser's sandbox and policy forbid that, too, but
-/// for what begins before they are asked, as a connection that a `link` announces.
+/// Elements that load, navigate or run something. A browser's sandbox and policy forbid that, too,
+/// except what begins before they apply, such as a connection announced by a `link`.
 const DISARMED: [&str; 10] =
     ["link", "meta", "base", "form", "iframe", "frame", "object", "embed", "portal", "area"];
 
-/// A link, which begins many other names, too. Where it leads to the policy forbids, but a browser
-/// connects as soon as somebody presses on it.
+/// A link; many other element names begin with this letter, too. The policy forbids to follow it,
+/// but a browser connects as soon as a user presses on it.
 const LINK: &str = "a";
 
-/// What is a `template` instead: nothing of that is shown, loaded or run (HTML §4.12.3).
+/// It is replaced by a `template`, of which nothing is shown, loaded or run (HTML §4.12.3).
 const SCRIPT: &str = "script";
 
 /// An attachment.
 pub(crate) struct Attachment {
-    /// As the mail names it; hostile, empty where it has no name.
+    /// The name in the mail; untrusted, empty if it has none.
     pub(crate) name: String,
     /// Decoded.
     pub(crate) content: Vec<u8>,
 }
 
-/// The HTML of a mail without elements that load, lead or run something; `None` when it has none.
+/// The HTML of a mail without elements that load, navigate or run something; `None` when it has
+/// none.
 pub(crate) async fn html(app: &AppState, id: MessageId) -> Result<Option<String>, Answer> {
     let message = ask(app.views.admin.show(id)).await?;
     taken_apart(message.body, READ_MAX, |mail| html_of(mail).map(disarmed)).await
 }
 
-/// The attachment at a place in the list of [`super::TextView::parts`]; `None` when there is none.
+/// The attachment at an index in the list of [`super::TextView::parts`]; `None` when there is none.
 pub(crate) async fn attachment(
     app: &AppState,
     id: MessageId,
@@ -71,7 +73,7 @@ pub(crate) async fn attachment(
     .await
 }
 
-/// What `take` finds in a content, or in its beginning, off the threads that serve.
+/// The result of `take` for a content, or its beginning, on a thread that may block.
 async fn taken_apart<T: Send + 'static>(
     body: Body,
     limit: usize,
@@ -87,7 +89,7 @@ async fn taken_apart<T: Send + 'static>(
             StatusCode::SERVICE_UNAVAILABLE,
             &format!("the content cannot be read: {fault}"),
         )),
-        // A parser that met its match costs an answer, nothing else.
+        // A panic of the parser costs only this answer.
         Ok(Err(_)) => {
             Err(error(StatusCode::UNPROCESSABLE_ENTITY, "the content cannot be taken apart"))
         }
@@ -98,7 +100,7 @@ async fn taken_apart<T: Send + 'static>(
     }
 }
 
-/// The first part that is HTML and no attachment.
+/// The first part that is HTML and not an attachment.
 pub(super) fn html_of<'x>(mail: &'x Message<'_>) -> Option<&'x str> {
     mail.html_bodies().find_map(|part| match &part.body {
         PartType::Html(html) => Some(html.as_ref()),
@@ -106,10 +108,10 @@ pub(super) fn html_of<'x>(mail: &'x Message<'_>) -> Option<&'x str> {
     })
 }
 
-/// HTML in which no tag begins with the name of an element of [`DISARMED`]: `<link` is `<x-link`,
-/// which means nothing; and a script is a template. A tag begins with `<` and its name without
-/// anything between (HTML §13.2.5.6), so none is missed, and inside of text, comments and values
-/// little is lost.
+/// HTML in which no tag begins with the name of an element of [`DISARMED`]: `<link` becomes
+/// `<x-link`, which has no meaning; and a script becomes a template. A tag begins with `<` directly
+/// followed by its name (HTML §13.2.5.6), so none is missed, and a replacement inside of text,
+/// comments and values does little harm.
 fn disarmed(html: &str) -> String {
     let mut safe = String::with_capacity(html.len() + 64);
     let mut rest = html;
@@ -133,7 +135,7 @@ fn disarmed(html: &str) -> String {
     safe + rest
 }
 
-/// Whether a tag that begins so is a link: its name ends at white space, `/` or `>`.
+/// Whether a tag with this beginning is a link: its name ends at white space, `/` or `>`.
 fn is_link(after: &str) -> bool {
     let name = after.split([' ', '\t', '\n', '\r', '\u{c}', '/', '>']).next().unwrap_or_default();
     name.eq_ignore_ascii_case(LINK)

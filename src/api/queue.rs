@@ -1,8 +1,8 @@
-//! What is in the queue: page by page, by destination, message by message.
+//! The contents of the queue: pages of messages, destinations, single messages.
 //!
 //! Limits: a page has at most [`PAGE_MAX`] messages with at most [`RECIPIENTS_SHOWN`] recipients
-//! each; messages are asked for in small bunches, so that a page of large envelopes is never in
-//! memory whole.
+//! each; messages are read in small groups, so that a page of large envelopes is never completely
+//! in memory.
 
 use super::filter::FilterView;
 use super::{ADMIN_PATIENCE, Answer, ask, error, since};
@@ -23,22 +23,22 @@ use serde::{Deserialize, Serialize};
 use std::time::{Duration, Instant};
 use tokio::time::timeout;
 
-/// The most messages of one page of the queue.
+/// Messages of one page of the queue, at most.
 pub const PAGE_MAX: usize = 500;
 
-/// Messages of a page when nothing is said.
+/// Messages of a page by default.
 const PAGE: usize = 100;
 
-/// Recipients that a page shows of each message; the message's own answer shows all.
+/// Recipients of each message on a page; the answer for a single message has all.
 pub const RECIPIENTS_SHOWN: usize = 5;
 
-/// How many messages are asked for at once.
+/// Messages read at once.
 const BUNCH: usize = 16;
 
-/// How long a page may be looked for.
+/// Time limit of a search for a page.
 const SEARCH_PATIENCE: Duration = Duration::from_millis(800);
 
-/// How long the subjects of a bunch may take to read; a page goes without them then.
+/// Time limit to read the subjects of a group; without them the page has none.
 const SUBJECTS_PATIENCE: Duration = Duration::from_millis(300);
 
 /// How much of a message is read to find its subject.
@@ -51,37 +51,38 @@ pub struct DestinationView {
     pub name: String,
     /// Messages that wait for it.
     pub messages: u64,
-    /// Of these, in a try right now.
+    /// Of these, in an attempt now.
     pub active: u64,
     /// Age of the oldest.
     pub oldest_age_seconds: Option<u64>,
-    /// Seconds until the next try, 0 = now; `null` when all are being tried, or while it is paused.
+    /// Seconds until the next attempt, 0 = now; `null` when all are being attempted, or while it is
+    /// paused.
     pub next_try_seconds: Option<u64>,
-    /// What the last failed try said; empty when none failed.
+    /// The error of the last failed attempt; empty when none failed.
     pub last_error: String,
     /// Messages that wait for another attempt.
     pub deferred: u64,
     /// Connections open or being opened.
     pub couriers: u32,
-    /// The most of them that are allowed now.
+    /// Connections that are allowed now, at most.
     pub window: u32,
-    /// How long it is left alone because it was unreachable; `null` when it is not.
+    /// How long it is still suspended because it was unreachable; `null` when it is not.
     pub suspended_seconds: Option<u64>,
     /// Since when it cannot be reached, RFC 3339; `null` when it can.
     #[serde(default)]
     pub unreachable_since: Option<String>,
-    /// Whether an operator lets nothing go there.
+    /// Whether an operator has paused it.
     pub paused: bool,
     /// Messages by age, one number for each of `age_bounds_seconds` and one for the older ones.
     pub ages: Vec<u64>,
 }
 
-/// What is asked of the queue.
+/// A query of the queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct PageQuery {
     pub(crate) after: Option<MessageId>,
     pub(crate) limit: usize,
-    /// Whether the subject of each message is wanted, which takes a read of each content.
+    /// Whether the subject of each message is wanted, which requires reading each content.
     pub(crate) subjects: bool,
     pub(crate) filter: FilterView,
 }
@@ -90,7 +91,7 @@ impl PageQuery {
     /// From a query string.
     ///
     /// # Errors
-    /// What is wrong with it, in words.
+    /// What is wrong with it, as text.
     pub(crate) fn parse(query: &str) -> Result<Self, String> {
         let mut asked =
             Self { after: None, limit: PAGE, subjects: false, filter: FilterView::default() };
@@ -126,20 +127,20 @@ impl PageQuery {
 pub struct DestinationsView {
     /// At most [`DESTINATIONS_MAX`].
     pub destinations: Vec<DestinationView>,
-    /// Up to which age each number of `ages` counts.
+    /// The highest age of each number in `ages`.
     pub age_bounds_seconds: Vec<u32>,
 }
 
-/// A page of the queue, the oldest first: in the order of arrival, here or in another queue.
+/// A page of the queue, oldest first: in the order of acceptance, here or by another queue.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct PageView {
-    /// At most as many as were asked for.
+    /// At most as many as were requested.
     pub messages: Vec<MessageView>,
-    /// What to ask for as `after` to get the next page; `null` on the last one.
+    /// The value of `after` for the next page; `null` on the last one.
     pub next: Option<String>,
-    /// How many messages were looked at for this page.
+    /// How many messages were checked for this page.
     pub scanned: u64,
-    /// `false`: time was up or the page full; the next one may hold more.
+    /// `false`: the time limit was reached or the page is full; the next one may have more.
     pub complete: bool,
 }
 
@@ -165,45 +166,44 @@ pub struct MessageView {
     pub state: Option<String>,
     /// The client's address; `null` when generated locally.
     pub client: Option<String>,
-    /// What the client called itself.
+    /// The client's HELO name.
     pub helo: String,
-    /// The decoded subject, only where one message was asked for; masked where property
-    /// `address_masking` masks addresses.
+    /// The decoded subject, only if one message was requested; masked if property `address_masking`
+    /// masks addresses.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<String>,
     /// How many recipients it has.
     pub recipients_total: usize,
-    /// How many of them still wait.
+    /// How many of them are pending.
     pub recipients_pending: usize,
-    /// Seconds until the next try of any, 0 = now; `null` when held, or when nothing goes to any of
-    /// its destinations.
+    /// Seconds until the next attempt for any recipient, 0 = now; `null` when held, or when all its
+    /// destinations are paused.
     pub next_try_seconds: Option<u64>,
-    /// Whether nothing goes to any destination that it waits for, because an operator wants it so;
-    /// absent = no.
+    /// Whether all destinations that it waits for are paused by an operator; absent = no.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub paused: bool,
-    /// The recipients; in a page of the queue only the first ones that still wait.
+    /// The recipients; in a page of the queue only the first pending ones.
     pub recipients: Vec<RecipientView>,
-    /// The carbon copy to `cc_mta`, where there is one.
+    /// The carbon copy to `cc_mta`, if there is one.
     pub copy: Option<RecipientView>,
 }
 
-/// Where one recipient stands.
+/// The status of one recipient.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct RecipientView {
     /// The forward-path; `cc_mta` for the carbon copy.
     pub address: String,
     /// `pending`, `delivered`, `failed` or `dropped`.
     pub status: String,
-    /// Tries that ended in a temporary failure.
+    /// Attempts that ended in a temporary failure.
     pub attempts: u16,
-    /// Seconds until the next try, 0 = now; `null` unless pending, and while it is held or its
+    /// Seconds until the next attempt, 0 = now; `null` unless pending, and while it is held or its
     /// destination is paused.
     pub next_try_seconds: Option<u64>,
-    /// Whether an operator lets nothing go to its destination; absent = no.
+    /// Whether its destination is paused by an operator; absent = no.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub paused: bool,
-    /// What the last try said.
+    /// The error of the last attempt.
     pub last_reply: String,
 }
 
@@ -306,15 +306,15 @@ pub(crate) async fn message_with_subject(
     let message = ask(app.views.admin.show(id)).await?;
     let mut view = message_view(&message, clock::now(), None);
     let head = tokio::task::spawn_blocking(move || message.body.head(HEAD_MAX));
-    // A content that cannot be read now still has an envelope to show.
+    // If the content cannot be read now, the envelope is still shown.
     if let Ok(Ok(Ok(head))) = timeout(ADMIN_PATIENCE, head).await {
         view.subject = Some(subject(&head, app.facts.masks_subjects));
     }
     Ok(view)
 }
 
-/// The subjects of some messages, in their order; empty where the beginning of a content has none,
-/// all of them where they are not read in time.
+/// The subjects of some messages, in their order; empty for a content without one, all empty when
+/// they are not read in time.
 async fn subjects(app: &AppState, contents: Vec<Body>) -> Vec<String> {
     let (number, masked) = (contents.len(), app.facts.masks_subjects);
     let read = tokio::task::spawn_blocking(move || {
@@ -327,7 +327,7 @@ async fn subjects(app: &AppState, contents: Vec<Body>) -> Vec<String> {
     }
 }
 
-/// The subject that the beginning of a content has, or of a masked one its first character.
+/// The subject in the beginning of a content; if masked, only its first character.
 fn subject(head: &[u8], masked: bool) -> String {
     let parsed = MessageParser::new().parse_headers(head);
     let subject = parsed.and_then(|mail| mail.subject().map(str::to_owned)).unwrap_or_default();
@@ -350,7 +350,7 @@ pub(super) async fn body(app: &AppState, id: MessageId) -> Answer {
             answer::answer(StatusCode::OK, MAIL, Content::Pieces(pieces, len))
         }
     };
-    // A browser keeps it as a file and never shows it as a page of ours.
+    // A browser saves it as a file and never shows it as a page of this server.
     if let Ok(name) = HeaderValue::from_str(&format!("attachment; filename=\"{id}.eml\"")) {
         answer.headers_mut().insert(header::CONTENT_DISPOSITION, name);
     }

@@ -1,4 +1,4 @@
-//! What the rates were: for the charts, and for whoever keeps no history of its own.
+//! Rates over time: for the charts, and for users without a monitoring system.
 
 use super::{Answer, error};
 use crate::api::state::AppState;
@@ -8,7 +8,7 @@ use crate::monitor::rates::Point;
 use hyper::StatusCode;
 use serde::{Deserialize, Serialize};
 
-/// Rates of a span; `null` where nothing is known.
+/// Rates of a span; `null` where there is no value.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct RatesView {
     /// `1h`, `24h` or `7d`.
@@ -21,17 +21,17 @@ pub struct RatesView {
     pub accepted: Vec<Option<f32>>,
     /// Recipients a second.
     pub delivered: Vec<Option<f32>>,
-    /// Tries a second that failed for now.
+    /// Attempts a second that failed temporarily.
     pub deferred: Vec<Option<f32>>,
-    /// Recipients a second that failed for good.
+    /// Recipients a second that failed permanently.
     pub bounced: Vec<Option<f32>>,
-    /// Refused commands a second.
+    /// Rejected commands a second.
     pub refused: Vec<Option<f32>>,
     /// Messages in the queue.
     pub messages: Vec<Option<f32>>,
-    /// Seconds from acceptance to delivery, of half of the recipients.
+    /// Median of the seconds from acceptance to delivery.
     pub latency_p50_seconds: Vec<Option<f32>>,
-    /// The same of 99 %.
+    /// The 99th percentile of the same.
     pub latency_p99_seconds: Vec<Option<f32>>,
 }
 

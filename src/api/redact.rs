@@ -1,11 +1,9 @@
-//! What is left of a view for those whom nobody knows: numbers and states, no name of anybody's
-//! host, address or mail.
+//! Views for clients without a login: numbers and states, without any host, address or mail.
 
 use crate::monitor::alerts::AlertView;
 use crate::monitor::components::{Condition, PartView};
 
-/// Alerts whose words name nothing but this appliance's own parts. A new one is veiled until it
-/// stands here.
+/// Alerts whose texts contain only parts of this appliance. Every other alert is redacted.
 const NAMELESS: [&str; 23] = [
     "ready",
     "hangs",
@@ -35,8 +33,8 @@ const NAMELESS: [&str; 23] = [
 /// Who may know the name; a login may not be set.
 const NAMED: &str = "shown after login, and by `postern health --verbose`";
 
-/// Alerts without names: in the words that were made for it, and where there are none it is told
-/// that something is wrong.
+/// Alerts without names: with the text made for that, and without one only the fact that there is
+/// an alert.
 pub(super) fn alerts(alerts: Vec<AlertView>) -> Vec<AlertView> {
     let veiled = |mut alert: AlertView| {
         if let Some(text) = alert.nameless.take() {
@@ -55,7 +53,7 @@ pub(super) fn alerts(alerts: Vec<AlertView>) -> Vec<AlertView> {
     seen
 }
 
-/// A terminal or a volume by its condition alone: its words may name hosts.
+/// Only the condition of a terminal or a volume: its text may contain hosts.
 pub(super) fn part(part: PartView) -> PartView {
     let state = match part.condition {
         Condition::Connected => "connected",

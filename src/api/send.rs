@@ -1,13 +1,12 @@
-//! `POST /api/v1/messages`: a program hands a mail in without SMTP.
+//! `POST /api/v1/messages`: a program submits a mail without SMTP.
 //!
-//! The envelope stands in the query (`from` once, `to` once for each recipient), the content is the
-//! mail as it stands in a file, of the type `message/rfc822`. What it is told is what a session
-//! would have been told; 201 means what 250 means. Who asks with the login or a token may send to
-//! anybody; no address alone is trusted here. Addresses are read as from a client that may relay:
-//! `root` gets the domain `origin_domain`.
-//! Limits: the mail's size is that of SMTP; a connection to `ui_port` lives for a minute, and so
-//! does an upload.
-//! Source: RFC 5321 §4.2 (replies); The Idempotency-Key HTTP Header Field (IETF draft).
+//! The envelope is in the query (`from` once, `to` once for each recipient), the content is the
+//! mail in the form of a file, of the type `message/rfc822`. Errors are the same as in an SMTP
+//! session; 201 has the meaning of 250. A client with the login or a token may send to anybody; an
+//! address alone is never trusted here. Addresses are read as from a client that may relay: `root`
+//! gets the domain `origin_domain`. Limits: the mail's size is that of SMTP; a connection to
+//! `ui_port` lives for a minute, and so does an upload. Source: RFC 5321 §4.2 (replies); The
+//! Idempotency-Key HTTP Header Field (IETF draft).
 
 use super::{Answer, error};
 use crate::api::state::AppState;
@@ -30,22 +29,22 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// Seconds after which a mail that could not be stored may be tried again.
+/// Seconds after which a mail that could not be stored may be sent again.
 const TRY_AGAIN: u64 = 30;
 
-/// The longest key of a repetition, in octets.
+/// Octets of an idempotency key, at most.
 const KEY_MAX: usize = 255;
 
-/// Where a mail is now.
+/// The answer for a submitted mail.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SentView {
     /// Its queue id.
     pub id: String,
-    /// Whether it was there already, from an earlier request with this key.
+    /// Whether it was sent already by an earlier request with this key.
     pub repeated: bool,
 }
 
-/// Takes a mail.
+/// Accepts a mail.
 pub(crate) async fn send(app: &AppState, visit: &Visit<'_>, content: Incoming) -> Answer {
     let media = visit
         .headers
@@ -67,7 +66,7 @@ pub(crate) async fn send(app: &AppState, visit: &Visit<'_>, content: Incoming) -
         return visit.error(StatusCode::FORBIDDEN, &words);
     }
     let key = match key(visit.headers) {
-        // A key is that of whoever shows it: others do not learn of his mail.
+        // A key belongs to its user: others do not learn of that user's mail.
         Ok(key) => key.map(|key| format!("{} {key}", visit.asker().user)),
         Err(words) => return error(StatusCode::BAD_REQUEST, words),
     };
@@ -128,13 +127,12 @@ fn submitted(submission: &dyn Submission, visit: &Visit<'_>) -> Result<Submitted
                 .to_owned(),
         );
     }
-    // Whoever came so far has shown a login or a token, or has opened the control socket.
+    // At this point the client has a login or a token, or uses the control socket.
     let client = visit.client.map(|client| client.address);
     Ok(SubmittedEnvelope { client, known: true, sender, recipients })
 }
 
-/// Holds a token to its rate. What was sent before, and is asked for again with its key, takes
-/// nothing from it.
+/// Applies a token's rate. A repeated request with the key of a sent mail does not count.
 fn within_rate(app: &AppState, visit: &Visit<'_>) -> Result<(), Box<Answer>> {
     let Caller::Token(token) = visit.caller else { return Ok(()) };
     token.take(Instant::now()).map_err(|wait| {
@@ -151,8 +149,8 @@ fn key(headers: &HeaderMap) -> Result<Option<&str>, &'static str> {
     key.map(Some).ok_or("Idempotency-Key: 1 to 255 printable ASCII characters are expected")
 }
 
-/// Hands the mail in. In a task of its own: whoever hangs up now may ask again with the same key,
-/// and must find what became of the mail.
+/// Submits the mail. In a task of its own: a client that disconnects now may repeat the request
+/// with the same key, and must get the result.
 async fn take(
     app: &AppState,
     submitted: SubmittedEnvelope,
@@ -181,7 +179,7 @@ async fn take(
     }
 }
 
-/// Reads a content to its end, for nothing but what it is known by.
+/// Reads a content to its end, only to compute its hash.
 async fn printed(content: Incoming) -> Option<Print> {
     let (pump, pieces) = pieces(content, Bytes::new());
     let mut printing = Printing::new(pieces);
@@ -195,7 +193,7 @@ async fn printed(content: Incoming) -> Option<Print> {
     read
 }
 
-/// Content that is digested as it goes by.
+/// Content that is hashed while it is read.
 struct Printing {
     pieces: Box<dyn ContentPieces>,
     context: Arc<Lock<digest::Context>>,
@@ -233,12 +231,12 @@ fn sent(app: &AppState, id: MessageId, repeated: bool) -> Answer {
     answer
 }
 
-/// A reply of SMTP as HTTP says it.
+/// An SMTP reply as an HTTP answer.
 fn refused(reply: &Reply) -> Answer {
     let status = match reply.code {
         552 => StatusCode::PAYLOAD_TOO_LARGE,
-        // X.4.Z: the content was cut off. A data volume that does not answer is 451 as well, and
-        // none of the client's fault.
+        // X.4.Z: the content was cut off. A data volume that does not answer is 451 as well, but
+        // not the client's fault.
         451 if reply.enhanced.is_some_and(|enhanced| enhanced.1 == 4) => {
             StatusCode::REQUEST_TIMEOUT
         }

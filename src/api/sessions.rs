@@ -1,4 +1,4 @@
-//! Who is at terminal `in`, who was refused, and what the log said last.
+//! SMTP sessions, rejections, and the last log lines.
 //!
 //! Limits: [`SESSIONS_MAX`] sessions, [`LINES_MAX`] lines.
 
@@ -10,13 +10,13 @@ use crate::mail::model::{Refusal, RefusedExample, SESSION_REFUSALS, SessionInfo}
 use hyper::StatusCode;
 use serde::{Deserialize, Serialize};
 
-/// The most sessions that are shown.
+/// Sessions in an answer, at most.
 pub const SESSIONS_MAX: usize = 500;
 
-/// The most lines of the log.
+/// Log lines in an answer, at most.
 pub const LINES_MAX: usize = 1000;
 
-/// Lines when nothing is said.
+/// Log lines by default.
 const LINES: usize = 200;
 
 /// The open sessions.
@@ -35,34 +35,34 @@ pub struct SessionView {
     pub client: String,
     /// Its port.
     pub port: u16,
-    /// When it came, RFC 3339.
+    /// When it connected, RFC 3339.
     pub since: String,
     /// Since then.
     pub seconds: u64,
-    /// What it did last: a command, `connect`.
+    /// Its last action: a command, `connect`.
     pub state: String,
-    /// What it called itself.
+    /// Its HELO name.
     pub helo: String,
     /// Protocol version and cipher suite; empty in plain text.
     pub tls: String,
-    /// The reverse-path of the mail under way.
+    /// The reverse-path of the mail in progress.
     pub sender: String,
     /// Its recipients.
     pub recipients: u32,
-    /// Mails taken so far.
+    /// Mails accepted so far.
     pub messages: u32,
     /// Octets of these.
     pub octets: u64,
 }
 
-/// The refusals.
+/// The rejections.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct RefusalsView {
-    /// Every reason, also those that nobody was refused for.
+    /// Every reason, including those without a rejection.
     pub reasons: Vec<ReasonView>,
 }
 
-/// A reason to refuse.
+/// A reason of rejections.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ReasonView {
     /// Its name, as in `mta_refused_total`; `sessions_…` as in `mta_sessions_refused_total`: those
@@ -70,18 +70,18 @@ pub struct ReasonView {
     pub reason: String,
     /// How often since the start.
     pub total: u64,
-    /// The last examples, the newest first.
+    /// The last examples, newest first.
     pub last: Vec<ExampleView>,
 }
 
-/// A command that was refused.
+/// A rejected command.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ExampleView {
     /// When, RFC 3339.
     pub time: String,
     /// The client's address.
     pub client: String,
-    /// What it called itself.
+    /// Its HELO name.
     pub helo: String,
     /// The command.
     pub command: String,
@@ -89,21 +89,21 @@ pub struct ExampleView {
     pub from: String,
     /// The forward-path, where one was known.
     pub to: String,
-    /// What it was told.
+    /// The reply.
     pub reply: String,
 }
 
 /// The last lines of the log.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct LogView {
-    /// The newest last.
+    /// Newest last.
     pub lines: Vec<String>,
 }
 
-/// Which lines are wanted.
+/// The filter for log lines.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct LogQuery {
-    /// What stands in them, whatever its case.
+    /// A text in them, whatever its case.
     pub(crate) filter: String,
     /// `warn`: warnings and errors; `error`: errors.
     pub(crate) level: String,
@@ -140,7 +140,7 @@ pub(super) fn refusals(app: &AppState) -> Answer {
     answer::json(StatusCode::OK, &refusals_view(app))
 }
 
-/// The refusals, for programs and for the page.
+/// The rejections, for programs and for the page.
 pub(crate) fn refusals_view(app: &AppState) -> RefusalsView {
     let example = |example: RefusedExample| ExampleView {
         time: clock::rfc3339(example.at),
@@ -208,7 +208,7 @@ impl LogQuery {
     /// From a query string.
     ///
     /// # Errors
-    /// What is wrong with it, in words.
+    /// What is wrong with it, as text.
     pub(crate) fn parse(query: &str) -> Result<Self, String> {
         let mut asked = Self::default();
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
@@ -235,7 +235,7 @@ impl LogQuery {
     }
 }
 
-/// The level that a line names, plain or JSON.
+/// The level of a line, plain or JSON.
 pub(crate) fn level_of(line: &str) -> Option<&str> {
     match line.strip_prefix('{') {
         Some(json) => json.split_once("\"level\":\"")?.1.split('"').next(),

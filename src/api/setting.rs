@@ -1,8 +1,8 @@
-//! A setting of the appliance as people and programs may see it.
+//! A setting of the appliance for display.
 
 use serde::Serialize;
 
-/// A property with its value in force. Secrets are masked before they come here.
+/// A property with its effective value. Secrets are masked before.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Setting {
     /// Its name.
@@ -11,33 +11,33 @@ pub struct Setting {
     pub variable: String,
     /// As a person would write it; empty = none, asterisks where [`Setting::masked`].
     pub value: String,
-    /// From what kind of place the value came.
+    /// The kind of the value's origin.
     pub origin: SettingOrigin,
-    /// The place itself: a variable, a file with its variable, or `default`.
+    /// The origin itself: a variable, a file with its variable, or `default`.
     pub source: String,
-    /// The form of the value, which names its unit.
+    /// The format of the value, with its unit.
     #[serde(rename = "type")]
     pub kind: &'static str,
-    /// Whether the value has entries.
+    /// Whether the value is a list.
     pub list: bool,
     /// The group of the class: `founding` or `container`.
     pub group: &'static str,
     /// Whether the value is a secret that is not shown.
     pub masked: bool,
-    /// Whether it is set to something else than its default.
+    /// Whether it differs from its default.
     pub changed: bool,
-    /// What it does, in one sentence.
+    /// Its meaning, in one sentence.
     pub summary: &'static str,
 }
 
-/// From what kind of place a value came.
+/// The kind of a value's origin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SettingOrigin {
-    /// Nothing was set.
+    /// It was not set.
     Default,
     /// The variable of the property.
     Environment,
-    /// A file that a variable names.
+    /// A file named by a variable.
     File,
 }

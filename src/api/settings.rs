@@ -1,7 +1,7 @@
-//! `GET /api/v1/settings`: every property in force, and where its value came from.
+//! `GET /api/v1/settings`: every effective property, and its origin.
 //!
-//! Security: secrets were masked before they came to the HTTP server; still, this is for the login
-//! alone ([`Need::Settings`](crate::http::rights::Need)).
+//! Security: secrets are masked before they reach the HTTP server; still, this requires the login
+//! ([`Need::Settings`](crate::http::rights::Need)).
 
 use super::Answer;
 use super::setting::Setting;

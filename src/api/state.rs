@@ -1,5 +1,5 @@
-//! What every handler has: the relay through the traits that it shows itself by, the state of the
-//! server, and what monitors remember. It knows no handler.
+//! The state shared by all handlers: the relay through its traits, the state of the server, and
+//! that of `monitor`. It knows no handler.
 
 use super::setting::Setting;
 use crate::ground::log::Tail;
@@ -9,36 +9,36 @@ use crate::mail::model::{History, QueueAdmin, SessionList, Submission};
 use crate::monitor::state::MonitorState;
 use std::sync::Arc;
 
-/// What pages and answers show that does not change while the appliance runs.
+/// Facts for pages and answers that do not change while the appliance runs.
 #[derive(Debug, Clone)]
 pub struct Facts {
     /// Property `hostname`.
     pub hostname: String,
     /// The program's version.
     pub version: String,
-    /// Who may relay, in one or two sentences.
+    /// Which clients may relay, in one or two sentences.
     pub who_may_relay: String,
     /// When the core started, seconds since 1970.
     pub started: u32,
     /// Whether property `address_masking` masks addresses, and so subjects.
     pub masks_subjects: bool,
-    /// The properties in force, secrets masked, in the order of the class.
+    /// The effective properties, secrets masked, in the order of the class.
     pub settings: Vec<Setting>,
 }
 
-/// What handlers look at: the parts of the relay, each by the trait that it shows itself with.
+/// The parts of the relay that handlers use, each through a trait.
 pub struct Views {
     /// The queue.
     pub admin: Arc<dyn QueueAdmin>,
-    /// The way into it for programs.
+    /// Submission of mail by programs.
     pub submission: Arc<dyn Submission>,
-    /// Terminal `in`.
+    /// The SMTP sessions.
     pub sessions: Arc<dyn SessionList>,
-    /// What became of mail.
+    /// The history of mail.
     pub history: Arc<dyn History>,
     /// The last lines of the log.
     pub tail: Arc<Tail>,
-    /// The keys of mail that programs handed in.
+    /// The idempotency keys of submitted mail.
     pub idempotency_keys: IdempotencyKeys,
 }
 
@@ -46,14 +46,14 @@ pub struct Views {
 pub struct AppState {
     pub(crate) views: Views,
     pub(crate) facts: Facts,
-    /// What monitors are told.
+    /// The state of monitoring.
     pub monitor: Arc<MonitorState>,
-    /// Of the server.
+    /// The server's state.
     pub http: HttpState,
 }
 
 impl AppState {
-    /// Joins the queue and what monitors are told to what people see.
+    /// Combines the queue and the monitoring for display.
     pub fn new(
         views: Views,
         facts: Facts,

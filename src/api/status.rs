@@ -1,4 +1,4 @@
-//! The appliance at a glance, for programs; the page shows the same.
+//! A summary of the appliance, for programs; the page shows the same.
 
 use super::{Answer, since};
 use crate::api::redact;
@@ -18,7 +18,7 @@ use prometheus::Histogram;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// The appliance at a glance.
+/// A summary of the appliance.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct StatusView {
     /// Property `hostname`.
@@ -29,7 +29,7 @@ pub struct StatusView {
     pub started: String,
     /// Since then.
     pub uptime_seconds: u64,
-    /// Whether mail is taken.
+    /// Whether mail is accepted.
     pub ready: bool,
     /// Why not; empty when ready.
     pub not_ready_reason: String,
@@ -45,13 +45,13 @@ pub struct StatusView {
     pub memory_resident_bytes: i64,
     /// From acceptance to delivery, since the start; `null` before the first delivery.
     pub latency: Option<LatencyView>,
-    /// What is wrong, the grave first.
+    /// The alerts, the critical ones first.
     pub alerts: Vec<AlertView>,
-    /// When the certificate of terminal `in` ends, RFC 3339; `null` without one.
+    /// When the certificate of SMTP expires, RFC 3339; `null` without one.
     pub certificate_expires: Option<String>,
-    /// `null`, or why this server takes no orders from whoever looks through `ui_port`.
+    /// `null`, or why this server accepts no orders from this client at `ui_port`.
     pub orders_refused: Option<String>,
-    /// Who may relay, in words; empty for those who may not look.
+    /// Which clients may relay, as text; empty without the right to look.
     pub who_may_relay: String,
     /// Terminals and their states.
     pub terminals: Vec<PartView>,
@@ -66,9 +66,9 @@ pub struct QueueView {
     pub messages: u64,
     /// Their octets.
     pub bytes: u64,
-    /// Of these messages: in a try right now.
+    /// Of these messages: in an attempt now.
     pub active: u64,
-    /// Waiting for another try.
+    /// Waiting for another attempt.
     pub deferred: u64,
     /// Held by an operator.
     pub held: u64,
@@ -87,11 +87,11 @@ pub struct TotalsView {
     pub accepted_bytes: u64,
     /// Recipients that a next hop accepted.
     pub delivered: u64,
-    /// Tries that failed for now.
+    /// Attempts that failed temporarily.
     pub deferred: u64,
     /// Recipients that failed permanently.
     pub bounced: u64,
-    /// Refusals by reason.
+    /// Rejections by reason.
     pub refused: BTreeMap<String, u64>,
     /// Clients that got no session, by the reasons of `mta_sessions_refused_total`.
     #[serde(default)]
@@ -101,7 +101,7 @@ pub struct TotalsView {
 /// How long mail takes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LatencyView {
-    /// Half of the recipients had their mail within so many seconds.
+    /// Half of the recipients got their mail within so many seconds.
     pub p50_seconds: f64,
     /// 95 % of them.
     pub p95_seconds: f64,
@@ -114,7 +114,7 @@ pub struct LatencyView {
 pub struct DiskView {
     /// Free octets.
     pub free_bytes: i64,
-    /// Octets in all; 0 when not known yet.
+    /// Total octets; 0 if not known yet.
     pub size_bytes: i64,
 }
 
@@ -123,7 +123,7 @@ pub(super) async fn status(app: &AppState, visit: &Visit<'_>) -> Answer {
     answer::json(StatusCode::OK, &status_view(app, visit.may_look()).await)
 }
 
-/// What the page and the program see alike; without `look` nothing that names anybody.
+/// For the page and for programs; without `look` there are no names.
 pub(crate) async fn status_view(app: &AppState, look: bool) -> StatusView {
     let summary = metrics::refresh(&app.monitor).await;
     let (now, facts, counters) = (clock::now(), &app.facts, &app.monitor.counters);
@@ -197,7 +197,7 @@ fn totals(counters: &Counters) -> TotalsView {
     }
 }
 
-/// The appliance at a glance, without names.
+/// The summary without names.
 pub(crate) fn without_names(view: StatusView) -> StatusView {
     StatusView {
         alerts: redact::alerts(view.alerts),

@@ -1,7 +1,7 @@
-//! Events as they happen (server-sent events, WHATWG HTML §9.2).
+//! Live events (server-sent events, WHATWG HTML §9.2).
 //!
-//! Limits: `rate_history` counts the streams; one lives as long as its connection, and its client
-//! opens another. A client that takes nothing for [`PATIENCE`] is let go.
+//! Limits: `rate_history` counts the streams; a stream ends with its connection, and its client
+//! opens another. A client that reads nothing for [`PATIENCE`] is disconnected.
 
 use super::{Answer, error};
 use crate::api::state::AppState;
@@ -15,10 +15,10 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-/// How long a reader may take for one event.
+/// How long a client may take to read one event.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// How long a client waits before it comes again, in milliseconds.
+/// How long a client waits before it reconnects, in milliseconds.
 const RETRY: &str = "retry: 1000\n\n";
 
 /// `GET /api/v1/stream`
@@ -46,7 +46,7 @@ pub(super) async fn stream(app: &AppState, visit: &Visit<'_>) -> Answer {
             let _turn = turn;
             let mut event = first;
             while let Ok(Ok(())) = timeout(PATIENCE, sender.send(Ok(event))).await {
-                // Whoever reads slowly gets the newest, and not what was before it.
+                // A slow client gets the newest event, and not earlier ones.
                 tokio::select! {
                     changed = news.changed() => if changed.is_err() { return },
                     () = sender.closed() => return,

@@ -1,9 +1,8 @@
-//! The content of a mail, as text that nothing can run: for people who look at a queue.
+//! The content of a mail as plain text, for display.
 //!
 //! Limits: [`READ_MAX`] octets of a content are parsed, [`TEXT_MAX`] characters of text shown,
-//! [`HEADERS_MAX`] header fields of [`VALUE_MAX`] characters, [`PARTS_MAX`] parts.
-//! Security: HTML becomes text; what comes out is hostile all the same, and must be escaped by
-//! whoever shows it.
+//! [`HEADERS_MAX`] header fields of [`VALUE_MAX`] characters, [`PARTS_MAX`] parts. Security: HTML
+//! becomes text; the result is still untrusted, and must be escaped by the code that shows it.
 //! Source: RFC 5322, RFC 2045 to 2047.
 
 use super::parts::{READ_MAX, html_of};
@@ -33,11 +32,11 @@ pub const PARTS_MAX: usize = 100;
 pub struct TextView {
     /// The header fields in their order.
     pub headers: Vec<HeaderView>,
-    /// The text, of HTML where there is no other.
+    /// The text; made from HTML if there is no other.
     pub text: String,
-    /// Whether the mail holds more than was looked at, or shown.
+    /// Whether the mail contains more than was read, or is shown.
     pub truncated: bool,
-    /// Whether a part of it is HTML; `text` is made of that where there is no other.
+    /// Whether it has an HTML part; `text` is made from it if there is no other.
     #[serde(default)]
     pub has_html: bool,
     /// Attachments and other parts.
@@ -49,7 +48,7 @@ pub struct TextView {
 pub struct HeaderView {
     /// Its name.
     pub name: String,
-    /// Its value, decoded where it is text.
+    /// Its value, decoded if it is text.
     pub value: String,
 }
 
@@ -87,7 +86,7 @@ pub(crate) async fn view(app: &AppState, id: MessageId) -> Result<TextView, Answ
             StatusCode::SERVICE_UNAVAILABLE,
             &format!("the content cannot be read: {fault}"),
         )),
-        // A parser that met its match costs an answer, nothing else.
+        // A panic of the parser costs only this answer.
         Ok(Err(_)) => Err(error(
             StatusCode::UNPROCESSABLE_ENTITY,
             "the content cannot be shown as text; download it instead",
@@ -99,7 +98,7 @@ pub(crate) async fn view(app: &AppState, id: MessageId) -> Result<TextView, Answ
     }
 }
 
-/// Makes text of a content, or of its beginning. Pure; any octets will do.
+/// Makes text of a content, or of its beginning. Pure; accepts any octets.
 pub fn read(content: &[u8]) -> TextView {
     let Some(mail) = MessageParser::new().parse(content) else { return TextView::default() };
     let mut headers: Vec<HeaderView> = mail
@@ -140,8 +139,8 @@ pub fn read(content: &[u8]) -> TextView {
     }
 }
 
-/// A field's value on one line: folds are line breaks before white space (RFC 5322 §2.2.3), tabs in
-/// them stand for blanks.
+/// A field's value on one line: folds are line breaks before white space (RFC 5322 §2.2.3), and
+/// tabs in them are replaced by blanks.
 fn unfolded(value: &str) -> String {
     value.replace("\r\n", "\n").replace("\n ", " ").replace("\n\t", " ").replace('\t', " ")
 }

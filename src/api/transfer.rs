@@ -1,9 +1,9 @@
-//! Mail on its way out of the queue and into it, over the control socket.
+//! Export and import of mail over the control socket.
 //!
-//! Both ways the content of a request or answer is one line of JSON, the mail's [`Record`], and
-//! behind it the mail's content as it is.
-//! Limits: [`export::HEAD_MAX`] octets for the line; contents go through in pieces, [`PIECES`] at a
-//! time in memory; a client that sends nothing for [`PATIENCE`] is given up.
+//! In both directions the body of a request or answer is one line of JSON, the mail's [`Record`],
+//! followed by the mail's content as it is. Limits: [`export::HEAD_MAX`] octets for the line;
+//! contents are transferred in pieces, [`PIECES`] at a time in memory; a client that sends nothing
+//! for [`PATIENCE`] is disconnected.
 
 use crate::api::state::AppState;
 use crate::api::{self, admin_error, ask};
@@ -24,24 +24,24 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-/// A content is read in pieces of this size, at most [`PIECES`] ahead of the reader.
+/// A content is read in pieces of this size, at most [`PIECES`] in advance.
 const PIECE: usize = 64 * 1024;
 const PIECES: usize = 2;
 
-/// How long the next piece of an import may take.
+/// Time limit for the next piece of an import.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The type of a line of JSON with content behind it.
+/// The media type of a line of JSON followed by content.
 const PAIR: &str = "application/octet-stream";
 
-/// Where an imported mail is now.
+/// The answer for an imported mail.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImportedView {
     /// Its new queue id.
     pub id: String,
 }
 
-/// `GET /api/v1/queue/ID/mail`, with `?still` after all its tries have ended.
+/// `GET /api/v1/queue/ID/mail`, with `?still` after all its attempts have ended.
 pub(crate) async fn mail(app: &AppState, id: MessageId, query: &str) -> Answer {
     let still = match query {
         "" => false,
@@ -92,14 +92,15 @@ pub(crate) async fn import(app: &AppState, mut content: Incoming) -> Answer {
     }
 }
 
-/// The content of a request, `first` before it: what reads it, and what gives it on piece by piece.
+/// The content of a request, preceded by `first`: a future that reads it, and the channel of its
+/// pieces.
 pub(crate) fn pieces(
     mut content: Incoming,
     first: Bytes,
 ) -> (impl Future<Output = ()>, Box<dyn ContentPieces>) {
     let (sender, pieces) = mpsc::channel(PIECES);
-    // What the taker does not want any more is read all the same: a client hears the answer only
-    // when it has said all.
+    // The rest that is not needed is read all the same: a client reads the answer only when it has
+    // sent everything.
     let pump = async move {
         let _ = sender.send(Ok(first)).await;
         loop {
@@ -119,7 +120,7 @@ pub(crate) fn pieces(
     (pump, Box::new(Received(pieces)))
 }
 
-/// The line of JSON, and what has come behind it.
+/// The line of JSON, and the octets that came after it.
 async fn head(content: &mut Incoming) -> Result<(Record, Bytes), String> {
     let mut read = BytesMut::new();
     loop {
@@ -145,12 +146,12 @@ impl ContentPieces for Received {
     }
 }
 
-/// A content on its way to a client, `head` before it. It takes a thread that waits for the disk
-/// while a piece is read, and none while the client takes its time.
+/// A content for a client, preceded by `head`. It uses a thread that waits for the disk only while
+/// a piece is read, and none while the client is slow.
 pub(super) fn stream(head: Bytes, body: Body) -> mpsc::Receiver<io::Result<Bytes>> {
     let (sender, pieces) = mpsc::channel(PIECES);
     tokio::spawn(async move {
-        // Without a reader nobody wants the rest.
+        // Without a reader the rest is not needed.
         if !head.is_empty() && sender.send(Ok(head)).await.is_err() {
             return;
         }
@@ -169,7 +170,7 @@ pub(super) fn stream(head: Bytes, body: Body) -> mpsc::Receiver<io::Result<Bytes
     pieces
 }
 
-/// What stands in a content from `offset` on: a piece of it, or all of what is in memory. Blocks.
+/// A piece of a content from `offset` on, or all of it if it is in memory. Blocks.
 fn piece(body: &Body, offset: u64) -> io::Result<Bytes> {
     let (content, len) = match body {
         Body::Memory(bytes) => {
@@ -198,7 +199,7 @@ pub(crate) fn checksum(body: &Body) -> io::Result<u32> {
     Ok(hasher.finalize())
 }
 
-/// Gives a content piece by piece to `take`, as long as that wants more. Blocks.
+/// Passes a content in pieces to `take`, as long as that returns `true`. Blocks.
 pub(crate) fn each_piece(body: &Body, mut take: impl FnMut(Bytes) -> bool) -> io::Result<()> {
     let mut offset = 0;
     while offset < body.len() {
@@ -217,7 +218,7 @@ mod tests {
     use crate::mail::model::Content as Stored;
     use tokio::runtime::Builder;
 
-    /// As long as it is told to be.
+    /// Content of any length, for tests.
     struct Zeros(u64);
 
     impl Stored for Zeros {

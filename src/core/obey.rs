@@ -15,7 +15,7 @@ use std::thread;
 use std::time::Duration;
 use tokio::sync::Notify;
 
-/// Beyond `drain_time`: more than the supervisor waits, which says why when it can.
+/// Longer than the supervisor waits, which logs the reason if it can.
 const GRACE: Duration = Duration::from_secs(20);
 
 /// Executes orders from now on. The returned handle is notified when the core must stop regularly.

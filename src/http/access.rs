@@ -1,8 +1,8 @@
-//! Who asks at `ui_port`, and what he may do.
+//! Authentication at `ui_port`, and the client's rights.
 //!
-//! In: an `Authorization` header. Out: a [`Caller`], or why there is none.
-//! Limits: those of [`Verifier`] (one hash at a time) and of `throttle` (tries of an account from
-//! an address).
+//! In: an `Authorization` header. Out: a [`Caller`], or why there is none. Limits: those of
+//! [`Verifier`] (one hash at a time) and of `throttle` (login attempts for an account from an
+//! address).
 
 use crate::ground::credential::password::Password;
 use crate::ground::credential::throttle::LoginThrottle;
@@ -18,61 +18,63 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Whether an address is one of those.
+/// Whether an address is one of certain ones.
 pub type Near = Box<dyn Fn(IpAddr) -> bool + Send + Sync>;
 
-/// What the properties say of who may do what.
+/// The access rules from the properties.
 #[derive(Default)]
 pub struct Access {
-    /// Properties `username` and `password`; who shows them may do all.
+    /// Properties `username` and `password`; this login may do everything.
     pub login: Option<Login>,
     /// Property `api_tokens`: programs that may send.
     pub tokens: Vec<Token>,
-    /// Property `ui_public`: without a login everybody looks.
+    /// Property `ui_public`: everybody may read without a login.
     pub public: bool,
-    /// Property `ui_read_only`: no orders, whoever asks.
+    /// Property `ui_read_only`: no operator actions for anybody.
     pub read_only: bool,
     /// The names of this server.
     pub hosts: Hosts,
-    /// Property `ui_url`.
+    /// Property `ui_url`: the external URL.
     pub outside: Option<WebAddress>,
     /// Property `proxy_networks`.
     pub proxies: Vec<IpNet>,
-    /// Who may relay by its address: such clients have places of their own here, and no right.
+    /// Whether a client may relay by its address: such clients have reserved connections here, but
+    /// no further right.
     pub near: Option<Near>,
-    /// Compares passwords; shared with everything that does.
+    /// Compares passwords; shared by everything that does.
     pub verifier: Arc<Verifier>,
 }
 
-/// Who asks.
+/// The authenticated client.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Caller<'a> {
-    /// Whoever may open the control socket.
+    /// A client of the control socket.
     Control,
-    /// Whoever knows the login, by its user name.
+    /// The login, with its user name.
     Login(&'a str),
-    /// A program.
+    /// A program with a token.
     Token(&'a Token),
-    /// Nobody knows.
+    /// Not authenticated.
     Anybody,
 }
 
-/// What became of a look at the `Authorization` header.
+/// The result of checking the `Authorization` header.
 pub(crate) enum Admission<'a> {
-    /// It says who asks; without one, where none is needed, anybody does.
+    /// The header authenticates the client; without a header, if none is needed, it is not
+    /// authenticated.
     In(Caller<'a>),
-    /// There is none, and it is needed.
+    /// There is no header, and one is needed.
     NotAsked,
     /// It is wrong.
     Wrong,
-    /// This client must wait before its next try.
+    /// This client must wait before its next attempt.
     Wait(Duration),
-    /// Too many passwords wait to be looked at.
+    /// Too many passwords wait to be checked.
     Busy,
 }
 
 impl Access {
-    /// What a caller may do.
+    /// The rights of a caller.
     pub(crate) fn rights(&self, caller: Caller<'_>) -> Rights {
         match caller {
             Caller::Control => Rights::All,
@@ -84,20 +86,21 @@ impl Access {
         }
     }
 
-    /// Whether a connection has the places that are kept for our own: it comes from this machine
-    /// itself (`local`), or from a client that may relay. Behind a proxy there is anybody.
+    /// Whether a connection may use the slots reserved for trusted clients: it comes from this
+    /// machine itself (`local`), or from a client that may relay. A proxy does not count, because
+    /// any client may be behind it.
     pub(crate) fn is_own(&self, peer: IpAddr, local: bool) -> bool {
         let near = || self.near.as_ref().is_some_and(|near| near(peer));
         !self.proxies.iter().any(|network| network.contains(&peer)) && (local || near())
     }
 
-    /// What is shown at `ui_port` to those who may see most there.
+    /// The highest rights at `ui_port`, to describe what is shown there.
     pub(crate) fn port_rights(&self) -> Rights {
         let login = self.login.as_ref();
         self.rights(login.map_or(Caller::Anybody, |login| Caller::Login(&login.username)))
     }
 
-    /// Looks at an `Authorization` header. `needed`: without one nothing is shown.
+    /// Checks an `Authorization` header. `needed`: without one nothing is shown.
     pub(crate) async fn admit(
         &self,
         throttle: &LoginThrottle,
@@ -134,8 +137,8 @@ impl Access {
             let account = account.map(|(name, password, _)| (name, password));
             match self.verifier.compare(account, stand_in, secret, whose).await {
                 Verdict::Right if guess => throttle.right(name, client.address),
-                // It was right in this process, whose passwords do not change: the hash only keeps
-                // the time of forgetting.
+                // It was correct in this process, whose passwords do not change: the hash would
+                // only renew the time until it is forgotten.
                 Verdict::Busy if known == Known::Earlier => {}
                 Verdict::Right => {}
                 Verdict::Wrong => return Admission::Wrong,
@@ -156,7 +159,7 @@ impl Access {
         }
     }
 
-    /// Whether a client is one of our own, and no proxy stands between.
+    /// Whether a client is trusted by its address, without a proxy in between.
     pub(crate) fn is_near(&self, client: Client) -> bool {
         client.direct && self.is_own(client.address, client.address.is_loopback())
     }

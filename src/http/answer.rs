@@ -1,4 +1,4 @@
-//! Responses of the HTTP server: their content, and the headers that every one of them carries.
+//! Responses of the HTTP server: their content and headers.
 
 use crate::ground::text::{harmless, harmless_json};
 use bytes::Bytes;
@@ -11,28 +11,28 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use tokio::sync::mpsc;
 
-/// What an answer says.
+/// The content of an answer.
 pub(crate) enum Content {
-    /// All of it, at once.
+    /// The whole content at once.
     Whole(Bytes),
-    /// Piece by piece, with the octets still to come.
+    /// In pieces, with the number of octets still to come.
     Pieces(mpsc::Receiver<io::Result<Bytes>>, u64),
-    /// Piece by piece, nobody knows how long.
+    /// In pieces, of unknown length.
     Endless(mpsc::Receiver<io::Result<Bytes>>),
 }
 
-/// Content with what must be kept for it. The server drops a body as soon as it has all of it in a
-/// buffer of its own, so what must last until the kernel has the last octet belongs to every piece
-/// as well.
+/// Content with what must be kept for it. The server drops a body as soon as it has all of it in
+/// its own buffer, so what must be kept until the kernel has the last octet is attached to every
+/// piece as well.
 pub(crate) struct Held<T, P> {
     pub(crate) content: Content,
-    /// Kept until the server has taken all of the content.
+    /// Kept until the server has read all of the content.
     pub(crate) _turn: Option<T>,
-    /// Kept until the kernel has.
+    /// Kept until the kernel has all of it.
     pub(crate) unread: Option<P>,
 }
 
-/// A piece on its way.
+/// A piece of an answer.
 struct Piece<M> {
     octets: Bytes,
     _mark: M,
@@ -40,10 +40,10 @@ struct Piece<M> {
 
 /// What is kept with each piece of an answer until the kernel has it.
 pub(crate) trait Unread {
-    /// Ends with the piece.
+    /// Dropped with the piece.
     type Mark: Send + 'static;
 
-    /// For one more piece.
+    /// Makes one for another piece.
     fn mark(&self) -> Self::Mark;
 }
 
@@ -83,16 +83,16 @@ impl From<Bytes> for Content {
     }
 }
 
-/// Octets that an answer in pieces has in memory, about.
+/// Octets of an answer in pieces that are in memory, approximately.
 const PIECES: usize = 64 * 1024;
 
-/// The same of a stream of events: all streams share one event, and each has the first of its own.
+/// The same for a stream of events: all streams share an event, and each has its own first one.
 const EVENT: usize = 8 * 1024;
 
 pub(crate) type Answer = Response<Content>;
 
-/// Nothing may be loaded from elsewhere, framed, or run, but the one style sheet and the one script
-/// of this appliance; forms go nowhere else.
+/// No external resources, no frames, no scripts except the one style sheet and the one script of
+/// this appliance; forms are sent only to this server.
 const CONTENT_SECURITY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; \
 connect-src 'self'; img-src 'self'; \
                                 base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
@@ -103,14 +103,14 @@ const CONTENT_SECURITY_WITH_FRAME: &str = "default-src 'none'; style-src 'self';
 script-src 'self'; connect-src 'self'; img-src 'self'; frame-src 'self'; \
 base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 
-/// The policy of a mail's HTML: an origin of its own, no script, no form, nothing from elsewhere
-/// (CSP Level 3 §6), whoever shows it in a frame or opens it by itself.
+/// The policy of a mail's HTML: a separate origin, no script, no form, nothing from elsewhere (CSP
+/// Level 3 §6), in a frame or opened alone.
 const CONTENT_SECURITY_OF_MAIL: &str = "default-src 'none'; style-src 'unsafe-inline'; \
 img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'self'; sandbox";
 
-/// What every answer carries. With `no-referrer` browsers would send `Origin: null` with our own
-/// forms (Fetch §3.1), and nobody could tell whose they are. The numbers of the queue are for
-/// nobody's cache, frame or referrer list.
+/// Headers of every answer. With `no-referrer` browsers would send `Origin: null` with this
+/// server's own forms (Fetch §3.1), and their origin could not be checked. The numbers of the queue
+/// must not be cached, framed or sent as referrer.
 const EVERYWHERE: [(HeaderName, &str); 7] = [
     (header::CACHE_CONTROL, "no-store"),
     (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY),
@@ -151,8 +151,8 @@ pub(crate) fn found_with_frame(page: String) -> Answer {
     with_policy(found(HTML, page), CONTENT_SECURITY_WITH_FRAME)
 }
 
-/// 200 with the HTML of a mail, which is hostile: only pages of this server frame it, and no
-/// browser runs anything of it, loads anything for it, or looks up a name for it.
+/// 200 with the HTML of a mail, which is untrusted: only pages of this server may frame it, and
+/// browsers run no script of it, load nothing for it, and look up no name for it.
 pub(crate) fn mail_html(html: String) -> Answer {
     let mut answer = with_policy(found(HTML, html), CONTENT_SECURITY_OF_MAIL);
     let headers = answer.headers_mut();
@@ -162,8 +162,8 @@ pub(crate) fn mail_html(html: String) -> Answer {
     answer
 }
 
-/// 200 with an attachment of a mail: a file to keep, never a page, whatever type it claims. The
-/// name is hostile (RFC 6266 §4.3, RFC 8187 §3.2).
+/// 200 with an attachment of a mail: always a download, never a page, whatever its declared type.
+/// The name is untrusted (RFC 6266 §4.3, RFC 8187 §3.2).
 pub(crate) fn mail_attachment(name: &str, content: Vec<u8>) -> Answer {
     let mut answer = with_policy(found(OCTETS, content), CONTENT_SECURITY_OF_MAIL);
     let name = file_name(name);
@@ -187,8 +187,8 @@ pub(crate) fn mail_attachment(name: &str, content: Vec<u8>) -> Answer {
     answer
 }
 
-/// A name without directories and control characters, that is not hidden; `attachment` where
-/// nothing is left.
+/// A file name without directories and control characters that does not begin with a dot;
+/// `attachment` if nothing is left.
 fn file_name(hostile: &str) -> String {
     let last = hostile.rsplit(['/', '\\']).next().unwrap_or_default();
     let name = harmless(last);
@@ -203,8 +203,7 @@ fn with_policy(mut answer: Answer, policy: &'static str) -> Answer {
     answer
 }
 
-/// A file of this appliance that its page needs; its address changes with its content, so it may be
-/// kept.
+/// A file of this appliance for its pages; its URL changes with its content, so it may be cached.
 pub(crate) fn asset(kind: &'static str, text: &'static str) -> Answer {
     let mut answer = found(kind, text);
     answer
@@ -213,7 +212,7 @@ pub(crate) fn asset(kind: &'static str, text: &'static str) -> Answer {
     answer
 }
 
-/// JSON, with a line end for those who read it in a terminal.
+/// JSON, with a line end for terminals.
 pub(crate) fn json(status: StatusCode, value: &impl Serialize) -> Answer {
     match serde_json::to_string(value) {
         Ok(text) => answer(status, JSON, Content::Whole((harmless_json(text) + "\n").into())),
@@ -269,7 +268,7 @@ impl Content {
         }
     }
 
-    /// Octets still to come, where that is known.
+    /// Octets still to come, if known.
     fn left(&self) -> Option<u64> {
         match self {
             Self::Whole(bytes) => Some(bytes.len() as u64),
@@ -279,14 +278,14 @@ impl Content {
     }
 }
 
-/// What went wrong.
+/// An error.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ErrorView {
-    /// In words.
+    /// The error text.
     pub error: String,
 }
 
-/// An error as programs read it.
+/// An error in the form for programs.
 pub(crate) fn error(status: StatusCode, words: &str) -> Answer {
     json(status, &ErrorView { error: words.to_owned() })
 }

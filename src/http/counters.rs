@@ -1,4 +1,4 @@
-//! What the HTTP server refuses.
+//! Rejections of the HTTP server.
 
 use crate::appliance::counter::{Counter, CounterVec, Labels, SharedCounter};
 
@@ -14,9 +14,9 @@ crate::counters! {
     }
 }
 
-/// Why the HTTP server refuses a request to protect others, as `mta_http_refused_total` counts it:
-/// a name that is not ours, another site's page, a guess that must wait, too many hashes waiting, a
-/// token's rate, too many connections, requests or searches, answers that slow readers have not
-/// taken.
+/// Why the HTTP server rejects a request to protect others, as labels of `mta_http_refused_total`:
+/// an unknown host name, a page of another site, a login attempt that must wait, too many waiting
+/// hashes, a token's rate, too many connections, requests or searches, answers that slow clients
+/// have not read.
 const HTTP_REFUSALS: [&str; 9] =
     ["host", "origin", "guess", "hash", "token_rate", "connection", "request", "search", "memory"];

@@ -1,42 +1,42 @@
-//! Whose request it is when a proxy passes it on.
+//! The client of a request that comes through a proxy.
 //!
-//! Security: a request that went through a proxy is never trusted by an address. One that comes
-//! from `proxy_networks` may name its client, which then counts for limits and stands in logs.
-//! Source: RFC 7239 (Forwarded), RFC 9110 §7.6.3 (Via); X-Forwarded-For as Apache, nginx and
-//! Traefik write it.
+//! Security: a request through a proxy is never trusted by its address. A proxy in `proxy_networks`
+//! may name the client, which then counts for limits and appears in logs. Source: RFC 7239
+//! (Forwarded), RFC 9110 §7.6.3 (Via); X-Forwarded-For as Apache, nginx and Traefik write it.
 
 use hyper::header::{self, HeaderMap};
 use ipnet::IpNet;
 use std::net::{IpAddr, SocketAddr};
 
-/// The fields by which a proxy makes itself known.
+/// The header fields that proxies add.
 const MARKS: [&str; 6] =
     ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip", "via"];
 
-/// Hops of a chain of proxies that are looked at, the nearest first.
+/// Hops of a chain of proxies that are evaluated, the nearest first.
 const HOPS_MAX: usize = 20;
 
-/// Where a request comes from.
+/// The origin of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Client {
     /// For limits and logs.
     pub(crate) address: IpAddr,
-    /// Whether no proxy stands between, as far as one can see.
+    /// Whether there is no proxy in between, as far as detectable.
     pub(crate) direct: bool,
 }
 
 impl Client {
-    /// Of a request from `peer`.
+    /// The client of a request from `peer`.
     pub(crate) fn of(peer: IpAddr, headers: &HeaderMap, proxies: &[IpNet]) -> Self {
         let trusted = |address: &IpAddr| proxies.iter().any(|network| network.contains(address));
         if !MARKS.iter().any(|mark| headers.contains_key(*mark)) {
-            // A proxy of ours that says nothing is a proxy all the same.
+            // A configured proxy that adds no field is a proxy all the same.
             return Self { address: peer, direct: !trusted(&peer) };
         }
         if !trusted(&peer) {
             return Self { address: peer, direct: false };
         }
-        // The nearest proxy wrote the last entry; whoever is no proxy of ours is the client.
+        // The nearest proxy wrote the last entry; the first address that is not a configured proxy
+        // is the client.
         let mut address = peer;
         for hop in hops(headers) {
             let Some(hop) = hop else { break };
@@ -49,9 +49,9 @@ impl Client {
     }
 }
 
-/// The addresses of a chain, the nearest first; `None` for one that is not an address. A proxy
-/// writes one kind of field and may hand the client's own on as they are: where the kinds do not
-/// agree on the nearest hop, none of them is believed.
+/// The addresses of a chain, the nearest first; `None` for an entry that is not an address. A proxy
+/// writes one kind of field and may pass on the client's own fields: if the kinds do not agree on
+/// the nearest hop, none of them is used.
 fn hops(headers: &HeaderMap) -> Vec<Option<IpAddr>> {
     let texts = |name: &str| -> Vec<String> {
         let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());

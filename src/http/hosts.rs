@@ -1,8 +1,8 @@
-//! The names under which this server may be asked for.
+//! The host names of this server.
 //!
-//! A page of another site can make its own name lead to this relay (DNS rebinding); the browser
-//! then takes both for one site. It names the other site in `Host`, so names that are not ours are
-//! answered 421. Addresses, `localhost` and names without a dot are nobody else's sites.
+//! Another site can let its own name resolve to this relay (DNS rebinding); the browser then treats
+//! both as the same site. Its `Host` field has the other name, so requests for unknown names are
+//! answered 421. Addresses, `localhost` and names without a dot cannot belong to another site.
 //! Source: RFC 9112 §3.2 (Host), RFC 9110 §15.5.20 (421).
 
 use hyper::header::{self, HeaderMap};
@@ -10,19 +10,19 @@ use hyper::{Uri, Version};
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-/// Characters of a name that an answer shows.
+/// Characters of a name that are shown in an answer.
 const SHOWN: usize = 80;
 
-/// The names with a dot that are ours.
+/// The server's names with a dot.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Hosts(BTreeSet<String>);
 
-/// Whom a request means.
+/// The host and port of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Authority {
     /// In lower case, without a dot at the end; IPv6 in brackets.
     pub(crate) host: String,
-    /// As it was written.
+    /// As given.
     pub(crate) port: Option<u16>,
 }
 
@@ -34,18 +34,18 @@ impl Hosts {
         )
     }
 
-    /// Whether the server answers to it.
+    /// Whether the server has this name.
     pub(crate) fn knows(&self, host: &str) -> bool {
         let address = host.starts_with('[') || host.parse::<Ipv4Addr>().is_ok();
         address || !host.contains('.') || self.0.contains(host)
     }
 }
 
-/// Whom a request means; `None` says nothing, as HTTP/1.0 may. A target in absolute form counts for
-/// more than the field `Host` (RFC 9112 §3.2.2).
+/// The host of a request; `None` if there is none, as in HTTP/1.0. A target in absolute form has
+/// precedence over the field `Host` (RFC 9112 §3.2.2).
 ///
 /// # Errors
-/// The request must be answered 400; the words say why.
+/// The request must be answered 400 with this text.
 pub(crate) fn authority(
     uri: &Uri,
     headers: &HeaderMap,
@@ -93,7 +93,7 @@ impl Authority {
         };
         let port = match port.strip_prefix(':') {
             None if port.is_empty() => None,
-            // An empty port is that of the scheme (RFC 3986 §3.2.3).
+            // An empty port means the scheme's default (RFC 3986 §3.2.3).
             Some("") => None,
             Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
                 Some(digits.parse().ok()?)
@@ -103,17 +103,17 @@ impl Authority {
         Some(Self { host, port })
     }
 
-    /// As it stands in an address.
+    /// In the form for a URL.
     pub(crate) fn text(&self) -> String {
         self.port.map_or_else(|| self.host.clone(), |port| format!("{}:{port}", self.host))
     }
 
-    /// The port, where none is written that of the scheme.
+    /// The port, or the scheme's default.
     pub(crate) fn port_of(&self, secure: bool) -> u16 {
         self.port.unwrap_or(if secure { 443 } else { 80 })
     }
 
-    /// What a client hears whose host is not ours.
+    /// The answer text for a request with an unknown host.
     pub(crate) fn misdirected(&self) -> String {
         let shown: String = self.host.chars().take(SHOWN).collect();
         format!(

@@ -1,31 +1,31 @@
-//! What a client shows of itself: `Basic` (RFC 7617) with the login or a token, `Bearer` (RFC 6750)
-//! with a token.
+//! Credentials of a client: `Basic` (RFC 7617) with the login or a token, `Bearer` (RFC 6750) with
+//! a token.
 //!
-//! The password is given as it is, or as a hash of bcrypt (`$2b$…`) or Argon2 (`$argon2id$…`), so
-//! that who reads the configuration cannot log in.
+//! The property has the password itself, or a hash of bcrypt (`$2b$…`) or Argon2 (`$argon2id$…`),
+//! so that the configuration alone does not permit a login.
 
 use crate::ground::credential::password::Password;
 use crate::ground::text::ANY_PADDING;
 use base64::Engine;
 use std::fmt;
 
-/// Who may look: properties `username` and `password`.
+/// The login: properties `username` and `password`.
 pub struct Login {
     pub(crate) username: String,
     pub(crate) password: Password,
 }
 
-/// A name and its secret, as a header says them.
+/// A name and its secret, from a header.
 #[derive(PartialEq, Eq)]
 pub(crate) struct Credentials {
     pub(crate) name: String,
     pub(crate) secret: Vec<u8>,
-    /// `Bearer`: it means a token.
+    /// `Bearer`: a token.
     pub(crate) bearer: bool,
 }
 
 impl Login {
-    /// Asks for these two. An empty password is a password too.
+    /// A login with these two. An empty password is a password too.
     pub fn new(username: &str, password: &str) -> Self {
         Self { username: username.to_owned(), password: Password::of(password) }
     }
@@ -38,7 +38,7 @@ impl fmt::Debug for Login {
 }
 
 impl Credentials {
-    /// From an `Authorization` header. A user name holds no colon, a password may (RFC 7617 §2).
+    /// From an `Authorization` header. A user name contains no colon, a password may (RFC 7617 §2).
     pub(crate) fn read(header: &[u8]) -> Option<Self> {
         let (scheme, rest) = std::str::from_utf8(header).ok()?.split_once(' ')?;
         let bearer = scheme.eq_ignore_ascii_case("bearer");

@@ -1,9 +1,9 @@
-//! The HTTP server of the box: listeners, limits, who may ask for what, and the table of routes.
+//! The HTTP server: listeners, limits, access control, and the table of routes.
 //!
-//! [`server`] listens at `ui_port` and the control socket and holds the limits, [`places`] shares
-//! out the connections, [`router`] finds who answers in the table of [`route`], [`access`] and
-//! [`rights`] who may go there, [`hosts`] and [`origin`] from which page. [`state`] is what the
-//! server remembers. Its handlers stand in [`crate::api`] and [`crate::ui`].
+//! [`server`] listens at `ui_port` and the control socket and applies the limits, [`places`]
+//! divides the connections, [`router`] finds the handler in the table of [`route`], [`access`] and
+//! [`rights`] check the client, [`hosts`] and [`origin`] check the page from which a request comes.
+//! [`state`] is the server's state. The handlers are in [`crate::api`] and [`crate::ui`].
 
 pub mod access;
 pub(crate) mod answer;

@@ -1,10 +1,10 @@
-//! Tells orders that a person gave from those that another site's page sends in the person's name.
+//! Protection against cross-site request forgery.
 //!
-//! A browser says where a request comes from: `Sec-Fetch-Site`, or `Origin` in older ones and over
-//! plain HTTP. A program says neither, and sends JSON, which a page of another site cannot without
-//! asking first. The forms of our own pages carry a token beside. Behind a proxy the request's Host
-//! need not be the name that the browser knows: `ui_url` says that one.
-//! Source: Fetch Metadata Request Headers (W3C), RFC 6454 §7.
+//! A browser sends the origin of a request: `Sec-Fetch-Site`, or `Origin` in older ones and over
+//! plain HTTP. A program sends neither, and sends JSON, which a page of another site cannot send
+//! without a preflight request. The forms of this server's pages also contain a token. Behind a
+//! proxy the request's Host may differ from the browser's: `ui_url` gives the browser's. Source:
+//! Fetch Metadata Request Headers (W3C), RFC 6454 §7.
 
 use crate::ground::credential::password::same;
 use crate::ground::credential::verifier::fresh_key;
@@ -13,18 +13,19 @@ use crate::http::hosts::Authority;
 use aws_lc_rs::hmac;
 use hyper::header::{self, HeaderMap};
 
-/// The field by which a script of our own page shows that it is one.
+/// The header field with the token in requests of this server's script.
 pub(crate) const FORM_TOKEN: &str = "x-form-token";
 
-/// Characters of a field that an answer shows.
+/// Characters of a field that are shown in an answer.
 const SHOWN: usize = 80;
 
-/// Whether a browser sent this, as far as it says so.
+/// Whether the request comes from a browser, by its headers.
 pub(crate) fn is_browser(headers: &HeaderMap) -> bool {
     headers.contains_key("sec-fetch-site") || headers.contains_key(header::ORIGIN)
 }
 
-/// What a browser is told whose request another site's page asks for; `None` is one of our own.
+/// The error text for a request that a page of another site makes a browser send; `None` if it
+/// comes from this server's pages.
 pub(crate) fn foreign(
     headers: &HeaderMap,
     host: Option<&Authority>,
@@ -54,7 +55,7 @@ pub(crate) fn foreign(
     ))
 }
 
-/// Whether an origin is that of the page: the one that `ui_url` names, or the host that was asked.
+/// Whether an origin is that of this server: the one in `ui_url`, or the host of the request.
 fn is_own(origin: &str, host: Option<&Authority>, outside: Option<&WebAddress>) -> bool {
     if outside.is_some_and(|outside| outside.origin().eq_ignore_ascii_case(origin)) {
         return true;
@@ -63,27 +64,27 @@ fn is_own(origin: &str, host: Option<&Authority>, outside: Option<&WebAddress>) 
         return false;
     };
     let secure = scheme.eq_ignore_ascii_case("https");
-    // Behind a proxy that has TLS the scheme here is another one: host and port decide.
+    // Behind a proxy with TLS the scheme here is different: host and port decide.
     Authority::parse(authority)
         .is_some_and(|one| one.host == host.host && one.port_of(secure) == host.port_of(secure))
 }
 
-/// The token of this process's forms.
+/// The token in the forms of this process.
 pub(crate) struct FormToken(String);
 
 impl FormToken {
-    /// Another for each life of the process.
+    /// Another one for each process.
     pub(crate) fn new() -> Self {
         let tag = hmac::sign(&fresh_key(), b"form");
         Self(tag.as_ref().iter().take(16).map(|octet| format!("{octet:02x}")).collect())
     }
 
-    /// What a form carries.
+    /// Its text in a form.
     pub(crate) fn text(&self) -> &str {
         &self.0
     }
 
-    /// Whether a form carries it.
+    /// Whether a form has the correct token.
     pub(crate) fn fits(&self, given: &str) -> bool {
         same(given.as_bytes(), self.0.as_bytes())
     }

@@ -1,8 +1,8 @@
-//! Whether the program at the other end of the control socket is still there.
+//! Detects that a client of the control socket has disconnected.
 //!
-//! A tool that was killed, or has given up waiting, has told its user that the order failed: what
-//! has not begun must not be done behind his back. A program that has closed only its sending half
-//! still waits for the answer.
+//! A tool that was killed, or has reached its time limit, has reported to its user that the order
+//! failed: an order that has not begun by then must not be executed. A program that has closed only
+//! its sending half still waits for the answer.
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::future::pending;
@@ -12,18 +12,18 @@ use std::os::unix::net;
 use tokio::io::Interest;
 use tokio::net::UnixStream;
 
-/// The other end of a connection, which this copy of our end watches and neither reads nor writes.
+/// The client's connection, watched through a duplicate that neither reads nor writes.
 pub(crate) struct Peer(UnixStream);
 
 impl Peer {
-    /// The other end of this one, which goes on to whoever speaks with it.
+    /// The client of this connection, which others continue to use.
     pub(crate) fn of(stream: &UnixStream) -> io::Result<Self> {
         UnixStream::from_std(net::UnixStream::from(stream.as_fd().try_clone_to_owned()?)).map(Self)
     }
 
-    /// Ends when the other end has closed both halves; at once where it has already.
+    /// Ends when the client has closed both halves; at once if it already has.
     pub(crate) async fn gone(&self) {
-        // The runtime hears of it only in its next turn, and the order would have begun by then.
+        // The runtime would notice it only later, and the order would have begun by then.
         if self.has_hung_up() {
             return;
         }
@@ -32,7 +32,7 @@ impl Peer {
             if ready.is_write_closed() {
                 return;
             }
-            // There is room for an answer, and the next thing to be told of is wanted.
+            // The socket is writable; waits for the next event.
             let _ = self
                 .0
                 .try_io(Interest::WRITABLE, || Err::<(), _>(io::ErrorKind::WouldBlock.into()));
@@ -40,7 +40,7 @@ impl Peer {
     }
 
     fn has_hung_up(&self) -> bool {
-        // A hang-up is told whether it is asked for or not.
+        // A hang-up is reported in any case.
         let mut ends = [PollFd::new(self.0.as_fd(), PollFlags::empty())];
         let told = poll(&mut ends, PollTimeout::ZERO);
         told.is_ok_and(|told| told > 0)

@@ -1,26 +1,25 @@
-//! Room at `ui_port`: connections and requests, shared so that no stranger takes all of it.
+//! Limits of connections and requests at `ui_port`, divided so that no untrusted client can use all
+//! of them.
 //!
-//! A connection that has no request under way gives way when another one needs its place: first
-//! those that have asked for nothing yet, of the address that holds most of them, the oldest first.
-//! So half-open requests cost others nothing. Where none is left, one gives way whose client does
-//! not read its answer: after [`UNREAD_PATIENCE`]. When those are more than half of all, they are
-//! the
-//! first to go, and at once. For its first [`MOMENT`] a connection gives way to no stranger that
-//! has as many as its address: a request takes a moment to come, and a crowd of addresses that come
-//! again and again would close all others before it is there. Where a table is full of such ones, a
-//! stranger is refused. Connections of our own (from this machine, or from clients that may relay)
-//! never give way to strangers, take the places of strangers first, have
-//! [`OWN_CONNECTIONS_MAX`] places beside those, and only then give way to each other.
-//! A request is under way until the server has the last piece of its answer: a client that does not
-//! read a short one holds its connection and the memory of that answer, and no place among
-//! requests. Requests for health and metrics have room that no other request takes.
-//! Limits: [`CONNECTIONS_MAX`], three quarters of them for one address; [`REQUESTS_MAX`] requests
-//! under way, half of them for one client, and [`OWN_REQUESTS_MAX`] more for our own;
-//! [`MONITORS_MAX`] for metrics beside those, [`MONITORS_PER_CLIENT_MAX`] for a stranger; answers
-//! that are not taken yet by [`ANSWERS_MAX`] (less where memory is scarce), with a part that
-//! metrics alone may take; a client's anonymous requests at the pace of [`PACE`], of
-//! [`CLIENTS_MAX`] clients. An IPv6 network of 64 bits counts as one address, and our own there
-//! apart from strangers.
+//! An idle connection (without a request in progress) is closed when another one needs its slot:
+//! first those without any request yet, of the address that has most of them, the oldest first. So
+//! half-open requests do not block others. If there are none, a connection is closed whose client
+//! does not read its answer, after [`UNREAD_PATIENCE`]. If those are more than half of all, they
+//! are closed first, and at once. In its first [`MOMENT`] a connection is not closed for an
+//! untrusted client that has as many as its own address: a request takes a moment to arrive, and
+//! many addresses that connect again and again would otherwise close all others before that. If the
+//! table is full of such new connections, an untrusted client is rejected. Connections of trusted
+//! clients (from this machine, or clients that may relay) are never closed for untrusted ones,
+//! first use the slots of untrusted ones, have [`OWN_CONNECTIONS_MAX`] reserved slots, and only
+//! then replace each other. A request is in progress until the server has the last piece of its
+//! answer: a client that does not read a short answer occupies its connection and the memory of
+//! that answer, but no request slot. Requests for health and metrics have reserved slots. Limits:
+//! [`CONNECTIONS_MAX`], three quarters of them for one address; [`REQUESTS_MAX`] requests in
+//! progress, half of them for one client, and [`OWN_REQUESTS_MAX`] more for trusted clients;
+//! [`MONITORS_MAX`] more for metrics, [`MONITORS_PER_CLIENT_MAX`] of them for an untrusted client;
+//! [`ANSWERS_MAX`] octets of unread answers (less where memory is scarce), with a part reserved for
+//! metrics; a client's anonymous requests at the rate [`PACE`], for [`CLIENTS_MAX`] clients. An
+//! IPv6 /64 prefix counts as one address, with trusted clients in it counted separately.
 
 use crate::ground::lock::{Guard, Level, Lock};
 use crate::ground::net::client_prefix;
@@ -34,75 +33,74 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
-/// The most connections at once, on all addresses of `ui_port` together.
+/// Connections at the same time, on all addresses of `ui_port` together.
 pub const CONNECTIONS_MAX: usize = 128;
 
 /// Of these from one address.
 pub const CONNECTIONS_PER_ADDRESS_MAX: usize = CONNECTIONS_MAX / 4 * 3;
 
-/// Places beside those for connections from this machine itself and from clients that may relay: a
-/// crowd must not make the appliance look ill to its own health check, nor to the monitor of its
-/// operator.
+/// Slots reserved for connections from this machine itself and from clients that may relay: a flood
+/// of connections must not make the health check or the operator's monitor fail.
 pub const OWN_CONNECTIONS_MAX: usize = 8;
 
-/// The most requests under way, but for health and metrics.
+/// Requests in progress, except health and metrics.
 pub const REQUESTS_MAX: usize = 64;
 
 /// Of these for one client.
 pub const REQUESTS_PER_CLIENT_MAX: usize = REQUESTS_MAX / 2;
 
-/// Places beside those for requests from this machine itself and from clients that may relay.
+/// Slots reserved for requests from this machine itself and from clients that may relay.
 pub const OWN_REQUESTS_MAX: usize = 8;
 
-/// The most requests for metrics and status under way; as many more from this machine itself and
-/// clients that may relay.
+/// Requests for metrics and status in progress; as many more from this machine itself and clients
+/// that may relay.
 pub const MONITORS_MAX: usize = 8;
 
-/// Of these for one client that is none of our own.
+/// Of these for one untrusted client.
 pub const MONITORS_PER_CLIENT_MAX: usize = 3;
 
-/// How long a connection that has asked for nothing yet is waited for before it gives way to a
-/// stranger: its request, and the handshake of TLS before it, are on their way.
+/// How long a new connection without a request is not closed for an untrusted client: its request,
+/// and the TLS handshake before it, take a moment to arrive.
 pub const MOMENT: Duration = Duration::from_secs(1);
 
-/// How long a client may let its answers wait in all before its connection gives way to others,
-/// where no idle one is left.
+/// How long in total a client may leave its answers unread before its connection is closed for
+/// others, if there is no idle one.
 pub const UNREAD_PATIENCE: Duration = Duration::from_secs(5);
 
-/// Octets of answers that clients have still to take, where memory is ample.
+/// Octets of unread answers, where memory is ample.
 pub const ANSWERS_MAX: usize = 64 << 20;
 
-/// Of these for metrics and status alone, in percent; they may have of the others, too.
+/// Of these reserved for metrics and status, in percent; they may use the others, too.
 const MONITORS_PERCENT: usize = 25;
 
-/// Shorter answers are not counted: the server holds as many for a connection as its buffer takes,
-/// which bounds them by the number of connections.
+/// Shorter answers are not counted: the server's buffer for a connection contains them, which
+/// limits them by the number of connections.
 const SHORT: usize = 4 << 10;
 
-/// How often a client that nobody knows may ask.
+/// The rate of anonymous requests of a client.
 pub const PACE: Rate = Rate { count: 1000, per: Duration::from_secs(10) };
 
-/// Clients whose pace is remembered.
+/// Clients whose rate is tracked, at most.
 const CLIENTS_MAX: usize = 4096;
 
-/// What a request is about, as far as room goes.
+/// The kind of a request, for the limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// Whether the appliance is well: always.
+    /// A health check: always permitted.
     Health,
-    /// Numbers for monitors.
+    /// Metrics and status.
     Monitor,
     /// All else.
     Other,
 }
 
-/// All places.
+/// All slots.
 pub(crate) struct Places {
     open: Lock<Open>,
     paces: Lock<HashMap<IpAddr, Bucket>>,
-    /// Answers that clients have still to take.
+    /// Unread answers.
     answers: Memory,
-    /// The same of metrics and status alone.
+    /// The part reserved for metrics and status.
     monitors: Memory,
     counters: Arc<HttpCounters>,
 }
@@ -118,45 +116,45 @@ struct Memory {
 struct Open {
     next: u64,
     connections: HashMap<u64, Connection>,
-    /// Requests for metrics and status under way.
+    /// Requests for metrics and status in progress.
     monitors: UnderWay,
-    /// All others under way, but for health.
+    /// All others in progress, except health.
     requests: UnderWay,
 }
 
-/// Requests under way of each client, of strangers (`false`) and of our own. Who comes through a
-/// proxy on one of our own machines is a stranger with the address of that machine.
+/// Requests in progress of each client, untrusted (`false`) and trusted. A client behind a proxy on
+/// a trusted machine counts as untrusted, with that machine's address.
 #[derive(Default)]
 struct UnderWay(HashMap<(bool, IpAddr), usize>);
 
 struct Connection {
     address: IpAddr,
-    /// Of this machine, or of a client that may relay.
+    /// From this machine, or from a client that may relay.
     own: bool,
-    /// Whether a request is under way; there is one at a time.
+    /// Whether a request is in progress; there is one at a time.
     busy: bool,
-    /// Whether it has ever asked for something.
+    /// Whether there was any request.
     asked: bool,
     /// When it last had something to do.
     since: Instant,
-    /// Pieces of answers that the kernel has not taken yet, and since when there are any.
+    /// Pieces of answers that the kernel has not accepted yet, and since when there are any.
     unread: Option<(usize, Instant)>,
-    /// How long there were any before. It only grows: a client that takes an answer now and then
-    /// waits no less for others.
+    /// How long there were any before. It only grows, so reading an answer now and then does not
+    /// help a slow client.
     waited: Duration,
     give_way: Arc<Notify>,
 }
 
-/// A connection's place; dropping it gives it back.
+/// A connection's slot; dropping it releases the slot.
 pub(crate) struct Place {
     places: Arc<Places>,
     number: u64,
-    /// Of this machine, or a client that may relay.
+    /// From this machine, or a client that may relay.
     own: bool,
     give_way: Arc<Notify>,
 }
 
-/// A request's room; dropping it gives it back.
+/// A request's slot; dropping it releases the slot.
 pub(crate) struct Turn {
     place: Arc<Place>,
     kind: Kind,
@@ -164,24 +162,24 @@ pub(crate) struct Turn {
     client: IpAddr,
 }
 
-/// The client of an answer, which may read it or not.
+/// The client of an answer, which may or may not read it.
 pub(crate) struct Reader {
     place: Arc<Place>,
     kind: Kind,
-    /// Of [`Places::answers`] or [`Places::monitors`], until the connection has taken the last
-    /// piece.
+    /// Memory of [`Places::answers`] or [`Places::monitors`], until the connection has written the
+    /// last piece.
     memory: Option<Arc<OwnedSemaphorePermit>>,
 }
 
-/// A piece of an answer that the connection has not taken yet: the kernel's buffer is full, or that
-/// of TLS above it.
+/// A piece of an answer that the connection has not written yet: the kernel's buffer is full, or
+/// that of TLS above it.
 pub(crate) struct Waits {
     place: Arc<Place>,
     _memory: Option<Arc<OwnedSemaphorePermit>>,
 }
 
 impl Places {
-    /// `answers` are octets.
+    /// `answers` is in octets.
     pub(crate) fn new(counters: Arc<HttpCounters>, answers: usize) -> Arc<Self> {
         let monitors = answers / 100 * MONITORS_PERCENT;
         let (answers, monitors) = (Memory::new(answers - monitors), Memory::new(monitors));
@@ -189,8 +187,8 @@ impl Places {
         Arc::new(Self { open, paces, answers, monitors, counters })
     }
 
-    /// A place for a connection. `own`: it comes from this machine, or from a client that may
-    /// relay. `None`: there is none, and nobody gives way.
+    /// A slot for a connection. `own`: it comes from this machine, or from a client that may relay.
+    /// `None`: there is none, and no connection can be closed for it.
     pub(crate) fn enter(self: &Arc<Self>, address: IpAddr, own: bool) -> Option<Arc<Place>> {
         let address = client_prefix(address);
         let mut open = self.lock();
@@ -215,14 +213,14 @@ impl Places {
         Some(Arc::new(Place { places: Arc::clone(self), number, own, give_way }))
     }
 
-    /// Whether a client that nobody knows may ask now.
+    /// Whether a client without authentication may send a request now.
     ///
     /// # Errors
     /// How long it must wait.
     pub(crate) fn pace(&self, client: IpAddr) -> Result<(), Duration> {
         let (mut paces, now) = (self.paces.lock(), Instant::now());
         if paces.len() >= CLIENTS_MAX && !paces.contains_key(&client_prefix(client)) {
-            // Who asks slowly gains little by being forgotten, and who asks fast is not.
+            // A slow client gains little by being forgotten, and a fast one is not forgotten.
             paces.retain(|_, bucket| !bucket.is_half_full(now));
             if paces.len() >= CLIENTS_MAX {
                 paces.clear();
@@ -244,11 +242,11 @@ impl Places {
 }
 
 impl Open {
-    /// Whether there is room for one more connection of an address; lets another one go where that
-    /// makes it.
+    /// Whether there is a slot for another connection of an address; closes another connection if
+    /// that frees one.
     fn has_room(&mut self, address: IpAddr, own: bool, now: Instant) -> bool {
-        // A stranger may be of the same network as a client of our own, and gives way for itself
-        // alone.
+        // An untrusted client may be in the same network as a trusted one; only its own connections
+        // are closed for it.
         let of_it =
             |connection: &Connection| connection.own == own && connection.address == address;
         let here = self.connections.values().filter(|connection| of_it(connection)).count();
@@ -274,7 +272,7 @@ impl Open {
         }
     }
 
-    /// Lets a connection go. `false`: there was none to go.
+    /// Closes a connection. `false`: there was none to close.
     fn give_way(&mut self, least: Option<u64>) -> bool {
         let Some(gone) = least.and_then(|number| self.connections.remove(&number)) else {
             return false;
@@ -283,8 +281,8 @@ impl Open {
         true
     }
 
-    /// Of such connections that which needs its place least, where one comes whose address has
-    /// `here` already. `None`: all are busy, or have their moment left.
+    /// The connection among these that needs its slot least, for a new one of an address that has
+    /// `here` already. `None`: all are busy, or in their first moment.
     fn least(
         &self,
         of: impl Fn(&Connection) -> bool + Copy,
@@ -301,19 +299,19 @@ impl Open {
         crowd_unread.or_else(|| self.idle(ripe)).or_else(|| self.unread(of, patience, now))
     }
 
-    /// How long such connections may let their answers wait before others need their places.
+    /// How long such connections may leave their answers unread before they are closed for others.
     fn patience(&self, of: impl Fn(&Connection) -> bool) -> Duration {
         let unread = self
             .connections
             .values()
             .filter(|connection| of(connection) && connection.unread.is_some())
             .count();
-        // So many at a time are no slow readers but a crowd that fills the table, and would do so
-        // again within the time.
+        // So many at a time are not slow clients but a flood that fills the table, and would do so
+        // again within the time limit.
         if unread > CONNECTIONS_MAX / 2 { Duration::ZERO } else { UNREAD_PATIENCE }
     }
 
-    /// Of such connections that do nothing.
+    /// Idle connections among these.
     fn idle(&self, of: impl Fn(&Connection) -> bool) -> Option<u64> {
         let is_one = |connection: &Connection| of(connection) && connection.is_idle();
         let crowds = self.crowds(is_one);
@@ -325,7 +323,8 @@ impl Open {
         idle.min_by_key(|(_, connection)| order(connection)).map(|(number, _)| *number)
     }
 
-    /// Of such connections whose clients do not read, whether or not more of the answer comes.
+    /// Connections among these whose clients do not read, whether or not more of the answer
+    /// follows.
     fn unread(
         &self,
         of: impl Fn(&Connection) -> bool,
@@ -357,28 +356,28 @@ impl Open {
 }
 
 impl Connection {
-    /// Whether nothing is under way, and no answer waits.
+    /// Whether no request is in progress, and no answer is unread.
     fn is_idle(&self) -> bool {
         !self.busy && self.unread.is_none()
     }
 
-    /// Whether it has just come, and its first request may be on its way.
+    /// Whether it is new, so that its first request may be arriving.
     fn has_a_moment(&self, now: Instant) -> bool {
         !self.asked && now.saturating_duration_since(self.since) < MOMENT
     }
 
-    /// How long its client has let answers wait, in all; `None`: nothing waits now.
+    /// How long in total its client has left answers unread; `None`: nothing is unread now.
     fn waited(&self, now: Instant) -> Option<Duration> {
         self.unread.map(|(_, since)| self.waited + now.saturating_duration_since(since))
     }
 
-    /// One more piece waits for the kernel.
+    /// Another piece waits for the kernel.
     fn sends(&mut self, now: Instant) {
         let (pieces, since) = self.unread.unwrap_or((0, now));
         self.unread = Some((pieces + 1, since));
     }
 
-    /// The kernel has one of them.
+    /// The kernel has accepted one of them.
     fn sent(&mut self, now: Instant) {
         match self.unread {
             Some((pieces, since)) if pieces > 1 => self.unread = Some((pieces - 1, since)),
@@ -395,7 +394,7 @@ impl UnderWay {
         self.0.values().sum()
     }
 
-    /// Of our own, or of strangers.
+    /// Of trusted clients, or of untrusted ones.
     fn of(&self, own: bool) -> usize {
         self.0.iter().filter(|((theirs, _), _)| *theirs == own).map(|(_, number)| number).sum()
     }
@@ -419,20 +418,20 @@ impl UnderWay {
 }
 
 impl Place {
-    /// Ends when the connection must give way.
+    /// Ends when the connection must be closed for another.
     pub(crate) async fn given_away(&self) {
         self.give_way.notified().await;
     }
 
-    /// Whether a client that nobody knows may ask now; see [`Places::pace`].
+    /// Whether a client without authentication may send a request now; see [`Places::pace`].
     pub(crate) fn pace(&self, client: IpAddr) -> Result<(), Duration> {
         self.places.pace(client)
     }
 
-    /// Room for a request of this connection; `None`: there is none, or the connection has just
-    /// given way.
+    /// A slot for a request of this connection; `None`: there is none, or the connection was just
+    /// closed for another.
     pub(crate) fn begin(self: &Arc<Self>, kind: Kind, client: Client) -> Option<Turn> {
-        // Through a proxy that nobody knows of there comes anybody as well.
+        // Behind an unknown proxy there may be any client.
         let (own, client) = (self.own && client.direct, client_prefix(client.address));
         let mut open = self.places.lock();
         let room = match kind {
@@ -463,7 +462,7 @@ impl Place {
         Some(Turn { place: Arc::clone(self), kind, own, client })
     }
 
-    /// Changes what is known of this connection, if it has not given way.
+    /// Changes the entry of this connection, if it was not closed.
     fn note(&self, change: impl FnOnce(&mut Connection)) {
         if let Some(connection) = self.places.lock().connections.get_mut(&self.number) {
             change(connection);
@@ -477,8 +476,8 @@ impl Memory {
         Self { all, free: Arc::new(Semaphore::new(all as usize)) }
     }
 
-    /// Memory for so many octets, or all there is where that is less: an answer that is larger goes
-    /// when no other one is on its way.
+    /// Memory for so many octets, or all of it if that is less: a larger answer is sent when no
+    /// other one is unread.
     fn take(&self, octets: usize) -> Option<OwnedSemaphorePermit> {
         let kilobytes = u32::try_from(octets.div_ceil(1024)).unwrap_or(u32::MAX).min(self.all);
         Arc::clone(&self.free).try_acquire_many_owned(kilobytes).ok()
@@ -486,15 +485,15 @@ impl Memory {
 }
 
 impl Turn {
-    /// Who is to read the answer.
+    /// The client of the answer.
     pub(crate) fn reader(&self) -> Reader {
         Reader { place: Arc::clone(&self.place), kind: self.kind, memory: None }
     }
 }
 
 impl Reader {
-    /// Takes memory for an answer of so many octets; `false`: slow readers have all of it. Short
-    /// answers, those about health among them, need none.
+    /// Takes memory for an answer of so many octets; `false`: slow clients occupy all of it. Short
+    /// answers, including health, need none.
     pub(crate) fn may_have(&mut self, octets: usize) -> bool {
         if self.kind == Kind::Health || octets <= SHORT {
             return true;

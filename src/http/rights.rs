@@ -1,28 +1,27 @@
-//! What whoever asks at `ui_port` may do.
+//! The rights of a client at `ui_port`.
 
-/// What an answer takes of the right of whoever asks.
+/// The right that an answer requires.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Need {
-    /// Nothing: whether the appliance is well.
+    /// None: health.
     Health,
-    /// To see numbers, and nothing of anybody's mail: no address, subject, host or reply.
+    /// To see numbers, without data of any mail: no address, subject, host or reply.
     Numbers,
     /// To see envelopes, subjects, replies, history, sessions and the log.
     Look,
-    /// To see what mails say.
+    /// To see the content of mails.
     Read,
-    /// To see the settings: whoever administers the appliance, also where nothing can be changed
-    /// by HTTP.
+    /// To see the settings: for administrators, also where nothing can be changed by HTTP.
     Settings,
-    /// To change what becomes of mails.
+    /// To change the queue.
     Order,
-    /// To hand a mail in.
+    /// To submit mail.
     Send,
-    /// To carry whole mails from queue to queue.
+    /// To move whole mails between queues.
     Carry,
 }
 
-/// The rights at `ui_port`; the control socket has all.
+/// The rights at `ui_port`; the control socket has all of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Rights {
     /// Numbers, look, read, settings, order and send: the login.
@@ -31,9 +30,9 @@ pub(crate) enum Rights {
     ReadOnly,
     /// Numbers and send: a token.
     Send,
-    /// Numbers and look: nobody knows who asks, and property `ui_public` shows him all the same.
+    /// Numbers and look: not authenticated, but permitted by property `ui_public`.
     Public,
-    /// Numbers: nobody knows who asks.
+    /// Numbers: not authenticated.
     Anybody,
 }
 
@@ -52,10 +51,10 @@ const TOKEN: &str = "a token of api_tokens may send and see numbers, nothing els
                      queue'";
 
 impl Rights {
-    /// Whether it may be done.
+    /// Whether it is permitted.
     ///
     /// # Errors
-    /// Why not, and what would help.
+    /// Why not, and what to do.
     pub(crate) fn may(self, need: Need) -> Result<(), &'static str> {
         match (need, self) {
             (Need::Health | Need::Numbers, _)

@@ -1,6 +1,5 @@
-//! The table of routes: a path, how it may be asked, what the client must be allowed to do, and who
-//! answers. Each room of handlers has rows of its own, [`Routes`] joins them, and so an endpoint is
-//! declared in one place.
+//! The table of routes: path, methods, required right, and handler. Each module of handlers has its
+//! own rows, [`Routes`] joins them, and so an endpoint is declared in one place.
 
 use super::answer::Answer;
 use super::rights::Need;
@@ -11,42 +10,42 @@ use hyper::body::Incoming;
 use std::future::{Future, ready};
 use std::pin::Pin;
 
-/// For whoever only looks.
+/// For reading.
 pub(crate) const LOOK: &[Method] = &[Method::GET, Method::HEAD];
 
-/// For whoever changes something.
+/// For changes.
 pub(crate) const POST: &[Method] = &[Method::POST];
 
 /// One row.
 pub(crate) struct Route<A: Application> {
-    /// `{id}` in it stands for anything up to the next slash, once.
+    /// `{id}` in it stands for any text up to the next slash, once.
     pub(crate) path: &'static str,
-    /// How it may be asked.
+    /// The permitted methods.
     pub(crate) methods: &'static [Method],
-    /// What a client must be allowed to do.
+    /// The required right.
     pub(crate) need: Need,
-    /// Who answers.
+    /// The handler.
     pub(crate) handler: for<'a> fn(Call<'a, A>) -> Handling<'a>,
 }
 
-/// An answer under way.
+/// The future of an answer.
 pub(crate) type Handling<'a> = Pin<Box<dyn Future<Output = Answer> + Send + 'a>>;
 
-/// What a handler gets.
+/// The input of a handler.
 pub(crate) struct Call<'a, A> {
     pub(crate) app: &'a A,
     pub(crate) visit: &'a Visit<'a>,
-    /// What stands for `{id}`; empty where the path has none.
+    /// The value of `{id}`; empty if the path has none.
     pub(crate) id: &'a str,
     pub(crate) content: Incoming,
 }
 
-/// An answer that is there already.
+/// An answer that is complete already.
 pub(crate) fn at_once<'a>(answer: Answer) -> Handling<'a> {
     Box::pin(ready(answer))
 }
 
-/// Changes an answer into what its visitor likes to read.
+/// Converts an answer into the form for its client.
 pub(crate) type Finish<A> = fn(&A, &Visit<'_>, Answer) -> Answer;
 
 /// All rows.
@@ -56,13 +55,13 @@ pub struct Routes<A: Application> {
 }
 
 impl<A: Application> Routes<A> {
-    /// Joins the rows of rooms, of which the first that fits is taken.
+    /// Joins the rows of modules; the first that fits is used.
     pub(crate) fn new(tables: Vec<&'static [Route<A>]>, finish: Finish<A>) -> Self {
         Self { tables, finish }
     }
 
-    /// The row for a path and a method, with what stands for `{id}`; where only the method does not
-    /// fit, the first for the path.
+    /// The row for a path and a method, with the value of `{id}`; if only the method does not fit,
+    /// the first row of the path.
     pub(super) fn find<'a>(
         &self,
         path: &'a str,
@@ -87,7 +86,7 @@ impl<A: Application> Routes<A> {
     }
 }
 
-/// What stands for `{id}`; `None` where the path does not fit.
+/// The value of `{id}`; `None` if the path does not fit.
 fn fit<'a>(pattern: &str, path: &'a str) -> Option<&'a str> {
     let Some((before, behind)) = pattern.split_once("{id}") else {
         return (pattern == path).then_some("");

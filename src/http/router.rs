@@ -1,9 +1,9 @@
-//! Which path leads where, and who may go there.
+//! Finds the handler of a request, and checks access.
 //!
-//! Everything but the health pages asks for the login when there is one; the control socket asks
-//! for none. Without a login numbers are for everybody, names for nobody (`ui_public` changes
-//! that), and sending takes a token. What changes something is never done by GET, and never at the
-//! wish of another site's page: `hosts` and `origin` tell those.
+//! Everything except the health pages requires the login if there is one; the control socket
+//! requires none. Without a login numbers are shown to everybody, names to nobody (`ui_public`
+//! changes that), and sending needs a token. A change is never made by GET, and never for a page of
+//! another site: `hosts` and `origin` detect those.
 
 use crate::http::access::Caller;
 use crate::http::answer::{self, Answer, Held};
@@ -19,15 +19,14 @@ use hyper::header::{self, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode, Uri};
 use std::sync::Arc;
 
-/// Paths that programs ask for, by whatever name they know this host, and whatever they say that
-/// they accept.
+/// Paths for programs, which may use any host name of this server, and any Accept header.
 pub(crate) const OF_PROGRAMS: [&str; 4] = ["/healthz", "/readyz", "/status", "/metrics"];
 
-/// An answer with the room that it takes.
+/// An answer with its slot and memory.
 type Placed = Response<Held<Turn, Reader>>;
 
-/// The answer to any request whatever; it never fails. Its place among requests is given back when
-/// the server has all of it, its memory when the kernel has.
+/// The answer to any request; it never fails. Its request slot is released when the server has all
+/// of it, its memory when the kernel has.
 pub(crate) async fn answer<A: Application>(
     app: &A,
     routes: &Routes<A>,
@@ -53,7 +52,7 @@ pub(crate) async fn answer<A: Application>(
         Some(turn) => {
             let looks = matches!(*request.method(), Method::GET | Method::HEAD);
             let answer = reply(app, routes, door, Some(place), request).await;
-            // What was ordered or handed in is done: whoever heard 503 would do it again.
+            // The order or submission is done: a client that got 503 would repeat it.
             let mut reader = turn.reader();
             if !reader.may_have(answer.body().octets()) && looks {
                 return busy("503 too many responses are still being read; try again later\n");
@@ -64,7 +63,7 @@ pub(crate) async fn answer<A: Application>(
     }
 }
 
-/// There is no room.
+/// The answer when there is no slot.
 fn busy(line: &'static str) -> Placed {
     let mut answer = answer::plain(StatusCode::SERVICE_UNAVAILABLE, line);
     answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
@@ -100,7 +99,7 @@ async fn reply<A: Application>(
     (routes.finish)(app, &visit, answer)
 }
 
-/// Where a visit leads, once it is known who comes.
+/// The answer to a request whose client is known.
 async fn led<'a, A: Application>(
     app: &'a A,
     routes: &Routes<A>,
@@ -174,7 +173,7 @@ async fn led<'a, A: Application>(
     (route.handler)(Call { app, visit, id, content }).await
 }
 
-/// A path without that of `ui_url` before it, where a proxy does not cut it off.
+/// A path without the path of `ui_url`, which some proxies do not remove.
 fn below<'a>(http: &HttpState, path: &'a str) -> &'a str {
     let base = http.access.outside.as_ref().map_or("", |outside| outside.path.as_str());
     match path.strip_prefix(base) {

@@ -1,9 +1,9 @@
-//! Searches of the queue and of the history: each takes a processor for a while.
+//! Limits searches of the queue and of the history, because each occupies a processor for a while.
 //!
-//! A visitor has one at a time, and rests as long as it took, but at most [`REST_MAX`], before the
-//! next; few are under way in all.
-//! Limits: [`SEARCHES_MAX`] at once, [`WAITING_MAX`] more of one visitor wait, none longer than
-//! [`PATIENCE`]; visitors that rest are forgotten above [`VISITORS_MAX`].
+//! A visitor has one at a time, and must pause as long as it took, but at most [`REST_MAX`], before
+//! the next; there are few in total. Limits: [`SEARCHES_MAX`] at the same time, [`WAITING_MAX`]
+//! more of one visitor wait, none longer than [`PATIENCE`]; pauses are kept for at most
+//! [`VISITORS_MAX`] visitors.
 
 use crate::ground::lock::{Guard, Lock};
 use std::collections::HashMap;
@@ -12,23 +12,23 @@ use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 
-/// The most searches at once.
+/// Searches at the same time.
 pub const SEARCHES_MAX: usize = 2;
 
-/// Searches of one visitor that wait for the one under way.
+/// Searches of one visitor that wait for the one in progress.
 pub const WAITING_MAX: usize = 3;
 
 /// How long a search waits for its turn.
 pub const PATIENCE: Duration = Duration::from_secs(3);
 
-/// No rest is longer: whoever comes again at once, as a browser does that is led on to another
-/// page, still gets a turn within [`PATIENCE`].
+/// No pause is longer: a client that repeats at once, as a browser after a redirect, still gets a
+/// turn within [`PATIENCE`].
 const REST_MAX: Duration = Duration::from_millis(1500);
 
-/// Visitors that are remembered.
+/// Visitors that are remembered, at most.
 const VISITORS_MAX: usize = 1024;
 
-/// Searches that are shorter cost nothing.
+/// Shorter searches cause no pause.
 const SHORT: Duration = Duration::from_millis(50);
 
 /// All searches.
@@ -44,7 +44,7 @@ struct Visitor {
     rests_until: Instant,
 }
 
-/// The right to search, until it is dropped.
+/// The permission to search, until it is dropped.
 pub(crate) struct Search<'a> {
     searches: &'a Searches,
     visitor: String,
@@ -61,7 +61,7 @@ impl Searches {
     /// Waits for a turn; `None`: there are too many.
     pub(crate) async fn begin(&self, visitor: &str) -> Option<Search<'_>> {
         let (turn, rests_until) = self.join(visitor)?;
-        // From here on leaving is counted, whatever happens.
+        // From here on its end is always recorded.
         let mut search = Search { searches: self, visitor: visitor.to_owned(), begun: None };
         let waited = async {
             let own = turn.acquire_owned().await.ok()?;
@@ -144,7 +144,7 @@ mod tests {
         assert!(searches.begin("ben").await.is_some());
     }
 
-    /// As a browser that is led on to the page of a mail that has left.
+    /// As a browser that is redirected to the page of a mail that has left the queue.
     #[tokio::test]
     async fn whoever_searched_for_long_gets_another_turn_in_time() {
         let searches = Searches::default();

@@ -1,16 +1,13 @@
 //! The listeners of the HTTP server.
 //!
-//! Purpose: HTTP/1.0 and 1.1 on `ui_port` and on the control socket.
-//! In: bound listeners, and the table of routes. Out: answers that `router` finds there.
-//! Limits: those of `places` for connections and requests at `ui_port`, 64 connections at the
-//! control socket, 16 KiB of request header, 5 s for it to arrive (and for an idle connection), one
-//! minute
-//! for the life of a connection on `ui_port`, 64 KiB of request content but for mails. Above the
-//! limit of connections a stranger hears 503 and is let go; the relay itself never waits for a
-//! client.
-//! Security: whoever may open the control socket may do all; its file mode is the lock. At
-//! `ui_port` `rights` decides.
-//! Source: RFC 9110, RFC 9112.
+//! Purpose: HTTP/1.0 and 1.1 on `ui_port` and on the control socket. In: bound listeners, and the
+//! table of routes. Out: the answers of its handlers. Limits: those of `places` for connections and
+//! requests at `ui_port`, 64 connections at the control socket, 16 KiB of request header, 5 s for
+//! it to arrive (and for an idle connection), one minute for a connection on `ui_port`, 64 KiB of
+//! request content except for mails. Above the limit of connections an untrusted client gets 503
+//! and is disconnected; the relay itself never waits for a client. Security: a client of the
+//! control socket may do everything; access is controlled by the file's mode. At `ui_port` `rights`
+//! decides. Source: RFC 9110, RFC 9112.
 
 use crate::ground::stop::stopped;
 use crate::ground::tls::Presenter;
@@ -37,28 +34,27 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{sleep, timeout};
 
-/// The most connections at once to the control socket; each has two descriptors, see
+/// Connections to the control socket at the same time; each has two descriptors, see
 /// [`crate::http::peer`].
 pub const CONTROL_CONNECTIONS_MAX: usize = 64;
 
-/// The longest request header, request line included.
+/// Octets of a request header with the request line, at most.
 pub const HEADER_MAX: usize = 16 * 1024;
 
-/// How long a request header may take, and a kept connection may stay idle.
+/// Time limit for a request header, and for an idle connection.
 pub const HEADER_PATIENCE: Duration = Duration::from_secs(5);
 
-/// How long one connection to `ui_port` may live; clients open another.
+/// Time limit of a connection to `ui_port`; clients open another.
 pub const CONNECTION_LIFE: Duration = Duration::from_secs(60);
 
-/// How long one connection to the control socket may live: an operator may read a large mail
-/// slowly.
+/// Time limit of a connection to the control socket: an operator may read a large mail slowly.
 const CONTROL_LIFE: Duration = Duration::from_secs(3600);
 
-/// How long a connection whose time is over may finish its answer.
+/// How long a connection whose time is up may finish its answer.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// A pause after a failed accept (out of file descriptors, above all), so that trying again does
-/// not eat the processor.
+/// A pause after a failed accept (mostly for lack of file descriptors), so that repeated failures
+/// do not use up the processor.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
 const BUSY: &[u8] =
@@ -66,8 +62,8 @@ const BUSY: &[u8] =
 5\r\nConnection: close\r\n\
 Content-Length: 43\r\n\r\nToo many connections to this server; wait.\n";
 
-/// Serves `ui_port` on all its addresses until `stop` says true; then lets open answers finish for
-/// a moment. With `tls` what is shown is shown inside TLS alone.
+/// Serves `ui_port` on all its addresses until `stop` is true; then open answers may finish for a
+/// moment. With `tls` pages are shown only over TLS.
 pub async fn serve_public<A: Application>(
     app: Arc<A>,
     routes: Arc<Routes<A>>,
@@ -85,8 +81,8 @@ pub async fn serve_public<A: Application>(
     while listeners_running.join_next().await.is_some() {}
 }
 
-/// Serves the control socket until `stop` says true. The caller has bound it with a mode that keeps
-/// strangers out.
+/// Serves the control socket until `stop` is true. The caller has bound it with a mode that denies
+/// access to other users.
 pub async fn serve_control<A: Application>(
     app: Arc<A>,
     routes: Arc<Routes<A>>,
@@ -144,7 +140,7 @@ impl<A: Application> Room<A> {
                 self.note(end);
             }
         };
-        // A guest who does not finish even then goes with the set.
+        // A connection that does not end even then is dropped with the set.
         let _ = timeout(GRACE + GRACE, farewell).await;
     }
 
@@ -155,7 +151,7 @@ impl<A: Application> Room<A> {
             (Guest::Public(stream, client), Listener::Public(_, places)) => match places.enter(client, own) {
                 Some(place) => drop(guests.spawn(async move {
                     tokio::select! {
-                        // Nothing was under way, or its client does not read.
+                        // No request was in progress, or its client does not read.
                         () = place.given_away() => {}
                         () = receive_public(site, stream, client, tls, Arc::clone(&place), stop) => {}
                     }
@@ -164,7 +160,7 @@ impl<A: Application> Room<A> {
             },
             (Guest::Control(stream), Listener::Control(_, slots)) => match Arc::clone(slots).try_acquire_owned() {
                 Ok(slot) => drop(guests.spawn(async move {
-                    // Without it an order is carried out whoever waits.
+                    // Without it an order is executed even if its client has disconnected.
                     let peer = Peer::of(&stream).ok().map(Arc::new);
                     attend(site, Door::Control, None, peer, stream, stop).await;
                     drop(slot);
@@ -199,15 +195,15 @@ impl Listener {
 }
 
 impl Guest {
-    /// Whether it comes from this machine: from a loopback address, or from the very address that
-    /// it asks.
+    /// Whether it comes from this machine: from a loopback address, or from the address that it
+    /// connects to.
     fn is_local(&self) -> bool {
         let Self::Public(stream, _) = self else { return false };
         let (Ok(there), Ok(here)) = (stream.peer_addr(), stream.local_addr()) else { return false };
         there.ip().to_canonical().is_loopback() || there.ip() == here.ip()
     }
 
-    /// Says 503 as far as the socket's buffer takes it, and closes.
+    /// Sends 503 as far as the socket's buffer accepts it, and closes.
     fn turn_away(self) {
         let _ = match self {
             Self::Public(stream, _) => stream.try_write(BUSY),
@@ -216,7 +212,7 @@ impl Guest {
     }
 }
 
-/// A connection to `ui_port`, inside TLS where that is wanted.
+/// A connection to `ui_port`, with TLS where required.
 async fn receive_public<A: Application>(
     site: Arc<Site<A>>,
     stream: TcpStream,
@@ -257,8 +253,8 @@ async fn attend<A: Application, S>(
             let answer = router::answer(&*site.app, &site.routes, door, place.as_ref(), request);
             let Some(peer) = peer else { return Ok(answer.await) };
             tokio::select! {
-                // First: what nobody waits for any more does not begin. What has begun goes on by
-                // itself.
+                // First: a request without a waiting client does not begin. What has begun is
+                // completed.
                 biased;
                 () = peer.gone() => Err(io::Error::from(io::ErrorKind::BrokenPipe)),
                 answer = answer => Ok(answer),
@@ -269,10 +265,9 @@ async fn attend<A: Application, S>(
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_PATIENCE)
         .max_buf_size(HEADER_MAX)
-        // `printf 'GET …' | nc` closes its half at once and still wants the answer.
+        // `printf 'GET …' | nc` closes its half at once and still waits for the answer.
         .half_close(true)
-        // Pieces are queued as they are, never copied: each keeps what belongs to it until it is
-        // written.
+        // Pieces are queued as they are, never copied: each keeps its data until it is written.
         .writev(true)
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = pin!(connection);
@@ -281,7 +276,7 @@ async fn attend<A: Application, S>(
         Door::Control => CONTROL_LIFE,
     };
     tokio::select! {
-        // How a stranger's connection ended is of no interest.
+        // How an untrusted client's connection ended does not matter.
         _ = connection.as_mut() => return,
         () = stopped(&mut stop) => {}
         () = sleep(life) => {}

@@ -1,5 +1,5 @@
-//! What the server itself has, whatever its handlers share: who may ask for what, and what it
-//! remembers of those who ask. It knows no handler.
+//! The server's state, independent of its handlers: access rules, and what it remembers about
+//! clients. It knows no handler.
 
 use crate::ground::credential::throttle::LoginThrottle;
 use crate::http::access::Access;
@@ -8,17 +8,17 @@ use crate::http::origin::FormToken;
 use crate::http::searches::Searches;
 use std::sync::Arc;
 
-/// What all handlers share; the server needs this part of it.
+/// The state shared by all handlers, of which the server needs one part.
 pub trait Application: Send + Sync + 'static {
     /// The server's part.
     fn http(&self) -> &HttpState;
 }
 
-/// What the server has.
+/// The server's state.
 pub struct HttpState {
     pub(crate) access: Access,
     pub(crate) counters: Arc<HttpCounters>,
-    /// Octets of answers at `ui_port` that clients have still to take.
+    /// Octets of unread answers at `ui_port`, at most.
     pub(crate) answers_max: usize,
     pub(crate) throttle: LoginThrottle,
     pub(crate) searches: Searches,
@@ -27,12 +27,12 @@ pub struct HttpState {
     faults: std::sync::OnceLock<Faults>,
 }
 
-/// Plants a fault of a name, for tests of the watchdog; `false` = there is none of that name.
+/// Causes a fault of this name, for tests of the watchdog; `false` = there is none of that name.
 #[cfg(debug_assertions)]
 pub type Faults = Box<dyn Fn(&str) -> bool + Send + Sync>;
 
 impl HttpState {
-    /// Nobody has asked yet. `answers_max` are octets of answers that clients have still to take.
+    /// A new state. `answers_max` is the limit of unread answers, in octets.
     pub fn new(access: Access, counters: Arc<HttpCounters>, answers_max: usize) -> Self {
         Self {
             access,
@@ -46,18 +46,18 @@ impl HttpState {
         }
     }
 
-    /// Counts a request that was refused to protect others.
+    /// Counts a request that was rejected to protect others.
     pub(crate) fn refused(&self, reason: &str) {
         self.counters.http_refused_total.with_label_values(&[reason]).inc();
     }
 
-    /// From now on faults can be planted through the control socket.
+    /// From now on faults can be caused through the control socket.
     #[cfg(debug_assertions)]
     pub fn allow_faults(&self, faults: Faults) {
         let _ = self.faults.set(faults);
     }
 
-    /// Plants a fault.
+    /// Causes a fault.
     #[cfg(debug_assertions)]
     pub(crate) fn plant(&self, fault: &str) -> bool {
         self.faults.get().is_some_and(|faults| faults(fault))

@@ -1,10 +1,9 @@
-//! TLS on `ui_port`, with the pair of terminal `in` (property `ui_tls`).
+//! TLS on `ui_port`, with the certificate of SMTP (property `ui_tls`).
 //!
-//! One port takes both: a connection that begins with a handshake is secured, another one is asked
-//! to come back inside TLS, but for the health pages, so that whoever probes the container needs no
-//! certificate.
-//! Limits: the handshake has the time of a request header.
-//! Source: RFC 8446 §5.1 (the first octet of a record), RFC 9112 §9.7 (HTTP inside TLS).
+//! One port accepts both: a connection that begins with a handshake uses TLS, another one is
+//! redirected to TLS, except for the health pages, so that probes of the container need no
+//! certificate. Limits: the handshake has the time limit of a request header. Source: RFC 8446 §5.1
+//! (the first octet of a record), RFC 9112 §9.7 (HTTP inside TLS).
 
 use crate::ground::tls::{BUFFER_MAX, Presenter};
 use std::time::Duration;
@@ -13,7 +12,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-/// The first octet of a record that holds a part of a handshake.
+/// The first octet of a record with a part of a handshake.
 const HANDSHAKE: u8 = 22;
 
 /// A connection after its first octet.
@@ -24,7 +23,8 @@ pub(crate) enum Received {
     Plain(TcpStream),
 }
 
-/// Does the handshake, where the client begins one. `None`: it went away, or nothing came of it.
+/// Does the handshake, if the client begins one. `None`: the client disconnected, or the handshake
+/// failed.
 pub(crate) async fn receive(
     presenter: &Presenter,
     stream: TcpStream,

@@ -1,6 +1,6 @@
-//! Programs that may send by HTTP: property `api_tokens`.
+//! Tokens of programs that may send by HTTP: property `api_tokens`.
 //!
-//! A token sends mail and sees the numbers; it reads nothing else and orders nothing.
+//! A token permits to send mail and to see the numbers, and nothing else.
 
 use crate::ground::credential::password::Password;
 use crate::ground::pace::{Bucket, Rate};
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 /// A program that may send.
 pub struct Token {
-    /// Its name, for audit lines.
+    /// Its name, for the audit log.
     pub name: String,
     password: Password,
     senders: Vec<String>,
@@ -38,8 +38,8 @@ impl Token {
         })
     }
 
-    /// Holds it to senders (addresses, or domains without `@`; in lower case), networks and a rate.
-    /// What is empty limits nothing.
+    /// Limits it to senders (addresses, or domains without `@`; in lower case), networks and a
+    /// rate. An empty list is no limit.
     pub fn limited(self, senders: Vec<String>, networks: Vec<IpNet>, rate: Option<Rate>) -> Self {
         Self { senders, networks, rate, left: rate.map(Bucket::new), ..self }
     }
@@ -49,8 +49,8 @@ impl Token {
         &self.password
     }
 
-    /// Whether it may be shown from here. `direct` is the address of a client that no proxy stands
-    /// before: what a proxy says of its client is never trusted.
+    /// Whether it may be used from here. `direct` is the address of a client without a proxy: a
+    /// proxy's statement about its client is never trusted.
     pub(crate) fn may_come_from(&self, direct: Option<IpAddr>) -> bool {
         let inside =
             |address: IpAddr| self.networks.iter().any(|network| network.contains(&address));
@@ -60,14 +60,14 @@ impl Token {
     /// Whether it may send mail with this reverse-path.
     ///
     /// # Errors
-    /// The words say why not.
+    /// A text that says why not.
     pub(crate) fn may_send_as(&self, sender: Option<&Address>) -> Result<(), String> {
         let allowed = |sender: &Address| {
             let text = sender.to_string().to_lowercase();
             let domain = text.rsplit_once('@').map_or("", |(_, domain)| domain);
             self.senders.iter().any(|one| *one == text || *one == domain)
         };
-        // The null sender is that of notices: whose they are cannot be told.
+        // The null sender is that of notifications, whose real sender is not known.
         if !self.senders.is_empty() && !sender.is_some_and(allowed) {
             let shown = sender.map_or_else(|| "<>".to_owned(), |sender| sender.to_string());
             return Err(format!(
@@ -78,15 +78,15 @@ impl Token {
         Ok(())
     }
 
-    /// Takes a mail from what its rate has left.
+    /// Counts a mail against its rate.
     ///
     /// # Errors
-    /// Nothing is left; there will be after so long.
+    /// The rate is used up; the next mail may be sent after this time.
     pub(crate) fn take(&self, now: Instant) -> Result<(), Duration> {
         self.left.as_ref().map_or(Ok(()), |left| left.take(now))
     }
 
-    /// Its rate, for words.
+    /// Its rate, for texts.
     pub(crate) fn rate(&self) -> Option<Rate> {
         self.rate
     }

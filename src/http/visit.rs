@@ -1,4 +1,4 @@
-//! One request without its content: where it came in, who asks, and what may be said to them.
+//! One request without its content: its listener, its client, and its rights.
 
 use crate::ground::net::client_prefix;
 use crate::http::access::{Admission, Caller};
@@ -14,17 +14,17 @@ use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Method, StatusCode, Version};
 use std::net::IpAddr;
 
-/// Octets of a path in the line about a wrong login: it is whatever a stranger likes.
+/// Octets of a path in the log line about a wrong login: it is untrusted text.
 const LOGGED_PATH_MAX: usize = 80;
 
-/// Through which door a request came.
+/// The listener of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Door {
-    /// `ui_port`, and from which address.
+    /// `ui_port`, and the client's address.
     Public(IpAddr),
-    /// `ui_port` in plain text, where it asks for TLS: nothing is shown but health.
+    /// `ui_port` in plain text although TLS is required: only health is shown.
     Plain(IpAddr),
-    /// The control socket: whoever may open it may do everything.
+    /// The control socket: its clients may do everything.
     Control,
 }
 
@@ -32,17 +32,17 @@ pub(crate) enum Door {
 pub(crate) struct Visit<'a> {
     pub(crate) http: &'a HttpState,
     pub(crate) door: Door,
-    /// The client, also behind a proxy of ours; `None` at the control socket.
+    /// The client, also behind a configured proxy; `None` at the control socket.
     pub(crate) client: Option<Client>,
-    /// Who asks, once that is known.
+    /// The authenticated client, once that is known.
     pub(crate) caller: Caller<'a>,
     pub(crate) method: &'a Method,
     pub(crate) version: Version,
     /// Below the path of `ui_url`.
     pub(crate) path: &'a str,
-    /// As it came.
+    /// As received.
     pub(super) whole_path: &'a str,
-    /// Behind the question mark, as it came.
+    /// After the question mark, as received.
     pub(crate) query: &'a str,
     pub(crate) headers: &'a HeaderMap,
 }
@@ -59,7 +59,7 @@ impl Door {
 }
 
 impl<'a> Visit<'a> {
-    /// Who asks, for audit lines.
+    /// The user, for the audit log.
     pub(crate) fn asker(&self) -> Asker {
         let user = match self.caller {
             Caller::Control => "operator",
@@ -70,10 +70,11 @@ impl<'a> Visit<'a> {
         Asker { user: user.to_owned(), address: self.client.map(|client| client.address) }
     }
 
-    /// The right to search the queue or the history; each takes a processor for a while.
+    /// The permission to search the queue or the history; each search occupies a processor for a
+    /// while.
     ///
     /// # Errors
-    /// The answer that whoever has searches under way gets.
+    /// The answer for a client that has too many searches in progress.
     pub(crate) async fn search(&self) -> Result<Option<Search<'a>>, Answer> {
         let Some(client) = self.client else { return Ok(None) };
         let visitor = format!("{} {}", self.asker().user, client_prefix(client.address));
@@ -90,7 +91,7 @@ impl<'a> Visit<'a> {
         }
     }
 
-    /// What a request may not do that its route needs, in words.
+    /// Why a request does not have the right that its route requires, as text.
     pub(crate) fn right(&self, need: Need) -> Result<(), &'static str> {
         match self.door {
             Door::Control => Ok(()),
@@ -104,8 +105,8 @@ impl<'a> Visit<'a> {
         self.right(Need::Look).is_ok()
     }
 
-    /// From this page's address to that of the first page, relative: right whether or not a proxy
-    /// cuts a path off.
+    /// The relative URL from this page to the first page: correct whether or not a proxy removes a
+    /// part of the path.
     pub(crate) fn root(&self) -> String {
         match self.path.matches('/').count() {
             0 | 1 => "./".to_owned(),
@@ -113,14 +114,14 @@ impl<'a> Visit<'a> {
         }
     }
 
-    /// Whether a person looks at it, with a browser.
+    /// Whether the client is a person with a browser.
     pub(crate) fn wants_html(&self) -> bool {
         let accept = self.headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
         accept.is_some_and(|accept| accept.contains("text/html"))
     }
 
-    /// The path that is looked for in the table: programs that speak HTTP/1.0 want numbers, not a
-    /// page; browsers behind nginx, which speaks it too, say what they want.
+    /// The path for the table: programs with HTTP/1.0 get numbers instead of a page; browsers
+    /// behind nginx, which uses it too, send an Accept header.
     pub(super) fn asked_path(&self) -> &'a str {
         if self.path == "/" && self.version == Version::HTTP_10 && !self.wants_html() {
             "/status"
@@ -137,7 +138,7 @@ impl<'a> Visit<'a> {
         matches!(self.door, Door::Plain(_))
     }
 
-    /// Sends people to the same page inside TLS; a program hears what is wrong.
+    /// Redirects people to the same page over TLS; a program gets an error.
     pub(super) fn inside_tls_alone(&self, host: Option<&Authority>) -> Answer {
         let mut answer =
             self.error(StatusCode::FORBIDDEN, "this server speaks TLS: ask for https://");
@@ -154,7 +155,7 @@ impl<'a> Visit<'a> {
         answer
     }
 
-    /// `/mta` is `/mta/`: links count from the last slash.
+    /// Redirects `/mta` to `/mta/`, because relative links need the slash.
     pub(super) fn with_slash(&self) -> Answer {
         let mut answer = self.error(StatusCode::PERMANENT_REDIRECT, "add a slash at the end");
         let last = self.whole_path.rsplit('/').next().unwrap_or_default();
@@ -164,7 +165,7 @@ impl<'a> Visit<'a> {
         answer
     }
 
-    /// Asks for the login where there is one, or for a token, and slows down whoever guesses.
+    /// Requires the login if there is one, or a token, and slows down password guessing.
     pub(super) async fn identified(&self, need: Need) -> Result<Caller<'a>, Answer> {
         let (Door::Public(_), Some(client)) = (self.door, self.client) else {
             return Ok(if self.door == Door::Control { Caller::Control } else { Caller::Anybody });
@@ -205,8 +206,8 @@ impl<'a> Visit<'a> {
         }
     }
 
-    /// A browser that orders or sends through the API shows the token of our own pages; the form of
-    /// a page carries it inside.
+    /// A browser that sends orders or mail through the API must have the token of this server's
+    /// pages; a page's form contains it.
     pub(super) fn shows_form_token(&self) -> Result<(), &'static str> {
         if !self.is_of_api() || !origin::is_browser(self.headers) {
             return Ok(());
@@ -223,7 +224,7 @@ impl<'a> Visit<'a> {
             Origin nor Sec-Fetch-Site")
     }
 
-    /// An error in the language of the path: JSON for programs, a line for people.
+    /// An error in the format of the path: JSON for programs, a line for people.
     pub(crate) fn error(&self, status: StatusCode, words: &str) -> Answer {
         if self.path.starts_with("/api/") {
             return answer::error(status, words);
@@ -243,7 +244,7 @@ impl<'a> Visit<'a> {
         answer
     }
 
-    /// A refusal that ends by itself.
+    /// An error that ends by itself, with the time to wait.
     pub(crate) fn later(&self, status: StatusCode, words: &str, seconds: u64) -> Answer {
         let mut answer = self.error(status, words);
         answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));

@@ -1,11 +1,9 @@
-//! What the forms of the pages do: an order as at `POST /api/v1/orders`, with a look at what it
-//! hits before.
+//! The forms of the pages: an order as at `POST /api/v1/orders`, with a confirmation page.
 //!
-//! A deletion, and whatever hits more than one message, is first shown with its number; the second
-//! press carries it out.
-//! Limits: a form has [`FORM_MAX`] octets.
-//! Security: every form carries this process's token, and `routes` has refused what another site's
-//! page asks for; the way back leads to our own pages only.
+//! A deletion, and every order for more than one message, must be confirmed on a page that shows
+//! the number of messages. Limits: a form has [`FORM_MAX`] octets. Security: every form contains
+//! this process's token, and the router has rejected requests from pages of other sites; the page
+//! to return to is always one of this server.
 
 use super::{Frame, Refused, notice};
 use crate::api::state::AppState;
@@ -22,13 +20,13 @@ use hyper::{Response, StatusCode};
 use std::time::Duration;
 use tokio::time::timeout;
 
-/// The longest form: ticks of a page and a filter.
+/// Octets of a form, at most: the checkboxes of a page and a filter.
 const FORM_MAX: usize = 64 * 1024;
 
-/// How long a form may take to arrive.
+/// Time limit to receive a form.
 const FORM_PATIENCE: Duration = Duration::from_secs(10);
 
-/// The question before an order that is not easily undone.
+/// The confirmation page of an order that is not easily undone.
 #[derive(Template)]
 #[template(path = "confirm.html", config = "src/ui/askama.toml")]
 struct Question {
@@ -43,7 +41,7 @@ struct Question {
     verb: &'static str,
 }
 
-/// A form, as it came.
+/// A form as received.
 #[derive(Default)]
 struct Form {
     order: OrderView,
@@ -52,7 +50,7 @@ struct Form {
     token: String,
     back: String,
     confirmed: bool,
-    /// All fields but the token and the confirmation, for the question's own form.
+    /// All fields except the token and the confirmation, for the confirmation page's own form.
     fields: Vec<(String, String)>,
 }
 
@@ -77,8 +75,7 @@ pub(super) async fn act(
     let order = form.order_view()?;
     let wish = order.wish().map_err(Refused::Query)?;
     if matches!(wish, Wish::Move { .. }) {
-        // It takes messages out of the queue that somebody has copied elsewhere, which no page
-        // does.
+        // It removes exported messages from the queue, which no page does.
         return Err(Refused::Form("no page moves messages: 'postern queue export --move' does"));
     }
     let refused = |fault| Refused::Answer(Box::new(api::admin_error(&fault)));
@@ -107,7 +104,7 @@ pub(super) async fn act(
     Ok(see_other(&format!("{root}{back}{mark}{}", notice::query(&order.order, &hit))))
 }
 
-/// What is asked before it is done.
+/// Whether an order must be confirmed.
 fn is_grave(wish: &Wish) -> bool {
     match wish {
         Wish::Messages(Order::Delete, _) => true,
@@ -148,7 +145,7 @@ impl Form {
         form
     }
 
-    /// The order that the form means.
+    /// The order of the form.
     fn order_view(&self) -> Result<OrderView, Refused> {
         let mut order = self.order.clone();
         match self.scope.as_str() {
@@ -207,7 +204,7 @@ fn consequence(order: &str) -> &'static str {
     }
 }
 
-/// Only our own pages.
+/// The page to return to; only pages of this server.
 fn way_back(text: &str) -> String {
     let steps = text.split('?').next().unwrap_or_default();
     let own = (steps == "/queue" || steps.starts_with("/queue/"))
@@ -217,7 +214,7 @@ fn way_back(text: &str) -> String {
     if own { harmless(text) } else { "/queue".to_owned() }
 }
 
-/// 303: the browser asks for the page anew, and a reload repeats nothing (RFC 9110 §15.4.4).
+/// 303: the browser requests the page again, and a reload repeats nothing (RFC 9110 §15.4.4).
 pub(super) fn see_other(path: &str) -> Answer {
     let mut answer: Response<_> = answer::plain(StatusCode::SEE_OTHER, format!("see {path}\n"));
     if let Ok(path) = HeaderValue::from_str(path) {

@@ -1,4 +1,4 @@
-//! The health line: what is wrong, and where one can do something about it.
+//! The alerts on top of a page, with links to the pages where the user can act.
 
 use super::text::encoded;
 use crate::monitor::alerts::AlertView;
@@ -9,11 +9,12 @@ pub(super) struct Alert {
     pub(super) text: String,
     /// RFC 3339.
     pub(super) since: String,
-    /// Below the root, where one can act, and what is found there.
+    /// The page where the user can act, below the root, and the link's text.
     pub(super) link: Option<(String, &'static str)>,
 }
 
-/// Alerts for those who may look, or without links to pages that others are not shown.
+/// Alerts for users with the right to look; without it there are no links to pages that are not
+/// shown.
 pub(super) fn alerts(views: &[AlertView], looks: bool) -> Vec<Alert> {
     let alert = |view: &AlertView| Alert {
         grave: view.grave,
@@ -24,7 +25,7 @@ pub(super) fn alerts(views: &[AlertView], looks: bool) -> Vec<Alert> {
     views.iter().map(alert).collect()
 }
 
-/// Where one can act on an alert of this key.
+/// The page where the user can act on an alert of this key.
 fn link(key: &str) -> Option<(String, &'static str)> {
     let to = |path: &str, label| Some((path.to_owned(), label));
     if let Some(name) = key.strip_prefix("down ").or_else(|| key.strip_prefix("paused ")) {

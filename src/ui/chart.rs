@@ -1,4 +1,4 @@
-//! Lines over time as SVG, made here so that they show without a script.
+//! Line charts as SVG, drawn here so that they work without a script.
 //!
 //! Limits: a line has at most [`POINTS`] points; coordinates are whole numbers, so that a chart is
 //! a few kilobytes.
@@ -6,27 +6,27 @@
 use crate::ground::clock;
 use crate::monitor::rates::{Point, Span};
 
-/// The drawing's width and height in units of its own; the style sheet stretches it.
+/// The drawing's width and height in its own units; the style sheet scales it.
 pub(super) const WIDTH: u32 = 720;
 pub(super) const HEIGHT: u32 = 120;
 
-/// The most points of a line: neighbours of a finer span are one.
+/// Points of a line, at most: neighbours of a finer span are merged.
 const POINTS: usize = 340;
 
 /// Labels below a chart.
 const LABELS: u32 = 5;
 
-/// Seconds from which on a span is labelled by days.
+/// A span of so many seconds or more has labels with days.
 const DAYS: u32 = 2 * 86_400;
 
 /// A chart with one scale for all its lines.
 pub(super) struct Chart {
     pub(super) lines: Vec<Line>,
-    /// Where nothing is known: left edge and width.
+    /// Gaps without values: left edge and width.
     pub(super) gaps: Vec<(u32, u32)>,
-    /// What the upper edge stands for, in words.
+    /// The value of the upper edge, as text.
     pub(super) top: String,
-    /// For those who hear it.
+    /// A description for screen readers.
     pub(super) label: String,
 }
 
@@ -36,11 +36,11 @@ pub(super) struct Line {
     pub(super) class: &'static str,
     /// The `d` of a path.
     pub(super) path: String,
-    /// The last value, in words; empty where there is none.
+    /// The last value, as text; empty if there is none.
     pub(super) now: String,
 }
 
-/// A moment below a chart.
+/// A time label below a chart.
 pub(super) struct Label {
     /// RFC 3339.
     pub(super) moment: String,
@@ -53,14 +53,14 @@ pub(super) struct Label {
 /// Name, class and values of a line.
 pub(super) type Series = (&'static str, &'static str, Vec<f32>);
 
-/// A value at each moment, not a number where there was nothing to measure, and where nothing is
-/// known at all.
+/// A value for each time; NaN where there was nothing to measure, and where nothing is known at
+/// all.
 pub(super) struct Moments {
     points: Vec<Point>,
 }
 
 impl Moments {
-    /// Points of a span, of which an hour's are made one each minute: six points of ten seconds
+    /// Points of a span; an hour's are merged to one each minute, because points of ten seconds
     /// make a line of spikes.
     pub(super) fn of(points: &[Point], span: Span) -> Self {
         let wanted = if span.step < 60 { (60 / span.step).max(1) as usize } else { 1 };
@@ -73,7 +73,7 @@ impl Moments {
         self.points.iter().map(number).collect()
     }
 
-    /// Draws series of these moments, on a scale from zero to the greatest value.
+    /// Draws series of these times, on a scale from zero to the greatest value.
     pub(super) fn chart(&self, series: &[Series], words: impl Fn(f32) -> String) -> Chart {
         let known: Vec<bool> = self.points.iter().map(|point| point.messages.is_finite()).collect();
         let greatest = series.iter().flat_map(|(_, _, values)| values.iter().copied());
@@ -96,7 +96,7 @@ impl Moments {
     }
 }
 
-/// Moments from the left edge of a chart to its right one, which is `end`.
+/// Times from the left edge of a chart to its right one, which is `end`.
 pub(super) fn labels(span: Span, end: u32) -> Vec<Label> {
     let length = span.step * u32::try_from(span.steps).unwrap_or(u32::MAX);
     let by_days = length >= DAYS;
@@ -109,7 +109,8 @@ pub(super) fn labels(span: Span, end: u32) -> Vec<Label> {
     (0..LABELS).map(label).collect()
 }
 
-/// Points as one: rates in the mean, the queue as it was at the end, and the worst of the delays.
+/// Merges points: the mean of the rates, the queue as it was at the end, and the highest of the
+/// delays.
 fn mean(points: &[Point]) -> Point {
     let of = |number: fn(&Point) -> f32| {
         let known: Vec<f32> =
@@ -132,7 +133,7 @@ fn mean(points: &[Point]) -> Point {
     }
 }
 
-/// 1, 2 or 5 times a power of ten: a scale that people read.
+/// 1, 2 or 5 times a power of ten: a readable scale.
 fn round_up(value: f32) -> f32 {
     if value <= 0.0 || !value.is_finite() {
         return 1.0;
@@ -142,17 +143,18 @@ fn round_up(value: f32) -> f32 {
     step * magnitude
 }
 
-/// Where a moment stands.
+/// The x coordinate of a time.
 fn x_of(place: usize, moments: usize) -> f32 {
     place as f32 / moments.saturating_sub(1).max(1) as f32 * WIDTH as f32
 }
 
-/// A line through all values between which everything is known: where nothing was delivered no
-/// delay could be measured, and the line goes on to the next one.
+/// A line through all known values: where nothing was delivered no delay could be measured, and the
+/// line continues to the next value.
 fn path(values: &[f32], known: &[bool], top: f32) -> String {
     let mut path = String::new();
     let mut before: Option<(u32, u32, bool)> = None;
-    // A point without neighbours would be nothing: a line of no length with round ends is a dot.
+    // A point without neighbours would be invisible: a line of zero length with round ends is a
+    // dot.
     let dot = |path: &mut String, before: Option<(u32, u32, bool)>| {
         if let Some((x, y, true)) = before {
             path.push_str(&format!("L{x} {y}"));
@@ -178,7 +180,7 @@ fn path(values: &[f32], known: &[bool], top: f32) -> String {
     path
 }
 
-/// Stretches of which nothing is known, from the last known moment to the next one.
+/// Ranges without known values, from the last known time to the next one.
 fn gaps(known: &[bool]) -> Vec<(u32, u32)> {
     let mut gaps = Vec::new();
     let mut place = 0;

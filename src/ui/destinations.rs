@@ -1,5 +1,5 @@
-//! The page of destinations: of each next hop its state, how deliveries went in the last day, how
-//! long they took, its connections, and the last error.
+//! The page of destinations: the state of each next hop, its deliveries in the last day and their
+//! duration, its connections, and the last error.
 //!
 //! Limits: [`SHOWN`] destinations with the most attempts, and [`SHOWN`] more that messages wait
 //! for.
@@ -15,7 +15,7 @@ use crate::http::visit::Visit;
 use askama::Template;
 use std::collections::BTreeMap;
 
-/// The most destinations of either kind.
+/// Destinations of either kind, at most.
 const SHOWN: usize = 40;
 
 /// Characters of a name, of a host with its TLS, and of an error.
@@ -34,12 +34,12 @@ struct Page {
 struct Row {
     name: Text,
     link: String,
-    /// A word and its class.
+    /// A state and its CSS class.
     state: (&'static str, &'static str),
     /// Since when it cannot be reached, RFC 3339.
     since: Option<String>,
     queued: String,
-    /// Shares of attempts in percent, empty where there were none.
+    /// Shares of attempts in percent, empty if there were none.
     success: String,
     deferred: String,
     bounced: String,
@@ -52,7 +52,7 @@ struct Row {
     error_time: Option<String>,
 }
 
-/// The page as it stands now.
+/// The page.
 pub(super) fn page(app: &AppState, visit: &Visit<'_>) -> Result<String, Refused> {
     let now = clock::now();
     let queued = app.views.admin.destinations(SHOWN);
@@ -66,7 +66,7 @@ pub(super) fn page(app: &AppState, visit: &Visit<'_>) -> Result<String, Refused>
         .map(|one| row(&one.name, Some(one), queued.remove(&one.name).as_ref()))
         .collect();
     rows.extend(queued.into_iter().map(|(name, one)| row(&name, None, Some(&one))));
-    // What needs somebody stands first.
+    // Destinations with problems come first.
     rows.sort_by_key(|row| match row.state.1 {
         "bad" => 0,
         "held" => 1,
@@ -103,7 +103,7 @@ fn row(name: &str, tried: Option<&DeliveryView>, queued: Option<&DestinationView
     row
 }
 
-/// How a destination fares, from what waits for it.
+/// The state of a destination, from its waiting mail.
 fn state(queued: Option<&DestinationView>) -> (&'static str, &'static str) {
     match queued {
         Some(queued) if queued.paused => ("paused", "held"),

@@ -1,4 +1,4 @@
-//! What stands around every page, and what is answered instead of one.
+//! The common frame of every page, and error pages.
 
 use super::assets::{SCRIPT, STYLE};
 use crate::api::state::AppState;
@@ -10,15 +10,15 @@ use crate::http::rights::{Need, Rights};
 use crate::http::visit::{Door, Visit};
 use hyper::StatusCode;
 
-/// Why a page cannot be shown, or a form not obeyed.
+/// Why a page cannot be shown, or a form is rejected.
 pub(super) enum Refused {
-    /// The query or the form makes no sense; the words say why.
+    /// The query or the form is not valid; the text says why.
     Query(String),
-    /// There is no such thing.
+    /// It does not exist.
     Missing(&'static str),
-    /// The form was not understood at all.
+    /// The form is not valid at all.
     Form(&'static str),
-    /// The answer that a program would get.
+    /// The answer in the form for programs.
     Answer(Box<Answer>),
     /// A defect of a template.
     Render(askama::Error),
@@ -38,7 +38,7 @@ impl Refused {
     }
 }
 
-/// What stands around every page.
+/// The common frame of every page.
 pub(super) struct Frame {
     pub(super) page: &'static str,
     pub(super) hostname: String,
@@ -46,29 +46,28 @@ pub(super) struct Frame {
     pub(super) uptime: String,
     pub(super) now: String,
     pub(super) ready: bool,
-    /// Alerts, and whether one of them is grave.
+    /// The number of alerts, and whether one of them is critical.
     pub(super) alerts: usize,
     pub(super) grave: bool,
-    /// Changes with the style sheet and the script, so that browsers may keep them.
+    /// Changes with the style sheet and the script, so that browsers may cache them.
     pub(super) assets: u32,
     pub(super) token: String,
-    /// Why there is nothing to press; `None` = there is.
+    /// Why there are no buttons; `None` = there are.
     pub(super) actions: Option<&'static str>,
     pub(super) notice: Option<String>,
-    /// Whether a browser has logged in, and so can log out.
+    /// Whether the browser has logged in, and so can log out.
     pub(super) logged_in: bool,
-    /// From the address of this page to that of the first one, relative: a proxy may show the pages
-    /// below a path.
+    /// The relative URL from this page to the first one: a proxy may serve the pages below a path.
     pub(super) root: String,
     /// Whether names and addresses are shown.
     pub(super) looks: bool,
-    /// The pages that this visitor may see: path below the root, name and label.
+    /// The pages that this user may see: path below the root, name and label.
     pub(super) pages: Vec<(&'static str, &'static str, &'static str)>,
-    /// What a person should know of who sees this page.
+    /// A warning about who can see this page.
     pub(super) openness: Option<&'static str>,
 }
 
-/// What the first line of each page says where nobody is asked for a password.
+/// The warning on each page if no password is required.
 const PUBLIC: &str = "ui_public=yes: everybody who can reach this page sees addresses, subjects, \
 history, log and sessions. Set username and password, or ui_public=no.";
 const NUMBERS: &str = "Numbers only, because no login is configured. Set username and password to \
@@ -108,7 +107,7 @@ impl Frame {
     }
 }
 
-/// Path below the root, name and label of each page whose need `may` allows.
+/// Path below the root, name and label of each page whose required right `may` permits.
 fn pages(may: impl Fn(Need) -> bool) -> Vec<(&'static str, &'static str, &'static str)> {
     const PAGES: [(&str, &str, &str, Need); 7] = [
         ("", "overview", "Overview", Need::Numbers),

@@ -1,27 +1,27 @@
-//! The numbers that a person looks for first: how much waits and since when, whether mail is
-//! delivered, and how much comes. The three founding counters stand beside them.
+//! The most important numbers: how much waits and since when, whether mail is delivered, and how
+//! much is accepted; and the three founding counters.
 
 use crate::api::StatusView;
 use crate::ground::words::{count, counted, size, span, states};
 use crate::monitor::rates::{Point, Span};
 
-/// Seconds of the rate that is told as the present one.
+/// Seconds of the present rate.
 const LATELY: u32 = 300;
 
 /// Seconds of an hour.
 const HOUR: u64 = 3600;
 
-/// What stands on top of the first page.
+/// The headline of the first page.
 pub(super) struct Headline {
     pub(super) messages: String,
     pub(super) states: String,
     /// Age of the oldest message; empty when the queue is.
     pub(super) oldest: String,
     pub(super) size: String,
-    /// In percent; empty where nothing was tried.
+    /// In percent; empty if nothing was attempted.
     pub(super) success: String,
     pub(super) attempts: String,
-    /// Messages accepted a minute; empty where that is not known.
+    /// Messages accepted a minute; empty if not known.
     pub(super) accepted: String,
     pub(super) delivered: String,
     /// The founding counters, by their names.
@@ -50,9 +50,9 @@ pub(super) fn headline(status: &StatusView, points: &[Point], hour: Span) -> Hea
     }
 }
 
-/// The share of attempts, one recipient each, that ended in delivery, and what the others ended in.
-/// The points lack what came before the first whole step after a start: where that is not an hour
-/// ago, the totals are known to belong to it.
+/// The share of attempts (one for each recipient) that delivered, and how the others ended. The
+/// points do not cover the time before the first whole step after a start: if the start was less
+/// than an hour ago, the totals are used.
 fn success(points: &[Point], hour: Span, status: &StatusView) -> (String, String) {
     let totals = &status.totals;
     let is_fresh = status.uptime_seconds <= HOUR;
@@ -78,7 +78,7 @@ fn success(points: &[Point], hour: Span, status: &StatusView) -> (String, String
     (percent(delivered, all), parts.join(" · "))
 }
 
-/// A share in percent: 100 % only of what is whole, 0 % only of what is nothing.
+/// A share in percent: 100 % only if it is complete, 0 % only if it is nothing.
 pub(super) fn percent(part: u64, whole: u64) -> String {
     match (part, whole) {
         (_, 0) => String::new(),
@@ -91,7 +91,7 @@ pub(super) fn percent(part: u64, whole: u64) -> String {
     }
 }
 
-/// The mean of a rate, by the minute; empty where nothing is known.
+/// The mean of a rate, by the minute; empty if not known.
 fn a_minute(points: &[Point], number: fn(&Point) -> f32) -> String {
     let known: Vec<f32> = points.iter().map(number).filter(|rate| rate.is_finite()).collect();
     if known.is_empty() {
@@ -114,7 +114,7 @@ fn trimmed(number: String) -> String {
     number.strip_suffix(".0").map(str::to_owned).unwrap_or(number)
 }
 
-/// A number that is not small, without its fraction.
+/// A large number, without its fraction.
 #[allow(clippy::cast_possible_truncation, reason = "rounded, and not below nought")]
 pub(super) fn whole(number: f32) -> String {
     count(number.max(0.0).round() as u64)
@@ -138,7 +138,7 @@ mod tests {
         }
     }
 
-    /// After so many seconds, in which 300 recipients each were delivered and deferred.
+    /// The status after so many seconds, in which 300 recipients each were delivered and deferred.
     fn status(uptime: u64) -> StatusView {
         let none = || serde_json::json!(null);
         let text = "";

@@ -52,7 +52,7 @@ struct One {
     took: String,
     size: String,
     recipients: Vec<(Text, String, Text)>,
-    /// `None`: they could not be looked for.
+    /// `None`: the search failed.
     tries: Option<Vec<Try>>,
 }
 
@@ -96,7 +96,7 @@ pub(super) async fn one(
     id: MessageId,
 ) -> Result<String, Refused> {
     let refused = |answer| Refused::Answer(Box::new(answer));
-    // One for both looks: after the first this visitor would have to rest.
+    // One permission for both searches: after the first this visitor would have to pause.
     let _search = visit.search().await.map_err(refused)?;
     let Some(entry) = api::finished_view(app, id).await.map_err(refused)? else {
         return Err(Refused::Missing(

@@ -1,6 +1,6 @@
-//! The page of the log: its last lines as they come, the newest on top.
+//! The page of the log: its last lines, newest first.
 //!
-//! Limits: [`LINES`] lines, so that the page stays under 100 kB of what is usual.
+//! Limits: [`LINES`] lines, so that a usual page stays below 100 kB.
 
 use super::log_line::LogLine;
 use super::{Frame, Refused};
@@ -9,7 +9,7 @@ use crate::api::{self, LogQuery};
 use crate::http::visit::Visit;
 use askama::Template;
 
-/// The most lines on the page; `/api/v1/log` has more.
+/// Lines on the page, at most; `/api/v1/log` has more.
 const LINES: usize = 120;
 
 #[derive(Template)]

@@ -1,50 +1,49 @@
-//! A line of the log in columns: when, how grave, what happened, to which message, and the fields
-//! that tell the rest.
+//! A line of the log in columns: time, level, event, message, and the other fields.
 //!
-//! In: a line as `ground::log` writes it, plain or JSON; a line in another form is one text.
+//! In: a line of `ground::log`, plain or JSON; a line in another format is shown as one text.
 //! Limits: [`FIELDS`] fields of [`VALUE_SHOWN`] characters.
 
 use crate::ground::words::{harmless, shorten};
 use serde_json::{Map, Value};
 
-/// The most fields that are shown of a line.
+/// Fields that are shown of a line, at most.
 const FIELDS: usize = 32;
 
-/// Characters of a value, and of what happened.
+/// Characters of a value, and of the event.
 const VALUE_SHOWN: usize = 300;
 const MESSAGE_SHOWN: usize = 200;
 
 /// Characters of a status.
 const WORD_SHOWN: usize = 20;
 
-/// Characters of what the line is about.
+/// Characters of the subject of a line.
 const ABOUT_SHOWN: usize = 70;
 
-/// Fields of which the first that is there tells what a line is about.
+/// The fields of which the first existing one is the subject of a line.
 const ABOUT: [&str; 9] =
     ["to", "destination", "client", "host", "relay", "from", "order", "cause", "name"];
 
-/// A line in columns. All texts are hostile.
+/// A line in columns. All texts are untrusted.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct LogLine {
-    /// RFC 3339; empty where the line has none.
+    /// RFC 3339; empty if the line has none.
     pub(super) time: String,
     /// `ERROR`, `WARN`, `INFO`.
     pub(super) level: String,
-    /// What happened.
+    /// The event.
     pub(super) message: String,
-    /// What became of it; empty where the line tells no status.
+    /// The status; empty if the line has none.
     pub(super) status: String,
-    /// The queue id; empty where it names no message.
+    /// The queue id; empty if it has none.
     pub(super) id: String,
-    /// Whom or what it is about.
+    /// The subject: an address, a host or the like.
     pub(super) about: String,
-    /// `name=value`, a line each.
+    /// `name=value`, one on each line.
     pub(super) fields: String,
 }
 
 impl LogLine {
-    /// From a line, whatever it is.
+    /// From any line.
     pub(super) fn of(line: &str) -> Self {
         let read = of_json(line).or_else(|| of_plain(line));
         let (mut found, fields) = read.unwrap_or_else(|| {
@@ -63,7 +62,7 @@ impl LogLine {
         found
     }
 
-    /// The class of its level on the page.
+    /// The CSS class of its level.
     pub(super) fn class(&self) -> &'static str {
         match self.level.as_str() {
             "ERROR" => "bad",
@@ -73,7 +72,7 @@ impl LogLine {
     }
 }
 
-/// Whether it is a queue id: a link is made of it.
+/// Whether it is a queue id, which becomes a link.
 fn is_id(text: &str) -> bool {
     text.len() == 13 && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
@@ -114,7 +113,7 @@ fn of_plain(line: &str) -> Option<(LogLine, Fields)> {
     Some((LogLine { time, level, message, ..LogLine::default() }, fields))
 }
 
-/// Where the first word begins that is `name=…`; the end where there is none.
+/// The start of the first word of the form `name=…`; the end if there is none.
 fn first_field(text: &str) -> usize {
     let mut place = 0;
     for word in text.split(' ') {
@@ -129,7 +128,7 @@ fn first_field(text: &str) -> usize {
     text.len()
 }
 
-/// A value and what stands behind it; one in quotes ends at a quote without a backslash before it.
+/// A value and the text after it; one in quotes ends at a quote without a backslash before it.
 fn value_of(text: &str) -> (&str, &str) {
     let Some(inside) = text.strip_prefix('"') else {
         return text.split_once(' ').unwrap_or((text, ""));

@@ -1,9 +1,8 @@
 //! The page of a message: sender, recipients and their status, delivery attempts, and content.
 //!
 //! Limits: [`RECIPIENTS`] recipients are shown; of the content what [`api::text_view`] gives.
-//! Security: the text of the mail is shown as text, nothing of it is ever markup of the page, and
-//! nothing is loaded. Its HTML is a document of its own, in a frame that may do nothing; an
-//! attachment is a file to keep.
+//! Security: the text of the mail is shown as text, never as markup of the page, and nothing is
+//! loaded. Its HTML is a separate document in a sandboxed frame; an attachment is a download.
 
 use super::act::see_other;
 use super::text::{Text, text};
@@ -19,10 +18,10 @@ use crate::mail::model::MessageId;
 use askama::Template;
 use hyper::StatusCode;
 
-/// The most recipients on the page; `/api/v1/queue/ID` has all.
+/// Recipients on the page, at most; `/api/v1/queue/ID` has all.
 const RECIPIENTS: usize = 200;
 
-/// The most tries on the page, and recipients of each.
+/// Attempts on the page, and recipients of each, at most.
 const TRIES: usize = 30;
 const RECIPIENTS_OF_A_TRY: usize = 20;
 
@@ -47,11 +46,11 @@ struct Page {
     recipients: Vec<Recipient>,
     more: usize,
     content: Content,
-    /// `None`: they could not be looked for.
+    /// `None`: the search failed.
     tries: Option<Vec<Try>>,
 }
 
-/// A try of some recipients.
+/// An attempt for some recipients.
 pub(super) struct Try {
     pub(super) time: String,
     pub(super) status: &'static str,
@@ -72,7 +71,7 @@ struct Recipient {
     reply: Text,
 }
 
-/// What the mail says, or why that is not shown.
+/// The content of the mail, or why it is not shown.
 enum Content {
     Hidden(&'static str),
     Unreadable,
@@ -82,7 +81,7 @@ enum Content {
 /// The page of a message.
 ///
 /// # Errors
-/// There is none of this id, or the queue cannot be read.
+/// There is no message of this id, or the queue cannot be read.
 pub(super) async fn page(
     app: &AppState,
     visit: &Visit<'_>,
@@ -145,8 +144,8 @@ pub(super) async fn html(app: &AppState, visit: &Visit<'_>, id: MessageId) -> An
     }
 }
 
-/// `GET /queue/ID/attachment?n=0`: an attachment as a file. One is taken out at a time for each
-/// visitor, because that takes the memory of the whole message.
+/// `GET /queue/ID/attachment?n=0`: an attachment as a file. Each visitor may extract one at a time,
+/// because that takes the memory of the whole message.
 pub(super) async fn attachment(app: &AppState, visit: &Visit<'_>, id: MessageId) -> Answer {
     let place = visit.query.strip_prefix("n=").and_then(|place| place.parse().ok());
     let Some(place) = place else {
@@ -163,8 +162,8 @@ pub(super) async fn attachment(app: &AppState, visit: &Visit<'_>, id: MessageId)
     }
 }
 
-/// Where a message is not in the queue: to the page of the history, if that knows how it ended. Who
-/// follows a link of the queue finds mail that has left a moment before.
+/// For a message that is not in the queue: redirects to its page in the history, if it is there. So
+/// links of the queue page still work when the mail has just left the queue.
 pub(super) async fn left(app: &AppState, visit: &Visit<'_>, id: MessageId) -> Answer {
     let _search = match visit.search().await {
         Ok(search) => search,
@@ -179,8 +178,8 @@ pub(super) async fn left(app: &AppState, visit: &Visit<'_>, id: MessageId) -> An
     }
 }
 
-/// The sender. Without one it is a notification where it was made here, and any mail where a client
-/// sent it.
+/// The sender. A null sender means a notification if it was generated locally, and any mail if a
+/// client sent it.
 pub(super) fn sender(path: &str, made_here: bool) -> String {
     match (path, made_here) {
         ("", true) => "<> (bounce or notification)".to_owned(),
@@ -189,8 +188,8 @@ pub(super) fn sender(path: &str, made_here: bool) -> String {
     }
 }
 
-/// The last tries of a message that the history knows; `None` where it could not be looked through.
-/// Whoever calls has the right to search.
+/// The last attempts of a message in the history; `None` if the search failed. The caller has the
+/// permission to search.
 pub(super) async fn tries(app: &AppState, visit: &Visit<'_>, id: MessageId) -> Option<Vec<Try>> {
     let found = api::attempts_view(app, visit, id).await.ok()?;
     let surplus = found.attempts.len().saturating_sub(TRIES);
@@ -233,7 +232,8 @@ fn recipient(message: &MessageView, recipient: &RecipientView) -> Recipient {
     Recipient {
         address: text(&recipient.address, NAME_SHOWN),
         status: recipient.status.clone(),
-        // What is counted are the tries that went wrong; the last one of who waits no more did not.
+        // Failed attempts are counted; for a finished recipient the last attempt did not fail
+        // temporarily.
         attempts: count(u64::from(recipient.attempts) + u64::from(recipient.status != "pending")),
         next: NextTry::of_recipient(message, recipient).to_string(),
         reply: text(&recipient.last_reply, REPLY_SHOWN),
@@ -248,7 +248,7 @@ fn harmless_view(mut view: TextView) -> TextView {
     view
 }
 
-/// As [`harmless`], with the line ends left where they are.
+/// As [`harmless`], but with the line ends.
 fn harmless_lines(text: &str) -> String {
     text.lines().map(harmless).collect::<Vec<_>>().join("\n")
 }

@@ -1,12 +1,12 @@
-//! The pages of the stats UI.
+//! The pages of the web UI.
 //!
-//! Server-rendered HTML with one layout, one style sheet and one script that keeps the pages fresh;
-//! all of it can be read without the script. Nothing is loaded from elsewhere. A file for each
-//! page: [`overview`], [`queue`], [`message`], [`destinations`], [`history`], [`sessions`], [`log`],
-//! [`settings`]; [`act`] is what their forms do, [`refusal`] what is shown instead of a page.
-//! Limits: each page names its own; none is over 100 kB.
-//! Security: names, subjects, errors and reasons are hostile; askama escapes every value, and the
-//! policy of `answer` runs no inline script and sends forms nowhere else.
+//! Server-rendered HTML with one layout, one style sheet and one script that updates the pages;
+//! everything works without the script. No external resources are loaded. A file for each page:
+//! [`overview`], [`queue`], [`message`], [`destinations`], [`history`], [`sessions`], [`log`],
+//! [`settings`]; [`act`] handles their forms, [`refusal`] makes error pages. Limits: each page has
+//! its own; none is over 100 kB. Security: names, subjects, errors and reasons are untrusted;
+//! askama escapes every value, and the policy of `answer` permits no inline script and sends forms
+//! only to this server.
 
 mod act;
 mod alert;
@@ -41,12 +41,12 @@ use hyper::header::HeaderValue;
 
 pub(crate) use refusal::dressed;
 
-/// Where a browser forgets the login.
+/// Where a browser is made to forget the login.
 pub(super) const LOGOUT: &str = "/logout";
 
 const NO_ID: &str = "not a queue id";
 
-/// The rows of this room in the table of routes.
+/// The rows of this module in the table of routes.
 pub(crate) const ROUTES: &[Route<AppState>] = &[
     Route {
         path: "/",
@@ -164,8 +164,8 @@ async fn part(call: Call<'_, AppState>, part: Part) -> Answer {
     }
 }
 
-/// Makes a browser forget the login: it does so with what a 401 answers (RFC 9110 §11.4), and what
-/// it keeps of an origin with `Clear-Site-Data`, which counts inside TLS alone.
+/// Makes a browser forget the login, by a 401 answer (RFC 9110 §11.4), and data of the origin by
+/// `Clear-Site-Data`, which has an effect only over TLS.
 fn logout(visit: &Visit<'_>) -> Answer {
     let mut answer = visit.unauthorized();
     answer

@@ -1,10 +1,10 @@
-//! One line on top of a page about what was just done: it travels in the query string, as numbers
-//! and words of a closed list.
+//! One line on top of a page about the executed order: it is encoded in the query string, as
+//! numbers and words of a closed list.
 
 use crate::api::{HitView, Remark};
 use crate::ground::words::counted;
 
-/// The query of a page without the notice, and the notice in words.
+/// The query of a page without the notice, and the notice as text.
 pub(super) fn split(query: &str) -> (String, Option<String>) {
     let (mut order, mut hit) = (None, 0u64);
     let mut rest = form_urlencoded::Serializer::new(String::new());
@@ -19,7 +19,7 @@ pub(super) fn split(query: &str) -> (String, Option<String>) {
     (rest.finish(), order.map(|words| words.replace("{}", &messages)))
 }
 
-/// The query that makes a page say so.
+/// The query that makes a page show it.
 pub(super) fn query(order: &str, hit: &HitView) -> String {
     let done = match hit.remark {
         Some(Remark::NoMailWaits) => "no_mail_waits",

@@ -1,4 +1,4 @@
-//! The first page: whether all is well, and the relay at a glance.
+//! The first page: alerts, and a summary of the relay.
 //!
 //! Limits: [`DESTINATIONS`] destinations.
 
@@ -19,7 +19,7 @@ use crate::monitor::rates::{Point, SPANS, Span};
 use askama::Template;
 use prometheus::Histogram;
 
-/// The most destinations on the page; the page of the queue has the rest.
+/// Destinations on the page, at most; the page of the queue has the rest.
 const DESTINATIONS: usize = 10;
 
 /// Characters of a destination's name and of its last error.
@@ -41,7 +41,7 @@ struct Page {
     refusals: Vec<(String, String)>,
     rows: Vec<Row>,
     more: u64,
-    /// For those who may not look: up to which age, and how many messages.
+    /// For users without the right to look: messages by age.
     ages: Vec<(String, String)>,
     disk: Option<Disk>,
     parts: Vec<(&'static str, Vec<Part>)>,
@@ -53,7 +53,7 @@ struct Page {
 }
 
 struct Total {
-    /// What is counted, with its unit.
+    /// The counted thing, with its unit.
     name: &'static str,
     class: &'static str,
     tip: &'static str,
@@ -68,7 +68,7 @@ struct Row {
     /// Since when it cannot be reached, RFC 3339.
     unreachable_since: Option<String>,
     messages: String,
-    /// Of the longest bar, in percent.
+    /// In percent of the longest bar.
     bar: u64,
     oldest: String,
     next: String,
@@ -85,7 +85,7 @@ struct Disk {
 struct Part {
     name: String,
     state: String,
-    /// When it fails.
+    /// Since when it fails.
     since: Option<String>,
     class: &'static str,
 }
@@ -96,15 +96,15 @@ struct Latency {
     p99: String,
 }
 
-/// The page as it stands now.
+/// The page.
 ///
 /// # Errors
-/// None that a test would not have found.
+/// An error of the template, which a test would have found.
 pub(super) async fn page(app: &AppState, visit: &Visit<'_>) -> Result<String, Refused> {
     let look = visit.may_look();
     let status = api::status_view(app, look).await;
     let now = clock::now();
-    // Whom the mail is for is shown to those who may look; others see how long it waits.
+    // Recipients' domains are shown only to users with the right to look; others see the ages.
     let mut destinations =
         if look { app.views.admin.destinations(DESTINATIONS + 1) } else { Vec::new() };
     let ages = if look { Vec::new() } else { ages(&api::ages_view(app).await) };
@@ -151,7 +151,7 @@ pub(super) async fn page(app: &AppState, visit: &Visit<'_>) -> Result<String, Re
     .map_err(Refused::Render)
 }
 
-/// The points of a span, and when the last one ended; of an hour where there is no such span.
+/// The points of a span, and when the last one ended; of an hour if there is no such span.
 fn points(app: &AppState, span: &str) -> (Span, Vec<Point>, u32) {
     app.monitor.rate_history.points(span).unwrap_or_else(|| points_of_hour(app))
 }
@@ -161,7 +161,7 @@ fn points_of_hour(app: &AppState) -> (Span, Vec<Point>, u32) {
     found.unwrap_or((SPANS[0], Vec::new(), 0))
 }
 
-/// The charts of a span: what flows, what waits, how long it takes.
+/// The charts of a span: rates, queue length, delays.
 fn charts(moments: &Moments) -> [(&'static str, Chart); 3] {
     let per_minute = |number: fn(&Point) -> f32| moments.series(|point| number(point) * 60.0);
     let flow = vec![
@@ -243,7 +243,7 @@ fn ages(view: &api::AgesView) -> Vec<(String, String)> {
         .collect()
 }
 
-/// Terminals and volumes that something is connected to, and the names of the others.
+/// Connected terminals and volumes, and the names of the others.
 fn parts(status: &StatusView) -> (Vec<(&'static str, Vec<Part>)>, Vec<String>) {
     let class = |condition| match condition {
         Condition::Connected | Condition::Mounted => "good",

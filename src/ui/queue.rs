@@ -22,10 +22,10 @@ const DESTINATIONS: usize = 20;
 /// Rows of the tables of senders and reasons.
 const GROUPS: usize = 8;
 
-/// How long the page waits for a table of groups.
+/// Time limit for a table of groups.
 const GROUPS_PATIENCE: Duration = Duration::from_millis(300);
 
-/// How many messages a page may have, and has where nothing is said.
+/// Messages on a page: the choices, and the default.
 pub(super) const PAGE_SIZES: [usize; 4] = [25, 50, 100, 200];
 const PAGE: usize = PAGE_SIZES[1];
 
@@ -36,9 +36,9 @@ const ERROR_SHOWN: usize = 90;
 /// Characters of a subject.
 const SUBJECT_SHOWN: usize = 70;
 
-/// The colours of the columns of ages, from mail that has just come to mail that is oldest; a cell
-/// without mail has none. Mail that no attempt has failed for is not alarming before it is old:
-/// [`CALM`] is its last colour in the first columns.
+/// The colours of the columns of ages, from new mail to the oldest; a cell without mail has none.
+/// Mail without a failed attempt is not alarming before it is old: [`CALM`] is its last colour in
+/// the first columns.
 const HEAT: [&str; 6] = ["fresh", "h1", "h2", "h3", "h4", "h5"];
 const NONE: &str = "h0";
 const CALM: [&str; 6] = ["fresh", "fresh", "h1", "h1", "h2", "h3"];
@@ -50,11 +50,11 @@ struct Page {
     filter: FilterView,
     /// The conditions that are set, for hidden fields.
     conditions: Vec<(&'static str, String)>,
-    /// This page without what was just done.
+    /// The URL of this page without the notice.
     here: String,
-    /// Whether one of the fields that are folded away is set.
+    /// Whether one of the folded fields is set.
     unfolded: bool,
-    /// The columns of ages, in words.
+    /// The columns of ages, as text.
     bounds: Vec<String>,
     limits: [usize; 4],
     page_size: usize,
@@ -65,7 +65,7 @@ struct Page {
     sampled: Option<String>,
     messages: Vec<Row>,
     total: String,
-    /// What was looked at, where not all was.
+    /// How many messages were checked, if not all.
     looked: Option<String>,
     next: Option<String>,
 }
@@ -75,7 +75,8 @@ struct Destination {
     raw: String,
     link: String,
     messages: String,
-    /// Counts by age: up to which age, how many, and a class that tells how alarming they are.
+    /// Counts by age: the highest age, the number, and a CSS class that shows how alarming they
+    /// are.
     ages: Vec<(String, String, &'static str)>,
     unreachable_since: Option<String>,
     next: String,
@@ -108,7 +109,7 @@ struct Row {
 /// The page for a query.
 ///
 /// # Errors
-/// The query makes no sense, or the queue cannot be read.
+/// The query is not valid, or the queue cannot be read.
 pub(super) async fn page(app: &AppState, visit: &Visit<'_>) -> Result<String, Refused> {
     let (query, notice) = super::notice::split(visit.query);
     let mut asked = PageQuery::parse(&query).map_err(Refused::Query)?;
@@ -155,7 +156,7 @@ pub(super) async fn page(app: &AppState, visit: &Visit<'_>) -> Result<String, Re
     page.render().map_err(Refused::Render)
 }
 
-/// The choice of a query; the usual one where it makes none, or none of ours.
+/// The page size in a query; the default if there is none or an invalid one.
 pub(super) fn page_size(query: &str) -> usize {
     let wanted = form_urlencoded::parse(query.as_bytes())
         .find(|(name, _)| name == "limit")
@@ -163,7 +164,7 @@ pub(super) fn page_size(query: &str) -> usize {
     wanted.filter(|wanted| PAGE_SIZES.contains(wanted)).unwrap_or(PAGE)
 }
 
-/// The columns of ages, in words.
+/// The columns of ages, as text.
 fn bounds() -> Vec<String> {
     let bounded =
         DestinationSummary::AGES.iter().map(|bound| format!("≤ {}", span((*bound).into())));
@@ -171,7 +172,7 @@ fn bounds() -> Vec<String> {
 }
 
 async fn groups(app: &AppState, by: Grouping, field: &str) -> (Vec<Group>, Option<String>) {
-    // A long queue takes longer to count than a person waits; the next look finds it counted.
+    // Counting a long queue takes longer than a user should wait; the next request gets the result.
     let Ok(Ok(found)) = timeout(GROUPS_PATIENCE, api::groups_view(app, by)).await else {
         return (Vec::new(), None);
     };
@@ -180,8 +181,8 @@ async fn groups(app: &AppState, by: Grouping, field: &str) -> (Vec<Group>, Optio
     };
     let group = |group: &api::GroupView| {
         let name = if group.name == "<>" { "Bounces (null sender)" } else { &group.name };
-        // The part that all of them share: a sender as a whole, of a reason what stands before the
-        // first difference.
+        // The common part of the group: a sender completely, of an error the text before the first
+        // difference.
         let wanted = group.name.split('…').next().unwrap_or_default().trim();
         Group {
             name: text(name, ERROR_SHOWN),
@@ -249,7 +250,7 @@ fn message_row(message: &MessageView) -> Row {
             NextTry::Now => "next attempt now".to_owned(),
             next @ NextTry::In(_) => format!("next attempt {next}"),
             NextTry::Paused => "destination paused".to_owned(),
-            // The state says it.
+            // The state column shows it.
             NextTry::Held | NextTry::Active(..) | NextTry::Never => String::new(),
         },
         error: text(error.unwrap_or_default(), ERROR_SHOWN),

@@ -1,8 +1,7 @@
-//! Error pages for people: what went wrong, and what to do next. Programs keep the line or the JSON
-//! that they had.
+//! Error pages for people: what went wrong, and what to do next. Programs get a line or JSON.
 //!
-//! Security: whoever may not see the numbers learns nothing of the appliance here, not even its
-//! name.
+//! Security: without the right to see the numbers, nothing about the appliance is shown here, not
+//! even its name.
 
 use super::api::ErrorView;
 use super::{Frame, LOGOUT};
@@ -25,16 +24,16 @@ struct Page {
     next: &'static str,
 }
 
-/// Without a style sheet: that asks for the login as well, and the browser would ask its user once
-/// more.
+/// Without a style sheet: that requires the login as well, and the browser would ask its user
+/// again.
 #[derive(Template)]
 #[template(path = "login.html", config = "src/ui/askama.toml")]
 struct Login {
-    /// The visitor has logged out.
+    /// The user has logged out.
     left: bool,
 }
 
-/// The answer as the visitor likes to read it.
+/// The answer in the form for the client.
 pub(crate) fn dressed(app: &AppState, visit: &Visit<'_>, mut answer: Answer) -> Answer {
     let is_page = matches!(visit.door, Door::Public(_)) && !visit.path.starts_with("/api/");
     if !is_page || OF_PROGRAMS.contains(&visit.path) || !visit.wants_html() {
@@ -60,8 +59,7 @@ fn page(app: &AppState, visit: &Visit<'_>, answer: &Answer) -> Option<askama::Re
     Some(page.render())
 }
 
-/// What happened, and what to do; `None` of what is no refusal, or none that a person meets on a
-/// page.
+/// What happened, and what to do; `None` for an answer that is not an error, or not one for a page.
 fn advice(status: StatusCode) -> Option<(&'static str, &'static str)> {
     Some(match status {
         StatusCode::FORBIDDEN => ("Not allowed", "The overview is open to everybody."),
@@ -85,7 +83,7 @@ fn advice(status: StatusCode) -> Option<(&'static str, &'static str)> {
     })
 }
 
-/// The words of an answer that is a line, or an error for programs.
+/// The text of an answer that is a line, or an error for programs.
 fn words(answer: &Answer) -> Option<String> {
     let Content::Whole(octets) = answer.body() else { return None };
     let text = std::str::from_utf8(octets).ok()?;

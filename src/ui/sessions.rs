@@ -10,10 +10,10 @@ use crate::ground::words::{count, size, span};
 use crate::http::visit::Visit;
 use askama::Template;
 
-/// The most sessions on the page; `/api/v1/sessions` has more.
+/// Sessions on the page, at most; `/api/v1/sessions` has more.
 const SESSIONS: usize = 100;
 
-/// Characters of a hostile text.
+/// Characters of an untrusted text.
 const SHOWN: usize = 60;
 
 #[derive(Template)]

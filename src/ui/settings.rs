@@ -1,5 +1,5 @@
-//! The page of settings: every property in force, its value, and where that came from. Secrets are
-//! masked as `postern check` masks them.
+//! The page of settings: every effective property, its value, and its origin. Secrets are masked as
+//! in `postern check`.
 
 use super::{Frame, Refused};
 use crate::api::setting::Setting;
@@ -7,7 +7,7 @@ use crate::api::state::AppState;
 use crate::http::visit::Visit;
 use askama::Template;
 
-/// The query that leaves out what is at its default.
+/// The query that omits properties with their default.
 const CHANGED: &str = "show=changed";
 
 /// The groups of the class, each with its heading.
@@ -21,7 +21,7 @@ const GROUPS: [(&str, &str); 2] = [
 struct Page<'a> {
     frame: Frame,
     groups: Vec<(&'static str, &'static str, Vec<&'a Setting>)>,
-    /// Whether the others are left out.
+    /// Whether properties with their default are omitted.
     changed_only: bool,
     changed: usize,
     all: usize,

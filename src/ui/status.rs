@@ -1,9 +1,9 @@
-//! `/status`: plain text in the manner of nginx' stub_status, for monitors that read that and for
+//! `/status`: plain text in the format of nginx' stub_status, for monitors that read it and for
 //! people with curl.
 //!
-//! The first four lines have stub_status' shape to the blank. A connection is an SMTP session, a
+//! The first four lines have exactly the format of stub_status. A connection is an SMTP session, a
 //! request an accepted mail; `Reading` counts the sessions, `Writing` the connections to next hops,
-//! `Waiting` the messages that wait for another try. Then the three founding counters by their
+//! `Waiting` the messages that wait for another attempt. Then the three founding counters by their
 //! names, and a few more.
 
 use crate::api::state::AppState;
@@ -19,7 +19,7 @@ pub(super) async fn status(app: &AppState) -> Answer {
     answer::found(TEXT, text(app))
 }
 
-/// The text; the gauges have been refreshed.
+/// The text; the gauges have been updated.
 fn text(app: &AppState) -> String {
     let c: &Counters = &app.monitor.counters;
     let (active, sessions) =

@@ -1,11 +1,11 @@
-//! Hostile text as it stands on a page: short, and harmless even before it is escaped.
+//! Untrusted text for a page: shortened, and without control characters even before it is escaped.
 
 use crate::ground::words::{harmless, shorten};
 
-/// Characters in the tip above a shortened text.
+/// Characters in the tooltip of a shortened text.
 const TIP_SHOWN: usize = 400;
 
-/// A text as it stands on the page, and all of it where that is more.
+/// The text on the page, and the whole text if that is longer.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Text {
     pub(super) shown: String,

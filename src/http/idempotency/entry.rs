@@ -1,12 +1,12 @@
-//! What is kept of a key and its mail.
+//! The stored data of a key and its mail.
 
 use crate::mail::model::MessageId;
 use aws_lc_rs::digest;
 
-/// Keys that are known at once; the oldest is forgotten first.
+/// Keys that are known at the same time; the oldest is forgotten first.
 pub(super) const KEYS_MAX: usize = 10_000;
 
-/// What a content, or a whole request, is known by: its SHA-256.
+/// Identifies a content, or a whole request: its SHA-256.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Print(pub(super) [u8; digest::SHA256_OUTPUT_LEN]);
 
@@ -21,7 +21,7 @@ impl Print {
         Self::from(digest::digest(&digest::SHA256, text.as_bytes()))
     }
 
-    /// Together with what else must be the same.
+    /// Combined with other data that must be equal.
     pub(crate) fn with(&self, text: &str) -> Self {
         let mut context = digest::Context::new(&digest::SHA256);
         context.update(&self.0);
@@ -36,14 +36,14 @@ impl Print {
     }
 }
 
-/// A key, and the mail that came in with it.
+/// A key, and the mail that was sent with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Kept {
     /// Seconds since 1970.
     pub since: u32,
-    /// What the key is known by.
+    /// The hash of the key.
     pub key: Print,
-    /// What the mail is known by.
+    /// The hash of the mail.
     pub print: Print,
     /// Its queue id.
     pub id: MessageId,

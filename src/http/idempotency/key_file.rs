@@ -1,9 +1,9 @@
-//! The file `keys` on the data volume: a magic, then [`KEYS_MAX`] places of [`ENTRY`] octets, the
-//! oldest written over.
+//! The file `keys` on the data volume: a magic number, then [`KEYS_MAX`] slots of [`ENTRY`] octets,
+//! the oldest of which is overwritten.
 //!
-//! An entry has the SHA-256 of the key, what the mail is known by, its queue id, the second since
-//! 1970, and a CRC-32 of all that; one that does not pass it is nothing. A file that is none of
-//! ours is put beside, and a new one begun.
+//! An entry has the SHA-256 of the key, the hash of the mail, its queue id, the seconds since 1970,
+//! and a CRC-32 of all of it; an entry with a wrong checksum is ignored. A file in another format
+//! is renamed, and a new one begun.
 
 use super::entry::{KEYS_MAX, Kept, Print};
 use crate::ground::disk::{Disk, File};
@@ -20,13 +20,13 @@ const ENTRY: usize = 2 * HASH + 8 + 4 + 4;
 /// The open file.
 pub struct KeyFile {
     file: Arc<dyn File>,
-    /// Where the next entry goes.
+    /// The slot for the next entry.
     next: usize,
 }
 
 impl KeyFile {
-    /// The file and what stands in it, the oldest first; `None` where the volume has none and takes
-    /// none.
+    /// The file and its entries, the oldest first; `None` if the volume has none and cannot be
+    /// written.
     pub fn open(disk: &dyn Disk) -> Option<(Self, Vec<Kept>)> {
         let told = |error: &io::Error| {
             tracing::warn!(target: "mta", cause = %error, "idempotency keys are not stored; a \
@@ -55,7 +55,7 @@ impl KeyFile {
         let behind_the_last = kept.iter().map(|(place, _)| place + 1).max().unwrap_or(0);
         // Ids rise with time.
         kept.sort_by_key(|(_, kept)| kept.id);
-        // Once all places were used, the oldest is the next to be written over.
+        // Once all slots are used, the oldest is overwritten next.
         let oldest = kept.first().map_or(0, |(place, _)| *place);
         let next = if behind_the_last < KEYS_MAX { behind_the_last } else { oldest };
         (Self { file, next }, kept.into_iter().map(|(_, kept)| kept).collect())
@@ -75,7 +75,7 @@ impl KeyFile {
     }
 }
 
-/// What stands in a file, with its places; `None` when it is none of ours.
+/// The entries of a file, with their slots; `None` if it has another format.
 fn entries(file: &dyn File) -> io::Result<Option<Vec<(usize, Kept)>>> {
     let mut octets = vec![0; MAGIC.len() + KEYS_MAX * ENTRY];
     let got = file.read_at(0, &mut octets)?;
@@ -144,7 +144,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let disk = Volume::open(directory.path()).unwrap();
         let (mut key_file, _) = KeyFile::open(&disk).unwrap();
-        // The later id was the quicker one.
+        // The later id was written first.
         [2, 1].into_iter().for_each(|number| key_file.write(&kept(number)));
         let (mut key_file, _) = KeyFile::open(&disk).unwrap();
         key_file.write(&kept(3));

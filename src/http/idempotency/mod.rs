@@ -1,10 +1,9 @@
-//! Mails that programs handed in under a key, so that whoever did not hear the answer may ask
-//! again.
+//! Idempotency keys of submitted mails, so that a program that did not get the answer may repeat
+//! the request.
 //!
-//! A key is durable before the answer is given ([`key_file`]). A crash after the mail is durable
-//! and before its key is leaves a key that is new again: the mail comes twice, never not at all.
-//! Limits: [`KEYS_MAX`] keys for [`KEPT`].
-//! Source: The Idempotency-Key HTTP Header Field (IETF draft).
+//! A key is durable before the answer is given ([`key_file`]). After a crash between the mail's
+//! sync and its key's, the key is unknown: the mail may be duplicated, but not lost. Limits:
+//! [`KEYS_MAX`] keys for [`KEPT`]. Source: The Idempotency-Key HTTP Header Field (IETF draft).
 
 mod entry;
 mod key_file;
@@ -19,10 +18,10 @@ use key_file::KeyFile;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-/// How long a key is known, in seconds.
+/// How long a key is remembered, in seconds.
 const KEPT: u32 = 86_400;
 
-/// The keys that are known.
+/// The known keys.
 pub struct IdempotencyKeys {
     state: Arc<Lock<State>>,
     key_file: Arc<Lock<Option<KeyFile>>>,
@@ -30,24 +29,24 @@ pub struct IdempotencyKeys {
 
 #[derive(Default)]
 struct State {
-    /// By the print of the key. `None`: under way.
+    /// By the hash of the key. `None`: in progress.
     known: HashMap<Print, Option<(Print, MessageId)>>,
     /// The oldest first, with the second since 1970.
     order: VecDeque<(u32, Print)>,
 }
 
-/// What a key is.
+/// The state of a key.
 pub(crate) enum Begun {
-    /// Not known. The claim says what becomes of it; when it is dropped before, the key is free
+    /// Unknown. The claim decides its further state; if it is dropped before, the key is free
     /// again.
     New(KeyClaim),
-    /// A mail comes in with it just now.
+    /// A mail is being submitted with it now.
     UnderWay,
-    /// A mail has come in with it.
+    /// A mail was submitted with it.
     Known(Print, MessageId),
 }
 
-/// The right to use a key.
+/// The exclusive use of a key.
 pub(crate) struct KeyClaim {
     state: Arc<Lock<State>>,
     key_file: Arc<Lock<Option<KeyFile>>>,
@@ -55,7 +54,7 @@ pub(crate) struct KeyClaim {
 }
 
 impl IdempotencyKeys {
-    /// With what the volume remembers; without one, keys are in memory alone.
+    /// With the keys stored on the volume; without a volume, keys are only in memory.
     pub fn open(disk: Option<&dyn Disk>) -> Self {
         let (key_file, kept) = disk.and_then(KeyFile::open).unzip();
         let mut state = State::default();
@@ -64,7 +63,7 @@ impl IdempotencyKeys {
         Self { state: Arc::new(Lock::leaf(state)), key_file: Arc::new(Lock::leaf(key_file)) }
     }
 
-    /// Takes a key.
+    /// Claims a key.
     pub(crate) fn begin(&self, key: &str) -> Begun {
         let mut state = self.state.lock();
         state.forget(clock::age);
@@ -84,12 +83,12 @@ impl IdempotencyKeys {
 }
 
 impl KeyClaim {
-    /// The mail is in the queue; returns when the key is durable, as far as the volume takes it.
+    /// The mail is in the queue; returns when the key is durable, if the volume can be written.
     pub(crate) async fn done(self, print: Print, id: MessageId) {
         let kept = Kept { since: clock::now(), key: self.key, print, id };
         self.state.lock().note(kept);
         let key_file = Arc::clone(&self.key_file);
-        // A mail that is in the queue is answered 201, whatever becomes of its key.
+        // A mail that is in the queue is answered 201, even if its key cannot be stored.
         let _ = tokio::task::spawn_blocking(move || {
             key_file.lock().as_mut().map(|key_file| key_file.write(&kept))
         })
@@ -112,7 +111,7 @@ impl State {
         self.order.push_back((kept.since, kept.key));
     }
 
-    /// Forgets what is old, by the age of a second since 1970.
+    /// Forgets old keys, by the age of a second since 1970.
     fn forget(&mut self, age: impl Fn(u32) -> u32) {
         let is_old = |state: &Self| {
             let oldest = state.order.front().is_some_and(|(since, _)| age(*since) > KEPT);

@@ -178,13 +178,13 @@ fn a_client_that_nobody_knows_is_held_to_a_pace() {
     let taken = (0..3000).filter(|_| places.pace(address(1)).is_ok()).count();
     assert!((1000..1500).contains(&taken), "{taken}");
     assert!(places.pace(address(2)).is_ok());
-    // More clients than are remembered do not make it forgotten.
+    // More clients than are tracked do not make it forgotten.
     assert!((0..=CLIENTS_MAX).all(|number| places.pace(address(10 + number)).is_ok()));
     let more = (0..3000).filter(|_| places.pace(address(1)).is_ok()).count();
     assert!(more < 500, "{more}");
 }
 
-/// All that are connected came a while ago.
+/// All connections are older than the first moment.
 fn after_a_moment(places: &Arc<Places>) {
     places.lock().connections.values_mut().for_each(|connection| connection.since -= MOMENT);
 }
