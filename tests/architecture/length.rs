@@ -26,7 +26,7 @@ const LONGER: [(&str, &str, usize); 19] = [
     ("src/mail/spool/recover.rs", "recover", 67),
     ("src/mail/transfer.rs", "import", 72),
     ("src/monitor/alerts.rs", "all", 112),
-    ("src/monitor/alerts.rs", "events", 113),
+    ("src/monitor/alerts/lately.rs", "events", 113),
     ("src/sink.rs", "serve", 62),
 ];
 

@@ -84,9 +84,14 @@ fn allowed(module: &str) -> Vec<String> {
         ("export", _) => list(&["export", "mail::model", "ground"]),
         ("init", _) => list(&["appliance", "ground"]),
         // A small server of its own, built from the first two rooms.
-        ("sink", _) => {
-            list(&["mail::accept", "mail::parse", "mail::model", "ground", "appliance::counter"])
-        }
+        ("sink", _) => list(&[
+            "sink",
+            "mail::accept",
+            "mail::parse",
+            "mail::model",
+            "ground",
+            "appliance::counter",
+        ]),
         // Starts this program as others would: a sink, a relay, the operator's tool.
         ("demo", _) => list(&["demo", "appliance::failure", "appliance::supervise::identity"]),
         // The composition root, the command line, and the plan of the house.

@@ -11,7 +11,9 @@
 //! name servers controls where mail goes, as everywhere without DNSSEC. Every answer is untrusted.
 //! Source: RFC 1035, RFC 2308 (negative answers), RFC 6761 (`localhost`), hosts(5), resolv.conf(5).
 
+mod lookup;
 mod resolv_conf;
+mod setup;
 mod system;
 
 use std::future::Future;
@@ -19,7 +21,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::pin::Pin;
 use std::time::Duration;
 
-pub use system::{SetupError, system};
+pub use setup::SetupError;
+pub use system::system;
 
 /// Time limit of one try before the next one, or the next server.
 pub const TRY_TIME: Duration = Duration::from_secs(5);

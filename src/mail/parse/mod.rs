@@ -12,15 +12,19 @@
 //! (8BITMIME), RFC 6531 (SMTPUTF8), RFC 3207 (STARTTLS).
 
 mod command;
+mod command_error;
 mod content;
 mod dialogue;
+mod envelope;
 mod grammar;
 mod line;
 mod path;
 
-pub use command::{Command, CommandError, Mail, Recipient};
+pub use command::Command;
+pub use command_error::CommandError;
 pub use content::{Content, Flaw, Step};
 pub use dialogue::{Dialogue, Gate, Heard, Next, Rules, Tls, write_reply};
+pub use envelope::{Mail, Recipient};
 pub use grammar::Grammar;
 pub use line::{Line, LineFlaw, Lines};
 pub use path::lenient_mailbox;

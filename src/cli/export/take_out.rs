@@ -1,0 +1,192 @@
+//! `--move`: a message out of the queue.
+//!
+//! During a move a mail is always in at least one place, and afterwards in exactly one: a mark is
+//! written, the message is held and the end of its attempts awaited, the pair of files is written
+//! and synced, the core removes the message from the queue if its progress still equals the pair's,
+//! the mark is removed. After an interruption the command is repeated; if the message is not in the
+//! queue any more, the history shows whether it was moved. There is one move at a time
+//! ([`Core::only_move`]).
+
+use super::copy::{Copied, copy};
+use super::report::{Teller, not_written, note_stored};
+use crate::api::{FinishedView, HitView, MessageView, OrderView};
+use crate::cli::call::Core;
+use crate::cli::store::{ASIDE, Mark, Store, Stored};
+use crate::cli::trouble::{EX_NOINPUT, EX_TEMPFAIL, EX_UNAVAILABLE, Trouble};
+use crate::mail::model::MessageId;
+use std::time::{Duration, Instant};
+
+/// How long a move waits for the attempts of one message to end.
+const STILL_PATIENCE: Duration = Duration::from_secs(120);
+
+/// How long a move waits before it asks again.
+const BUSY_PAUSE: Duration = Duration::from_millis(500);
+
+/// Moves one message out of the queue.
+pub(super) async fn take_out(
+    core: &Core,
+    store: &Store,
+    id: MessageId,
+    teller: &mut Teller<'_>,
+) -> Result<(), Trouble> {
+    let shown = match core.get::<MessageView>(&format!("/api/v1/queue/{id}")).await {
+        Err(trouble) if trouble.code == EX_NOINPUT => return gone(core, store, id, teller).await,
+        other => other?,
+    };
+    let mark = match store.marked(id).map_err(not_written)? {
+        Some(mark) => mark,
+        None => {
+            let mark = Mark::new(shown.held, store.has_any(id));
+            store.mark(id, &mark).map_err(not_written)?;
+            mark
+        }
+    };
+    let stays = match hold_and_copy(core, store, id, mark.held).await {
+        Ok(Copied::Stored(Ok(Stored::Written | Stored::Identical), version)) => {
+            store.sync().map_err(not_written)?;
+            match move_out(core, id, version, &mark).await {
+                Ok(_) => {
+                    store.unmark(id).map_err(not_written)?;
+                    return teller.note(id, "moved", None);
+                }
+                Err(trouble) if trouble.code == EX_NOINPUT => {
+                    return gone(core, store, id, teller).await;
+                }
+                Err(trouble) if trouble.code == EX_TEMPFAIL => {
+                    Ok(Copied::Not("busy", trouble.words))
+                }
+                Err(trouble) => return Err(trouble),
+            }
+        }
+        Ok(Copied::Not("left", _)) => return gone(core, store, id, teller).await,
+        other => other,
+    };
+    // It stays in the queue unchanged; or not, because the order is executed after a move of an
+    // earlier attempt that was still waiting.
+    match order(core, if mark.held { "hold" } else { "release" }, id).await {
+        Err(trouble) if trouble.code == EX_NOINPUT => return gone(core, store, id, teller).await,
+        Ok(HitView { messages: 0, .. }) => return gone(core, store, id, teller).await,
+        other => drop(other?),
+    }
+    // A pair of this attempt, or of one before it, has an old state of the message: it must not be
+    // imported while the message is still delivered here. The pair of an export without a move
+    // belongs to the operator, and of a damaged message it may be the only intact copy.
+    match &stays {
+        Ok(Copied::Stored(Ok(Stored::Conflict), _)) => {}
+        Ok(Copied::Not("damaged", _)) if !mark.exported => {
+            store.set_aside(id).map_err(not_written)?;
+        }
+        _ if mark.exported => {}
+        _ => store.discard(id).map_err(not_written)?,
+    }
+    store.unmark(id).map_err(not_written)?;
+    match stays? {
+        Copied::Stored(stored, _) => note_stored(stored, id, teller),
+        Copied::Not(result, words) => teller.note(id, result, Some(&words)),
+    }
+}
+
+/// A message that is not in the queue any more: an earlier attempt has moved it, or it was
+/// delivered, bounced or deleted.
+async fn gone(
+    core: &Core,
+    store: &Store,
+    id: MessageId,
+    teller: &mut Teller<'_>,
+) -> Result<(), Trouble> {
+    let Some(mark) = store.marked(id).map_err(not_written)?.filter(|_| store.has_pair(id)) else {
+        store.unmark(id).map_err(not_written)?;
+        return teller.note(id, "left", Some("no such message in the queue"));
+    };
+    let (result, words) = match core.get::<FinishedView>(&format!("/api/v1/history/{id}")).await {
+        Ok(end) => match how_it_left(&end, &mark) {
+            None => ("moved", None),
+            Some(how) => {
+                store.set_aside(id).map_err(not_written)?;
+                ("left", Some(format!("{how}; its files are {id}.json{ASIDE} and .eml{ASIDE} now")))
+            }
+        },
+        Err(trouble) if trouble.code == EX_NOINPUT => {
+            // A duplicate is better than a loss.
+            let words = format!(
+                "the history does not know (any more) whether it was moved, or delivered from \
+                here. Look for {id} in the log of \
+                 this appliance. Only where it tells of every recipient that {id}.json calls \
+                 pending that mail was sent, bounced \
+                 or deleted, and nowhere status=moved, remove all three files. Else remove \
+                 {id}.moving, and import the pair"
+            );
+            return teller.note(id, "unclear", Some(&words));
+        }
+        Err(trouble) if trouble.code == EX_UNAVAILABLE => {
+            let words = format!(
+                "whether it was moved is not known, for the history could not be asked ({}). Its \
+                files are kept; repeat the \
+                 command later",
+                trouble.words
+            );
+            return teller.note(id, "unclear", Some(&words));
+        }
+        Err(trouble) => return Err(trouble),
+    };
+    store.unmark(id).map_err(not_written)?;
+    teller.note(id, result, words.as_deref())
+}
+
+/// How a message left the queue, unless it was by the move with this mark.
+fn how_it_left(end: &FinishedView, mark: &Mark) -> Option<String> {
+    let mut ends: Vec<&str> =
+        end.recipients.iter().map(|recipient| recipient.status.as_str()).collect();
+    if !ends.contains(&"moved") {
+        ends.sort_unstable();
+        ends.dedup();
+        return Some(format!("it was not moved but {}", ends.join(", ")));
+    }
+    // Marks of older versions have no word.
+    let ours = mark.word.is_empty() || mark.word == end.mark;
+    (!ours).then(|| "another export has moved it".to_owned())
+}
+
+async fn hold_and_copy(
+    core: &Core,
+    store: &Store,
+    id: MessageId,
+    held: bool,
+) -> Result<Copied, Trouble> {
+    match order(core, "hold", id).await {
+        Err(trouble) if trouble.code == EX_NOINPUT => {
+            return Ok(Copied::Not("left", trouble.words));
+        }
+        other => drop(other?),
+    }
+    let end = Instant::now() + STILL_PATIENCE;
+    loop {
+        match copy(core, store, id, Some(held)).await? {
+            // It is being attempted, or the core is restarting.
+            Copied::Not("busy", _) if Instant::now() < end => tokio::time::sleep(BUSY_PAUSE).await,
+            other => return Ok(other),
+        }
+    }
+}
+
+async fn order(core: &Core, word: &str, id: MessageId) -> Result<HitView, Trouble> {
+    let order =
+        OrderView { order: word.to_owned(), id: Some(id.to_string()), ..OrderView::default() };
+    core.post("/api/v1/orders", &order).await
+}
+
+async fn move_out(
+    core: &Core,
+    id: MessageId,
+    version: String,
+    mark: &Mark,
+) -> Result<HitView, Trouble> {
+    let order = OrderView {
+        order: "move".to_owned(),
+        id: Some(id.to_string()),
+        version: Some(version),
+        mark: Some(mark.word.clone()).filter(|word| !word.is_empty()),
+        ..OrderView::default()
+    };
+    core.post("/api/v1/orders", &order).await
+}

@@ -1,0 +1,271 @@
+//! A courier and the job that it has in hand: from the schedule's hand back into it.
+
+use crate::ground::clock;
+use crate::mail::deliver::Connection;
+use crate::mail::model::{
+    Destination, MailEvent, Message, MessageId, Outcome, Progress, Reply, Report, Target,
+};
+use crate::mail::outbound::Outbound;
+use crate::mail::outbound::outcomes::Times;
+use crate::mail::outbound::queue_state::Pause;
+use crate::mail::outbound::watch::Watch;
+use crate::mail::schedule::{DestinationId, Job, Standing};
+use crate::mail::spool::{Spool, SpoolError};
+use std::fmt::Display;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How long an open connection waits for more mail.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// The same while others want its place.
+const LINGER_WANTED: Duration = Duration::from_millis(400);
+
+/// The courier's place in the schedule; dropping it, even by a panic, puts the jobs it has taken
+/// back.
+pub(super) struct Courier<S: Spool> {
+    pub(super) outbound: Arc<Outbound<S>>,
+    pub(super) id: DestinationId,
+    pub(super) destination: Destination,
+    pub(super) in_hand: Option<Job>,
+    /// Jobs that were taken only to tell their senders that the destination cannot be reached.
+    pub(super) to_tell: Vec<Job>,
+    /// The job in hand, and when it must be tried again although all is recorded that its last host
+    /// said.
+    pub(super) again: Option<(Job, u32)>,
+    /// How long the job in hand takes.
+    pub(super) times: Times,
+    /// Whether the schedule counts an open connection of this courier.
+    pub(super) open: bool,
+    /// How the destination stood when the job was taken.
+    pub(super) standing: Standing,
+    pub(super) watch: Arc<Watch<S>>,
+    /// A try was given up, because others need the courier, or because the relay stops and has no
+    /// more time.
+    pub(super) given_up: bool,
+}
+
+impl<S: Spool> Courier<S> {
+    pub(super) async fn take(&mut self) -> Option<Job> {
+        self.outbound.disk_catches_up().await;
+        // What cannot be recorded had better not be done.
+        if *self.outbound.stopping.borrow() || self.outbound.is_storage_failing() {
+            return None;
+        }
+        self.times = Times::now();
+        self.again = None;
+        (self.in_hand, self.standing) =
+            self.outbound.state.take(self.id, self.open, clock::steady());
+        self.in_hand
+    }
+
+    /// The message of a job and the targets to try; `None` when there is nothing to do for it any
+    /// more.
+    pub(super) async fn begin(&mut self, job: Job) -> Option<(Arc<Message>, Vec<Target>)> {
+        let outbound = self.outbound.clone();
+        let mut claim = Claim { outbound: &outbound, id: job.id, open: true, gone: false };
+        let message = match outbound.state.claim(job.id) {
+            Some(message) => message,
+            None => match outbound.spool.claim(job.id).await {
+                Ok(message) => {
+                    outbound.events.emit(MailEvent::Activated(&message));
+                    outbound.state.loaded(Arc::new(message))
+                }
+                Err(SpoolError::Unknown) => {
+                    self.drop_job();
+                    return None;
+                }
+                Err(error) => {
+                    tracing::error!(
+                        target: "mta", queue_id = %job.id, cause = %error,
+                        "the message cannot be read now; retrying later"
+                    );
+                    self.in_hand = None;
+                    outbound.ring(outbound.state.put_off(self.id, job, clock::steady()));
+                    return None;
+                }
+            },
+        };
+        // Held or deleted since the job was planned; a release plans it anew.
+        if outbound.spool.is_held(job.id) != Some(false) {
+            claim.gone = true;
+            self.drop_job();
+            return None;
+        }
+        let here = self.targets_here(&message).collect::<Vec<_>>();
+        claim.open = false;
+        let begun = outbound.state.begin(job.id, self.id, &here);
+        if begun.is_none() {
+            self.in_hand = None;
+            outbound.ended.notify_waiters();
+        }
+        begun.map(|targets| (message, targets))
+    }
+
+    /// The targets of a message that go to the courier's destination.
+    pub(super) fn targets_here(&self, message: &Message) -> impl Iterator<Item = Target> {
+        let here = |progress: &&Progress| {
+            self.outbound.destination(message, progress).as_ref() == Some(&self.destination)
+        };
+        message.progress.iter().filter(here).map(|progress| progress.target)
+    }
+
+    fn drop_job(&mut self) {
+        self.in_hand = None;
+        self.outbound.state.drop_job(self.id);
+        self.outbound.ended.notify_waiters();
+    }
+
+    /// Whether the relay stops and has no more time: no other reason to give a try up matters then.
+    pub(super) fn is_cut_off(&self) -> bool {
+        *self.outbound.cut_off.borrow()
+    }
+
+    /// Says good-bye while there is time for it.
+    pub(super) async fn quit(&self, connection: Option<(Connection, Instant)>) {
+        let mut cut_off = self.outbound.cut_off.subscribe();
+        tokio::select! {
+            biased;
+            // The sender lives as long as the relay.
+            _ = cut_off.wait_for(|cut_off| *cut_off) => {}
+            () = quit(connection) => {}
+        }
+    }
+
+    /// The outcome of a try that was given up for others.
+    pub(super) fn too_slow(&self, whom: impl Display) -> Outcome {
+        let waited = self.times.begun.elapsed().as_secs_f32();
+        let text = format!(
+            "{whom} took {waited:.1} s and was given up, because others waited; it gets more time \
+            the next time"
+        );
+        Outcome::own(Reply::new(451, (4, 4, 1), text))
+    }
+
+    /// When the job in hand was taken, by the schedule's clock.
+    pub(super) fn began(&self) -> u32 {
+        let seconds = u32::try_from(self.times.begun.elapsed().as_secs()).unwrap_or(u32::MAX);
+        clock::steady().saturating_sub(seconds)
+    }
+
+    pub(super) fn note_open(&mut self, open: bool) {
+        if self.open != open {
+            self.open = open;
+            self.outbound.state.connected(self.id, open);
+        }
+    }
+
+    /// Records what became of a job, and gives it back to the schedule where it must be tried
+    /// again.
+    pub(super) async fn finish(&mut self, job: Job, message: &Message, report: Report) {
+        let again = self
+            .outbound
+            .settle((self.id, &self.destination), job, message, report, self.times)
+            .await;
+        let again = again.or(self.again.take());
+        self.in_hand = None;
+        let must_ring = self.outbound.state.end(message.id, self.id, again, clock::steady());
+        self.outbound.ended.notify_waiters();
+        self.outbound.ring(must_ring);
+    }
+
+    /// Whether to ask again: work came, as opposed to time up, a place that others need more, or
+    /// the end of the appliance.
+    pub(super) async fn wait_for_work(&self, connection: &Connection) -> bool {
+        // At the end, and while nothing can be recorded, there is no work, whatever the schedule
+        // says.
+        if *self.outbound.stopping.borrow() || self.outbound.is_storage_failing() {
+            return false;
+        }
+        let state = &self.outbound.state;
+        let waiting = match state.pause(self.id, clock::steady()) {
+            Pause::Home => return false,
+            Pause::Work => return true,
+            Pause::Wait(waiting) => waiting,
+        };
+        // Somebody else may wait for a place.
+        self.outbound.ring(state.must_ring(clock::steady()));
+        let mut stopping = self.outbound.stopping.subscribe();
+        let until = Instant::now() + LINGER;
+        let rung = loop {
+            // Behind the first look at the schedule: who has work has no time for others.
+            if connection.gives_way() {
+                break false;
+            }
+            tokio::select! {
+                () = waiting.bell.notified() => break true,
+                () = waiting.home.notified() => break false,
+                _ = stopping.wait_for(|stopping| *stopping) => break false,
+                () = tokio::time::sleep(LINGER_WANTED) => {}
+            }
+            if Instant::now() >= until || state.gives_way(self.id, &waiting) {
+                break false;
+            }
+        };
+        let stays = state.waited(self.id, &waiting, rung, clock::steady());
+        if stays {
+            connection.stays();
+        }
+        stays
+    }
+}
+
+/// The report of a try that came to nothing.
+pub(super) fn untried(targets: &[Target], outcome: &Outcome) -> Report {
+    Report {
+        outcomes: targets.iter().map(|target| (*target, outcome.clone())).collect(),
+        relay: String::new(),
+        tls: false,
+        security: String::new(),
+        transcript: String::new(),
+        reusable: false,
+        elsewhere: false,
+        refused_us: None,
+        eight_bit_refused: Vec::new(),
+    }
+}
+
+/// A message that stays in memory until its try begins, or does not.
+struct Claim<'a, S: Spool> {
+    outbound: &'a Outbound<S>,
+    id: MessageId,
+    /// It has not ended.
+    open: bool,
+    /// The message is held, or has left the queue.
+    gone: bool,
+}
+
+impl<S: Spool> Drop for Claim<'_, S> {
+    fn drop(&mut self) {
+        if self.open {
+            self.outbound.state.unclaim(self.id, self.gone);
+        }
+    }
+}
+
+impl<S: Spool> Drop for Courier<S> {
+    fn drop(&mut self) {
+        let (in_hand, to_tell) = (self.in_hand.take(), std::mem::take(&mut self.to_tell));
+        self.watch.slow_no_more();
+        self.watch.silent_no_more();
+        let state = &self.outbound.state;
+        let place = !self.watch.without_place();
+        let must_ring =
+            state.courier_ended(self.id, (self.open, place), in_hand, &to_tell, clock::steady());
+        self.outbound.ended.notify_waiters();
+        self.outbound.ring(must_ring);
+    }
+}
+
+async fn quit(connection: Option<(Connection, Instant)>) {
+    if let Some((connection, _)) = connection {
+        connection.quit().await;
+    }
+}
+
+/// Says good-bye beside the mail that goes on.
+pub(super) fn leave(connection: Option<(Connection, Instant)>) {
+    if connection.is_some() {
+        tokio::spawn(quit(connection));
+    }
+}

@@ -1,0 +1,169 @@
+//! One message over a connection, and over connections to further hosts where a host puts
+//! recipients off.
+
+use super::job::{Courier, leave};
+use crate::ground::clock;
+use crate::mail::deliver::{Attempt, Connection, Known};
+use crate::mail::model::{Class, MailEvent, Message, Outcome, Reply, Report, Target};
+use crate::mail::outbound::caught::caught;
+use crate::mail::outbound::seven_bit;
+use crate::mail::schedule::{Job, Stage, Standing};
+use crate::mail::spool::Spool;
+use std::panic::resume_unwind;
+use std::pin::pin;
+use std::time::Instant;
+
+/// Octets that are kept of what was said with hosts before the last one of a try.
+const TALK_MAX: usize = 8 * 1024;
+
+impl<S: Spool> Courier<S> {
+    /// Sends a message, and asks further hosts at once about recipients that one has put off (RFC
+    /// 5321 §5.1). Gives back the connection to go on with, and the report on what is not recorded
+    /// yet.
+    pub(super) async fn carry(
+        &mut self,
+        open: (Connection, Instant),
+        mut attempt: Attempt,
+        job: Job,
+        message: &Message,
+        targets: &[Target],
+    ) -> (Option<(Connection, Instant)>, Report) {
+        let (mut connection, mut since) = open;
+        let mut kept = None;
+        let mut talk = String::new();
+        let mut report = self.send(&mut connection, job, message, targets).await;
+        loop {
+            let put_off = report.put_off();
+            let may_go_on =
+                !put_off.is_empty() && attempt.may_go_on() && !*self.outbound.stopping.borrow();
+            let useful = put_off.len() < report.outcomes.len();
+            let next = if may_go_on && !self.given_up && !self.watch.must_leave() {
+                // A refusal is recorded with what the others come to, so that they share a bounce.
+                self.settle_ahead(job, message, &mut report, &[Class::Success]).await;
+                let next =
+                    self.watch.follow(self.standing, Stage::Connecting, attempt.next()).await;
+                self.given_up = next.is_none();
+                next.and_then(Result::ok)
+            } else {
+                None
+            };
+            let Some(next) = next else {
+                if report.reusable && (useful || kept.is_none()) {
+                    leave(kept.replace((connection, since)));
+                } else if report.reusable {
+                    leave(Some((connection, since)));
+                }
+                report.transcript.insert_str(0, &talk);
+                return (kept, report);
+            };
+            self.tell_of_next_host(message, &report, next.relay());
+            self.settle_ahead(job, message, &mut report, &[Class::Permanent]).await;
+            talk.push_str(&report.transcript);
+            talk.truncate(talk.floor_char_boundary(TALK_MAX));
+            talk.push_str("* the next host\n");
+            if report.reusable && useful && kept.is_none() {
+                kept = Some((connection, since));
+            } else if report.reusable {
+                leave(Some((connection, since)));
+            }
+            (connection, since) = (next, Instant::now());
+            report = self.send(&mut connection, job, message, &put_off).await;
+        }
+    }
+
+    fn tell_of_next_host(&self, message: &Message, report: &Report, next: &str) {
+        let put_off =
+            || report.outcomes.iter().filter(|(_, outcome)| outcome.class() == Class::Temporary);
+        let Some((_, outcome)) = put_off().next() else { return };
+        let (relay, recipients) = (&*report.relay, put_off().count());
+        self.outbound.events.emit(MailEvent::NextHost {
+            message,
+            relay,
+            outcome,
+            recipients,
+            next,
+        });
+    }
+
+    /// Records ahead of the end of the try what is known for good: that end may be minutes away, or
+    /// not come, and who got the message must not get it again. The rest stays in the report.
+    pub(super) async fn settle_ahead(
+        &mut self,
+        job: Job,
+        message: &Message,
+        report: &mut Report,
+        which: &[Class],
+    ) {
+        let outcomes = std::mem::take(&mut report.outcomes).into_iter();
+        let (ahead, rest): (Vec<_>, Vec<_>) =
+            outcomes.partition(|(_, outcome)| which.contains(&outcome.class()));
+        if !ahead.is_empty() {
+            let ahead = Report { outcomes: ahead, ..report.clone() };
+            let again = self
+                .outbound
+                .settle((self.id, &self.destination), job, message, ahead, self.times)
+                .await;
+            self.again = again.or(self.again.take());
+        }
+        report.outcomes = rest;
+    }
+
+    /// Sends a message over a connection; a peer that takes its time is given up when others need
+    /// the courier. What it has answered by then counts: those who got the message must not get it
+    /// again. Nor must they where a defect ends the try.
+    async fn send(
+        &mut self,
+        connection: &mut Connection,
+        job: Job,
+        message: &Message,
+        targets: &[Target],
+    ) -> Report {
+        if self.standing != Standing::New {
+            connection.use_full_timeouts();
+        }
+        let counters = self.outbound.counters.clone();
+        let mut known = Known::default();
+        let sent = {
+            // Where it is: it is too large to be moved for each mail.
+            let sending =
+                pin!(seven_bit::send(connection, message, targets, &counters, &mut known));
+            self.watch.follow(self.standing, Stage::Talking, caught(sending)).await
+        };
+        self.given_up = sent.is_none();
+        let report = match sent {
+            Some(Ok(report)) => report,
+            Some(Err(panic)) => {
+                let rest = Outcome::own(Reply::new(
+                    451,
+                    (4, 3, 0),
+                    "a defect of the relay ended the attempt",
+                ));
+                // As any try: what panics each time must end with its lifetime, and its sender must
+                // hear of it.
+                self.finish(job, message, connection.given_up(&mut known, &rest)).await;
+                resume_unwind(panic)
+            }
+            None => connection.given_up(&mut known, &self.too_slow(connection.relay())),
+        };
+        self.judge(&report, connection);
+        report
+    }
+
+    /// What a try says about the destination: it answers, or it only takes time.
+    fn judge(&self, report: &Report, connection: &mut Connection) {
+        if report.outcomes.iter().any(|(_, outcome)| outcome.class() == Class::Success) {
+            connection.use_full_timeouts();
+            return;
+        }
+        if report.outcomes.iter().any(|(_, outcome)| outcome.remote) {
+            self.outbound.state.answered(self.id, clock::steady());
+        } else if let Some(words) = &report.refused_us {
+            let attempts = self.in_hand.map_or(0, |job| job.attempts);
+            self.outbound.state.refused_us(self.id, attempts, words, clock::steady());
+        } else if !report.reusable
+            && (self.given_up || self.times.begun.elapsed() >= self.standing.dawdles_after())
+        {
+            self.outbound.state.dawdled(self.id, self.began(), clock::steady());
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! What can be wrong with a command, and what the client hears of it.
+
+use super::line::LineFlaw;
+use crate::mail::model::{AddressError, Refusal, Reply};
+
+/// Why a line is not a valid command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CommandError {
+    /// An HTTP request: a third party makes a browser or a proxy talk to the relay. The session
+    /// ends.
+    Foreign,
+    /// Not a valid line.
+    Line(LineFlaw),
+    /// MAIL or RCPT with a parameter that was not announced.
+    Parameter,
+    /// The forward-path is not a valid mailbox.
+    Recipient(AddressError),
+    /// The reverse-path is not a valid mailbox.
+    Sender(AddressError),
+    /// The verb is known, the rest is not valid; the text gives the correct form.
+    Syntax(&'static str),
+    /// Control characters, or octets that are not UTF-8.
+    Text,
+    /// An unknown verb.
+    Unknown,
+    /// A verb of SMTP that is not offered here.
+    Unsupported,
+}
+
+impl CommandError {
+    /// The reply to the client.
+    pub fn reply(&self) -> Reply {
+        match self {
+            Self::Foreign => Reply::new(421, (4, 7, 0), "This is SMTP, not HTTP; closing"),
+            Self::Line(LineFlaw::BareCr) => Reply::new(
+                500,
+                (5, 5, 2),
+                "A CR without LF is not allowed in SMTP; end lines with CR LF; closing",
+            ),
+            Self::Line(LineFlaw::BareLf) => Reply::new(
+                500,
+                (5, 5, 2),
+                "An LF without CR is not allowed in SMTP; end lines with CR LF; closing",
+            ),
+            Self::Line(LineFlaw::TooLong) => Reply::new(500, (5, 5, 2), "Line too long"),
+            Self::Line(LineFlaw::Endless) => {
+                Reply::new(500, (5, 5, 2), "Line without end; closing")
+            }
+            Self::Parameter => {
+                Reply::new(555, (5, 5, 4), "Parameter not known; EHLO lists those that are")
+            }
+            Self::Recipient(error) => Reply::new(553, (5, 1, 3), error.to_string()),
+            Self::Sender(error) => Reply::new(553, (5, 1, 7), error.to_string()),
+            Self::Syntax(form) => Reply::new(501, (5, 5, 4), *form),
+            Self::Text => {
+                Reply::new(500, (5, 5, 2), "Control characters or octets that are no UTF-8")
+            }
+            Self::Unknown => Reply::new(500, (5, 5, 2), "Command not known"),
+            Self::Unsupported => Reply::new(502, (5, 5, 1), "Command not offered here"),
+        }
+    }
+
+    /// The counter for it.
+    pub fn refusal(&self) -> Refusal {
+        match self {
+            Self::Line(LineFlaw::BareCr | LineFlaw::BareLf) => Refusal::BareLine,
+            Self::Line(LineFlaw::TooLong | LineFlaw::Endless) => Refusal::Limit,
+            _ => Refusal::Syntax,
+        }
+    }
+
+    /// Whether the following input cannot be trusted, so that the session ends.
+    pub fn is_fatal(&self) -> bool {
+        matches!(
+            self,
+            Self::Foreign | Self::Line(LineFlaw::BareCr | LineFlaw::BareLf | LineFlaw::Endless)
+        )
+    }
+}
+
+impl From<LineFlaw> for CommandError {
+    fn from(flaw: LineFlaw) -> Self {
+        Self::Line(flaw)
+    }
+}
