@@ -20,15 +20,16 @@
 //!   that wait (`slow.rs`). Mail that is held back stops none of other sources to the same
 //!   destination (`ready.rs`).
 //! * *Suspension*: an unreachable destination is left alone for a while; its mail waits without
-//!   trying one by one. One that an operator named is asked again soon, and so is one that says
-//!   nothing (`silence.rs`); the first answer ends it.
+//!   trying one by one (`suspension.rs`). One that an operator named is asked again soon, and so is
+//!   one that says nothing (`silence.rs`); the first answer ends it.
 //! * *Exponential back-off with jitter*: 5 min, 10 min, … up to about an hour (by property), so
-//!   that retries do not come in waves.
+//!   that retries do not come in waves (`backoff.rs`).
 //!
 //! Limits: couriers in all and per destination. Memory: one [`Job`] per message and destination.
 //! Source: RFC 5321 §4.5.4.1 (retry at least 30 minutes apart on the long run, give up after 4 to 5
 //! days).
 
+mod backoff;
 mod couriers;
 mod deferred;
 mod idle;
@@ -42,6 +43,7 @@ mod source;
 mod standing;
 mod state;
 mod summary;
+mod suspension;
 mod turn;
 mod untried;
 
@@ -52,12 +54,13 @@ pub use idle::Waiting;
 pub use job::{DestinationId, Job};
 pub use places::{Places, Throttled};
 pub use shares::{Shares, Standing};
-pub use silence::{PROBE_PAUSE, silent_after};
+pub use silence::silent_after;
 pub use slow::{Fate, Slow, Stage};
 pub use source::Source;
 use state::DestinationState;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet};
+pub use suspension::{PROBE_PAUSE, Suspension};
 pub use untried::Untried;
 
 /// Couriers that a destination may have before anything is known about it.
@@ -65,13 +68,6 @@ pub const FIRST_WINDOW: u32 = 5;
 
 /// How long a destination's own limit of connections is believed, in seconds.
 const CEILING_TIME: u32 = 60;
-
-/// How long a destination waits, in seconds, whose hosts have all the connections that they may
-/// have, should nobody say that there is room: at first, and at most. It is also how late the end
-/// of its mail's lifetime may be seen.
-const HOST_PAUSE: u32 = 30;
-/// See [`HOST_PAUSE`].
-const HOST_PAUSE_MAX: u32 = 240;
 
 /// Names of destinations without work are forgotten above this number.
 const IDLE_DESTINATIONS_MAX: usize = 10_000;
@@ -93,22 +89,6 @@ pub struct Config {
     pub lifetime: u32,
     /// Age at which the sender is told of the delay; 0 = never.
     pub delay_warning: u32,
-}
-
-impl Config {
-    /// The longest pause between two tries.
-    pub fn longest_pause(&self) -> u32 {
-        self.maximal_backoff.saturating_add(self.maximal_backoff / 4)
-    }
-}
-
-/// Why nothing goes to a destination.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Suspension<T> {
-    /// An operator wants it so.
-    Paused,
-    /// It is left alone until then, for that reason.
-    Until(u32, T),
 }
 
 /// All jobs that wait, and the destinations they wait for.
@@ -178,24 +158,6 @@ impl Schedule {
         destination.active = destination.active.saturating_sub(1);
     }
 
-    /// When a job that has just failed for now should be tried again.
-    pub fn next_try(&self, job: Job, now: u32) -> u32 {
-        now.saturating_add(self.backoff(job.attempts.saturating_add(1)))
-    }
-
-    /// A taken job waits for its next try.
-    pub fn later(&mut self, id: DestinationId, mut job: Job, due: u32) {
-        job.attempts = job.attempts.saturating_add(1);
-        self.finished(id);
-        self.defer(id, job, due);
-    }
-
-    /// The longest pause that [`Schedule::next_try`] can give; a due time beyond it was written
-    /// under another clock.
-    pub fn longest_pause(&self) -> u32 {
-        self.config.longest_pause()
-    }
-
     /// A taken job goes back untried, to the front of the queue.
     pub fn give_back(&mut self, id: DestinationId, job: Job) {
         let destination = &mut self.destinations[id.0 as usize];
@@ -248,11 +210,6 @@ impl Schedule {
         self.offer(id);
     }
 
-    /// A try failed in a way that says something about the destination, though not that it is down.
-    pub fn complained(&mut self, id: DestinationId, error: &str) {
-        error.clone_into(&mut self.destinations[id.0 as usize].last_error);
-    }
-
     /// The destination was reached and refuses us, whatever the mail, at a try after so many
     /// others. It is not left alone: the next mail may be another matter. Where it has answered
     /// other mail since the try before, it was about this one after all.
@@ -264,76 +221,6 @@ impl Schedule {
         if destination.answered_at == 0 || now.saturating_sub(destination.answered_at) > longest {
             destination.down_since = destination.down_since.or(Some(now));
         }
-    }
-
-    /// The destination cannot be reached: it is left alone for a while. Gives back waiting jobs
-    /// whose senders must hear of it (their lifetime has ended, or the delay notice is due); they
-    /// count as taken.
-    pub fn down(&mut self, id: DestinationId, error: &str, now: u32) -> Vec<Job> {
-        let until = now.saturating_add(self.pause_of(id));
-        let destination = &mut self.destinations[id.0 as usize];
-        error.clone_into(&mut destination.last_error);
-        destination.window = 1;
-        destination.suspended_until = until;
-        destination.down_since = destination.down_since.or(Some(now));
-        destination.host_waits = 0;
-        self.suspended.push(Reverse((until, id)));
-        self.stands(id, Standing::Suspect);
-        self.take_those_to_tell(id, now)
-    }
-
-    /// Nothing was tried, because the destination's hosts have all the connections that they may
-    /// have. The job goes back, and the destination waits until it is [invited](Schedule::invited),
-    /// or for a while that is longer each time. Gives back jobs whose senders must hear of it, as
-    /// [`Schedule::down`] does.
-    pub fn wait_for_host(
-        &mut self,
-        id: DestinationId,
-        job: Job,
-        error: &str,
-        now: u32,
-    ) -> Vec<Job> {
-        let destination = &mut self.destinations[id.0 as usize];
-        error.clone_into(&mut destination.last_error);
-        if destination.suspended_until <= now {
-            let pause = (HOST_PAUSE << destination.host_waits.min(8)).min(HOST_PAUSE_MAX);
-            destination.host_waits = destination.host_waits.saturating_add(1);
-            destination.suspended_until = now.saturating_add(fastrand::u32(pause / 2 + 1..=pause));
-            self.suspended.push(Reverse((destination.suspended_until, id)));
-        }
-        self.give_back(id, job);
-        self.take_those_to_tell(id, now)
-    }
-
-    /// A host has room again, perhaps for the destination of this number. `false`: it does not wait
-    /// for one, or has no use for one more courier now.
-    pub fn invited(&mut self, number: u32) -> bool {
-        let id = DestinationId(number);
-        let Some(destination) = self.destinations.get_mut(number as usize) else { return false };
-        if destination.host_waits == 0
-            || destination.suspended_until == 0
-            || destination.ready.is_empty()
-            || destination.paused
-        {
-            return false;
-        }
-        destination.suspended_until = 0;
-        self.offer(id);
-        let destination = &self.destinations[id.0 as usize];
-        destination.is_short_handed() && destination.ready.is_in_turn()
-    }
-
-    /// Takes waiting jobs whose lifetime has ended or whose delay notice is due.
-    fn take_those_to_tell(&mut self, id: DestinationId, now: u32) -> Vec<Job> {
-        let (lifetime, warning) = (self.config.lifetime, self.config.delay_warning);
-        let destination = &mut self.destinations[id.0 as usize];
-        let must_tell = |job: &Job| {
-            let age = now.saturating_sub(job.arrived);
-            age >= lifetime || (warning > 0 && !job.told && age >= warning)
-        };
-        let told = destination.ready.extract(must_tell);
-        destination.active += u32::try_from(told.len()).unwrap_or(u32::MAX);
-        told
     }
 
     /// A courier with an open connection begins to wait for work.
@@ -370,19 +257,6 @@ impl Schedule {
     /// The destination of this handle.
     pub fn destination(&self, id: DestinationId) -> Destination {
         self.destinations[id.0 as usize].destination.clone()
-    }
-
-    /// Why nothing goes to a destination now; `None` when it does.
-    pub fn rest_of(&self, destination: &Destination, now: u32) -> Option<Suspension<&str>> {
-        if self.paused.contains(destination) {
-            return Some(Suspension::Paused);
-        }
-        let destination = &self.destinations[self.ids.get(destination)?.0 as usize];
-        let suspended = destination.suspended_until > now;
-        suspended.then_some(Suspension::Until(
-            destination.suspended_until,
-            destination.last_error.as_str(),
-        ))
     }
 
     /// Messages that wait for a destination.
@@ -468,20 +342,6 @@ impl Schedule {
         self.destinations.iter().map(work).sum()
     }
 
-    /// Lets nothing more go to a destination, or lets it again. Its jobs stay where they are; a try
-    /// in progress ends by itself.
-    pub fn pause(&mut self, destination: &Destination, paused: bool) {
-        if paused {
-            self.paused.insert(destination.clone());
-        } else {
-            self.paused.remove(destination);
-        }
-        if let Some(id) = self.ids.get(destination).copied() {
-            self.destinations[id.0 as usize].paused = paused;
-            self.offer(id);
-        }
-    }
-
     /// Moves what has become due.
     fn tick(&mut self, now: u32) {
         self.looked = now;
@@ -491,12 +351,7 @@ impl Schedule {
                 self.ready(id, job);
             }
         }
-        while let Some(Reverse((until, id))) = self.suspended.peek().copied()
-            && until <= now
-        {
-            self.suspended.pop();
-            self.offer(id);
-        }
+        self.end_suspensions(now);
     }
 
     fn ready(&mut self, id: DestinationId, job: Job) {
@@ -525,19 +380,6 @@ impl Schedule {
             let rank = self.rank(id);
             self.places.line_up(rank, source, id);
         }
-    }
-
-    /// The back-off after so many failures: doubling, bounded, and up to a quarter shorter or
-    /// longer by chance.
-    fn backoff(&self, attempts: u8) -> u32 {
-        let base = self.backoff_without_chance(attempts);
-        fastrand::u32(base - base / 4..=base.saturating_add(base / 4))
-    }
-
-    fn backoff_without_chance(&self, attempts: u8) -> u32 {
-        let doublings = u32::from(attempts.saturating_sub(1)).min(16);
-        let base = u64::from(self.config.minimal_backoff) << doublings;
-        u32::try_from(base).unwrap_or(u32::MAX).min(self.config.maximal_backoff).max(1)
     }
 
     fn intern(&mut self, destination: &Destination) -> DestinationId {

@@ -13,17 +13,12 @@
 
 use super::slow::Stage;
 use super::state::DestinationState;
+use super::suspension::PROBE_PAUSE;
 use super::{DestinationId, Job, Schedule, Standing};
 use std::cmp::Reverse;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
-
-/// How long a silent destination, or an unreachable one that an operator named, is left alone
-/// before one more courier asks whether it is well again, in seconds. A minute for a probe and its
-/// pause: the probes that wait at a time are fewer than the connections that a silent host may
-/// have.
-pub const PROBE_PAUSE: u32 = 30;
 
 /// Silent couriers of one destination that do not count against its window.
 const SPARED_MAX: u32 = 10;
@@ -119,16 +114,6 @@ impl Schedule {
         destination.silent = destination.silent.saturating_sub(1);
         destination.silent_open =
             destination.silent_open.saturating_sub(u32::from(stage != Stage::Connecting));
-    }
-
-    /// How long a destination is left alone that could not be reached.
-    pub(super) fn pause_of(&self, id: DestinationId) -> u32 {
-        let pause = self.backoff(1);
-        if self.named.contains(&self.destinations[id.0 as usize].destination) {
-            pause.min(PROBE_PAUSE)
-        } else {
-            pause
-        }
     }
 }
 

@@ -98,11 +98,6 @@ impl DestinationState {
         self.is_short_handed() && !self.is_left_alone(now)
     }
 
-    /// Whether no try may begin: it was unreachable a moment ago, or an operator said so.
-    pub fn is_left_alone(&self, now: u32) -> bool {
-        self.paused || self.suspended_until > now
-    }
-
     /// Whether one of the couriers must go home, with a connection or without: those without are
     /// counted behind all others, so that no connection is closed for them.
     pub fn has_too_many(&self, open: bool) -> bool {

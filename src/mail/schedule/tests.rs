@@ -1,6 +1,6 @@
 use super::*;
 
-const NOW: u32 = 1_000_000;
+pub(super) const NOW: u32 = 1_000_000;
 
 /// As small as a test can look over, with the pauses of the defaults.
 pub(super) const CONFIG: Config = Config {
@@ -13,7 +13,7 @@ pub(super) const CONFIG: Config = Config {
     delay_warning: 0,
 };
 
-fn schedule() -> Schedule {
+pub(super) fn schedule() -> Schedule {
     Schedule::new(Config { delay_warning: 14_400, ..CONFIG })
 }
 
@@ -29,7 +29,7 @@ pub(super) fn at(domain: &str) -> Destination {
     Destination::domain(domain).unwrap()
 }
 
-fn job(id: u64) -> Job {
+pub(super) fn job(id: u64) -> Job {
     Job { id: MessageId(id), arrived: NOW, attempts: 0, told: false, source: Source::default() }
 }
 
@@ -86,27 +86,6 @@ fn a_dead_destination_delays_nobody_else() {
         started(&mut schedule, NOW).iter().map(Destination::name).collect::<Vec<_>>(),
         ["live.example"]
     );
-}
-
-#[test]
-fn backoff_doubles_with_jitter_and_has_an_end() {
-    let mut schedule = schedule();
-    schedule.add(&at("a.example"), job(1), 0, NOW);
-    let id = schedule.start(NOW).unwrap();
-    let mut now = NOW;
-    let mut taken = schedule.take(id, false, now).unwrap();
-    for expected in [300, 600, 1200, 2400, 3600, 3600] {
-        let due = schedule.next_try(taken, now);
-        schedule.later(id, taken, due);
-        let pause = due - now;
-        assert!(pause >= expected * 3 / 4 && pause <= expected * 5 / 4, "{pause} for {expected}");
-        assert_eq!(schedule.next_wake(), Some(due));
-        assert_eq!(schedule.take(id, false, now), None);
-        now = due;
-        schedule.tick(now);
-        taken = schedule.take(id, false, now).unwrap();
-    }
-    assert_eq!(taken.attempts, 6);
 }
 
 #[test]
@@ -278,44 +257,6 @@ fn a_destination_that_allows_no_more_connections_keeps_those_it_has() {
     assert!(started(&mut schedule, NOW).is_empty(), "no fifth connection for now");
     schedule.reached(id, NOW + CEILING_TIME);
     assert_eq!(started(&mut schedule, NOW + CEILING_TIME).len(), 1, "it is tried again later");
-}
-
-#[test]
-fn mail_for_hosts_without_room_waits_for_an_invitation_or_longer_each_time() {
-    let mut schedule = schedule();
-    schedule.add(&at("a.example"), job(1), 0, NOW);
-    let (mut now, mut pauses) = (NOW, Vec::new());
-    for _ in 0..10 {
-        let id = schedule.start(now).unwrap();
-        let taken = schedule.take(id, false, now).unwrap();
-        assert!(schedule.wait_for_host(id, taken, "full", now).is_empty());
-        schedule.courier_ended(id, false);
-        let Some(Suspension::Until(wake, error)) = schedule.rest_of(&at("a.example"), now) else {
-            panic!("it does not wait")
-        };
-        assert_eq!(error, "full");
-        pauses.push(wake - now);
-        assert_eq!(schedule.start(now), None);
-        now = wake;
-    }
-    assert!(
-        pauses[0] <= HOST_PAUSE && pauses[9] > HOST_PAUSE_MAX / 2 && pauses[9] <= HOST_PAUSE_MAX,
-        "{pauses:?}"
-    );
-    // Those that were told by a host that has room.
-    let id = schedule.start(now).unwrap();
-    assert!(!schedule.invited(id.number()) || schedule.start(now).is_none(), "it is on its way");
-    let taken = schedule.take(id, false, now).unwrap();
-    schedule.wait_for_host(id, taken, "full", now);
-    schedule.courier_ended(id, false);
-    assert!(
-        !schedule.invited(7) && schedule.invited(id.number()) && !schedule.invited(id.number())
-    );
-    assert_eq!(schedule.start(now), Some(id));
-    schedule.take(id, false, now).unwrap();
-    schedule.reached(id, now);
-    schedule.finished(id);
-    assert!(!schedule.invited(id.number()), "it waits no more");
 }
 
 /// Some couriers wait for a host, one has its connection there: that one's answer shows that mail

@@ -1,0 +1,212 @@
+//! Suspension: destinations that nothing is tried at for a while, because they could not be
+//! reached, because their hosts have all the connections that they may have, or because an operator
+//! paused them.
+//!
+//! In: what attempts found out, and an operator's pauses. Out: whether an attempt may begin, and
+//! why not. A suspension ends by its time, by an answer of the destination, by a retry, or when a
+//! host has room again; a pause ends only by the operator.
+//!
+//! Limits: [`HOST_PAUSE_MAX`], [`PROBE_PAUSE`], and the first back-off for what cannot be reached.
+
+use super::state::DestinationState;
+use super::{DestinationId, Job, Schedule, Standing};
+use crate::mail::model::Destination;
+use std::cmp::Reverse;
+
+/// How long a destination waits, in seconds, whose hosts have all the connections that they may
+/// have, should nobody say that there is room: at first, and at most. It is also how late the end
+/// of its mail's lifetime may be seen.
+const HOST_PAUSE: u32 = 30;
+/// See [`HOST_PAUSE`].
+const HOST_PAUSE_MAX: u32 = 240;
+
+/// How long a silent destination, or an unreachable one that an operator named, is left alone
+/// before one more courier asks whether it is well again, in seconds. A minute for a probe and its
+/// pause: the probes that wait at a time are fewer than the connections that a silent host may
+/// have.
+pub const PROBE_PAUSE: u32 = 30;
+
+/// Why nothing goes to a destination.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Suspension<T> {
+    /// An operator wants it so.
+    Paused,
+    /// It is left alone until then, for that reason.
+    Until(u32, T),
+}
+
+impl DestinationState {
+    /// Whether no try may begin: it was unreachable a moment ago, or an operator said so.
+    pub fn is_left_alone(&self, now: u32) -> bool {
+        self.paused || self.suspended_until > now
+    }
+}
+
+impl Schedule {
+    /// The destination cannot be reached: it is left alone for a while. Gives back waiting jobs
+    /// whose senders must hear of it (their lifetime has ended, or the delay notice is due); they
+    /// count as taken.
+    pub fn down(&mut self, id: DestinationId, error: &str, now: u32) -> Vec<Job> {
+        let until = now.saturating_add(self.pause_of(id));
+        let destination = &mut self.destinations[id.0 as usize];
+        error.clone_into(&mut destination.last_error);
+        destination.window = 1;
+        destination.suspended_until = until;
+        destination.down_since = destination.down_since.or(Some(now));
+        destination.host_waits = 0;
+        self.suspended.push(Reverse((until, id)));
+        self.stands(id, Standing::Suspect);
+        self.take_those_to_tell(id, now)
+    }
+
+    /// Nothing was tried, because the destination's hosts have all the connections that they may
+    /// have. The job goes back, and the destination waits until it is [invited](Schedule::invited),
+    /// or for a while that is longer each time. Gives back jobs whose senders must hear of it, as
+    /// [`Schedule::down`] does.
+    pub fn wait_for_host(
+        &mut self,
+        id: DestinationId,
+        job: Job,
+        error: &str,
+        now: u32,
+    ) -> Vec<Job> {
+        let destination = &mut self.destinations[id.0 as usize];
+        error.clone_into(&mut destination.last_error);
+        if destination.suspended_until <= now {
+            let pause = (HOST_PAUSE << destination.host_waits.min(8)).min(HOST_PAUSE_MAX);
+            destination.host_waits = destination.host_waits.saturating_add(1);
+            destination.suspended_until = now.saturating_add(fastrand::u32(pause / 2 + 1..=pause));
+            self.suspended.push(Reverse((destination.suspended_until, id)));
+        }
+        self.give_back(id, job);
+        self.take_those_to_tell(id, now)
+    }
+
+    /// A host has room again, perhaps for the destination of this number. `false`: it does not wait
+    /// for one, or has no use for one more courier now.
+    pub fn invited(&mut self, number: u32) -> bool {
+        let id = DestinationId(number);
+        let Some(destination) = self.destinations.get_mut(number as usize) else { return false };
+        if destination.host_waits == 0
+            || destination.suspended_until == 0
+            || destination.ready.is_empty()
+            || destination.paused
+        {
+            return false;
+        }
+        destination.suspended_until = 0;
+        self.offer(id);
+        let destination = &self.destinations[id.0 as usize];
+        destination.is_short_handed() && destination.ready.is_in_turn()
+    }
+
+    /// Takes waiting jobs whose lifetime has ended or whose delay notice is due.
+    pub(super) fn take_those_to_tell(&mut self, id: DestinationId, now: u32) -> Vec<Job> {
+        let (lifetime, warning) = (self.config.lifetime, self.config.delay_warning);
+        let destination = &mut self.destinations[id.0 as usize];
+        let must_tell = |job: &Job| {
+            let age = now.saturating_sub(job.arrived);
+            age >= lifetime || (warning > 0 && !job.told && age >= warning)
+        };
+        let told = destination.ready.extract(must_tell);
+        destination.active += u32::try_from(told.len()).unwrap_or(u32::MAX);
+        told
+    }
+
+    /// Why nothing goes to a destination now; `None` when it does.
+    pub fn rest_of(&self, destination: &Destination, now: u32) -> Option<Suspension<&str>> {
+        if self.paused.contains(destination) {
+            return Some(Suspension::Paused);
+        }
+        let destination = &self.destinations[self.ids.get(destination)?.0 as usize];
+        let suspended = destination.suspended_until > now;
+        suspended.then_some(Suspension::Until(
+            destination.suspended_until,
+            destination.last_error.as_str(),
+        ))
+    }
+
+    /// Lets nothing more go to a destination, or lets it again. Its jobs stay where they are; a try
+    /// in progress ends by itself.
+    pub fn pause(&mut self, destination: &Destination, paused: bool) {
+        if paused {
+            self.paused.insert(destination.clone());
+        } else {
+            self.paused.remove(destination);
+        }
+        if let Some(id) = self.ids.get(destination).copied() {
+            self.destinations[id.0 as usize].paused = paused;
+            self.offer(id);
+        }
+    }
+
+    /// How long a destination is left alone that could not be reached.
+    fn pause_of(&self, id: DestinationId) -> u32 {
+        let pause = self.backoff(1);
+        if self.named.contains(&self.destinations[id.0 as usize].destination) {
+            pause.min(PROBE_PAUSE)
+        } else {
+            pause
+        }
+    }
+
+    /// Offers the destinations whose suspension has ended by now.
+    pub(super) fn end_suspensions(&mut self, now: u32) {
+        while let Some(Reverse((until, id))) = self.suspended.peek().copied()
+            && until <= now
+        {
+            self.suspended.pop();
+            self.offer(id);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{NOW, at, job, schedule};
+    use super::*;
+
+    #[test]
+    fn mail_for_hosts_without_room_waits_for_an_invitation_or_longer_each_time() {
+        let mut schedule = schedule();
+        schedule.add(&at("a.example"), job(1), 0, NOW);
+        let (mut now, mut pauses) = (NOW, Vec::new());
+        for _ in 0..10 {
+            let id = schedule.start(now).unwrap();
+            let taken = schedule.take(id, false, now).unwrap();
+            assert!(schedule.wait_for_host(id, taken, "full", now).is_empty());
+            schedule.courier_ended(id, false);
+            let Some(Suspension::Until(wake, error)) = schedule.rest_of(&at("a.example"), now)
+            else {
+                panic!("it does not wait")
+            };
+            assert_eq!(error, "full");
+            pauses.push(wake - now);
+            assert_eq!(schedule.start(now), None);
+            now = wake;
+        }
+        assert!(
+            pauses[0] <= HOST_PAUSE
+                && pauses[9] > HOST_PAUSE_MAX / 2
+                && pauses[9] <= HOST_PAUSE_MAX,
+            "{pauses:?}"
+        );
+        // Those that were told by a host that has room.
+        let id = schedule.start(now).unwrap();
+        assert!(
+            !schedule.invited(id.number()) || schedule.start(now).is_none(),
+            "it is on its way"
+        );
+        let taken = schedule.take(id, false, now).unwrap();
+        schedule.wait_for_host(id, taken, "full", now);
+        schedule.courier_ended(id, false);
+        assert!(
+            !schedule.invited(7) && schedule.invited(id.number()) && !schedule.invited(id.number())
+        );
+        assert_eq!(schedule.start(now), Some(id));
+        schedule.take(id, false, now).unwrap();
+        schedule.reached(id, now);
+        schedule.finished(id);
+        assert!(!schedule.invited(id.number()), "it waits no more");
+    }
+}
