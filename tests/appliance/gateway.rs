@@ -1,5 +1,5 @@
-//! Terminal `net` in network namespaces: mail really leaves through the gateway that is asked for,
-//! and no other route changes.
+//! Terminal `net` in network namespaces: mail leaves through the configured gateway, and no other
+//! route changes.
 
 use crate::netns::{FAR, FAR_PORT, Internet};
 use crate::support::{Grid, Running};
@@ -8,7 +8,7 @@ use std::process::Command;
 
 const LINE: &str = "Error: failed to preconfigure the MTA";
 
-/// Who runs the appliance in the box.
+/// The user of the appliance in the namespace.
 #[derive(Clone, Copy)]
 enum Who {
     Root,
@@ -29,7 +29,7 @@ fn command(grid: &Grid, internet: &Internet, who: Who, vars: &[(&str, &str)]) ->
     command
 }
 
-/// Starts it in the box and waits until it is ready; gives what it said until then, too.
+/// Starts it in the namespace and waits until it is ready; gives its output until then, too.
 fn start(grid: &Grid, internet: &Internet, who: Who, vars: &[(&str, &str)]) -> (Running, String) {
     let mut running = Running::start(command(grid, internet, who, vars));
     running.wait_ready();
@@ -37,7 +37,7 @@ fn start(grid: &Grid, internet: &Internet, who: Who, vars: &[(&str, &str)]) -> (
     (running, said)
 }
 
-/// Starts it in the box, where it must end by itself.
+/// Starts it in the namespace, where it must end by itself.
 fn refuse(grid: &Grid, internet: &Internet, who: Who, vars: &[(&str, &str)]) -> (i32, String) {
     let mut running = Running::start(command(grid, internet, who, vars));
     running.wait_all_gone();
@@ -77,7 +77,7 @@ fn mail_leaves_through_the_gateway_that_is_asked_for() {
         assert_eq!(running.stop(Signal::SIGTERM), 143);
         said
     };
-    // Nothing is asked for: the box's own route, which leads through gateway 1.
+    // Nothing is configured: the namespace's own route, which leads through gateway 1.
     run(borrowed(&vars("")), [1, 0]);
     assert_eq!(internet.route(&["show"]), routes);
 
@@ -194,7 +194,7 @@ fn every_default_route_of_the_family_is_replaced_and_no_other_one() {
     let others = |internet: &Internet| {
         let all = internet.route(&["show", "table", "all"])
             + &internet.route(&["-6", "show", "table", "all"]);
-        // The kernel's own unreachable ones, and what counts down, are not told.
+        // The kernel's own unreachable routes, and expiry counters, are left out.
         let kept = |line: &&str| {
             (line.contains("table 100") || !line.starts_with("default"))
                 && !line.contains("expires")
@@ -202,7 +202,7 @@ fn every_default_route_of_the_family_is_replaced_and_no_other_one() {
         let mut lines: Vec<_> = all
             .lines()
             .filter(kept)
-            // The kernel adds link-local addresses when it has looked for duplicates of them.
+            // The kernel adds link-local addresses after duplicate address detection.
             .filter(|line| !line.contains("nexthop") && !line.starts_with("local fe80:"))
             .map(str::to_owned)
             .collect();
@@ -266,7 +266,7 @@ fn an_ordinary_user_needs_one_capability_and_only_for_a_change() {
     assert_eq!(running.stop(Signal::SIGTERM), 143);
     assert!(grid.log().contains("now leads through 10.91.2.1"), "{}", grid.log());
 
-    // What is there already needs no right.
+    // An existing route needs no right.
     let (mut running, said) = start(&grid, &internet, Who::Ordinary, &vars);
     assert!(said.contains("leads through 10.91.2.1 already"), "{said}");
     assert_eq!(running.stop(Signal::SIGTERM), 143);
@@ -305,7 +305,7 @@ fn a_gateway_that_is_not_near_stops_the_start_and_changes_nothing() {
             "{gateway}"
         );
     }
-    // Of a name with an address of each family, one that works is good enough.
+    // Of a name with an address of each family, one that works is enough.
     let (mut running, said) =
         start(&grid, &internet, Who::Root, &[("MTA_TERMINAL_NET", "half.test")]);
     assert!(said.contains("now leads through 10.91.2.1"), "{said}");
@@ -318,7 +318,7 @@ fn a_terminal_without_a_wire_is_not_connected() {
     let grid = Grid::as_root();
     open_to_all(&grid);
     let internet = Internet::new();
-    // As an ordinary user, who could change nothing.
+    // As an ordinary user, who cannot change anything.
     for (host, why) in [
         ("0.255.255.255", "0.255.255.255 is 0.255.255.255"),
         ("nowhere.test", "nowhere.test is 0.255.255.255"),
@@ -342,7 +342,7 @@ fn a_terminal_without_a_wire_is_not_connected() {
         assert_eq!(running.stop(Signal::SIGTERM), 143);
         assert_eq!(internet.route(&["show", "default"]), "default via 10.91.1.1 dev eth1\n");
 
-        // A monitor that does not resolve may come later; one that is nowhere will not.
+        // A monitor that does not resolve may start later; one at the address "nowhere" will not.
         let monitor = format!("http://{host}:9091");
         let vars = [("MTA_TERMINAL_MON", monitor.as_str())];
         let (mut running, said) = start(&grid, &internet, Who::Ordinary, &vars);
@@ -367,8 +367,7 @@ fn a_terminal_without_a_wire_is_not_connected() {
 fn a_low_port_takes_a_right() {
     let grid = Grid::as_root();
     open_to_all(&grid);
-    // A network namespace of its own has the kernel's own idea of low ports, whatever this machine
-    // has.
+    // A network namespace has its own setting for privileged ports, whatever this machine has.
     let internet = Internet::new();
     let start = "Error: failed to start the MTA server. Please see the /var/log/appliance/log log \
     file in MTA for more details on the failure";

@@ -1,4 +1,5 @@
-//! Cores that hang, each in its own way: seen, told, ended, started again. And those that do not.
+//! Cores that hang in different ways: detected, reported, ended, restarted. And those that do not
+//! hang.
 
 use crate::support::{Ended, Grid, Running, get};
 use nix::fcntl::{Flock, FlockArg};
@@ -9,10 +10,10 @@ use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
-/// The shortest that there is.
+/// The shortest permitted time.
 const LIMIT: (&str, &str) = ("MTA_WATCHDOG_TIME", "15s");
 
-/// Asks for a fault; the answer may never come.
+/// Causes a fault; the answer may never come.
 fn plant(grid: &Grid, fault: &str) {
     let mut stream = UnixStream::connect(grid.path("run/control.sock")).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
@@ -30,7 +31,7 @@ fn assert_says(ended: &Ended, words: &[&str]) {
     assert!(words.iter().all(|words| ended.stderr.contains(words)), "{ended:?}");
 }
 
-/// The core ends, and another one comes up; returns what was said until then.
+/// The core ends, and another one starts; returns the output until then.
 fn until_another_core(grid: &Grid, init: &mut Running) -> String {
     let former = init.core;
     init.wait_for("is started again in 1 s");
@@ -46,7 +47,7 @@ fn until_another_core(grid: &Grid, init: &mut Running) -> String {
 #[test]
 fn a_stopped_core_is_seen_by_everybody_and_replaced() {
     let grid = Grid::new();
-    // `postern health` asks for three seconds, which must be over before the core is ended.
+    // `postern health` takes three seconds, which must be over before the core is ended.
     let mut init = grid.init(&[("MTA_WATCHDOG_TIME", "20s")]);
     let stopped = Instant::now();
     kill(init.core, Signal::SIGSTOP).unwrap();
@@ -89,7 +90,7 @@ fn a_deadlock_on_the_queue_is_named_with_its_stacks() {
     let mut init = grid.init(&[LIMIT]);
     plant(&grid, "deadlock");
     init.wait_for("the SMTP core hangs and is not ready:");
-    // The windows wait for the same lock; the answer comes nevertheless.
+    // The HTTP server waits for the same lock; the answer comes nevertheless.
     for path in ["/healthz", "/readyz"] {
         let answer = get(&grid, path);
         assert!(
@@ -137,7 +138,7 @@ fn a_pause_of_everything_hurts_nobody() {
     let grid = Grid::new();
     let mut init = grid.init(&[LIMIT]);
     let core = init.core;
-    // As `docker pause` does it.
+    // As `docker pause` does.
     for process in [init.pid(), core] {
         kill(process, Signal::SIGSTOP).unwrap();
     }
@@ -152,11 +153,11 @@ fn a_pause_of_everything_hurts_nobody() {
     assert!(!grid.log().contains("hangs"), "{}", grid.log());
 }
 
-/// Starts that hang are seen too; here on a core that is stopped before it has come far.
+/// Starts that hang are detected too; here with a core that is stopped early.
 #[test]
 fn a_core_that_hangs_before_it_is_ready_is_ended_with_the_reason() {
     let grid = Grid::new();
-    // As long as somebody else has the volume, the core waits for it.
+    // As long as another process locks the volume, the core waits for it.
     let lock = grid.make_file("data/lock", "");
     let held = Flock::lock(File::open(&lock).unwrap(), FlockArg::LockExclusive).unwrap();
     let mut init = Running::start(grid.command(&["init"], &[LIMIT, ("MTA_DRAIN_TIME", "1s")]));
@@ -199,7 +200,7 @@ fn a_core_that_comes_back_while_its_stacks_are_told_is_not_ended() {
     init.wait_for("the SMTP core answers and is ready again");
     assert!(grid.path("run/ready").exists());
     assert_eq!(grid.run(&["health"], &[]).code, 0);
-    // Nobody thinks better of it later.
+    // It must not be ended later, either.
     std::thread::sleep(Duration::from_secs(22));
     assert!(children(init.pid()).contains(&core), "the core lives");
     assert_eq!(init.stop(Signal::SIGTERM), 143);
@@ -227,8 +228,8 @@ fn a_signal_is_heard_while_stacks_are_told() {
     );
 }
 
-/// The copy of init that looks up the names of functions stops, and so takes all the time that it
-/// has.
+/// The child process that looks up function names is stopped, so that it uses all of its time
+/// limit.
 fn stop_naming(init: &Running) {
     let until = Instant::now() + Duration::from_secs(5);
     let found = loop {

@@ -1,4 +1,4 @@
-//! A data volume that a later version has written: it is refused in words, and left as it is.
+//! A data volume of a later version: it is refused with a clear error, and not changed.
 
 use crate::support::Grid;
 use std::fs;

@@ -17,7 +17,7 @@ fn exists(pid: Pid) -> bool {
     Path::new(&format!("/proc/{pid}")).exists()
 }
 
-/// For states that only /proc tells, which nobody announces.
+/// For states that are visible only in /proc, without a notification.
 fn until(what: &str, condition: impl Fn() -> bool) {
     let end = Instant::now() + PATIENCE;
     while !condition() {
@@ -103,7 +103,7 @@ fn a_crashed_core_is_started_again_with_an_event() {
 fn a_second_signal_does_not_cut_the_stop_short() {
     let grid = Grid::new();
     let mut init = grid.init(&[]);
-    // A core that cannot react for now stands for one that drains.
+    // A core that is stopped stands for one that drains.
     kill(init.core, Signal::SIGSTOP).unwrap();
     init.signal(Signal::SIGTERM);
     init.wait_for("SIGTERM: stopping; sessions may finish for 30 s");
@@ -129,7 +129,7 @@ fn a_core_that_does_not_stop_is_killed_in_the_end() {
 #[test]
 fn a_run_directory_that_was_removed_is_made_anew() {
     let grid = Grid::new();
-    // Whoever runs it may make things in the directory above.
+    // The user may create files in the directory above.
     let run = grid.make_dir("place").join("run");
     let vars = [("MTA_RUN_DIR", run.to_str().unwrap())];
     let mut init = grid.init(&vars);
@@ -143,7 +143,7 @@ fn a_run_directory_that_was_removed_is_made_anew() {
     assert_eq!(init.stop(Signal::SIGTERM), 143);
 }
 
-/// Not only the next one: the core that runs is found again, too.
+/// Not only the next one: the running core is found again, too.
 #[test]
 fn a_core_that_runs_is_found_again_after_its_socket_or_run_directory_was_removed() {
     let grid = Grid::new();
@@ -157,7 +157,7 @@ fn a_core_that_runs_is_found_again_after_its_socket_or_run_directory_was_removed
     };
     fs::remove_file(&socket).unwrap();
     found_again("the socket alone");
-    // The core may make it anew in between, here and below.
+    // The core may create it again in between, here and below.
     until("a directory in its place", || {
         fs::remove_file(&socket).and_then(|()| fs::create_dir(&socket)).is_ok()
     });
@@ -184,8 +184,8 @@ fn a_core_that_runs_is_found_again_after_its_socket_or_run_directory_was_removed
 /// What is done to a run directory.
 type Change = fn(&Path) -> std::io::Result<()>;
 
-/// Mail does not wait for a run directory: the next core serves without, and is found again once
-/// that is mended.
+/// Mail does not depend on the run directory: the next core serves without it, and is found again
+/// once it is repaired.
 #[test]
 fn a_run_directory_that_is_none_any_more_stops_no_mail() {
     let replace: [(&str, Change, Change); 3] = [
@@ -205,10 +205,10 @@ fn a_run_directory_that_is_none_any_more_stops_no_mail() {
         let run = grid.make_dir("place").join("run");
         let vars = [("MTA_RUN_DIR", run.to_str().unwrap())];
         let mut init = grid.init(&vars);
-        // The appliance may make it anew in between.
+        // The appliance may create it again in between.
         until("it is replaced", || fs::remove_dir_all(&run).and_then(|()| replace(&run)).is_ok());
         kill(init.core, Signal::SIGKILL).unwrap();
-        // Caught while it was replaced, it may be told with another cause before.
+        // While it is replaced, another cause may be logged first.
         let line = init.wait_for(&format!("run_dir {}: ", run.display()));
         assert!(line.contains("remove what is there") && line.contains(cause), "{line}");
         init.wait_ready();
@@ -228,8 +228,8 @@ fn a_run_directory_that_is_none_any_more_stops_no_mail() {
     }
 }
 
-/// One that cannot be written keeps the socket of the core that was killed; the alert lasts as long
-/// as the trouble.
+/// A directory that cannot be written keeps the socket of the killed core; the alert lasts as long
+/// as the problem.
 #[test]
 fn a_run_directory_that_is_closed_for_a_while_is_found_again() {
     let grid = Grid::new();
@@ -286,7 +286,7 @@ fn what_stands_in_the_place_of_the_control_socket_is_put_aside() {
     let mut init = grid.init(&[]);
     let file = |path: &Path| fs::File::create_new(path).map(drop);
     for replace in [|path: &Path| fs::create_dir(path), file] {
-        // The core may make its socket anew in between.
+        // The core may create its socket again in between.
         until("the place of the socket is free", || {
             fs::remove_file(&socket).and_then(|()| replace(&socket)).is_ok()
         });
@@ -298,7 +298,7 @@ fn what_stands_in_the_place_of_the_control_socket_is_put_aside() {
     assert_eq!(init.stop(Signal::SIGTERM), 143);
 }
 
-/// What a start must not believe is named, and stays.
+/// A file that a start must not trust is named, and stays.
 #[test]
 fn a_segment_that_is_a_link_stops_the_start_and_nothing_is_deleted() {
     let grid = Grid::new();
@@ -346,12 +346,12 @@ fn the_core_ends_when_init_is_killed() {
     init.signal(Signal::SIGKILL);
     assert_eq!(init.end().signal(), Some(9));
     init.wait_all_gone();
-    // Whoever adopted it may be slow to reap it.
+    // Its new parent may be slow to reap it.
     let core = init.core;
     until("the core ends", || {
         fs::read_to_string(format!("/proc/{core}/stat")).map_or(true, |stat| stat.contains(") Z "))
     });
-    // A readiness file that was left behind is removed by the next start.
+    // A readiness file of an earlier process is removed by the next start.
     assert!(grid.path("run/ready").exists());
     let mut init = Running::start(grid.command(&["init"], &[("MTA_VOLUME_DATA", "/nowhere/data")]));
     assert_eq!(init.end().code(), Some(73));

@@ -1,8 +1,8 @@
-//! The appliance from outside: the real program, started once for each row, judged by what it
-//! prints, writes and answers.
+//! The appliance from outside: the real program, started once for each row, tested by its output,
+//! files and answers.
 //!
 //! Run as an ordinary user, everything happens as that user. Run as root, the same tests happen as
-//! an ordinary user too, and those that speak of privileges as root.
+//! an ordinary user too, and those about privileges as root.
 
 #![allow(clippy::unwrap_used)] // clippy knows test functions as tests, but not their helpers
 

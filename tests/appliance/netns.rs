@@ -1,5 +1,5 @@
-//! A small internet of network namespaces: a box with two gateways, and the same address behind
-//! each of them.
+//! A small network of namespaces: a box with two gateways, and the same address behind each of
+//! them.
 //!
 //! ```text
 //!                 ┌─ eth1  10.91.1.2 ── 10.91.1.1 ─┐ gateway 1, with a sink at 198.51.100.25
@@ -7,7 +7,7 @@
 //!                 └─ eth2  10.91.2.2 ── 10.91.2.1 ─┐ gateway 2, with a sink at the same addresses
 //!                          fd91:2::2 ── fd91:2::1  ┘
 //! ```
-//! Which sink gets a mail tells which way it went. Needs root and iproute2.
+//! The sink that gets a mail shows which way it went. Needs root and iproute2.
 
 use crate::support::{ORDINARY, is_root};
 use std::fs;
@@ -26,7 +26,7 @@ pub struct Internet {
 }
 
 impl Internet {
-    /// Builds it; the box's default routes lead through gateway 1.
+    /// Creates it; the box's default routes lead through gateway 1.
     pub fn new() -> Self {
         assert!(is_root(), "network namespaces take root: run this test as root");
         static NUMBER: AtomicU8 = AtomicU8::new(0);
@@ -60,7 +60,7 @@ impl Internet {
         }
         internet.route(&["add", "default", "via", "10.91.1.1"]);
         internet.route(&["-6", "add", "default", "via", "fd91:1::1"]);
-        // Files that stand in the place of those of /etc for whoever is started in the box.
+        // Files that replace those in /etc for programs in the box.
         fs::create_dir_all(internet.etc()).unwrap();
         let hosts = "127.0.0.1 localhost\n0.255.255.255 nowhere.test\n10.91.2.1 gw.test\n10.91.2.1 \
         both.test\nfd91:2::1 both.test\n\
@@ -88,7 +88,7 @@ impl Internet {
         ip(&["-n", &name, "link", "set", link, "up"]);
         for address in addresses {
             let mut args = vec!["-n", &name, "address", "add", address, "dev", link];
-            // An address that is still being checked for duplicates cannot be used.
+            // An address cannot be used during duplicate address detection.
             args.extend(address.contains(':').then_some("nodad"));
             ip(&args);
         }
@@ -175,7 +175,7 @@ impl Internet {
         }
     }
 
-    /// Goes as far as a recipient in a session from a gateway; gives the exit code of swaks.
+    /// Runs a session from a gateway up to a recipient; gives the exit code of swaks.
     pub fn try_recipient(&self, place: &str, server: &str) -> i32 {
         let mut command = Command::new("ip");
         command.args([

@@ -1,4 +1,4 @@
-//! What the core is left with: nothing it does not need.
+//! The core has only the rights that it needs.
 
 use crate::support::{Grid, Running, is_root, status_of};
 use nix::sys::signal::Signal;
@@ -35,8 +35,8 @@ fn an_ordinary_user_keeps_its_uid_and_can_gain_nothing() {
     assert_eq!(init.stop(Signal::SIGTERM), 143);
 }
 
-/// Everything below needs root to be shown; run by an ordinary user it shows that root's ways are
-/// not taken.
+/// Needs root to be tested completely; as an ordinary user it shows that nothing is done that only
+/// root may do.
 #[test]
 fn root_gives_the_core_a_uid_of_its_own() {
     if !is_root() {
@@ -64,7 +64,7 @@ fn root_gives_the_core_a_uid_of_its_own() {
         (0, 0o1775),
         "the core may add to the run directory, not replace"
     );
-    // The fence: a kernel that has Landlock was asked for it.
+    // Landlock: if the kernel supports it, it was used.
     init.signal(Signal::SIGTERM);
     assert_eq!(init.end().code(), Some(143));
     init.wait_all_gone();
@@ -88,7 +88,7 @@ fn root_leaves_the_core_the_low_ports_when_one_is_asked_for() {
     init.wait_all_gone();
 }
 
-/// As README says: a directory of root's own, below one that nobody else may enter.
+/// As in README: a directory that belongs to root, below one that no other user may enter.
 #[test]
 fn root_starts_in_an_empty_directory_that_is_closed_to_others() {
     if !is_root() {
@@ -113,7 +113,7 @@ fn root_starts_in_an_empty_directory_that_is_closed_to_others() {
     nix::sys::signal::kill(init.core, Signal::SIGKILL).unwrap();
     init.wait_ready();
     assert_eq!(init.stop(Signal::SIGTERM), 143);
-    // One that is not the core's to write stays so.
+    // A directory that the core cannot write is not changed.
     fs::write(data.join("theirs"), "x").unwrap();
     std::os::unix::fs::chown(&data, Some(777), Some(777)).unwrap();
     let ended = grid.run(&["init"], &vars);
@@ -138,11 +138,11 @@ fn root_does_not_take_a_volume_that_belongs_to_somebody() {
         "{ended:?}"
     );
     assert_eq!(fs::metadata(grid.path("data")).unwrap().uid(), 777);
-    // Nor root's own, when it is full of other things.
+    // Nor root's own, when it contains other files.
     std::os::unix::fs::chown(grid.path("data"), Some(0), Some(0)).unwrap();
     assert_eq!(grid.run(&["init"], &[]).code, 77);
     assert_eq!(fs::metadata(grid.path("data")).unwrap().uid(), 0);
-    // Writable for everybody is good enough.
+    // Writable for everybody is enough.
     fs::set_permissions(grid.path("data"), Permissions::from_mode(0o777)).unwrap();
     assert_eq!(grid.init(&[]).stop(Signal::SIGTERM), 143);
     assert_eq!(fs::metadata(grid.path("data/theirs")).unwrap().uid(), 0, "never recursive");
@@ -195,7 +195,7 @@ fn without_cap_kill_the_core_ends_by_its_orders() {
     let said = init.seen.join("\n");
     assert!(said.contains("it was told to stop over its standard input"), "{said}");
     assert!(!said.contains("killed") && said.contains("the queue is synced"), "{said}");
-    // One that cannot hear orders either: what is said of it is true.
+    // One that does not read orders either: the log says so correctly.
     let mut init = start();
     nix::sys::signal::kill(init.core, Signal::SIGSTOP).unwrap();
     init.signal(Signal::SIGTERM);
@@ -236,7 +236,7 @@ fn as_pid_1_it_stops_on_sigterm_and_warns_without_a_volume() {
 #[test]
 fn a_data_volume_in_memory_is_warned_of() {
     let grid = Grid::new();
-    // A tmpfs that everybody may write in.
+    // A tmpfs that every user may write.
     let memory = tempfile::Builder::new().prefix("postern-").tempdir_in("/dev/shm").unwrap();
     fs::set_permissions(memory.path(), Permissions::from_mode(0o777)).unwrap();
     let path = memory.path().display().to_string();

@@ -1,4 +1,5 @@
-//! A data volume whose syncs do not return: told, refused, spared, and nothing lost when they do.
+//! A data volume whose syncs do not return: reported, new mail refused, the core not killed, and
+//! nothing lost when they return.
 
 use crate::support::{Grid, Running};
 use std::fs;
@@ -8,7 +9,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-/// Holds up each sync while a file is there.
+/// Delays each sync while a file exists.
 const SHIM: &str = r#"
 #include <stdlib.h>
 #include <unistd.h>
@@ -49,7 +50,7 @@ impl Client {
         }
     }
 
-    /// Up to the end of the data, whose reply is to come.
+    /// Up to the end of the data, whose reply is pending.
     fn send(&mut self) {
         assert!(self.ask("MAIL FROM:<a@client.example>").starts_with("250"));
         assert!(self.ask("RCPT TO:<b@other.example>").starts_with("250"));
@@ -66,8 +67,7 @@ fn get(grid: &Grid, path: &str) -> String {
     answer
 }
 
-/// An appliance with more properties, whose syncs wait as long as the file is there that this
-/// names.
+/// An appliance with further properties, whose syncs wait as long as the named file exists.
 fn held_up(grid: &Grid, more: &[(&str, &str)]) -> (Running, PathBuf) {
     let (library, hold) = (shim(grid), grid.path("run/hold"));
     let usual = [
@@ -79,7 +79,7 @@ fn held_up(grid: &Grid, more: &[(&str, &str)]) -> (Running, PathBuf) {
     (grid.init(&[&usual, more].concat()), hold)
 }
 
-/// Builds the library that holds up syncs.
+/// Builds the library that delays syncs.
 fn shim(grid: &Grid) -> PathBuf {
     let source = grid.make_file("hold.c", SHIM);
     let library = grid.path("hold.so");
@@ -127,7 +127,7 @@ fn an_import_into_a_volume_that_does_not_answer_ends_in_time_and_nothing_is_doub
 #[test]
 fn a_sync_that_does_not_return_is_told_and_loses_nothing() {
     let grid = Grid::new();
-    // Alerts are not for strangers.
+    // Alerts are not shown to unauthenticated clients.
     let (mut init, hold) =
         held_up(&grid, &[("MTA_WATCHDOG_TIME", "15s"), ("MTA_UI_PUBLIC", "yes")]);
     let mut patient = Client::connect(&grid);
@@ -153,12 +153,12 @@ fn a_sync_that_does_not_return_is_told_and_loses_nothing() {
     assert!(running.as_ref().is_ok_and(|seconds| *seconds >= 5), "{running:?}");
     let health = grid.run(&["health"], &[]);
     assert!(health.code == 69 && health.stderr.contains("sync for "), "{health:?}");
-    // Whoever comes now is asked to come again at once.
+    // A client that comes now gets a temporary error at once.
     let asked = Instant::now();
     let refused = late.ask("MAIL FROM:<a@client.example>");
     assert!(refused.starts_with("451 4.3.0 "), "{refused}");
     assert!(asked.elapsed() < Duration::from_secs(2));
-    // Whoever waited hears the same in time.
+    // A waiting client gets the same within its time limit.
     let heard = patient.reply();
     assert!(heard.starts_with("451 4.3.0 "), "{heard}");
     assert!((29..50).contains(&began.elapsed().as_secs()), "{:?}", began.elapsed());
@@ -173,7 +173,7 @@ fn a_sync_that_does_not_return_is_told_and_loses_nothing() {
     init.wait_for("the SMTP core answers and is ready again");
     assert!(grid.path("run/ready").exists());
     assert_eq!(grid.run(&["health"], &[]).code, 0);
-    // The mail that was refused is not there; the same client's next one is.
+    // The refused mail is not in the queue; the same client's next one is.
     patient.send();
     assert!(patient.reply().starts_with("250 "));
     let messages = get(&grid, "/metrics");

@@ -1,5 +1,4 @@
-//! A box to start the program in: directories and an address of its own, an environment with
-//! nothing else in it.
+//! An environment for the program: directories and an address of its own, and no other variables.
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, geteuid};
@@ -14,7 +13,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-/// Who an ordinary user is when root runs the tests.
+/// The uid of an ordinary user when root runs the tests.
 pub const ORDINARY: u32 = 12345;
 /// Longer than anything here takes, even on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -26,17 +25,17 @@ pub fn is_root() -> bool {
 pub struct Grid {
     dir: tempfile::TempDir,
     pub as_root: bool,
-    /// An address of this box alone, so that its ports are free whatever runs beside it.
+    /// An address of this environment only, so that its ports are free whatever else is running.
     pub address: Ipv4Addr,
 }
 
 impl Grid {
-    /// A box whose program runs as an ordinary user.
+    /// An environment whose program runs as an ordinary user.
     pub fn new() -> Self {
         Self::with(false)
     }
 
-    /// A box whose program runs as root; only for tests that root runs.
+    /// An environment whose program runs as root; only for tests that root runs.
     pub fn as_root() -> Self {
         assert!(is_root());
         Self::with(true)
@@ -44,7 +43,7 @@ impl Grid {
 
     fn with(as_root: bool) -> Self {
         let dir = tempfile::Builder::new().prefix("postern-test-").tempdir_in("/tmp").unwrap();
-        // Others must reach the program and their directories in it.
+        // Other users must have access to the program and its directories.
         fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
         let program = dir.path().join("postern");
         let built = Path::new(env!("CARGO_BIN_EXE_postern"));
@@ -80,7 +79,7 @@ impl Grid {
         self.dir.path().join(name)
     }
 
-    /// The program with sound properties; `vars` come on top.
+    /// The program with valid properties, and `vars` in addition.
     pub fn command(&self, args: &[&str], vars: &[(&str, &str)]) -> Command {
         let mut command = Command::new(self.path("postern"));
         command.args(args);
@@ -88,12 +87,12 @@ impl Grid {
         command
     }
 
-    /// Gives any command the environment and the user of this box.
+    /// Gives any command the environment and the user.
     pub fn dress(&self, command: &mut Command, vars: &[(&str, &str)]) {
         command.env_clear().env("PATH", "/usr/bin:/bin:/usr/sbin:/sbin");
         command.env("MTA_LISTEN", self.address.to_string());
         command.env("MTA_VOLUME_DATA", self.path("data")).env("MTA_RUN_DIR", self.path("run"));
-        // Not those of the README, which somebody may be trying out on this machine.
+        // Not those of the README, which may be in use on this machine.
         command
             .env("MTA_SMTP_PORT", "12925")
             .env("MTA_SMTPS_PORT", "12965")
@@ -112,7 +111,7 @@ impl Grid {
         let (sender, ended) = channel();
         std::thread::spawn(move || sender.send(child.wait_with_output().unwrap()));
         let output = ended.recv_timeout(PATIENCE).unwrap_or_else(|_| {
-            // It did not end and should have; its last words tell why.
+            // It should have ended and did not; its last lines show why.
             kill(pid, Signal::SIGTERM).unwrap();
             ended.recv().unwrap()
         });
@@ -200,8 +199,7 @@ impl Running {
         self.core = Pid::from_raw(digits.parse().unwrap());
     }
 
-    /// Waits until nobody holds standard error any more: the process and all its descendants are
-    /// gone.
+    /// Waits until standard error is closed: the process and all its descendants have ended.
     pub fn wait_all_gone(&mut self) {
         loop {
             match self.lines.recv_timeout(PATIENCE) {

@@ -1,4 +1,4 @@
-//! What the commands say to people: `check`, `describe`, `health`, `--help`.
+//! The output of the commands: `check`, `describe`, `health`, `--help`.
 
 use crate::support::{Grid, is_root};
 use postern::ground::gateway::default_gateways;
@@ -57,7 +57,7 @@ fn check_tells_every_property_of_the_class() {
     }
 }
 
-/// A service named `mta`, a YAML block with a line break at its end, a file that Windows wrote.
+/// A service named `mta`, a YAML block with a line break at its end, a file from Windows.
 #[test]
 fn check_takes_values_as_the_field_hands_them_over() {
     let grid = Grid::new();
@@ -80,7 +80,7 @@ fn check_takes_values_as_the_field_hands_them_over() {
     assert_eq!(links.count(), 1, "{}", ended.stdout);
 }
 
-/// What `check` says beforehand is what `init` ends with.
+/// `check` predicts the failure with which `init` ends.
 #[test]
 fn check_foresees_places_that_cannot_be_used() {
     for vars in [
@@ -105,7 +105,7 @@ fn check_foresees_places_that_cannot_be_used() {
     }
 }
 
-/// Names that nobody resolves cost a moment, and are told; what is told stops nothing.
+/// Names that do not resolve take a moment, and are reported; the report stops nothing.
 #[test]
 fn check_tells_of_names_that_do_not_resolve() {
     let grid = Grid::new();
@@ -128,7 +128,7 @@ fn check_tells_of_names_that_do_not_resolve() {
     }
 }
 
-/// A name server that says nothing costs two seconds in all, however many names it is asked for.
+/// A silent name server costs two seconds in total, however many names are looked up.
 #[test]
 fn check_does_not_wait_for_name_servers_that_are_silent() {
     if !is_root() {
@@ -163,11 +163,12 @@ fn check_does_not_wait_for_name_servers_that_are_silent() {
     assert!(!said.contains("not connected") && !times.contains("not connected"), "{said}\n{times}");
     assert_eq!(said.matches("a start waits 30 s for it").count(), 3, "{said}\n{times}");
     let seconds = times.lines().find_map(|line| line.strip_prefix("real ")).unwrap();
-    // Of that two are the limit; a busy machine starts programs slowly.
+    // The limit is two; a busy machine starts programs slowly.
     assert!(seconds.parse::<f32>().unwrap() < 4.0, "{times}");
 }
 
-/// An appliance that runs is left alone and has its ports; a second one beside it would not start.
+/// A running appliance is not disturbed and keeps its ports; a second one beside it would not
+/// start.
 #[test]
 fn check_tries_ports_where_no_appliance_runs() {
     let grid = Grid::new();
@@ -233,7 +234,7 @@ fn check_warns_of_open_relays_and_of_gateways() {
         let ended = grid.run(&["check"], &[("MTA_SMTPD_TRUSTED_NETWORKS", open)]);
         assert!(ended.code == 0 && ended.stdout.contains("OPEN RELAY"), "{ended:?}");
     }
-    // The two halves of the IPv4 world contain any gateway.
+    // The two halves of the IPv4 address space contain any gateway.
     let ended = grid.run(&["check"], &[("MTA_SMTPD_TRUSTED_NETWORKS", "0.0.0.0/1 128.0.0.0/1")]);
     for gateway in default_gateways().iter().filter(|gateway| gateway.is_ipv4()) {
         let words = format!("the default gateway {gateway} is not trusted merely because ");

@@ -1,4 +1,4 @@
-//! The world of an application: a directory, a relay that it knows as `aux`, and the customer's
+//! The environment of an application: a directory, a relay with the name `aux`, and the customer's
 //! mailbox behind it.
 
 use crate::page;
@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use tempfile::TempDir;
 
-/// The directory that a shop lives in, and what it is wired to.
+/// The directory of a shop, and its connections.
 pub struct Shop {
     directory: TempDir,
     customer: Sink,
@@ -21,12 +21,12 @@ pub struct Shop {
 }
 
 impl Shop {
-    /// Starts the relay, and makes `aux` a way to it.
+    /// Starts the relay, and makes it reachable as `aux`.
     pub fn open() -> Self {
         Self::open_with(open_directory(), &[])
     }
 
-    /// The same, with a relay that offers TLS and shows a certificate that nobody knows.
+    /// The same, with a relay that announces TLS and has an untrusted certificate.
     pub fn open_with_tls() -> Self {
         let directory = open_directory();
         let mut openssl = Command::new(find("openssl"));
@@ -87,7 +87,7 @@ impl Shop {
         run(&mut self.inside(command));
     }
 
-    /// Runs a program of the application that must fail, and that sends nothing.
+    /// Runs a program of the application that must fail, and sends no mail.
     pub fn run_in_vain(&self, command: &Command) {
         let output = self.inside(command).output().unwrap();
         assert!(!output.status.success(), "{command:?} should fail: {output:?}");
@@ -99,7 +99,7 @@ impl Shop {
         Program::start(self.directory(), name, self.inside(command))
     }
 
-    /// The same command where `aux` has its address: in a mount namespace with a hosts file of its
+    /// The same command with the address of `aux`: in a mount namespace with a hosts file of its
     /// own.
     fn inside(&self, command: &Command) -> Command {
         let mut inside = Command::new(find("unshare"));
@@ -110,7 +110,7 @@ impl Shop {
         inside
     }
 
-    /// The one mail that arrives at the customer's.
+    /// The one mail that arrives for the customer.
     pub fn mail(&self) -> Letter {
         self.customer.mails(1).remove(0)
     }
@@ -131,7 +131,7 @@ impl Shop {
     }
 }
 
-/// Whoever connects here is connected there; the relay sees a client of the loopback.
+/// Forwards connections; the relay sees a client of the loopback.
 fn lead(here: SocketAddr, there: SocketAddr) {
     let listener = TcpListener::bind(here).unwrap();
     // The threads end with the test's process.

@@ -1,10 +1,9 @@
-//! What docs/applications.md tells the writers of web applications, block by block as it stands
-//! there, in the real runtimes: Tomcat, Python, Django, PHP, Node. The relay is the real program;
-//! the mail is looked for at its next hop.
+//! The examples in docs/applications.md for writers of web applications, block by block and
+//! unchanged, in the real runtimes: Tomcat, Python, Django, PHP, Node. The relay is the real
+//! program; the mail is expected at its next hop.
 //!
-//! Nothing in a block is changed: each runtime sees a hosts file of its own, in which `aux` is an
-//! address of this test, where port 25 leads to the relay. That needs root, for the port and for
-//! the mount (unshare(1)).
+//! Each runtime sees a hosts file of its own, in which `aux` is an address of this test, whose port
+//! 25 leads to the relay. That needs root, for the port and for the mount (unshare(1)).
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on must fail")]
 

@@ -1,4 +1,4 @@
-//! The blocks of docs/applications.md. Each stands below a mark with the name of its file.
+//! The blocks of docs/applications.md. Each follows a mark with the name of its file.
 
 use std::fs;
 use std::path::Path;
@@ -14,7 +14,7 @@ pub fn block(name: &str) -> String {
     rest.split_once("```").expect("the block ends").0.to_owned()
 }
 
-/// The same, with one piece of it replaced by another that the page names elsewhere.
+/// The same, with one piece of it replaced by another that the page mentions.
 pub fn changed(name: &str, from: &str, to: &str) -> String {
     assert!(page().contains(&format!("`{to}`")), "docs/applications.md does not say {to}");
     let block = block(name);

@@ -1,5 +1,5 @@
-//! A relay that offers TLS with a certificate that the application does not know: who minds, who
-//! does not, and what helps.
+//! A relay that announces TLS with an untrusted certificate: which applications refuse it, and what
+//! helps.
 
 use crate::aux::Shop;
 use crate::page::changed;

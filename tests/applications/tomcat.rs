@@ -1,5 +1,5 @@
-//! Debian's Tomcat with one application in it: the two blocks of the page, and what any Tomcat has
-//! around them.
+//! Debian's Tomcat with one application: the two blocks of the page, and the usual files around
+//! them.
 
 use crate::aux::Shop;
 use crate::support::patience::until;

@@ -1,4 +1,4 @@
-//! No two files import each other, straight or around a corner.
+//! No two files import each other, directly or through others.
 
 use crate::names::{Arrows, Names};
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,7 +13,7 @@ fn no_two_files_import_each_other() {
     assert!(told.is_empty(), "{} circles of files:\n{}", told.len(), told.join("\n"));
 }
 
-/// The circles: files from each of which every other one is reached.
+/// The circles: files from each of which every other one can be reached.
 fn circles(arrows: &Arrows) -> BTreeSet<BTreeSet<String>> {
     let reached: BTreeMap<_, _> =
         arrows.keys().map(|file| (file.as_str(), reached_from(file, arrows))).collect();
@@ -36,7 +36,7 @@ fn reached_from<'a>(file: &str, arrows: &'a Arrows) -> BTreeSet<&'a str> {
     reached
 }
 
-/// A circle as its files, and the names that tie them.
+/// A circle as its files, and the names that cause it.
 fn tell(circle: &BTreeSet<String>, arrows: &Arrows) -> String {
     let mut told = format!("a circle of {} files:\n", circle.len());
     for file in circle {
@@ -84,7 +84,7 @@ fn a_circle_is_found_straight_and_around_a_corner() {
 #[test]
 fn a_name_is_followed_to_the_file_that_defines_it() {
     let lib = ("src/lib.rs", "pub mod a;");
-    // The door only passes on what the other file defines.
+    // The first file only re-exports what the other one defines.
     let passed_on = [
         lib,
         ("src/a/mod.rs", "mod b; mod c; pub use b::B; pub use c::C;"),
@@ -99,14 +99,14 @@ fn a_name_is_followed_to_the_file_that_defines_it() {
         ("src/a/c.rs", "pub struct C(super::B);"),
     ];
     assert_eq!(circles_of(&between), [["src/a/b.rs", "src/a/c.rs"]]);
-    // What it defines itself is its own.
+    // What it defines itself does not count.
     let defined = [
         lib,
         ("src/a/mod.rs", "mod b; pub struct C; fn f() { b::g() }"),
         ("src/a/b.rs", "use super::C; pub fn g() {}"),
     ];
     assert_eq!(circles_of(&defined), [["src/a/b.rs", "src/a/mod.rs"]]);
-    // And what it passes on and uses is taken.
+    // And what it re-exports and uses counts.
     let used = [
         lib,
         ("src/a/mod.rs", "mod b; pub use b::B; pub struct C; fn f(b: B) {}"),

@@ -1,5 +1,5 @@
-//! What `appliance/mta.toml` says of errors, alerts, software and tables, held against the sources,
-//! the lock file and the pages.
+//! Errors, alerts, software and tables in `appliance/mta.toml`, compared with the sources, the lock
+//! file and the pages.
 
 use crate::root;
 use crate::source::{Source, sources};
@@ -7,8 +7,8 @@ use postern::appliance::class::{Format, class, describe};
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
-/// The lines that the contract fixes: scripts of operators look for them, so a change here is a
-/// change for them.
+/// The lines fixed by the contract: operators' scripts search for them, so a change here is a
+/// change for operators.
 const PROMISED: [&str; 13] = [
     "Error: failed to mount key volume.",
     "Error: failed to mount log share.",
@@ -26,10 +26,10 @@ const PROMISED: [&str; 13] = [
     "Error: maillog_filename must stay inside the log share",
 ];
 
-/// Made of a property's name and its complaint, so it is in no literal as a whole.
+/// Composed of a property's name and its error, so it is in no literal as a whole.
 const COMPOSED: &str = "Error: ui_port value must be between 1 and 65535";
 
-/// A wrong value is told by the property reader, in lines that have the property's name in them.
+/// A wrong value is reported by the property reader, in lines that contain the property's name.
 fn is_told_by_name(line: &str) -> bool {
     line.contains('{')
 }
@@ -152,7 +152,7 @@ fn the_software_of_the_class_is_what_cargo_builds_in() {
         .map(|one| (one.name.clone(), one.version.clone(), one.modified, one.license.clone()))
         .collect();
     assert_eq!(told, built, "appliance/mta.toml is stale; run: make tables");
-    // Every one that Cargo.toml names, and no other.
+    // Every one in Cargo.toml, and no other.
     let manifest: toml::Table =
         std::fs::read_to_string(root().join("Cargo.toml")).unwrap().parse().unwrap();
     let named: BTreeSet<_> = manifest["dependencies"].as_table().unwrap().keys().cloned().collect();
@@ -199,8 +199,8 @@ fn literals_of(source: &Source) -> Vec<String> {
     literals(text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default())
 }
 
-/// The string literals in Rust code, with the breaks of long ones taken out. Comments and single
-/// characters are passed over.
+/// The string literals in Rust code, with the breaks of long ones removed. Comments and characters
+/// are skipped.
 fn literals(code: &str) -> Vec<String> {
     let mut found = Vec::new();
     let mut rest = code;
@@ -224,7 +224,7 @@ fn literals(code: &str) -> Vec<String> {
     found
 }
 
-/// The literal that begins here, and how much of the code it takes with its closing quote.
+/// The literal that begins here, and the length of the code up to its closing quote.
 fn literal(code: &str) -> (String, usize) {
     let mut text = String::new();
     let mut characters = code.char_indices().peekable();

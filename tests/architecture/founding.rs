@@ -1,12 +1,12 @@
-//! docs/founding.md, row by row: the files it points to are there, the tests it names exist, and
-//! nothing of the class that comes from the founding document is left out.
+//! docs/founding.md, row by row: the named files exist, the named tests exist, and nothing of the
+//! class that comes from the founding document is missing.
 
 use crate::root;
 use postern::appliance::class::{Group, class};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// What a row says instead of a test when there is nothing to show.
+/// The text of a row without a test.
 const NOTHING: &str = "nothing to test: ";
 
 struct Row {
@@ -32,7 +32,7 @@ fn rows() -> Vec<Row> {
     rows.collect()
 }
 
-/// What stands between backquotes.
+/// The texts between backquotes.
 fn quoted(text: &str) -> Vec<String> {
     text.split('`').skip(1).step_by(2).map(str::to_owned).collect()
 }

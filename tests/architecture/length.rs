@@ -1,4 +1,4 @@
-//! How long a function may be.
+//! The limit of a function's length.
 
 use crate::source::{Source, sources};
 use std::collections::BTreeMap;
@@ -72,8 +72,8 @@ fn is_test(source: &Source) -> bool {
     source.path.ends_with("tests.rs") || source.path.contains("/tests/")
 }
 
-/// Every function with a body that is no test, and the lines between its braces, as rustfmt sets
-/// them: the brace that ends a function stands where the function begins.
+/// Every function with a body that is not a test, and the lines between its braces as formatted by
+/// rustfmt: the closing brace has the same indentation as the function.
 fn functions(code: &str) -> Vec<(&str, usize)> {
     let lines: Vec<&str> = code.lines().collect();
     let mut found = Vec::new();

@@ -1,5 +1,5 @@
-//! The house rules of ARCHITECTURE.md, held against the code: who may import whom, where `unsafe`
-//! and files may be, and that README says what the class says.
+//! The rules of ARCHITECTURE.md, checked against the code: permitted imports, where `unsafe` and
+//! files may be used, and that README agrees with the class.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on must fail")]
 
@@ -16,21 +16,21 @@ use source::{Source, sources};
 use std::collections::BTreeSet;
 use std::path::Path;
 
-/// The rooms of the walk, in its order.
+/// The rooms of `mail`, in their order.
 const ROOMS: [&str; 10] = [
     "accept", "parse", "admit", "rewrite", "spool", "schedule", "route", "deliver", "bounce",
     "history",
 ];
 
-/// What each part of the house may import, beside itself. The first row that matches a module's
-/// path holds.
+/// The permitted imports of each part, in addition to itself. The first row that matches a module's
+/// path counts.
 fn allowed(module: &str) -> Vec<String> {
     let list = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
     let mut parts = module.split("::");
     match (parts.next().unwrap_or_default(), parts.next()) {
         ("ground", _) => list(&["ground"]),
         ("appliance", _) => list(&["appliance", "ground"]),
-        // How an operator names a host is a part of a destination's name; it opens and asks nothing.
+        // A host as an operator writes it is a part of a destination's name; it has no I/O.
         ("mail", Some("model")) => list(&["mail::model", "ground::host"]),
         ("mail", Some(room)) if ROOMS.contains(&room) => {
             vec![
@@ -41,10 +41,11 @@ fn allowed(module: &str) -> Vec<String> {
             ]
         }
         ("mail", _) => list(&["mail", "ground", "appliance::counter"]),
-        // The server knows no handler: each room of them hands in its rows of the table of routes,
-        // and of what they share it needs its own part alone (`http::state::Application`).
+        // The server knows no handler: each module of handlers provides its rows of the table of
+        // routes, and of their shared state the server needs only its own part
+        // (`http::state::Application`).
         ("http", _) => list(&["http", "mail::model", "ground", "appliance::counter"]),
-        // Here the counters that each room declares are joined.
+        // The counters that each room declares are combined here.
         ("monitor", Some("counters")) => list(&[
             "monitor::counters",
             "mail::accept::counters",
@@ -83,7 +84,7 @@ fn allowed(module: &str) -> Vec<String> {
         ("cli", _) => list(&["cli", "api", "http::answer", "export", "mail::model", "ground"]),
         ("export", _) => list(&["export", "mail::model", "ground"]),
         ("init", _) => list(&["appliance", "ground"]),
-        // A small server of its own, built from the first two rooms.
+        // A small server, built from the first two rooms.
         ("sink", _) => list(&[
             "sink",
             "mail::accept",
@@ -92,9 +93,9 @@ fn allowed(module: &str) -> Vec<String> {
             "ground",
             "appliance::counter",
         ]),
-        // Starts this program as others would: a sink, a relay, the operator's tool.
+        // Starts this program as users would: a sink, a relay, the operator's tool.
         ("demo", _) => list(&["demo", "appliance::failure", "appliance::supervise::identity"]),
-        // The composition root, the command line, and the plan of the house.
+        // The composition root, the command line, and the list of modules.
         ("core" | "main" | "lib", _) => list(&[
             "api",
             "appliance",
@@ -114,7 +115,7 @@ fn allowed(module: &str) -> Vec<String> {
             "volumes",
             "webhooks",
         ]),
-        // The operator's tool, joined to data volumes at rest.
+        // The operator's tool, connected to data volumes that no relay uses.
         ("volumes", _) => {
             list(&["appliance::property", "ground::disk", "mail::model", "mail::spool", "cli"])
         }
@@ -136,7 +137,7 @@ fn no_room_imports_what_it_must_not_know() {
         let allowed = allowed(&source.module);
         for import in source.imports() {
             seen += 1;
-            // The macro of `appliance::counter`: macros stand at the root of the crate.
+            // The macro of `appliance::counter`: macros are at the root of the crate.
             if import == "counters" {
                 continue;
             }
@@ -179,15 +180,15 @@ fn unsafe_code_has_one_address() {
     }
 }
 
-/// Where a lock of the standard library may be: what the checked lock is made of, the clock, which
-/// is read under any lock and asks nobody, and what tells where threads hang, whatever they hold.
-/// Elsewhere order is checked, and nothing is waited for that the check does not know.
+/// Where a lock of the standard library is permitted: inside the checked lock, in the clock, which
+/// is read under any lock and takes no other, and in the code that reports hanging threads,
+/// whatever they hold. Elsewhere the order is checked.
 const PLAIN_LOCKS: [&str; 4] =
     ["src/ground/sync.rs", "src/ground/lock.rs", "src/ground/clock.rs", "src/ground/sys/stacks.rs"];
 
 /// Locks that may be held across an await, each by tasks that hold no other: the groups, the
-/// metrics and the ages, which are made once for all who ask, and the orders, of which one is
-/// carried out at a time.
+/// metrics and the ages, which are computed once for all callers, and the orders, which are
+/// executed one at a time.
 const ASYNC_LOCKS: [&str; 4] = [
     "src/mail/admin/mod.rs",
     "src/mail/outbound/mod.rs",

@@ -1,14 +1,14 @@
-//! What each file below `src/` takes from which other one: every path that it names, followed
-//! through `use` and `pub use` to the file that defines what stands at its end.
+//! What each file below `src/` uses of which other one: every path in it, followed through `use`
+//! and `pub use` to the defining file.
 
 use crate::source::texts;
 use crate::words::{starts_with, without_tests, words};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Links of `pub use` that are followed from one name.
+/// Re-exports that are followed from one name.
 const LINKS_MAX: usize = 32;
 
-/// A path in a file, and the modules without a file of their own that it stands in.
+/// A path in a file, and the inline modules around it.
 struct Named {
     inside: Vec<String>,
     path: Vec<String>,
@@ -18,9 +18,9 @@ struct Named {
 struct File {
     path: String,
     module: Vec<String>,
-    /// What its `use` declarations bring, by the name that they give it.
+    /// The names that its `use` declarations bring, with their paths.
     uses: BTreeMap<String, Named>,
-    /// Every other path that it names, and what it imports for itself.
+    /// Every other path in it, and its private imports.
     named: Vec<Named>,
 }
 
@@ -30,7 +30,7 @@ pub struct Names {
     by_module: BTreeMap<Vec<String>, usize>,
 }
 
-/// For each file the files that it takes something from, with the names.
+/// For each file the files that it uses, with the names.
 pub type Arrows = BTreeMap<String, BTreeMap<String, BTreeSet<String>>>;
 
 impl Names {
@@ -55,7 +55,7 @@ impl Names {
         Self { files, by_module }
     }
 
-    /// Who takes what from whom.
+    /// The uses of all files.
     pub fn arrows(&self) -> Arrows {
         let mut arrows = Arrows::new();
         for file in &self.files {
@@ -72,7 +72,7 @@ impl Names {
         arrows
     }
 
-    /// The path from the root of the crate; `None` for what is not of this crate.
+    /// The path from the root of the crate; `None` for a path outside of this crate.
     fn path_from_the_crate(&self, file: &File, named: &Named, links: usize) -> Option<Vec<String>> {
         let (first, rest) = named.path.split_first()?;
         let here = below(&file.module, &named.inside);
@@ -89,15 +89,15 @@ impl Names {
             }
             _ => {
                 let meant = file.uses.get(first).filter(|_| links < LINKS_MAX)?;
-                // `use tokio::{self}` is no name of ours.
+                // `use tokio::{self}` is not a name of this crate.
                 let start = Some(meant).filter(|meant| meant.path.first() != Some(first))?;
                 Some(below(&self.path_from_the_crate(file, start, links + 1)?, rest))
             }
         }
     }
 
-    /// The file that defines what a path from the root of the crate names, and its name there.
-    /// `None` for a module, and for what a file brings from elsewhere.
+    /// The file that defines a path from the root of the crate, and its name there. `None` for a
+    /// module, and for an import from another crate.
     fn definition(&self, path: &[String], links: usize) -> Option<(&File, String)> {
         let length = (0..=path.len()).rev().find(|n| self.by_module.contains_key(&path[..*n]))?;
         let file = &self.files[self.by_module[&path[..length]]];
@@ -165,7 +165,7 @@ fn read(path: &str, module: Vec<String>, words: &[String]) -> File {
         }
         at += 1;
     }
-    // A name that is only passed on is not taken, unless the file uses it too.
+    // A name that is only re-exported is not used, unless the file uses it too.
     let used = passed_on.into_iter().filter(|(name, _)| own_words.contains(name));
     file.named.extend(used.map(|(_, named)| named));
     file
@@ -185,7 +185,7 @@ fn is_first_of_path(words: &[String], at: usize) -> bool {
     is_name && !matches!(before, Some("::" | "." | "mod" | "fn"))
 }
 
-/// `a::b::c`, as far as it goes without brackets.
+/// `a::b::c`, up to the first bracket.
 fn path_at(words: &[String]) -> Vec<String> {
     let mut path = vec![words[0].clone()];
     let mut rest = &words[1..];
@@ -199,7 +199,7 @@ fn path_at(words: &[String]) -> Vec<String> {
     path
 }
 
-/// A tree of `use` as the names that it gives and the paths they stand for.
+/// A `use` tree as its names and their paths.
 fn expand(tree: &[String]) -> Vec<(String, Vec<String>)> {
     let tree = if starts_with(tree, &["::"]) { &tree[1..] } else { tree };
     let path: Vec<String> = tree

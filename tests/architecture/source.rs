@@ -1,5 +1,5 @@
-//! Source files as far as the house rules need them: their module, their code without comments,
-//! what they import.
+//! Source files in the form for the architecture rules: their module, their code without comments,
+//! their imports.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ pub struct Source {
     pub code: String,
 }
 
-/// All of them.
+/// All source files.
 pub fn sources() -> Vec<Source> {
     texts().into_iter().map(|(path, text)| read(path, &text)).collect()
 }
@@ -46,7 +46,7 @@ fn read(path: String, text: &str) -> Source {
         .trim_end_matches(".rs")
         .trim_end_matches("/mod")
         .replace('/', "::");
-    // Tests stand at the bottom and may look where they like.
+    // Tests are at the bottom and may import anything.
     let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
     let code = text
         .lines()
@@ -77,7 +77,7 @@ impl Source {
     }
 }
 
-/// Where the next `crate::…` or `super::…` starts, and how it begins.
+/// The start of the next `crate::…` or `super::…`, and which of both it is.
 fn next_path(text: &str) -> Option<(usize, &str)> {
     let is_word = |c: char| c.is_alphanumeric() || c == '_' || c == ':' || c == '$';
     ["crate::", "super::"]

@@ -1,9 +1,9 @@
-//! How wide a line of Rust may be.
+//! The limit of a line's width in Rust.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// Characters, as rustfmt has them.
+/// Characters, as in rustfmt.
 const WIDTH_MAX: usize = 100;
 
 /// Files with wider lines, and how many: values that are one text, and macros that rustfmt does not

@@ -1,6 +1,6 @@
-//! The words of a Rust file, without its comments, its texts, and what is there for tests alone.
+//! The tokens of a Rust file, without comments, strings, and code for tests only.
 
-/// Words, `::`, and single marks. Texts and numbers are left out, lifetimes too.
+/// Words, `::`, and single characters. Strings, numbers and lifetimes are left out.
 pub fn words(text: &str) -> Vec<String> {
     let mut found = Vec::new();
     let mut rest = text;
@@ -78,7 +78,7 @@ fn length_of_text(text: &str) -> usize {
     text.len()
 }
 
-/// A character, or the mark of a lifetime.
+/// A character literal, or the start of a lifetime.
 fn length_of_quote(text: &str) -> usize {
     let mut chars = text.char_indices().skip(1);
     match (chars.next(), chars.next()) {
@@ -92,8 +92,8 @@ fn length_of_quote(text: &str) -> usize {
     }
 }
 
-/// The words without each item that is compiled for tests or for the documentation alone, and the
-/// files that are declared so.
+/// The tokens without each item that is compiled only for tests or documentation, and the files
+/// that are declared so.
 pub fn without_tests(words: &[String]) -> (Vec<String>, Vec<String>) {
     let (mut kept, mut files) = (Vec::new(), Vec::new());
     let mut at = 0;
@@ -118,12 +118,12 @@ pub fn without_tests(words: &[String]) -> (Vec<String>, Vec<String>) {
     (kept, files)
 }
 
-/// Whether these are the first words.
+/// Whether the tokens begin with these.
 pub fn starts_with(words: &[String], start: &[&str]) -> bool {
     words.len() >= start.len() && words.iter().zip(start).all(|(word, wanted)| word == wanted)
 }
 
-/// Up to the `;` that ends an item, or the brace that closes it, its attributes included.
+/// Up to the `;` that ends an item, or its closing brace, including its attributes.
 fn length_of_item(words: &[String]) -> usize {
     let mut depth = 0_usize;
     for (at, word) in words.iter().enumerate() {

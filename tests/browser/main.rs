@@ -1,5 +1,5 @@
-//! The pages in a real browser, before the real program with real mail in real trouble: `pages.py`
-//! and `reading.py` say what each test shows; `api.py` holds the API to its document.
+//! The pages in a real browser, with the real program and undeliverable mail: `pages.py` and
+//! `reading.py` describe their tests; `api.py` compares the API with its document.
 //!
 //! Screenshots are left in `target/screenshots`.
 #![allow(

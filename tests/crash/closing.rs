@@ -1,5 +1,4 @@
-//! What is taken away from a queue that was closed in order is told at the next start, and nothing
-//! else is.
+//! If parts of an orderly closed queue are removed, the next start reports that, and nothing else.
 
 use crate::disk::{Events, SimDisk};
 use crate::history::{SMALL, entry, load, open, open_counted};
@@ -42,8 +41,8 @@ fn closed(world: &World, seed: u64) -> SimDisk {
     disk
 }
 
-/// Opens the queue and closes it; how many segments are said to hold less than they did, and how
-/// many messages there are.
+/// Opens the queue and closes it; gives how many segments are reported as shortened, and how many
+/// messages there are.
 fn start(disk: &SimDisk) -> (u64, usize) {
     let counters = SpoolCounters::alone().unwrap();
     let log = open_counted(disk, CONFIG, &counters).unwrap();
@@ -52,7 +51,7 @@ fn start(disk: &SimDisk) -> (u64, usize) {
     (counters.shortened_segments_total.get(), messages)
 }
 
-/// What is missing, as somebody sees it who changes nothing.
+/// What is missing, by a check that changes nothing.
 fn missing(disk: &SimDisk) -> Vec<String> {
     let found = OfflineSpool::new(Arc::new(disk.clone())).verify(&mut |_| {}).unwrap();
     found
@@ -129,7 +128,7 @@ fn a_segment_that_is_cut_is_told_wherever_it_is_cut() {
         let text = octets(&disk, &path);
         let Some(at) = random.choice(records(&text)) else { continue };
         let at = if random.bool() { at } else { random.usize(at..text.len()) };
-        // What stands behind the last record is an older life of the file.
+        // After the last record there is an older use of the file.
         let is_less = at < usize::try_from(end_of_records(&disk, &path)).unwrap();
         cut(&disk, &path, at);
         let expected = if is_less { vec![path.clone()] } else { Vec::new() };
@@ -214,7 +213,7 @@ fn a_crash_in_the_start_that_tells_hides_nothing() {
         let log = open_counted(&disk, CONFIG, &counters);
         let disk = if random.bool() { disk.power_cut() } else { disk.kill() };
         drop(log);
-        // Told by the start that ended, or kept until one does.
+        // Reported by the start that was completed, or kept until one is.
         let told = counters.shortened_segments_total.get() + start(&disk).0;
         let kept = disk.paths("corrupt/").into_iter().any(|path| path.ends_with(".closed"));
         assert!(told > 0 || kept, "seed {seed}");
@@ -226,7 +225,7 @@ fn a_version_that_does_not_know_the_file_leaves_no_alarm_behind() {
     let world = World::enter_new(0);
     let disk = closed(&world, 0);
     let file = octets(&disk, "closed");
-    // It passes over the file, works, and gives segments back.
+    // It skips the file, works, and releases segments.
     let log = open(&disk, CONFIG).unwrap();
     for id in log.ids(None, usize::MAX) {
         world.drive(log.delete(id)).unwrap();

@@ -1,12 +1,12 @@
-//! A disk that forgets, tears, lies and fills up, behind the same trait as the real one.
+//! A simulated disk with lost and torn writes, false success and lack of space, behind the same
+//! trait as the real one.
 //!
-//! What was written is only promised after a sync. At [`SimDisk::power_cut`] every unsynced write
-//! survives whole, in part (cut at any octet, with sectors missing, with junk in one) or not at
-//! all, in any order, each by its own chance; so does every change of a directory that was not
-//! synced, a rename only after both its directories were. The disk can go dead after a number of
-//! calls, give an error at any call, fail a sync (what it should have made durable is then lost in
-//! part or whole, and every later sync says that all is well), refuse to read, run full, and turn a
-//! bit over.
+//! A write is guaranteed only after a sync. At [`SimDisk::power_cut`] every unsynced write survives
+//! whole, in part (cut at any octet, with sectors missing, with junk in one) or not at all, in any
+//! order, each by its own chance; so does every change of a directory that was not synced, a rename
+//! only after both its directories were. The disk can fail completely after a number of calls, give
+//! an error at any call, fail a sync (its writes are then lost in part or whole, and every later
+//! sync reports success), fail reads, run full, and flip a bit.
 //!
 //! Everything it does by chance comes from its seed; [`SimDisk::events`] counts what it did.
 
@@ -23,7 +23,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 /// The unit in which a device writes, in octets.
 const SECTOR: usize = 512;
 
-/// The unit in which a device refuses to read, in octets.
+/// The unit of unreadable data, in octets.
 const BLOCK: usize = 4096;
 
 /// The disk; clones are the same disk.
@@ -40,15 +40,15 @@ struct State {
     random: fastrand::Rng,
 }
 
-/// What is to go wrong.
+/// The planned faults.
 #[derive(Default)]
 struct Trouble {
-    /// Calls until the power goes; every call fails after that.
+    /// Calls until the power is cut; every call fails after that.
     calls_left: Option<u64>,
     dead: bool,
     /// Calls until errors begin, how many there are, and which.
     errors: Option<(u64, u64, io::ErrorKind)>,
-    /// Syncs until one fails, and whether the kernel goes on showing what it could not write.
+    /// Syncs until one fails, and whether reads continue to show what could not be written.
     failing_sync: Option<(u64, bool)>,
     /// Reads until errors begin, and what chooses the blocks.
     failing_read: Option<(u64, u64)>,
@@ -59,7 +59,7 @@ struct Content {
     now: Vec<u8>,
     durable: Vec<u8>,
     unsynced: Vec<(usize, Vec<u8>)>,
-    /// A sync has failed, and `now` shows what will never be durable.
+    /// A sync has failed, and `now` shows data that will never be durable.
     lies: bool,
 }
 
@@ -75,19 +75,19 @@ enum Kind {
     Remove(String),
 }
 
-/// What becomes of one call.
+/// The result of one call.
 #[derive(Debug)]
 enum Fate {
-    /// It is done.
+    /// It succeeds.
     Done,
     /// It fails, and may have been done in part.
     Fails(io::Error),
-    /// The power goes during the call: it may have been done, and nobody will hear.
+    /// The power is cut during the call: it may have taken effect, without an answer.
     Cut,
 }
 
 impl SimDisk {
-    /// An empty disk with room for so many octets.
+    /// An empty disk of this size in octets.
     pub fn new(capacity: u64, seed: u64, events: Events) -> Self {
         let state = State {
             files: Vec::new(),
@@ -101,53 +101,52 @@ impl SimDisk {
         Self(Arc::new(Mutex::new(state)), events)
     }
 
-    /// After so many more calls that change something, every call fails.
+    /// After so many more changing calls, every call fails.
     pub fn die_after(&self, calls: u64) {
         self.lock().trouble.calls_left = Some(calls);
     }
 
-    /// After so many more calls that change something, so many of them fail with this error.
+    /// After so many more changing calls, so many of them fail with this error.
     pub fn fail_after(&self, calls: u64, times: u64, error: io::ErrorKind) {
         self.lock().trouble.errors = Some((calls, times, error));
     }
 
-    /// The sync after so many more fails, and what it should have made durable is lost, in part at
-    /// least; with `lies` reads go on showing it.
+    /// The sync after so many more fails, and its writes are lost, at least in part; with `lies`
+    /// reads still show them.
     pub fn fail_sync_after(&self, syncs: u64, lies: bool) {
         self.lock().trouble.failing_sync = Some((syncs, lies));
     }
 
-    /// From the read after so many more on, one block of eight cannot be read.
+    /// After so many more reads, one block of eight is unreadable.
     pub fn fail_reads_after(&self, reads: u64) {
         let mut state = self.lock();
         let choice = state.random.u64(..);
         state.trouble.failing_read = Some((reads, choice));
     }
 
-    /// Nothing more goes wrong; what is lost stays lost.
+    /// No more faults; what is lost stays lost.
     pub fn heal(&self) {
         let mut state = self.lock();
         let dead = state.trouble.dead;
         state.trouble = Trouble { calls_left: dead.then_some(0), dead, ..Trouble::default() };
     }
 
-    /// Whether the power has gone.
+    /// Whether the power was cut.
     pub fn is_dead(&self) -> bool {
         self.lock().trouble.dead
     }
 
-    /// Changes the room.
+    /// Changes the size.
     pub fn set_capacity(&self, capacity: u64) {
         self.lock().capacity = capacity;
     }
 
-    /// Whether reads show what a power cut will not leave.
+    /// Whether reads show data that a power cut will lose.
     pub fn lies(&self) -> bool {
         self.lock().files.iter().any(|content| content.lies)
     }
 
-    /// The disk as it comes back after the power was cut at this moment. This one is dead from now
-    /// on.
+    /// The disk after a power cut at this moment. This one fails from now on.
     pub fn power_cut(&self) -> Self {
         let mut old = self.take();
         let mut names = std::mem::take(&mut old.durable_names);
@@ -184,8 +183,8 @@ impl SimDisk {
         Self(Arc::new(Mutex::new(state)), self.1.clone())
     }
 
-    /// The disk as the next process finds it when this one is killed: everything written is there,
-    /// and no more durable than before. This one is dead from now on.
+    /// The disk as the next process finds it when this one is killed: everything written is
+    /// visible, and no more durable than before. This one fails from now on.
     pub fn kill(&self) -> Self {
         let mut old = self.take();
         let renamed = old.changes.iter().filter_map(|change| match &change.what {
@@ -203,7 +202,7 @@ impl SimDisk {
         Self(Arc::new(Mutex::new(old)), self.1.clone())
     }
 
-    /// Turns over one bit of one file whose path has this prefix; tells which.
+    /// Flips one bit of one file whose path has this prefix; gives which.
     pub fn flip_bit(&self, prefix: &str) -> Option<String> {
         let mut state = self.lock();
         let candidates: Vec<(String, usize)> = state
@@ -231,7 +230,7 @@ impl SimDisk {
         self.lock().names.keys().filter(|path| path.starts_with(prefix)).cloned().collect()
     }
 
-    /// Takes everything out; whoever still has this disk finds it dead.
+    /// Takes the whole state; for all others this disk fails from now on.
     fn take(&self) -> State {
         let mut state = self.lock();
         let dead = State {
@@ -250,7 +249,7 @@ impl SimDisk {
         self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    /// A call that changes names.
+    /// A call that changes a directory.
     fn change(
         &self,
         what: &'static str,
@@ -312,7 +311,7 @@ impl Change {
 }
 
 impl State {
-    /// One call that changes something.
+    /// One changing call.
     fn call(&mut self, events: &Events) -> Fate {
         let trouble = &mut self.trouble;
         match &mut trouble.calls_left {

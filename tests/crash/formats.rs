@@ -1,8 +1,8 @@
-//! Queues that earlier versions wrote: every later one reads the same messages from them.
+//! Queues written by earlier versions: every later version reads the same messages from them.
 //!
-//! `volumes/N`, of format N, was written by `write_a_volume_of_this_version` below, which is run by hand when the
-//! format changes: `cargo test --test crash -- --ignored write_a_volume`. Beside each volume,
-//! `messages` says what is in it.
+//! `volumes/N`, of format N, was written by `write_a_volume_of_this_version` below, which is run by
+//! hand when the format changes: `cargo test --test crash -- --ignored write_a_volume`. The file
+//! `messages` beside each volume lists its contents.
 
 use crate::disk::{Events, SimDisk};
 use crate::history::{SMALL, load, open};
@@ -31,7 +31,7 @@ fn every_version_reads_what_earlier_ones_wrote() {
         let world = World::enter_new(0);
         let disk = load_volume(&volume, |_, octets| octets);
         let expected = fs::read_to_string(volume.join("messages")).unwrap();
-        // Twice: what the first start writes must not change it.
+        // Twice: what the first start writes must not change the result.
         for _ in 0..2 {
             let log = open(&disk, SMALL).unwrap();
             assert_eq!(messages(&world, &log), expected, "{}", volume.display());
@@ -50,7 +50,7 @@ fn no_octets_in_a_segment_make_a_start_panic() {
         let disk = load_volume(&volumes().join((1 + seed % 2).to_string()), |path, octets| {
             if path.starts_with("log/") { mutated(octets, &mut random) } else { octets }
         });
-        // A header that says a later version is refused; everything else starts.
+        // A header of a later version is refused; everything else starts.
         if let Ok(log) = open(&disk, SMALL) {
             for id in log.ids(None, usize::MAX) {
                 drop(load(&world, &log, id));
@@ -61,7 +61,7 @@ fn no_octets_in_a_segment_make_a_start_panic() {
     }
 }
 
-/// A few octets changed, taken out, doubled or put elsewhere.
+/// A few octets changed, removed, doubled or moved.
 fn mutated(mut octets: Vec<u8>, random: &mut fastrand::Rng) -> Vec<u8> {
     for _ in 0..random.usize(1..8) {
         let at = random.usize(..octets.len());
@@ -177,7 +177,7 @@ fn write_a_volume_of_this_version() {
     assert!(log.close());
     drop(log);
     spoil(&disk, b"this one is damaged");
-    // A start reads the contents of segments that have none.
+    // A start reads the contents of segments without a summary file.
     for path in disk.paths("log/").iter().filter(|path| path.ends_with(".heads")) {
         disk.remove(path).unwrap();
     }
@@ -202,7 +202,7 @@ fn write_a_volume_of_this_version() {
     }
 }
 
-/// Turns over a bit of the segment record with these octets in it.
+/// Flips a bit of the segment record that contains these octets.
 fn spoil(disk: &SimDisk, octets: &[u8]) {
     for path in disk.paths("log/") {
         let file = disk.open(&path).unwrap();
@@ -262,7 +262,7 @@ fn progress(recipients: &[Fate], copy: Option<Fate>) -> Vec<Progress> {
         .collect()
 }
 
-/// All messages, in words.
+/// All messages, as text.
 fn messages(world: &World, log: &SegmentLog) -> String {
     let mut out = String::new();
     for id in log.ids(None, usize::MAX) {

@@ -1,5 +1,4 @@
-//! A message that outlives its segment: what is known of it goes along when its record is copied
-//! forward.
+//! A message that outlives its segment: its state is kept when its record is copied.
 
 use crate::disk::{Events, SimDisk};
 use crate::ground::disk::Disk;
@@ -30,8 +29,7 @@ fn progress_and_hold_survive_the_move_to_a_younger_segment() {
     let disk = SimDisk::new(1 << 40, 0, Events::default());
     let config = Config { segment_max: 1 << 20, ..SMALL };
     let log = open(&disk, config).unwrap();
-    // Its accept record stands in the first segment, its state in the second, among mail that
-    // stays.
+    // Its accept record is in the first segment, its state in the second, among mail that stays.
     let old = accept(&world, &log, 2);
     let first = fill(&world, &log, 30);
     let progress = targets(2).map(|place| {
@@ -65,7 +63,7 @@ fn progress_and_hold_survive_the_move_to_a_younger_segment() {
     assert_eq!(message.body.len(), CONTENT as u64);
 }
 
-/// Nobody hands anything in meanwhile: the queue empties one segment after the other by itself.
+/// Nothing is submitted meanwhile: the queue empties one segment after the other by itself.
 #[test]
 fn much_mail_that_leaves_at_once_gives_its_room_back_within_seconds() {
     let world = World::enter_new(0);
@@ -82,7 +80,7 @@ fn much_mail_that_leaves_at_once_gives_its_room_back_within_seconds() {
         );
     }
     world.pass(Duration::from_secs(3));
-    // Of 600 mails 150 are left, in the room of three eighths more and a few segments.
+    // Of 600 mails 150 are left, in the space of three eighths more and a few segments.
     let wanted = before / 4 * 11 / 8 + 2 + usize::try_from(config.slack).unwrap();
     assert!(
         segments() <= wanted,
@@ -91,8 +89,8 @@ fn much_mail_that_leaves_at_once_gives_its_room_back_within_seconds() {
     );
 }
 
-/// Somebody took a segment away, or a file system check did: the content is all that is left of the
-/// mail.
+/// A segment was removed by an operator or a file system check: the content is all that is left of
+/// the mail.
 #[test]
 fn a_content_whose_segment_is_missing_is_kept() {
     let world = World::enter_new(0);
@@ -109,7 +107,7 @@ fn a_content_whose_segment_is_missing_is_kept() {
     let segments = disk.paths("log/");
     world.drive(log.delete(finished)).unwrap();
     drop(log);
-    // That the content of finished mail is gone was not synced, and so is there again.
+    // The removal of the finished mail's content was not synced, so it exists again.
     let old = format!("body/{finished}.eml");
     if !disk.paths("body/").contains(&old) {
         disk.create(&old).unwrap();
@@ -122,15 +120,15 @@ fn a_content_whose_segment_is_missing_is_kept() {
     }
     let log = open(&disk, SMALL).unwrap();
     assert!(disk.paths("body/").is_empty() && log.ids(None, usize::MAX).is_empty());
-    // Beside what the stop had written down of the segments.
+    // Compared with the manifest of the stop.
     assert_eq!(
         disk.paths("corrupt/"),
         ["corrupt/0000000003.closed".to_owned(), format!("corrupt/{lost}.eml")]
     );
 }
 
-/// Nobody was told that it is here, so that it is no damage; and yet it is kept, for it looks like
-/// the one above.
+/// It was never confirmed, so it is not damage; yet it is kept, because it looks like the one
+/// above.
 #[test]
 fn a_content_that_was_coming_in_at_a_crash_is_no_damage() {
     let mut kept = 0;

@@ -1,8 +1,8 @@
-//! Random histories of a queue against a model of what it owes.
+//! Random histories of a queue, compared with a model of its guarantees.
 //!
 //! The model knows of every message whether it must be there, may be, or must not; which content it
-//! has; and which words about it (progress, hold, delay notice) the queue may still know after a
-//! crash: those since the last answered sync.
+//! has; and which of its states (progress, hold, delay warning) the queue may have after a crash:
+//! those since the last confirmed sync.
 
 mod check;
 mod ends;
@@ -33,10 +33,9 @@ pub struct History {
     counters: Arc<SpoolCounters>,
     random: fastrand::Rng,
     mails: BTreeMap<MessageId, Mail>,
-    /// Must never be seen again.
+    /// Must never appear again.
     gone: BTreeSet<MessageId>,
-    /// Reads have failed in this life of the queue, so that what it was told to note may not be
-    /// noted.
+    /// Reads have failed in this run, so a submitted change may be missing.
     reads_failed: bool,
 }
 
@@ -44,7 +43,7 @@ pub struct History {
 struct Mail {
     content: Vec<u8>,
     presence: Presence,
-    /// What its progress may be; the last is the newest.
+    /// Its possible progress; the last is the newest.
     progress: Vec<Vec<Progress>>,
     held: BTreeSet<bool>,
     told: BTreeSet<bool>,
@@ -54,16 +53,16 @@ struct Mail {
 enum Presence {
     /// Answered 250, and not finished.
     Owed,
-    /// Finished; durable with the next answered sync.
+    /// Finished; durable with the next confirmed sync.
     Leaving,
     /// Refused, or an order without an answer: may be there or not, but never torn.
     Maybe,
 }
 
-/// Octets that no history fills.
+/// More octets than any history needs.
 const ROOMY: u64 = 1 << 30;
 
-/// Short segments turn over often.
+/// Short segments are released often.
 pub const SMALL: Config = Config {
     segment_max: 64 << 10,
     lazy_sync: Duration::from_millis(50),
@@ -116,7 +115,7 @@ impl History {
         }
     }
 
-    /// One random act of a session, a courier, an operator or the clock.
+    /// One random action of a session, a delivery agent, an operator or the clock.
     pub fn step(&mut self) {
         match self.random.u8(..32) {
             0..=11 => drop(self.accept()),
@@ -155,10 +154,10 @@ impl History {
         let calm = self.is_calm();
         let Some(log) = &self.log else { return Ok(()) };
         if len > INLINE_MAX {
-            // Its file is written by another thread; the committer must not run beside that.
+            // Its file is written by another thread; the committer must not run at the same time.
             self.world.let_run();
         }
-        // Some clients wait for nothing; not while another thread writes their file.
+        // Some clients disconnect without waiting; not while another thread writes their file.
         let gives_up = len <= INLINE_MAX && content.first().is_some_and(|octet| *octet < 12);
         let mut writer = log.begin();
         let id = writer.id();
@@ -228,7 +227,7 @@ impl History {
         let finished = progress.iter().all(|target| target.status != Status::Pending);
         self.events.tell(|| format!("{id}: settle, finished: {finished}"));
         log.settle(id, progress.clone());
-        // Whoever reads it now, before the record is written, must not send it again.
+        // A reader before the record is written must not send it again.
         if let Ok(message) = self.world.drive(log.peek(id)) {
             assert_eq!(
                 message.progress, progress,
@@ -293,7 +292,7 @@ impl History {
         }
     }
 
-    /// Somebody looks at a message: what was handed in last is what they see, written or not.
+    /// A message is read: it must show what was submitted last, written or not.
     fn look(&mut self) {
         let Some(id) = self.choose() else { return };
         let (Some(mail), Some(log)) = (self.mails.get(&id), &self.log) else { return };
@@ -305,7 +304,7 @@ impl History {
                 assert!(what.is_none(), "seed {}: {id}: {}", self.seed, what.unwrap_or_default());
                 self.events.count("read back");
             }
-            // What a sync that failed has lost is about to be written anew.
+            // Records lost by a failed sync are about to be written again.
             Err(SpoolError::Failed(_)) if self.reads_failed || !well || log.ready().is_err() => {}
             Err(error) => {
                 panic!("seed {}: {id} is in the queue and cannot be read: {error}", self.seed)
@@ -322,9 +321,9 @@ impl History {
         self.random.choice(owed.collect::<Vec<_>>())
     }
 
-    /// Whether an answer from now on means that everything handed in before is durable too: it has
-    /// been written, as long as the volume is well. What else is in one batch with the next order
-    /// is left open.
+    /// Whether an answer from now on means that everything submitted before is durable too: it has
+    /// been written, as long as the volume works. Operations in one batch with the next order are
+    /// left open.
     fn is_calm(&mut self) -> bool {
         self.random.bool() && {
             self.world.let_run();
@@ -351,7 +350,7 @@ impl History {
     }
 }
 
-/// Reads a message; the committer runs before and after, not beside.
+/// Reads a message; the committer runs before and after, not at the same time.
 pub fn load(world: &World, log: &SegmentLog, id: MessageId) -> Result<Message, SpoolError> {
     world.let_run();
     let result = world.drive(log.load(id));

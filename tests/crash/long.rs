@@ -1,4 +1,4 @@
-//! All kinds of trouble in one history, and many histories: `scripts/histories.sh` runs them for
+//! All kinds of faults in one history, and many histories: `scripts/histories.sh` runs them for
 //! hours.
 //!
 //! `POSTERN_HISTORY_STEPS` and `POSTERN_HISTORY_SECONDS` say how long; `POSTERN_HISTORY_SEED` runs
@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 /// Steps that CI runs.
 const SLICE: u64 = 40_000;
 
-/// What must have happened, or the histories have become empty.
+/// Events that must have happened; otherwise the histories test nothing.
 const MUST_HAPPEN: [&str; 53] = [
     "ENOSPC at some call",
     "EIO at some call",
@@ -119,12 +119,12 @@ fn a_queue_keeps_its_promises_on_a_disk_that_keeps_none() {
     assert!(missing.is_empty(), "this never happened, so nothing was shown about it: {missing:?}");
 }
 
-/// One history; tells how many steps it had.
+/// One history; gives how many steps it had.
 fn live(seed: u64, events: &Events) -> u64 {
     let mut choice = fastrand::Rng::with_seed(seed ^ 0x0070_6f73_7465_726e);
     let segment_max = *choice.choice(&[16u64 << 10, 64 << 10, 256 << 10]).unwrap();
     let room = *choice.choice(&[2u64 << 20, 8 << 20, 64 << 20]).unwrap();
-    // Without slack much is copied forward all the time, and dies on the way.
+    // Without slack much is copied all the time, and ends during the copy.
     let slack = *choice.choice(&[0, 0, 1, 4]).unwrap();
     let mut history =
         History::counted(seed, room, Config { segment_max, slack, ..SMALL }, events.clone());

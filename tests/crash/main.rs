@@ -1,7 +1,7 @@
-//! What the queue promises, held against disks that break their own promises.
+//! The guarantees of the queue, tested with disks that break theirs.
 //!
-//! The queue is compiled here from its own sources once more, with locks, threads and a clock that
-//! leave nothing to chance (`world`): a history is its seed, and the same one every time.
+//! The queue is compiled here from its own sources once more, with deterministic locks, threads and
+//! clock (`world`): a seed always gives the same history.
 
 #![allow(
     clippy::unwrap_used,
@@ -26,12 +26,12 @@ mod moving;
 mod spool;
 mod world;
 
-/// What the queue's sources find under this name.
+/// The module of this name for the queue's sources.
 mod appliance {
     pub use postern::appliance::counter;
 }
 
-/// What the queue's sources find under this name.
+/// The module of this name for the queue's sources.
 mod ground {
     pub use crate::lock;
     pub use crate::world::{clock, sync};

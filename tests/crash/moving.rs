@@ -1,5 +1,5 @@
-//! Mail of another queue on a disk that dies: it comes in with its past or not at all. And who only
-//! looks at a volume sees what a start would see.
+//! Import of mail on a disk that fails: it comes in with its past or not at all. And a read-only
+//! check finds the same as a start.
 
 use crate::disk::{Events, SimDisk};
 use crate::history::{SMALL, entry, load, open};
@@ -20,14 +20,14 @@ fn past(held: bool) -> Past {
     Past { arrived: 1_763_800_000, progress, held, delay_told: true }
 }
 
-/// The ids as somebody sees them who changes nothing.
+/// The ids, by a check that changes nothing.
 fn seen(disk: &SimDisk) -> Vec<MessageId> {
     let rest = OfflineSpool::new(Arc::new(disk.clone()));
     rest.verify(&mut |_| {}).unwrap();
     rest.ids(&mut |_| {}).unwrap()
 }
 
-/// Takes a mail of so many octets.
+/// Imports a mail of so many octets.
 fn accept(
     world: &World,
     log: &SegmentLog,
@@ -91,8 +91,8 @@ fn a_mail_comes_in_with_its_past_or_not_at_all() {
     assert!(whole > 20 && absent > 20, "{whole} whole, {absent} absent");
 }
 
-/// Whoever gives up an import while the disk does not answer may begin it again: nothing of the
-/// first one stays.
+/// An import that was aborted while the disk did not answer may be repeated: nothing of the first
+/// one stays.
 #[test]
 fn an_import_that_was_given_up_leaves_nothing() {
     for stage in 0..2 {
@@ -105,7 +105,7 @@ fn an_import_that_was_given_up_leaves_nothing() {
             held: false,
             delay_told: false,
         };
-        // Before the record of the mail is there, or behind it and before that of its state.
+        // Before the record of the mail is there, or after it and before that of its state.
         let is_time = || stage == 0 || !log.ids(None, 1).is_empty();
         let taken = world.drive(async {
             let mut writer = log.begin();
@@ -132,7 +132,7 @@ fn who_only_looks_sees_what_a_start_sees() {
         disk.die_after(random.u64(5..120));
         for _ in 0..60 {
             let octets = if random.u8(..12) == 0 { 290_000 } else { random.usize(..9000) };
-            // It fails once the disk is dead.
+            // It fails once the disk has failed.
             let _ = accept(&world, &log, 1, octets);
             let ids = log.ids(None, usize::MAX);
             if let (Some(id), true) = (random.choice(ids), random.bool()) {

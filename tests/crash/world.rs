@@ -1,7 +1,7 @@
-//! A world in which nothing happens by chance: one clock that moves when told, and two threads that
-//! never run at once.
+//! A deterministic environment: a clock that advances only on request, and two threads that never
+//! run at the same time.
 //!
-//! The history acts; the committer stands still until the history waits for it, then runs until it
+//! The history runs; the committer is stopped until the history waits for it, then runs until it
 //! waits itself. So the same seed makes the same calls of the disk in the same order, on any
 //! machine.
 
@@ -13,22 +13,21 @@ use std::task::{Context, Poll, Wake};
 use std::thread::Thread;
 use std::time::Duration;
 
-/// How long a future may make no progress, on the real clock, before nobody will ever answer it.
+/// How long a future may make no progress, on the real clock, before it counts as stuck.
 const FOR_EVER: Duration = Duration::from_secs(60);
 
-/// Where the queue reads and writes contents; one such thread at a time, since the history waits
-/// for it.
+/// Reads and writes of contents; one such thread at a time, since the history waits for it.
 static BLOCKING: LazyLock<tokio::runtime::Runtime> =
     LazyLock::new(|| tokio::runtime::Builder::new_current_thread().build().unwrap());
 
-/// A world; clones are the same one.
+/// An environment; clones are the same one.
 #[derive(Clone)]
 pub struct World(Arc<(Lock<State>, Bell)>);
 
 struct State {
     now: Duration,
     committer: Committer,
-    /// Something was handed in since the committer last looked.
+    /// Something was submitted since the committer last checked.
     rung: bool,
     random: fastrand::Rng,
 }
@@ -45,7 +44,7 @@ thread_local! {
 }
 
 impl World {
-    /// A new world, which this thread is in from now on.
+    /// A new environment, which this thread uses from now on.
     pub fn enter_new(seed: u64) -> Self {
         let state = State {
             now: Duration::from_secs(1_800_000_000),
@@ -58,7 +57,7 @@ impl World {
         world
     }
 
-    /// Runs a future to its end; the committer runs whenever there is something for it.
+    /// Runs a future to its end; the committer runs whenever there is something to do.
     pub fn drive<F: Future>(&self, future: F) -> F::Output {
         struct Unpark(Thread);
         impl Wake for Unpark {
@@ -84,7 +83,7 @@ impl World {
         }
     }
 
-    /// Lets the committer take what was handed in; tells whether there was anything.
+    /// Lets the committer take what was submitted; gives whether there was anything.
     pub fn let_run(&self) -> bool {
         let mut ran = false;
         while self.lock().rung && self.wake() {
@@ -93,7 +92,7 @@ impl World {
         ran
     }
 
-    /// Time passes; what the committer does by the clock, it does.
+    /// Time passes; the committer does its timed work.
     pub fn pass(&self, time: Duration) {
         self.let_run();
         let end = self.lock().now + time;
@@ -144,7 +143,7 @@ impl World {
         }
     }
 
-    /// The committer waits for its bell.
+    /// The committer waits for a notification.
     fn pause(&self, patience: Duration) {
         let mut state = self.lock();
         state.committer = Committer::Waiting { until: state.now.saturating_add(patience) };
@@ -159,7 +158,7 @@ impl World {
     }
 }
 
-/// The clock, as `ground::clock` has it.
+/// The clock, in place of `ground::clock`.
 pub mod clock {
     use super::World;
     use std::time::Duration;
@@ -168,7 +167,7 @@ pub mod clock {
         u32::try_from(World::current().now().as_secs()).unwrap_or(u32::MAX)
     }
 
-    /// No two calls hear the same, as on a real machine.
+    /// No two calls give the same value, as on a real machine.
     pub fn now_micros() -> u64 {
         let world = World::current();
         let mut state = world.lock();
@@ -181,7 +180,7 @@ pub mod clock {
     }
 }
 
-/// Locks, threads and moments, as `ground::sync` has them.
+/// Locks, threads and times, in place of `ground::sync`.
 pub mod sync {
     use super::{Committer, World};
     use std::ops::{Deref, DerefMut};
@@ -275,7 +274,7 @@ pub mod sync {
 
         pub struct JoinHandle<T>(std::thread::JoinHandle<T>, World);
 
-        /// However the committer ends, nobody stands by for it.
+        /// However the committer ends, no thread waits for it.
         struct End(World);
 
         impl Builder {

@@ -1,4 +1,4 @@
-//! The two alerts of the founding document, from a real file system that somebody else fills and
+//! The two alerts of the founding document, with a real file system that another program fills and
 //! empties.
 
 use crate::appliance::Appliance;
@@ -14,7 +14,7 @@ const BELOW_5: &str = "Data volume has less than 5% of free disk space";
 const BELOW_1: &str = "Data volume has less than 1% of free disk space";
 const ROOM: &str = "the data volume has free space again";
 
-/// Long enough that whoever looks at the volume has looked at it twice.
+/// Long enough for two checks of the volume.
 const TWO_LOOKS: Duration = Duration::from_millis(4_200);
 /// Mails that wait in the queue.
 const MAILS: u64 = 20;
@@ -47,7 +47,7 @@ fn each_alert_is_told_once_until_there_is_room_again() {
         assert!(heard.starts_with(answer), "with {thousandths}/1000 free: {heard}");
     };
     step(40, &[("WARN", BELOW_5)], "250 ");
-    // Above the mark, but not by enough; and below it again.
+    // Above the limit, but not by enough; and below it again.
     step(55, &[], "250 ");
     step(40, &[], "250 ");
     step(5, &[("ERROR", BELOW_1)], "452 4.3.1 ");
@@ -64,7 +64,7 @@ fn each_alert_is_told_once_until_there_is_room_again() {
     step(30, &[], "250 ");
     step(5, &[("ERROR", BELOW_1)], "452 4.3.1 ");
     step(300, &[("INFO", ROOM)], "250 ");
-    // Both marks at one stride.
+    // Both limits at once.
     step(5, &[("WARN", BELOW_5), ("ERROR", BELOW_1)], "452 4.3.1 ");
     step(300, &[("INFO", ROOM)], "250 ");
     assert_eq!(
@@ -143,7 +143,7 @@ fn told(appliance: &Appliance) -> Vec<(&'static str, &'static str)> {
     log.lines().filter_map(alert).collect()
 }
 
-/// What a client hears who wants to send a mail now.
+/// The reply to a client that wants to send a mail now.
 fn answer_to_mail(server: SocketAddr) -> String {
     let mut reader = BufReader::new(TcpStream::connect(server).unwrap());
     let mut answer = String::new();

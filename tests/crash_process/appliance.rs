@@ -17,11 +17,11 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
-/// Whose the appliance is when root runs the tests.
+/// The uid of the appliance when root runs the tests.
 pub const ORDINARY: u32 = 12345;
 /// Couriers to the next hop at one time, at most.
 pub const COURIERS: usize = 20;
-/// Log lines kept for the day when a test fails.
+/// Log lines kept for a failed test.
 const LINES: usize = 2000;
 
 pub struct Appliance {
@@ -40,15 +40,15 @@ struct Log {
     changed: Condvar,
 }
 
-/// What the processes have said so far.
+/// The output of the processes so far.
 #[derive(Default)]
 struct Told {
     lines: VecDeque<String>,
-    /// The core that said last that it is ready.
+    /// The core that last reported that it is ready.
     core: Option<Pid>,
-    /// How often that was said.
+    /// How often that was reported.
     ready: u32,
-    /// Incarnations of init whose standard error is still open, their cores' included.
+    /// Runs of init whose standard error is still open, including their cores.
     open: u32,
 }
 
@@ -76,23 +76,23 @@ impl Appliance {
         appliance
     }
 
-    /// Where it takes mail.
+    /// Where it accepts mail.
     pub fn smtp(&self) -> SocketAddr {
         ([127, 0, 0, 1], self.smtp).into()
     }
 
-    /// Starts init anew, after it was killed; does not wait.
+    /// Starts init again after it was killed; does not wait.
     pub fn start_again(&mut self) {
         self.init =
             spawn(self.dir.path(), &self.data, self.next_hop, (self.smtp, self.ui), &self.log);
     }
 
-    /// How often a core has said that it is ready.
+    /// How often a core has reported that it is ready.
     pub fn times_ready(&self) -> u32 {
         self.log.state.lock().unwrap().ready
     }
 
-    /// Waits until a core has said that it is ready more than `before` times.
+    /// Waits until a core has reported more than `before` times that it is ready.
     pub fn wait_ready(&self, before: u32) {
         let state = self.log.state.lock().unwrap();
         let (state, timeout) = self
@@ -100,7 +100,7 @@ impl Appliance {
             .changed
             .wait_timeout_while(state, PATIENCE, |told| told.ready <= before)
             .unwrap();
-        // Poisoning the lock would keep the log from being shown.
+        // Poisoning the lock would prevent the log from being shown.
         drop(state);
         assert!(!timeout.timed_out(), "the appliance does not become ready");
     }
@@ -120,7 +120,7 @@ impl Appliance {
         self.log.state.lock().unwrap().lines.iter().filter(|line| line.contains(text)).count()
     }
 
-    /// What the supervisor keeps for the operator.
+    /// What the supervisor logs for the operator.
     pub fn appliance_log(&self) -> String {
         fs::read_to_string(self.dir.path().join("run/log/appliance/log")).unwrap_or_default()
     }
@@ -131,13 +131,13 @@ impl Appliance {
         kill(core, Signal::SIGKILL).unwrap();
     }
 
-    /// kill -9 of init alone.
+    /// kill -9 of init only.
     pub fn kill_init(&mut self) {
         self.init.kill().unwrap();
         assert_eq!(self.init.wait().unwrap().signal(), Some(9));
     }
 
-    /// kill -9 of init and core at once, as the end of a container does.
+    /// kill -9 of init and core at the same time, as at the end of a container.
     pub fn kill_both(&mut self) {
         killpg(self.pid(), Signal::SIGKILL).unwrap();
         assert_eq!(self.init.wait().unwrap().signal(), Some(9));
@@ -149,7 +149,7 @@ impl Appliance {
         self.init.wait().unwrap().code()
     }
 
-    /// Waits until every process that ever was started here is gone.
+    /// Waits until every process that was ever started here has ended.
     pub fn wait_all_gone(&self) {
         let state = self.log.state.lock().unwrap();
         let (state, timeout) =
@@ -158,7 +158,7 @@ impl Appliance {
         assert!(!timeout.timed_out(), "processes of the appliance outlive it");
     }
 
-    /// What `postern queue … --json` says, a value a line.
+    /// The output of `postern queue … --json`, one value on each line.
     pub fn queue(&self, order: &str) -> Vec<serde_json::Value> {
         let mut command = Command::new(self.dir.path().join("postern"));
         command
@@ -205,7 +205,7 @@ impl Drop for Appliance {
     fn drop(&mut self) {
         let _ = killpg(self.pid(), Signal::SIGKILL);
         let _ = self.init.wait();
-        // The volume under it can be taken away only then.
+        // The volume under it can be removed only then.
         let state = self.log.state.lock().unwrap();
         let left = self
             .log
@@ -295,7 +295,7 @@ impl Log {
     }
 }
 
-/// A killing, between two moments.
+/// A kill, between two times.
 #[derive(Debug, Clone, Copy)]
 pub struct Killing {
     pub kind: Kind,
@@ -303,12 +303,12 @@ pub struct Killing {
     pub after: Instant,
 }
 
-/// Who is killed.
+/// What is killed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// The core; init starts another one.
     Core,
-    /// Init; its core finishes what it is at, while the next init and core wait for the volume.
+    /// Init; its core completes its work, while the next init and core wait for the volume.
     Init,
     /// Both at once.
     Both,

@@ -1,4 +1,4 @@
-//! A data volume that runs full, with and without kill -9, and gets well again.
+//! A data volume that runs full, with and without kill -9, and works again.
 
 use crate::appliance::{Appliance, Killing, Kind};
 use crate::load::Load;
@@ -11,11 +11,11 @@ use std::time::Instant;
 const VOLUME: u64 = 24 << 20;
 /// Sessions at a time.
 const CLIENTS: usize = 6;
-/// Mails answered after the volume is well again.
+/// Mails answered after the volume works again.
 const MAILS: u64 = 100;
 
-/// The queue fills its volume by itself while the next hop has no time; the core and init die
-/// meanwhile.
+/// The queue fills its volume by itself while the next hop defers everything; the core and init are
+/// killed meanwhile.
 #[test]
 fn a_full_volume_loses_nothing_and_gets_well_by_itself() {
     let volume = SmallVolume::mount(VOLUME);
@@ -33,21 +33,21 @@ fn a_full_volume_loses_nothing_and_gets_well_by_itself() {
         volume.free(),
         volume.size()
     );
-    // The first that find no room are the long ones; the others fill the rest.
+    // The long ones are the first that find no space; the others fill the rest.
     until("the volume is full to its last two percent", || volume.free() < volume.size() / 50);
-    // The room that is kept for mail under way may be more than the last percent: then somebody
-    // else takes what is between.
+    // The space reserved for mail in progress may be more than the last percent: then another
+    // program takes what is between.
     if volume.free() * 100 >= volume.size() {
         volume.leave(8);
     }
     appliance.wait_for("Data volume has less than 1% of free disk space");
-    // Begun before it was full; it is at its end when there is no room for so much.
+    // Begun before it was full; at its end there is not enough space for so much.
     for session in halfway {
         let answer = session.finish_with(2 << 20);
         assert!(answer.starts_with("452 4.3.1 "), "{answer}");
     }
     for kind in [Kind::Core, Kind::Both, Kind::Both] {
-        // Every try leaves a word on the volume, until there is no room for any.
+        // Every attempt writes a record on the volume, until there is no space for any.
         let tries = hop.refusals() + 4 * appliance.waiting();
         until("mail is tried again", || hop.refusals() > tries);
         println!("{} octets free after some tries", volume.free());
@@ -76,7 +76,7 @@ fn a_full_volume_loses_nothing_and_gets_well_by_itself() {
     appliance.wait_all_gone();
 }
 
-/// Somebody else takes every block of the volume.
+/// Another program takes every block of the volume.
 #[test]
 fn a_volume_without_a_single_block_loses_nothing_and_gets_well_by_itself() {
     let volume = SmallVolume::mount(VOLUME);
@@ -93,8 +93,8 @@ fn a_volume_without_a_single_block_loses_nothing_and_gets_well_by_itself() {
     println!("{} mails wait, {} octets free", appliance.waiting(), volume.free());
 
     load.stop();
-    // The next hop gets well first: what is delivered must be delivered once, whether or not that
-    // can be written down now.
+    // The next hop works first: what is delivered must be delivered once, whether or not that can
+    // be recorded now.
     hop.be(Mood::Well);
     until("everything is delivered, though the volume is full", || {
         let (notes, came) = (load.notes(), hop.notes());
@@ -130,7 +130,7 @@ fn a_core_that_dies_on_a_volume_without_a_single_block_comes_back() {
     let before = Instant::now();
     appliance.kill_core();
     let killings = [Killing { kind: Kind::Core, before, after: Instant::now() }];
-    // What it has in reserve is enough for a start and for noting what is delivered.
+    // The reserve is enough for a start and for recording deliveries.
     appliance.wait_ready(ready);
     turned_away(&load, 20);
     volume.make_room();
@@ -140,7 +140,7 @@ fn a_core_that_dies_on_a_volume_without_a_single_block_comes_back() {
     appliance.wait_all_gone();
 }
 
-/// Clients hear 452 so many times more, and nothing else but 250.
+/// Clients get 452 so many times more, and otherwise only 250.
 fn turned_away(load: &Load, times: u64) {
     let (mail, content) = load.notes().full;
     let goal = mail + content + times;
@@ -148,7 +148,7 @@ fn turned_away(load: &Load, times: u64) {
     assert!(reached.is_some(), "nobody is turned away: {:?} of {goal}", load.notes().full);
 }
 
-/// The next hop is well again: the queue runs empty and mail is taken, without anybody's help.
+/// The next hop works again: the queue becomes empty and mail is accepted, without help.
 fn recovers(volume: &SmallVolume, hop: &NextHop, appliance: &mut Appliance, load: &mut Load) {
     let since = Instant::now();
     let ready = appliance.times_ready();

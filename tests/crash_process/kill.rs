@@ -10,12 +10,12 @@ use std::time::{Duration, Instant};
 
 /// Sessions at a time.
 const CLIENTS: usize = 6;
-/// Mails answered between two killings, at least.
+/// Mails answered between two kills, at least.
 const MAILS: u64 = 40;
-/// When after that the next killing comes: at a random moment within this.
+/// When after that the next kill comes: at a random time within this.
 const SOON: Duration = Duration::from_millis(600);
-/// One round after the other. Init lets a core that crashes often wait longer each time, so it is
-/// renewed itself in between.
+/// Round robin. Init lets a core that crashes often wait longer each time, so it is restarted
+/// itself in between.
 const KINDS: [Kind; 6] = [Kind::Core, Kind::Init, Kind::Both, Kind::Core, Kind::Twice, Kind::Core];
 
 #[test]
@@ -36,7 +36,7 @@ fn what_was_answered_250_survives_kill_9() {
     );
     for (round, kind) in (1..=rounds).zip(KINDS.into_iter().cycle()) {
         load.wait_accepted(MAILS);
-        // The moment must have nothing to do with what the appliance is at.
+        // The time must not depend on what the appliance is doing.
         std::thread::sleep(SOON.mul_f64(random.f64()));
         let (ready, accepted) = (appliance.times_ready(), load.notes().accepted);
         let since = Instant::now();
@@ -79,7 +79,7 @@ fn what_was_answered_250_survives_kill_9() {
     );
     assert_eq!(appliance.stop(), Some(143));
     appliance.wait_all_gone();
-    // Contents go with the sync behind the last done record, which the stop has waited for.
+    // Contents are removed with the sync after the last done record, which the stop has waited for.
     assert_eq!(appliance.files("body"), [""; 0], "content without a message");
 }
 
@@ -115,7 +115,7 @@ fn kill(appliance: &mut Appliance, kind: Kind, random: &mut Rng, killings: &mut 
         Kind::Twice => {
             note(Kind::Both, &mut || appliance.kill_both());
             appliance.start_again();
-            // Somewhere in the start, or right after it.
+            // During the start, or right after it.
             std::thread::sleep(Duration::from_millis(random.u64(..400)));
             note(Kind::Both, &mut || appliance.kill_both());
         }

@@ -1,5 +1,5 @@
-//! A leg of a long run: some rounds that are judged together. Its seed, and its line in the run's
-//! results.
+//! A part of a long run: some rounds that are evaluated together. Its seed, and its line in the
+//! run's results.
 //!
 //! In: `POSTERN_CRASH_SEED`, `POSTERN_CRASH_RESULTS`. Out: one line of [`record`], which
 //! scripts/legs.sh adds up.
@@ -15,14 +15,14 @@ pub fn number<N: std::str::FromStr>(name: &str) -> Option<N> {
     Some(text.parse().unwrap_or_else(|_| panic!("{name} must be a number, not '{text}'")))
 }
 
-/// What the moments of this leg are made of. Clients and processes keep a time of their own: the
-/// same seed means the same moments, not the same run.
+/// The seed of the random times in this part. Clients and processes have their own timing: the same
+/// seed gives the same times, not the same run.
 pub fn seed() -> u64 {
     number("POSTERN_CRASH_SEED").unwrap_or_else(|| fastrand::u64(1..1 << 32))
 }
 
-/// Appends what a leg has found to the file that `POSTERN_CRASH_RESULTS` names: `of` what, seed,
-/// rounds, the verdict's counts, whole seconds.
+/// Appends the result of a part to the file in `POSTERN_CRASH_RESULTS`: `of` what, seed, rounds,
+/// the verdict's counts, whole seconds.
 pub fn record(of: &str, seed: u64, rounds: usize, verdict: &Verdict, took: Duration) {
     let Some(path) = std::env::var_os("POSTERN_CRASH_RESULTS") else { return };
     let mut file = OpenOptions::new().create(true).append(true).open(path).unwrap();

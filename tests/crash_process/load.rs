@@ -1,4 +1,4 @@
-//! Clients that send numbered mails as fast as they are served, and note what became of each.
+//! Clients that send numbered mails as fast as possible, and record the result of each.
 
 use crate::{PATIENCE, mail};
 use std::collections::{BTreeMap, HashMap};
@@ -9,14 +9,14 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::{JoinHandle, ThreadId};
 use std::time::{Duration, Instant};
 
-/// No answer for so long is a hang.
+/// No answer for so long counts as a hang.
 const ANSWER: Duration = Duration::from_secs(30);
-/// How long a client that was turned away waits, as clients do.
+/// How long a client waits after a temporary rejection.
 const TURNED_AWAY: Duration = Duration::from_millis(50);
 /// Mails in one session, at most.
 const MAILS: u32 = 20;
 
-/// What became of one mail.
+/// The result of one mail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fate {
     /// The end of its content was never sent, so it must not exist.
@@ -32,11 +32,11 @@ pub enum Fate {
 #[derive(Default)]
 pub struct Notes {
     pub fates: BTreeMap<u64, Fate>,
-    /// Answers that nobody should get.
+    /// Unexpected answers.
     pub surprises: Vec<String>,
     pub accepted: u64,
     pub last_accepted: Option<Instant>,
-    /// 452 in answer to MAIL, and to the end of the content.
+    /// 452 in reply to MAIL, and to the end of the content.
     pub full: (u64, u64),
     /// 421 while stopping.
     pub stopping: u64,
@@ -46,7 +46,7 @@ struct Shared {
     server: SocketAddr,
     next: AtomicU64,
     stop: AtomicBool,
-    /// The connections of those that run, for whoever wants to end them.
+    /// The open connections, to be ended from outside.
     open: Mutex<HashMap<ThreadId, TcpStream>>,
     notes: Mutex<Notes>,
     changed: Condvar,
@@ -79,7 +79,7 @@ impl Load {
         }));
     }
 
-    /// Ends all sessions after the mail in hand.
+    /// Ends all sessions after their present mail.
     pub fn stop(&mut self) {
         self.shared.stop.store(true, Ordering::Relaxed);
         for client in self.clients.drain(..) {
@@ -87,7 +87,7 @@ impl Load {
         }
     }
 
-    /// The same when the server's machine is off: not every connection is told that it is over.
+    /// The same when the server's machine is off: not every connection is notified of its end.
     pub fn stop_alone(&mut self) {
         self.shared.stop.store(true, Ordering::SeqCst);
         for connection in self.shared.open.lock().unwrap().values() {
@@ -100,7 +100,7 @@ impl Load {
         self.shared.notes.lock().unwrap()
     }
 
-    /// Waits until the notes say so. `None` after `patience`.
+    /// Waits until the records show it. `None` after `patience`.
     pub fn wait<T>(
         &self,
         patience: Duration,
@@ -128,7 +128,7 @@ impl Load {
         );
     }
 
-    /// A session that stands in the middle of a mail's content.
+    /// A session in the middle of a mail's content.
     pub fn halfway(&self) -> Halfway {
         let mut session = Session::open(&self.shared).unwrap();
         self.shared.open.lock().unwrap().remove(&std::thread::current().id());
@@ -137,7 +137,7 @@ impl Load {
     }
 }
 
-/// A mail whose content is not at its end.
+/// A mail whose content has not ended.
 pub struct Halfway {
     session: Session,
     number: u64,
@@ -151,8 +151,7 @@ impl Halfway {
         self.end()
     }
 
-    /// The same with `octets` that are like nothing the next hop expects, so that they must be
-    /// refused.
+    /// The same with `octets` that the next hop does not expect, so that they must be refused.
     pub fn finish_with(mut self, octets: usize) -> String {
         self.session.say(&b"more and more of it\r\n".repeat(octets / 21)).unwrap();
         self.end()
@@ -180,7 +179,7 @@ impl Shared {
         self.changed.notify_all();
     }
 
-    /// An answer that is not the usual one: the session ends.
+    /// An unexpected answer: the session ends.
     fn refused(&self, stage: &str, answer: &str) -> io::Error {
         let mut notes = self.notes.lock().unwrap();
         match (stage, answer) {
@@ -285,7 +284,7 @@ impl Session {
             if self.reader.read_line(&mut line)? == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
-            // A process that is killed in the middle of a line has said nothing.
+            // A process that is killed in the middle of a line has sent nothing.
             let line = line.strip_suffix("\r\n").ok_or(io::ErrorKind::UnexpectedEof)?;
             if line.as_bytes().get(3) != Some(&b'-') {
                 return Ok(line.to_owned());

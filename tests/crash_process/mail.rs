@@ -1,5 +1,4 @@
-//! Numbered mails. The number alone says what a mail looks like, so that nobody has to remember
-//! any.
+//! Numbered mails. The content follows from the number, so that none has to be stored.
 
 use fastrand::Rng;
 
@@ -17,7 +16,7 @@ pub fn address(number: u64, place: u8) -> String {
     format!("n{number}-{place}@there.example")
 }
 
-/// Which mail and which recipient an address means.
+/// The mail and the recipient of an address.
 pub fn meaning(address: &str) -> Option<(u64, u8)> {
     let (number, place) =
         address.strip_prefix('n')?.strip_suffix("@there.example")?.split_once('-')?;
@@ -59,7 +58,7 @@ fn sized(number: u64, size: usize, random: &mut Rng) -> Vec<u8> {
     content
 }
 
-/// As it goes over the wire, without the last line (RFC 5321 §4.5.2).
+/// Its form on the wire, without the last line (RFC 5321 §4.5.2).
 pub fn stuffed(content: &[u8]) -> Vec<u8> {
     let mut wire = Vec::with_capacity(content.len() + 100);
     for line in content.split_inclusive(|octet| *octet == b'\n') {
@@ -71,7 +70,7 @@ pub fn stuffed(content: &[u8]) -> Vec<u8> {
     wire
 }
 
-/// Why what arrived is not what was sent with one Received field on top.
+/// Why the received mail is not what was sent with one Received field on top.
 pub fn flaw(number: u64, arrived: &[u8]) -> Option<String> {
     let field = b"Received: from client.example ";
     if !arrived.starts_with(field) {

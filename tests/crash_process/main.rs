@@ -1,10 +1,10 @@
-//! The whole appliance against the end of its processes, of its disk and of its machine's power:
-//! what was answered 250 arrives.
+//! The whole appliance with killed processes, a full disk and power cuts: every mail answered 250
+//! arrives.
 //!
-//! Real `postern init`, real signals, a real file system; before it clients that note every answer,
-//! behind it a server that notes every copy. `POSTERN_CRASH_ROUNDS` says how often the processes
-//! are killed (here by default a few), `POSTERN_CRASH_SEED` when. scripts/crash.sh makes a thousand
-//! of them.
+//! Real `postern init`, real signals, a real file system; clients that record every answer, and a
+//! next hop that records every copy. `POSTERN_CRASH_ROUNDS` is how often the processes are killed
+//! (here by default a few), `POSTERN_CRASH_SEED` decides when. scripts/crash.sh makes a thousand of
+//! them.
 
 #![allow(
     clippy::unwrap_used,
@@ -34,7 +34,7 @@ use std::time::{Duration, Instant};
 /// Longer than anything here takes, even on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(90);
 
-/// For states that only another process or a file system tells, which nobody announces.
+/// For states of other processes or file systems without a notification.
 fn until(what: &str, mut is_true: impl FnMut() -> bool) {
     let end = Instant::now() + PATIENCE;
     while !is_true() {

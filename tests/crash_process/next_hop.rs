@@ -1,4 +1,4 @@
-//! The server that the appliance delivers to: notes every copy and the moment of its final reply.
+//! The server that the appliance delivers to: records every copy and the time of its final reply.
 
 use crate::mail;
 use std::collections::BTreeMap;
@@ -8,18 +8,18 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-/// One of so many recipients is asked to come again, so that the queue has progress to remember.
+/// One of so many recipients is deferred, so that the queue has progress to store.
 const COME_AGAIN: u8 = 30;
-/// The final reply takes up to so long, so that there are some in flight when the appliance dies.
+/// The final reply takes up to so long, so that some are in flight when the appliance is killed.
 const THINKS: Duration = Duration::from_millis(20);
 
-/// How the server is.
+/// The behaviour of the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Mood {
-    /// It takes mail.
+    /// It accepts mail.
     Well,
-    /// It asks every mail to come again.
+    /// It defers every mail.
     Busy,
     /// It closes every connection.
     Away,
@@ -30,7 +30,7 @@ pub enum Mood {
 pub struct Copy {
     /// All of it was here.
     pub received: Instant,
-    /// The final reply was written, right after this moment.
+    /// The final reply was written right after this time.
     pub replied: Instant,
 }
 
@@ -38,7 +38,7 @@ pub struct Copy {
 pub struct Notes {
     /// By mail and recipient.
     pub copies: BTreeMap<(u64, u8), Vec<Copy>>,
-    /// Final replies, in the order of their moments.
+    /// Final replies, in the order of their times.
     pub replies: Vec<Instant>,
     /// Mails that are not what was sent.
     pub flaws: Vec<String>,
@@ -65,7 +65,7 @@ impl NextHop {
             notes: Mutex::default(),
         });
         let serving = Arc::clone(&shared);
-        // It serves to the end of the test's process.
+        // It runs until the test's process ends.
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let shared = Arc::clone(&serving);
@@ -83,7 +83,7 @@ impl NextHop {
         self.shared.notes.lock().unwrap()
     }
 
-    /// Mails and recipients that were asked to come again.
+    /// Mails and recipients that were deferred.
     pub fn refusals(&self) -> u64 {
         self.shared.refusals.load(Ordering::Relaxed)
     }
@@ -105,9 +105,9 @@ fn serve(shared: &Shared, stream: TcpStream) -> io::Result<()> {
     let say =
         |reader: &mut BufReader<TcpStream>, text: &str| reader.get_mut().write_all(text.as_bytes());
     say(&mut reader, "220 hop.example\r\n")?;
-    // The mood may change within a transaction, and the commands of one come together: a recipient
-    // counts only for a sender that was taken (RFC 5321 §4.1.4), or the empty content that ends
-    // such a transaction were a mail.
+    // The mood may change within a transaction, and its commands come together: a recipient counts
+    // only for an accepted sender (RFC 5321 §4.1.4); otherwise the empty content that ends such a
+    // transaction would be a mail.
     let mut has_sender = false;
     let mut recipients = Vec::new();
     loop {
@@ -163,8 +163,8 @@ fn serve(shared: &Shared, stream: TcpStream) -> io::Result<()> {
     }
 }
 
-/// Content up to the end, without the dots that transport adds. A connection that ends before has
-/// brought nothing.
+/// Content up to the end, without dot-stuffing. A connection that ends before has delivered
+/// nothing.
 fn content(reader: &mut BufReader<TcpStream>) -> io::Result<Vec<u8>> {
     let mut content = Vec::new();
     loop {

@@ -1,11 +1,11 @@
-//! Power cuts: the appliance as root in a virtual machine, its data volume on a disk whose write
-//! cache forgets ([`disk`]), clients and next hop outside, where no cut reaches. At a random moment
-//! under load the disk's current goes, then the machine's.
+//! Power cuts: the appliance as root in a virtual machine, its data volume on a disk that loses its
+//! write cache ([`disk`]), clients and next hop outside of the machine. At a random time under load
+//! the disk's power is cut, then the machine's.
 //!
-//! `POSTERN_CRASH_ROUNDS` says how many cuts (here by default a few), `POSTERN_CRASH_SEED` when
-//! they come and what they leave, `POSTERN_POWER_FS` the file system. scripts/power-cuts.sh makes a
-//! hundred of them. At the end the disk lies, and the loss of mail must be found out: the check can
-//! fail.
+//! `POSTERN_CRASH_ROUNDS` is the number of cuts (here by default a few), `POSTERN_CRASH_SEED`
+//! decides when they come and what survives, `POSTERN_POWER_FS` is the file system.
+//! scripts/power-cuts.sh makes a hundred of them. At the end the disk ignores flushes, and the loss
+//! of mail must be detected: this shows that the check can fail.
 
 mod disk;
 mod nbd;
@@ -28,15 +28,15 @@ use std::time::{Duration, Instant};
 const CLIENTS: usize = 6;
 /// Mails answered between two cuts, at least.
 const MAILS: u64 = 30;
-/// When after that the next cut comes: at a random moment within this.
+/// When after that the next cut comes: at a random time within this.
 const SOON: Duration = Duration::from_millis(1500);
-/// For so long the machine may run without its disk; nothing may be answered 250 then.
+/// How long the machine runs without its disk; no mail may be answered 250 then.
 const DYING: Duration = Duration::from_millis(50);
-/// The same as for killings, on an emulated processor and a disk that takes its time.
+/// The same as for kills, on an emulated processor and a slow disk.
 const ON_THE_WAY: Duration = Duration::from_secs(2);
-/// Octets of the disk; the least that XFS takes is 300 MiB.
+/// Octets of the disk; XFS needs at least 300 MiB.
 const SIZE: u64 = 512 << 20;
-/// The host, as the guest sees it.
+/// The host's address in the guest.
 const HOST: &str = "10.0.2.2";
 
 #[test]
@@ -65,7 +65,7 @@ fn what_was_answered_250_survives_power_cuts() {
             hop.be(Mood::Well);
         }
         std::thread::sleep(SOON.mul_f64(random.f64()) / 2);
-        // Three cuts in four find the disk in the middle of something.
+        // Three cuts in four come while there are unflushed writes.
         site.disk.wait_at_stake([0, 1, 20, 200][random.usize(..4)]);
         let before = Instant::now();
         let cut = site.disk.cut(Some(&mut random));
@@ -96,7 +96,7 @@ fn what_was_answered_250_survives_power_cuts() {
         "only what nobody was promised may be damaged: {left:?}"
     );
 
-    // The same with a disk that says it has flushed and has not: the check must be able to fail.
+    // The same with a disk that ignores flushes: the check must be able to fail.
     site.disk.lie();
     hop.be(Mood::Busy);
     load.start(CLIENTS);
@@ -115,12 +115,12 @@ fn what_was_answered_250_survives_power_cuts() {
     println!("a disk that lies about its flushes: {lost} mails are missed, as they must be");
 }
 
-/// The unfinished write at the end of a queue's last segment, or a content that was coming in.
+/// The unfinished write at the end of a queue's last segment, or a content that was being received.
 fn is_tail(name: &str) -> bool {
     name.starts_with("corrupt/") && (name.ends_with(".tail") || name.ends_with(".eml"))
 }
 
-/// How the next hop is until the cut: so that there is mail in every state.
+/// The behaviour of the next hop until the cut: so that there is mail in every state.
 fn weather(hop: &NextHop, random: &mut Rng) -> &'static str {
     let (mood, words) = [
         (Mood::Well, "well"),
@@ -132,7 +132,7 @@ fn weather(hop: &NextHop, random: &mut Rng) -> &'static str {
     words
 }
 
-/// The machine with its disk, and how it is reached.
+/// The machine with its disk, and its addresses.
 struct Site {
     machine: Machine,
     luggage: tempfile::TempDir,
@@ -146,8 +146,8 @@ struct Site {
 impl Site {
     fn new(hop: &NextHop, kind: &str) -> Self {
         let machine = Machine::made();
-        // ext4 takes a block of its journal of which a part was written for damage, and is not
-        // mounted any more: docs/durability.md.
+        // ext4 takes a partly written block of its journal for damage, and cannot be mounted any
+        // more: docs/durability.md.
         let disk = Disk::new(SIZE, if kind == "ext4" { 8 } else { 1 });
         let luggage =
             luggage(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/crash_process/power/guest"));
@@ -175,7 +175,7 @@ impl Site {
         Self { machine, luggage, disk, fittings, smtp, ui, orders }
     }
 
-    /// Waits until the relay is ready; how long that took.
+    /// Waits until the relay is ready; gives how long that took.
     fn boot(&self) -> (Guest, Duration) {
         let mut guest = self.machine.boot(self.luggage.path(), &self.fittings);
         wait_line(&mut guest, "the SMTP core is ready");
@@ -185,7 +185,7 @@ impl Site {
         (guest, up)
     }
 
-    /// Messages in the queue; `None` when nobody says so.
+    /// Messages in the queue; `None` if it does not answer.
     fn waiting(&self) -> Option<u64> {
         let mut stream = TcpStream::connect(self.ui).ok()?;
         stream.set_read_timeout(Some(Duration::from_secs(30))).ok()?;
@@ -199,7 +199,7 @@ impl Site {
         until("the queue runs empty", || self.waiting() == Some(0));
     }
 
-    /// Stops the relay, and starts it again; what is left on the volume when it is stopped.
+    /// Stops the relay, and starts it again; gives what was on the volume when it was stopped.
     fn list(&self, guest: &mut Guest) -> Vec<String> {
         // The machine of the last boot has called last.
         self.orders.set_nonblocking(true).unwrap();
@@ -220,7 +220,7 @@ impl Site {
     }
 }
 
-/// Two that nobody has, and that no connection is given while the machine is off.
+/// Two unused ports, which are given to no connection while the machine is off.
 fn ports() -> [SocketAddr; 2] {
     let mut free =
         std::iter::repeat_with(|| TcpListener::bind(("127.0.0.1", fastrand::u16(20_000..32_000))))

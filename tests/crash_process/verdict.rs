@@ -1,4 +1,4 @@
-//! What the notes of both sides say about the promise.
+//! Compares the records of both sides with the guarantee.
 
 use crate::appliance::{COURIERS, Killing, Kind};
 use crate::load::{self, Fate};
@@ -7,12 +7,12 @@ use crate::next_hop;
 use std::fmt;
 use std::time::Duration;
 
-/// How long before a killing a final reply may have been written and yet not be on record: the
-/// courier's way from the socket to the committer, and one sync that the committer may be in. On a
-/// machine that is busy with other things as well, 33 ms were seen.
+/// How long before a kill a final reply may have been written and yet not be recorded: the delivery
+/// agent's time from the socket to the committer, and one sync that the committer may be in. On a
+/// machine that is busy with other things as well, 33 ms were measured.
 pub const ON_THE_WAY: Duration = Duration::from_millis(250);
 
-/// Counts and complaints.
+/// Counts and errors.
 #[derive(Debug, Default)]
 pub struct Verdict {
     pub accepted: u64,
@@ -21,17 +21,17 @@ pub struct Verdict {
     pub unfinished: u64,
     pub refused: u64,
     pub copies: u64,
-    /// Ages of the final replies of copies that came again, at the killing that explains it; none
-    /// for replies after it.
+    /// Ages of the final replies of duplicated copies, at the kill that explains them; none for
+    /// replies after it.
     pub repeated: Vec<Duration>,
-    /// Of these, the first copy was answered only after the killing.
+    /// Of these, the first copy was answered only after the kill.
     pub answered_late: u64,
-    /// The most for one killing.
+    /// The most for one kill.
     pub most: usize,
     pub complaints: Vec<String>,
 }
 
-/// Compares what was promised with what came.
+/// Compares confirmed mail with received mail.
 pub fn judge(sent: &load::Notes, came: &next_hop::Notes, killings: &[Killing]) -> Verdict {
     judge_slow(sent, came, killings, ON_THE_WAY)
 }

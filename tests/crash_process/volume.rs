@@ -1,4 +1,4 @@
-//! Data volumes that belong to whoever runs the appliance, and a small one that can be filled.
+//! Data volumes that belong to the appliance's user, and a small one that can be filled.
 
 use crate::appliance::ORDINARY;
 use nix::unistd::geteuid;
@@ -8,7 +8,7 @@ use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Gives a directory to the appliance's user.
+/// Changes the owner of a directory to the appliance's user.
 pub fn give_away(path: &Path) {
     if geteuid().is_root() {
         chown(path, Some(ORDINARY), Some(ORDINARY)).unwrap();
@@ -36,7 +36,7 @@ impl SmallVolume {
         Self { _dir: dir, path }
     }
 
-    /// Somebody else takes all the room there is, to the last block.
+    /// Another program takes all space, to the last block.
     pub fn fill(&self) {
         let mut file = File::create(self.filler()).unwrap();
         for size in [1 << 16, 1 << 12, 1 << 10, 1] {
@@ -44,8 +44,7 @@ impl SmallVolume {
         }
     }
 
-    /// Takes or gives back as much room as it needs to leave so many thousandths of the volume
-    /// free.
+    /// Takes or frees as much space as needed to leave so many thousandths of the volume free.
     pub fn leave(&self, thousandths: u64) {
         let mut file = File::options().create(true).append(true).open(self.filler()).unwrap();
         let taken = file.metadata().unwrap().len();
@@ -63,7 +62,7 @@ impl SmallVolume {
         fs::remove_file(self.filler()).unwrap();
     }
 
-    /// Octets that users may still write.
+    /// Octets that users can still write.
     pub fn free(&self) -> u64 {
         let stat = nix::sys::statvfs::statvfs(&self.path).unwrap();
         stat.blocks_available() * stat.fragment_size()

@@ -52,7 +52,7 @@ fn every_golden_session_is_spoken_to_the_letter() {
     assert!(count >= 25, "only {count} sessions were found");
 }
 
-/// Speaks one file's dialogue.
+/// Plays one file's dialogue.
 fn speak(text: &str) -> Result<(), String> {
     let mut setup = Setup::default();
     for line in text.lines().filter_map(|line| line.strip_prefix("! ")) {
@@ -201,7 +201,7 @@ fn envelope(message: &Message) -> String {
     text
 }
 
-/// The content without the Received field that we put on top of it.
+/// The content without the Received field that the relay adds.
 fn below_received(content: &[u8]) -> Vec<u8> {
     assert!(content.starts_with(b"Received: from "), "{}", content.escape_ascii());
     let mut lines = content.split_inclusive(|byte| *byte == b'\n');

@@ -2,8 +2,8 @@
 //! founding document or the contract fixes, a second line with the cause, its exit code, and the
 //! same two lines in the appliance log.
 //!
-//! What is asked of all rows together: every error of the class has a row, with the exit codes that
-//! the class declares.
+//! A check of all rows together: every error of the class has a row, with the exit codes that the
+//! class declares.
 
 mod properties;
 mod rows;
@@ -17,11 +17,11 @@ use std::fs;
 
 /// One reason not to start.
 pub struct Row {
-    /// What is wrong, for the reader of a failure.
+    /// The description of the error, for a failed test.
     pub what: &'static str,
-    /// Properties beside the sound ones; `{box}` is the directory of the box.
+    /// Properties in addition to the valid ones; `{box}` is the directory of the environment.
     pub vars: &'static [(&'static str, &'static str)],
-    /// What is prepared in the box.
+    /// What is prepared in the environment.
     pub site: Site,
     pub line: &'static str,
     pub code: i32,
@@ -40,8 +40,7 @@ fn every_reason_not_to_start() {
     assert!(wrong.is_empty(), "{} rows are wrong:\n{}", wrong.len(), wrong.join("\n"));
 }
 
-/// `postern check` says the same beforehand of whatever can be seen without trying; and it changes
-/// nothing.
+/// `postern check` predicts everything that can be detected without trying; and it changes nothing.
 #[test]
 fn check_foresees_terminals_volumes_and_keys() {
     let mut wrong = Vec::new();
@@ -90,11 +89,11 @@ fn every_error_of_the_class_has_a_row() {
         );
     }
     let codes: BTreeSet<_> = shown.iter().map(|(_, code)| *code).collect();
-    // 70 tells of a defect of the program, which no property can bring about.
+    // 70 means a defect of the program, which no property can cause.
     assert_eq!(codes, BTreeSet::from([64, 66, 69, 73, 77]));
 }
 
-/// Starts the appliance of a row once, and says what is not as it must be.
+/// Starts the appliance of a row once, and tells what is wrong.
 fn boot(row: &Row) -> Result<(), String> {
     let grid = if row.site.needs_root() { Grid::as_root() } else { Grid::new() };
     let _undone_at_the_end = row.site.prepare(&grid);
@@ -170,7 +169,7 @@ fn everything_wrong_at_once() {
     assert_eq!((ended.code, errors(&ended)), (64, 4), "{}", ended.stderr);
     assert!(ended.stderr.contains("did you mean MTA_SMART_RELAY?"), "{}", ended.stderr);
 
-    // Terminals and volumes, too, are looked at before anybody is sent away.
+    // Terminals and volumes are checked before the start is refused, too.
     let vars = [
         ("MTA_TERMINAL_FS", "/nowhere/keys"),
         ("MTA_VOLUME_DATA", "/nowhere/data"),
@@ -182,7 +181,7 @@ fn everything_wrong_at_once() {
 
 #[test]
 fn a_run_dir_that_cannot_be_written_is_told() {
-    // There is no appliance log to keep it in.
+    // There is no appliance log to write to.
     let grid = Grid::new();
     let ended = grid.run(&["init"], &[("MTA_RUN_DIR", "/proc/postern")]);
     assert!(

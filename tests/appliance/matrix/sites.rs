@@ -1,5 +1,5 @@
-//! What a row finds in its box: key pairs in every state, volumes that do not work, ports that are
-//! taken.
+//! The environment of a row: key pairs in every state, volumes that do not work, ports that are in
+//! use.
 
 use crate::support::Grid;
 use rcgen::{CertificateParams, KeyPair};
@@ -16,27 +16,27 @@ pub enum Site {
     Plain,
     /// An empty key volume at `{box}/key`.
     NoKeys,
-    /// A key volume with a pair that fits, and then one thing that does not.
+    /// A key volume with a valid pair, and one fault.
     Keys(Fault),
     /// A file at `{box}/file`.
     File,
     /// The data volume is a file system that is mounted read-only; takes root to prepare.
     ReadOnlyData,
-    /// The same, and the appliance runs as root, who may give the volume to anybody.
+    /// The same, and the appliance runs as root, who may change the volume's owner.
     ReadOnlyDataOfRoot,
-    /// The data volume belongs to somebody else.
+    /// The data volume belongs to another user.
     StrangersData,
     /// A device without a file system at `{box}/device`; the appliance runs as root.
     BlankDevice,
-    /// A port of the box is taken.
+    /// A port is in use.
     Taken(u16),
-    /// The same, with a sound pair on the key volume.
+    /// The same, with a valid pair on the key volume.
     TakenWithKeys(u16),
-    /// Another Postern has the run directory.
+    /// Another Postern uses the run directory.
     ClaimedRunDir,
 }
 
-/// What is wrong with a key pair.
+/// The fault of a key pair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     /// Nothing.
@@ -62,13 +62,13 @@ impl Site {
         matches!(self, Self::BlankDevice | Self::ReadOnlyDataOfRoot)
     }
 
-    /// Whether it can be seen without a mount, and is no other appliance, which may as well be the
-    /// one that is asked about.
+    /// Whether it can be detected without a mount, and is not another appliance, which may be the
+    /// one that is checked.
     pub fn is_foreseen(self) -> bool {
         !matches!(self, Self::ClaimedRunDir | Self::BlankDevice)
     }
 
-    /// Prepares it; what comes back undoes it when it is dropped.
+    /// Prepares it; dropping the result undoes it.
     pub fn prepare(self, grid: &Grid) -> Box<dyn Any> {
         match self {
             Self::Plain => {}
@@ -80,7 +80,7 @@ impl Site {
                 fs::remove_dir(grid.path("data")).unwrap();
                 fs::create_dir(grid.path("data")).unwrap();
                 fs::set_permissions(grid.path("data"), Permissions::from_mode(0o555)).unwrap();
-                // An ordinary user cannot give it away, and 0555 keeps the owner out as well.
+                // An ordinary user cannot change the owner, and 0555 denies the owner as well.
                 let _ = chown(grid.path("data"), Some(0), Some(0));
             }
             Self::BlankDevice => return Box::new(blank_device(grid)),
@@ -98,7 +98,7 @@ impl Site {
     }
 }
 
-/// Undoes by a command.
+/// Undoes it by a command.
 struct Undo(Vec<String>);
 
 impl Drop for Undo {

@@ -1,4 +1,4 @@
-//! The calls that the queue makes, and what goes wrong with them.
+//! The calls of the queue, and their faults.
 
 use super::cut::{survive, write};
 use super::{BLOCK, Content, Fate, Kind, SimDisk, State, directory, power_off};
@@ -65,8 +65,8 @@ impl Disk for SimDisk {
             self.1.count("a sync of a directory failed");
             return fate.result();
         }
-        // What becomes durable takes along the earlier changes of the same names: a directory does
-        // not go back.
+        // What becomes durable includes earlier changes of the same names: a directory does not go
+        // back.
         let mut names: BTreeSet<&str> = BTreeSet::new();
         let mut durable = vec![false; state.changes.len()];
         for (change, durable) in state.changes.iter_mut().zip(&mut durable).rev() {
@@ -136,7 +136,7 @@ impl File for SimFile {
             fits = state.random.usize(..=fits);
         }
         let file = state.file(self.1)?;
-        // The call during which the power goes may have handed everything to the device already.
+        // The call during which the power is cut may have written everything to the device already.
         write(&mut file.now, offset, &data[..fits]);
         file.unsynced.push((offset, data[..fits].to_vec()));
         fate.result()?;
@@ -183,8 +183,8 @@ impl File for SimFile {
             return Err(power_off());
         }
         if let Some(lies) = failing {
-            // As kernels do: what could not be written counts as clean, and the next sync will say
-            // that all is well.
+            // As in real kernels: what could not be written counts as clean, and the next sync will
+            // report success.
             let unsynced = std::mem::take(&mut file.unsynced);
             survive(&mut file.durable, unsynced, random, &self.0.1, "failed sync");
             if lies {
@@ -204,7 +204,7 @@ impl File for SimFile {
         for (offset, data) in unsynced.drain(..) {
             write(durable, offset, &data);
         }
-        // What was lost may have been written over since.
+        // What was lost may have been overwritten since.
         *lies = *lies && now != durable;
         Ok(())
     }

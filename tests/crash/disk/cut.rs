@@ -1,9 +1,9 @@
-//! What a power cut leaves of a write.
+//! The remains of a write after a power cut.
 
 use super::{Events, SECTOR};
 use std::ops::Range;
 
-/// What chance lets reach the disk of writes that no sync has covered.
+/// Random choice of the unsynced writes that reach the disk.
 pub(super) fn survive(
     octets: &mut Vec<u8>,
     mut unsynced: Vec<(usize, Vec<u8>)>,

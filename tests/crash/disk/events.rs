@@ -1,10 +1,10 @@
-//! What happened on the simulated disk and to its queue, counted.
+//! Counts the events on the simulated disk and in its queue.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-/// How often what happened; clones count together. With `POSTERN_CRASH_TRACE` in the environment
-/// all of it is told in order.
+/// How often each event happened; clones count together. With `POSTERN_CRASH_TRACE` in the
+/// environment all of it is printed in order.
 #[derive(Clone)]
 pub struct Events(Arc<Mutex<BTreeMap<&'static str, u64>>>, bool);
 

@@ -1,4 +1,4 @@
-//! What is in the queue, held against the model.
+//! Compares the queue with the model.
 
 use super::{History, Mail, Presence, load};
 use crate::mail::model::{Message, MessageId, Progress};
@@ -6,7 +6,7 @@ use crate::mail::spool::{SegmentLog, Spool, SpoolError};
 use std::collections::{BTreeMap, BTreeSet};
 
 impl History {
-    /// What is in the queue now against what it owes.
+    /// Compares the present contents with the guarantees.
     pub fn check(&mut self) {
         let (seed, Some(log)) = (self.seed, &self.log) else { return };
         let present: BTreeSet<MessageId> = log.ids(None, usize::MAX).into_iter().collect();
@@ -34,8 +34,8 @@ impl History {
                     assert!(what.is_none(), "seed {seed}: {id}: {}", what.unwrap_or_default());
                     known.insert(*id, message);
                 }
-                // Refused, and its content removed, when the power went; or finished, as far as a
-                // disk that lies let us see.
+                // Refused, and its content removed, when the power was cut; or finished, as far as
+                // a disk with false success shows.
                 Err(SpoolError::Damaged) if mail.presence != Presence::Owed => {
                     self.events
                         .count("recovery: the record of a refused message without its content");
@@ -58,7 +58,7 @@ impl History {
         if self.disk.lies() {
             return;
         }
-        // What chance let survive is owed from now on, with what is recorded of it; the rest must
+        // What survived by chance is guaranteed from now on, with its recorded state; the rest must
         // not appear later.
         let mails = std::mem::take(&mut self.mails);
         for (id, mail) in mails {
@@ -81,7 +81,7 @@ impl History {
         }
     }
 
-    /// Who looks at all messages at once sees what a closer look at each of them has shown.
+    /// A listing of all messages must show the same as reading each of them.
     fn envelope_cache(
         &self,
         log: &SegmentLog,
@@ -110,7 +110,7 @@ impl History {
         }
     }
 
-    /// How a message that was read differs from what it may be.
+    /// How a message that was read differs from the possible states.
     pub(super) fn differs(
         &self,
         id: MessageId,

@@ -1,4 +1,4 @@
-//! A bit that turns over costs one message at most.
+//! A flipped bit costs one message at most.
 
 use super::{History, Mail, Presence, ROOMY, load, open_counted};
 use crate::mail::model::MessageId;
@@ -7,13 +7,13 @@ use postern::ground::disk::Disk;
 use std::collections::BTreeSet;
 
 impl History {
-    /// A clean stop, a bit of a segment or a content file turns over, and a start: one message at
-    /// most may have suffered.
+    /// A clean stop, a flipped bit in a segment or a content file, and a start: one message at most
+    /// may be affected.
     pub fn flip_a_bit(&mut self) {
         self.disk.heal();
         self.close();
-        // A start needs a new segment, and a volume that is full to the last block has none:
-        // somebody has to make room.
+        // A start needs a new segment, and a completely full volume has none: an operator must free
+        // space.
         self.disk.set_capacity(ROOMY);
         let Some(hit) = self.disk.flip_bit(if self.random.u8(..4) > 0 { "log/" } else { "body/" })
         else {
@@ -22,10 +22,10 @@ impl History {
         let seed = self.seed;
         let mut suffered = BTreeSet::new();
         self.look_for_damage(&hit, &mut suffered);
-        // The files beside the segments may have hidden it. They are not synced, and may be gone at
-        // any start.
+        // The summary files may have hidden it. They are not synced, and may be missing at any
+        // start.
         self.close();
-        // A bit in the last record of a segment takes its end away.
+        // A bit in the last record of a segment removes its end.
         self.counters.shortened_segments_total.reset();
         for heads in self.disk.paths("log/").iter().filter(|path| path.ends_with(".heads")) {
             self.disk.remove(heads).unwrap();
@@ -39,8 +39,8 @@ impl History {
         });
         assert!(suffered.len() <= 1, "seed {seed}, {hit}: {suffered:?} have suffered");
         let Some(log) = &self.log else { return };
-        // Taken off the queue by a record that nobody waits for, so that a crash may still bring it
-        // back.
+        // Removed from the queue by a record without a waiting caller, so that after a crash it may
+        // be back.
         let leaving =
             self.mails.extract_if(.., |id, _| suffered.contains(id) && log.is_held(*id).is_none());
         let leaving: Vec<_> =
@@ -50,7 +50,7 @@ impl History {
         self.distrust();
     }
 
-    /// A start after a bit has turned over, and whom that cost what.
+    /// A start after a flipped bit, and its effects.
     fn look_for_damage(&mut self, hit: &str, suffered: &mut BTreeSet<MessageId>) {
         let seed = self.seed;
         let log = open_counted(&self.disk, self.config, &self.counters)
@@ -78,7 +78,7 @@ impl History {
                         self.events.count("flip: a state was forgotten");
                         suffered.insert(*id);
                     }
-                    // What survived is owed from now on.
+                    // What survived is guaranteed from now on.
                     mail.progress = vec![message.progress.clone()];
                     mail.held = [message.held].into();
                     mail.told = [message.delay_told].into();
@@ -86,13 +86,13 @@ impl History {
                         mail.presence = Presence::Owed;
                     }
                 }
-                // Refused, and not whole; it has nothing to do with the bit.
+                // Refused, and not intact; unrelated to the bit.
                 Err(SpoolError::Damaged) if mail.presence != Presence::Owed => {}
-                // Read here first, or copied forward before.
+                // Read here first, or copied before.
                 Err(SpoolError::Damaged | SpoolError::Unknown) => {
                     self.events.count("flip: a message is damaged");
                     suffered.insert(*id);
-                    // The committer sets it aside and takes it off the queue.
+                    // The committer quarantines it and removes it from the queue.
                     self.world.let_run();
                     assert!(
                         self.world.drive(log.delete(*id)).is_err(),

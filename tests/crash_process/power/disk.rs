@@ -1,11 +1,11 @@
-//! A disk with a write cache that forgets: what a power cut does to the real ones.
+//! A disk that loses its write cache, as real ones do at a power cut.
 //!
-//! In: reads, writes and flushes of the machine, over a socket. Out: the medium as a cut leaves it.
-//! What was flushed is there. Of what was written since, each sector has its old content, or any
-//! that it was given meanwhile: written back in any order, torn where a sector ends. A cut comes
-//! between two requests; one in the middle of a flush looks like one before it.
-//! Limits: sectors of 512 octets (or as many of them together as [`Disk::new`] is told), at some
-//! cuts of 4096, are written whole or not at all, as disks promise.
+//! In: reads, writes and flushes of the machine, over a socket. Out: the medium after a cut.
+//! Flushed data are there. Of what was written since, each sector has its old content, or any that
+//! it was given meanwhile: written back in any order, torn where a sector ends. A cut comes between
+//! two requests; one in the middle of a flush looks like one before it. Limits: sectors of 512
+//! octets (or as many of them together as [`Disk::new`] is told), at some cuts of 4096, are written
+//! whole or not at all, as disks promise.
 
 use super::nbd::{Device, serve};
 use fastrand::Rng;
@@ -18,9 +18,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 const SECTOR: usize = 512;
-/// A flush takes up to so long, so that an answer that does not wait for it is found out.
+/// A flush takes up to so long, so that an answer that does not wait for it is detected.
 const FLUSH: Duration = Duration::from_millis(25);
-/// For so long a cut may wait for something to be at stake.
+/// How long a cut may wait for unflushed writes.
 const AT_STAKE: Duration = Duration::from_secs(1);
 
 pub struct Disk {
@@ -31,7 +31,7 @@ pub struct Disk {
 struct State {
     medium: File,
     size: u64,
-    /// By the number of the sector: what it was given since the last flush, in order, each with the
+    /// By the number of the sector: its contents since the last flush, in order, each with the
     /// number of its write.
     cache: BTreeMap<u64, Vec<(u64, [u8; SECTOR])>>,
     /// Sectors that are never torn apart.
@@ -39,18 +39,18 @@ struct State {
     writes: u64,
     flushes: u64,
     is_honest: bool,
-    /// Counts cuts: a connection from before the last one is without current.
+    /// Counts cuts: a connection from before the last one gets no answer.
     cuts: u32,
 }
 
-/// What a cut has done.
+/// The effects of a cut.
 #[derive(Debug, Clone, Copy)]
 pub struct Cut {
     /// Sectors that were written and not flushed.
     pub at_stake: usize,
-    /// Of these, how many are not as they were written last.
+    /// Of these, how many do not have their last written content.
     pub lost: usize,
-    /// Flushes since the cut before.
+    /// Flushes since the previous cut.
     pub flushes: u64,
 }
 
@@ -78,7 +78,7 @@ impl Disk {
         let disk = Self { dir, state: Arc::new(Mutex::new(state)) };
         let listener = UnixListener::bind(disk.socket()).unwrap();
         let state = Arc::clone(&disk.state);
-        // It serves to the end of the test's process.
+        // It runs until the test's process ends.
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let cuts = state.lock().unwrap().cuts;
@@ -93,17 +93,17 @@ impl Disk {
         self.dir.path().join("socket")
     }
 
-    /// As qemu is told of it.
+    /// The argument for qemu.
     pub fn drive(&self) -> String {
         drive(&self.socket())
     }
 
-    /// From now on flushes are answered, and nothing is flushed.
+    /// From now on flushes are answered, but nothing is flushed.
     pub fn lie(&self) {
         self.state.lock().unwrap().is_honest = false;
     }
 
-    /// Waits until so many sectors are written and not flushed; not forever.
+    /// Waits until so many sectors are written and not flushed; with a time limit.
     pub fn wait_at_stake(&self, sectors: usize) {
         let end = Instant::now() + AT_STAKE;
         while Instant::now() < end && self.state.lock().unwrap().cache.len() < sectors {
@@ -111,8 +111,8 @@ impl Disk {
         }
     }
 
-    /// The current goes. `None`: nothing survives that was not flushed. The next machine finds an
-    /// honest disk.
+    /// The power is cut. `None`: nothing survives that was not flushed. The next machine gets a
+    /// disk that flushes.
     pub fn cut(&self, random: Option<&mut Rng>) -> Cut {
         let mut state = self.state.lock().unwrap();
         let at_stake = state.cache.len();
@@ -136,7 +136,7 @@ impl State {
         self.medium.write_all_at(octets, sector * SECTOR as u64).unwrap();
     }
 
-    /// How many sectors are not as they were written last.
+    /// How many sectors do not have their last written content.
     fn write_back_some(&self, random: &mut Rng) -> usize {
         let together = if random.bool() { self.together } else { 8 };
         let survives = [0.0, 0.1, 0.5, 0.9, 1.0][random.usize(..5)];
@@ -154,7 +154,7 @@ impl State {
                 .collect();
             moments.sort_unstable();
             moments.dedup();
-            // The cache has written the group back at this moment, if at all.
+            // The cache has written the group back at this time, if at all.
             let moment = (random.f64() < survives).then(|| moments[random.usize(..moments.len())]);
             for (&sector, given) in members {
                 let written = moment
@@ -178,7 +178,7 @@ struct Connection {
 }
 
 impl Connection {
-    /// Does nothing when the current is gone.
+    /// Does nothing without power.
     fn with(&self, what: impl FnOnce(&mut State)) {
         let mut state = self.state.lock().unwrap();
         if state.cuts == self.cuts {

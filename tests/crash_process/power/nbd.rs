@@ -1,5 +1,5 @@
-//! The network block device protocol, as much of it as qemu speaks to a disk: reads, writes and
-//! flushes, one after the other.
+//! The network block device protocol, as far as qemu uses it for a disk: reads, writes and flushes,
+//! one after the other.
 //!
 //! Source: the protocol's own page,
 //! <https://github.com/NetworkBlockDevice/nbd/blob/master/doc/proto.md>: fixed newstyle
@@ -14,7 +14,7 @@ const REQUEST: u32 = 0x2560_9513;
 const REPLY: u32 = 0x6744_6698;
 /// Fixed newstyle, and no padding.
 const HANDSHAKE: u16 = 1 | 2;
-/// There are flags, and flushes are taken. Nothing is written through by itself.
+/// There are flags, and flushes are supported. Nothing is written through by itself.
 const EXPORT: u16 = 1 | 4;
 
 /// What is served.
@@ -23,9 +23,9 @@ pub trait Device {
     fn size(&self) -> u64;
     fn read(&self, offset: u64, octets: &mut [u8]);
     fn write(&self, offset: u64, octets: &[u8]);
-    /// All that was written before is to outlive a power cut.
+    /// All earlier writes must survive a power cut.
     fn flush(&self);
-    /// Whether there is current; without, nothing is answered.
+    /// Whether there is power; without it nothing is answered.
     fn is_on(&self) -> bool;
 }
 
