@@ -1,9 +1,9 @@
 //! The generator: sessions that send as fast as they are answered, or at a given rate.
 //!
 //! A session knows which replies it waits for (RFC 2920: they come in order). When the last has
-//! come it writes the next group. Whatever goes wrong ends the connection and starts another: a
-//! mail whose content was not sent is tried again, one whose content was sent and not answered is
-//! counted, for nobody knows where it is.
+//! come it writes the next group. Every error ends the connection and starts another: a mail whose
+//! content was not sent is sent again, one whose content was sent and not answered is counted,
+//! because its state is unknown.
 
 use crate::Outcome;
 use crate::ledger::Ledger;
@@ -22,7 +22,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How long a session waits before it connects again after trouble.
+/// How long a session waits before it reconnects after an error.
 const PAUSE: Duration = Duration::from_millis(100);
 const QUIT: &[u8] = b"QUIT\r\n";
 /// The replies to a whole envelope.
@@ -46,9 +46,9 @@ struct Plan {
     new_connections: bool,
     rate: Option<f64>,
     messages: u32,
-    /// The next mail that nobody has sent yet.
+    /// The next mail that was not sent yet.
     next: u32,
-    /// Mails that were refused before their content.
+    /// Mails that were rejected before their content.
     again: Vec<u32>,
     begun: Instant,
     sent: Sent,
@@ -56,7 +56,7 @@ struct Plan {
     open: u32,
 }
 
-/// What the next reply is an answer to.
+/// What the next reply is for.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 enum Awaited {
     #[default]
@@ -73,12 +73,12 @@ enum Awaited {
 struct Session {
     fd: Option<OwnedFd>,
     awaited: VecDeque<Awaited>,
-    /// What the last reply answered.
+    /// What the last reply was for.
     last: Awaited,
     may_pipeline: bool,
-    /// The mail whose envelope or content is out.
+    /// The mail whose envelope or content was sent.
     current: Option<u32>,
-    /// The one behind it, whose envelope went out with the content of the current one.
+    /// The next one, whose envelope was sent with the content of the current one.
     following: Option<u32>,
     /// What did not fit into the socket.
     unsent: Vec<u8>,
@@ -133,7 +133,7 @@ impl Generator {
         })
     }
 
-    /// Until each mail is answered or given up.
+    /// Runs until each mail is answered or given up.
     pub fn run(mut self) -> Outcome<Sent> {
         let mut events = socket::events();
         self.plan.begun = Instant::now();
@@ -187,7 +187,7 @@ impl Generator {
         self.conclude(at, done);
     }
 
-    /// What a connection's end means for the mails that were on it.
+    /// Handles a connection's end for the mails that were on it.
     fn conclude(&mut self, at: usize, done: Result<(), End>) {
         let Err(end) = done else { return };
         let (plan, session) = (&mut self.plan, &mut self.sessions[at]);
@@ -243,7 +243,7 @@ impl Generator {
         let pause =
             self.plan.until_next().filter(|_| self.sessions.iter().any(|session| session.is_idle));
         let wait = pause.unwrap_or(PAUSE).min(PAUSE);
-        // Rounded up: a wait that ends too early would go round once more for nothing.
+        // Rounded up: a wait that ends too early would cause a useless iteration.
         EpollTimeout::try_from(wait + Duration::from_micros(999)).unwrap_or(EpollTimeout::ZERO)
     }
 }
@@ -265,7 +265,7 @@ impl Plan {
         Some(self.next - 1)
     }
 
-    /// How long until the next mail may go; None without a rate.
+    /// How long until the next mail may be sent; None without a rate.
     fn until_next(&self) -> Option<Duration> {
         let due = Duration::from_secs_f64(f64::from(self.next) / self.rate?);
         Some(due.saturating_sub(self.begun.elapsed()))
@@ -329,7 +329,7 @@ impl Session {
         Ok(())
     }
 
-    /// One line of a reply. Only the last of a reply counts, and it has a blank behind its code.
+    /// One line of a reply. Only the last of a reply counts, and it has a blank after its code.
     fn line(&mut self, plan: &mut Plan, line: &[u8]) -> Result<(), End> {
         if self.awaited.front() == Some(&Awaited::Ehlo) && line.get(4..14) == Some(b"PIPELINING") {
             self.may_pipeline = true;
@@ -362,7 +362,7 @@ impl Session {
         }
     }
 
-    /// All replies have come: what is written now.
+    /// All replies have come: writes the next part.
     fn go_on(&mut self, plan: &mut Plan, epoll: &Epoll, at: usize) -> Result<(), End> {
         match self.last {
             Awaited::Greeting => {
@@ -403,7 +403,7 @@ impl Session {
         }
     }
 
-    /// The content, and behind it what may go into the same write.
+    /// The content, followed by what may be in the same write.
     fn content(&mut self, plan: &mut Plan, epoll: &Epoll, at: usize) -> Result<(), End> {
         let number = self.number();
         let grouping = self.grouping(plan);
@@ -429,7 +429,7 @@ impl Session {
         Ok(())
     }
 
-    /// Writes two pieces, and notes what will answer them.
+    /// Writes two pieces, and records the expected replies.
     fn put(
         &mut self,
         epoll: &Epoll,
@@ -456,7 +456,7 @@ impl Session {
         Ok(())
     }
 
-    /// Groups are for servers that offer PIPELINING.
+    /// Groups are for servers that announce PIPELINING.
     fn grouping(&self, plan: &Plan) -> Grouping {
         if self.may_pipeline { plan.grouping } else { Grouping::None }
     }

@@ -1,4 +1,4 @@
-//! What is known of each mail of the run: when its content was written, when 250 was read, when the
+//! The record of each mail of the run: when its content was written, when 250 was read, when the
 //! sink had it.
 //!
 //! Written by two threads, read at the end. Times are nanoseconds on one clock; 0 means not yet.
@@ -18,7 +18,7 @@ pub struct Ledger {
     /// Mails without an id of this run.
     foreign: AtomicU64,
     last_arrival: AtomicU64,
-    /// The generator will send no more; the number it got 250 for is final.
+    /// The generator will send no more; its number of 250 replies is final.
     all_sent: AtomicBool,
 }
 
@@ -78,7 +78,7 @@ impl Ledger {
         self.all_sent.store(true, Relaxed);
     }
 
-    /// Nothing more will come: all that was answered has arrived.
+    /// Nothing more will come: all confirmed mails have arrived.
     pub fn is_complete(&self) -> bool {
         self.all_sent.load(Relaxed) && self.arrivals() >= self.answers()
     }
@@ -107,7 +107,7 @@ impl Ledger {
         self.last_arrival.load(Relaxed)
     }
 
-    /// Mails that were answered and never came.
+    /// Mails that were confirmed and never arrived.
     pub fn lost(&self) -> u64 {
         self.mails
             .iter()
@@ -115,7 +115,7 @@ impl Ledger {
             .count() as u64
     }
 
-    /// Of each mail that went the whole way: when it was written, answered, and had arrived.
+    /// For each mail that arrived: when it was written, answered, and had arrived.
     pub fn times(&self) -> impl Iterator<Item = (u64, u64, u64)> + '_ {
         let times = self.mails.iter().map(|mail| {
             (mail.written.load(Relaxed), mail.answered.load(Relaxed), mail.arrived.load(Relaxed))

@@ -1,10 +1,9 @@
-//! The mails, written beforehand: only their number changes.
+//! The mails, prepared in advance: only their number changes.
 
 use crate::options::Send;
 use memchr::memmem::Finder;
 
-/// The header line that tells one mail from all others: run and number, eight hexadecimal digits
-/// each.
+/// The header line that identifies a mail: run and number, eight hexadecimal digits each.
 const FIELD: &str = "X-Load-Id: ";
 const DIGITS: usize = 8;
 const LINE: usize = 76;
@@ -18,7 +17,7 @@ pub struct Mail {
     number_at: usize,
 }
 
-/// The commands in front of a mail's content.
+/// The commands before a mail's content.
 pub struct Envelope {
     pub mail: Vec<u8>,
     pub rcpt: Vec<u8>,
@@ -57,7 +56,7 @@ impl Mail {
         &self.envelopes[number as usize % self.envelopes.len()]
     }
 
-    /// The content of one mail, final dot included, and what is to follow in the same write.
+    /// The content of one mail, final dot included, and what follows in the same write.
     pub fn content(&mut self, number: u32, tail: Tail) -> (&[u8], &[u8]) {
         for (at, octet) in
             self.content[self.number_at..self.number_at + DIGITS].iter_mut().enumerate()
@@ -74,7 +73,7 @@ impl Mail {
     }
 }
 
-/// What goes out behind a content.
+/// What is sent after a content.
 #[derive(Clone, Copy)]
 pub enum Tail {
     Nothing,
@@ -94,7 +93,7 @@ impl Envelope {
     }
 }
 
-/// What the header line says: run and number.
+/// The id in the header line: run and number.
 pub type Id = (u32, u32);
 
 /// Finds the id in the first octets of a mail.
@@ -105,7 +104,7 @@ impl IdFinder {
         Self(Finder::new(FIELD))
     }
 
-    /// None as long as the line is not there, or not whole.
+    /// None as long as the line is not there, or not complete.
     pub fn find(&self, content: &[u8]) -> Option<Id> {
         let rest = &content[self.0.find(content)? + FIELD.len()..];
         let text = std::str::from_utf8(rest.get(..2 * DIGITS + 1)?).ok()?;

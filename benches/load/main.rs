@@ -37,7 +37,7 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
 use std::time::Duration;
 
-/// What stops the tool: words for the one who called it.
+/// An error of the tool, as text.
 type Outcome<T> = Result<T, String>;
 
 fn main() -> ExitCode {
@@ -58,14 +58,14 @@ fn main() -> ExitCode {
     }
 }
 
-/// Both sides are ready before the first starts; each runs in a thread of its own, whose CPU it
-/// tells.
+/// Both sides are ready before the first starts; each runs in a thread of its own, whose CPU time
+/// is reported.
 fn run(send: Option<&Send>, sink: Option<&options::Sink>) -> Outcome<Report> {
     let ledger = Arc::new(Ledger::new(send.map_or(0, |send| send.messages)));
     let (told, results) = channel();
     let mut sides = 0;
     if let Some(options) = sink {
-        // Without a generator beside it nobody knows when the last mail has come.
+        // Without a generator it is not known when the last mail has come.
         let stop = if send.is_none() { Some(socket::stop_signals()?) } else { None };
         let sink = Sink::new(options, Arc::clone(&ledger), stop)?;
         let told = told.clone();

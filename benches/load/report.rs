@@ -1,4 +1,4 @@
-//! What a run says at its end.
+//! The report at the end of a run.
 
 use crate::Outcome;
 use crate::ledger::Ledger;
@@ -19,7 +19,7 @@ fn micros(count: i64) -> f64 {
     count as f64 / 1e6
 }
 
-/// One side is done.
+/// One side is finished.
 pub enum Side {
     Generator(Outcome<Sent>),
     Sink(Outcome<Taken>),
@@ -30,13 +30,13 @@ pub enum Side {
 pub struct Sent {
     pub cpu_seconds: f64,
     pub connections: u64,
-    /// Mails that the server refused for good, or after it had their content.
+    /// Mails that the server rejected permanently, or after their content.
     pub refused: u64,
-    /// Mails whose content was sent and whose answer never came.
+    /// Mails whose content was sent and whose reply never came.
     pub unanswered: u64,
-    /// Refusals before the content, after which the mail was tried again.
+    /// Rejections before the content, after which the mail was sent again.
     pub tried_again: u64,
-    /// The last words of the server that were no success.
+    /// The last error reply of the server.
     pub complaint: Option<String>,
 }
 
@@ -61,14 +61,14 @@ pub struct Report {
     sink: Option<Taken>,
     lost: u64,
     duplicates: u64,
-    /// Mails that came to the sink and were not of this run.
+    /// Mails that came to the sink and are not of this run.
     foreign: u64,
     /// Milliseconds; only where generator and sink share the clock.
     #[serde(skip_serializing_if = "Option::is_none")]
     latency: Option<Latencies>,
 }
 
-/// Where a mail's time went.
+/// The parts of a mail's delay.
 #[derive(Serialize)]
 struct Latencies {
     /// From the content's last octet to 250.
@@ -112,7 +112,7 @@ impl Report {
         }
     }
 
-    /// Every mail was taken, and came once.
+    /// Every mail was accepted, and arrived once.
     pub fn is_clean(&self) -> bool {
         let sent = self.generator.as_ref().is_none_or(|sent| sent.refused + sent.unanswered == 0);
         sent && self.lost == 0 && self.duplicates == 0

@@ -1,7 +1,4 @@
-//! The sink: takes everything, with replies written beforehand, and notes what came.
-//!
-//! One read for what has come, one write for all replies to it. Domains that were named are
-//! refused, or answered late.
+//! The sink: accepts everything, with prepared replies, and records the mails.
 
 use crate::Outcome;
 use crate::ledger::Ledger;
@@ -26,12 +23,12 @@ const GREETING: &[u8] = b"220 sink.example ESMTP\r\n";
 const EHLO: &[u8] = b"250-sink.example\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n\
     250-ENHANCEDSTATUSCODES\r\n250 SIZE 0\r\n";
 const END: &[u8] = b"\r\n.\r\n";
-/// The id stands in the header that the generator writes first; relays put their own lines above
+/// The id is in the header line that the generator writes first; relays put their own lines above
 /// it.
 const ID_WITHIN: usize = 8 << 10;
-/// How long the rest of the mails may take when the generator is done.
+/// How long the rest of the mails may take when the generator is finished.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// How often the sink looks whether it is done, when nothing comes.
+/// How often the sink checks whether it is finished, when nothing comes.
 const LOOK: Duration = Duration::from_millis(20);
 /// Tokens of epoll: connections have smaller ones.
 const LISTENERS: u64 = 1 << 32;
@@ -46,7 +43,7 @@ pub struct Sink {
     free: Vec<usize>,
     buffer: Vec<u8>,
     expect: Option<u64>,
-    /// Connections whose answer is held back, and until when.
+    /// Connections whose reply is delayed, and until when.
     late: BinaryHeap<Reverse<(Instant, usize)>>,
 }
 
@@ -57,7 +54,7 @@ struct Shared {
     ids: IdFinder,
     refuse: HashMap<Vec<u8>, Vec<u8>>,
     delay: HashMap<Vec<u8>, Duration>,
-    /// One for each mail that came, where they are to be written to a file.
+    /// One for each received mail, if they are written to a file.
     came: Option<Vec<Id>>,
     arrived: Option<PathBuf>,
     replies: Vec<u8>,
@@ -67,9 +64,9 @@ struct Shared {
 struct Connection {
     stream: TcpStream,
     is_content: bool,
-    /// Octets that were read and not yet understood: part of a line, or the last ones of a content.
+    /// Octets that were read and not yet parsed: part of a line, or the last ones of a content.
     carry: Vec<u8>,
-    /// So many octets of `carry` are content that has been looked at.
+    /// So many octets of `carry` are content that was examined.
     overlap: usize,
     /// The start of the content, until its id is known.
     head: Vec<u8>,
@@ -87,7 +84,7 @@ enum Next {
 }
 
 impl Sink {
-    /// Listens; nothing is taken yet.
+    /// Listens; no connection is accepted yet.
     pub fn new(
         options: &options::Sink,
         ledger: Arc<Ledger>,
@@ -143,7 +140,7 @@ impl Sink {
         })
     }
 
-    /// Until all that was answered has come, or as many as were expected, or a signal.
+    /// Runs until all confirmed mails have come, or as many as expected, or a signal.
     pub fn run(mut self) -> Outcome<Taken> {
         let mut events = socket::events();
         let mut waiting_since = None;
@@ -170,7 +167,8 @@ impl Sink {
                 if self.shared.ledger.is_complete() {
                     return self.finish();
                 }
-                // What is missing when nothing has come for long is lost: the report says so.
+                // A mail that is missing when nothing has come for long is lost: the report shows
+                // it.
                 if told > 0 || !self.shared.ledger.is_all_sent() {
                     waiting_since = None;
                 } else if waiting_since.get_or_insert_with(Instant::now).elapsed() > PATIENCE {
@@ -250,7 +248,7 @@ impl Sink {
                 self.free.push(at);
             }
             Next::Wait(time) => {
-                // Readable or not, it has to wait.
+                // Readable or not, it must wait.
                 let _ = self.epoll.modify(
                     &connection.stream,
                     &mut EpollEvent::new(EpollFlags::empty(), at as u64),
@@ -403,7 +401,7 @@ impl Connection {
     }
 
     fn recipient(&mut self, line: &[u8], shared: &mut Shared) {
-        // Names are looked at only where some were named.
+        // Names are compared only if some were configured.
         if !shared.refuse.is_empty() || !shared.delay.is_empty() {
             let domain = domain_of(line);
             if let Some(refusal) = shared.refuse.get(&domain) {

@@ -1,5 +1,4 @@
-//! The few things that the standard library's sockets lack: a connect that does not wait, reads and
-//! writes that do not.
+//! What the standard library's sockets lack: non-blocking connect, read and write.
 
 use crate::Outcome;
 use nix::errno::Errno;
@@ -19,7 +18,7 @@ pub fn start_connect(to: SocketAddr) -> Result<OwnedFd, Errno> {
     let family = if to.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
     let fd =
         socket(family, SockType::Stream, SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC, None)?;
-    // The rest of a content that did not fit must not wait for an acknowledgement.
+    // The rest of a content must not wait for an acknowledgement.
     setsockopt(&fd, sockopt::TcpNoDelay, &true)?;
     match connect(fd.as_raw_fd(), &SockaddrStorage::from(to)) {
         Ok(()) | Err(Errno::EINPROGRESS) => Ok(fd),
@@ -60,12 +59,12 @@ fn taken(count: Result<usize, Errno>) -> Result<usize, Errno> {
     }
 }
 
-/// Room for what epoll tells at once.
+/// A buffer for the events of epoll.
 pub fn events() -> Vec<EpollEvent> {
     vec![EpollEvent::new(EpollFlags::empty(), 0); 512]
 }
 
-/// SIGTERM and SIGINT as something to poll, instead of the end.
+/// SIGTERM and SIGINT as a descriptor to poll.
 pub fn stop_signals() -> Outcome<SignalFd> {
     let mut signals = SigSet::empty();
     signals.add(Signal::SIGTERM);

@@ -1,6 +1,6 @@
 #![no_main]
-//! No line is too odd for [`Command::parse`], and what strangers may say means the same from
-//! clients that may relay.
+//! No line makes [`Command::parse`] panic, and what untrusted clients may send has the same meaning
+//! as from clients that may relay.
 
 use libfuzzer_sys::fuzz_target;
 use postern::mail::model::{Address, Class};
@@ -14,7 +14,7 @@ fuzz_target!(|line: &[u8]| {
     judge(line, &strict);
     judge(line, &lenient);
     match (&strict, &lenient) {
-        // A mailbox for strangers, who have no domain of ours; complete for the others.
+        // A mailbox for untrusted clients, which get no default domain; complete for the others.
         (
             Ok(Command::Recipient(Recipient::Postmaster)),
             Ok(Command::Recipient(Recipient::Mailbox(mailbox))),
@@ -54,7 +54,7 @@ fn judge(line: &[u8], said: &Result<Command, CommandError>) {
     }
 }
 
-/// It stands in the line, but for a domain that was added, and the case of that word which needs
+/// It is contained in the line, except an added domain, and the case of `postmaster`, which needs
 /// none.
 fn is_of(line: &[u8], address: &Address) {
     let text = address.as_str().to_ascii_lowercase();

@@ -1,6 +1,6 @@
 #![no_main]
-//! Any pieces give what an octet-by-octet reading of the RFC gives. The first octets say how the
-//! rest is cut.
+//! Any pieces give the same as an octet-by-octet reading of the RFC. The first octets define how
+//! the rest is cut.
 
 use libfuzzer_sys::fuzz_target;
 use postern::mail::parse::{Content, Flaw};
@@ -31,7 +31,7 @@ fn read(input: &[u8], sizes: &[u8]) -> Read {
     None
 }
 
-/// RFC 5321 §4.5.2 by the letter.
+/// RFC 5321 §4.5.2, implemented literally.
 fn by_the_letter(input: &[u8]) -> Option<(Vec<u8>, usize)> {
     let framed = [b"\r\n", input].concat();
     let end = framed.windows(5).position(|window| window == b"\r\n.\r\n")?;

@@ -1,5 +1,5 @@
 #![no_main]
-//! Whatever is said in whatever order: one reply a command, and content only for a whole envelope.
+//! Any commands in any order: one reply for each command, and content only for a whole envelope.
 
 use libfuzzer_sys::fuzz_target;
 use postern::mail::model::{Address, Refusal, Reply, Verdict};

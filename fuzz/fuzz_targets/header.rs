@@ -1,7 +1,6 @@
 #![no_main]
-//! Whatever a content is: pieces of any size make no difference, the fields that are for nobody's
-//! eyes are gone, those that were missing are there once, and the body is the end of what came. The
-//! first octet says how the rest is cut.
+//! For any content: pieces of any size make no difference, dropped fields are gone, missing ones
+//! are there once, and the body is unchanged. The first octet defines how the rest is cut.
 
 use libfuzzer_sys::fuzz_target;
 use postern::mail::rewrite::{HeaderSection, Missing};
@@ -61,7 +60,7 @@ fn names(content: &[u8]) -> Vec<String> {
     names
 }
 
-/// What stands behind the first empty line.
+/// The text after the first empty line.
 fn body(content: &[u8]) -> &[u8] {
     if let Some(body) = content.strip_prefix(b"\r\n") {
         return body;

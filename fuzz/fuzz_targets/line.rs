@@ -1,5 +1,5 @@
 #![no_main]
-//! Pieces of any size give the same lines. The first octets say how the rest is cut.
+//! Pieces of any size give the same lines. The first octets define how the rest is cut.
 
 use libfuzzer_sys::fuzz_target;
 use postern::mail::parse::{Line, LineFlaw, Lines};
@@ -45,7 +45,7 @@ fn cut(input: &[u8], sizes: &[u8]) -> Vec<Result<Vec<u8>, LineFlaw>> {
 
 fuzz_target!(|data: &[u8]| {
     let (sizes, input) = data.split_at(data.len().min(4));
-    // Long lines are beyond what a fuzzer likes to write: some octets count many times.
+    // A fuzzer rarely makes long lines: some octets are repeated many times.
     let input: Vec<u8> =
         input.iter().flat_map(|byte| vec![*byte; if *byte == b'X' { 1000 } else { 1 }]).collect();
     assert_eq!(cut(&input, sizes), cut(&input, &[]));

@@ -1,5 +1,5 @@
 #![no_main]
-//! No order panics, and a filter that is understood keeps no condition that was not asked for.
+//! No order panics, and a parsed filter contains only given conditions.
 
 use libfuzzer_sys::fuzz_target;
 use postern::api::{FilterView, OrderView};

@@ -1,7 +1,7 @@
 #![no_main]
-//! Whatever stands in the environment, the start says what is wrong with it, or takes values that
-//! read back as themselves. Lines `NAME=value`; a value may hold any octet but the line feed, which
-//! a vertical tab stands for.
+//! For any environment, the start reports the errors, or accepts values that read back as
+//! themselves. Lines `NAME=value`; a value may contain any octet except the line feed, which is
+//! written as a vertical tab.
 
 use libfuzzer_sys::fuzz_target;
 use postern::appliance::property::{Machine, Settings, read};
@@ -12,7 +12,7 @@ fuzz_target!(|environment: &[u8]| {
     let machine = Machine { uid: 2525, key_volume: false, writable_run: true, runtime_dir: None };
     let vars = environment.split(|octet| *octet == b'\n').filter_map(|line| {
         let equals = line.iter().position(|octet| *octet == b'=')?;
-        // Values from files: a fuzzer must not open what it makes up.
+        // Values from files: a fuzzer must not open files of random names.
         if line[..equals].ends_with(b"_FILE") {
             return None;
         }

@@ -1,6 +1,6 @@
 #![no_main]
 //! A next hop's reply, in pieces of any size: the pieces make no difference, the limits hold, and
-//! what is kept for people is one tame line.
+//! the kept text is one line without control characters.
 
 use libfuzzer_sys::fuzz_target;
 use postern::mail::deliver::reply::{
@@ -19,7 +19,7 @@ fuzz_target!(|input: (u8, &[u8])| {
     }
 });
 
-/// All replies up to the first octet that is none.
+/// All replies up to the first invalid octet.
 fn replies(octets: &[u8], size: usize) -> (Vec<Reply>, Option<Malformed>) {
     let mut parser = Parser::default();
     let mut replies = Vec::new();

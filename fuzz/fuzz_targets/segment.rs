@@ -1,9 +1,8 @@
 #![no_main]
-//! Whatever becomes of a queue's octets, it can be looked at and opened, and no mail comes out of
-//! it that was not handed in.
+//! For any damage of a queue's octets, it can be verified and opened, and it contains no mail that
+//! was not submitted.
 //!
-//! The input is a list of blows against a small queue that the real thing has written: a file, a
-//! place, and what happens there.
+//! The input is a list of changes of a small real queue: a file, an offset, and the change.
 
 use libfuzzer_sys::fuzz_target;
 use postern::ground::disk::{Disk, Snapshot, Volume};
@@ -17,7 +16,7 @@ use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 
-/// A queue: its files, and what was handed in.
+/// A queue: its files, and the submitted mails.
 struct Original {
     files: Vec<(PathBuf, Vec<u8>)>,
     mails: BTreeMap<MessageId, (String, Vec<u8>)>,
@@ -54,7 +53,7 @@ fuzz_target!(|blows: &[u8]| {
         std::fs::write(path, octets).unwrap();
     }
     look(directory.path());
-    // A recovery of a recovery finds the same.
+    // A second recovery finds the same.
     let first = open(original, directory.path());
     let second = open(original, directory.path());
     assert_eq!(first, second);
@@ -68,8 +67,8 @@ fn look(directory: &Path) {
     }
 }
 
-/// Opens the queue, reads all of it, closes it; the messages that came out whole. `None`: it says
-/// that it cannot be opened.
+/// Opens the queue, reads all of it, closes it; gives the intact messages. `None`: it cannot be
+/// opened.
 fn open(original: &Original, directory: &Path) -> Option<Vec<MessageId>> {
     let spool = start(directory)?;
     let mut whole = Vec::new();
@@ -151,7 +150,7 @@ fn address(text: &str) -> Address {
     Address::parse(text).unwrap()
 }
 
-/// The second recipient is done, the first stands as told.
+/// The second recipient is done, the first has this status.
 fn progress(message: &Message, first: Status) -> Vec<Progress> {
     let mut progress = message.progress.clone();
     progress[0].status = first;
@@ -165,7 +164,7 @@ fn start(directory: &Path) -> Option<SegmentLog> {
     SegmentLog::open(disk, config, SpoolCounters::alone().unwrap(), &|_| {}).ok()
 }
 
-/// In memory where there is such a place: nothing here needs a disk that keeps what it is given.
+/// In memory if possible: nothing here needs a durable disk.
 fn directory() -> tempfile::TempDir {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }

@@ -1,6 +1,6 @@
 #![no_main]
-//! Whatever a message is: rewriting it once is enough, no line that changed is too long, and what
-//! is read piece by piece is what is read at once.
+//! For any message: a second conversion changes nothing, no changed line is too long, and reading
+//! in pieces gives the same as reading at once.
 
 use libfuzzer_sys::fuzz_target;
 use postern::mail::model::{Body, Content};

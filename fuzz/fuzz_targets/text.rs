@@ -1,6 +1,6 @@
 #![no_main]
-//! Whatever a mail holds, what is shown of it stays within its limits, and its text holds no markup
-//! of the HTML that it came from as the only alternative.
+//! For any mail, the displayed parts stay within their limits, and its text contains no markup of
+//! its HTML alternative.
 
 use libfuzzer_sys::fuzz_target;
 use postern::api::read_text;

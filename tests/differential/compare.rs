@@ -1,23 +1,23 @@
-//! What came of an input at both relays, and where they part, line by line.
+//! The results of an input at both relays, and their differences, line by line.
 //!
 //! `what was said: 250 | 501` is a reply, Postfix's first. `- line` and `+ line` is what only
-//! Postfix and what only this relay gave to the next hop. What any server writes anew for each mail
-//! is left out or stands as `*`: the trace field on top, the size in MAIL, the values of Message-ID
-//! and Date fields that were added.
+//! Postfix and what only this relay gave to the next hop. Values that every server generates for
+//! each mail are left out or replaced by `*`: the trace field on top, the size in MAIL, the values
+//! of added Message-ID and Date fields.
 
 use crate::hop::Mail;
 use crate::session::{Heard, shortened};
 
-/// What came of an input.
+/// The result of an input.
 #[derive(Debug)]
 pub struct Outcome {
     pub heard: Vec<Heard>,
-    /// What the next hop got of the mails that were queued, in their order; `None` has not come.
+    /// What the next hop got of the queued mails, in their order; `None` did not arrive.
     pub mails: Vec<Option<Mail>>,
 }
 
-/// Where the relays part; `theirs` is Postfix's. Behind a reply of another class the session went
-/// another way, so nothing behind it is compared.
+/// The differences between the relays; `theirs` is Postfix's. After replies of different classes
+/// the sessions are different, so the rest is not compared.
 pub fn differences(theirs: &Outcome, ours: &Outcome) -> Vec<String> {
     let mut lines = Vec::new();
     for (their, our) in theirs.heard.iter().zip(&ours.heard) {
@@ -54,10 +54,10 @@ pub fn announced(theirs: &Heard, ours: &Heard) -> Vec<String> {
     between(&sorted(theirs), &sorted(ours))
 }
 
-/// A mail as lines that can be compared.
+/// A mail as lines for the comparison.
 pub fn written(mail: &Mail) -> Vec<String> {
     let mut lines = vec![parameters_in_order(&mail.mail)];
-    // Their order says nothing.
+    // Their order does not matter.
     let mut recipients = mail.recipients.clone();
     recipients.sort_unstable();
     lines.extend(recipients);
@@ -70,7 +70,7 @@ pub fn written(mail: &Mail) -> Vec<String> {
     lines
 }
 
-/// The size is the content's, which the trace field makes another one.
+/// The size of the content differs because of the trace field.
 fn parameters_in_order(mail: &str) -> String {
     let (path, parameters) = mail.split_at(mail.rfind('>').map_or(mail.len(), |end| end + 1));
     let mut parameters: Vec<&str> =
@@ -113,7 +113,7 @@ pub fn between(theirs: &[String], ours: &[String]) -> Vec<String> {
     let (theirs, ours) = (&theirs[start..], &ours[start..]);
     let end = theirs.iter().rev().zip(ours.iter().rev()).take_while(|(a, b)| a == b).count();
     let (theirs, ours) = (&theirs[..theirs.len() - end], &ours[..ours.len() - end]);
-    // The length of the longest common subsequence of what follows each pair of places.
+    // The length of the longest common subsequence of the rest after each pair of positions.
     let mut length = vec![vec![0_usize; ours.len() + 1]; theirs.len() + 1];
     for a in (0..theirs.len()).rev() {
         for b in (0..ours.len()).rev() {

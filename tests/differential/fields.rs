@@ -1,5 +1,5 @@
-//! What becomes of header sections, end to end: from clients that may relay by SMTP and by HTTP,
-//! from an import, and with the properties off.
+//! Changes of header sections, end to end: from clients that may relay by SMTP and by HTTP, from an
+//! import, and with the properties off.
 
 use crate::hop::{GOOD, Hop, Mail};
 use crate::support::appliance::Appliance;
@@ -10,7 +10,8 @@ use std::fs::{self, Permissions};
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 
-/// A mail as applications hand it in: an mbox line, Bcc, and nothing of what a server might add.
+/// A mail as applications send it: an mbox line, Bcc, and none of the fields that a server might
+/// add.
 const CONTENT: &str = "From shop Thu Nov 26 12:00:00 2026\r\nSubject: x\r\nBcc: \
 secret@there.example,\r\n other@there.example\r\n\
                        Return-Path: <x@y>\r\nContent-Length: 4\r\n\r\nBcc: of the body\r\n";
@@ -80,7 +81,7 @@ fn mail_of_those_who_may_relay_loses_bcc_and_gets_what_is_missing() {
     let relay = Relay::start(&[]);
     relay.send();
     relay.post("from=shop%40here.example&to=box%40there.example");
-    // As from a client of SMTP: a bare name, brackets, a dot behind the domain.
+    // As from an SMTP client: a bare name, brackets, a dot after the domain.
     relay.post("from=shop&to=%3Cbox%40there.example.%3E");
     for mail in relay.mails(3) {
         assert!(mail.mail.starts_with("MAIL FROM:<shop@here.example>"), "{}", mail.mail);
@@ -112,8 +113,8 @@ fn with_the_properties_off_mail_passes_as_it_is() {
     }
 }
 
-/// Who may not relay sends to nobody here, so no mail of such a client could lose or get a field.
-/// What an operator brings in from another queue is not handed in for sending either.
+/// Clients without permission to relay cannot send here, so their mail cannot be changed. Imported
+/// mail is not a submission either.
 #[test]
 fn mail_of_others_passes_as_it_is() {
     let relay = Relay::start(&[("MTA_SMTPD_TRUSTED_NETWORKS", "192.0.2.0/24")]);

@@ -1,36 +1,36 @@
-//! A next hop that writes down what it gets.
+//! A next hop that records its mail.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
-/// How a next hop is.
+/// The behaviour of a next hop.
 #[derive(Debug, Clone, Copy)]
 pub struct Nature {
     /// What EHLO announces.
     pub keywords: &'static [&'static str],
-    /// What it says where it does not say the usual thing, by what stands in a command: nothing is
-    /// the greeting, `.` the end of data.
+    /// Unusual replies, by a part of the command: the empty text is the greeting, `.` the end of
+    /// data.
     pub says: &'static [(&'static str, &'static str)],
-    /// It says 554 to content that is not ASCII.
+    /// It rejects content that is not ASCII with 554.
     pub seven_bit: bool,
 }
 
-/// One that takes everything.
+/// A next hop that accepts everything.
 pub const GOOD: Nature = Nature {
     keywords: &["PIPELINING", "SIZE", "8BITMIME", "SMTPUTF8"],
     says: &[],
     seven_bit: false,
 };
 
-/// A mail as it came.
+/// A mail as received.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mail {
     /// The MAIL command.
     pub mail: String,
     /// The RCPT commands, in their order.
     pub recipients: Vec<String>,
-    /// The content, dots undone.
+    /// The content, without dot-stuffing.
     pub content: Vec<u8>,
 }
 
@@ -55,7 +55,7 @@ pub struct Hop {
 }
 
 impl Hop {
-    /// One at this place.
+    /// Starts one at this address.
     pub fn start(address: SocketAddr, nature: Nature) -> Self {
         let listener =
             TcpListener::bind(address).unwrap_or_else(|error| panic!("{address}: {error}"));
@@ -65,7 +65,7 @@ impl Hop {
             for stream in listener.incoming().flatten() {
                 let mails = mails.clone();
                 std::thread::spawn(move || {
-                    // A client that goes away is no failure of the server.
+                    // A client that disconnects is not an error of the server.
                     let _ = serve(stream, nature, &mails);
                 });
             }
@@ -73,7 +73,7 @@ impl Hop {
         hop
     }
 
-    /// What it has taken.
+    /// The accepted mails.
     pub fn mails(&self) -> Vec<Mail> {
         self.mails.lock().unwrap().clone()
     }

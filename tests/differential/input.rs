@@ -1,22 +1,22 @@
-//! An input: what a client says.
+//! An input: the commands of a client.
 
-/// Who a client is to both relays.
+/// The class of a client for both relays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Who {
     /// A program on the relay's own host.
     Own,
-    /// Somebody of a network that may relay.
+    /// A client of a network that may relay.
     Trusted,
-    /// Somebody else.
+    /// An untrusted client.
     Stranger,
 }
 
-/// One thing that the client does.
+/// One step of the client.
 #[derive(Debug, Clone)]
 pub enum Step {
-    /// Sends octets in one piece, and awaits so many replies.
+    /// Sends octets in one piece, and expects so many replies.
     Send(Vec<u8>, usize),
-    /// Sends octets as the content where the reply before was 354, and awaits one reply.
+    /// Sends octets as the content if the reply before was 354, and expects one reply.
     Content(Vec<u8>),
 }
 
@@ -28,7 +28,7 @@ pub struct Input {
     pub steps: Vec<Step>,
 }
 
-/// Where mails go unless an input has a reason for another place.
+/// The recipient of mails unless an input needs another.
 pub const BOX: &str = "RCPT TO:<box@there.example>";
 
 /// A content with all fields that a server might add.
@@ -37,7 +37,7 @@ pub const WHOLE: &str = "From: sender@here.example\r\nTo: box@there.example\r\nD
                          Message-ID: <whole@here.example>\r\nSubject: whole\r\n";
 
 impl Input {
-    /// A session that says nothing of its own accord.
+    /// An empty session.
     pub fn new(who: Who, name: impl Into<String>) -> Self {
         Self { name: name.into(), who, steps: Vec::new() }
     }
@@ -58,12 +58,12 @@ impl Input {
         self.say("EHLO client.example")
     }
 
-    /// MAIL and RCPT that nobody has a word against.
+    /// MAIL and RCPT that every server accepts.
     pub fn enveloped(self) -> Self {
         self.greeted().say("MAIL FROM:<sender@here.example>").say(BOX)
     }
 
-    /// DATA, and a content: its dots are doubled and its end is put behind it.
+    /// DATA, and a content: it is dot-stuffed and its end appended.
     pub fn content(self, content: impl AsRef<[u8]>) -> Self {
         let mut wire = Vec::new();
         for line in content.as_ref().split_inclusive(|octet| *octet == b'\n') {
@@ -76,26 +76,26 @@ impl Input {
         self.wire(wire)
     }
 
-    /// DATA, and a content that brings its own end.
+    /// DATA, and a content with its own end.
     pub fn wire(self, wire: impl Into<Vec<u8>>) -> Self {
         let mut input = self.say("DATA");
         input.steps.push(Step::Content(wire.into()));
         input
     }
 
-    /// A content without peculiarities.
+    /// An ordinary content.
     pub fn whole(self) -> Self {
         self.content(format!("{WHOLE}\r\nHello.\r\n"))
     }
 }
 
-/// A whole mail whose MAIL command is this; strangers stop there.
+/// A whole mail with this MAIL command; untrusted clients stop there.
 pub fn from(who: Who, line: impl AsRef<[u8]>) -> Input {
     let input = Input::new(who, name(who, line.as_ref())).greeted().say(line);
     if who == Who::Stranger { input } else { input.say(BOX).whole() }
 }
 
-/// A whole mail whose RCPT command is this; strangers stop there.
+/// A whole mail with this RCPT command; untrusted clients stop there.
 pub fn to(who: Who, line: impl AsRef<[u8]>) -> Input {
     let input = Input::new(who, name(who, line.as_ref()))
         .greeted()
@@ -104,12 +104,12 @@ pub fn to(who: Who, line: impl AsRef<[u8]>) -> Input {
     if who == Who::Stranger { input } else { input.whole() }
 }
 
-/// A mail of one's own with this content.
+/// A mail of this client with this content.
 pub fn content(who: Who, name: &str, content: impl AsRef<[u8]>) -> Input {
     Input::new(who, name).enveloped().content(content)
 }
 
-/// A line as a name: escaped, cut where it is long, and with a blank at its end that can be seen.
+/// A line as a name: escaped, shortened, and with a visible blank at its end.
 pub fn named(line: &[u8]) -> String {
     let text = line.escape_ascii().to_string();
     match text.strip_suffix(' ') {

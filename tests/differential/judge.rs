@@ -1,15 +1,15 @@
-//! The tables of differences against what was found.
+//! Compares the tables of differences with the results.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
 /// A table of differences: `# ` and the first cell of a row of docs/differences.md, below it names
-/// of inputs, and below each of them, behind four blanks, what differs.
+/// of inputs, and below each of them, after four blanks, the differences.
 #[derive(Debug, Default)]
 pub struct Table {
-    /// The rows that are named, in their order.
+    /// The named rows, in their order.
     pub rows: Vec<String>,
-    /// What differs, by the name of the input.
+    /// The differences, by the name of the input.
     pub lines: BTreeMap<String, Vec<String>>,
 }
 
@@ -33,7 +33,7 @@ impl Table {
     }
 }
 
-/// Holds what was found with a Postfix of this version, by the name of the input, against a table.
+/// Compares the results with a Postfix of this version, by the name of the input, with a table.
 ///
 /// # Panics
 /// Something differs that is not listed, or something is listed that does not differ.

@@ -1,10 +1,10 @@
-//! The same octets for Postfix 3.7 and for this relay, in the same run, and what came of them side
-//! by side: the replies, and what a next hop got. Where both do not do the same, the input says so
-//! line by line and names the row of docs/differences.md that tells why. A difference that no input
-//! lists is red, and so is one that is listed and gone.
+//! The same octets for Postfix 3.7 and for this relay, in the same run, with a comparison of the
+//! replies and of what a next hop got. The differences of an input are listed line by line, under
+//! the row of docs/differences.md with the reason. A difference that is not listed fails, and so
+//! does a listed one that does not exist any more.
 //!
-//! One Postfix and one appliance take all inputs of a test, in many sessions at once. It needs
-//! root, as Postfix does.
+//! One Postfix and one appliance get all inputs of a test, in many sessions at once. It needs root,
+//! as Postfix does.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on must fail")]
 

@@ -1,13 +1,13 @@
-//! docs/differences.md against the tables of this suite: each row is shown by an input, or by a
-//! test that is named here.
+//! Compares docs/differences.md with the tables of this suite: each row is shown by an input, or by
+//! a test that is named here.
 
 use crate::judge::Table;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-/// Rows that no input shows, and the test of what this relay does. Postfix would need name servers
-/// of its own, many hosts, or minutes of silence.
+/// Rows without an input, and the test of this relay's behaviour. Postfix would need its own name
+/// servers, many hosts, or minutes of silence.
 const ELSEWHERE: &[(&str, &str)] = &[
     (
         "MX leads to this machine, other port",

@@ -1,4 +1,4 @@
-//! A session: says what an input says, and writes down what came back.
+//! A session: sends an input, and records the replies.
 
 use crate::input::{Input, Step, Who};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, connect, socket};
@@ -16,11 +16,11 @@ pub const TRUSTED: &str = "127.0.0.0/24";
 /// A reply, or why there is none.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Heard {
-    /// What was said before it.
+    /// The command before it.
     pub said: String,
-    /// Its code; `closed`; `silent`; `-` where there was nothing to reply to.
+    /// Its code; `closed`; `silent`; `-` if there was nothing to reply to.
     pub code: String,
-    /// What stands behind the code, line by line.
+    /// The text after the code, line by line.
     pub lines: Vec<String>,
 }
 
@@ -31,8 +31,8 @@ impl Heard {
     }
 }
 
-/// Connects as this client. Each stranger has an address of its own, so that none has to wait for
-/// what another one did.
+/// Connects as this client. Each untrusted client has its own address, so that none is delayed
+/// because of another.
 fn connect_as(who: Who, number: usize, to: SocketAddr) -> TcpStream {
     let from = match who {
         Who::Own => Ipv4Addr::LOCALHOST,
@@ -50,7 +50,7 @@ fn connect_as(who: Who, number: usize, to: SocketAddr) -> TcpStream {
     TcpStream::from(stream)
 }
 
-/// Carries out an input, and gives back every reply, the greeting first.
+/// Runs an input, and gives back every reply, the greeting first.
 pub fn run(input: &Input, number: usize, to: SocketAddr) -> Vec<Heard> {
     let stream = connect_as(input.who, number, to);
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -90,7 +90,7 @@ struct Talk {
 
 impl Talk {
     fn send(&mut self, octets: &[u8]) {
-        // A server that has closed is seen by what it said last.
+        // A closed connection is noticed by its last reply.
         let _ = self.reader.get_mut().write_all(octets);
     }
 
@@ -124,12 +124,12 @@ impl Talk {
     }
 }
 
-/// A line as the reply to it is told of.
+/// A line in the form for reports.
 fn label(line: &[u8]) -> String {
     shortened(line.strip_suffix(b"\r").unwrap_or(line))
 }
 
-/// Octets in words: escaped, and cut where they are many.
+/// Octets as text: escaped and shortened.
 pub fn shortened(octets: &[u8]) -> String {
     let text = octets.escape_ascii().to_string().replace("\\\"", "\"").replace("\\'", "'");
     if text.len() <= 90 {

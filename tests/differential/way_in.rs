@@ -1,4 +1,4 @@
-//! All inputs of terminal `in`.
+//! All inputs of the receiving side.
 
 use crate::compare::{Outcome, announced, differences};
 use crate::hop::{GOOD, Hop, Mail};
@@ -15,7 +15,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-/// Where the relays part.
+/// The listed differences.
 pub const TABLE: &str = include_str!("way_in.txt");
 
 /// How many sessions there are at once with each relay.
@@ -24,10 +24,10 @@ const SESSIONS: usize = 8;
 /// Longer than a mail takes to the next hop.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
-/// What both relays are told: the same in their own words.
+/// The settings of Postfix and of this relay, with the same meaning.
 pub fn postfix_settings() -> String {
-    // No look-ups and no pauses: neither changes a reply. Notices to the postmaster would be mails
-    // of nobody's.
+    // No lookups and no delays: neither changes a reply. Notices to the postmaster would be
+    // additional mails.
     format!(
         "mynetworks = {TRUSTED}\nmessage_size_limit = 1000000\nsmtpd_peername_lookup = \
         no\nsmtpd_error_sleep_time = 0\n\
@@ -44,7 +44,7 @@ pub const SETTINGS: [(&str, &str); 5] = [
     ("MTA_ALWAYS_ADD_MISSING_HEADERS", "yes"),
 ];
 
-/// Carries out all inputs, and gives back what was heard in each session.
+/// Runs all inputs, and gives back the replies of each session.
 pub fn sessions(inputs: &[Input], relay: SocketAddr) -> Vec<Vec<Heard>> {
     let (next, heard) = (AtomicUsize::new(0), Mutex::new(BTreeMap::new()));
     std::thread::scope(|scope| {
@@ -62,7 +62,7 @@ pub fn sessions(inputs: &[Input], relay: SocketAddr) -> Vec<Vec<Heard>> {
     heard.into_inner().unwrap().into_values().collect()
 }
 
-/// What the next hop got of what was queued in these sessions.
+/// What the next hop got of the mails queued in these sessions.
 pub fn outcomes(sessions: Vec<Vec<Heard>>, hop: &Hop) -> Vec<Outcome> {
     let wanted: BTreeSet<String> =
         sessions.iter().flatten().filter_map(Heard::queued).map(str::to_owned).collect();
@@ -109,7 +109,7 @@ fn the_same_octets_come_to_the_same() {
         .zip(theirs.iter().zip(&ours))
         .map(|(input, (theirs, ours))| (&*input.name, differences(theirs, ours)))
         .collect();
-    // Behind the greeting, the first input says EHLO.
+    // After the greeting, the first input sends EHLO.
     found.push(("what EHLO announces", announced(&theirs[0].heard[1], &ours[0].heard[1])));
     judge(&postfix.version(), TABLE, &found);
 }

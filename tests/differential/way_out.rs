@@ -17,13 +17,13 @@ use crate::way_in::{PATIENCE, SETTINGS, postfix_settings, sessions};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-/// Where the relays part.
+/// The listed differences.
 pub const TABLE: &str = include_str!("way_out.txt");
 
-/// A domain whose mail the hop `ascii` takes, as Postfix and as DNS know it.
+/// A domain whose mail the hop `ascii` accepts, in the forms for Postfix and DNS.
 const BOOKS: [&str; 2] = ["b\u{fc}cher.example", "xn--bcher-kva.example"];
 
-/// The next hops of one relay, by name; `home` takes what comes back.
+/// The next hops of one relay, by name; `home` accepts bounces.
 fn start() -> BTreeMap<&'static str, Hop> {
     let at = || SocketAddr::from((own_address(), 25));
     hops()
@@ -35,7 +35,7 @@ fn start() -> BTreeMap<&'static str, Hop> {
 
 fn session(mail: &Mail) -> Input {
     let mut input = Input::new(Who::Own, mail.name).greeted();
-    // Whoever sends 8 bits says so.
+    // A client that sends 8 bits announces it.
     let eight_bit = if mail.content.is_ascii() { "" } else { " BODY=8BITMIME" };
     input = input.say(format!("MAIL FROM:<sender@home.example>{}{eight_bit}", mail.parameters));
     for recipient in recipients(mail) {
@@ -51,7 +51,7 @@ fn recipients(mail: &Mail) -> Vec<String> {
     mail.recipients.iter().map(whole).collect()
 }
 
-/// What a log says of the recipients of each queue id: the first word on each.
+/// The status of each recipient in the log, by queue id.
 type Fates = BTreeMap<String, BTreeMap<String, String>>;
 
 /// `ID: to=<address>, …, dsn=5.1.1, status=bounced (…)`.
@@ -90,8 +90,7 @@ fn word<'a>(line: &'a str, before: &str) -> Option<&'a str> {
     rest.split([' ', ',', '>']).next()
 }
 
-/// What became of the mails of one relay: for each the fate of each recipient, and what its hop
-/// got.
+/// The results of one relay's mails: the status of each recipient, and what its hop got.
 fn fates(
     mails: &[Mail],
     heard: &[Vec<Heard>],
@@ -128,8 +127,8 @@ fn the_same_mails_come_to_the_same_at_difficult_next_hops() {
         .map(|(name, hop)| format!("{name}.example=smtp:[{}]:25", hop.address.ip()))
         .collect();
     let books = format!("{}=smtp:[{}]:25", BOOKS[0], their_hops["ascii"].address.ip());
-    // Over a connection that it has used before, Postfix sends what it would bounce for want of
-    // SMTPUTF8 over a new one.
+    // On a reused connection, Postfix sends mail that it would bounce for lack of SMTPUTF8 on a new
+    // one.
     let fresh = "smtp_connection_cache_on_demand = no";
     let settings = format!(
         "{}{fresh}\ntransport_maps = inline:{{ {}, {books} }}\n",
@@ -143,7 +142,7 @@ fn the_same_mails_come_to_the_same_at_difficult_next_hops() {
     }
     let names = Names::serve(&records);
     let servers = names.servers();
-    // The next hops stand on addresses of this host, which would be a loop.
+    // The next hops have addresses of this host, which would be a loop.
     let hosts = [("MTA_DNS_SERVERS", servers.as_str()), ("MTA_LOCAL_MAIL_HOSTS", "127.0.0.0/8")];
     let appliance = Appliance::start(&[&SETTINGS[..], &hosts].concat());
     let postfix = Postfix::sender_with(their_hops["home"].address, &settings);
@@ -165,7 +164,7 @@ fn the_same_mails_come_to_the_same_at_difficult_next_hops() {
         .zip(theirs.iter().zip(&ours))
         .map(|(mail, ((their_fates, their_mail), (our_fates, our_mail)))| {
             let mut lines = between(their_fates, our_fates);
-            // What one of them did not send cannot be compared.
+            // Mail that one of them did not send cannot be compared.
             if !their_mail.is_empty() && !our_mail.is_empty() {
                 lines.extend(between(their_mail, our_mail));
             }

@@ -1,5 +1,5 @@
-//! The boot matrix in real containers: what the image says and answers when it cannot start, in
-//! each of the ways that people run it. The rows that need no container are in
+//! The boot matrix in real containers: output and exit code of the image when it cannot start, in
+//! each of the usual ways to run it. The rows that need no container are in
 //! `tests/appliance/matrix`.
 
 use crate::engine::{self, Ended, Engine, Undo};
@@ -10,13 +10,13 @@ use std::time::Duration;
 /// How the container is run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum World {
-    /// As the image is.
+    /// As in the image.
     Image,
-    /// Root, with the capabilities that an engine gives to everybody.
+    /// Root, with the default capabilities of an engine.
     Root,
     /// Root that may mount and set routes.
     MightyRoot,
-    /// Any uid, nothing to write to but its volumes, no capability.
+    /// Any uid, only its volumes are writable, no capability.
     AnyUid,
 }
 
@@ -58,8 +58,7 @@ struct Row {
     cause: &'static str,
 }
 
-/// A start-up that takes longer is a hang to whoever waits for it; most of it is the engine's own
-/// time.
+/// A longer start counts as a hang; most of it is the engine's own time.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 const DATA: &str = "Error: failed to mount data volume.";
@@ -148,7 +147,7 @@ const ROWS: &[Row] = &[
         code: 69,
         cause: "cap_add: [SYS_ADMIN]",
     },
-    // The kernel was asked, and has no such file system, or finds nobody there.
+    // The kernel was asked, and has no such file system, or the server does not answer.
     Row {
         world: World::MightyRoot,
         options: &["-e", "MTA_LOGS_ENABLED=yes", "-e", "MTA_TERMINAL_LOG=//127.0.0.1/share"],
@@ -249,8 +248,8 @@ fn judge(engine: &Engine, row: &Row, ended: &Ended) -> Result<(), String> {
     if ended.code == row.code { Ok(()) } else { Err(format!("the exit code must be {}", row.code)) }
 }
 
-/// Root prepares with all its rights, and what comes out is a core with none: the gateway is set,
-/// keys that only root may read are read, and the mail goes out.
+/// Root prepares with all its rights, and the core has none: the gateway is set, keys that only
+/// root may read are read, and the mail is sent.
 #[test]
 fn root_sets_the_gateway_and_reads_the_keys_for_a_core_without_rights() {
     let engine = Engine::find();
@@ -313,7 +312,7 @@ fn root_sets_the_gateway_and_reads_the_keys_for_a_core_without_rights() {
         status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default().trim()
     };
     assert_eq!(field("Uid:").split_whitespace().collect::<Vec<_>>(), ["2525"; 4]);
-    // Ports below 1024 and nothing else.
+    // Ports below 1024 and no other right.
     assert_eq!((field("CapEff:"), field("CapBnd:")), ("0000000000000400", "0000000000000400"));
     assert_eq!(field("NoNewPrivs:"), "1");
 }

@@ -1,6 +1,6 @@
-//! The container engine, as people use it: its command-line programs.
+//! The container engine, used by its command-line programs.
 //!
-//! Everything that a test makes is removed when it goes out of scope, on failure too, after its
+//! Everything that a test creates is removed when it goes out of scope, on failure too, after its
 //! logs have been printed.
 
 use crate::wait_for;
@@ -32,8 +32,8 @@ fn run(command: &mut Command) -> Result<String, String> {
     ))
 }
 
-/// One test at a time: two grids at once would take each other's networks, and more memory than a
-/// small machine has. (`cargo nextest` keeps them apart by its configuration; this is for `cargo
+/// One test at a time: two grids at once would use each other's networks, and more memory than a
+/// small machine has. (`cargo nextest` separates them by its configuration; this is for `cargo
 /// test`.)
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
@@ -45,8 +45,8 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Finds a client that can build and an engine that answers, and sees to the base images; or
-    /// ends the test.
+    /// Finds a client that can build and an engine that answers, and provides the base images; or
+    /// fails the test.
     pub fn find() -> Self {
         let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         let docker = run(&mut Command::new(format!("{ROOT}/scripts/docker-client.sh"))).unwrap_or_else(|why| {
@@ -68,8 +68,8 @@ impl Engine {
         engine
     }
 
-    /// A command that finds the right client first: docker-compose 1.29 calls whatever `docker` is
-    /// on the PATH.
+    /// A command that finds the right client first: docker-compose 1.29 calls the first `docker` on
+    /// the PATH.
     fn command(&self, program: &str, args: &[&str]) -> Command {
         let mut command = Command::new(program);
         let path = std::env::var("PATH").unwrap_or_default();
@@ -95,8 +95,8 @@ impl Engine {
 
     /// A file inside a container, which may have ended.
     pub fn file(&self, container: &str, path: &str) -> Result<String, String> {
-        // What comes is a tar archive of one file: its head and its end are blocks of 512 octets,
-        // filled up with zeros.
+        // The result is a tar archive of one file: its header and its end are blocks of 512 octets,
+        // padded with zeros.
         let archive = self.try_docker(&["cp", &format!("{container}:{path}"), "-"])?;
         let text: String = archive.chars().skip(512).filter(|c| *c != '\0').collect();
         Ok(text)
@@ -118,7 +118,7 @@ impl Engine {
             vec!["network", "inspect", "--format", "{{range .IPAM.Config}}{{.Subnet}} {{end}}"];
         args.extend(ids.lines());
         let taken = self.docker(&args);
-        // Two runs at the same moment start to look at different places.
+        // Two simultaneous runs start at different numbers.
         let start = std::process::id() % 200;
         (0..200)
             .map(|step| format!("10.25.{}.", 30 + (start + step) % 200))
@@ -183,13 +183,13 @@ impl Container<'_> {
     }
 }
 
-/// One run of a compose file under a name of its own.
+/// One run of a compose file under its own name.
 pub struct Grid<'a> {
     engine: &'a Engine,
     project: String,
     file: &'static str,
     variables: Vec<(&'static str, String)>,
-    /// Whether the image goes with the grid, because the file has built it.
+    /// Whether the image is removed with the grid, because the file has built it.
     builds: bool,
 }
 
@@ -202,7 +202,7 @@ impl<'a> Grid<'a> {
         grid
     }
 
-    /// Another file with variables of its own, and a free network in every case.
+    /// Another file with its own variables, and a free network in every case.
     pub fn of(
         engine: &'a Engine,
         part: &str,
@@ -217,7 +217,7 @@ impl<'a> Grid<'a> {
         let (program, first) = self.engine.compose.split_first().expect("the name of a program");
         let mut command = self.engine.command(program, &[]);
         command.args(first).args(["--project-name", &self.project, "--file", self.file]).args(args);
-        // What these tests run under does not reach the files.
+        // The environment of these tests must not affect the files.
         command.env_remove("POSTERN_VERSION").env_remove("POSTERN_REVISION");
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         // Port 0: any free one.
@@ -233,7 +233,7 @@ impl<'a> Grid<'a> {
         self.engine.timed(&format!("compose {}", args.join(" ")), &mut self.command(args));
     }
 
-    /// What Compose makes of the file.
+    /// The file as Compose resolves it.
     pub fn config(&self, variables: &[(&str, &str)]) -> String {
         run(self.command(&["config"]).envs(variables.iter().copied()))
             .unwrap_or_else(|why| panic!("{why}"))
@@ -273,7 +273,7 @@ impl Drop for Grid<'_> {
         eprintln!("grid: removing {}", self.project);
         let down = ["down", "--volumes", "--remove-orphans", "--rmi", "local", "--timeout", "5"];
         let done = run(&mut self.command(&down));
-        // `--rmi local` keeps an image that the file gives a name.
+        // `--rmi local` keeps an image that has a name in the file.
         let image = match self.builds {
             true => self.engine.try_docker(&["image", "rm", "--force", &self.project]),
             false => Ok(String::new()),
@@ -292,7 +292,7 @@ pub struct Ended {
     pub took: Duration,
 }
 
-/// Removes what one test has made by hand, in reverse order.
+/// Removes what one test has created by hand, in reverse order.
 pub struct Undo<'a> {
     engine: &'a Engine,
     made: RefCell<Vec<(&'static str, String, String)>>,
@@ -343,8 +343,8 @@ impl<'a> Undo<'a> {
 
     /// Starts a container. `args` ends with the image.
     pub fn run(&self, what: &str, args: &[&str]) -> Container<'a> {
-        // Created first and noted at once, so that one which fails to start is removed too, and its
-        // reason is seen.
+        // Created first and recorded at once, so that one which fails to start is removed too, and
+        // its reason is shown.
         let mut all = vec!["create"];
         all.extend(args);
         let id = self.engine.docker(&all);

@@ -1,5 +1,5 @@
-//! The compose files of appliance/examples, each run as it stands, with the image of this
-//! repository and a web application that sends a mail.
+//! The compose files of appliance/examples, each run unchanged, with the image of this repository
+//! and a web application that sends a mail.
 
 use crate::engine::{self, Container, Engine, Grid, Undo};
 use crate::{http, prometheus, wait_for};
@@ -13,14 +13,14 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// The uid of the relay in the image.
 const RELAY: u32 = 2525;
 
-/// Sends a mail from inside the web application, by the alias that it knows.
+/// Sends a mail from inside the web application, through the alias that it uses.
 const SEND: &str = "\
 import smtplib
 with smtplib.SMTP('aux', 25, timeout=20) as relay:
     relay.sendmail('shop@example.com', ['customer@example.org'], 'Subject: Order\\r\\n\\r\\nThanks')
 ";
 
-/// The same inside TLS, both ways; the authority of the certificate is its own.
+/// The same with TLS, both ways; the certificate is from a private authority.
 const SEND_TLS: &str = "\
 import smtplib, ssl, sys
 trust = ssl.create_default_context(cadata=sys.argv[1])
@@ -54,8 +54,8 @@ impl<'a> Example<'a> {
         app.exec(&[&["python3", "-c", program], arguments].concat());
     }
 
-    /// Waits until the relay says that it has this recipient's mail, or had it: where its mail
-    /// goes to depends on the names that this machine can look up.
+    /// Waits until the relay has, or had, this recipient's mail: its destination depends on the
+    /// names that this machine can resolve.
     fn wait_taken(&self, recipient: &str) {
         wait_for(&format!("mail for {recipient} in the relay"), LIMIT, || {
             let list = self.mta.exec(&["postern", "queue", "list", "--json"]);
@@ -84,7 +84,7 @@ fn each_example_runs_as_it_stands() {
     monitoring(&engine, &mta, &mon);
 }
 
-/// There may be no MX to be asked here: what counts is that the mail is taken.
+/// There may be no MX to be looked up here: what counts is that the mail is accepted.
 fn web_application(engine: &Engine, images: &[(&'static str, &str)]) {
     let example = Example::start(engine, "appliance/examples/web-application.yaml", images);
     example.send(SEND, &[]);
@@ -110,7 +110,8 @@ fn smart_relay(engine: &Engine, images: &[(&'static str, &str)], image: &str) {
         folders => Err(folders),
     });
     example.send(SEND, &[]);
-    // Mail that came before the far relay was there waits for minutes, and so does all behind it.
+    // Mail that came before the far relay was ready waits for minutes, and so does all mail after
+    // it.
     example.mta.exec(&["postern", "queue", "retry", "--all", "--yes"]);
     wait_for("the mail at the smart relay", LIMIT, || match far.exec(&["ls", "/data/new"]) {
         mails if !mails.is_empty() => Ok(()),
@@ -122,7 +123,7 @@ fn smart_relay(engine: &Engine, images: &[(&'static str, &str)], image: &str) {
 
 fn tls(engine: &Engine, images: &[(&'static str, &str)]) {
     let keys = tempfile::tempdir().unwrap();
-    // A pair as docs/tls.md makes it, with the name by which the application knows the relay.
+    // A key pair by the commands in docs/tls.md, with the relay's name in the application.
     let made = Command::new("openssl")
         .current_dir(keys.path())
         .args(["req", "-x509", "-nodes", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"])
@@ -166,7 +167,7 @@ fn monitoring(engine: &Engine, mta: &str, mon: &str) {
     let loaded = rules["data"]["groups"][0]["rules"].as_array().map_or(0, Vec::len);
     let shipped = include_str!("../../appliance/monitor/rules.yml").matches("- alert: ").count();
     assert_eq!(loaded, shipped, "{rules}");
-    // The example goes before the image that it runs.
+    // The example is removed before its image.
     drop(example);
 }
 

@@ -1,4 +1,5 @@
-//! The little HTTP that these tests need: one request to a port of this machine, answered in full.
+//! A minimal HTTP client for these tests: one request to a port of this machine, with the whole
+//! answer.
 //!
 //! HTTP/1.0, so that no answer comes in chunks and its end is the end of the connection.
 

@@ -1,10 +1,10 @@
-//! The example grid, for real: the images of this repository in containers of a real engine.
+//! The example grid with a real engine: the images of this repository in containers.
 //!
 //! Needs a Docker engine that answers, a client that can build with BuildKit, and Compose (the
-//! plug-in, or docker-compose 1.29); says so and fails when one is missing. `.ci/run prepare` sets
-//! all of it up. Each test has containers, networks, volumes and image names of its own, takes free
-//! ports, prints what it waits for, and removes everything at the end. On a failure it prints the
-//! logs of all containers first.
+//! plug-in, or docker-compose 1.29); says so and fails when one is missing. `.ci/run prepare`
+//! installs all of it. Each test has containers, networks, volumes and image names of its own, uses
+//! free ports, prints what it waits for, and removes everything at the end. On a failure it prints
+//! the logs of all containers first.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test says what is wrong by ending
 
@@ -25,8 +25,7 @@ const HOSTNAME: &str = "mta.example.org";
 const COUNTERS: [&str; 3] =
     ["mta_mqueue_messages", "mta_mqueue_kbytes", "mta_smtp_active_sessions"];
 
-/// Asks again and again until there is an answer, and says every ten seconds what it is waiting
-/// for.
+/// Asks repeatedly until there is an answer, and prints every ten seconds what it is waiting for.
 ///
 /// `ask` gives the answer, or why it is not there yet; the last such reason is part of the failure.
 fn wait_for<T>(what: &str, limit: Duration, mut ask: impl FnMut() -> Result<T, String>) -> T {
@@ -62,7 +61,8 @@ fn arrived(mx: u16) -> Result<BTreeMap<String, usize>, String> {
     Ok(found)
 }
 
-/// The Message-IDs of the mails that the relay has answered 250 to, as the web application saw it.
+/// The Message-IDs of the mails that the relay answered with 250, as recorded by the web
+/// application.
 fn accepted(webapp: u16) -> Result<Vec<String>, String> {
     let log = http::get_json(webapp, "/api/log")?;
     let notes = log.as_array().ok_or("the log is not a list")?;
@@ -74,7 +74,7 @@ fn accepted(webapp: u16) -> Result<Vec<String>, String> {
         .collect())
 }
 
-/// Why the web application's mails do not go out, in the relay's words.
+/// Why the web application's mails are not sent, as the relay reports it.
 fn last_answer(webapp: u16) -> String {
     match http::get_json(webapp, "/api/log") {
         Ok(log) => log[0]["answer"].as_str().unwrap_or("nothing sent yet").to_owned(),
@@ -168,7 +168,7 @@ fn mail_counters_and_a_killed_container() {
     let (prometheus_port, pushgateway) = (grid.port("mon", 9090), grid.port("mon", 9091));
     grid.container("mta").wait_healthy();
 
-    // A mail of the timer: webapp -> aux -> mta -> net -> mx.
+    // A mail from the timer: webapp -> aux -> mta -> net -> mx.
     let first = wait_for("a mail of webapp in mx", Duration::from_secs(60), || {
         let here = arrived(mx)?;
         accepted(webapp)?.into_iter().find(|id| here.contains_key(id)).ok_or_else(|| {
@@ -193,8 +193,8 @@ fn mail_counters_and_a_killed_container() {
         "the mail did not come by the appliance: {received:?}"
     );
 
-    // The counters of the group MTA, pushed through terminal mon; the appliance itself tells the
-    // same to whoever scrapes it. Prometheus has each once, so that sum() is right.
+    // The counters of the group MTA, pushed through terminal mon; a scrape of the appliance gives
+    // the same. Prometheus has each once, so that sum() is correct.
     for counter in COUNTERS {
         wait_for(&format!("{counter} in the Pushgateway"), Duration::from_secs(60), || {
             pushed(pushgateway, counter)
@@ -206,7 +206,7 @@ fn mail_counters_and_a_killed_container() {
         metric(grid.port("mta", 80), counter).unwrap();
     }
 
-    // The shipped alert rules are loaded, understood, and quiet.
+    // The shipped alert rules are loaded, valid, and not firing.
     let shipped = include_str!("../../appliance/monitor/rules.yml").matches("- alert: ").count();
     wait_for("the alert rules in Prometheus", Duration::from_secs(60), || {
         let answer = http::get_json(prometheus_port, "/api/v1/rules")?;
@@ -224,7 +224,7 @@ fn mail_counters_and_a_killed_container() {
     let sessions = metric(grid.port("mta", 80), "mta_smtp_sessions_total").unwrap();
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64();
 
-    // The far end goes away; mail is accepted all the same, and waits.
+    // The next hop is stopped; mail is accepted all the same, and waits.
     grid.compose(&["stop", "mx"]);
     let mut waiting: Vec<String> = (0..5).map(|number| format!("queued-{number}")).collect();
     for subject in &waiting {
@@ -252,7 +252,7 @@ fn mail_counters_and_a_killed_container() {
         .count();
     assert!(sessions >= 1.0 && sessions <= mails as f64, "{sessions} sessions for {mails} mails");
 
-    // The container is killed, removed, and made anew: only the volume is the same.
+    // The container is killed, removed, and created again: only the volume is the same.
     let old = grid.container("mta");
     engine.docker(&["kill", "--signal", "KILL", &old.id]);
     engine.docker(&["rm", "--force", "--volumes", &old.id]);
@@ -270,12 +270,11 @@ fn mail_counters_and_a_killed_container() {
         })
         .collect();
     assert!(listed.len() >= 5, "the killed container's queue is not all there: {queue}");
-    // One more, to see that the new one accepts.
+    // One more, to see that the new one accepts mail.
     waiting.push("after-the-kill".to_owned());
     send_by_form(webapp, "after-the-kill");
 
-    // The far end comes back. The next attempt is minutes away; the operator does not wait that
-    // long.
+    // The next hop is started again. The next attempt is minutes away; the operator retries now.
     grid.compose(&["start", "mx"]);
     grid.container("mx").wait_healthy();
     let mx = grid.port("mx", 8025); // a restarted container gets another free port
@@ -291,7 +290,7 @@ fn mail_counters_and_a_killed_container() {
             Err(format!("{absent} of {} have not arrived", promised.len()))
         }
     });
-    // The relay was killed while the far end was down, so no final reply was in flight: exactly
+    // The relay was killed while the next hop was down, so no final reply was in flight: exactly
     // once.
     for id in &promised {
         assert_eq!(here[id], 1, "{id} has arrived {} times", here[id]);
@@ -307,8 +306,7 @@ fn mail_counters_and_a_killed_container() {
         assert_eq!(times, 1, "the mail {subject} has arrived {times} times");
     }
 
-    // A clean stop: the exit code tells of the signal, as everywhere, and the Pushgateway forgets
-    // the appliance.
+    // A clean stop: the exit code has the signal, and the Pushgateway's group is deleted.
     grid.compose(&["stop", "mta"]);
     let code = engine.docker(&["inspect", "--format", "{{.State.ExitCode}}", &new.id]);
     assert_eq!(
@@ -403,9 +401,8 @@ fn any_uid_on_a_read_only_root_without_capabilities() {
         })
     });
 
-    // Who comes from outside by the published port looks like the gateway, and the gateway's
-    // address lies in the trusted network. It must not be trusted for that: the whole world would
-    // be.
+    // External clients of the published port have the gateway's address, which is in the trusted
+    // network. It must not be trusted for that: everybody would be.
     let replies = dialogue(
         mta.port(25),
         &[
@@ -418,7 +415,7 @@ fn any_uid_on_a_read_only_root_without_capabilities() {
     assert!(replies[0].starts_with("220 "), "{replies:?}");
     assert!(replies[3].starts_with("554 5.7.1 "), "a stranger may relay: {replies:?}");
 
-    // The same volume, the next container: what one uid has written, the same uid reads.
+    // The same volume, the next container: files of one uid, read by the same uid.
     let again = engine.docker(&["restart", "--time", "40", &mta.id]);
     assert_eq!(again, mta.id);
     mta.wait_healthy();

@@ -1,9 +1,9 @@
-//! The least that the founding document gives the appliance: 96 MB of memory without swap, and a
-//! twentieth of a processor.
+//! The minimum resources in the founding document: 96 MB of memory without swap, and a twentieth of
+//! a processor.
 //!
-//! The kernel's own limits (cgroups, either version) hold the container to it. Everything takes its
-//! time then, so the limits of this test are those of a patient operator; what must not happen is
-//! an end by the kernel, a restart, a lost mail, or a health check that fails.
+//! The kernel's limits (cgroups, either version) enforce it. Everything is slow then, so the time
+//! limits of this test are generous; what must not happen is a kill by the kernel, a restart, a
+//! lost mail, or a health check that fails.
 
 use crate::engine::{self, Container, Engine, Undo};
 use crate::{http, wait_for};
@@ -15,7 +15,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Whether clients speak through TLS.
+/// Whether clients use TLS.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Mode {
     Plain,
@@ -30,7 +30,7 @@ const SESSIONS: usize = 200;
 /// A little under `message_size_limit` (25M), as the bytes of the trace come on top.
 const LARGE: usize = 25 << 20;
 
-/// From the start of the container to its first health check that is well.
+/// From the start of the container to its first successful health check.
 const UNTIL_READY: Duration = Duration::from_secs(60);
 /// For one answer of the relay, with all sessions open.
 const ANSWER: Duration = Duration::from_secs(120);
@@ -188,9 +188,8 @@ fn enough_for(mode: Mode) {
 }
 
 impl Container<'_> {
-    /// The most memory that each process of the relay has had for itself, in octets: init and core.
-    /// A copy of init that looks at the keys is there for a moment and may be gone before it is
-    /// asked.
+    /// The most private memory of each process of the relay, in octets: init and core. A child of
+    /// init that reads the keys exists for a moment and may be gone before it is examined.
     fn peaks(&self) -> Vec<u64> {
         let children = self.exec(&["cat", "/proc/1/task/1/children"]);
         let peak = |pid: &str| {
@@ -214,8 +213,7 @@ impl Container<'_> {
         format!("peak of init and core {} MB", megabytes.join(" + "))
     }
 
-    /// What the kernel says of the whole container: the peak includes files that it keeps in memory
-    /// as long as there is room.
+    /// The kernel's numbers for the whole container: the peak includes page cache.
     fn kernels_word(&self) -> String {
         // Version 1 has a directory for each resource, version 2 one for all.
         let script = "cd /sys/fs/cgroup; for file in memory/memory.max_usage_in_bytes \
@@ -235,7 +233,7 @@ impl Container<'_> {
     }
 }
 
-/// A key and a certificate that the relay presents, and that its clients trust.
+/// A key and a certificate that the relay uses, and that its clients trust.
 struct Pair {
     directory: tempfile::TempDir,
     certificate: rcgen::Certificate,
@@ -270,7 +268,7 @@ impl Pair {
     }
 }
 
-/// Where sessions begin.
+/// The address where sessions begin.
 struct Door {
     address: SocketAddr,
     tls: Option<Arc<ClientConfig>>,
@@ -306,7 +304,7 @@ impl Session {
         self.hear("250 ");
     }
 
-    /// A whole mail in one piece, as PIPELINING allows, but for its content.
+    /// A whole mail in one piece, as PIPELINING allows, except its content.
     fn send_mail(&mut self, octets: usize) {
         self.say(b"MAIL FROM:<a@example.com>\r\nRCPT TO:<b@example.org>\r\nDATA\r\n");
         ["250 ", "250 ", "354 "].into_iter().for_each(|code| self.hear(code));

@@ -1,6 +1,6 @@
-//! The alert rules that are shipped, in a real Prometheus with the example grid's configuration,
-//! over a real Pushgateway and a running server: every rule is loaded and understood, and speaks of
-//! names and labels that are there.
+//! The shipped alert rules, in a real Prometheus with the example grid's configuration, over a real
+//! Pushgateway and a running server: every rule is loaded and valid, and uses existing names and
+//! labels.
 
 use crate::pushes::{Gateway, start, until};
 use crate::support::{TestUi, curl, troubled_queue};
@@ -19,8 +19,8 @@ struct Prometheus {
 }
 
 impl Prometheus {
-    /// With the configuration of the grid, the addresses changed and everything faster; and with
-    /// scrapes beside the pushes, because the rules and the dashboard must stand both at once.
+    /// With the configuration of the grid, other addresses and shorter intervals; and with scrapes
+    /// in addition to the pushes, because the rules and the dashboard must support both at once.
     async fn start(gateway: SocketAddr, appliance: SocketAddr) -> Self {
         let read = |name: &str| {
             std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap()
@@ -130,7 +130,7 @@ async fn the_shipped_rules_work_in_a_real_prometheus() {
     for name in named {
         assert_eq!(rule(&rules, name)["health"], "ok", "{name}");
     }
-    // Pushed and scraped, and one trouble all the same.
+    // Pushed and scraped, but only one alert.
     let old = rule(&rules, "MtaQueueOld")["alerts"].as_array().unwrap().clone();
     assert_eq!(old.len(), 1, "{old:?}");
     assert_eq!(old[0]["labels"]["instance"], "mta");
@@ -143,7 +143,7 @@ async fn the_shipped_rules_work_in_a_real_prometheus() {
     ] {
         assert_eq!(rule(&rules, quiet)["state"], "inactive", "{quiet}");
     }
-    // The series that the volume's alerts compare are there, from both sides.
+    // The series that the volume's alerts compare exist, from both sources.
     let query = "query?query=mta_disk_free_bytes/(mta_disk_size_bytes>0)";
     let begin = Instant::now();
     loop {
@@ -161,7 +161,7 @@ async fn the_shipped_rules_work_in_a_real_prometheus() {
     pushes.await.unwrap();
 }
 
-/// No Grafana is to be had here; what its panels ask is asked of a real Prometheus.
+/// There is no Grafana here; the queries of its panels are sent to a real Prometheus.
 #[tokio::test]
 async fn every_question_of_the_shipped_dashboard_is_understood_and_has_an_answer() {
     let gateway = Gateway::start().await;
@@ -197,7 +197,7 @@ async fn every_question_of_the_shipped_dashboard_is_understood_and_has_an_answer
     let begin = Instant::now();
     for question in questions {
         let encoded: String = question.bytes().map(|byte| format!("%{byte:02X}")).collect();
-        // A rate takes two scrapes.
+        // A rate needs two scrapes.
         loop {
             let answer = prometheus.ask(&format!("query?query={encoded}")).await;
             let rows = answer

@@ -1,4 +1,4 @@
-//! Who is let in at `ui_port`, under which name, and what is shown to whom.
+//! Access control at `ui_port`: host names, and what is shown to whom.
 
 use crate::admin::message;
 use crate::support::{Reply, TestUi, access, troubled_queue};
@@ -14,7 +14,7 @@ const MAIL: [&str; 4] =
 const ORDER: [&str; 4] =
     ["--data", r#"{"order":"delete","all":true}"#, "--header", "Content-Type: application/json"];
 
-/// Without a login, and without a word that everybody may look: the defaults.
+/// Without a login, and without `ui_public`: the defaults.
 async fn plain() -> TestUi {
     TestUi::open_with(troubled_queue(), Access { public: false, ..access(None) }).await
 }
@@ -75,7 +75,7 @@ async fn names_that_are_not_ours_are_answered_421_but_for_monitors() {
         }
     }
     assert!(ui.http_counters.http_refused_total.with_label_values(&["host"]).get() > 10);
-    // Whoever may open the control socket is no page of another site.
+    // A client of the control socket is not a page of another site.
     assert_eq!(
         ui.curl_control(&["--header", "Host: evil.example"], "/api/v1/queue").await.status,
         200
@@ -95,7 +95,7 @@ async fn requests_name_one_host_at_most() {
         ("GET /api/v1/status HTTP/1.0\r\nHost: mta\r\nHost: mta\r\n\r\n", "400"),
         ("GET /api/v1/status HTTP/1.1\r\nHost: user@mta\r\n\r\n", "400"),
         ("GET /api/v1/status HTTP/1.1\r\nHost: mta:80:80\r\n\r\n", "400"),
-        // A target in absolute form counts for more than the field (RFC 9112 §3.2.2).
+        // A target in absolute form has precedence over the field (RFC 9112 §3.2.2).
         ("GET http://mta/api/v1/status HTTP/1.1\r\nHost: evil.example\r\n\r\n", "200"),
         ("GET http://evil.example/api/v1/status HTTP/1.1\r\nHost: mta\r\n\r\n", "421"),
         ("GET http://evil.example/metrics HTTP/1.1\r\nHost: mta\r\n\r\n", "200"),
@@ -184,7 +184,7 @@ async fn without_a_login_strangers_see_numbers_and_nobodys_names() {
         text.push_str(std::str::from_utf8(&piece[..read]).unwrap());
     }
     assert!(!text.contains("10.20.0.0") && !text.contains("nas"), "{text}");
-    // Whoever may open the control socket sees all.
+    // A client of the control socket sees everything.
     assert!(ui.curl_control(&[], "/api/v1/queue").await.body.contains("slow-and-sorry.example"));
 }
 
@@ -198,7 +198,7 @@ async fn ui_public_shows_names_to_everybody_and_says_so() {
             main.contains("ui_public=yes: everybody who can reach this page sees addresses"),
             "{path}: {page}"
         );
-        // What is wrong with mail comes first.
+        // Problems with mail come first.
         if path == "/" {
             let (above, _) = main.split_once("ui_public=yes").unwrap();
             assert!(above.contains("role=\"alert\""), "{main}");
@@ -269,8 +269,8 @@ async fn a_token_sends_within_its_limits_and_does_nothing_else() {
         let reply = with(&ui, &[&format!("Authorization: {wrong}")], &MAIL, ENVELOPE).await;
         assert_eq!(reply.status, 401, "{wrong}");
     }
-    // A condition on the network is not met by what a proxy says, be it one of ours, nor by one
-    // that says nothing.
+    // A condition on the network is not met by a proxy's statement, even of a configured proxy, nor
+    // by a proxy without a statement.
     let nearby = "Authorization: Bearer near:n";
     assert_eq!(
         with(&ui, &[nearby, "X-Forwarded-For: 127.0.0.1"], &MAIL, ENVELOPE).await.status,
@@ -296,10 +296,10 @@ async fn a_token_sends_within_its_limits_and_does_nothing_else() {
         late.head,
         late.body
     );
-    // Asking again for what was sent takes nothing from the rate, and is answered when nothing is
-    // left of it.
+    // A repeated request does not count against the rate, and is answered when the rate is used up.
     assert_eq!(with(&ui, &keyed, &MAIL, ENVELOPE).await.status, 200);
-    // Another token's rate is its own; what a proxy of ours says stands in the trace.
+    // Another token has its own rate; the statement of a configured proxy appears in the trace
+    // field.
     let hashed = ["Authorization: Bearer hashed:s3cret", "X-Forwarded-For: 192.0.2.9"];
     assert_eq!(with(&ui, &hashed, &MAIL, ENVELOPE).await.status, 201);
     let letters = ui
@@ -409,7 +409,7 @@ async fn the_api_says_what_there_is_to_ask() {
     assert!(ui.curl(&[], "/").await.body.contains("<a href=\"./api/v1/\">/api/v1</a>"));
 }
 
-/// What a browser asks for.
+/// The headers of a browser.
 const BROWSER: [&str; 2] = ["--header", "Accept: text/html,application/xhtml+xml"];
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! Clients that come in crowds, dawdle, or talk nonsense.
+//! Clients that come in large numbers, are slow, or send garbage.
 
 use crate::admin::{deferred, message};
 use crate::support::{TestUi, access, curl, troubled_queue};
@@ -18,7 +18,7 @@ use tokio::time::timeout;
 
 async fn talk(ui: &TestUi, words: &[u8]) -> String {
     let mut stream = TcpStream::connect(ui.address).await.unwrap();
-    // A server that has heard enough may close while we speak.
+    // A server may close before it has read everything.
     let _ = stream.write_all(words).await;
     let _ = stream.shutdown().await;
     let mut answer = Vec::new();
@@ -28,7 +28,7 @@ async fn talk(ui: &TestUi, words: &[u8]) -> String {
     String::from_utf8_lossy(&answer).into_owned()
 }
 
-/// A connection whose request is under way until its content has come.
+/// A connection whose request is in progress until its content has come.
 async fn busy(ui: &TestUi) -> TcpStream {
     let mut stream = TcpStream::connect(ui.address).await.unwrap();
     stream
@@ -60,11 +60,11 @@ async fn whoever_asks_for_nothing_gives_way_and_health_answers() {
             }
         }
     }
-    // The first of them are gone, the last are not.
+    // The first of them are closed, the last are not.
     let mut rest = Vec::new();
     assert!(timeout(Duration::from_secs(1), crowd[0].read_to_end(&mut rest)).await.is_ok());
     assert!(timeout(Duration::from_millis(50), crowd[299].read_to_end(&mut rest)).await.is_err());
-    // The control socket is another door.
+    // The control socket has its own limits.
     assert_eq!(ui.curl_control(&[], "/readyz").await.status, 200);
 }
 
@@ -91,7 +91,7 @@ async fn requests_under_way_have_a_limit_and_leave_room_for_health_and_metrics()
 
 const LOGIN: &[&str] = &["--user", "a:b"];
 
-/// A server whose page of 500 mails has 8 MB, with so many for answers.
+/// A server whose page of 500 mails has 8 MB, with a limit of so many for answers.
 async fn window_with_a_large_page(megabytes: usize) -> TestUi {
     let recipients =
         ["a@example.org", "b@example.org", "c@example.org", "d@example.org", "e@example.org"];
@@ -102,7 +102,7 @@ async fn window_with_a_large_page(megabytes: usize) -> TestUi {
     TestUi::open_with_answers(queue, access(Some(Login::new("a", "b"))), megabytes << 20).await
 }
 
-/// Asks and does not read.
+/// Sends a request and does not read the answer.
 async fn unread(ui: &TestUi, path: &str) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(4096).unwrap();
@@ -124,7 +124,7 @@ async fn an_answer_that_nobody_reads_keeps_its_memory_and_its_place() {
     let refused = ui.curl(LOGIN, page).await;
     assert_eq!(refused.status, 503, "the first one holds all of its answer in memory");
     assert!(refused.head.contains("retry-after: "), "{}", refused.head);
-    // A crowd that asks for nothing does not cut it off.
+    // A flood of idle connections does not close it.
     let mut crowd = Vec::new();
     for _ in 0..200 {
         crowd.push(TcpStream::connect(ui.address).await.unwrap());
@@ -138,19 +138,19 @@ async fn an_answer_that_nobody_reads_keeps_its_memory_and_its_place() {
     assert_eq!(ui.curl(LOGIN, page).await.status, 200, "what was read gives its memory back");
 }
 
-/// Connections from addresses of strangers that send requests without end and read no answer.
+/// Connections from untrusted addresses that send requests without end and read no answer.
 async fn crowd_that_does_not_read(ui: &TestUi, connections: usize, path: &str) -> Vec<TcpStream> {
     let requests = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").repeat(400);
     let mut crowd = Vec::new();
     for number in 0..connections {
         let socket = TcpSocket::new_v4().unwrap();
         socket.set_recv_buffer_size(4096).unwrap();
-        // The kernel at the other end makes room for so many segments: at the size that the
-        // loopback has, for megabytes.
+        // The kernel at the other end has memory for so many segments: with the segment size of the
+        // loopback, for megabytes.
         setsockopt(&socket, TcpMaxSeg, &536).unwrap();
         socket.bind(format!("127.0.0.{}:0", 2 + number % 2).parse().unwrap()).unwrap();
         let mut stream = socket.connect(ui.address).await.unwrap();
-        // Whoever is turned away, or gives way to the next one, cannot send all of it.
+        // A client that is rejected, or disconnected for the next one, cannot send all of it.
         let sent = timeout(Duration::from_secs(5), stream.write_all(requests.as_bytes())).await;
         if matches!(sent, Ok(Ok(()))) {
             let _ = stream.readable().await;
@@ -162,7 +162,7 @@ async fn crowd_that_does_not_read(ui: &TestUi, connections: usize, path: &str) -
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_crowd_that_does_not_read_takes_no_places() {
-    // Whoever comes through a proxy is a stranger, even from this machine.
+    // A client behind a proxy is untrusted, even from this machine.
     let proxies = vec!["127.0.0.0/8".parse().unwrap()];
     let ui = TestUi::open_with([], Access { proxies, ..access(Some(Login::new("a", "b"))) }).await;
     for path in ["/metrics", "/", "/healthz"] {
@@ -231,7 +231,7 @@ async fn of_many_searches_at_once_few_are_made() {
     assert_eq!(ui.curl(&[], "/api/v1/queue").await.status, 200, "a list is no search");
 }
 
-/// All of the history is read for an id that was made up.
+/// For an invented id all of the history is read.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_look_for_one_message_in_the_history_is_a_search() {
     let ui = TestUi::open([], None).await;
@@ -287,7 +287,7 @@ async fn a_look_that_was_cut_off_does_not_say_that_there_is_nothing() {
     }
 }
 
-/// Both looks of a page are one search; and a page that could not look says so.
+/// Both searches of a page count as one; and a page whose search failed says so.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_page_of_a_mail_that_left_has_its_tries_or_says_that_it_could_not_look() {
     let ui = TestUi::open(troubled_queue(), None).await;
@@ -316,7 +316,7 @@ async fn the_page_of_a_mail_that_left_has_its_tries_or_says_that_it_could_not_lo
         recipients: vec![Ending { status: "delivered".into(), ..ending }],
         mark: String::new(),
     });
-    // Each look takes longer than a search waits.
+    // Each search takes longer than another one waits for it.
     ui.history.takes.store(3200, Ordering::Relaxed);
     let page = ui.curl(&[], &format!("/history/{id}")).await;
     assert!(page.status == 200 && page.body.contains("450 later"), "{} {}", page.head, page.body);

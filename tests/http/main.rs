@@ -1,5 +1,5 @@
-//! The windows from outside: every route with curl, hostile clients, real monitors, the operator's
-//! tool.
+//! The HTTP server from outside: every route with curl, hostile clients, real monitors, the
+//! operator's tool.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -1,4 +1,4 @@
-//! Monitors in every kind of trouble: each costs a counter, and nothing else.
+//! Monitors with every kind of fault: each costs a counter, and nothing else.
 
 use crate::pushes::{start, until};
 use crate::support::TestUi;
@@ -14,17 +14,17 @@ use tokio::time::timeout;
 /// What a monitor does after its answer.
 #[derive(Clone, Copy, PartialEq)]
 enum End {
-    /// Closes the connection in order.
+    /// Closes the connection properly.
     Closes,
     /// Holds it for ever.
     Holds,
     /// Resets it (RST), the request half read.
     Resets,
-    /// Never comes to its answer: an octet now and then.
+    /// Never completes its answer: an octet now and then.
     Trickles,
 }
 
-/// A monitor that reads a little, says `answer` and ends so; and how many connections it has had.
+/// A monitor that reads a little, sends `answer` and ends so; and how many connections it has had.
 async fn monitor(answer: Vec<u8>, end: End) -> (SocketAddr, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -99,7 +99,7 @@ async fn monitors_in_trouble_cost_a_counter_and_nothing_else() {
         let task = start(&ui, address, "mta");
         until(trouble, || ui.counters.monitor.push_failures_total.get() > 0).await;
         assert_eq!(ui.counters.monitor.push_total.get(), 0, "{trouble}");
-        // Who scrapes meanwhile is answered.
+        // A scrape meanwhile is answered.
         assert!(ui.curl(&[], "/metrics").await.body.contains("mta_mqueue_messages 0"), "{trouble}");
         let begin = Instant::now();
         ui.stop.send(true).unwrap();

@@ -1,4 +1,4 @@
-//! The control socket, and the operator's tool at its other end.
+//! The control socket, and the operator's tool as its client.
 
 use crate::admin::{LINE, message};
 use crate::support::{HOSTILE, TestUi, access, curl, troubled_queue};
@@ -86,8 +86,8 @@ async fn what_nobody_waits_for_any_more_is_not_done() {
     let text = r#"{"order":"delete","all":true}"#;
     let request =
         format!("POST /api/v1/orders HTTP/1.0\r\nContent-Length: {}\r\n\r\n{text}", text.len());
-    // The server has its turn only after this: the tool is gone before anybody reads its order, as
-    // when the core was stopped.
+    // The server runs only after this: the tool has disconnected before its order is read, as when
+    // the core was stopped.
     let mut tool = std::os::unix::net::UnixStream::connect(&ui.socket).unwrap();
     std::io::Write::write_all(&mut tool, request.as_bytes()).unwrap();
     drop(tool);
@@ -95,7 +95,7 @@ async fn what_nobody_waits_for_any_more_is_not_done() {
         assert_eq!(ui.curl_control(&[], "/api/v1/status").await.status, 200);
     }
     assert_eq!((ui.admin.len(), ui.admin.askers.lock().unwrap().len()), (5, 0));
-    // One that has only closed its half waits for the answer.
+    // A client that has only closed its half waits for the answer.
     let mut tool = UnixStream::connect(&ui.socket).await.unwrap();
     tool.write_all(request.as_bytes()).await.unwrap();
     tool.shutdown().await.unwrap();
@@ -132,7 +132,7 @@ async fn contents_are_for_those_who_are_known() {
     let value: Value = serde_json::from_str(&json).unwrap();
     assert_eq!(value["id"], large);
     assert_eq!(value["content_base64"].as_str().unwrap().len(), 26_214_400_usize.div_ceil(3) * 4);
-    // A reader that goes away in the middle takes nothing with it.
+    // A reader that disconnects in the middle has no effect.
     let mut reader = UnixStream::connect(&ui.socket).await.unwrap();
     reader
         .write_all(format!("GET /api/v1/queue/{large}/body HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes())
@@ -311,7 +311,7 @@ async fn the_tool_says_what_is_wrong_and_what_to_do() {
     assert_eq!(ui.admin.len(), 2);
     let (code, _, complaints) = queue(Path::new("/no/such/control.sock"), "list").await;
     assert!(code == 69 && complaints.contains("postern init"), "{complaints}");
-    // A socket that a killed core left behind.
+    // A socket that a killed core left.
     let directory = tempfile::tempdir().unwrap();
     let stale = directory.path().join("control.sock");
     drop(std::os::unix::net::UnixListener::bind(&stale).unwrap());
@@ -402,7 +402,7 @@ async fn guessing_passwords_becomes_slow_and_who_was_right_lately_gets_through()
     for _ in 0..5 {
         assert_eq!(ask("operator:wrong").await.status, 401);
     }
-    // Nobody knows whether this one guesses.
+    // It is not known whether this one is a guess.
     let reply = ask("operator:s3cret").await;
     assert_eq!(reply.status, 429);
     assert!(reply.head.contains("retry-after: "), "{}", reply.head);
@@ -447,8 +447,8 @@ async fn of_many_guesses_at_once_few_are_tried() {
     assert!(statuses.iter().all(|status| [401, 429, 503].contains(status)), "{statuses:?}");
 }
 
-/// A history that cannot be read in time says nothing of one message; the others are moved all the
-/// same.
+/// If the history cannot be read in time, nothing is known about one message; the others are moved
+/// all the same.
 #[tokio::test]
 async fn a_move_goes_on_where_the_history_does_not_answer_in_time() {
     let ui = TestUi::open([], None).await;

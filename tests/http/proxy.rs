@@ -1,5 +1,5 @@
-//! A real nginx before the server: its default Host, another port, a path that it cuts off or
-//! leaves.
+//! A real nginx in front of the server: its default Host, another port, a path that it removes or
+//! keeps.
 
 use crate::admin::message;
 use crate::support::{Reply, TestUi, access, curl};
@@ -19,7 +19,7 @@ struct Nginx {
 
 impl Drop for Nginx {
     fn drop(&mut self) {
-        // The master process ends its workers when it is told to, not when it is killed.
+        // The master process ends its workers on SIGTERM, not when it is killed.
         let _ = Command::new("kill").arg("-TERM").arg(self.process.id().to_string()).status();
         let _ = self.process.wait();
     }
@@ -84,7 +84,7 @@ fn form_token(page: &str) -> String {
     page.split("name=\"csrf\" value=\"").nth(1).unwrap().split('"').next().unwrap().to_owned()
 }
 
-/// Where a relative address leads from a path.
+/// The target of a relative URL from a path.
 fn resolved(path: &str, link: &str) -> String {
     let mut steps: Vec<&str> = path.split('?').next().unwrap().split('/').collect();
     steps.pop();
@@ -148,8 +148,7 @@ async fn the_pages_work_below_a_path_whether_nginx_cuts_it_off_or_not() {
             "/queue?search=b.example",
         ] {
             let path = format!("{base}{page}");
-            // nginx asks in HTTP/1.0 unless it is told otherwise; browsers say that they want a
-            // page.
+            // nginx uses HTTP/1.0 by default; browsers request a page by their Accept header.
             let reply = nginx.ask(&["--header", "Accept: text/html,*/*"], &path).await;
             assert_eq!(reply.status, 200, "{path}: {}", reply.body);
             let links = reply.body.split(['"']).collect::<Vec<_>>();

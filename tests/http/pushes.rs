@@ -98,8 +98,8 @@ async fn a_real_gateway_shows_the_counters_until_the_clean_stop() {
     assert!(!text.contains("mta_mqueue_messages"), "the group stays after a clean stop:\n{text}");
 }
 
-/// Two appliances of one name overwrite each other; the one that stops must not take the other's
-/// counters along.
+/// Two appliances of one name overwrite each other; the one that stops must not delete the other's
+/// counters.
 #[tokio::test]
 async fn a_stop_takes_back_its_own_counters_alone() {
     let gateway = Gateway::start().await;
@@ -111,7 +111,7 @@ async fn a_stop_takes_back_its_own_counters_alone() {
     let slow =
         Config::new(&format!("http://{}", gateway.address), "mta.example", Duration::from_secs(60))
             .unwrap();
-    // The leaving one is slow as well: the last push is the other's.
+    // The stopping one is also slow: the last push is the other's.
     leaving.abort();
     let leaving =
         tokio::spawn(push(slow.clone(), Arc::clone(&goes.ui.monitor), goes.stop.subscribe()));

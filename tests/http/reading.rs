@@ -1,5 +1,5 @@
-//! What people read on the pages: the health line, sizes of pages, subjects, the HTML of a mail and
-//! its attachments, and the way out.
+//! The pages: alerts, sizes of pages, subjects, the HTML of a mail and its attachments, and the
+//! logout.
 
 use crate::admin::{deferred, message};
 use crate::support::{HOSTILE, Reply, TestUi, access, troubled_queue};

@@ -1,4 +1,4 @@
-//! Every route, as a browser, a monitor and curl see it.
+//! Every route, as seen by a browser, a monitor and curl.
 
 use crate::admin::message;
 use crate::support::{HOSTILE, TestUi, busy, troubled_queue};
@@ -64,7 +64,7 @@ async fn wrong_paths_and_methods_are_told_apart_in_the_language_of_the_asker() {
     assert_eq!(ui.curl(&["--request", "DELETE"], "/api/v1/queue").await.status, 405);
     assert_eq!(ui.curl(&[], "/api/v1/queue?limit=0").await.status, 400);
     assert_eq!(ui.curl(&[], "/api/v1/orders").await.status, 405);
-    // Where nobody is asked for a password, nobody is known well enough for more than a look.
+    // Without a password nobody has more than the right to look.
     for (arguments, path) in [
         (&["--data", r#"{"order":"delete","all":true}"#][..], "/api/v1/orders"),
         (&["--data", "order=delete&scope=matching"], "/act"),
@@ -93,18 +93,17 @@ async fn everything_but_the_health_pages_asks_for_the_password() {
         assert_eq!(ui.curl(&["--user", "operator:s3cret:ü"], path).await.status, 200, "{path}");
         for wrong in ["operator:", "operator:s3cret", "root:s3cret:ü", ":"] {
             let status = ui.curl(&["--user", wrong], path).await.status;
-            // Whoever is wrong again and again must wait; that the right one comes from there as
-            // well does not help him.
+            // Repeated wrong attempts must wait; a correct one from the same address does not help.
             assert!(
                 if health { status == 200 } else { [401, 429].contains(&status) },
                 "{path}: {status}"
             );
         }
     }
-    // Strangers do not learn which paths exist, nor anything about the queue.
+    // Unauthenticated clients do not learn which paths exist, nor anything about the queue.
     assert_eq!(ui.curl(&[], "/nowhere").await.status, 401);
     assert_eq!(ui.curl(&["--data", "x"], "/").await.status, 401);
-    // Whoever may open the control socket needs no password.
+    // A client of the control socket needs no password.
     assert_eq!(ui.curl_control(&[], "/api/v1/status").await.status, 200);
 }
 
@@ -205,12 +204,12 @@ async fn hostile_text_is_escaped_on_the_page() {
         assert!(!page.contains(live), "{live} is live in\n{page}");
     }
     assert!(page.contains("&#60;script&#62;alert(1)&#60;/script&#62;"), "{page}");
-    // No inline script, style or handler: the policy would stop them, and this page does not need
+    // No inline script, style or handler: the policy would block them, and this page does not need
     // them.
     for inline in [" style=", "<style", " onclick", "javascript:", "<script>"] {
         assert!(!page.contains(inline), "{inline}");
     }
-    // JSON keeps the text and no browser takes it for a page.
+    // JSON keeps the text and browsers do not show it as a page.
     let reply = ui.curl(&[], "/api/v1/destinations").await;
     assert!(reply.head.contains("content-type: application/json"));
     let destinations = reply.json()["destinations"].clone();

@@ -1,4 +1,4 @@
-//! Mail that programs hand in over HTTP: what is asked of them, and what they hear.
+//! Submission of mail over HTTP: its requirements and answers.
 
 use crate::admin::message;
 use crate::support::{Reply, TestUi, access};
@@ -16,7 +16,7 @@ async fn send(ui: &TestUi, path: &str, further: &[&str], mail: &str) -> Reply {
     ui.curl(&arguments, path).await
 }
 
-/// With the login `shop:secret` and the token `app:t0ken`, whose secret is as good as a login where
+/// With the login `shop:secret` and the token `app:t0ken`, whose secret is as good as a login if
 /// there is none.
 async fn open(login: bool) -> TestUi {
     let login = login.then(|| Login::new("shop", "secret"));

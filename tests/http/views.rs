@@ -1,4 +1,4 @@
-//! What programs see of the queue, of sessions, of the log, and of what became of mail.
+//! The queue, sessions, the log, and the history for programs.
 
 use crate::admin::{deferred, message};
 use crate::orders::queue;
@@ -215,7 +215,7 @@ async fn the_stream_tells_at_once_and_again() {
         assert!(rates["accepted"][0].is_null(), "nothing is known of that time");
     }
     assert_eq!(ui.curl(&[], "/api/v1/rates?span=1y").await.status, 400);
-    // Programs that speak HTTP/1.0 get the numbers in the place of the page.
+    // Programs with HTTP/1.0 get numbers instead of the page.
     assert!(ui.curl(&["--http1.0"], "/").await.body.starts_with("Active connections: "));
 }
 
@@ -260,7 +260,7 @@ async fn what_became_of_a_mail_is_found_after_it_has_left() {
     let attempts = ui.curl(&[], &format!("/api/v1/queue/{id}/attempts")).await.json();
     assert_eq!(attempts["attempts"].as_array().unwrap().len(), 2);
     assert_eq!(attempts["attempts"][0]["transcript"][1], "< 250 ok");
-    // What a bounce says is not for everybody, wherever it is looked for.
+    // The text of a bounce is not shown to everybody, in any search.
     for path in [format!("/api/v1/queue/{id}/attempts"), format!("/history/{id}")] {
         assert!(!ui.curl(&[], &path).await.body.contains("secret"), "{path}");
     }
@@ -271,8 +271,7 @@ async fn what_became_of_a_mail_is_found_after_it_has_left() {
             && page.contains("&#60;script&#62;")
             && !page.contains("<script>alert")
     );
-    // A browser that asks the queue for it is led there; a program hears that it is not in the
-    // queue.
+    // A browser that requests it from the queue is redirected; a program gets an error.
     let led = ui.curl(&["--header", "Accept: text/html"], &format!("/queue/{id}")).await;
     assert!(
         led.status == 303

@@ -1,4 +1,4 @@
-//! Events for other programs.
+//! Webhooks.
 
 use crate::hook::Hook;
 use crate::support::TestUi;
@@ -62,7 +62,7 @@ impl Running {
     }
 }
 
-/// Tells of a try of the message of this number that ended so.
+/// Emits an attempt of the message of this number with this result.
 fn tell(hooks: &Webhooks, number: usize, reply: Reply) {
     let message = Message {
         id: MessageId(number as u64),
@@ -143,7 +143,7 @@ async fn a_receiver_that_hangs_costs_nobody_else_a_moment() {
         bounce(&running.hooks, number);
     }
     assert!(begun.elapsed() < Duration::from_secs(2), "telling waits: {:?}", begun.elapsed());
-    // The one that hangs has as many as may wait, and one in hand.
+    // The one that hangs has as many as may wait, and one in progress.
     running.until("sent", WAITING_MAX as u64).await;
     for number in 0..10 {
         bounce(&running.hooks, number);
@@ -185,7 +185,7 @@ async fn what_is_refused_is_left_out_and_what_is_sent_elsewhere_does_not_go_ther
     bounce(&running.hooks, 1);
     running.until("retried", 2).await;
     assert!(hook.is_silent(Duration::ZERO));
-    // Nobody asked to hear of these.
+    // These events are not configured.
     tell(&running.hooks, 3, Reply::new(250, (2, 0, 0), "ok"));
     assert!(hook.is_silent(Duration::ZERO) && running.count("dropped") == 0);
 }

@@ -1,7 +1,7 @@
-//! The log of a whole process, on a standard error that is read, full, or closed.
+//! The log of a whole process, with a standard error that is read, full, or closed.
 //!
 //! Each test starts this program again for one of the `ignored` tests below: the process whose log
-//! is looked at.
+//! is tested.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

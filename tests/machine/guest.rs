@@ -1,4 +1,4 @@
-//! A virtual machine: booted with what a test brings, heard through its serial console, killed when
+//! A virtual machine: booted with the files of a test, read through its serial console, killed when
 //! dropped.
 //!
 //! Needs what `scripts/machine.sh` makes (as root: `.ci/run prepare` installs its tools) and
@@ -24,7 +24,7 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// Makes it unless it is there.
+    /// Creates it unless it exists.
     pub fn made() -> Self {
         let target = std::env::var_os("CARGO_TARGET_DIR")
             .map_or_else(|| Path::new(ROOT).join("target"), PathBuf::from);
@@ -40,8 +40,8 @@ impl Machine {
         Self { dir }
     }
 
-    /// Boots it. `luggage` becomes /machine in the guest, where `init` is run. The root disk
-    /// forgets.
+    /// Boots it. `luggage` becomes /machine in the guest, where `init` is run. Changes of the root
+    /// disk are lost.
     pub fn boot(&self, luggage: &Path, fittings: &Fittings) -> Guest {
         let dir = tempfile::tempdir().unwrap();
         let archive = dir.path().join("luggage.tar");
@@ -86,7 +86,7 @@ impl Machine {
         let console = qemu.stdout.take().unwrap();
         let (sender, lines) = channel();
         std::thread::spawn(move || {
-            // The firmware writes what is no text.
+            // The firmware writes octets that are not text.
             let lines = BufReader::new(console).split(b'\n').map_while(Result::ok);
             let texts = lines.map(|line| String::from_utf8_lossy(&line).trim_end().to_owned());
             texts.take_while(|line| sender.send(line.clone()).is_ok()).count()
@@ -95,7 +95,7 @@ impl Machine {
     }
 }
 
-/// What a machine has beside its root disk, in the words of qemu's options.
+/// The devices of a machine in addition to its root disk, as options of qemu.
 #[derive(Debug, Default)]
 pub struct Fittings {
     /// /dev/vdc and so on: `-drive`.
@@ -137,7 +137,7 @@ impl Drop for Guest {
     }
 }
 
-/// What a test brings into the machine: the program under test, and files of its own.
+/// The files for the machine: the program under test, and files of the test.
 pub fn luggage(files: &Path) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     copy(files, dir.path());

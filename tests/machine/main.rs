@@ -1,9 +1,9 @@
-//! The kernel's own clients and file systems, for real: Samba, the kernel's NFS server and block
+//! Tests with the kernel's own clients and file systems: Samba, the kernel's NFS server and block
 //! devices in a virtual machine, and `postern init` as root in it, which mounts them by itself.
 //!
 //! One boot runs all scenarios of `guest/scenarios`, one after the other, each in a machine that
-//! was cleaned up. Development: POSTERN_SCENARIOS="devices export" runs those alone, with
-//! everything they say.
+//! was cleaned up. For development: POSTERN_SCENARIOS="devices export" runs only those, with all
+//! their output.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test says what is wrong by ending
 
@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-/// In this order: the first wants a kernel that has loaded nothing yet.
+/// In this order: the first needs a kernel that has loaded nothing yet.
 const SCENARIOS: [&str; 9] = [
     "no_module",
     "log_share",

@@ -1,15 +1,15 @@
-//! What must be true of every mail log: each line of each mail once, in order.
+//! What holds for every mail log: each line of each mail once, in order.
 
 use std::collections::HashMap;
 
-/// What is said of a delivered mail, in this order.
+/// The lines of a delivered mail, in this order.
 const WALK: [&str; 5] = [": client=", ": message-id=", ": from=<", ", status=sent (", ": removed"];
 
-/// The fate of mails in a log.
+/// The mails in a log.
 #[derive(Default)]
 pub struct Audit {
     seen: HashMap<String, Vec<usize>>,
-    /// Lines that are none of a mail's.
+    /// Lines that do not belong to a mail.
     pub others: Vec<String>,
     /// All lines.
     pub lines: usize,
@@ -38,7 +38,7 @@ impl Audit {
         audit
     }
 
-    /// Of these mails everything is there, once and in order.
+    /// All lines of these mails are there, once and in order.
     pub fn complete(&self, ids: &[String]) -> &Self {
         let whole = [0, 1, 2, 3, 4];
         for id in ids {

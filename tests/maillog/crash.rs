@@ -1,4 +1,4 @@
-//! kill -9 of those who write and of those who carry.
+//! kill -9 of the writer and of the carrier.
 
 use crate::audit::Audit;
 use crate::share::{Share, appliance, send, until_carried};
@@ -38,7 +38,7 @@ fn a_core_that_is_killed_leaves_its_lines_to_the_carrier() {
     for _ in 0..4 {
         ids.extend(send(&appliance, 40));
         appliance.until_empty();
-        // The last lines leave memory.
+        // The last lines are written from memory.
         std::thread::sleep(Duration::from_millis(300));
         let core = appliance.child("core").unwrap();
         nix::sys::signal::kill(core, nix::sys::signal::Signal::SIGKILL).unwrap();
@@ -51,7 +51,7 @@ fn a_core_that_is_killed_leaves_its_lines_to_the_carrier() {
     Audit::of(&share.log()).complete(&ids);
 }
 
-/// In the middle of everything: what is there is there once, in order, and whole.
+/// In the middle of everything: existing lines are there once, in order, and complete.
 #[test]
 fn lines_of_a_core_that_is_killed_under_load_are_whole() {
     let (share, sink) = (Share::new(), Sink::start(""));
@@ -81,7 +81,7 @@ fn lines_of_a_core_that_is_killed_under_load_are_whole() {
     assert_eq!(appliance.stop(), 143);
     let log = share.log();
     let audit = Audit::of(&log);
-    // A mail whose delivery was not recorded is delivered again, and both are told.
+    // A mail whose delivery was not recorded is delivered again, and both deliveries are logged.
     audit.complete(&after);
     assert!(audit.lines > 1000, "{}", audit.lines);
 }

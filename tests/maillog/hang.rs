@@ -1,5 +1,5 @@
-//! A share that hangs in the kernel, as one of a dead file server does: a frozen file system holds
-//! whoever writes there, and not even SIGKILL ends the wait.
+//! A share that hangs in the kernel, like one of a dead file server: a frozen file system blocks
+//! every writer, and not even SIGKILL ends the wait.
 
 use crate::audit::Audit;
 use crate::share::{Share, appliance, send, until_carried};
@@ -37,7 +37,7 @@ fn mail_flows_and_the_appliance_stops_while_the_share_hangs() {
         "the stop waited for the share: {:?}",
         begin.elapsed()
     );
-    // What waits is carried by the next one.
+    // Waiting lines are copied by the next one.
     system.thaw();
     appliance.boot();
     ids.extend(send(&appliance, 20));
@@ -96,8 +96,8 @@ fn what_finds_no_room_is_dropped_counted_and_said_in_its_place() {
         })
         .collect();
     assert_eq!(gaps.iter().sum::<usize>(), dropped, "{gaps:?}");
-    // Seven lines a mail: connect, client, message-id, from, to, removed, disconnect. Beside them a
-    // few of the appliance's own.
+    // Seven lines for each mail: connect, client, message-id, from, to, removed, disconnect. In
+    // addition a few of the appliance's own.
     let mails = |log: &str| log.lines().filter(|line| !line.contains("/postern[")).count();
     let there = mails(&log) - 7 * 40;
     assert!(

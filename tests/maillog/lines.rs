@@ -8,7 +8,7 @@ use crate::support::postfix::Postfix;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
-/// A mail to each fate, and a refusal.
+/// A mail for each result, and a rejection.
 fn talk(server: SocketAddr) {
     let mut client = Client::hello(server);
     for (from, to) in [("a@here.example", "box@there.example"), ("", "box@there.example")] {
@@ -19,8 +19,8 @@ fn talk(server: SocketAddr) {
     client.ask("QUIT", "221 ");
 }
 
-/// A line as a tool sees it: the program, and what follows with everything that differs from mail
-/// to mail taken out.
+/// A line as log tools see it: the program, and the rest without everything that differs from mail
+/// to mail.
 fn shape(line: &str) -> String {
     let (_, rest) = line.split_once(" postfix/").unwrap_or_else(|| panic!("{line}"));
     let (program, rest) = rest.split_once('[').unwrap_or_else(|| panic!("{line}"));
@@ -35,7 +35,7 @@ fn shape(line: &str) -> String {
         }
         _ => rest,
     };
-    // What the next hop said, what the client did in all, and the words of a refusal are each
+    // The next hop's reply, the client's commands in total, and the text of a rejection are each
     // server's own.
     rest = rest.split_once("status=").map_or(rest, |(before, _)| &rest[..before.len() + 11]);
     rest = rest.split_once(" notification: ").map_or(rest, |(before, _)| before);
@@ -97,7 +97,7 @@ fn each_kind_of_line_has_the_shape_that_postfix_gives_it() {
         until_true("Postfix has tried both", || postfix.log().matches(mark).count() >= 2);
         until_carried(&appliance);
         until_true("both were tried here", || share.log().matches(mark).count() >= 2);
-        // Its lines come after the fact, and not at once.
+        // Its lines are written later, not at once.
         if fail != "rcpt=451" {
             until_true("Postfix has removed both", || {
                 postfix.log().matches(": removed").count() >= 2
@@ -111,6 +111,6 @@ fn each_kind_of_line_has_the_shape_that_postfix_gives_it() {
         assert!(!mine.is_empty() && !peer.is_empty(), "nobody says{kind}\n{ours}\n{theirs}");
         assert_eq!(mine, peer, "{kind}");
     }
-    // The end of a session: Postfix adds what was said in it.
+    // The end of a session: Postfix adds its number of commands.
     assert_eq!(sort(&ours, "]: disconnect from "), sort(&theirs, "]: disconnect from "));
 }

@@ -1,5 +1,5 @@
-//! The mail log: the real program writes it to a directory that stands for the log share, and to
-//! file systems that fill up, hang in the kernel or go away.
+//! The mail log: the real program writes it to a directory in place of the log share, and to file
+//! systems that fill up, hang in the kernel or disappear.
 //!
 //! Root is needed for small file systems and for port 25.
 

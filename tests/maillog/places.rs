@@ -1,4 +1,4 @@
-//! Where the log goes, and when there is none.
+//! The path of the log, and when there is none.
 
 use crate::audit::Audit;
 use crate::share::{FILE, Share, appliance, read, send, until_carried};

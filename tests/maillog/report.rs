@@ -1,4 +1,4 @@
-//! What log tools make of it: pflogsumm, as it comes, counts what really happened.
+//! Log tools: pflogsumm, unmodified, counts what really happened.
 
 use crate::share::{FILE, Share, until_carried};
 use crate::support::appliance::{Appliance, Sink};
@@ -76,7 +76,7 @@ fn pflogsumm_counts_what_happened() {
     mail("anna@good.example", &["one@good.example"], 1000);
     mail("bert@good.example", &["one@good.example", "two@good.example", "three@good.example"], 500);
     mail("bert@Good.Example", &["two@good.example"], 900);
-    // One of three is refused for good, one for now, and anna hears of the first.
+    // One of three is rejected permanently, one temporarily, and anna gets a bounce for the first.
     mail(
         "anna@good.example",
         &["one@good.example", "nobody@bad.example", "later@busy.example"],
@@ -141,7 +141,7 @@ fn pflogsumm_counts_what_happened() {
         ("message bounce detail", &["1", "5.0.0 As --fail asks"]),
         ("message reject detail", &["Message too large (total: 1)"]),
         ("message reject detail", &["Relay access denied (total: 1)"]),
-        // The client's address stands in place of a name that nobody looked up.
+        // The client's address is used instead of a name, since there is no reverse lookup.
         ("message reject detail", &["1", "127.0.0.77"]),
     ] {
         assert!(says(&report, part, words), "{words:?} under {part} in\n{report}");

@@ -1,4 +1,4 @@
-//! Somebody renames the file, as logrotate does, while lines come.
+//! The file is renamed, as logrotate does, while lines are written.
 
 use crate::audit::Audit;
 use crate::share::{Share, appliance, read, send, until_carried};
@@ -8,9 +8,9 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-/// Lines come until the file has been renamed so often.
+/// Lines are written until the file has been renamed so often.
 const ROTATIONS: usize = 6;
-/// However slow the machine is.
+/// Even on a slow machine.
 const PATIENCE: Duration = Duration::from_secs(90);
 
 #[test]

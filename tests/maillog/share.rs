@@ -1,4 +1,4 @@
-//! Directories that stand for the log share, and appliances that log there.
+//! Directories in place of the log share, and appliances that log there.
 
 use crate::support::appliance::{Appliance, Sink};
 use crate::support::client::Client;
@@ -14,10 +14,10 @@ use tempfile::TempDir;
 /// The property `maillog_filename` of most tests.
 pub const FILE: &str = "/srv1/maillog";
 
-/// A share on the disk of everybody.
+/// A share on the same disk.
 pub struct Share {
     directory: TempDir,
-    /// Where it is mounted, so to speak.
+    /// Its mount point.
     pub path: PathBuf,
 }
 
@@ -36,7 +36,7 @@ impl Share {
         (share, system)
     }
 
-    /// The mail log as far as it is there.
+    /// The mail log so far.
     pub fn log(&self) -> String {
         read(&self.path.join(FILE.trim_start_matches('/')))
     }
@@ -68,7 +68,7 @@ fn send_one(appliance: &Appliance, number: usize) -> String {
     reply.rsplit(' ').next().unwrap().to_owned()
 }
 
-/// Waits until nothing waits for the share any more, and the file ends with the end of a mail.
+/// Waits until all lines are on the share, and the file ends with the end of a mail.
 pub fn until_carried(appliance: &Appliance) {
     // Lines are in memory for a moment before they count as waiting.
     std::thread::sleep(std::time::Duration::from_millis(1500));
@@ -104,15 +104,14 @@ impl FileSystem {
         fs::set_permissions(&self.path, Permissions::from_mode(0o777)).unwrap();
     }
 
-    /// Unmounts it, whoever uses it; what is below it shows.
+    /// Unmounts it, whoever uses it; the directory below becomes visible.
     pub fn go(&self) {
         run(Command::new("umount").arg("--lazy").arg(&self.path));
     }
 
-    /// Whoever writes there now hangs in the kernel, as on a dead file server, until
-    /// [`FileSystem::thaw`].
+    /// Every writer now hangs in the kernel, as on a dead file server, until [`FileSystem::thaw`].
     pub fn freeze(&self) {
-        // A test that is killed must not leave the machine with processes that nothing can end.
+        // A test that is killed must not leave processes that cannot be ended.
         let mut guard = Command::new("sh");
         guard
             .args([

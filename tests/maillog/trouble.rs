@@ -1,4 +1,4 @@
-//! Shares that refuse: full, forbidden, gone and back.
+//! Shares that refuse: full, not permitted, unmounted and mounted again.
 
 use crate::audit::Audit;
 use crate::share::{Share, appliance, send, until_carried};
@@ -56,7 +56,7 @@ fn a_forbidden_directory_is_told_with_its_cause() {
     let (share, sink) = (Share::new(), Sink::start(""));
     let mut appliance = appliance(&share, &sink, &[]);
     fs::set_permissions(&share.path, Permissions::from_mode(0o555)).unwrap();
-    // Whoever has the directory already may write there: it is the new file that is forbidden.
+    // The existing directory would be writable: only the new file is forbidden.
     let _ = fs::remove_dir_all(share.path.join("srv1"));
     let ids = send(&appliance, 5);
     said(&appliance, "Permission denied");
@@ -89,7 +89,7 @@ fn a_share_that_goes_and_comes_back_gets_the_rest() {
     let before = share.log();
     for _ in 0..2 {
         system.go();
-        // The mount point that shows now belongs to root.
+        // The visible mount point now belongs to root.
         fs::set_permissions(&share.path, Permissions::from_mode(0o555)).unwrap();
         ids.extend(send(&appliance, 20));
         appliance.until_empty();
@@ -104,7 +104,7 @@ fn a_share_that_goes_and_comes_back_gets_the_rest() {
     Audit::of(&log).complete(&ids);
 }
 
-/// Trouble of the log is no trouble of the mail, not even when the lines cannot wait anywhere.
+/// Problems of the log do not affect mail, even when the lines cannot wait anywhere.
 #[test]
 fn mail_flows_though_lines_have_nowhere_to_wait() {
     let (share, sink) = (Share::new(), Sink::start(""));

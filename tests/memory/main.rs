@@ -1,7 +1,4 @@
-//! The least memory of the class, and more clients than would fit if each took all that it can.
-//!
-//! The kernel's own limit holds the real program to it. What must not happen is an end by the
-//! kernel or a mail that was answered 250 and is gone.
+//! The minimum memory of the class, and more clients than would fit if each used all that it can.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on must fail")]
 
 #[path = "../support/mod.rs"]
@@ -31,10 +28,10 @@ const HASH_OF_64_MB: &str =
 const KIND: &str = "Content-Type: message/rfc822\r\n";
 
 const MEGABYTES: u64 = 96;
-/// With those that send and a few to spare: as many as `session_limit`.
+/// With those that send and a few in reserve: as many as `session_limit`.
 const ADDRESSES: usize = 5;
 const SESSIONS_EACH: usize = 188;
-/// Of these, so many finish their mail in the end.
+/// So many of these finish their mail in the end.
 const STRANGERS: usize = 800;
 const FINISH: usize = 40;
 const LARGE: usize = 40;
@@ -100,7 +97,7 @@ fn a_thousand_sessions_within_data_large_mails_and_viewers_fit_the_least_memory(
         client
             .send("0123456789abcdef 0123456789abcdef 0123456789abcdef 0123456789\r\n".repeat(480));
         if number >= FINISH {
-            // The start of the longest record that there is: it must be kept until its end comes.
+            // The start of the longest possible record: it must be kept until its end comes.
             let record = [&[23, 3, 3, 0x40, 0][..], &[0; 16_000]].concat();
             client.tcp().write_all(&record).unwrap();
         }
@@ -135,7 +132,7 @@ fn a_thousand_sessions_within_data_large_mails_and_viewers_fit_the_least_memory(
             let request =
                 format!("GET {} HTTP/1.1\r\nHost: localhost\r\n\r\n", pages[number % pages.len()]);
             let mut stream = connect_from(address(number), ui);
-            // Some are turned away, and none of them reads.
+            // Some are rejected, and none of them reads.
             let _ = stream.write_all(request.as_bytes());
             stream
         })
@@ -181,9 +178,9 @@ fn strangers_that_pour_what_nobody_reads_leave_memory_to_trusted_clients() {
             ("MTA_SMTPD_TRUSTED_NETWORKS", "127.0.0.1"),
         ])
     });
-    // Each of them waits for the answers to its junk from the first commands on, and goes on
-    // pouring. In pieces as they come over a network: one piece of the loopback device is larger
-    // than all that the kernel keeps.
+    // Each of them waits for the answers to its junk from the first commands on, and continues to
+    // send. In pieces as over a network: one piece of the loopback device is larger than all that
+    // the kernel buffers.
     let noops = "NOOP\r\n".repeat(230);
     let pour = |stream: &TcpStream| {
         let _ = (0..100).try_for_each(|_| (&mut &*stream).write(noops.as_bytes()).map(drop));
@@ -264,7 +261,7 @@ fn while_memory_is_used_up_no_way_takes_mail_and_the_page_says_so() {
     };
     assert_eq!(alert(), None);
     let mut client = Client::hello(appliance.smtp);
-    // Others in the same group use what is left.
+    // Other processes in the same group use the rest.
     let ballast =
         group.inside(|| vec![1_u8; usize::try_from((MEGABYTES - 5 - group.used()) << 20).unwrap()]);
     until("memory is used up", || {
@@ -320,7 +317,7 @@ fn sessions_that_there_are_no_descriptors_for_are_told_at_the_start() {
         said.contains("session_limit=1000, and 1024 open files are enough for 240 SMTP sessions"),
         "{said}"
     );
-    // Told where this machine has a default gateway.
+    // Logged if this machine has a default gateway.
     assert!(
         !said.contains("all 800 sessions")
             && (!said.contains(" sessions of unknown") || said.contains("all 192 sessions")),

@@ -1,5 +1,5 @@
-//! The hand-over alone: every order with at most [`PREEMPTIONS`] interruptions of a thread that
-//! could have gone on.
+//! The commit queue alone: every order with at most [`PREEMPTIONS`] interruptions of a thread that
+//! could have continued.
 
 use crate::sync::{block_on, thread};
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use std::time::Duration;
 #[allow(dead_code, unreachable_pub, reason = "the models use a part of it")]
 mod queue;
 
-/// What the queue's source finds under this name.
+/// The module of this name for the queue's source.
 mod store {
     pub use crate::mail::spool::SpoolError;
 }
@@ -141,7 +141,7 @@ fn nobody_waits_for_a_taker_that_is_gone() {
             let queue = queue.clone();
             thread::spawn(move || block_on(queue.ask(|reply| (number, Some(reply)))))
         });
-        // It takes once, and ends without an answer, as one that panics.
+        // It takes once, and ends without an answer, as after a panic.
         drop(queue.take(|| FOR_EVER));
         queue.abandon();
         for asker in askers {

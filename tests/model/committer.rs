@@ -37,7 +37,7 @@ fn check(lazy_sync: Duration, story: impl Fn(&Device, Arc<SegmentLog>) + Send + 
     });
 }
 
-/// One session: what it heard, and the message.
+/// One session: its result, and the message.
 fn accept(disk: &Device, log: &SegmentLog, content: &[u8]) -> Result<MessageId, SpoolError> {
     let mut writer = log.begin();
     let result = block_on(async {

@@ -1,5 +1,5 @@
-//! A disk whose syncs take time: one covers what was written before it began, and nothing that was
-//! written since.
+//! A disk whose syncs take time: one covers what was written before it began, and nothing written
+//! since.
 
 use crate::sync::{Mutex, MutexGuard};
 use postern::ground::disk::{Disk, File, Space};
@@ -20,8 +20,8 @@ struct State {
 #[derive(Default)]
 struct Content {
     octets: Vec<u8>,
-    /// How many writes there were, and how many of them a sync has covered; where each one ended
-    /// up.
+    /// How many writes there were, and how many of them a sync has covered; and where each one
+    /// ended.
     writes: Vec<(usize, Vec<u8>)>,
     synced: usize,
 }
@@ -33,7 +33,7 @@ impl Device {
         Self(Arc::default())
     }
 
-    /// Whether a write with these octets in it is covered by a sync.
+    /// Whether a write that contains these octets is covered by a sync.
     pub fn has_synced(&self, octets: &[u8]) -> bool {
         let state = self.lock();
         let synced = |content: &Content| {
@@ -133,7 +133,7 @@ impl File for Opened {
 
     fn sync(&self) -> io::Result<()> {
         let begun_with = self.0.lock().files[self.1].writes.len();
-        // Here others may write; what they write is not covered.
+        // Other threads may write here; their writes are not covered.
         let mut state = self.0.lock();
         let content = &mut state.files[self.1];
         content.synced = content.synced.max(begun_with);

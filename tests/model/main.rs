@@ -1,10 +1,4 @@
-//! The group commit, and the state of outgoing mail, in every order in which their threads can
-//! meet.
-//!
-//! Both are compiled here from its own sources with the locks, atomics and threads of loom, which
-//! runs each test once for every order of the steps that touch what threads share (and, for
-//! atomics, every value that a weak memory may show), within the bounds that a test names. No wait
-//! ever times out here, so what only a time-out would have mended is a deadlock, and found.
+//! The group commit, and the state of outgoing mail, in every order of their threads.
 
 #![allow(clippy::duplicate_mod, reason = "the hand-over is checked alone, and inside the queue")]
 #![allow(clippy::new_without_default, reason = "as the types of the standard library")]
@@ -27,12 +21,12 @@ mod mail;
 mod outgoing;
 pub mod sync;
 
-/// What the queue's sources find under this name.
+/// The module of this name for the queue's sources.
 mod appliance {
     pub use postern::appliance::counter;
 }
 
-/// What the queue's sources find under this name.
+/// The module of this name for the queue's sources.
 mod ground {
     pub use crate::{lock, sync};
     pub use postern::ground::{clock, disk};

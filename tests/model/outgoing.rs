@@ -1,11 +1,5 @@
-//! Couriers, intake, the dispatcher, orders and windows on the state of outgoing mail: every order
-//! with at most [`PREEMPTIONS`] interruptions of a thread that could have gone on.
-//!
-//! Couriers here take the steps of `mail/outbound/courier.rs` without a network: what a next hop
-//! says is given. The locks are the checked ones, so a step that asks for a second lock in the
-//! wrong order fails in its first run, and a deadlock in any. At the end of each story: every
-//! target that is not done has a job, each job is found by a dispatcher that was rung for, and
-//! nothing was delivered twice.
+//! Delivery agents, intake, the dispatcher, orders and pages on the state of outgoing mail: every
+//! order with at most [`PREEMPTIONS`] interruptions of a thread that could have continued.
 
 use crate::ground::lock::Lock;
 use crate::mail::model::{
@@ -24,25 +18,25 @@ const PREEMPTIONS: usize = 2;
 
 const NOW: u32 = 1_000;
 
-/// What the next hop does at a try.
+/// What the next hop does in an attempt.
 #[derive(Clone, Copy, PartialEq)]
 enum Hop {
     Takes,
     Defers,
-    /// Refuses the connection, whatever others have.
+    /// Refuses the connection, although others may be open.
     Refuses,
     /// Has all the connections that it may have.
     Full,
 }
 
-/// A host that gets room, and who waits for it.
+/// A host that gets a free connection, and the destination that waits for it.
 #[derive(Default)]
 struct Host {
     has_room: bool,
     waiting: Option<u32>,
 }
 
-/// The queue on the disk, as far as outgoing mail sees it.
+/// The queue on the disk, as outgoing mail uses it.
 #[derive(Default)]
 struct Disk {
     mails: BTreeMap<MessageId, (Vec<Progress>, bool)>,
@@ -53,7 +47,7 @@ struct Relay {
     state: QueueState,
     disk: Lock<Disk>,
     host: Lock<Host>,
-    /// Somebody has rung for the dispatcher.
+    /// The dispatcher was woken.
     rung: AtomicBool,
 }
 
@@ -119,7 +113,7 @@ fn first_domain() -> Destination {
 }
 
 fn jobs(message: &Message) -> Vec<NewJob> {
-    // Each mail comes from a client of its own.
+    // Each mail is from a client of its own.
     let source = Source { client: message.id.0.to_le_bytes()[0], sender: 0 };
     let job = Job { id: message.id, arrived: NOW, attempts: 0, told: false, source };
     let pending = message
@@ -167,14 +161,14 @@ impl Relay {
         }
     }
 
-    /// One courier of a destination, as it was counted, from its first job to its end.
+    /// One delivery agent of a destination, as it was counted, from its first job to its end.
     fn courier(&self, destination: DestinationId, name: &str, hop: Hop) {
         let mut open = false;
         loop {
             let (Some(job), _) = self.state.take(destination, open, NOW) else {
                 match self.state.pause(destination, NOW) {
                     Pause::Work => continue,
-                    // No more comes in time.
+                    // No more mail comes in time.
                     Pause::Wait(waiting)
                         if !self.state.waited(destination, &waiting, false, NOW) =>
                     {
@@ -242,7 +236,7 @@ impl Relay {
         }
     }
 
-    /// The host has room from now on.
+    /// The host has a free connection from now on.
     fn free(&self) {
         let mut host = self.host.lock();
         host.has_room = true;
@@ -276,7 +270,7 @@ impl Relay {
         self.state.begin(job.id, destination, &here.collect::<Vec<_>>())
     }
 
-    /// Couriers for all that the dispatcher finds after a ring.
+    /// Delivery agents for all that the dispatcher finds after a wake-up.
     fn dispatch(&self, hop: Hop) {
         while self.rung.swap(false, Ordering::Relaxed) {
             while let Ok((destination, name)) = self.state.start(NOW) {
@@ -301,7 +295,7 @@ impl Relay {
         self.state.forget(&HashSet::from([id]));
     }
 
-    /// What a window asks for.
+    /// The queries of a page.
     fn look(&self) {
         let _ = self.state.standings(NOW);
         let _ = self.state.rests(&[Some(first_domain())], NOW);
@@ -309,9 +303,9 @@ impl Relay {
         let _ = self.state.summaries(10, NOW);
     }
 
-    /// Nothing is lost, nothing is left behind, nothing was sent twice.
+    /// Nothing is lost, nothing is left, nothing was sent twice.
     fn ends_well(&self) {
-        // What could be tried is, by a dispatcher that wakes only where it was rung for.
+        // Everything that can be attempted is, by a dispatcher that runs only when it was woken.
         self.dispatch(Hop::Takes);
         assert_eq!(self.state.flushable(NOW), 0, "ready, and nobody was rung for");
         let _ = self.state.retry(|_| true);
@@ -347,7 +341,7 @@ fn beside(
     thread::spawn(move || work(&relay))
 }
 
-/// A mail for the first destination, whose courier is all that was rung for.
+/// A mail for the first destination, for whose agent alone the dispatcher was woken.
 fn one_mail(relay: &Relay) -> DestinationId {
     relay.enqueue(2);
     let (first, _) = started(relay);
@@ -355,7 +349,7 @@ fn one_mail(relay: &Relay) -> DestinationId {
     first
 }
 
-/// The couriers of message 1's two destinations, whose next hops do this.
+/// The delivery agents of message 1's two destinations, whose next hops do this.
 fn couriers(relay: &Arc<Relay>, hops: [Hop; 2]) -> [thread::JoinHandle<()>; 2] {
     let places = [0, 1].map(|place| (started(relay).0, DOMAINS[place], hops[place]));
     places.map(|(destination, name, hop)| {
@@ -417,7 +411,7 @@ fn two_destinations_of_a_mail_and_a_window_lose_no_progress() {
 fn a_mail_on_the_disk_is_tried_by_both_couriers() {
     check(|relay| {
         relay.enqueue(1);
-        // Nobody keeps it in memory.
+        // It is not kept in memory.
         relay.state.evict(&[MessageId(1)]);
         let [first, second] = couriers(relay, [Hop::Takes, Hop::Defers]);
         joined([first, second]);

@@ -1,4 +1,4 @@
-//! Locks, threads and moments, as `ground::sync` has them: those of loom.
+//! Locks, threads and times in place of `ground::sync`: those of loom.
 
 use std::future::Future;
 use std::ops::{Deref, DerefMut};
@@ -19,7 +19,7 @@ pub struct MutexGuard<'a, T> {
 
 pub struct Condvar(loom::sync::Condvar);
 
-/// The clock stands still.
+/// The clock does not advance.
 #[derive(Clone, Copy)]
 pub struct Instant;
 
@@ -63,7 +63,7 @@ impl Condvar {
         self.0.notify_one();
     }
 
-    /// A wait for no time is over at once; every other one lasts until the bell rings.
+    /// A wait of no time ends at once; every other one lasts until the notification.
     pub fn wait_timeout<'a, T>(
         &self,
         guard: MutexGuard<'a, T>,
@@ -90,7 +90,7 @@ impl Instant {
     }
 }
 
-/// Something that happens once, for one who waits.
+/// A single event, for one waiter.
 struct Once<T>(loom::sync::Mutex<Option<T>>, loom::sync::Condvar);
 
 impl<T: 'static> Once<T> {

@@ -1,5 +1,5 @@
-//! Mail of another queue has its age from its arrival there, wherever ages are counted and mails
-//! are put in order.
+//! Imported mail has its age from its acceptance by the other queue, wherever ages are counted and
+//! mails are sorted.
 
 use crate::letters::{send, sum};
 use crate::support::appliance::{Appliance, Sink};
@@ -18,7 +18,7 @@ fn is_about(seconds: u64, wanted: u64) -> bool {
     (wanted - 10..wanted + 1500).contains(&seconds)
 }
 
-/// Page by page: by what the last page said, or by the last message of it.
+/// Page by page: by the `next` of the last page, or by its last message.
 fn paged(appliance: &Appliance, by_the_message: bool) -> Vec<String> {
     let (mut seen, mut after) = (Vec::new(), String::new());
     loop {
@@ -52,7 +52,7 @@ fn imported_mail_is_as_old_as_it_is() {
     let pairs = appliance.path("run").join("pairs");
     let folder = pairs.to_str().unwrap();
     sum(&mut appliance.command(&["queue", "--json", "export", folder, "--all", "--move"]));
-    // This one was here before the others came.
+    // This one was here before the others were imported.
     send(&appliance, 5..6);
     deferred(&appliance, 1);
     let mut files: Vec<_> =
@@ -60,7 +60,7 @@ fn imported_mail_is_as_old_as_it_is() {
     files.retain(|path| path.extension().is_some_and(|extension| extension == "json"));
     files.sort();
     let mut arrived = BTreeMap::new();
-    // The oldest is the last to come in.
+    // The oldest is imported last.
     for (path, age) in files.iter().rev().zip(AGES) {
         let mut view: Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
         let moment = SystemTime::now() - Duration::from_secs(age);
@@ -105,7 +105,7 @@ fn imported_mail_is_as_old_as_it_is() {
         let oldest = appliance.api("status")["queue"]["oldest_age_seconds"].as_u64().unwrap();
         assert!(is_about(oldest, AGES[0]), "start {start}: {oldest}");
         if start == 0 {
-            // Held mail is as old, and all of it is at the next start.
+            // Held mail has the same age, and all of it at the next start.
             assert_eq!(
                 appliance.command(&["queue", "hold", &ids(&listed)[0]]).status().unwrap().code(),
                 Some(0)

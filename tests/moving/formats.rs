@@ -1,8 +1,8 @@
-//! Volumes that earlier versions wrote, and mail whose properties have changed meanwhile.
+//! Volumes of earlier versions, and mail whose properties have changed meanwhile.
 //!
 //! `volumes/1` was left by the last version of format 1, at an orderly stop: two recipients that
-//! wait after a try and one that has the mail, a bounce, a held mail, a long one, the end of one
-//! that was delivered.
+//! wait after an attempt and one that has the mail, a bounce, a held mail, a long one, the done
+//! record of one that was delivered.
 
 use crate::letters::{said, send, sum, tool};
 use crate::support::appliance::{Appliance, ORDINARY, Sink};
@@ -88,7 +88,7 @@ fn a_volume_of_format_1_is_verified_listed_and_raised() {
     is_whole(&appliance, 2);
 }
 
-/// Where its mail goes is decided at the start, and nobody says that this is elsewhere.
+/// The destination of its mail is decided at the start, and that is not reported as a change.
 #[test]
 fn the_mail_of_format_1_is_delivered() {
     let sink = Sink::start("");
@@ -128,7 +128,7 @@ fn waiting_mail_goes_where_changed_properties_lead_and_the_start_says_so_once() 
         appliance.stop();
         let before = appliance.log().len();
         appliance.boot();
-        // Orders wait until all is planned.
+        // Orders wait until everything is planned.
         appliance.queue(&["hold", "--all", "--yes"]);
         let log = appliance.log().split_off(before);
         log.into_iter().filter(|line| line.contains(ELSEWHERE)).collect::<Vec<_>>()
@@ -143,12 +143,12 @@ fn waiting_mail_goes_where_changed_properties_lead_and_the_start_says_so_once() 
     assert_eq!(second.count(), 3);
 }
 
-/// Nothing is tried again by itself, and nothing gets too old.
+/// Nothing is retried by itself, and nothing expires.
 const LONG: (&str, &str) = ("MTA_MINIMAL_BACKOFF_TIME", "1h");
 /// See [`LONG`].
 const LONGEST: (&str, &str) = ("MTA_MAXIMAL_BACKOFF_TIME", "1h");
 
-/// Where nobody takes mail: what is due stays all the same.
+/// An address without a listener: due mail stays all the same.
 const NOBODY: &str = "127.0.0.1:1";
 
 const ELSEWHERE: &str = "the properties lead waiting mail elsewhere than before the start";

@@ -1,4 +1,4 @@
-//! Killed in the middle, on either side, while mail flows.
+//! Killed in the middle, on either side, under load.
 
 use crate::letters::{assert_arrived, said, send, sum, tool};
 use crate::support::appliance::{Appliance, Sink};
@@ -46,7 +46,7 @@ fn a_move_that_is_cut_off_while_mail_flows_loses_nothing_and_repeats_nothing() {
         }
     });
     assert!(cut > 3, "the tool was hardly ever cut off: {cut}");
-    // The core goes too, in the middle of a move, and comes again.
+    // The core is killed too, in the middle of a move, and restarts.
     let command =
         old.command(&["queue", "export", pairs, "--all", "--move"]).stdout(Stdio::null()).spawn();
     let mut child = command.unwrap();
@@ -108,7 +108,7 @@ fn an_import_that_is_cut_off_loses_nothing_and_repeats_one_mail_at_most() {
     let (code, out, complaint) = said(&tool(&new, &["import", pairs]));
     assert_eq!(code, 0, "{out}{complaint}");
     new.until_empty();
-    // Two recipients a mail; the kill of the core repeats what was under way then.
+    // Two recipients for each mail; the kill of the core repeats deliveries in progress.
     let twice = assert_arrived(&[&here], 0..600, 2 + cut);
     println!("{cut} times cut off, {twice} recipients got their mail more than once");
     assert!(twice <= 2 * (cut + 20), "{twice} recipients");
@@ -117,7 +117,7 @@ fn an_import_that_is_cut_off_loses_nothing_and_repeats_one_mail_at_most() {
 
 #[test]
 fn a_move_waits_for_the_end_of_a_try() {
-    // The whole mail is with the next hop, and no answer comes: it may have been delivered or not.
+    // The next hop has the whole mail, and does not answer: it may have been delivered or not.
     let dumb = Sink::start("dot=hang");
     let appliance = Appliance::start(&[("MTA_SMART_RELAY", &dumb.relay())]);
     send(&appliance, 0..1);
@@ -142,8 +142,8 @@ fn a_move_waits_for_the_end_of_a_try() {
     assert!(pairs.join(format!("{id}.moving")).exists());
 }
 
-/// A relay with one mail that was exported, and the mark of a move that was cut off when the pair
-/// was written.
+/// A relay with one exported mail, and the mark of a move that was interrupted after the pair was
+/// written.
 fn cut_off_behind_the_pair(properties: &[(&str, &str)]) -> (Appliance, Sink, String) {
     let sink = Sink::start("");
     let relay = Appliance::start(&[&[("MTA_SMART_RELAY", &*sink.relay())], properties].concat());
@@ -171,7 +171,8 @@ fn a_mail_that_was_delivered_before_its_move_is_repeated_does_not_come_in() {
     );
     let (_, out, _) = said(&tool(&relay, &["import", directory]));
     assert!(out.contains("0 messages imported"), "{out}");
-    // One that was moved, and cut off before its mark was gone, is moved.
+    // A message that was moved, when the move was interrupted before its mark was removed, is
+    // moved.
     relay.queue(&["pause", &sink.relay()]);
     send(&relay, 1..2);
     let id = relay.queue(&["list"])[0]["id"].as_str().unwrap().to_owned();

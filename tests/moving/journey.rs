@@ -1,4 +1,4 @@
-//! From one appliance to another: nothing lost, nothing twice, nothing changed.
+//! From one appliance to another: nothing lost, nothing duplicated, nothing changed.
 
 use crate::letters::{assert_arrived, assert_pairs, said, send, sum, tool};
 use crate::support::appliance::{Appliance, Sink};
@@ -10,7 +10,7 @@ use std::os::unix::fs::PermissionsExt;
 
 const MAILS: usize = 1000;
 
-/// The first appliance: it gets rid of some recipients, and tries the others again after a long
+/// The first appliance: it delivers to some recipients, and retries the others only after a long
 /// time.
 fn first(sink: &Sink) -> Appliance {
     Appliance::start(&[
@@ -49,7 +49,7 @@ fn a_thousand_mails_move_and_arrive_once() {
     let partial = before.values().filter(|message| message["recipients_pending"] == 1).count();
     assert!(partial > 100, "hardly any mail is partly delivered: {partial} of {}", before.len());
 
-    // A copy first: the queue stays as it is.
+    // First an export: the queue stays as it is.
     let copies = old.path("run").join("copies");
     let copies = copies.to_str().unwrap();
     let exported = sum(&mut old.command(&["queue", "--json", "export", copies, "--all"]));
@@ -84,7 +84,7 @@ fn a_thousand_mails_move_and_arrive_once() {
         .collect();
     assert_eq!(left.len(), 2 * before.len(), "marks or parts are left");
 
-    // In again, elsewhere.
+    // Imported elsewhere.
     let new = Appliance::start(&[("MTA_SMART_RELAY", &here.relay())]);
     let imported = sum(&mut new.command(&["queue", "--json", "import", pairs]));
     assert_eq!((&imported["imported"], &imported["refused"]), (&before.len().into(), &0.into()));
@@ -135,7 +135,7 @@ fn a_thousand_mails_move_and_arrive_once() {
     new.until_empty();
     assert_eq!(assert_arrived(&[&there, &here], 0..MAILS, 1), 0);
 
-    // Twice is noticed: the directory holds nothing any more, and a copy of a pair is known.
+    // A repetition is detected: the directory is empty now, and a copy of a pair is recognized.
     assert_eq!(sum(&mut new.command(&["queue", "--json", "import", pairs]))["imported"], 0);
     for ending in ["eml", "json"] {
         fs::copy(

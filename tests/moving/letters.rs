@@ -1,4 +1,4 @@
-//! Numbered mails with two recipients each, sent by several sessions; and who got how many of them.
+//! Numbered mails with two recipients each, sent by several sessions; and how often each arrived.
 
 use crate::support::appliance::{Appliance, Sink};
 use crate::support::client::Client;
@@ -67,8 +67,8 @@ fn number(recipient: &str) -> usize {
     recipient.strip_prefix('n').and_then(|rest| rest.split_once('-')).unwrap().0.parse().unwrap()
 }
 
-/// Every recipient of these mails has its mail, and none more often than `most`. Gives back how
-/// many came more than once.
+/// Every recipient of these mails has its mail, and none more often than `most`. Gives how many
+/// arrived more than once.
 pub fn assert_arrived(sinks: &[&Sink], numbers: std::ops::Range<usize>, most: usize) -> usize {
     let arrivals = arrivals(sinks);
     let wanted: Vec<String> = numbers.flat_map(recipients).collect();
@@ -116,7 +116,7 @@ pub fn said(output: &Output) -> (i32, String, String) {
     (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
 }
 
-/// The last line of `--json`, the sum.
+/// The last line of `--json`, the totals.
 pub fn sum(command: &mut Command) -> serde_json::Value {
     let output = command.output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();

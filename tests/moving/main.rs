@@ -1,5 +1,5 @@
-//! Mail out of the queue and into another one, and volumes that are verified: the real program at
-//! both ends, killed in the middle, with strangers' files before it.
+//! Export and import of mail, and verification of volumes: the real program on both sides, killed
+//! in the middle, and with untrusted files.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on must fail")]
 

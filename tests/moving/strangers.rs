@@ -54,7 +54,7 @@ fn bad_pairs_are_named_and_the_rest_comes_in() {
     fs::remove_file(file(4, "json")).unwrap();
     fs::remove_file(file(5, "eml")).unwrap();
     symlink(&secret, file(5, "eml")).unwrap();
-    // A second mail behind a bare LF, with sums that fit.
+    // A second mail after a bare LF, with correct checksums.
     let smuggled = b"Subject: x\r\n\r\n\n.\r\nMAIL FROM:<evil@x.example>\r\n";
     fs::write(file(6, "eml"), smuggled).unwrap();
     change(6, &|view| {
@@ -89,7 +89,7 @@ fn bad_pairs_are_named_and_the_rest_comes_in() {
             .lines()
             .find(|line| line.starts_with(stem.as_str()))
             .unwrap_or_else(|| panic!("{stem}: {out}"));
-        // A link is no regular file, so it is not seen at all.
+        // A link is not a regular file, so it is not seen at all.
         assert!(line.contains(words) || line.contains("eml is missing"), "{words}: {line}");
     }
     assert!(out.contains("5 messages imported.") && out.contains("11 refused"), "{out}");
@@ -97,7 +97,7 @@ fn bad_pairs_are_named_and_the_rest_comes_in() {
     here.mails(5);
     assert!(fs::exists(&secret).unwrap());
     assert_eq!(fs::read_dir(pairs.join("imported")).unwrap().count(), 10);
-    // Once mended, they come in.
+    // Once corrected, they are imported.
     fs::remove_file(pairs.join(format!("{}.moving", stems[9]))).unwrap();
     let (code, out, _) = said(&tool(&new, &["import", directory]));
     assert_eq!(code, 65);
@@ -163,7 +163,7 @@ fn nothing_is_written_over_and_nothing_outside_is_touched() {
         "{left:?}"
     );
     assert!(!left.iter().any(|message| message["id"] == ids[1].as_str()), "{left:?}");
-    // The ways in and out are the operator's alone.
+    // Only the operator may export and import.
     assert_eq!(old.get_as(&format!("/api/v1/queue/{}/mail", ids[0]), "").0, "403");
     assert!(!Path::new(&pairs.join(format!("{}.moving", ids[0]))).exists());
 }

@@ -1,4 +1,4 @@
-//! Two tools at once.
+//! Two tools at the same time.
 
 use crate::letters::{assert_arrived, said, send, tool};
 use crate::support::appliance::{Appliance, Sink};
@@ -40,7 +40,7 @@ fn moves_and_imports_go_one_after_the_other_and_no_mail_comes_twice() {
     assert_eq!(assert_arrived(&[&here], 0..MAILS, 1), 0);
 }
 
-/// The exit codes of two tools that run at once, the smaller first.
+/// The exit codes of two tools that run at the same time, the smaller first.
 fn both(appliance: &Appliance, commands: &[Vec<&str>; 2]) -> [i32; 2] {
     let run = |words: &Vec<&str>| {
         appliance.command(words).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
@@ -54,7 +54,7 @@ fn both(appliance: &Appliance, commands: &[Vec<&str>; 2]) -> [i32; 2] {
 #[test]
 fn a_mail_that_is_released_while_it_is_moved_is_sent_from_one_place_only() {
     let there = Sink::start("");
-    // The next hop takes mail only once all of it waits.
+    // The next hop accepts mail only once all of it waits.
     let old = Appliance::start(&[("MTA_SMART_RELAY", &there.relay())]);
     old.queue(&["pause", &there.relay()]);
     send(&old, 0..MAILS);
@@ -113,7 +113,7 @@ fn a_move_is_refused_when_the_message_is_not_as_it_was_read() {
         "not held: {answer}"
     );
     order("hold", "");
-    // Somebody else releases it, it is tried, and held again.
+    // It is released by another client, attempted, and held again.
     order("release", "");
     until("it was tried once more", || match &relay.messages()[0]["recipients"][0]["attempts"] {
         attempts if *attempts == 2 => Ok(()),

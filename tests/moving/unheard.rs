@@ -1,4 +1,4 @@
-//! Moves whose end the tool did not hear: what the next one makes of the mark that is left.
+//! Moves whose result the tool did not get: how the next one handles the remaining mark.
 
 use crate::letters::{assert_arrived, said, send, sum, tool};
 use crate::support::appliance::{Appliance, Sink};
@@ -66,7 +66,7 @@ impl Syncs {
         [("LD_PRELOAD", text(&self.library)), ("FAIL_SYNC", text(&self.fails))]
     }
 
-    /// An order for a mail, whose sync fails: the relay says so, and has a line of who gave it.
+    /// An order for a mail, whose sync fails: the relay reports that, and writes an audit line.
     fn order(&self, relay: &Appliance, order: &str, id: &str, more: &str) {
         fs::write(&self.fails, "").unwrap();
         let answer = control(relay, &format!(r#"{{"order":"{order}","id":"{id}"{more}}}"#));
@@ -145,7 +145,7 @@ fn a_mail_that_another_directory_has_is_not_in_this_one_too() {
     let (relay, _sink, id) = with_one_mail(&[]);
     let [first, second] = ["first", "second"].map(|name| relay.path("run").join(name));
     let [first_text, second_text] = [&first, &second].map(|path| path.to_str().unwrap());
-    // Cut off when pair and mark were there; repeated with another directory.
+    // Interrupted when pair and mark were there; repeated with another directory.
     relay.queue(&["export", first_text, &id]);
     fs::write(first.join(format!("{id}.moving")), "free 0123456789abcdef\n").unwrap();
     assert_eq!(
@@ -191,13 +191,13 @@ fn a_pair_of_an_export_without_a_move_stays_as_it_is() {
     relay.queue(&["export", directory, &id]);
     let read = || fs::read(pairs.join(format!("{id}.json"))).unwrap();
     let before = read();
-    // The message is not as it was.
+    // The message has changed.
     relay.queue(&["hold", &id]);
     let (code, out, _) = said(&tool(&relay, &["export", directory, &id, "--move"]));
     assert!(code == 73 && out.contains("conflict"), "{code} {out}");
     assert_eq!((read(), relay.messages().len()), (before, 1));
     assert!(!pairs.join(format!("{id}.moving")).exists());
-    // As it was, the pair is good for a move.
+    // Unchanged, the pair can be used for a move.
     relay.queue(&["release", &id]);
     let (code, out, _) = said(&tool(&relay, &["export", directory, &id, "--move"]));
     assert!(

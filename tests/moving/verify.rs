@@ -1,5 +1,5 @@
-//! `postern queue verify` on volumes that are well, hurt, cut off, foreign, in use, and on copies
-//! that nobody can write to.
+//! `postern queue verify` on volumes that are intact, damaged, interrupted, foreign, in use, and on
+//! read-only copies.
 
 use crate::letters::{content, recipients, said, send, tool};
 use crate::support::appliance::{Appliance, ORDINARY, Sink};
@@ -10,7 +10,7 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
-/// A queue with mail in both places where contents may be, and a few finished ones.
+/// A queue with mail in both kinds of storage, and a few finished ones.
 fn queue(mails: usize) -> (Appliance, Sink) {
     let sink = Sink::start("rcpt=450:60");
     let appliance = Appliance::start(&[
@@ -40,7 +40,7 @@ fn everything(directory: &Path) -> BTreeMap<PathBuf, (Vec<u8>, std::time::System
     files
 }
 
-/// A copy of a volume that belongs to the tool's user, where everything can be read and nothing be
+/// A copy of a volume that belongs to the tool's user, where everything can be read and nothing
 /// written.
 fn read_only_copy(from: &Path, to: &Path) {
     fs::create_dir(to).unwrap();
@@ -72,7 +72,7 @@ fn segments(volume: &Path) -> Vec<PathBuf> {
     paths
 }
 
-/// The segment that holds these octets, and where.
+/// The segment that contains these octets, and the offset.
 fn find(volume: &Path, octets: &[u8]) -> (PathBuf, usize) {
     let found = segments(volume).into_iter().find_map(|path| {
         let text = fs::read(&path).unwrap();
@@ -124,7 +124,7 @@ fn a_volume_is_read_and_not_changed() {
     assert!(out.contains("The queue is intact."), "{out}");
     assert!(before == everything(&data), "verify changed the volume");
 
-    // A copy without a lock file, on which nobody can write; the tool runs as an ordinary user.
+    // A read-only copy without a lock file; the tool runs as an ordinary user.
     let copy = appliance.path("copy");
     read_only_copy(&data, &copy);
     let before = everything(&copy);
@@ -178,8 +178,8 @@ fn damage_is_named_with_its_mail_and_what_it_costs() {
     };
     let ((short, number), (long, _)) = (find_mail(false), find_mail(true));
     appliance.stop();
-    // Another start: the segments with the mail are not the last one any more, and their contents
-    // are believed at start.
+    // Another start: the segments with the mail are not the last one any more, and a start does not
+    // check their contents.
     appliance.boot();
     appliance.stop();
     let data = appliance.path("data");
@@ -213,7 +213,7 @@ fn damage_is_named_with_its_mail_and_what_it_costs() {
     let (code, out, _) = said(&tool(&appliance, &["verify"]));
     assert_eq!(code, 65);
     assert!(out.contains("DAMAGED: 1 ") && out.contains("LOST") && out.contains(&short), "{out}");
-    // Any octet of that record, header and head included.
+    // Any octet of that record, including header and head.
     restore();
     for at in (from..from + length).step_by(23).chain(from..from + 40) {
         flip(&segment, usize::try_from(at).unwrap());
@@ -227,7 +227,7 @@ fn damage_is_named_with_its_mail_and_what_it_costs() {
         );
         assert_eq!(view["damages_total"], 1, "octet {at}: {view}");
     }
-    // A content in a file of its own: changed, cut, gone.
+    // A content in a file of its own: changed, cut, missing.
     let body = data.join("body").join(format!("{long}.eml"));
     let whole = fs::read(&body).unwrap();
     for hurt in [
@@ -247,7 +247,7 @@ fn damage_is_named_with_its_mail_and_what_it_costs() {
     if geteuid().is_root() {
         chown(&body, Some(ORDINARY), Some(ORDINARY)).unwrap();
     }
-    // Contents that nobody needs are no damage.
+    // Contents that are not needed are not damage.
     fs::write(data.join("body/0000000000001.eml"), "x").unwrap();
     fs::write(data.join("body/0000000000002.part"), "x").unwrap();
     let (code, view) = verify(&appliance, &data);
@@ -256,7 +256,7 @@ fn damage_is_named_with_its_mail_and_what_it_costs() {
         (0, &1.into(), &1.into()),
         "{view}"
     );
-    // The same when the appliance starts: what verify called lost is what it sets aside.
+    // The same when the appliance starts: it quarantines what verify called lost.
     flip(&segment, at + 3);
     appliance.boot();
     let kept =
@@ -266,7 +266,7 @@ fn damage_is_named_with_its_mail_and_what_it_costs() {
     assert!(kept == 0 || code == 65, "{code} {out}");
 }
 
-/// Cut where a record ends, or gone: nothing in the segments themselves says so.
+/// Cut at the end of a record, or missing: the segments themselves do not show it.
 #[test]
 fn what_was_taken_away_while_it_was_stopped_is_told_loudly() {
     let (mut appliance, _sink) = queue(60);
@@ -303,8 +303,7 @@ fn what_was_taken_away_while_it_was_stopped_is_told_loudly() {
         "{view}"
     );
     assert_eq!(damage["offset"], middle, "{view}");
-    // A mail with a file of its own that was delivered is back when the word of its end is what was
-    // cut off.
+    // A delivered mail with a file of its own is back if its done record was cut off.
     let is_back = |damage: &Value| {
         damage["file"].as_str().unwrap().starts_with("body/") && damage["meaning"] == "lost"
     };
@@ -315,7 +314,7 @@ fn what_was_taken_away_while_it_was_stopped_is_told_loudly() {
         code == 65 && out.contains(&name) && out.contains("MISSING") && out.contains("backup"),
         "{out}"
     );
-    // Back, as from a backup, and all is well; taken away again, and the rest is served.
+    // Restored, as from a backup, and everything is good; removed again, and the rest is served.
     put_back(&whole);
     assert_eq!(verify(&appliance, &data).0, 0);
     fs::remove_file(&segment).unwrap();
@@ -366,8 +365,8 @@ fn a_file_that_may_not_be_read_is_named_with_what_to_do() {
 #[test]
 fn a_torn_tail_and_a_newer_format_are_told_apart() {
     let (mut appliance, _sink) = queue(60);
-    // The record to be cut is of a mail that stays: after the end of a mail its content may be gone
-    // already, as no disk that kept its syncs would forget that end.
+    // The record to be cut is of a mail that stays: after the end of a mail its content may be
+    // removed already, and a disk that keeps its syncs does not lose that end.
     let held = appliance.queue(&["list"])[0]["id"].as_str().unwrap().to_owned();
     let (code, _, complaint) = said(&tool(&appliance, &["hold", &held]));
     assert_eq!(code, 0, "{complaint}");
@@ -375,9 +374,9 @@ fn a_torn_tail_and_a_newer_format_are_told_apart() {
     let data = appliance.path("data");
     assert_eq!(verify(&appliance, &data).1["messages_held"], 1);
     let pristine = everything(&data);
-    // As after a crash: nobody wrote down what the segments held.
+    // As after a crash: there is no manifest of the segments.
     fs::remove_file(data.join("closed")).unwrap();
-    // The last record of the last segment that has one, cut in its middle.
+    // The last record of the last segment that has one, cut in the middle.
     let last = segments(&data).pop().unwrap();
     let octets = fs::read(&last).unwrap();
     let mark = b"\xf5PR\xf5";
@@ -398,7 +397,7 @@ fn a_torn_tail_and_a_newer_format_are_told_apart() {
     fs::remove_file(data.join("log/4000000000.seg")).unwrap();
     fs::write(&last, &octets).unwrap();
 
-    // One copy of a header is a note, both are damage.
+    // One damaged copy of a header is a remark, both are damage.
     flip(&last, 14);
     let (code, view) = verify(&appliance, &data);
     assert_eq!(code, 0, "{view}");

@@ -1,4 +1,4 @@
-//! A client that ends its lines with CR alone, or puts CRs where it pleases.
+//! A client that ends its lines with CR alone, or sends CRs anywhere.
 
 use crate::support::client::Client;
 use crate::support::receiver::{Receiver, Setup};

@@ -1,4 +1,4 @@
-//! Connections without end, from one address and in all.
+//! Connections without end, from one address and in total.
 
 use crate::support::client::Client;
 use crate::support::eventually;

@@ -1,4 +1,4 @@
-//! The misbehaviour is ours: a defect in one session. It must cost that session and nothing else.
+//! A defect of the relay in one session. It must affect only that session.
 
 use crate::support::client::Client;
 use crate::support::eventually;

@@ -1,5 +1,5 @@
-//! The client is gone: after any octet of a session. Only a mail whose end of data arrived is kept,
-//! and it is kept once.
+//! The client disconnects after any octet of a session. Only a mail whose end of data arrived is
+//! kept, and only once.
 
 use crate::support::client::Client;
 use crate::support::eventually;
@@ -32,7 +32,8 @@ fn with_a_reset() {
     for length in 0..=SESSION.len() {
         let mut client = Client::connect(receiver.address);
         client.send(&SESSION[..length]);
-        // The greeting is unread: this resets the connection, and may take what was sent with it.
+        // The greeting is unread: this resets the connection, and what was sent may be lost with
+        // it.
         drop(client);
         ended(&receiver, length + 1);
         assert!(

@@ -1,4 +1,4 @@
-//! A client that asks and asks and never reads an answer.
+//! A client that sends commands and never reads a reply.
 
 use crate::support::client::Client;
 use crate::support::eventually;
@@ -18,8 +18,8 @@ fn is_left_once_the_pipe_is_full() {
     let rules = Rules { chatter_limit: usize::MAX, ..Rules::new("mta.example", 1_000_000) };
     let receiver = Receiver::start(Setup { limits, rules, ..Setup::default() });
     let mut client = Client::connect(receiver.address);
-    // The answers are ten times as long as the questions; both directions stand still long before
-    // this is all sent.
+    // The replies are ten times as long as the commands; both directions are blocked long before
+    // all is sent.
     let asking = thread::spawn(move || {
         for _ in 0..20_000 {
             if !client.try_send("EHLO client.example\r\n".repeat(1000)) {

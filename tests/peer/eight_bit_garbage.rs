@@ -1,4 +1,4 @@
-//! Octets that are no text at all, in commands and in content.
+//! Octets that are not text, in commands and in content.
 
 use crate::support::client::Client;
 use crate::support::receiver::{Receiver, Setup};
@@ -17,7 +17,7 @@ fn in_commands() {
         client.send([garbage, b"\r\n"].concat());
         client.expect("500 5.5.2 ");
     }
-    // A name in a code page is no reason to refuse mail (RFC 5321 §4.1.4).
+    // A name in a local code page is no reason to reject mail (RFC 5321 §4.1.4).
     client.send(b"HELO \xe9\r\n");
     client.expect("250 ");
     client.ask("NOOP", "250 ");

@@ -1,8 +1,7 @@
-//! One file for every way in which a client misbehaves.
+//! One file for every kind of misbehaviour of a client.
 //!
-//! Each test says what the client does, and holds the receiver to three things: it answers or
-//! closes in time, it keeps nothing that it should not, and it serves the next client as if nothing
-//! had happened.
+//! Each test describes what the client does, and checks three things: the receiver answers or
+//! closes in time, it keeps nothing that it should not, and it serves the next client normally.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on must fail")]
 
 #[path = "../support/mod.rs"]
@@ -30,7 +29,7 @@ use support::client::Client;
 use support::eventually;
 use support::receiver::Receiver;
 
-/// The receiver has no session left and takes a mail from a client with manners.
+/// The receiver has no session left and accepts a mail from a well-behaved client.
 fn is_well(receiver: &Receiver) {
     eventually("every session has ended", || receiver.sessions() == 0);
     let before = receiver.spool.messages().len();

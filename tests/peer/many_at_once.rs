@@ -1,4 +1,4 @@
-//! Not misbehaviour but a crowd: what many clients send at once arrives whole, each mail once.
+//! Not misbehaviour but load: what many clients send at once arrives complete, each mail once.
 
 use crate::support::client::Client;
 use crate::support::receiver::{Receiver, Setup};

@@ -1,4 +1,4 @@
-//! NUL octets, at which C programs further on would stop reading.
+//! NUL octets, at which C programs might stop reading.
 
 use crate::support::client::Client;
 use crate::support::receiver::{Receiver, Setup};
@@ -10,8 +10,8 @@ fn are_refused_everywhere() {
     for command in ["NOOP\0", "MAIL FROM:<a\0@client.example>", "\0", "RCPT TO:<a\0@b.example>"] {
         client.ask(command, "500 5.5.2 ");
     }
-    // A client's name is only told, and every octet of it that is no text is told as a question
-    // mark.
+    // A client's name is only informative, and every octet of it that is not text is replaced by a
+    // question mark.
     client.ask("HELO a\0b", "250 ");
     for content in ["\0", "Subject: a\0b\r\n", "a\r\n\0\r\n"] {
         client.begin();

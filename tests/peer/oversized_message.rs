@@ -1,4 +1,4 @@
-//! A mail that is larger than it may be, by little and without end.
+//! A mail above the size limit, by little and without end.
 
 use crate::support::client::Client;
 use crate::support::receiver::{Receiver, Setup};

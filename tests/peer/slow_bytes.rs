@@ -1,4 +1,4 @@
-//! A client that dribbles, to hold a session for as long as it can: each octet comes in time, the
+//! A client that sends slowly to hold a session as long as possible: each octet comes in time, the
 //! whole never does.
 
 use crate::support::client::Client;
@@ -19,7 +19,7 @@ fn receiver() -> Receiver {
     Receiver::start(Setup { limits, ..Setup::default() })
 }
 
-/// Sends an octet every 50 ms until the receiver closes, and tells what it said.
+/// Sends an octet every 50 ms until the receiver closes, and gives its replies.
 fn dribble(client: &mut Client) -> String {
     let start = Instant::now();
     while start.elapsed() < Duration::from_secs(3) && client.try_send("x") {

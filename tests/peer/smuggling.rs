@@ -1,6 +1,5 @@
-//! A second mail inside the first: every end of data but the true one, with an envelope behind it.
-//! A server that took one of them for the end would accept two mails, the second one with a sender
-//! of the smuggler's choice.
+//! A second mail inside the first: every false end of data, followed by an envelope. A server that
+//! accepted one of them as the end would accept two mails, the second one with a forged sender.
 
 use crate::support::client::Client;
 use crate::support::receiver::{Receiver, Setup};
@@ -35,7 +34,7 @@ fn no_false_end_lets_a_second_mail_out() {
             client.send(format!("Subject: first\r\n\r\nfirst{}", &end[..split]));
             client.send(format!("{}{SECOND}\r\n.\r\n", &end[split..]));
             let reply = client.line().unwrap();
-            // A dot with a space behind it is ordinary text.
+            // A dot followed by a space is ordinary text.
             let expected = if *end == "\r\n. \r\n" { "250 2.0.0 " } else { "550 5.6.0 " };
             assert!(reply.starts_with(expected), "{end:?}: {reply}");
             client.ask("NOOP", "250 2.0.0 Ok");

@@ -1,5 +1,5 @@
-//! Clients that are there when the appliance stops: the idle ones are sent away, a mail under way
-//! may be finished, and nobody holds us beyond the deadline.
+//! Clients that are connected when the appliance stops: idle ones are disconnected, a mail in
+//! progress may be finished, and no client delays the stop beyond the deadline.
 
 use crate::support::client::Client;
 use crate::support::eventually;

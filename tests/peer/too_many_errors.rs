@@ -1,4 +1,4 @@
-//! A client that tries names and words until something fits.
+//! A client that guesses addresses and commands.
 
 use crate::support::client::Client;
 use crate::support::receiver::{Receiver, Setup};
@@ -31,7 +31,7 @@ fn relay_attempts_count() {
     assert_eq!(receiver.refused(Refusal::Relay), 20);
 }
 
-/// A receiver to which this machine is a stranger, with that wait for each error.
+/// A receiver that does not trust this machine, with this delay for each error.
 fn strangers(tarpit_step: Duration) -> Receiver {
     let limits = Limits { tarpit_step, ..Limits::default() };
     Receiver::start(Setup { trusted: vec!["192.0.2.0/24".to_owned()], limits, ..Setup::default() })

@@ -1,4 +1,4 @@
-//! A mail to more people than one mail may have.
+//! A mail to more recipients than the limit.
 
 use crate::support::client::Client;
 use crate::support::receiver::{Receiver, Setup};

@@ -1,4 +1,4 @@
-//! What arrives is what was sent, octet by octet, and cheaply.
+//! The received content is what was sent, octet by octet, at low cost.
 
 use crate::support::{Peer, Stored, all_delivered, connect, message, send, with_body};
 use postern::mail::deliver::Known;

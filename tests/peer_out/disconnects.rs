@@ -36,7 +36,7 @@ async fn in_each_state_of_a_transaction() {
             let (_, report) = send(connect(&peer).await, &message(2, "a\r\n")).await;
             assert_eq!(codes(&report), ["451 4.4.2"; 2], "{state}: {report:?}");
             assert!(!report.reusable);
-            // The first transaction of a connection is not tried anew: the peer does not want it.
+            // The first transaction of a connection is not repeated: the peer does not want it.
             assert_eq!(peer.seen(|seen| seen.sessions), 1, "{state}");
         }
     }

@@ -1,4 +1,4 @@
-//! Next hops that cannot do what the message needs.
+//! Next hops that lack what the message needs.
 
 use crate::support::{Do, Peer, all_delivered, codes, connect, message, say, send};
 use postern::mail::model::{Address, BodyType};
@@ -12,7 +12,7 @@ async fn no_eight_bit_content() {
     let (connection, report) = send(connect(&peer).await, &mail).await;
     assert_eq!(codes(&report), ["554 5.6.3"; 2]);
     assert!(report.reusable && !report.outcomes[0].1.remote);
-    // Nothing was said, and the connection is as good as before.
+    // Nothing was sent, and the connection can still be used.
     assert!(all_delivered(&send(connection, &message(1, "a\r\n")).await.1));
     assert_eq!(peer.lines().iter().filter(|line| line.starts_with("MAIL")).count(), 1);
 
@@ -44,13 +44,13 @@ async fn no_internationalised_mail() {
             with("a@here.example", &["ä@there.example", "a@there.example"], plain),
             vec!["553 5.6.7", "250 2.0.0"],
         ),
-        // A domain has another form; who needs no more than that is not kept from its mail by the
+        // A domain has another form; recipients for which that suffices are not blocked by the
         // others.
         (
             with("a@bücher.example", &["a@BÜCHER.example", "ä@bücher.example"], plain),
             vec!["250 2.0.0", "553 5.6.7"],
         ),
-        // Asked for, but not needed.
+        // Requested, but not needed.
         (with("a@here.example", &["a@there.example"], plain), vec!["250 2.0.0"]),
     ] {
         let (back, report) = send(connection, &mail).await;
@@ -73,7 +73,7 @@ async fn no_internationalised_mail() {
     );
 }
 
-/// What a recipient was told counts, though the next session of the same server takes less.
+/// A recipient's reply counts, though the server's next session supports less.
 #[tokio::test(crate = "crate::with_threads")]
 async fn a_server_that_takes_less_in_its_second_session() {
     let taken = AtomicBool::new(false);

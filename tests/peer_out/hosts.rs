@@ -1,4 +1,4 @@
-//! Hosts that are down, and the ones behind them.
+//! Hosts that are down, and the hosts after them.
 
 use crate::support::{
     Do, Peer, all_delivered, client, code, codes, counted, message, patient, route, say, send,
@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 
-/// An address at which nobody listens.
+/// An address without a listener.
 async fn nobody() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
 }
@@ -108,7 +108,7 @@ async fn a_refused_ehlo_and_helo_is_no_verdict_on_the_mail() {
     assert_eq!(counters.next_hop_refusals_total.with_label_values(&["hello"]).get(), 1);
 }
 
-/// OpenSMTPD#775: two such, the third well.
+/// OpenSMTPD#775: two such hosts, the third works.
 #[tokio::test(crate = "crate::with_threads")]
 async fn hosts_that_say_nothing_cost_the_others_seconds() {
     let turn = Duration::from_millis(200);
@@ -155,7 +155,8 @@ async fn finding_a_host_ends_in_time_however_many_are_silent() {
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
 }
 
-/// Carries a message from host to host as a courier does: what each host took, and the last report.
+/// Delivers a message from host to host as a delivery agent does: what each host accepted, and the
+/// last report.
 async fn carry(addresses: &[SocketAddr], recipients: usize) -> (Vec<String>, Report) {
     let client = client(patient());
     let mut attempt = Attempt::new(&client, &Arc::new(route(addresses)));
@@ -196,7 +197,7 @@ async fn the_next_host_is_asked_about_recipients_that_were_put_off() {
         let (relays, report) = carry(&[first.address, second.address], 3).await;
         assert_eq!(relays, ["mx0", "mx1"], "{state} {said}");
         assert!(all_delivered(&report), "{report:?}");
-        // Those that the first host took are not named to the second.
+        // Recipients that the first host accepted are not sent to the second.
         let expected: &[&str] =
             if state.starts_with("RCPT") { &["r1"] } else { &["r0", "r1", "r2"] };
         assert_eq!(named(&second), expected, "{state} {said}");
@@ -229,7 +230,7 @@ async fn a_verdict_is_not_asked_for_twice() {
     }
 }
 
-/// A host that has all of the content may have taken it: a second one would make it two.
+/// A host that has all of the content may have accepted it: a second one would make a duplicate.
 #[tokio::test(crate = "crate::with_threads")]
 async fn content_whose_fate_is_not_known_goes_to_no_other_host_at_once() {
     for said in [None, Some("354 more?")] {
@@ -275,7 +276,7 @@ async fn a_bounded_number_of_hosts_is_given_the_mail() {
     assert_eq!(relays.len(), SESSIONS_MAX);
 }
 
-/// A host with many addresses that puts mail off does not keep the others from their turn.
+/// A host with many addresses that defers mail does not prevent the others from being tried.
 #[tokio::test(crate = "crate::with_threads")]
 async fn other_hosts_come_before_other_addresses() {
     let busy = || async {
@@ -296,13 +297,13 @@ async fn other_hosts_come_before_other_addresses() {
     assert!(attempt.next().await.unwrap().relay().starts_with("many"));
     let second = attempt.next().await.unwrap();
     assert!(second.relay().starts_with("good"));
-    // Over a connection that is open already, the others are those beside it.
+    // With an open connection, the others are those besides it.
     let mut beside = Attempt::beside(&second);
     assert!(beside.may_go_on());
     assert!(beside.next().await.unwrap().relay().starts_with("many"));
 }
 
-/// Others want its place: it is its own until the new connection is there.
+/// Others want its slot: it is kept until the new connection is there.
 #[tokio::test(crate = "crate::with_threads")]
 async fn a_connection_is_opened_anew_though_the_host_has_all_that_it_may_have() {
     let peer = Peer::start(&["PIPELINING"], |step| match (step.session, step.line) {
@@ -332,7 +333,8 @@ async fn a_connection_is_opened_anew_though_the_host_has_all_that_it_may_have() 
     );
 }
 
-/// The best host is well and has no room; the ones behind it say nothing about the destination.
+/// The best host works and has no free connection; the hosts after it show nothing about the
+/// destination.
 #[tokio::test(crate = "crate::with_threads")]
 async fn hosts_behind_a_full_one_tell_nothing_of_the_destination() {
     let silent = Peer::start(&[], |_| Do::Hang).await;
@@ -350,12 +352,12 @@ async fn hosts_behind_a_full_one_tell_nothing_of_the_destination() {
     let mut attempt = Attempt::new(&client, &Arc::new(route(&[silent.address, refuses])));
     assert_eq!(code(&attempt.next().await.unwrap_err()), "451 4.4.1");
     assert_eq!(attempt.full_hosts(), [silent.address.ip()]);
-    // Who waits does so for that host, and not for the one that has room and is of no use.
+    // The wait is for that host, and not for the one that has a free connection and is of no use.
     assert!(!client.wait_for_room(attempt.full_hosts(), 2, (0, 0)));
     opening.iter().for_each(tokio::task::JoinHandle::abort);
 }
 
-/// Told to go at the last moment.
+/// Asked to stop at the last moment.
 struct Hurried;
 
 impl Witness for Hurried {
@@ -380,7 +382,7 @@ async fn a_mail_that_was_given_up_before_its_end_goes_to_no_other_host() {
     assert!(!report.reusable && report.put_off().is_empty(), "{report:?}");
 }
 
-/// Told to go behind so many transactions; notes what it was asked.
+/// Asked to stop after so many transactions; records the questions.
 struct Counting(usize, Mutex<Vec<&'static str>>);
 
 impl Witness for Counting {
@@ -398,7 +400,7 @@ impl Witness for Counting {
     }
 }
 
-/// What was sent with one transaction does not make the next one one that cannot be taken back.
+/// Mail sent in one transaction does not make the next one irrevocable.
 #[tokio::test(crate = "crate::with_threads")]
 async fn each_transaction_is_asked_for_and_may_be_the_last() {
     for (most, expected) in [(9, ["250 2.0.0"; 3]), (2, ["250 2.0.0", "250 2.0.0", "451 4.4.2"])] {

@@ -1,4 +1,4 @@
-//! Connections that are kept, and what becomes of them meanwhile.
+//! Connections that are kept idle, and what happens to them meanwhile.
 
 use crate::support::{Do, Peer, all_delivered, codes, connect, message, send};
 use postern::mail::deliver::Connection;

@@ -1,6 +1,6 @@
-//! Next hops, good and misbehaving, against the rooms `route` and `deliver`. One file per kind of
-//! behaviour; `support` has the scripted server. Every peer is real TCP on loopback; name servers
-//! and mail servers are real programs, and a test that lacks its program fails.
+//! Next hops, good and misbehaving, against the modules `route` and `deliver`. One file for each
+//! kind of behaviour; `support` has the scripted server. Every peer is real TCP on loopback; name
+//! servers and mail servers are real programs, and a test that lacks its program fails.
 
 #![allow(
     clippy::unwrap_used,
@@ -27,7 +27,7 @@ mod with_threads;
 
 #[tokio::test(crate = "crate::with_threads")]
 async fn these_tests_have_the_threads_that_the_run_asks_for() {
-    // One thread is the one that the test itself runs on.
+    // One of the threads is the one that the test itself runs on.
     let wanted = threads::asked_for().filter(|threads| *threads > 1).unwrap_or(0);
     threads::expect(std::process::id(), wanted);
 }

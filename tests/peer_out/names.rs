@@ -75,7 +75,7 @@ async fn all_kinds_of_records() {
         "--txt-record=nothing.example,hello",
         "--mx-host=literal.example,192.0.2.7,10",
         "--host-record=zero.example,0.0.0.0",
-        // RFC 7505 as it stands on the wire: preference 0, the root.
+        // RFC 7505 on the wire: preference 0, the root.
         "--dns-rr=null.example,15,000000",
         "--host-record=null.example,192.0.2.4",
     ])
@@ -97,7 +97,7 @@ async fn all_kinds_of_records() {
         ("literal.example", no("550 5.4.4")),
         ("zero.example", no("550 5.4.4")),
         ("null.example", no("556 5.1.10")),
-        // Refused by this server, which has nobody to ask.
+        // Refused by this server, which has no upstream server.
         ("elsewhere.test", no("451 4.4.3")),
         ("bücher.example", no("550 5.1.2")),
     ] {

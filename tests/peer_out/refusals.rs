@@ -1,4 +1,4 @@
-//! Next hops that say no, or not now.
+//! Next hops that reject or defer.
 
 use crate::support::{
     Do, Peer, all_delivered, bounce, codes, connect, counted, message, patient, route, say, send,
@@ -25,14 +25,14 @@ async fn each_recipient_has_its_own_answer() {
     }
 }
 
-/// A server that takes `limit` recipients of each transaction and says `said` to the others.
+/// A server that accepts `limit` recipients of each transaction and replies `said` to the others.
 async fn limited(keywords: &[&str], limit: usize, said: &'static str) -> Peer {
     let taken = AtomicUsize::new(0);
     Peer::start(keywords, move |step| {
         if step.line.starts_with("MAIL") {
             taken.store(0, Ordering::Relaxed);
         }
-        // The script is asked twice about each command.
+        // The script is called twice for each command.
         let full = || taken.fetch_add(1, Ordering::Relaxed) / 2 >= limit;
         if step.line.starts_with("RCPT") && full() { say(said) } else { Do::Usual }
     })
@@ -65,7 +65,7 @@ async fn recipients_beyond_the_limit_of_a_transaction_follow_at_once() {
             let peer = limited(keywords, 30, said).await;
             let (connection, report) = send(connect(&peer).await, &message(250, "a\r\n")).await;
             assert!(all_delivered(&report) && report.reusable, "{said}: {report:?}");
-            // The limit is learned from the first, for this message and for the next over the same
+            // The limit is learned from the first, for this message and for the next on the same
             // connection.
             assert_eq!(transactions(&peer), [100, 30, 30, 30, 30, 30, 30, 30, 10], "{said}");
             assert!(all_delivered(&send(connection, &message(31, "b\r\n")).await.1));
@@ -83,7 +83,7 @@ async fn a_server_that_leaves_when_it_has_enough_recipients_gets_fewer() {
             if step.line.starts_with("MAIL") {
                 taken.store(0, Ordering::Relaxed);
             }
-            // The script is asked twice about each command.
+            // The script is called twice for each command.
             let full = || taken.fetch_add(1, Ordering::Relaxed) / 2 >= 10;
             let enough = || Do::SayAndClose(b"421 4.7.0 too many recipients\r\n".to_vec());
             if step.line.starts_with("RCPT") && full() { enough() } else { Do::Usual }
@@ -130,7 +130,7 @@ async fn a_full_disk_or_mailbox_is_no_limit_of_recipients() {
 
 #[tokio::test(crate = "crate::with_threads")]
 async fn later_transactions_fail_for_their_own_recipients_alone() {
-    // The third transaction's content is refused for good, then the server leaves.
+    // The third transaction's content is rejected permanently, then the server closes.
     let ends = AtomicUsize::new(0);
     let peer = Peer::start(&["PIPELINING"], move |step| match step.line {
         "." => match ends.fetch_add(1, Ordering::Relaxed) {
@@ -248,11 +248,11 @@ async fn all_recipients_refused_with_data_on_its_way() {
         let (connection, report) = send(connect(&peer).await, &message(2, "secret\r\n")).await;
         assert_eq!(codes(&report), ["550 5.1.1", "451 4.3.0"]);
         assert!(report.reusable);
-        // With 354 said, nothing is sent and ended (RFC 2920 §3.1); the content never is.
+        // After 354 an empty content is sent and ended (RFC 2920 §3.1), never the real one.
         let expected: &[&[u8]] =
             if keywords.is_empty() || data.starts_with('5') { &[] } else { &[b""] };
         assert_eq!(peer.mails(), expected);
-        // The transaction is taken back before the next one begins.
+        // The transaction is reset before the next one begins.
         let (_, report) = send(connection, &message(1, "b\r\n")).await;
         assert_eq!(codes(&report), ["550 5.1.1"]);
         let lines = peer.lines();
@@ -277,8 +277,8 @@ async fn the_sender_is_refused() {
     }
 }
 
-/// The same where DATA is refused, or comes too late to be sent: what the peer has taken is taken
-/// back before the next mail.
+/// The same if DATA is rejected, or comes too late to be sent: recipients that the peer accepted
+/// are reset before the next mail.
 #[tokio::test(crate = "crate::with_threads")]
 async fn recipients_behind_a_sender_that_was_refused_are_taken_back() {
     let peer = Peer::start(&["PIPELINING"], |step| match step.line {
@@ -295,8 +295,8 @@ async fn recipients_behind_a_sender_that_was_refused_are_taken_back() {
     assert_eq!(lines[data + 1], "RSET", "{lines:?}");
 }
 
-/// A peer that gets well between MAIL and RCPT, and does not mind their order, would take an end of
-/// nothing for an empty mail.
+/// A peer that recovers between MAIL and RCPT, and does not check their order, would take an empty
+/// end of data for an empty mail.
 #[tokio::test(crate = "crate::with_threads")]
 async fn recipients_are_taken_behind_a_sender_that_was_refused() {
     for refused in ["451 4.3.0 busy", "550 5.1.8 not you"] {
@@ -342,7 +342,7 @@ async fn the_server_leaves_in_mid_session() {
         })
         .await;
         let (_, report) = send(connect(&peer).await, &message(2, "a\r\n")).await;
-        // One that leaves at the second recipient is asked again for the first one alone.
+        // One that closes at the second recipient is tried again with only the first one.
         let first = if state.starts_with("RCPT") { "250 2.0.0" } else { "421 4.3.2" };
         assert_eq!(codes(&report), [first, "421 4.3.2"], "{state}: {report:?}");
         assert!(!report.reusable, "{state}");

@@ -1,4 +1,4 @@
-//! Next hops whose replies are none.
+//! Next hops with invalid replies.
 
 use crate::support::{
     Do, Peer, all_delivered, code, codes, connect, message, patient, refused, send,

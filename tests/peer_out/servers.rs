@@ -15,7 +15,7 @@ use std::process::Command;
 use std::time::Duration;
 use tempfile::TempDir;
 
-/// A directory that servers reach under their own users.
+/// A directory that servers can access under their own users.
 fn open_directory() -> TempDir {
     let directory = tempfile::tempdir().unwrap();
     for path in [directory.path().to_owned(), directory.path().join("mail")] {
@@ -40,7 +40,7 @@ fn certificate(directory: &Path) -> (String, String) {
     (cert.display().to_string(), key.display().to_string())
 }
 
-/// With every header that a server might add, so that none does.
+/// With every header field that a server might add, so that none does.
 fn mails() -> Vec<String> {
     let long = format!("{}\r\n", "x".repeat(990));
     let large = ".a line of a large mail\r\n".repeat(200_000);
@@ -53,8 +53,8 @@ fn mails() -> Vec<String> {
     bodies.into_iter().enumerate().map(mail).collect()
 }
 
-/// Sends all mails over one connection, the last one to two recipients of which the server knows
-/// only one.
+/// Sends all mails on one connection, the last one to two recipients of which the server knows only
+/// one.
 async fn deliver(port: u16, tls: bool, knows_everybody: bool) {
     let address = SocketAddr::from(([127, 0, 0, 1], port));
     let mut connection = client(patient()).connect(&route(&[address])).await.unwrap();

@@ -1,4 +1,4 @@
-//! The rewriting of 8-bit content, read by Python's `email`, which knows nothing of ours.
+//! The conversion of 8-bit content, read by Python's `email`, an independent implementation.
 
 use postern::mail::rewrite::seven_bit::{LINE_LONGEST, convert_bytes};
 use std::fs;
@@ -51,7 +51,7 @@ fn part(depth: u32) -> Vec<u8> {
         let length = fastrand::usize(..if fastrand::u8(..9) == 0 { 3000 } else { 90 });
         let any = fastrand::bool();
         text.extend((0..length).map(|_| match fastrand::u8(..) {
-            // Python takes CR and LF for line ends wherever they stand.
+            // Python takes CR and LF for line ends anywhere.
             b'\r' | b'\n' | 0 => b' ',
             octet if any => octet,
             octet => b' ' + octet % 95,

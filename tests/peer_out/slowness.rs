@@ -1,4 +1,4 @@
-//! Next hops that take their time.
+//! Slow next hops.
 
 use crate::support::{
     Do, Peer, all_delivered, client, code, codes, connect, message, patient, refused, route, send,
@@ -74,7 +74,7 @@ async fn slow_octets_that_arrive_are_understood() {
 
 #[tokio::test(crate = "crate::with_threads")]
 async fn content_that_nobody_reads_is_given_up() {
-    // The peer says 354 and reads no more; what the sockets cannot hold is stuck.
+    // The peer replies 354 and stops reading; what the sockets cannot buffer is blocked.
     let peer = Peer::start(&[], |step| match step.line {
         "DATA" => Do::SayAndHang(b"354 go\r\n".to_vec()),
         _ => Do::Usual,

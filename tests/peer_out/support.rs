@@ -1,4 +1,4 @@
-//! A mail server that does as it is told, and the client with what it needs.
+//! A scripted mail server, and the client with its settings.
 
 use bytes::{Buf, BytesMut};
 use memchr::memmem;
@@ -22,19 +22,19 @@ use tokio_rustls::TlsAcceptor;
 
 /// What the server does at one step.
 pub enum Do {
-    /// What any server would.
+    /// The usual reply.
     Usual,
-    /// Says this, raw.
+    /// Sends this, raw.
     Say(Vec<u8>),
-    /// Says this one octet at a time with a pause after each.
+    /// Sends this one octet at a time with a pause after each.
     Slowly(Vec<u8>, Duration),
-    /// Says this and closes.
+    /// Sends this and closes.
     SayAndClose(Vec<u8>),
-    /// Closes without a word.
+    /// Closes without a reply.
     Close,
-    /// Says nothing more, reads nothing more, and keeps the connection.
+    /// Sends nothing more, reads nothing more, and keeps the connection.
     Hang,
-    /// Says this, then as [`Do::Hang`].
+    /// Sends this, then as [`Do::Hang`].
     SayAndHang(Vec<u8>),
 }
 
@@ -42,7 +42,7 @@ pub fn say(text: &str) -> Do {
     Do::Say(format!("{text}\r\n").into_bytes())
 }
 
-/// Where a session stands: its number, from 0, and the line that came; the empty line before the
+/// The state of a session: its number, from 0, and the received line; the empty line before the
 /// greeting, `.` after content.
 pub struct Step<'a> {
     pub session: usize,
@@ -56,7 +56,7 @@ pub struct Seen {
     pub lines: Vec<String>,
     /// Every read, as it came.
     pub chunks: Vec<Vec<u8>>,
-    /// Every content, dots undone, whether it was taken or not.
+    /// Every content, without dot-stuffing, accepted or not.
     pub mails: Vec<Vec<u8>>,
     pub sessions: usize,
     pub handshakes: usize,
@@ -71,7 +71,7 @@ pub struct Peer {
 type Script = Arc<dyn Fn(Step<'_>) -> Do + Send + Sync>;
 
 impl Peer {
-    /// A server whose EHLO lists `keywords`, which does what `script` says.
+    /// A server whose EHLO lists `keywords`, and which follows `script`.
     pub async fn start(
         keywords: &[&str],
         script: impl Fn(Step<'_>) -> Do + Send + Sync + 'static,
@@ -94,7 +94,7 @@ impl Peer {
                     seen: seen.clone(),
                 };
                 tokio::spawn(async move {
-                    // A client that goes away is no failure of the server.
+                    // A client that disconnects is not an error of the server.
                     let _ = talk.serve(stream).await;
                 });
             }
@@ -133,7 +133,7 @@ impl Talk {
             return Ok(());
         }
         if self.commands(&mut plain, &mut input).await? {
-            // Nothing of the plain text may be believed after this.
+            // Nothing in plain text may be trusted after this.
             input.clear();
             let mut stream = TlsAcceptor::from(server_tls()).accept(plain).await?;
             self.seen.lock().unwrap().handshakes += 1;
@@ -231,7 +231,7 @@ impl Talk {
         }
     }
 
-    /// Carries out the script's wish; false when the session is over.
+    /// Executes the script's step; false when the session is over.
     async fn act(
         &self,
         stream: &mut (impl AsyncWrite + Unpin),
@@ -294,7 +294,7 @@ fn server_tls() -> Arc<rustls::ServerConfig> {
     Arc::new(config)
 }
 
-/// So long that a busy machine does not trip over them; a test about one of them shortens that one.
+/// Long enough for a busy machine; a test about one of them shortens that one.
 pub fn patient() -> Timeouts {
     let long = Duration::from_secs(30);
     Timeouts {
@@ -376,7 +376,7 @@ pub fn with_body(recipients: usize, body: Body) -> Message {
     }
 }
 
-/// Sends to all recipients; in a task, as the corridor does.
+/// Sends to all recipients; in a task, as `outbound` does.
 pub async fn send(connection: Connection, message: &Message) -> (Connection, Report) {
     let targets: Vec<Target> = message.progress.iter().map(|progress| progress.target).collect();
     let (mut connection, message) = (connection, message.clone());
@@ -404,7 +404,7 @@ pub fn all_delivered(report: &Report) -> bool {
     report.outcomes.iter().all(|(_, outcome)| outcome.class() == Class::Success && outcome.remote)
 }
 
-/// Content in a file, as the spool has it.
+/// Content in a file, as in the spool.
 pub struct Stored(pub File);
 
 impl Content for Stored {
@@ -413,8 +413,8 @@ impl Content for Stored {
     }
 }
 
-/// A port of loopback that is free for TCP and UDP. Below those that the kernel gives to others,
-/// who might take it before a program has started.
+/// A port of loopback that is free for TCP and UDP; below those that the kernel gives to outgoing
+/// connections, which might use it before a program has started.
 pub fn free_port() -> u16 {
     loop {
         let port = fastrand::u16(10_000..32_000);

@@ -1,4 +1,4 @@
-//! Next hops with TLS, and with something that is none.
+//! Next hops with TLS, and with something else in its place.
 
 use crate::support::{
     Do, Peer, all_delivered, client, code, codes, connect, message, patient, refused, route, say,
@@ -56,7 +56,7 @@ async fn tls_that_fails_ends_in_plain_text() {
 
 #[tokio::test(crate = "crate::with_threads")]
 async fn a_handshake_that_hangs_ends_in_plain_text() {
-    // The peer says yes and then waits for commands in plain text that never come.
+    // The peer accepts STARTTLS and then waits for commands in plain text that never come.
     let peer =
         Peer::start(
             &["STARTTLS"],

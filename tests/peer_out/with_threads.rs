@@ -1,11 +1,11 @@
-//! What `#[tokio::test(crate = "crate::with_threads")]` takes for tokio: such tests have the
-//! threads that the run asks for.
+//! A replacement for tokio in `#[tokio::test(crate = "crate::with_threads")]`: such tests have the
+//! number of threads that the run asks for.
 
 pub use tokio::pin;
 
-/// As the module of tokio.
+/// Like the module of tokio.
 pub mod runtime {
-    /// As the one of tokio.
+    /// Like the one of tokio.
     pub struct Builder;
 
     impl Builder {

@@ -1,4 +1,4 @@
-//! docs/migration.md and docs/kubernetes.md, held against the real program.
+//! docs/migration.md and docs/kubernetes.md, checked with the real program.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -24,7 +24,7 @@ fn text(output: &Output) -> String {
     String::from_utf8_lossy(&octets).into_owned()
 }
 
-/// What stands between back-ticks.
+/// The texts between back-ticks.
 fn codes(cell: &str) -> Vec<String> {
     cell.split('`').skip(1).step_by(2).map(str::to_owned).collect()
 }

@@ -1,8 +1,7 @@
-//! The recipes for keys and certificates of docs/tls.md, taken as they stand there and run with the
-//! real openssl.
+//! The recipes for keys and certificates in docs/tls.md, unchanged and run with the real openssl.
 //!
 //! Each test runs the commands in an empty directory, in the order of the page, and asks openssl
-//! about the result. Passphrases come by the way that the page names for scripts.
+//! about the result. Passphrases are passed in the way that the page gives for scripts.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on must fail")]
 
@@ -35,8 +34,7 @@ fn page() -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/tls.md")).unwrap()
 }
 
-/// A place to work at: an empty directory, and nothing of the machine's own configuration but
-/// openssl's.
+/// An empty working directory without any configuration of the machine except openssl's.
 struct QueueAdmin(TempDir);
 
 impl QueueAdmin {
@@ -44,8 +42,7 @@ impl QueueAdmin {
         Self(open_directory())
     }
 
-    /// Runs a recipe as a shell would, with an addition at its end for what a person would be
-    /// asked.
+    /// Runs a recipe in a shell, with an addition at its end for what a person would type.
     fn make(&self, name: &str, addition: &str) -> &Self {
         let script = format!("{} {addition}", recipe(name));
         let output = self.shell(&script);
@@ -53,7 +50,7 @@ impl QueueAdmin {
         self
     }
 
-    /// What a command says that must succeed.
+    /// The output of a command that must succeed.
     fn ask(&self, script: &str) -> String {
         let output = self.shell(script);
         assert!(output.status.success(), "{script}\n{}", String::from_utf8_lossy(&output.stderr));
@@ -75,8 +72,7 @@ impl QueueAdmin {
         command.output().unwrap()
     }
 
-    /// The relay's uid must own the key: what the page says of uid 2525, with the uid that it has
-    /// here.
+    /// The relay's uid must own the key: the page uses uid 2525, this test the uid here.
     fn give_to_the_relay(&self) -> &Self {
         if nix::unistd::geteuid().is_root() {
             self.ask(&format!("chown {} server.key", support::appliance::ORDINARY));
@@ -89,7 +85,7 @@ impl QueueAdmin {
         fs::read_to_string(self.0.path().join(name)).unwrap()
     }
 
-    /// The key opens without a passphrase, and its mode lets nobody else read it.
+    /// The key opens without a passphrase, and its mode denies other users.
     fn has_a_free_key(&self) -> &Self {
         assert!(!self.read("server.key").contains("ENCRYPTED"));
         self.ask("openssl pkey -in server.key -noout -check");
@@ -98,7 +94,8 @@ impl QueueAdmin {
         self
     }
 
-    /// The certificate is the key's, for the names of the page, good now and for most of a year.
+    /// The certificate belongs to the key, has the names of the page, and is valid now and for most
+    /// of a year.
     fn has_a_certificate(&self) -> &Self {
         assert_eq!(
             self.ask("openssl pkey -in server.key -pubout"),
@@ -154,7 +151,7 @@ fn a_request_that_an_authority_signs() {
         let said = admin.ask("openssl req -in server.csr -noout -verify -subject -text");
         assert!(said.contains("verify OK") && said.contains("CN = mta.example.org"), "{said}");
         assert!(said.contains("DNS:mta.example.org, DNS:aux"), "{said}");
-        // An authority takes the request and gives a certificate back, which belongs to the key.
+        // An authority takes the request and issues a certificate that belongs to the key.
         admin.ask(
             "openssl req -x509 -newkey rsa:2048 -nodes -keyout ca.key -subj /CN=Authority \
         -days 9 -out ca.pem",

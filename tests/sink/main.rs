@@ -1,4 +1,4 @@
-//! The sink takes, keeps and fails as it is told, and goes when it is told to.
+//! The sink accepts, stores and fails as configured, and ends on a signal.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on must fail")]
 
 #[path = "../support/mod.rs"]

@@ -1,4 +1,4 @@
-//! Loops of strangers before the whole program: what its log grows by.
+//! Untrusted clients in a loop, with the whole program: how fast its log grows.
 
 use crate::connect_from;
 use crate::support::appliance::Appliance;
@@ -8,11 +8,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long strangers loop.
+/// How long the clients loop.
 const FLOOD: Duration = Duration::from_secs(8);
 
-/// MAIL, RCPT, RSET as fast as answers come, in one session after the other. Gives back the
-/// refusals.
+/// MAIL, RCPT, RSET as fast as replies come, in one session after the other. Gives back the
+/// rejections.
 fn loop_from(last: u8, to: std::net::SocketAddr, end: &AtomicBool) -> u32 {
     let mut refused = 0;
     while !end.load(Ordering::Relaxed) {

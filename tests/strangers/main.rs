@@ -1,6 +1,6 @@
-//! Crowds of strangers, and what trusted clients notice of them: nothing.
+//! Many untrusted clients, which must not affect trusted ones.
 //!
-//! Strangers come from 127.0.0.2 and up; 127.0.0.1 alone is trusted.
+//! Untrusted clients have addresses from 127.0.0.2 on; only 127.0.0.1 is trusted.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on must fail")]
 
 #[path = "../support/mod.rs"]
@@ -40,7 +40,7 @@ fn receiver(limits: Limits) -> Receiver {
     Receiver::start(Setup { trusted: vec!["127.0.0.1/32".to_owned()], limits, ..Setup::default() })
 }
 
-/// All that a silent client was told.
+/// All replies that a silent client got.
 fn told(mut stream: TcpStream) -> String {
     let mut text = String::new();
     let _ = stream.read_to_string(&mut text);
@@ -151,7 +151,7 @@ fn a_stranger_that_says_nothing_is_ended_soon() {
     trusted.ask("NOOP", "250 ");
 }
 
-/// Room in memory is of no use to a mail that the queue cannot take.
+/// Free memory is of no use to a mail that the queue cannot accept.
 #[test]
 fn while_the_volume_is_full_nobody_gives_way_for_memory() {
     let limits = Limits::default();

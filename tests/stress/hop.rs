@@ -8,21 +8,22 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// How a next hop is.
+/// The behaviour of a next hop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Nature {
     Takes,
-    /// Every third mail has to come again.
+    /// Defers every third mail.
     Defers,
-    /// Has two connections at most, and refuses others with 421.
+    /// Accepts two connections at most, and refuses others with 421.
     Limits,
-    /// Closes without a word at any step; after the content, too, whether it has taken it or not.
+    /// Closes without a reply at any step; after the content, too, whether it has accepted it or
+    /// not.
     Drops,
-    /// Says each octet by itself.
+    /// Sends each octet separately.
     Drips,
-    /// Is not there every other second.
+    /// Is down every other second.
     Dies,
-    /// Takes no mail of an even number, for good.
+    /// Rejects mail of an even number, permanently.
     Refuses,
 }
 
@@ -40,7 +41,7 @@ struct Shared {
     nature: Nature,
     well: AtomicBool,
     sessions: AtomicUsize,
-    /// By recipient: how often it came, and how often the answer was withheld.
+    /// By recipient: how often it arrived, and how often the reply was withheld.
     taken: Mutex<HashMap<String, (usize, usize)>>,
 }
 
@@ -83,7 +84,7 @@ impl Hop {
         self.address.to_string()
     }
 
-    /// From now on it is as any other server; what it refuses for good stays refused.
+    /// From now on it behaves normally; permanent rejections remain.
     pub fn mends(&self) {
         self.shared.well.store(true, Ordering::Relaxed);
     }
@@ -179,7 +180,7 @@ impl Shared {
         }
     }
 
-    /// Takes the mail, and says so unless the connection breaks just then.
+    /// Accepts the mail, and replies unless the connection breaks just then.
     fn take(&self, to: &[String], stream: &TcpStream) -> std::io::Result<()> {
         let breaks = self.breaks();
         let count = |unanswered: bool| {

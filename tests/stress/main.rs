@@ -1,12 +1,12 @@
-//! Outgoing mail under everything at once: eight threads, next hops that defer, limit, drop, drip
+//! Outgoing mail with everything at once: eight threads, next hops that defer, limit, drop, drip
 //! and die, orders, pauses, imports and viewers, for `POSTERN_STRESS_SECONDS` (45).
 //! `scripts/stress.sh 2h` runs it for hours.
 //!
-//! Each mail is accounted for: every recipient's server has taken it, once, or again only where the
-//! answer to the content was withheld, or the sender has its bounce. All the time a mail to a
-//! server that is well arrives within [`PROBE_MAX`], and the windows answer within [`ANSWER_MAX`].
-//! The processors may be pretended ones: a library of ours, made with cc and loaded into the relay,
-//! says that there are 64.
+//! Each mail is checked: every recipient's server has accepted it, once, or again only where the
+//! reply to the content was withheld, or the sender has a bounce. All the time a mail to a working
+//! server arrives within [`PROBE_MAX`], and the HTTP server answers within [`ANSWER_MAX`]. The
+//! number of processors may be simulated: a library, compiled with cc and loaded into the relay,
+//! reports 64.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on must fail")]
 
@@ -27,19 +27,19 @@ use support::appliance::Appliance;
 use support::client::Client;
 use support::program::{need_root, run};
 
-/// How long a mail to a server that is well may take, on a machine that others use too.
+/// How long a mail to a working server may take, on a machine that is also used otherwise.
 const PROBE_MAX: Duration = Duration::from_secs(15);
 
 /// How long the server may take.
 const ANSWER_MAX: Duration = Duration::from_secs(15);
 
-/// How long the rest of the mail may take when all next hops are well and nobody holds anything.
+/// How long the rest of the mail may take when all next hops work and nothing is held.
 const END_MAX: Duration = Duration::from_secs(90);
 
-/// Mails that wait at most before clients pause: the queue shall be busy, not long.
+/// Waiting mails above which clients pause: the queue should be busy, not long.
 const BACKLOG: u64 = 300;
 
-/// What viewers ask for.
+/// The pages that viewers request.
 const PAGES: [&str; 14] = [
     "/",
     "/queue",
@@ -69,7 +69,7 @@ fn everything_at_once_with_eight_threads() {
 #[test]
 fn everything_at_once_on_sixty_four_processors() {
     let library = processors::library();
-    // As many threads as it takes by itself, whatever the run asks for.
+    // The relay's default number of threads, whatever the run asks for.
     stress(&[
         ("MTA_WORKER_THREADS", "0"),
         ("LD_PRELOAD", library.path().join("processors.so").to_str().unwrap()),
@@ -79,7 +79,7 @@ fn everything_at_once_on_sixty_four_processors() {
 struct Trial {
     appliance: Appliance,
     hops: Vec<Hop>,
-    /// Serves the probes and the bounces.
+    /// Accepts the probes and the bounces.
     well: Hop,
     over: AtomicBool,
     accepted: AtomicUsize,
@@ -101,7 +101,7 @@ fn stress(properties: &[(&str, &str)]) {
         ("MTA_MINIMAL_BACKOFF_TIME", "1s"),
         ("MTA_MAXIMAL_BACKOFF_TIME", "2s"),
         ("MTA_SESSION_LIMIT_PER_ADDRESS", "100"),
-        // The next hops stand on addresses of this host, which would be a loop.
+        // The next hops have addresses of this host, which would be a loop.
         ("MTA_LOCAL_MAIL_HOSTS", "127.0.0.0/8"),
     ];
     all.extend(properties);
@@ -115,7 +115,7 @@ fn stress(properties: &[(&str, &str)]) {
     };
     let end = Instant::now() + Duration::from_secs(seconds());
     std::thread::scope(|scope| {
-        // Whatever fails ends the others, too.
+        // A failure of one ends the others, too.
         let run = |work: fn(&Trial, usize), number: usize| {
             let trial = &trial;
             scope.spawn(move || {
@@ -134,7 +134,7 @@ fn stress(properties: &[(&str, &str)]) {
     trial.accounts_for_all();
 }
 
-/// Ends everything when the thread that has it panics.
+/// Ends everything when its thread panics.
 struct Over<'a>(&'a AtomicBool);
 
 impl Drop for Over<'_> {
@@ -150,7 +150,7 @@ impl Trial {
         self.accepted.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// The two next hops of a mail by its number: each pair comes.
+    /// The two next hops of a mail by its number: each pair occurs.
     fn recipients(&self, number: usize) -> [String; 2] {
         let len = self.hops.len();
         let (first, second) = (number % len, (number + 1 + number / len % (len - 1)) % len);
@@ -178,8 +178,7 @@ impl Trial {
         client.ask("QUIT", "221 ");
     }
 
-    /// An order of an operator; nothing that is done to a destination is done to the one of the
-    /// probes.
+    /// An order of an operator; orders for a destination never apply to that of the probes.
     fn order(&self, number: usize) {
         let hop = &self.hops[fastrand::usize(..self.hops.len())];
         let name = format!("[{}]", hop.address());
@@ -225,7 +224,7 @@ impl Trial {
         std::thread::sleep(Duration::from_millis(300));
     }
 
-    /// A mail that nothing is in the way of.
+    /// A mail that nothing should delay.
     fn probe(&self, _: usize) {
         let (begun, before) = (Instant::now(), self.well.count("probe"));
         let to = format!("probe@[{}]", self.well.address());
@@ -288,7 +287,7 @@ impl Trial {
         serde_json::from_str(&self.ask("GET", path, "")).unwrap()
     }
 
-    /// Asks on the control socket, where nobody is a stranger.
+    /// Sends a request to the control socket, where every client is trusted.
     fn ask(&self, method: &str, path: &str, body: &str) -> String {
         let begun = Instant::now();
         let mut stream =

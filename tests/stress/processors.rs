@@ -1,5 +1,5 @@
-//! A library that says there are 64 processors: whoever loads it starts as many threads as it would
-//! on such a machine, and the real processors interrupt them in every place.
+//! A library that reports 64 processors: a program that loads it starts as many threads as on such
+//! a machine, and the real processors interrupt them at any point.
 
 use crate::support::program::{find, run};
 use std::fs;
@@ -7,8 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 use tempfile::TempDir;
 
-/// `available_parallelism` of the standard library counts what this call fills in; sysconf is for
-/// others.
+/// `available_parallelism` of the standard library uses this call; sysconf is for others.
 const SOURCE: &str = r"
 #define _GNU_SOURCE
 #include <sched.h>
@@ -22,7 +21,7 @@ int sched_getaffinity(pid_t pid, size_t size, cpu_set_t *set) {
 }
 ";
 
-/// A directory that holds it as `processors.so`.
+/// A directory that contains it as `processors.so`.
 pub fn library() -> TempDir {
     let directory = tempfile::tempdir().unwrap();
     fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();

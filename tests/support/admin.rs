@@ -21,15 +21,15 @@ use std::time::Duration;
 /// The queue, in the order of ids.
 #[derive(Default)]
 pub struct MemoryDesk {
-    /// How often the page was made: each one asks once for the destinations.
+    /// How often the page was made: each one requests the destinations once.
     pub pages: AtomicU32,
-    /// What is told of deliveries.
+    /// The results of deliveries.
     pub deliveries: Mutex<Vec<Deliveries>>,
-    /// Who gave orders.
+    /// The users who gave orders.
     pub askers: Mutex<Vec<Asker>>,
-    /// Destinations that nothing goes to.
+    /// Paused destinations.
     pub paused: Mutex<BTreeSet<Destination>>,
-    /// What programs handed in.
+    /// The mails submitted by programs.
     pub letters: Mutex<Vec<(SubmittedEnvelope, Vec<u8>)>>,
     /// Milliseconds that a search takes.
     slow: AtomicU64,
@@ -60,7 +60,7 @@ impl Submission for MemoryDesk {
     }
 }
 
-/// A content at rest, made up as it is read.
+/// Stored content, generated while it is read.
 struct Repeated(&'static [u8], u64);
 
 impl Content for Repeated {
@@ -92,7 +92,7 @@ impl MemoryDesk {
     }
 }
 
-/// A message to `recipients` that arrived `age` seconds ago.
+/// A message to `recipients` that was accepted `age` seconds ago.
 pub fn message(id: u64, age: u32, sender: Option<&str>, recipients: &[&str]) -> Message {
     let content = format!(
         "Subject: Message {id}\r\nFrom: a@example.org\r\n\r\nHello, this is number {id}.\r\n"
@@ -119,8 +119,8 @@ pub fn message(id: u64, age: u32, sender: Option<&str>, recipients: &[&str]) -> 
     }
 }
 
-/// The same message after `attempts` tries, the last of which said `reason`; the next one is `wait`
-/// seconds away.
+/// The same message after `attempts` attempts, the last of which failed with `reason`; the next one
+/// is `wait` seconds away.
 pub fn deferred(mut message: Message, attempts: u16, wait: u32, reason: &str) -> Message {
     for progress in &mut message.progress {
         (progress.attempts, progress.due, progress.reason) =
@@ -129,13 +129,13 @@ pub fn deferred(mut message: Message, attempts: u16, wait: u32, reason: &str) ->
     message
 }
 
-/// The same message with `len` octets of content at rest.
+/// The same message with `len` octets of stored content.
 pub fn stored(mut message: Message, len: u64) -> Message {
     message.body = Body::Stored(Arc::new(Repeated(LINE, len)), len);
     message
 }
 
-/// The domains that a message still waits for, each once.
+/// The domains of a message's pending recipients, without duplicates.
 fn domains(message: &Message) -> Vec<Destination> {
     let mut domains: Vec<Destination> =
         pending(message).map(|(address, _)| Destination::domain_of(address)).collect();

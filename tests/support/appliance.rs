@@ -17,20 +17,20 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use tempfile::TempDir;
 
-/// Who runs the appliance when root runs the tests.
+/// The uid of the appliance when root runs the tests.
 pub const ORDINARY: u32 = 12345;
 
-/// The name that it gives itself.
+/// Its host name.
 pub const HOSTNAME: &str = "postern.example";
 
-/// An appliance: a data volume that outlives its processes, and the process that runs now.
+/// An appliance: a data volume that outlives its processes, and the present process.
 pub struct Appliance {
     directory: TempDir,
-    /// Where it takes mail.
+    /// Its SMTP address.
     pub smtp: SocketAddr,
-    /// Where it takes mail inside TLS, with `ssl_disabled=no`.
+    /// Its address of SMTP with implicit TLS, with `ssl_disabled=no`.
     pub smtps: SocketAddr,
-    /// Where its page is.
+    /// The address of its pages.
     pub ui: SocketAddr,
     properties: Vec<(String, String)>,
     running: Option<Running>,
@@ -92,8 +92,8 @@ impl Appliance {
             .stdin(Stdio::null());
         command
             .env("MTA_HOSTNAME", HOSTNAME)
-            // Contents are compared octet by octet, and few here have all fields; what is added has
-            // tests of its own.
+            // Contents are compared octet by octet, and few here have all fields; added fields have
+            // their own tests.
             .env("MTA_ALWAYS_ADD_MISSING_HEADERS", "no")
             .env("MTA_LISTEN", "127.0.0.1")
             .env("MTA_SMTP_PORT", self.smtp.port().to_string())
@@ -101,7 +101,7 @@ impl Appliance {
             .env("MTA_UI_PORT", self.ui.port().to_string())
             .env("MTA_VOLUME_DATA", self.directory.path().join("data"))
             .env("MTA_RUN_DIR", self.directory.path().join("run"))
-            // Tests look at everything, and send as a program that is known.
+            // Tests read everything, and send as an authenticated program.
             .env("MTA_UI_PUBLIC", "yes")
             .env("MTA_API_TOKENS", "tests:{PLAIN}tests")
             .envs(threads::property())
@@ -195,7 +195,7 @@ impl Appliance {
             .collect()
     }
 
-    /// What `postern queue` prints for people.
+    /// The output of `postern queue` for people.
     pub fn queue_in_words(&self, arguments: &[&str]) -> String {
         let all: Vec<&str> = ["queue"].iter().chain(arguments).copied().collect();
         String::from_utf8(super::program::run(&mut self.command(&all)).stdout).unwrap()
@@ -206,8 +206,8 @@ impl Appliance {
         self.api("queue?limit=500")["messages"].as_array().cloned().unwrap_or_default()
     }
 
-    /// Waits until the oldest message in the queue was tried, and gives back what the next hop said
-    /// to its first recipient.
+    /// Waits until the oldest message in the queue was attempted, and gives back the error of its
+    /// first recipient.
     pub fn deferral(&self) -> String {
         until("the message is deferred", || {
             let messages = self.messages();
@@ -220,20 +220,20 @@ impl Appliance {
         })
     }
 
-    /// Asks the API.
+    /// Sends a GET to the API.
     pub fn api(&self, path: &str) -> Value {
         let body = self.get(&format!("/api/v1/{path}"));
         serde_json::from_str(&body).unwrap_or_else(|error| panic!("{path}: {error}: {body}"))
     }
 
-    /// Asks the server, and expects 200.
+    /// Sends a GET, and expects 200.
     pub fn get(&self, path: &str) -> String {
         let (status, body) = self.get_as(path, "");
         assert!(status == "200", "{path}: {status} {body}");
         body
     }
 
-    /// Asks the server with a further header line, and gives back the status and the body.
+    /// Sends a GET with a further header line, and gives back the status and the body.
     pub fn get_as(&self, path: &str, header: &str) -> (String, String) {
         self.ask(
             path,
@@ -241,8 +241,8 @@ impl Appliance {
         )
     }
 
-    /// Hands the server a content as a program that is known, with further header lines, and gives
-    /// back the status and the body.
+    /// Sends a POST as an authenticated program, with further header lines, and gives back the
+    /// status and the body.
     pub fn post(&self, path: &str, header: &str, content: &[u8]) -> (String, String) {
         let len = content.len();
         let known = if header.contains("Authorization") {
@@ -268,7 +268,7 @@ impl Appliance {
         (head.split(' ').nth(1).unwrap_or_default().to_owned(), body.to_owned())
     }
 
-    /// A counter of `/metrics`, with its label as it stands there.
+    /// A counter of `/metrics`, with its label in that format.
     pub fn counter(&self, name: &str) -> u64 {
         let text = self.get("/metrics");
         let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
@@ -301,7 +301,7 @@ impl Appliance {
         processes.into_iter().find(is_it).map(Pid::from_raw)
     }
 
-    /// Whether it says that it is ready, now.
+    /// Whether it reports readiness now.
     pub fn is_ready(&self) -> bool {
         let Ok(mut stream) = TcpStream::connect(self.ui) else { return false };
         let mut answer = String::new();
@@ -349,7 +349,7 @@ impl Drop for Appliance {
     }
 }
 
-/// `postern sink` as a process: a next hop that keeps every mail, and fails as it is told.
+/// `postern sink` as a process: a next hop that stores every mail, and fails as configured.
 pub struct Sink {
     program: Program,
     directory: TempDir,
@@ -380,12 +380,12 @@ impl Sink {
         Self { program, directory, address }
     }
 
-    /// The property that makes it the relay of all mail.
+    /// The property that makes it the smart relay.
     pub fn relay(&self) -> String {
         self.address.to_string()
     }
 
-    /// How many mails it has taken.
+    /// How many mails it has accepted.
     pub fn count(&self) -> usize {
         fs::read_dir(self.maildir()).unwrap().count()
     }
@@ -404,7 +404,7 @@ impl Sink {
         mails
     }
 
-    /// Where it keeps them, each as it came.
+    /// Its maildir, with each mail as it came.
     pub fn maildir(&self) -> PathBuf {
         self.directory.path().join("new")
     }

@@ -1,4 +1,4 @@
-//! A control group with a limit on memory, made by the test (version 1 or 2) and gone with it.
+//! A control group with a memory limit, created by the test (version 1 or 2) and removed with it.
 
 use super::program::need_root;
 use std::fs;
@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 /// The group.
 pub struct Group {
     directory: PathBuf,
-    /// Where the test itself belongs.
+    /// The original group of the test.
     home: PathBuf,
     is_v1: bool,
 }
 
 impl Group {
-    /// One that may use so many megabytes.
+    /// A group with a limit of so many megabytes.
     pub fn new(megabytes: u64) -> Self {
         need_root("it makes a control group");
         let own = fs::read_to_string("/proc/self/cgroup").unwrap();
@@ -29,7 +29,7 @@ impl Group {
         fs::create_dir(&directory).unwrap();
         let group = Self { directory, home, is_v1 };
         if !is_v1 {
-            // Refused where it is on already.
+            // Refused if it is enabled already.
             let _ = fs::write(top.join("cgroup.subtree_control"), "+memory");
         }
         let limits = if is_v1 {
@@ -38,7 +38,7 @@ impl Group {
             ["memory.max", "memory.swap.max"]
         };
         fs::write(group.directory.join(limits[0]), (megabytes << 20).to_string()).unwrap();
-        // Version 1 counts connections only where they have a limit, and apart from all else.
+        // Version 1 counts connections only if they have a limit, and separately.
         let _ = fs::write(
             group.directory.join("memory.kmem.tcp.limit_in_bytes"),
             (1_u64 << 40).to_string(),
@@ -59,7 +59,7 @@ impl Group {
         started
     }
 
-    /// How many processes the kernel has ended for want of memory.
+    /// How many processes the kernel has killed for lack of memory.
     pub fn killed(&self) -> u64 {
         let file = if self.is_v1 { "memory.oom_control" } else { "memory.events" };
         let text = fs::read_to_string(self.directory.join(file)).unwrap();
@@ -68,7 +68,7 @@ impl Group {
             .expect("a kernel that counts")
     }
 
-    /// Megabytes that are not those of files.
+    /// Megabytes without page cache.
     pub fn used(&self) -> u64 {
         let text = fs::read_to_string(self.directory.join("memory.stat")).unwrap();
         let name = if self.is_v1 { "total_rss " } else { "anon " };

@@ -1,4 +1,4 @@
-//! An SMTP client without manners of its own: it sends what it is told, octet by octet.
+//! A raw SMTP client: it sends exactly what the test gives, octet by octet.
 
 use super::tls::Channel;
 use rustls::ClientConfig;
@@ -13,12 +13,12 @@ pub struct Client {
 }
 
 impl Client {
-    /// Connects and says nothing.
+    /// Connects and sends nothing.
     pub fn connect(address: SocketAddr) -> Self {
         Self::of(TcpStream::connect(address).expect("a connection"))
     }
 
-    /// Takes a connection as it is.
+    /// Uses an existing connection.
     pub fn of(stream: TcpStream) -> Self {
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         stream.set_write_timeout(Some(Duration::from_secs(20))).unwrap();
@@ -31,8 +31,8 @@ impl Client {
         Self::connect(address).secure(config)
     }
 
-    /// Does the handshake of TLS. What the server said before and was not looked at is an error: it
-    /// spoke too early.
+    /// Does the TLS handshake. Unread input before it is an error: the server sent something too
+    /// early.
     pub fn secure(self, config: &Arc<ClientConfig>) -> Self {
         assert_eq!(self.reader.buffer(), b"", "plain text that nobody asked for");
         let Channel::Plain(stream) = self.reader.into_inner() else { panic!("TLS inside TLS") };
@@ -50,7 +50,7 @@ impl Client {
         client
     }
 
-    /// What lies below, for octets that are no TLS.
+    /// The TCP connection below, for octets that are not TLS.
     pub fn tcp(&self) -> &TcpStream {
         self.reader.get_ref().tcp()
     }
@@ -61,7 +61,7 @@ impl Client {
         Channel::secure(stream, config.clone()).is_ok()
     }
 
-    /// Whether this session of TLS goes on with a former one.
+    /// Whether this TLS session is a resumed one.
     pub fn resumed(&self) -> bool {
         self.reader.get_ref().resumed()
     }
@@ -71,7 +71,7 @@ impl Client {
         self.reader.get_ref().certificate()
     }
 
-    /// Connects, hears the greeting and says EHLO.
+    /// Connects, reads the greeting and sends EHLO.
     pub fn hello(address: SocketAddr) -> Self {
         let mut client = Self::connect(address);
         client.expect("220 ");
@@ -119,7 +119,7 @@ impl Client {
         }
     }
 
-    /// Says a line and expects a reply.
+    /// Sends a line and expects a reply.
     pub fn ask(&mut self, line: &str, start: &str) -> String {
         self.send(format!("{line}\r\n"));
         self.expect(start)
@@ -132,7 +132,7 @@ impl Client {
         self.ask("DATA", "354 ");
     }
 
-    /// Sends a whole mail, dots doubled, and gives back the last reply, which must be a 250.
+    /// Sends a whole mail, dot-stuffed, and gives back the last reply, which must be a 250.
     pub fn mail(&mut self, from: &str, to: &[&str], content: &[u8]) -> String {
         let extension = if content.is_ascii() { "" } else { " BODY=8BITMIME" };
         let to: String = to.iter().map(|recipient| format!("RCPT TO:<{recipient}>\r\n")).collect();
@@ -144,17 +144,17 @@ impl Client {
         self.expect("250 ")
     }
 
-    /// The server has closed and said nothing more.
+    /// The server has closed and sent nothing more.
     pub fn expect_close(&mut self) {
         assert_eq!(self.line(), None, "the server should have closed");
     }
 
-    /// Everything that the server still says, until it closes.
+    /// Everything that the server still sends, until it closes.
     pub fn rest(&mut self) -> String {
         String::from_utf8(self.octets()).expect("replies are UTF-8")
     }
 
-    /// The same where it may be no text.
+    /// The same if it may not be text.
     pub fn octets(&mut self) -> Vec<u8> {
         let mut rest = Vec::new();
         match self.reader.read_to_end(&mut rest) {
@@ -165,14 +165,13 @@ impl Client {
         rest
     }
 
-    /// Says that nothing more will come.
+    /// Closes the sending half.
     pub fn finish(&mut self) {
         self.reader.get_ref().tcp().shutdown(Shutdown::Write).unwrap();
     }
 }
 
-/// Content as it goes over the wire: dots at the start of lines doubled, the end behind it (RFC
-/// 5321 §4.5.2). Its last line has its end.
+/// Content on the wire: dot-stuffed, with its end (RFC 5321 §4.5.2). Its last line has a line end.
 pub fn stuffed(content: &[u8]) -> Vec<u8> {
     let mut wire = Vec::with_capacity(content.len() + 64);
     let mut start = true;

@@ -1,17 +1,17 @@
-//! A next hop that counts: it greets when it is told to, takes so many connections at a time, and
-//! takes its time for each mail.
+//! A next hop that counts: it greets on request, accepts so many connections at a time, and takes a
+//! while for each mail.
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-/// What it has seen.
+/// What it has counted.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Seen {
     /// Connections that it greeted.
     pub greeted: usize,
-    /// Connections beyond its limit, which it closed without a word.
+    /// Connections beyond its limit, which it closed without a reply.
     pub closed: usize,
     /// Mails that it took.
     pub mails: usize,
@@ -29,7 +29,7 @@ struct Shared {
     changed: Condvar,
     /// Connections at a time.
     most: usize,
-    /// How long it takes for the answer to a mail.
+    /// How long the reply to a mail takes.
     pause: Duration,
 }
 
@@ -40,7 +40,7 @@ pub struct CountedHost {
 }
 
 impl CountedHost {
-    /// Listens, and greets nobody before [`CountedHost::open`].
+    /// Listens, and sends no greeting before [`CountedHost::open`].
     pub fn start(address: SocketAddr, most: usize, pause: Duration) -> Self {
         let listener = TcpListener::bind(address).unwrap();
         let shared =
@@ -55,7 +55,7 @@ impl CountedHost {
         host
     }
 
-    /// From now on it greets, those that wait as well.
+    /// From now on it greets, waiting connections as well.
     pub fn open(&self) {
         self.shared.state.lock().unwrap().open = true;
         self.shared.changed.notify_all();
@@ -80,7 +80,7 @@ impl Shared {
                 .wait_while(state, |state| !state.open)
                 .unwrap_or_else(PoisonError::into_inner),
         );
-        // A client that goes away is no failure of the host.
+        // A client that disconnects is not an error of the host.
         let _ = self.talk(stream);
         self.state.lock().unwrap().connections -= 1;
     }

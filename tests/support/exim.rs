@@ -1,4 +1,4 @@
-//! An Exim of the test's own, in a directory of its own: next hop, or sender.
+//! An Exim instance of the test in its own directory: next hop, or sender.
 
 use super::postfix::feed;
 use super::program::{Program, find, free_port, need_root, open_directory, open_folder};
@@ -12,7 +12,7 @@ use tempfile::TempDir;
 pub struct Exim {
     _program: Program,
     directory: TempDir,
-    /// Where it takes mail.
+    /// Its SMTP address.
     pub address: SocketAddr,
 }
 
@@ -24,8 +24,8 @@ impl Exim {
         let router = |name| {
             format!("{name}:\n  driver = accept\n  local_parts = {name}\n  transport = {name}\n")
         };
-        // Exim does not believe a name from an address to be a directory's; so each mailbox has its
-        // own transport.
+        // Exim does not accept an address part as a directory name; so each mailbox has its own
+        // transport.
         let transport = |name| {
             format!(
                 "{name}:\n  driver = appendfile\n  directory = \
@@ -101,7 +101,7 @@ impl Exim {
         self.directory.path().join("mail").join(name).join("new")
     }
 
-    /// Hands a mail to it as a local program would.
+    /// Submits a mail as a local program would.
     pub fn sendmail(&self, from: &str, to: &str, content: &[u8]) {
         let mut command = Command::new(find("exim4"));
         command.arg("-C").arg(self.directory.path().join("exim.conf")).args(["-i", "-f", from, to]);

@@ -1,4 +1,4 @@
-//! A receiver of events: `hook.py`.
+//! A receiver of webhooks: `hook.py`.
 #![allow(dead_code, reason = "each test program uses its own part of this")]
 
 use super::patience::PATIENCE;

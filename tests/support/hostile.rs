@@ -1,4 +1,4 @@
-//! Hundreds of next hops on port 25 that keep a relay waiting.
+//! Hundreds of next hops on port 25 that make a relay wait.
 
 use super::program::{own_address, raise_descriptors};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -6,16 +6,16 @@ use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 
-/// What such a host does.
+/// The behaviour of such a host.
 #[derive(Debug, Clone, Copy)]
 pub enum Way {
-    /// It takes connections and says nothing.
+    /// It accepts connections and sends nothing.
     Silent,
     /// It sends the first part of a greeting and no more.
     HalfGreeting,
     /// It sends its greeting one octet at a time, for ever.
     Drip,
-    /// It answers as it should until a line begins so, and says nothing more.
+    /// It answers normally until a line begins so, and sends nothing more.
     Until(&'static str),
 }
 
@@ -30,8 +30,8 @@ impl Hostile {
     /// So many hosts, each with an address of its own.
     pub fn start(count: u32, way: Way) -> Self {
         raise_descriptors();
-        // A network of this process's own: other tests have addresses of 127/8 whose second octet
-        // is below 252.
+        // A network for this process: other tests have addresses of 127/8 whose second octet is
+        // below 252.
         let first =
             0x7ffc_0000 | (std::process::id() % 256) << 10 | u32::from(own_address()) << 9 & 0x200;
         let addresses: Vec<Ipv4Addr> = (0..count).map(|n| Ipv4Addr::from(first + n)).collect();
@@ -39,7 +39,7 @@ impl Hostile {
             |address: &Ipv4Addr| TcpListener::bind(SocketAddr::from((*address, 25))).unwrap();
         let listeners: Vec<TcpListener> = addresses.iter().map(bind).collect();
         if matches!(way, Way::Silent) {
-            // The kernel takes the connections, and nobody ever looks at them.
+            // The kernel accepts the connections, and no program handles them.
             return Self { addresses, _kept: listeners, _runtime: None };
         }
         let runtime = tokio::runtime::Builder::new_multi_thread()

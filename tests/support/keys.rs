@@ -1,4 +1,4 @@
-//! Keys and certificates, made by openssl as an operator would make them.
+//! Keys and certificates, made by openssl as an operator would.
 
 use super::program::{find, open_directory, run};
 use std::fs;
@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use tempfile::TempDir;
 
-/// A certificate authority of the test's own: a root, which clients trust, and an intermediate,
-/// which signs.
+/// A certificate authority of the test: a root, which clients trust, and an intermediate, which
+/// signs.
 pub struct Authority {
     directory: TempDir,
 }
@@ -16,11 +16,11 @@ pub struct Authority {
 pub struct Issued {
     /// The private key's file.
     pub key: PathBuf,
-    /// The file with the certificate and the intermediate behind it.
+    /// The file with the certificate, followed by the intermediate.
     pub chain: PathBuf,
 }
 
-/// The kinds of keys, as `openssl genpkey` is told.
+/// The kinds of keys, as arguments of `openssl genpkey`.
 pub const RSA: &[&str] = &["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"];
 /// On the curve P-256.
 pub const EC: &[&str] = &["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"];

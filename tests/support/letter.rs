@@ -1,4 +1,4 @@
-//! Mails as they went in and as they came out.
+//! Mails as sent and as received.
 
 use super::appliance::HOSTNAME;
 use std::fs;
@@ -11,7 +11,7 @@ pub struct Letter {
     pub from: String,
     /// The forward-paths.
     pub to: Vec<String>,
-    /// The content as it came, our own Received field and what is above it taken off.
+    /// The received content, without the relay's Received field and the lines above it.
     pub content: Vec<u8>,
 }
 
@@ -38,7 +38,7 @@ impl Letter {
         while let Some(recipient) = field("X-Original-To: ") {
             to.push(recipient);
         }
-        // A notification of the relay's own has no Received field.
+        // A notification of the relay itself has no Received field.
         let content =
             if rest.starts_with(b"Received:") { below_received(rest) } else { rest }.to_vec();
         Self { from, to, content }
@@ -69,8 +69,8 @@ pub fn below_received(content: &[u8]) -> &[u8] {
     &content[end..]
 }
 
-/// Mails of every shape that RFC 5321 allows, by name. Their header section holds all that a server
-/// might add, so that none adds anything. The last line of `long lines` is as long as RFC 5321
+/// Mails of every form that RFC 5321 allows, by name. Their header section has all fields that a
+/// server might add, so that none is added. The last line of `long lines` is as long as RFC 5321
 /// §4.5.3.1.6 allows.
 pub fn shapes() -> Vec<(&'static str, Vec<u8>)> {
     let mut long = Vec::new();
@@ -109,7 +109,7 @@ pub fn shapes() -> Vec<(&'static str, Vec<u8>)> {
         .collect()
 }
 
-/// Says that two contents are the same, octet by octet, or shows where they part.
+/// Asserts that two contents are equal, octet by octet, or shows the first difference.
 pub fn assert_same(name: &str, expected: &[u8], found: &[u8]) {
     if expected == found {
         return;

@@ -1,5 +1,5 @@
-//! What tests stand on: a client that says anything, a queue in memory, a relay's receiving side on
-//! a real port.
+//! Common parts of the tests: a raw client, a queue in memory, a relay's receiving side on a real
+//! port.
 #![allow(dead_code, reason = "each test program uses its own part of this")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on must fail")]
 
@@ -24,7 +24,7 @@ pub mod tls;
 
 use std::time::{Duration, Instant};
 
-/// Waits until something becomes true that nobody announces.
+/// Waits until a condition becomes true without a notification.
 ///
 /// # Panics
 /// It did not within ten seconds.

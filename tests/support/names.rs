@@ -1,12 +1,11 @@
-//! dnsmasq with records of the test's own: the whole domain name system that an appliance under
-//! test knows.
+//! dnsmasq with the test's records: the whole DNS for an appliance under test.
 
 use super::program::{Program, find, free_port, open_directory};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::Command;
 use tempfile::TempDir;
 
-/// A running name server; nothing exists in `example` but what it was told.
+/// A running name server; in `example` only its records exist.
 pub struct Names {
     _program: Program,
     _directory: TempDir,

@@ -1,18 +1,17 @@
-//! Waiting for what nobody announces: look, pause a little, look again, until a deadline; and say
-//! how far it has come.
+//! Waits by polling until a deadline, and prints the progress.
 
 use std::time::{Duration, Instant};
 
-/// Longer than any step of these tests takes, even on a machine that does other things.
+/// Longer than any step of these tests takes, even on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(90);
 
-/// How often to look.
+/// How often to poll.
 const PAUSE: Duration = Duration::from_millis(15);
 
-/// How often to say how far it has come.
+/// How often to print the progress.
 const NEWS: Duration = Duration::from_secs(2);
 
-/// Looks until there is an answer. `look` gives back how far it has come as long as there is none.
+/// Polls until there is an answer. `look` gives the progress as long as there is none.
 ///
 /// # Panics
 /// There was none within [`PATIENCE`].
@@ -20,7 +19,7 @@ pub fn until<T>(what: &str, look: impl FnMut() -> Result<T, String>) -> T {
     until_within(PATIENCE, what, look)
 }
 
-/// The same with a patience of its own.
+/// The same with another time limit.
 ///
 /// # Panics
 /// There was none in that time.

@@ -1,4 +1,4 @@
-//! A Postfix of the test's own, in a directory of its own: next hop, or sender.
+//! A Postfix instance of the test in its own directory: next hop, or sender.
 
 use super::program::{Program, find, free_port, need_root, open_directory, open_folder, run};
 use nix::sys::signal::{Signal, killpg};
@@ -14,7 +14,7 @@ use tempfile::TempDir;
 pub struct Postfix {
     _program: Program,
     directory: TempDir,
-    /// Where it takes mail.
+    /// Its SMTP address.
     pub address: SocketAddr,
 }
 
@@ -97,7 +97,7 @@ impl Postfix {
         self.directory.path().join("mail").join(name).join("new")
     }
 
-    /// Hands a mail to its `sendmail`, as a local program would.
+    /// Submits a mail to its `sendmail`, as a local program would.
     pub fn sendmail(&self, from: &str, to: &str, content: &[u8]) {
         let mut command = Command::new(find("sendmail"));
         command.arg("-C").arg(self.directory.path().join("conf")).args(["-i", "-f", from, to]);
@@ -119,9 +119,8 @@ impl Postfix {
     }
 }
 
-/// Settings, of which later ones take the place of earlier ones. Postfix would warn of them at each
-/// start of each part, and its log server waits for itself for ever when that happens to many parts
-/// at once.
+/// Settings, of which later ones replace earlier ones. Postfix would otherwise warn about them at
+/// each start of each part, and its log server deadlocks when that happens to many parts at once.
 fn with_settings(main: &str, further: &str) -> String {
     let name = |line: &str| {
         line.split_once('=').map(|(name, _)| name.trim().to_owned()).unwrap_or_default()
@@ -145,7 +144,7 @@ impl Drop for Postfix {
     }
 }
 
-/// Runs a local mail program with a mail, which it wants with LF line ends, on its standard input.
+/// Runs a local mail program with a mail on its standard input, with LF line ends.
 pub(super) fn feed(mut command: Command, content: &[u8]) {
     let text = String::from_utf8(content.to_vec()).unwrap().replace("\r\n", "\n");
     let mut child = command

@@ -1,5 +1,5 @@
-//! Real programs as peers: found or loudly missed, started in a process group of their own, and
-//! ended with the test.
+//! Real programs as peers: a missing one fails the test; started in a process group of their own,
+//! and ended with the test.
 
 use super::patience::until;
 use nix::sys::signal::{Signal, killpg};
@@ -40,7 +40,7 @@ const PACKAGES: [(&str, &str); 22] = [
     ("unshare", "util-linux"),
 ];
 
-/// Where a program is.
+/// The path of a program.
 ///
 /// # Panics
 /// It is missing: a test without its peer is a failed test, never a skipped one.
@@ -66,7 +66,7 @@ pub fn need_root(why: &str) {
     assert!(geteuid().is_root(), "this test needs root: {why}");
 }
 
-/// A directory that peers reach under their own users.
+/// A directory that peers can access under their own users.
 pub fn open_directory() -> TempDir {
     let directory = tempfile::Builder::new().prefix("postern-walk-").tempdir_in("/tmp").unwrap();
     fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).unwrap();
@@ -81,9 +81,9 @@ pub fn open_folder(directory: &TempDir, name: &str) -> PathBuf {
     path
 }
 
-/// A port of the loopback that nobody has. It lies below the ports that the kernel gives to
-/// outgoing connections, and each test process begins elsewhere, so that it is still free when it
-/// is used.
+/// A free port of the loopback. It is below the ports that the kernel gives to outgoing
+/// connections, and each test process begins at another number, so that it is still free when it is
+/// used.
 pub fn free_port() -> u16 {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     loop {
@@ -95,7 +95,7 @@ pub fn free_port() -> u16 {
     }
 }
 
-/// An address of the loopback network that is no other test's, for servers on port 25.
+/// An address of the loopback network that no other test uses, for servers on port 25.
 pub fn own_address() -> Ipv4Addr {
     static NEXT: AtomicU32 = AtomicU32::new(1);
     let process = std::process::id();
@@ -111,8 +111,8 @@ pub fn raise_descriptors() {
     setrlimit(Resource::RLIMIT_NOFILE, hard, hard).unwrap();
 }
 
-/// A program that runs until the end of the test. What it says goes to a file, and to the screen
-/// when the test fails.
+/// A program that runs until the end of the test. Its output goes to a file, and to the screen when
+/// the test fails.
 pub struct Program {
     name: String,
     child: Child,
@@ -134,7 +134,7 @@ impl Program {
         Self { name: name.to_owned(), child, output }
     }
 
-    /// Waits until it takes connections.
+    /// Waits until it accepts connections.
     pub fn listening(mut self, address: SocketAddr) -> Self {
         let (name, output) = (self.name.clone(), self.output.clone());
         until(&format!("{name} listens on {address}"), || {
@@ -149,7 +149,7 @@ impl Program {
         self
     }
 
-    /// What it has said so far.
+    /// Its output so far.
     pub fn said(&self) -> String {
         String::from_utf8_lossy(&fs::read(&self.output).unwrap_or_default()).into_owned()
     }
@@ -158,7 +158,7 @@ impl Program {
         Pid::from_raw(i32::try_from(self.child.id()).unwrap())
     }
 
-    /// Ends it in order.
+    /// Ends it regularly.
     pub fn stop(&mut self) {
         let _ = killpg(self.group(), Signal::SIGTERM);
         let name = self.name.clone();

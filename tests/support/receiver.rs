@@ -1,4 +1,4 @@
-//! The receiving side of the relay on a port of the loopback, before a queue in memory.
+//! The receiving side of the relay on a port of the loopback, with a queue in memory.
 
 use super::spool::{MemorySpool, Trouble};
 use super::threads;
@@ -22,7 +22,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-/// How a receiver differs from the usual one.
+/// How a receiver differs from the default.
 pub struct Setup {
     /// Networks that may relay; the loopback by default.
     pub trusted: Vec<String>,
@@ -32,11 +32,11 @@ pub struct Setup {
     pub rewriting: rewrite::Config,
     /// Limits of time and number.
     pub limits: Limits,
-    /// The key and certificate; without it there is no TLS.
+    /// The key and certificate; without them there is no TLS.
     pub pair: Option<KeyPair>,
-    /// What is wrong with the volume.
+    /// The fault of the volume.
     pub trouble: Option<Trouble>,
-    /// A defect: what takes accepted messages panics.
+    /// A defect: the consumer of accepted messages panics.
     pub defect: bool,
 }
 
@@ -62,15 +62,15 @@ impl Default for Setup {
 pub struct Receiver {
     /// Where it listens.
     pub address: SocketAddr,
-    /// Where it listens inside TLS; nowhere without a pair.
+    /// Its address with implicit TLS; none without a pair.
     pub smtps: Option<SocketAddr>,
-    /// What it presents.
+    /// Its certificate.
     pub presenter: Option<Arc<Presenter>>,
     /// What it has accepted.
     pub spool: Arc<MemorySpool>,
     /// What it has counted.
     pub counters: Arc<AcceptCounters>,
-    /// What it has handed onward.
+    /// The messages that it has passed on.
     pub onward: Arc<Mutex<Vec<MessageId>>>,
     stop: watch::Sender<Option<Instant>>,
     served: Option<JoinHandle<()>>,
@@ -118,7 +118,7 @@ impl Receiver {
         });
         let (stop, stopped) = watch::channel(None);
         let (address, smtps, served) = runtime.block_on(async {
-            // As in production: both families on one socket, IPv4 in IPv6 clothes.
+            // As in production: both families on one socket, with IPv4-mapped addresses.
             let bind = || {
                 let listener = accept::bind("[::]:0".parse().unwrap()).unwrap();
                 let address =
@@ -147,7 +147,7 @@ impl Receiver {
         }
     }
 
-    /// Begins the stop: sessions that are inside a mail have `grace` to finish it.
+    /// Begins the stop: sessions with a mail in progress have `grace` to finish it.
     pub fn stop(&self, grace: Duration) {
         self.stop.send(Some(Instant::now() + grace)).unwrap();
     }
@@ -164,7 +164,7 @@ impl Receiver {
         self.counters.smtp_active_sessions.get()
     }
 
-    /// Refusals counted under this reason.
+    /// Rejections counted under this reason.
     pub fn refused(&self, reason: Refusal) -> u64 {
         self.counters.refused_total.with_label_values(&[reason.as_str()]).get()
     }

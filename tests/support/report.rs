@@ -3,12 +3,12 @@
 use super::letter::Letter;
 use mail_parser::{MessageParser, MimeHeaders};
 
-/// What a report says of one recipient.
+/// The content of a report about one recipient.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Report {
-    /// Whom it tells.
+    /// Its recipient.
     pub to: String,
-    /// The recipient that it speaks of.
+    /// The recipient that it is about.
     pub about: String,
     /// `failed` or `delayed`.
     pub action: String,

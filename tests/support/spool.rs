@@ -1,5 +1,5 @@
-//! The queue's door before a list in memory: the second implementation of it, and as strict as the
-//! first, but for the power cut.
+//! The queue's interface with a list in memory: its second implementation, and as strict as the
+//! first, except for power cuts.
 
 use postern::mail::model::{Body, Message, MessageId, Progress, Status, Target};
 use postern::mail::spool::{Arrival, Entry, Past, Spool, SpoolError, Writer};
@@ -11,7 +11,7 @@ use std::sync::Mutex;
 pub enum Trouble {
     /// Less than one percent is free.
     Full,
-    /// Writes fail once so many octets of a mail have come.
+    /// Writes fail after so many octets of a mail.
     WriteAfter(u64),
     /// The sync fails.
     Sync,
@@ -45,7 +45,7 @@ impl Queue {
     }
 }
 
-/// Content that is under way.
+/// Content that is being received.
 pub struct MemoryWriter {
     id: MessageId,
     content: Vec<u8>,
@@ -53,7 +53,7 @@ pub struct MemoryWriter {
 }
 
 impl MemorySpool {
-    /// A volume that is well, or not.
+    /// A volume with or without a fault.
     pub fn new(trouble: Option<Trouble>) -> Self {
         Self { trouble, queue: Mutex::default() }
     }

@@ -1,4 +1,4 @@
-//! With how many threads for mail a run of the tests has its relays: `POSTERN_TEST_WORKER_THREADS`.
+//! The number of threads for mail of the relays in a test run: `POSTERN_TEST_WORKER_THREADS`.
 //! `scripts/test.sh` runs the suites that move mail with 1 and with 8.
 #![allow(dead_code, reason = "each test program uses its own part of this")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on must fail")]
@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 /// The variable.
 pub const WORKER_THREADS: &str = "POSTERN_TEST_WORKER_THREADS";
 
-/// What threads for mail are called, by the relay too.
+/// The name of threads for mail, also in the relay.
 pub const NAME: &str = "mail";
 
-/// How many this run asks for; `None`: as many as the relay takes by itself.
+/// The number that this run asks for; `None`: the relay's default.
 pub fn asked_for() -> Option<usize> {
     std::env::var(WORKER_THREADS).ok().map(|text| text.parse().expect("a number of threads"))
 }
@@ -30,7 +30,7 @@ fn count(pid: u32) -> usize {
     threads.filter(|thread| name(thread.as_ref().unwrap()).trim_end() == NAME).count()
 }
 
-/// Waits until a process has so many threads for mail: each takes its name only when it has begun.
+/// Waits until a process has so many threads for mail: each sets its name only when it has begun.
 ///
 /// # Panics
 /// It did not within ten seconds.

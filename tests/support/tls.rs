@@ -1,5 +1,5 @@
-//! The client's side of TLS, which believes one certificate or authority alone; and a pair for
-//! servers that is made at once.
+//! The client's side of TLS, which trusts a single certificate or authority; and a generated pair
+//! for servers.
 
 use postern::ground::clock;
 use postern::ground::tls::{KeyPair, provider};
@@ -19,14 +19,14 @@ pub fn self_signed() -> (String, String) {
     (made.signing_key.serialize_pem(), made.cert.pem())
 }
 
-/// The same as a pair for a server, and what its clients believe.
+/// The same as a pair for a server, and a client that trusts it.
 pub fn pair() -> (KeyPair, Arc<ClientConfig>) {
     let (key, certificate) = self_signed();
     let pair = KeyPair::from_pem(key.as_bytes(), certificate.as_bytes(), clock::now()).unwrap();
     (pair, believing(certificate.as_bytes()))
 }
 
-/// A client that believes this certificate (PEM) and what it has signed.
+/// A client that trusts this certificate (PEM) and what it has signed.
 pub fn believing(certificate: &[u8]) -> Arc<ClientConfig> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(certificate).unwrap()).unwrap();
@@ -36,9 +36,9 @@ pub fn believing(certificate: &[u8]) -> Arc<ClientConfig> {
     Arc::new(config.with_root_certificates(roots).with_no_client_auth())
 }
 
-/// A client's connection in either dress.
+/// A client's connection, plain or TLS.
 pub enum Channel {
-    /// As it is.
+    /// In plain text.
     Plain(TcpStream),
     /// Encrypted.
     Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
@@ -48,7 +48,7 @@ impl Channel {
     /// Does the handshake to its end.
     ///
     /// # Errors
-    /// The server's certificate is not believed, or it speaks no TLS.
+    /// The server's certificate is not trusted, or it has no TLS.
     pub fn secure(stream: TcpStream, config: Arc<ClientConfig>) -> io::Result<Self> {
         let session = ClientConnection::new(config, ServerName::try_from(NAME).unwrap()).unwrap();
         let mut stream = StreamOwned::new(session, stream);
@@ -58,7 +58,7 @@ impl Channel {
         Ok(Self::Tls(Box::new(stream)))
     }
 
-    /// What lies below.
+    /// The TCP connection below.
     pub fn tcp(&self) -> &TcpStream {
         match self {
             Self::Plain(stream) => stream,
@@ -66,7 +66,7 @@ impl Channel {
         }
     }
 
-    /// Whether it goes on with a former session.
+    /// Whether it is a resumed session.
     pub fn resumed(&self) -> bool {
         match self {
             Self::Plain(_) => false,

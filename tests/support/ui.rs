@@ -1,4 +1,4 @@
-//! A running ui over a queue in memory, on real sockets.
+//! A running HTTP server with a queue in memory, on real sockets.
 #![allow(dead_code, reason = "each test program uses its own part of this")]
 
 use super::admin::{MemoryDesk, deferred, message, stored};
@@ -36,23 +36,23 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-/// Text that would run, break out of an attribute, or turn the page around, if anybody forgot to
-/// escape it.
+/// Text that would run, break out of an attribute, or change the page's direction if it were not
+/// escaped.
 pub const HOSTILE: &str = "550 5.1.1 <script>alert(1)</script> \"onmouseover=alert(2)\" '><img \
 src=x onerror=alert(3)> &lt; \u{202e}gnp.exe";
 
-/// A history that takes its time.
+/// A slow history.
 pub struct LongHistory {
     kept: Arc<HistoryLog>,
-    /// Milliseconds that it takes to look through it.
+    /// Milliseconds that a search of it takes.
     pub takes: AtomicU64,
 }
 
 impl LongHistory {
-    /// Looks as long as it takes, or for `patience`; `false`: that was not enough.
+    /// Searches as long as it takes, or for `patience`; `false`: that was not enough.
     async fn look(&self, patience: Duration) -> bool {
         let takes = Duration::from_millis(self.takes.load(Ordering::Relaxed));
-        // Nobody who tests waits for patience to end.
+        // The test need not wait for the time limit.
         tokio::time::sleep(if takes < patience { takes } else { Duration::ZERO }).await;
         takes < patience
     }
@@ -194,7 +194,7 @@ fn sources(
     }
 }
 
-/// A queue in trouble of every kind.
+/// A queue with every kind of problem.
 pub fn troubled_queue() -> Vec<Message> {
     let mut id = 1_763_800_000_000_000;
     let mut next = || {
@@ -286,17 +286,17 @@ pub fn access(login: Option<Login>) -> Access {
 }
 
 impl TestUi {
-    /// With a login, or for everybody to look (`ui_public=yes`).
+    /// With a login, or readable for everybody (`ui_public=yes`).
     pub async fn open(messages: impl IntoIterator<Item = Message>, login: Option<Login>) -> Self {
         Self::open_with(messages, access(login)).await
     }
 
-    /// For those whom `access` lets in.
+    /// With this access control.
     pub async fn open_with(messages: impl IntoIterator<Item = Message>, access: Access) -> Self {
         Self::open_with_answers(messages, access, 64 << 20).await
     }
 
-    /// The same with so much memory for answers that clients have still to take.
+    /// The same with so much memory for unread answers.
     pub async fn open_with_answers(
         messages: impl IntoIterator<Item = Message>,
         access: Access,
@@ -368,12 +368,12 @@ impl TestUi {
         format!("http://{}{path}", self.address)
     }
 
-    /// What curl gets from `ui_port`.
+    /// Curl's result from `ui_port`.
     pub async fn curl(&self, arguments: &[&str], path: &str) -> Reply {
         curl(arguments, &self.url(path)).await
     }
 
-    /// What curl gets from the control socket.
+    /// Curl's result from the control socket.
     pub async fn curl_control(&self, arguments: &[&str], path: &str) -> Reply {
         let socket = self.socket.to_str().unwrap();
         let arguments: Vec<&str> =
@@ -410,7 +410,7 @@ pub async fn curl(arguments: &[&str], url: &str) -> Reply {
     Reply { status, head: head.to_lowercase(), body: body.to_owned() }
 }
 
-/// Runs a program of the system; a machine that lacks it fails the test with words.
+/// Runs a program of the system; a missing program fails the test with a message.
 pub async fn run(mut command: Command) -> Output {
     let name = format!("{command:?}");
     tokio::task::spawn_blocking(move || command.output())

@@ -1,5 +1,5 @@
-//! The whole appliance with a key volume: both doors, and a certificate that is renewed while it
-//! runs.
+//! The whole appliance with a key volume: both SMTP ports, and a certificate that is renewed at run
+//! time.
 
 use crate::support::appliance::{Appliance, Sink};
 use crate::support::client::Client;
@@ -12,10 +12,10 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// How soon a renewal is to be seen.
+/// How soon a renewal must be noticed.
 const WITHIN: Duration = Duration::from_secs(60);
 
-/// Puts a file in the place of another as one step, readable for the appliance.
+/// Replaces a file atomically, readable for the appliance.
 pub fn put(volume: &Path, name: &str, content: &[u8]) {
     let new = volume.join(".new");
     fs::write(&new, content).unwrap();
@@ -79,7 +79,7 @@ fn mail_by_both_doors_and_a_renewal_that_goes_wrong_and_then_right() {
         "{state}"
     );
 
-    // The new certificate came, its key did not yet: nothing changes, and it is said.
+    // The new certificate is there, its key is not yet: nothing changes, and that is logged.
     let second =
         authority.issue_for("second", RSA, "mail.example", "20200101000000Z", "20480101000000Z");
     put(volume.path(), "server.pem", &read(&second.chain));
@@ -128,7 +128,7 @@ fn a_secret_that_is_swapped_by_its_link_and_files_written_over_in_place_are_seen
     });
     assert!(start.elapsed() < WITHIN, "{:?}", start.elapsed());
 
-    // An expired pair is kept out, however well its halves belong together.
+    // An expired pair is not used, even if its files belong together.
     let expired =
         authority.issue_for("expired", EC, "mail.example", "20200101000000Z", "20210101000000Z");
     put_secret(volume.path(), "..third", &expired);

@@ -1,5 +1,4 @@
-//! Handshakes that come to nothing: each ends one connection and is counted, and nobody hears a
-//! word in plain text.
+//! Failed handshakes: each ends one connection and is counted, and nothing is sent in plain text.
 
 use crate::support::client::Client;
 use crate::support::eventually;
@@ -31,7 +30,7 @@ fn failures(receiver: &Receiver) -> u64 {
     receiver.counters.tls_handshake_failures_total.get()
 }
 
-/// Everything is over, both sessions failed, and others are served as before.
+/// Everything is over, both sessions failed, and others are served normally.
 fn settled(receiver: &Receiver) {
     eventually("both handshakes have failed", || failures(receiver) == 2);
     eventually("no session is left", || receiver.sessions() == 0);
@@ -50,7 +49,7 @@ fn garbage_and_plain_text() {
         let receiver = receiver();
         for mut client in clients(&receiver) {
             client.send(octets);
-            // An alert of TLS is all there is (its first octet is 21), or the close.
+            // Only a TLS alert (its first octet is 21), or the close.
             let said = client.octets();
             assert!(said.is_empty() || said[0] == 21 && said.len() == 7, "{}", said.escape_ascii());
         }
@@ -60,7 +59,7 @@ fn garbage_and_plain_text() {
 
 #[test]
 fn a_greeting_in_plain_text_on_smtps_is_not_waited_for_in_vain() {
-    // A client that thinks it is the plain port, and waits to be greeted.
+    // A client that expects the plain port, and waits for the greeting.
     let receiver = receiver();
     let start = Instant::now();
     for mut client in clients(&receiver) {
@@ -73,7 +72,7 @@ fn a_greeting_in_plain_text_on_smtps_is_not_waited_for_in_vain() {
 #[test]
 fn half_a_hello_and_then_silence() {
     let receiver = receiver();
-    // The record says 512 octets, the handshake 508.
+    // The record header has 512 octets, the handshake 508.
     let half = [&[0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3][..], &[7; 100]].concat();
     for mut client in clients(&receiver) {
         client.send(&half);
@@ -87,7 +86,7 @@ fn a_hello_that_dribbles_in() {
     let receiver = receiver();
     let hello = [&[0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3][..], &[7; 100]].concat();
     let [mut asked, mut direct] = clients(&receiver);
-    // One octet at a time keeps the connection busy, and does not move the limit.
+    // One octet at a time keeps the connection busy, and does not extend the limit.
     let sent = hello.chunks(1).take_while(|octet| {
         std::thread::sleep(Duration::from_millis(40));
         asked.try_send(octet) & direct.try_send(octet)

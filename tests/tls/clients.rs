@@ -1,4 +1,4 @@
-//! The clients of the field, each of which verifies the chain that openssl made.
+//! Common clients, each of which verifies the chain made by openssl.
 
 use crate::support::keys::{Authority, EC, ED25519, RSA, read};
 use crate::support::patience::until;
@@ -20,7 +20,7 @@ fn receiver(kind: &[&str]) -> (Receiver, Authority) {
     (Receiver::start(Setup { pair: Some(pair), ..Setup::default() }), authority)
 }
 
-/// Waits for so many mails, and looks how each of them came.
+/// Waits for so many mails, and checks that each came over TLS.
 fn all_came_inside_tls(receiver: &Receiver, count: usize) {
     until("the mails came", || match receiver.spool.messages().len() {
         found if found < count => Err(format!("{found} of {count}")),
@@ -40,8 +40,7 @@ fn all_came_inside_tls(receiver: &Receiver, count: usize) {
     assert_eq!(receiver.counters.tls_handshake_failures_total.get(), 0);
 }
 
-/// `openssl s_client`: what it says, and whether it was content. It verifies the chain and the
-/// name.
+/// `openssl s_client`: its output, and whether it succeeded. It verifies the chain and the name.
 fn s_client(authority: &Authority, to: SocketAddr, options: &[&str]) -> (String, bool) {
     let mut command = Command::new(find("openssl"));
     command.args([
@@ -89,7 +88,7 @@ fn openssl_speaks_the_versions_that_are_sound_with_every_kind_of_key() {
                     said.contains("250-PIPELINING") && said.contains("221 2.0.0 Bye"),
                     "{key} {version}: {said}"
                 );
-                // Leaf and intermediate; the root is the client's own.
+                // Leaf and intermediate; the client has the root.
                 assert!(
                     said.contains(" 1 s:CN = Test Intermediate") && !said.contains(" 2 s:"),
                     "{said}"
@@ -124,7 +123,7 @@ fn openssl_is_refused_what_is_broken() {
             [(receiver.address, &["-starttls", "smtp"][..]), (receiver.smtps.unwrap(), &[])]
         {
             let (said, content) = s_client(&authority, to, &[how, options].concat());
-            // The server's word, not the client's own misgivings.
+            // The server's alert, not the client's own error.
             let alert =
                 said.contains("alert protocol version") || said.contains("alert handshake failure");
             assert!(!content && alert, "{name}: {said}");
@@ -236,7 +235,7 @@ fn postfix_that_wants_our_name_in_a_certificate_it_trusts() {
         "{}",
         postfix.log()
     );
-    // And in the other way of the field (smtps) with any certificate.
+    // And with implicit TLS (smtps) with any certificate.
     let wrapped = Postfix::sender_with(
         receiver.smtps.unwrap(),
         "smtp_tls_security_level = encrypt\nsmtp_tls_wrappermode = yes\nsmtp_tls_loglevel = 1\n",
@@ -252,7 +251,7 @@ fn postfix_that_wants_our_name_in_a_certificate_it_trusts() {
 #[test]
 fn exim_that_requires_tls_and_verifies() {
     let (receiver, authority) = receiver(RSA);
-    // Its name for us is an address, which Exim does not look for in certificates.
+    // Its name for the relay is an address, which Exim does not verify in certificates.
     let tls = format!(
         "  hosts_require_tls = *\n  tls_verify_certificates = {}\n  tls_verify_hosts = \
         *\n  tls_verify_cert_hostnames =\n",

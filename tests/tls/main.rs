@@ -1,4 +1,4 @@
-//! Terminal `in` under TLS: keys as operators make them, and the clients of the field.
+//! SMTP with TLS: keys as operators make them, and common clients.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on must fail")]
 
 mod appliance;

@@ -1,10 +1,10 @@
-//! Pairs of every form that openssl writes, and everything that can be wrong with them.
+//! Pairs of every form that openssl writes, and all their possible errors.
 
 use crate::support::keys::{Authority, EC, ED25519, RSA, read};
 use postern::ground::clock;
 use postern::ground::tls::{CHAIN_MAX, KEY_MAX, KeyPair, PairError};
 
-/// 1 January 2049, when all certificates of the authority end.
+/// 1 January 2049, when all certificates of the authority expire.
 const END: u64 = 2_493_072_000;
 
 fn pair(key: &[u8], chain: &[u8]) -> Result<KeyPair, PairError> {
@@ -53,8 +53,7 @@ fn keys_of_every_form_are_read() {
 
 #[test]
 fn a_certificate_signed_by_its_own_key_the_old_way_is_taken() {
-    // `openssl x509 -req -signkey` makes version 1 of X.509, which some libraries refuse to look
-    // at.
+    // `openssl x509 -req -signkey` makes version 1 of X.509, which some libraries do not support.
     let authority = Authority::new();
     authority.make_key("own.key", RSA);
     authority.openssl(&[
@@ -127,7 +126,7 @@ fn a_key_with_a_passphrase_is_told_how_to_lose_it() {
     for file in ["new.key", "old.key"] {
         let error = pair(&authority.read(file), &chain).unwrap_err();
         assert_eq!(error, PairError::EncryptedKey, "{file}");
-        // The command of the message, run as it stands.
+        // The command in the message, run unchanged.
         let text = error.to_string();
         let command = text
             .split_once("openssl ")

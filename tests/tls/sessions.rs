@@ -1,5 +1,4 @@
-//! Whole sessions under TLS: what they say of themselves, many at once, and a certificate that is
-//! renewed meanwhile.
+//! Whole sessions with TLS: their trace, many at once, and a certificate that is renewed meanwhile.
 
 use crate::support::client::Client;
 use crate::support::eventually;
@@ -14,7 +13,7 @@ fn mail_says_how_it_came_and_sessions_are_counted() {
     let mut client = Client::hello_inside_tls(receiver.address, &believing);
     client.mail("sender@here.example", &["box@there.example"], b"Subject: x\r\n\r\n");
     client.ask("QUIT", "221 ");
-    // close_notify: without it the line would be an error of the library.
+    // close_notify: without it the library would report an error.
     client.expect_close();
     let mail = only_mail(&receiver);
     let trace =
@@ -80,7 +79,7 @@ fn a_renewed_certificate_is_shown_to_the_next_client_and_disturbs_nobody() {
     sending.ask("EHLO client.example", "250 ");
     sending.begin();
     sending.send("Subject: half\r\n");
-    // Said in plain text before, and secured after.
+    // Greeted in plain text before, and encrypted after.
     let mut between = Client::hello(receiver.address);
 
     let (renewed, new) = pair();
@@ -102,15 +101,15 @@ fn a_session_is_resumed_but_not_across_a_renewal() {
     let (receiver, config) = receiver();
     let kind = || {
         let mut client = Client::connect_inside_tls(receiver.smtps.unwrap(), &config);
-        // The ticket comes with the first words.
+        // The ticket comes with the first reply.
         client.expect("220 ");
         client.resumed()
     };
     assert_eq!([kind(), kind()], [false, true]);
     let (renewed, _) = pair();
     receiver.presenter.as_ref().unwrap().replace(renewed).unwrap();
-    // This client holds a ticket of the old pair, and believes the old certificate alone: it is
-    // shown the new one.
+    // This client has a ticket of the old pair, and trusts only the old certificate: it gets the
+    // new one.
     assert!(!Client::connect(receiver.smtps.unwrap()).can_secure(&config));
 }
 

@@ -1,4 +1,4 @@
-//! The stats UI inside TLS.
+//! The web UI with TLS.
 
 use super::appliance::put;
 use crate::support::appliance::Appliance;
@@ -46,7 +46,7 @@ fn the_window_is_shown_inside_tls_alone_but_for_health() {
     ];
     assert!(curl(&mail, "https", envelope).starts_with("HTTP/1.1 201"));
 
-    // Whoever probes the container needs no certificate, and sees nothing.
+    // A health probe needs no certificate, and sees nothing else.
     for health in ["/healthz", "/readyz"] {
         assert!(curl(&[], "http", health).starts_with("HTTP/1.1 200"), "{health}");
     }
@@ -55,7 +55,7 @@ fn the_window_is_shown_inside_tls_alone_but_for_health() {
     let place = format!("location: https://{}/queue?search=x", appliance.ui);
     assert!(sent.starts_with("HTTP/1.1 308") && sent.contains(&place), "{sent}");
     assert!(curl(&["--http1.0"], "http", "/status").starts_with("HTTP/1.0 308"));
-    // Nobody is sent to a name that is not ours: a browser would remember it.
+    // There is no redirect to an unknown host name: a browser would remember it.
     for (host, answer) in
         [("relay.example", "308"), ("evil.example", "421"), ("evil.example/", "400")]
     {

@@ -1,4 +1,4 @@
-//! `postern demo`, used as its words tell.
+//! `postern demo`, used as its output says.
 
 use crate::support::patience::until;
 use crate::support::program::{find, free_port, run};
@@ -14,11 +14,11 @@ use tempfile::TempDir;
 
 const POSTERN: &str = env!("CARGO_BIN_EXE_postern");
 
-/// A demo that runs, and what it has said.
+/// A running demo, and its output.
 struct Demo {
     child: Child,
     said: String,
-    /// Has the output, and is where temporary directories are made.
+    /// Contains the output, and the temporary directories.
     home: TempDir,
 }
 
@@ -33,7 +33,7 @@ impl Demo {
             .arg("demo")
             .args(arguments)
             .env("TMPDIR", home.path())
-            // Whatever stands in the environment of a shell is not the demo's.
+            // The environment of the shell does not affect the demo.
             .env("MTA_SMTP_PORT", "nonsense")
             .stdin(Stdio::null())
             .stdout(file.try_clone().unwrap())
@@ -51,7 +51,7 @@ impl Demo {
         Self { child, said, home }
     }
 
-    /// What stands behind a word at the beginning of a line.
+    /// The text after a word at the beginning of a line.
     fn after(&self, word: &str) -> &str {
         let line = self.said.lines().find_map(|line| line.trim().strip_prefix(word));
         line.and_then(|rest| rest.split_whitespace().next())
@@ -90,8 +90,8 @@ impl Drop for Demo {
     }
 }
 
-/// A command of the words that the demo has said, run by a shell as it stands, without swaks'
-/// patience for names that do not resolve.
+/// A command from the demo's output, run by a shell unchanged, without swaks' wait for names that
+/// do not resolve.
 fn as_told(demo: &Demo, begins: &str) -> String {
     let lines = demo.said.split("\n\n").flat_map(|block| block.split_once("\n  "));
     let commands = lines.map(|(_, commands)| commands.replace("\\\n    ", ""));

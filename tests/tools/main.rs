@@ -1,4 +1,4 @@
-//! What the program has for people at a shell: a demo, completions, manual pages.
+//! The program's features for users of a shell: a demo, completions, manual pages.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on must fail")]
 
 #[path = "../support/mod.rs"]

@@ -1,5 +1,5 @@
-//! What `make` does before it tests and builds: nobody has to guess what is missing, and the image
-//! says which version it is.
+//! What `make` does before it tests and builds: missing programs are named, and the image has its
+//! version.
 
 use crate::support::program::{find, need_root, run};
 use std::fs;
@@ -11,8 +11,8 @@ use tempfile::TempDir;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
-/// A working copy that has `scripts/prepare.sh` as it is, and a `.ci/run` that misses something
-/// or not, and installs nothing but a file.
+/// A working copy with the real `scripts/prepare.sh`, and a `.ci/run` that misses something or not,
+/// and installs only a file.
 fn working_copy(missing: &str) -> TempDir {
     let copy = tempfile::Builder::new().prefix("make-").tempdir_in("/tmp").unwrap();
     let at = |name: &str| copy.path().join(name);
@@ -55,7 +55,7 @@ fn root_on_debian_gets_what_is_missing_and_others_the_command() {
     assert!(done.status.success() && done.stdout.is_empty() && done.stderr.is_empty(), "{done:?}");
 }
 
-/// Whoever sees nothing of this machine's programs is told of each.
+/// Without any program of this machine, each missing one is named.
 #[test]
 fn the_check_names_what_is_missing_and_installs_nothing() {
     let nothing = tempfile::tempdir().unwrap();
@@ -79,7 +79,7 @@ fn the_check_names_what_is_missing_and_installs_nothing() {
     }
 }
 
-/// A client that has every image already, and says what it is to build.
+/// A client that has every image already, and prints what it is to build.
 const CLIENT: &str = "#!/bin/sh
 case $1 in
   version) echo 20.10.24 ;;

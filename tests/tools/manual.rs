@@ -1,4 +1,4 @@
-//! `postern completions` and `postern man`, read by those they are for.
+//! `postern completions` and `postern man`, used by the real shells and readers.
 
 use crate::support::program::{find, run};
 use std::collections::BTreeSet;
@@ -28,7 +28,7 @@ fn commands(below: &[&str]) -> BTreeSet<String> {
         .collect()
 }
 
-/// What bash offers behind `words`, after it has loaded the script as its users do.
+/// What bash offers after `words`, with the script loaded as users do.
 fn offered(words: &[&str]) -> BTreeSet<String> {
     let script = r#"
         source <("$POSTERN" completions bash) || exit 1
@@ -53,11 +53,11 @@ fn bash_completes_commands_and_options() {
     let commands = commands(&[]);
     assert!(commands.is_subset(&offered(&["postern", ""])), "{commands:?}");
     assert!(offered(&["postern", "sink", "--f"]).contains("--fail"));
-    // What `postern init` starts is nobody's to type.
+    // Commands that `postern init` starts are not offered.
     assert!(!offered(&["postern", "c"]).contains("core"));
 }
 
-/// The other shells read their script without running it, where they are installed.
+/// The other shells parse their script without running it, if they are installed.
 #[test]
 fn zsh_and_fish_understand_their_scripts() {
     for (shell, option, mark) in [("zsh", "-n", "#compdef postern"), ("fish", "--no-execute", "")] {
@@ -82,7 +82,7 @@ fn zsh_and_fish_understand_their_scripts() {
     assert_eq!(postern(&["completions", "tcsh"]).status.code(), Some(64));
 }
 
-/// The page as people read it; groff must have nothing to complain of.
+/// The rendered page; groff must have no warnings.
 fn rendered(page: &str) -> String {
     let mut groff = Command::new(find("groff"))
         .args(["-man", "-Tutf8", "-ww", "-P-c", "-P-b", "-P-u", "-rLL=100n"])
@@ -95,7 +95,7 @@ fn rendered(page: &str) -> String {
     let done = groff.wait_with_output().unwrap();
     let complaints = String::from_utf8(done.stderr).unwrap();
     assert!(done.status.success() && complaints.is_empty(), "{complaints}");
-    // The hyphens of a page may be typographic ones.
+    // The hyphens of a page may be typographic.
     String::from_utf8(done.stdout).unwrap().replace(['‐', '−'], "-")
 }
 
@@ -109,7 +109,7 @@ fn the_manual_has_every_command() {
     assert!(page.contains("  postern queue list        which mail is queued"), "{page}");
     assert!(!page.contains("postern-help"), "{page}");
     let page = rendered(&printed(&["man", "queue", "list"]));
-    // The lines of its text are stretched.
+    // The lines of its text are justified.
     let text = page.split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(text.contains("postern queue list") && text.contains("--limit"), "{page}");
     assert_eq!(postern(&["man", "letters"]).status.code(), Some(64));

@@ -1,4 +1,4 @@
-//! The least bandwidth of the class, 1 Mbps, on both sides of the relay.
+//! The minimum bandwidth of the class, 1 Mbps, on both sides of the relay.
 
 use crate::support::appliance::{Appliance, Sink};
 use crate::support::client::Client;
@@ -12,10 +12,10 @@ const TICK: Duration = Duration::from_millis(50);
 /// What passes in a tick.
 const PIECE: usize = OCTETS_PER_SECOND / 20;
 
-/// Large enough to take seconds on such a line, whatever the buffers at its ends hold.
+/// Large enough to take seconds on such a line, whatever the buffers at its ends contain.
 const CONTENT: usize = 1_000_000;
 
-/// A thin line to `there`; its threads end with the test's process.
+/// A slow line to `there`; its threads end with the test's process.
 fn thin_line(there: SocketAddr) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let here = listener.local_addr().unwrap();

@@ -1,4 +1,4 @@
-//! Many mails, and large ones: each comes out once, and memory does not follow them.
+//! Many mails, and large ones: each is delivered once, and memory does not grow with them.
 
 use crate::support::appliance::{Appliance, Sink};
 use crate::support::client::Client;
@@ -17,7 +17,7 @@ const MAILS: usize = 10_000;
 const SESSIONS: usize = 20;
 const MIB: u64 = 1024 * 1024;
 
-/// The content of a mail by its number: no two are alike, about two kilobytes, of every shape.
+/// The content of a mail by its number: no two are equal, about two kilobytes, of every form.
 fn content(number: usize) -> Vec<u8> {
     let head = format!("From: sender@here.example\r\nSubject: {number}\r\n\r\n");
     let body = match number % 5 {
@@ -133,7 +133,7 @@ fn smtp_source_to_smtp_sink() {
         bodies.insert(body.trim_end().to_owned());
     }
     assert_eq!(seen.len(), MAILS);
-    // smtp-source says the same in every mail.
+    // smtp-source sends the same content in every mail.
     assert_eq!(bodies.len(), 1);
     assert!(bodies.iter().all(|body| body.len() > 1900), "{bodies:?}");
 }
@@ -143,7 +143,8 @@ fn the_largest_mails_pass_without_being_held_in_memory() {
     const AT_ONCE: usize = 3;
     let sink = Sink::start("");
     let appliance = Appliance::start(&[("MTA_SMART_RELAY", &sink.relay())]);
-    // One small mail first, so that what is measured is the size and not the first use of anything.
+    // One small mail first, so that the measurement is of the size and not of the first use of
+    // anything.
     Client::hello(appliance.smtp).mail(
         "sender@here.example",
         &["box@there.example"],
@@ -194,7 +195,7 @@ fn the_largest_mails_pass_without_being_held_in_memory() {
         "memory follows the mails: {growth} octets more for {AT_ONCE} mails"
     );
 
-    // One octet too many is refused in words, by the declared size and by the octets that come.
+    // One octet too many is rejected, by the declared size and by the received octets.
     let mut client = Client::hello(appliance.smtp);
     client.ask(&format!("MAIL FROM:<a@here.example> SIZE={}", 25 * MIB + 1), "552 5.3.4 ");
 }

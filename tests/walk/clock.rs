@@ -1,4 +1,4 @@
-//! A wall clock that is set while mail waits: forward, back, and while nobody runs.
+//! A wall clock that is set while mail waits: forward, back, and while the relay is stopped.
 
 use crate::mx;
 use crate::programs::{ENVELOPE, KIND};
@@ -16,7 +16,7 @@ use tempfile::TempDir;
 
 const DAY: i64 = 86_400;
 
-/// To the year 2106, when seconds no longer fit 32 bits.
+/// To the year 2106, when seconds do not fit 32 bits any more.
 fn to_2106() -> i64 {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
     i64::from(u32::MAX) - i64::try_from(now.as_secs()).unwrap() - 100
@@ -67,7 +67,7 @@ impl Set {
         set(&self.offset, offset);
     }
 
-    /// Mail waits, and is tried again and again; none of it is given up.
+    /// Mail waits, and is attempted again and again; none of it expires.
     fn is_tried(&self, when: &str) {
         let tries = || self.appliance.counter("mta_deferred_total");
         let before = tries();
@@ -112,13 +112,13 @@ fn no_change_of_the_clock_delays_a_try_or_gives_mail_up() {
         }
     });
     let log = set.appliance.log();
-    // Both clocks are read in whole seconds, so that a jump may be told one second longer or
+    // Both clocks are read in whole seconds, so that a jump may be logged one second longer or
     // shorter.
     let told = |by: i64| {
         log.iter().any(|line| line.contains(&format!("the wall clock was set forward by {by} s")))
     };
     assert!((6 * DAY - 1..=6 * DAY + 1).any(told), "{log:?}");
-    // All of it leaves as soon as there is somebody to take it.
+    // All of it is delivered as soon as the next hop accepts it.
     let sink = crate::support::appliance::Sink::at(set.relay, "");
     set.appliance.until_empty();
     assert_eq!(sink.count(), 4);
@@ -165,7 +165,7 @@ fn after_a_jump_keys_are_still_known_and_notices_name_the_right_day() {
     let mails = sink.mails(2);
     let notice = mails.iter().find(|mail| mail.from.is_empty()).unwrap().text();
     let until = notice.lines().find_map(|line| line.strip_prefix("Will-Retry-Until: ")).unwrap();
-    // Five days from now, as the wall clock says it.
+    // Five days from now by the wall clock.
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
     let days = |seconds: u64| rfc5322(u32::try_from(now + 11 * 86_400 - seconds).unwrap());
     assert!((0..120).any(|seconds| days(seconds) == until), "{until} is not {}", days(0));

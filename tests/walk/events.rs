@@ -1,4 +1,4 @@
-//! What other programs are told of mail.
+//! Webhooks about mail.
 
 use crate::support::appliance::{Appliance, Sink};
 use crate::support::hook::Hook;
@@ -58,7 +58,7 @@ fn a_bounce_is_told_signed_inside_tls_and_again_until_it_is_taken() {
         "{line}"
     );
 
-    // The bounce goes back to the shop, and that is refused too.
+    // The bounce goes back to the shop, and is rejected too.
     assert_eq!(program.next()["event"]["data"]["recipient"], "s***@example.org");
     until("all events are sent", || {
         match appliance.counter("mta_webhook_total{status=\"sent\"}") {

@@ -1,5 +1,5 @@
-//! Next hops that fail: what the queue shows, what an operator can do, what senders hear, and who
-//! is not held up by it.
+//! Next hops that fail: the queue's state, operator actions, notifications, and that other mail is
+//! not delayed.
 
 use crate::mx::{appliance, host, mx, next_hop, send};
 use crate::support::appliance::{Appliance, Sink};
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-/// Short times, so that a test sees the end of a mail's life.
+/// Short times, so that a test sees the end of a mail's lifetime.
 const HURRY: [(&str, &str); 2] =
     [("MTA_MINIMAL_BACKOFF_TIME", "1s"), ("MTA_MAXIMAL_BACKOFF_TIME", "1s")];
 
@@ -84,7 +84,7 @@ fn a_deferral_is_shown_and_an_order_retries() {
     }
     assert!(appliance.queue_in_words(&["body", &id]).contains("Subject: again"));
 
-    // The next hop is mended; nobody waits five minutes.
+    // The next hop works again; nobody has to wait five minutes.
     let address = sink.address;
     sink.stop("failures");
     let sink = Sink::at(address, "");
@@ -103,7 +103,7 @@ fn a_mended_next_hop_gets_the_mail_by_itself() {
     appliance.deferral();
     let address = sink.address;
     sink.stop("failures");
-    // Nobody listens for a while: that is another kind of failure, and the queue shows it.
+    // There is no listener for a while: another kind of failure, which the queue shows.
     until("the refused connection is shown", || {
         let said = appliance.deferral();
         if said.contains("onnection refused") { Ok(()) } else { Err(said) }
@@ -114,7 +114,7 @@ fn a_mended_next_hop_gets_the_mail_by_itself() {
     assert_eq!(sink.count(), 1);
 }
 
-/// A next hop that is gone, with mail that was tried and mail that waits behind it.
+/// A next hop that is gone, with mail that was attempted and mail that waits for it.
 #[test]
 fn each_state_is_one_number_wherever_it_is_told() {
     let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
@@ -175,7 +175,7 @@ fn orders_hold_release_and_delete() {
     let sink = Sink::at(address, "");
     appliance.queue(&["retry", "--all", "--yes"]);
     assert_eq!(sink.mails(1)[0].to, ["usual@there.example"]);
-    // Orders outlive the process.
+    // Orders survive the process.
     assert_eq!(appliance.stop(), 143);
     appliance.boot();
     appliance.queue(&["retry", "--all", "--yes"]);
@@ -199,7 +199,7 @@ fn orders_hold_release_and_delete() {
     assert_eq!(appliance.counter("mta_notifications_total{kind=\"failed\"}"), 0);
 }
 
-/// One definition of the next try in every view.
+/// One definition of the next attempt in every view.
 #[test]
 fn mail_of_a_paused_destination_says_so_everywhere() {
     let sink = Sink::start("rcpt=451");
@@ -233,7 +233,7 @@ fn mail_of_a_paused_destination_says_so_everywhere() {
     assert_eq!(page.matches("destination paused").count(), 2, "{page}");
     let row = appliance.api("destinations")["destinations"][0].clone();
     assert!(row["paused"] == true && row["next_try_seconds"].is_null(), "{row}");
-    // A hold is told first; after the end of the pause each has its own time again.
+    // A hold has precedence; after the end of the pause each has its own time again.
     appliance.queue(&["hold", "--all", "--yes"]);
     assert!(appliance.queue_in_words(&["list"]).contains(" held "));
     appliance.queue(&["release", "--all", "--yes"]);
@@ -268,7 +268,7 @@ fn a_dead_destination_delays_no_other() {
     });
     let start = Instant::now();
     for number in 0..EACH {
-        // One mail to both: its living half must not wait for the dead one.
+        // One mail to both: the working recipient must not wait for the failing one.
         let to = [format!("both{number}@alive.example"), format!("both{number}@dead.example")];
         client.mail("sender@here.example", &[&to[0], &to[1]], b"Subject: both\r\n\r\n");
     }
@@ -293,7 +293,7 @@ fn a_dead_destination_delays_no_other() {
 #[test]
 fn the_sender_hears_of_the_delay_once_and_of_the_end_once() {
     let (home, busy) = (next_hop(""), next_hop("rcpt=451"));
-    // Where nobody listens.
+    // An address without a listener.
     let closed = crate::support::program::own_address();
     let names = Names::serve(&[
         host("mx-here", home.address.ip()),
@@ -307,7 +307,7 @@ fn the_sender_hears_of_the_delay_once_and_of_the_end_once() {
     let appliance = appliance(&names, &[&HURRY[..], &short].concat());
     send(&appliance, "one@here.example", "box@busy.example");
     send(&appliance, "other@here.example", "box@closed.example");
-    // Nobody is told about this one.
+    // No notification about this one.
     send(&appliance, "", "box@closed.example");
     appliance.until_empty();
     let mut told: BTreeMap<String, Vec<(String, String, String)>> = BTreeMap::new();
@@ -362,7 +362,7 @@ fn copies_arrive_and_their_failures_are_nobodys_business() {
     with_copies.until_empty();
     assert_eq!(copies.count(), 2);
 
-    // A copy that is refused: the mail arrives, and nobody hears of it.
+    // A copy that is rejected: the mail arrives, and there is no notification.
     assert_eq!(with_copies.stop(), 143);
     with_copies.set(&[("MTA_CC_MTA", &refusing.relay())]);
     with_copies.boot();
@@ -429,7 +429,7 @@ fn a_copy_that_waits_holds_up_nothing() {
     assert_eq!(appliance.counter("mta_copies_total{status=\"failed\"}"), 1);
 }
 
-/// Every recipient of every mail exactly once, whatever is refused for now on the way.
+/// Every recipient of every mail exactly once, whatever is deferred on the way.
 #[test]
 fn a_moody_next_hop_gets_everything_once() {
     const MAILS: usize = 200;

@@ -1,4 +1,4 @@
-//! What people send with: swaks, Python's smtplib, a raw client. All of it comes out as it went in.
+//! Common senders: swaks, Python's smtplib, a raw client. All mail is delivered unchanged.
 
 use crate::support::appliance::{Appliance, Sink};
 use crate::support::client::Client;
@@ -82,7 +82,7 @@ fn swaks_plain_to_several_and_pipelined() {
         let found = with_subject(&mails, subject);
         assert_eq!(found.from, "sender@here.example");
         assert_eq!(found.to, to);
-        // swaks ends its data with an empty line of its own.
+        // swaks ends its data with an empty line.
         let expected = mail(subject).replace('\n', "\r\n") + "\r\n";
         assert_same(subject, expected.trim_end().as_bytes(), found.text().trim_end().as_bytes());
     }
@@ -123,8 +123,8 @@ fn smtplib_internationalised() {
     assert_same("SMTPUTF8", content.as_bytes(), &mail.content);
 }
 
-/// Beyond what the two programs send: nothing at all, a header section without an end, lines up to
-/// our own limit, every octet but NUL, CR and LF.
+/// Beyond what the two programs send: an empty mail, a header section without an end, lines up to
+/// the relay's limit, every octet except NUL, CR and LF.
 #[test]
 fn the_corners() {
     let sink = Sink::start("");
@@ -143,7 +143,7 @@ fn the_corners() {
     let mut client = Client::hello(appliance.smtp);
     for (place, (name, content)) in corners.iter().enumerate() {
         client.mail("sender@here.example", &["box@there.example"], content);
-        // One after the other, so that each is known without a name in it.
+        // One after the other, so that each is identified without a name in it.
         let mails = sink.mails(place + 1);
         let same = mails.iter().filter(|mail| mail.content == *content).count();
         assert_eq!(same, 1, "{name}");
@@ -174,7 +174,7 @@ fn smtp_sink_gets_every_shape() {
         .collect();
     assert_eq!(kept.len(), shapes().len());
     for (name, content) in shapes() {
-        // It writes LF.
+        // It stores LF.
         let expected = String::from_utf8(content).unwrap().replace("\r\n", "\n");
         let subject = format!("\nSubject: {name}\n");
         let mail =

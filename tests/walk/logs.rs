@@ -1,4 +1,4 @@
-//! The log as an operator reads it and as a program reads it: one line an event, nothing secret.
+//! The log for operators and for programs: one line for each event, no secrets.
 
 use crate::mx::{host, mx, next_hop, send};
 use crate::support::appliance::Appliance;
@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 const PASSWORD: &str = "correct-horse-battery";
 
-/// One mail of every fate, then the whole log: delivered to one and refused by another, deferred
+/// One mail of every result, then the whole log: delivered to one and rejected by another, deferred
 /// and deleted, from the null sender.
 fn every_fate(format: &str) -> (Vec<String>, String) {
     let (good, bad, busy) = (next_hop(""), next_hop("rcpt=550"), next_hop("rcpt=451"));
@@ -48,7 +48,7 @@ fn every_fate(format: &str) -> (Vec<String>, String) {
     (appliance.log(), id)
 }
 
-/// What a line of each format must say, read from either.
+/// What a line of each format must contain, read from either.
 fn check(events: &[Map<String, Value>], id: &str) {
     let text = |event: &Map<String, Value>, name: &str| match event.get(name) {
         Some(Value::String(text)) => text.clone(),
@@ -114,7 +114,7 @@ fn nothing_private(lines: &[String]) {
     }
 }
 
-/// `name=value` and `name="a value"`, behind the time, the level and the words.
+/// `name=value` and `name="a value"`, after the time, the level and the message.
 fn fields(line: &str) -> Map<String, Value> {
     let mut found = Map::new();
     let mut rest = line;
@@ -169,7 +169,7 @@ fn json_lines() {
     check(&events, &id);
 }
 
-/// What a client says cannot make a line of its own, nor a field.
+/// A client's text cannot make a line or a field.
 #[test]
 fn hostile_words_stay_in_their_field() {
     let mut appliance = Appliance::start(&[("MTA_SMART_RELAY", "127.0.0.1:9")]);

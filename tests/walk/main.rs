@@ -1,4 +1,4 @@
-//! The walk of a mail, end to end: the real program, real peers on both sides, one file per theme.
+//! Mail end to end: the real program, real peers on both sides, one file for each topic.
 //!
 //! `postern init` runs as a child with a data volume and ports of its own, under an ordinary user.
 //! The peers are the programs of scripts/install-peers.sh; a test that lacks its peer fails and

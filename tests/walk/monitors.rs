@@ -1,5 +1,5 @@
-//! A monitor in trouble is not the mail's trouble: mail flows and counters are scraped as before,
-//! and pushes resume by themselves when the monitor is well.
+//! A failing monitor does not affect mail: mail flows and counters are scraped as before, and
+//! pushes resume by themselves when the monitor works again.
 
 use crate::mx::send;
 use crate::support::appliance::{Appliance, Sink};
@@ -20,7 +20,7 @@ enum Mood {
     Endless,
 }
 
-/// A monitor whose mood changes.
+/// A monitor whose behaviour changes.
 pub(crate) struct Monitor {
     pub(crate) address: SocketAddr,
     mood: Arc<Mutex<Mood>>,

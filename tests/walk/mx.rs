@@ -1,5 +1,5 @@
-//! Without a smart relay: MX records of a real name server decide. The next hops stand on port 25
-//! of loopback addresses that are this test's own.
+//! Without a smart relay: MX records of a real name server decide. The next hops are on port 25 of
+//! loopback addresses that only this test uses.
 
 use crate::support::appliance::{Appliance, HOSTNAME, Sink};
 use crate::support::client::Client;
@@ -15,20 +15,20 @@ pub(crate) fn next_hop(fail: &str) -> Sink {
     Sink::at(SocketAddr::from((own_address(), 25)), fail)
 }
 
-/// dnsmasq's words for a host.
+/// dnsmasq's option for a host.
 pub(crate) fn host(name: &str, address: IpAddr) -> String {
     format!("host-record={name}.example,{address}")
 }
 
-/// dnsmasq's words for an MX record.
+/// dnsmasq's option for an MX record.
 pub(crate) fn mx(domain: &str, host: &str, preference: u16) -> String {
     format!("mx-host={domain}.example,{host}.example,{preference}")
 }
 
-/// An appliance that asks this name server.
+/// An appliance that uses this name server.
 pub(crate) fn appliance(names: &Names, properties: &[(&str, &str)]) -> Appliance {
     let servers = names.servers();
-    // The next hops stand on addresses of this host, which would be a loop.
+    // The next hops have addresses of this host, which would be a loop.
     let hosts = [("MTA_DNS_SERVERS", servers.as_str()), ("MTA_LOCAL_MAIL_HOSTS", "127.0.0.0/8")];
     Appliance::start(&[&hosts, properties].concat())
 }
@@ -50,7 +50,7 @@ fn sorted_recipients(sink: &Sink, count: usize) -> Vec<String> {
 fn records_decide_and_broken_hosts_are_passed_over() {
     let (first, second, dropping, refusing) =
         (next_hop(""), next_hop(""), next_hop("connect=drop"), next_hop("greeting=554"));
-    // Nobody listens here.
+    // No listener here.
     let closed = own_address();
     let names = Names::serve(&[
         host("first", first.address.ip()),
@@ -61,7 +61,7 @@ fn records_decide_and_broken_hosts_are_passed_over() {
         // In the order of preference, whatever the order of records.
         mx("order", "second", 20),
         mx("order", "first", 10),
-        // The first that works, however the better ones are broken.
+        // The first that works, whatever the faults of the better ones.
         mx("broken", "missing", 1),
         mx("broken", "closed", 5),
         mx("broken", "dropping", 10),
@@ -105,7 +105,7 @@ fn records_decide_and_broken_hosts_are_passed_over() {
     assert_eq!(appliance.counter("mta_bounced_total"), 0);
 }
 
-/// The pause before a second attempt is five minutes: what arrives, arrives in the first.
+/// The pause before a second attempt is five minutes: mail that arrives came in the first one.
 #[test]
 fn the_next_host_is_asked_in_the_same_attempt() {
     let (second, deferring, full) = (next_hop(""), next_hop("rcpt=451"), next_hop("data=452"));
@@ -165,12 +165,12 @@ fn a_bounce_that_reaches_nobody_is_counted_and_told_to_the_operator_once() {
     assert_eq!(report.to, ["postmaster@home.example"]);
     told.until_empty();
     assert_eq!(told.counter("mta_undeliverable_bounces_total"), 1);
-    // Where the operator's address refuses as well, it ends there.
+    // If the operator's address rejects as well, it ends there.
     let lost = appliance(&names, &[("MTA_BOUNCE_ADDRESS", "postmaster@there.example")]);
     send(&lost, "sender@there.example", "box@there.example");
     lost.until_empty();
     assert_eq!(lost.counter("mta_undeliverable_bounces_total"), 2);
-    // Nobody replied, and nothing says that somebody did.
+    // There was no reply, and no text says that there was one.
     send(&lost, "sender@there.example", "box@closed.example");
     assert!(lost.deferral().starts_with("connect to closed.example["), "{}", lost.deferral());
 }
@@ -185,7 +185,8 @@ fn equal_preferences_share_the_load() {
         mx("shared", "other", 10),
     ]);
     let appliance = appliance(&names, &[]);
-    // Enough new connections that both get some: mail comes faster than one connection carries it.
+    // Enough new connections that both hosts get some: mail comes faster than one connection can
+    // deliver.
     std::thread::scope(|scope| {
         for _ in 0..10 {
             scope.spawn(|| {
@@ -213,7 +214,7 @@ fn what_has_no_way_comes_back_as_a_report() {
     let names = Names::serve(&[
         host("mx-here", home.address.ip()),
         mx("here", "mx-here", 10),
-        // RFC 7505 as it stands on the wire: preference 0, the root.
+        // RFC 7505 on the wire: preference 0, the root.
         "dns-rr=null.example,15,000000".to_owned(),
         format!("mx-host=loop.example,{HOSTNAME},10"),
         mx("hostless", "missing", 10),
@@ -266,8 +267,8 @@ fn nobody_hears_of_a_bounce_that_fails() {
     });
     appliance.until_empty();
     assert_eq!(appliance.counter("mta_notifications_total{kind=\"failed\"}"), 0);
-    // To a sender whose server refuses the report, and to one who has none: a report each, and
-    // nothing about their failure.
+    // To a sender whose server rejects the report, and to one without a server: a report each, and
+    // nothing about its failure.
     send(&appliance, "sender@here.example", "box@missing.example");
     send(&appliance, "sender@nowhere.example", "box@missing.example");
     until("the reports failed too", || match appliance.counter("mta_bounced_total") {
@@ -290,7 +291,7 @@ fn a_mail_host_that_is_this_machine_is_a_loop_whatever_the_port() {
     let servers = names.servers();
     let appliance = Appliance::start(&[("MTA_DNS_SERVERS", &servers)]);
     for to in ["box@local.example", "box@name.example", "box@plain.example", "box@[127.0.0.1]"] {
-        // From the null sender: nobody is told.
+        // From the null sender: no notification.
         send(&appliance, "", to);
     }
     appliance.until_empty();
@@ -308,7 +309,7 @@ fn a_mail_host_that_is_this_machine_is_a_loop_whatever_the_port() {
 fn a_name_server_that_does_not_answer_defers() {
     let home = next_hop("");
     let names = Names::serve(&[host("mx-here", home.address.ip()), mx("here", "mx-here", 10)]);
-    // Nobody answers at this one.
+    // No server answers at this one.
     let silent = format!("127.0.0.1:{}", crate::support::program::free_port());
     let mut appliance =
         Appliance::start(&[("MTA_DNS_SERVERS", &silent), ("MTA_LOCAL_MAIL_HOSTS", "127.0.0.0/8")]);
@@ -320,7 +321,7 @@ fn a_name_server_that_does_not_answer_defers() {
         appliance.counter("mta_dns_failures_total") > 0
             && appliance.counter("mta_dns_failing_since_seconds") > 0
     );
-    // With a better one the mail goes its way.
+    // With a working one the mail is delivered.
     assert_eq!(appliance.stop(), 143);
     appliance.set(&[("MTA_DNS_SERVERS", &names.servers())]);
     appliance.boot();
@@ -337,7 +338,7 @@ fn a_relay_that_is_ourselves_is_said_so() {
     appliance.set(&[("MTA_SMART_RELAY", &itself)]);
     appliance.boot();
     send(&appliance, "", "box@here.example");
-    // An operator's mistake: the mail waits, and says why.
+    // An operator's mistake: the mail waits, with the reason.
     let reply = appliance.deferral();
     assert!(reply.contains("loops back to this host") && reply.contains("smart_relay"), "{reply}");
 }

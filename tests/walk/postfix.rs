@@ -17,7 +17,7 @@ pub(crate) fn stored(maildir: &Path, count: usize) -> Vec<Vec<u8>> {
     fs::read_dir(maildir).unwrap().map(|entry| fs::read(entry.unwrap().path()).unwrap()).collect()
 }
 
-/// Says that a foreign server stored every shape, exactly once, below the fields that servers add;
+/// Asserts that another server stored every form, exactly once, below the fields that servers add;
 /// it stores LF.
 pub(crate) fn assert_shapes_stored(stored: &[Vec<u8>]) {
     let expected = shapes();
@@ -40,8 +40,7 @@ pub(crate) fn assert_shapes_stored(stored: &[Vec<u8>]) {
     }
 }
 
-/// Says that mails that came through a foreign sender are the shapes; it adds a Received field of
-/// its own.
+/// Asserts that mails from another sender are the forms; it adds a Received field of its own.
 pub(crate) fn assert_shapes_came(mails: &[Letter]) {
     let expected = shapes();
     assert_eq!(mails.len(), expected.len());
@@ -60,7 +59,7 @@ pub(crate) fn assert_shapes_came(mails: &[Letter]) {
     }
 }
 
-/// Gives every shape to the appliance.
+/// Sends every form to the appliance.
 pub(crate) fn send_shapes(appliance: &Appliance) {
     let mut client = Client::hello(appliance.smtp);
     for (_, content) in shapes() {

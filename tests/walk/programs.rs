@@ -1,4 +1,4 @@
-//! Mail that programs hand in by HTTP goes the way of all mail.
+//! Mail submitted by HTTP is handled like all mail.
 
 use crate::support::appliance::{Appliance, Sink};
 use crate::support::patience::until;
@@ -33,7 +33,7 @@ fn a_mail_handed_in_by_http_arrives_as_one_handed_in_by_smtp() {
 
 #[test]
 fn what_smtp_would_refuse_is_refused() {
-    // A trusted network alone is no reason to take mail by HTTP: pages of other sites and proxies
+    // A trusted network alone is no reason to accept mail by HTTP: pages of other sites and proxies
     // come from there, too.
     let appliance = Appliance::start(&[
         ("MTA_SMART_RELAY", "127.0.0.1:9"),
@@ -85,7 +85,7 @@ fn a_mail_answered_201_survives_a_kill() {
     appliance.kill();
     appliance.set(&[("MTA_SMART_RELAY", &sink.relay())]);
     appliance.boot();
-    // Whoever did not hear the answer before the crash asks after it.
+    // A client that did not get the answer before the crash repeats the request.
     let (status, again) =
         appliance.post(ENVELOPE, &format!("{KIND}Idempotency-Key: 1\r\n"), b"Subject: kept\n\nx\n");
     assert!(status == "200" && again.contains("\"repeated\":true"), "{again}");
@@ -94,7 +94,7 @@ fn a_mail_answered_201_survives_a_kill() {
     assert_eq!(sink.count(), 1);
 }
 
-/// Whoever hangs up at any moment and asks again gets one mail, not two.
+/// A client that disconnects at any moment and repeats the request sends one mail, not two.
 #[test]
 fn a_program_that_hangs_up_and_asks_again_sends_one_mail() {
     let sink = Sink::start("");
@@ -109,7 +109,7 @@ fn a_program_that_hangs_up_and_asks_again_sends_one_mail() {
         );
         let mut stream = TcpStream::connect(appliance.ui).unwrap();
         stream.write_all(request.as_bytes()).unwrap();
-        // A reset, not a polite end.
+        // A reset, not a regular close.
         setsockopt(&stream, sockopt::Linger, &linger { l_onoff: 1, l_linger: 0 }).unwrap();
         std::thread::sleep(Duration::from_micros(number * 50));
         drop(stream);

@@ -6,12 +6,12 @@ use crate::support::appliance::{Appliance, Sink};
 use crate::support::threads;
 use std::fs;
 
-/// `operator:open sesame` and what a guesser sends, in base 64.
+/// `operator:open sesame` and a wrong login, in base64.
 const RIGHT: &str = "Authorization: Basic b3BlcmF0b3I6b3BlbiBzZXNhbWU=\r\n";
 const WRONG: &str = "Authorization: Basic b3BlcmF0b3I6b3BlbiBzZXNhbWE=\r\n";
 
-/// The Received stamp of a mail and the log lines of the supervisor and of the core, with their
-/// offsets from UTC.
+/// The date in the Received field of a mail and in the log lines of the supervisor and of the core,
+/// with their offsets from UTC.
 fn stamps(properties: &[(&str, &str)]) -> (String, Vec<String>, String) {
     let sink = Sink::start("");
     let relay = sink.relay();
@@ -36,7 +36,7 @@ fn offset(line: &str) -> &str {
 
 #[test]
 fn the_time_zone_is_in_the_log_and_in_received_stamps() {
-    // A zone that no machine has by chance: 5 h 45 min before UTC, in summer and winter.
+    // A zone that no machine has by default: 5 h 45 min ahead of UTC, in summer and winter.
     let (date, log, kept) = stamps(&[("MTA_TIMEZONE", "Asia/Kathmandu")]);
     assert!(date.ends_with(" +0545"), "{date}");
     assert!(log.len() > 3 && log.iter().all(|line| offset(line) == "+05:45"), "{log:#?}");
@@ -111,7 +111,7 @@ fn the_login_guards_every_window_of_the_appliance() {
     for health in ["/healthz", "/readyz"] {
         assert_eq!(appliance.get_as(health, "").0, "200", "{health}");
     }
-    // The operator's tool comes by the control socket.
+    // The operator's tool uses the control socket.
     assert!(appliance.queue(&["list"]).is_empty());
 }
 
@@ -121,7 +121,7 @@ fn a_password_without_a_user_name_is_ignored() {
     for path in ["/", "/metrics", "/api/v1/status"] {
         assert_eq!(appliance.get_as(path, "").0, "200", "{path}");
     }
-    // Nobody is asked, so nobody is shown a name.
+    // Without a login nobody is shown a name.
     let appliance = Appliance::start(&[("MTA_PASSWORD", "open sesame"), ("MTA_UI_PUBLIC", "no")]);
     for path in ["/queue", "/log", "/api/v1/history"] {
         assert_ne!(appliance.get_as(path, RIGHT).0, "200", "{path}");

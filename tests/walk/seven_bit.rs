@@ -1,4 +1,4 @@
-//! 8-bit mail and next hops that take 7 bits: some say so, some say so too late.
+//! 8-bit mail and next hops that accept 7 bits: some announce it, some reject it too late.
 
 use super::postfix::stored;
 use crate::support::appliance::Appliance;
@@ -65,7 +65,7 @@ fn mail(id: &str, rest: &str) -> Vec<u8> {
     format!("{head}Message-ID: <{id}@here.example>\r\n{rest}").into_bytes()
 }
 
-/// What is in MIME, so that Postfix rewrites it too.
+/// Mail in MIME form, so that Postfix converts it too.
 fn labelled() -> Vec<(&'static str, Vec<u8>)> {
     let text = "MIME-Version: 1.0\r\nContent-Type: text/plain; \
     charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n";
@@ -197,14 +197,14 @@ fn bare_headers_pass_and_signed_parts_come_back() {
     assert_eq!(appliance.counter("mta_bounced_total"), 1);
 }
 
-/// A server that announces 8BITMIME and refuses it when it sees it: at MAIL, or behind the content.
+/// A server that announces 8BITMIME and rejects it: at MAIL, or after the content.
 fn forgetful(at_mail: bool) -> (SocketAddr, Arc<Mutex<Vec<String>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let (address, lines) = (listener.local_addr().unwrap(), Arc::new(Mutex::new(Vec::new())));
     let seen = lines.clone();
     std::thread::spawn(move || {
         for stream in listener.incoming() {
-            // The sender may go whenever it likes.
+            // The sender may disconnect at any time.
             let _ = talk(stream.unwrap(), at_mail, &seen);
         }
     });

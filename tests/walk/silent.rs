@@ -1,5 +1,5 @@
-//! A relay that takes connections and then says nothing, at whatever stage: the alert comes before
-//! any try has failed, and the mail that waits goes at full rate soon after the relay is well
+//! A relay that accepts connections and then sends nothing, at any stage: the alert comes before
+//! any attempt has failed, and the waiting mail is sent at full rate soon after the relay works
 //! again.
 
 use crate::support::appliance::{Appliance, Sink};
@@ -39,7 +39,7 @@ fn a_relay_hangs(fail: &str, words: &str, patience: Duration) {
     );
     assert_eq!(appliance.counter("mta_destinations_unreachable"), 1);
     eprintln!("{fail}: the alert after {:?}: {said}", begin.elapsed());
-    // Most of the mail was not tried, and says why it waits.
+    // Most of the mail was not attempted, and has the reason why it waits.
     let waits = appliance.messages();
     let reasons = waits.iter().filter(|mail| mail.to_string().contains(words)).count();
     assert!(reasons > MAILS / 2, "{fail}: {reasons} say so, such as {}", waits[MAILS - 1]);
@@ -47,7 +47,7 @@ fn a_relay_hangs(fail: &str, words: &str, patience: Duration) {
     drop(silent);
     let well = Sink::at(address, "");
     let begin = Instant::now();
-    // Those that were tried have a time of their own.
+    // Those that were attempted have their own due time.
     let most = MAILS - 30;
     until_within(Duration::from_secs(45), &format!("{fail}: the mail goes"), || {
         match well.count() {

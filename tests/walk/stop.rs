@@ -1,4 +1,4 @@
-//! SIGTERM under load: what was answered 250 arrives, before or after the restart, and once.
+//! SIGTERM under load: all mail answered with 250 arrives, before or after the restart, and once.
 
 use crate::support::appliance::{Appliance, Sink};
 use crate::support::client::stuffed;
@@ -10,8 +10,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-/// Sends numbered mails until the appliance says no or is gone. Those answered 250 go to `taken`,
-/// with their queue ids.
+/// Sends numbered mails until the appliance rejects them or has ended. Those answered 250 go to
+/// `taken`, with their queue ids.
 fn send_until_refused(
     address: SocketAddr,
     next: &AtomicUsize,
@@ -74,7 +74,7 @@ fn stopped_under_load(fail: &str, drain: &str) {
     let gone = sink.mails(sink.count());
     eprintln!("{} answered 250, {} delivered before the end", taken.len(), gone.len());
 
-    // What is left is in the queue of the next start, whose next hop is well.
+    // The rest is in the queue of the next start, whose next hop works.
     let address = sink.address;
     sink.stop("mails");
     let sink = Sink::at(address, "");
@@ -134,7 +134,7 @@ fn the_queue_is_the_same_after_a_restart() {
     assert_eq!(appliance.stop(), 143);
     appliance.boot();
     assert_eq!(what_stays(&appliance), before);
-    // Not due yet: nothing was tried again.
+    // Not due yet: nothing was attempted again.
     assert_eq!(appliance.counter("mta_deferred_total"), 0);
     let address = sink.address;
     sink.stop("mails");
@@ -144,7 +144,7 @@ fn the_queue_is_the_same_after_a_restart() {
     appliance.until_empty();
 }
 
-/// A way to a next hop on which every reply takes its time.
+/// A connection to a next hop on which every reply is slow.
 fn slow_way_to(next_hop: SocketAddr) -> SocketAddr {
     let door = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = door.local_addr().unwrap();
@@ -172,14 +172,14 @@ fn pass_slowly(mut from: TcpStream, mut to: TcpStream) {
     }
 }
 
-/// Couriers with open connections and mail to take must heed the end all the same.
+/// Delivery agents with open connections and mail to deliver must obey the stop all the same.
 #[test]
 fn a_stop_with_more_mail_than_time_ends_in_time() {
     let sink = Sink::start("");
     let slow = slow_way_to(sink.address).to_string();
     let mut appliance = Appliance::start(&[("MTA_SMART_RELAY", &slow), ("MTA_DRAIN_TIME", "1s")]);
     let mails = 1000;
-    // All of it waits first: on a busy machine to send takes longer than to deliver.
+    // All of it waits first: on a busy machine sending takes longer than delivering.
     appliance.queue(&["pause", &slow]);
     for number in 0..mails {
         crate::mx::send(&appliance, "sender@here.example", &format!("box{number}@there.example"));

@@ -1,4 +1,4 @@
-//! Destinations that keep the relay waiting, and the mail of everybody else.
+//! Destinations that make the relay wait, and the mail of all others.
 
 use crate::mx;
 use crate::support::appliance::{Appliance, Sink};
@@ -12,10 +12,10 @@ use postern::mail::deliver::HOST_UNPROVEN_MAX;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-/// Hostile destinations: as many as there are couriers.
+/// Hostile destinations: as many as there are delivery agents.
 const MANY: u32 = 500;
 
-/// Within this, mail for everybody else has left.
+/// Within this time, the other mail is delivered.
 const SOON: Duration = Duration::from_secs(2);
 
 /// One short mail for each, all of one sender.
@@ -26,8 +26,8 @@ fn send_all(appliance: &Appliance, from: &str, to: impl Iterator<Item = String>)
     }
 }
 
-/// Sends a mail to somebody known and one to somebody new, of the same sender; how long it takes
-/// until both have arrived.
+/// Sends a mail to a known destination and one to a new one, of the same sender; gives how long it
+/// takes until both have arrived.
 fn others(appliance: &Appliance, known: &Sink, new: &Sink) -> Duration {
     let before = known.count() + new.count();
     let begin = Instant::now();
@@ -53,7 +53,7 @@ fn active(appliance: &Appliance) -> String {
 
 /// An appliance that has delivered to `known` already.
 fn appliance(known: &Sink, properties: &[(&str, &str)]) -> Appliance {
-    // The next hops stand on addresses of this host, which would be a loop.
+    // The next hops have addresses of this host, which would be a loop.
     let appliance =
         Appliance::start(&[&[("MTA_LOCAL_MAIL_HOSTS", "127.0.0.0/8")], properties].concat());
     mx::send(&appliance, "form@shop.example", &format!("box@[{}]", known.address.ip()));
@@ -111,7 +111,7 @@ fn five_hundred_domains_of_one_silent_host_hold_nobody_up() {
     send_all(&appliance, "form@shop.example", (0..MANY).map(|n| format!("x@d{n}.wild.example")));
     let took = others(&appliance, &known, &new);
     assert!(took < SOON, "{took:?}; {}", active(&appliance));
-    // A few couriers speak to the host, the others have better to do.
+    // A few delivery agents are connected to the host, the others have ended.
     until_within(Duration::from_secs(10), "most couriers have gone home", || {
         let unproven = appliance.counter("mta_couriers_active{share=\"new\"}");
         let throttled = appliance.counter("mta_couriers_throttled_total{share=\"host\"}");
@@ -187,12 +187,12 @@ fn mail_behind_a_silent_host_does_nothing_until_the_host_has_room() {
             some => Err(some.to_string()),
         }
     });
-    // Not even a question for the domain name system: nothing has changed.
+    // Not even a DNS query: nothing has changed.
     let before = throttled();
     std::thread::sleep(Duration::from_secs(6));
     assert!(throttled() - before <= 5, "{} tries for nothing", throttled() - before);
     assert_eq!(appliance.counter("mta_couriers_active{share=\"new\"}"), unproven);
-    // The first greetings make room for all, and nobody waits for his turn by the clock.
+    // The first greetings raise the limit for all, and no destination waits for its timer.
     host.open();
     until_within(Duration::from_secs(8), "all mail has left", || match host.seen() {
         seen if seen.mails == DOMAINS => Ok(()),
@@ -200,15 +200,15 @@ fn mail_behind_a_silent_host_does_nothing_until_the_host_has_room() {
     });
 }
 
-/// The host with the best preference is well and has no room; that the one behind it refuses says
-/// nothing of the destinations.
+/// The host with the best preference works and has no free connection; that the one after it
+/// rejects shows nothing about the destinations.
 #[test]
 fn mail_waits_for_the_best_host_though_the_one_behind_it_refuses() {
     const DOMAINS: usize = 40;
     let known = mx::next_hop("");
     let best =
         CountedHost::start(SocketAddr::from((own_address(), 25)), usize::MAX, Duration::ZERO);
-    // Nobody listens there.
+    // No listener there.
     let refusing = own_address();
     let mut records =
         vec![mx::host("best", best.address.ip()), mx::host("refusing", refusing.into())];
@@ -246,7 +246,7 @@ fn a_host_that_takes_so_many_connections_and_no_more_keeps_those_it_has() {
     appliance.until_empty();
     let (seen, took) = (host.seen(), begin.elapsed());
     assert!(seen.mails == MAILS && seen.closed > 0, "{seen:?}");
-    // Each connection that was closed had to be opened anew.
+    // Each connection that was closed had to be opened again.
     assert!(seen.greeted <= 14, "{seen:?}");
     assert_eq!(appliance.counter("mta_couriers_throttled_total{share=\"host\"}"), 0);
     assert!(took < Duration::from_secs(15), "{took:?}; {seen:?}");

@@ -1,4 +1,4 @@
-//! A limit of processes and threads that others in the container use up.
+//! A limit of processes and threads that other processes in the container use up.
 
 use crate::monitors::Monitor;
 use crate::mx::send;
@@ -9,7 +9,7 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::time::Duration;
 
-/// Longer than a thread without work stays.
+/// Longer than an idle thread exists.
 const QUIET: Duration = Duration::from_secs(12);
 
 #[test]
@@ -19,7 +19,7 @@ fn a_limit_of_threads_that_is_reached_later_costs_no_courier() {
     let relay = Appliance::start(&[
         ("MTA_SMART_RELAY", &sink.relay()),
         ("MTA_TERMINAL_MON", &monitor),
-        // Longer than the rest that follows.
+        // Longer than the pause that follows.
         ("MTA_MON_INTERVAL", "15s"),
     ]);
     std::thread::sleep(QUIET);

@@ -1,4 +1,4 @@
-//! Commands that are no part of a mail, and lines that are no commands.
+//! Commands that do not belong to a mail, and lines that are not commands.
 
 use crate::input::Who::{Own, Stranger};
 use crate::input::{Input, named};

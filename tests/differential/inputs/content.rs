@@ -1,4 +1,4 @@
-//! What stands behind DATA: lines, dots, octets, sizes.
+//! What follows DATA: lines, dots, octets, sizes.
 
 use crate::input::Who::{Own, Trusted};
 use crate::input::{Input, WHOLE, content};

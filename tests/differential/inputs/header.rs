@@ -1,4 +1,4 @@
-//! Header sections: what lacks, what should not be there, what is none.
+//! Header sections: missing fields, wrong fields, no header section.
 
 use crate::input::Who::{Own, Trusted};
 use crate::input::{BOX, Input, WHOLE, content};

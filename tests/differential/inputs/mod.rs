@@ -1,4 +1,4 @@
-//! What clients send: one table a theme.
+//! What clients send: one table for each topic.
 
 mod commands;
 mod content;
@@ -13,7 +13,7 @@ pub mod way_out;
 use crate::input::Input;
 use std::collections::BTreeSet;
 
-/// Every input of terminal `in`. No two have the same name.
+/// Every input of the receiving side. No two have the same name.
 pub fn all() -> Vec<Input> {
     let all = [
         openers::all(),

@@ -1,4 +1,4 @@
-//! How a session begins.
+//! The beginning of a session.
 
 use crate::input::Who::{Own, Stranger};
 use crate::input::{BOX, Input, named};

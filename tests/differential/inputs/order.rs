@@ -1,4 +1,4 @@
-//! Commands in other orders than the usual one, and several at once.
+//! Commands in an unusual order, and several at once.
 
 use crate::input::Who::{Own, Stranger};
 use crate::input::{BOX, Input, WHOLE};

@@ -1,4 +1,4 @@
-//! Mails for next hops that are not as one would like.
+//! Mails for difficult next hops.
 
 use crate::hop::{GOOD, Nature};
 
