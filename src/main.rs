@@ -5,6 +5,7 @@ use postern::appliance::failure::Exit;
 use postern::appliance::{class, property, supervise};
 use postern::cli::QueueArgs;
 use postern::cli::manual::{self, CompletionsArgs, ManArgs};
+use postern::cli::route::{self, RouteArgs};
 use postern::demo::DemoArgs;
 use postern::ground::sys::Allocator;
 use postern::sink::SinkArgs;
@@ -41,6 +42,7 @@ Something is wrong:
   postern check             are the properties right, and who may relay?
   postern health            is the appliance ready, and if not, why?
   postern queue list        which mail is queued, and what was the last error?
+  postern route TO          where does mail to TO go, and may a client send it?
   postern queue verify      is the queue on an unused volume intact?
   /var/log/appliance/log    why did it not start? (not root: log/appliance/log in run_dir)
 
@@ -65,6 +67,8 @@ enum Command {
     /// Inspect and manage the queue of the running relay, export and import mail, verify a data
     /// volume
     Queue(Box<QueueArgs>),
+    /// Test where a message would go, and whether its client may send it
+    Route(RouteArgs),
     /// Receive mail for trials and tests: count it, keep it, or fail on demand
     Sink(SinkArgs),
     /// Start a relay with some undelivered mail, to try its web UI and to send mail to
@@ -121,6 +125,7 @@ fn main() -> ExitCode {
         Command::Carrier => postern::carrier::run(),
         Command::Check => property::check::run(),
         Command::Queue(args) => postern::volumes::run(*args),
+        Command::Route(args) => route::run(args),
         Command::Sink(args) => postern::sink::run(args),
         Command::Demo(args) => postern::demo::run(args),
         Command::Health { verbose } => supervise::health::run(verbose),

@@ -20,6 +20,8 @@ pub(crate) mod parts;
 mod queue;
 mod rates;
 mod redact;
+mod route_test;
+mod route_words;
 mod send;
 mod sessions;
 pub mod setting;
@@ -49,6 +51,8 @@ pub use queue::{
 };
 pub(crate) use queue::{PageQuery, destination_view, message_with_subject, page};
 pub use rates::RatesView;
+pub use route_test::{ClientView, RouteHostView, RouteTestView, TargetStatusView, TargetView};
+pub(crate) use route_test::{RouteQuery, RouteRefusal, route_test};
 pub use send::SentView;
 pub use sessions::{ExampleView, LogView, ReasonView, RefusalsView, SessionView, SessionsView};
 pub(crate) use sessions::{LogQuery, log_lines, refusals_view, sessions_view};
@@ -131,6 +135,12 @@ pub(crate) const ROUTES: &[Route<AppState>] = &[
         methods: LOOK,
         need: Need::Look,
         handler: |call| Box::pin(groups::groups(call.app, call.visit)),
+    },
+    Route {
+        path: "/api/v1/route",
+        methods: LOOK,
+        need: Need::Look,
+        handler: |call| Box::pin(route_test::route(call.app, call.visit)),
     },
     Route {
         path: "/api/v1/settings",

@@ -5,7 +5,7 @@ use super::setting::Setting;
 use crate::ground::log::Tail;
 use crate::http::idempotency::IdempotencyKeys;
 use crate::http::state::{Application, HttpState};
-use crate::mail::model::{History, QueueAdmin, SessionList, Submission};
+use crate::mail::model::{History, QueueAdmin, RouteTest, SessionList, Submission};
 use crate::monitor::state::MonitorState;
 use std::sync::Arc;
 
@@ -32,6 +32,8 @@ pub struct Views {
     pub admin: Arc<dyn QueueAdmin>,
     /// Submission of mail by programs.
     pub submission: Arc<dyn Submission>,
+    /// Route tests: where mail would go.
+    pub route_test: Arc<dyn RouteTest>,
     /// The SMTP sessions.
     pub sessions: Arc<dyn SessionList>,
     /// The history of mail.

@@ -15,6 +15,7 @@ mod look;
 pub mod manual;
 mod order;
 mod progress;
+pub mod route;
 mod store;
 mod table;
 mod trouble;
@@ -233,16 +234,8 @@ fn perform(
         }
         command => args.command = command,
     }
-    let candidates = match args.socket {
-        Some(socket) => vec![socket],
-        None => socket_candidates(|name| std::env::var_os(name), nix::unistd::getuid().as_raw()),
-    };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Trouble::new(EX_SOFTWARE, format!("cannot start: {error}")))?;
-    runtime.block_on(async {
-        let core = Core::find(candidates)?;
+    runtime()?.block_on(async {
+        let core = Core::find(sockets(args.socket))?;
         match (args.command, order) {
             (
                 Command::Retry(choice)
@@ -279,6 +272,22 @@ fn perform(
             _ => Ok(()),
         }
     })
+}
+
+/// Where the control socket may be: where somebody says, or where it usually is.
+fn sockets(given: Option<PathBuf>) -> Vec<PathBuf> {
+    match given {
+        Some(socket) => vec![socket],
+        None => socket_candidates(|name| std::env::var_os(name), nix::unistd::getuid().as_raw()),
+    }
+}
+
+/// What calls of the core run on.
+fn runtime() -> Result<tokio::runtime::Runtime, Trouble> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Trouble::new(EX_SOFTWARE, format!("cannot start: {error}")))
 }
 
 impl Watch {

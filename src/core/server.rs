@@ -11,6 +11,7 @@ use crate::appliance::failure::Failure;
 use crate::http::idempotency::IdempotencyKeys;
 use crate::http::places::ANSWERS_MAX;
 use crate::http::state::HttpState;
+use crate::mail::route_test::RouteTester;
 use crate::monitor::rates::RateHistory;
 use crate::monitor::state::{MonitorSources, MonitorState, Readiness};
 use std::sync::Arc;
@@ -65,6 +66,7 @@ fn views(base: &Base, relay: &Relay) -> Views {
     Views {
         admin: relay.admin.clone(),
         submission: relay.intake.clone(),
+        route_test: Arc::new(RouteTester::new(relay.intake.clone(), relay.outbound.clone())),
         sessions: relay.registry.clone(),
         history: relay.history.clone(),
         tail: base.tail.clone(),

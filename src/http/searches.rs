@@ -1,4 +1,5 @@
 //! Limits searches of the queue and of the history, because each occupies a processor for a while.
+//! Route tests have a set of their own.
 //!
 //! A visitor has one at a time, and must pause as long as it took, but at most [`REST_MAX`], before
 //! the next; there are few in total. Limits: [`SEARCHES_MAX`] at the same time, [`WAITING_MAX`]

@@ -7,7 +7,7 @@ use crate::http::forwarded::Client;
 use crate::http::hosts::Authority;
 use crate::http::origin;
 use crate::http::rights::{Need, Rights};
-use crate::http::searches::Search;
+use crate::http::searches::{Search, Searches};
 use crate::http::state::HttpState;
 use crate::mail::model::Asker;
 use hyper::header::{self, HeaderMap, HeaderValue};
@@ -76,17 +76,29 @@ impl<'a> Visit<'a> {
     /// # Errors
     /// The answer for a client that has too many searches in progress.
     pub(crate) async fn search(&self) -> Result<Option<Search<'a>>, Answer> {
+        self.turn(&self.http.searches, "too many searches in progress; one at a time").await
+    }
+
+    /// The right to a route test, which waits for name servers.
+    ///
+    /// # Errors
+    /// As [`Visit::search`].
+    pub(crate) async fn route_test(&self) -> Result<Option<Search<'a>>, Answer> {
+        self.turn(&self.http.route_tests, "too many route tests in progress; one at a time").await
+    }
+
+    async fn turn(
+        &self,
+        searches: &'a Searches,
+        refusal: &str,
+    ) -> Result<Option<Search<'a>>, Answer> {
         let Some(client) = self.client else { return Ok(None) };
         let visitor = format!("{} {}", self.asker().user, client_prefix(client.address));
-        match self.http.searches.begin(&visitor).await {
+        match searches.begin(&visitor).await {
             Some(search) => Ok(Some(search)),
             None => {
                 self.http.refused("search");
-                Err(self.later(
-                    StatusCode::TOO_MANY_REQUESTS,
-                    "too many searches in progress; one at a time",
-                    3,
-                ))
+                Err(self.later(StatusCode::TOO_MANY_REQUESTS, refusal, 3))
             }
         }
     }

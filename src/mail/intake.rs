@@ -10,7 +10,8 @@ use super::accept::{self, Conduct, Limits};
 use super::admit::Policy;
 use super::events::Events;
 use super::model::{
-    Encryption, Envelope, Kind, MailEvent, Message, MessageId, Origin, Refusal, Reply,
+    Address, Destination, Encryption, Envelope, Kind, MailEvent, Message, MessageId, Origin,
+    Refusal, Reply, Verdict,
 };
 use super::parse::Rules;
 use super::rewrite::{self, HeaderSection, Missing};
@@ -20,6 +21,7 @@ use super::spool::{Entry, Spool, SpoolError, Writer};
 use crate::ground::memory::Pressure;
 use crate::mail::accept::counters::AcceptCounters;
 use std::future::poll_fn;
+use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
@@ -97,10 +99,21 @@ impl<S: Spool> Intake<S> {
         HeaderSection::submitted(drop_headers, missing)
     }
 
+    /// Whether a client may send to a recipient. A program that is `known` by the login or a token
+    /// may send to anybody; of others the address decides.
+    pub(super) fn may_send(&self, known: bool, client: IpAddr, recipient: &Address) -> Verdict {
+        if known { Verdict::Accept } else { self.policy.relay(client, recipient) }
+    }
+
+    /// The destinations of a mail from a client, and whether the last is that of a carbon copy.
+    pub(super) fn destinations(&self, envelope: &Envelope) -> (Vec<Destination>, bool) {
+        let copy = self.route_rules.copy().is_some();
+        (self.route_rules.decide(envelope, copy), copy)
+    }
+
     /// A mail from a client, with its destinations: they are decided here, once.
     pub(super) fn entry(&self, envelope: Envelope, origin: Origin) -> Entry {
-        let copy = self.route_rules.copy().is_some();
-        let destinations = self.route_rules.decide(&envelope, copy);
+        let (destinations, copy) = self.destinations(&envelope);
         Entry { envelope, origin, kind: Kind::Mail, copy, destinations }
     }
 

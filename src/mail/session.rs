@@ -475,14 +475,20 @@ fn content_deadline(content: &Content, limits: &Limits, start: Instant) -> Insta
     (Instant::now() + pause).min(start + limits.content_grace + earned)
 }
 
-struct Gatekeeper<'a, S> {
+/// What the intake and the relay rules answer to a client.
+pub(super) struct Gatekeeper<'a, S> {
     intake: &'a Intake<S>,
     peer: IpAddr,
     visit: Option<Arc<Visit>>,
     stopping: bool,
 }
 
-impl<S> Gatekeeper<'_, S> {
+impl<'a, S> Gatekeeper<'a, S> {
+    /// For a client without a session.
+    pub(super) fn without_session(intake: &'a Intake<S>, peer: IpAddr) -> Self {
+        Self { intake, peer, visit: None, stopping: false }
+    }
+
     /// Whether an untrusted client's session is ended to make room for a mail of this one.
     fn stranger_goes(&self) -> bool {
         let goes = self.visit.as_ref().is_some_and(|visit| visit.takes_room());
@@ -506,7 +512,7 @@ impl<S: Spool> Gate for Gatekeeper<'_, S> {
     }
 
     fn recipient(&self, recipient: &Address) -> Verdict {
-        self.intake.policy.relay(self.peer, recipient)
+        self.intake.may_send(false, self.peer, recipient)
     }
 }
 

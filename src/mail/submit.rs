@@ -50,11 +50,10 @@ impl<S: Spool> Intake<S> {
             return Err((Reply::new(452, (4, 5, 3), words), Refusal::Limit));
         }
         let address = address(submitted);
-        if !submitted.known {
-            for recipient in &submitted.recipients {
-                if let Verdict::Refuse(reply, reason) = self.policy.relay(address, recipient) {
-                    return Err((reply, reason));
-                }
+        for recipient in &submitted.recipients {
+            let verdict = self.may_send(submitted.known, address, recipient);
+            if let Verdict::Refuse(reply, reason) = verdict {
+                return Err((reply, reason));
             }
         }
         let name = literal(address);

@@ -109,13 +109,14 @@ impl Frame {
 
 /// Path below the root, name and label of each page whose required right `may` permits.
 fn pages(may: impl Fn(Need) -> bool) -> Vec<(&'static str, &'static str, &'static str)> {
-    const PAGES: [(&str, &str, &str, Need); 7] = [
+    const PAGES: [(&str, &str, &str, Need); 8] = [
         ("", "overview", "Overview", Need::Numbers),
         ("queue", "queue", "Queue", Need::Look),
         ("destinations", "destinations", "Destinations", Need::Look),
         ("history", "history", "History", Need::Look),
         ("sessions", "sessions", "Sessions", Need::Look),
         ("log", "log", "Log", Need::Look),
+        ("route", "route", "Route test", Need::Look),
         ("settings", "settings", "Settings", Need::Settings),
     ];
     let shown = PAGES.into_iter().filter(|(.., need)| may(*need));

@@ -3,10 +3,10 @@
 //! Server-rendered HTML with one layout, one style sheet and one script that updates the pages;
 //! everything works without the script. No external resources are loaded. A file for each page:
 //! [`overview`], [`queue`], [`message`], [`destinations`], [`history`], [`sessions`], [`log`],
-//! [`settings`]; [`act`] handles their forms, [`refusal`] makes error pages. Limits: each page has
-//! its own; none is over 100 kB. Security: names, subjects, errors and reasons are untrusted;
-//! askama escapes every value, and the policy of `answer` permits no inline script and sends forms
-//! only to this server.
+//! [`route`], [`settings`]; [`act`] handles their forms, [`refusal`] makes error pages.
+//! Limits: each page has its own; none is over 100 kB.
+//! Security: names, subjects, errors and reasons are untrusted; askama escapes every value, and the
+//! policy of `answer` permits no inline script and sends forms only to this server.
 
 mod act;
 mod alert;
@@ -23,6 +23,7 @@ mod notice;
 mod overview;
 mod queue;
 mod refusal;
+mod route;
 mod sessions;
 mod settings;
 pub(crate) mod status;
@@ -125,6 +126,14 @@ pub(crate) const ROUTES: &[Route<AppState>] = &[
         methods: LOOK,
         need: Need::Look,
         handler: |call| at_once(shown(log::page(call.app, call.visit), call.visit)),
+    },
+    Route {
+        path: "/route",
+        methods: LOOK,
+        need: Need::Look,
+        handler: |call| {
+            Box::pin(async move { shown(route::page(call.app, call.visit).await, call.visit) })
+        },
     },
     Route {
         path: "/settings",

@@ -13,7 +13,9 @@ from playwright.sync_api import expect, sync_playwright
 
 from trouble import HOSTILE, PASSWORD, USER, Trouble, wait_until
 
-PAGES = ["/", "/queue", "/queue?search=evil", "/queue?state=held", "/destinations", "/history", "/sessions", "/log", "/settings", "/settings?show=changed"]
+PAGES = ["/", "/queue", "/queue?search=evil", "/queue?state=held", "/destinations", "/history", "/sessions", "/log", "/route",
+         "/route?to=anna@greylisting.example&from=shop@shop.example&client=127.0.0.1", "/route?to=a@nowhere.example&client=192.0.2.9",
+         "/settings", "/settings?show=changed"]
 VIEWS = [("light", 1280), ("dark", 1280), ("light", 390), ("dark", 390)]
 
 

@@ -7,8 +7,8 @@ use postern::mail::model::{
     Address, AddressError, AdminError, Answer, Asker, Body, BodyType, Content, ContentPieces,
     Deliveries, Destination, DestinationSummary, Envelope, Filter, Found, Group, Grouping, Groups,
     ImportedMessage, Kind, Message, MessageId, Obeyed, Order, Origin, Paused, Preview, Progress,
-    QueueAdmin, QueueSummary, Refusal, Reply, Seen, Selection, Standing, Status, Submission,
-    Submitted, SubmittedEnvelope, Target,
+    QueueAdmin, QueueSummary, Refusal, Reply, RouteQuestion, RouteReport, RouteTest, Seen,
+    Selection, Standing, Status, Submission, Submitted, SubmittedEnvelope, Target,
 };
 use postern::mail::parse::lenient_mailbox;
 use std::collections::{BTreeMap, BTreeSet};
@@ -31,6 +31,11 @@ pub struct MemoryDesk {
     pub paused: Mutex<BTreeSet<Destination>>,
     /// The mails submitted by programs.
     pub letters: Mutex<Vec<(SubmittedEnvelope, Vec<u8>)>>,
+    /// What is told of routes, and what was asked.
+    pub route: Mutex<Option<RouteReport>>,
+    pub questions: Mutex<Vec<RouteQuestion>>,
+    /// Milliseconds that a route test takes.
+    slow_route: AtomicU64,
     /// Milliseconds that a search takes.
     slow: AtomicU64,
     messages: Mutex<BTreeMap<MessageId, Message>>,
@@ -60,6 +65,18 @@ impl Submission for MemoryDesk {
     }
 }
 
+impl RouteTest for MemoryDesk {
+    fn test(&self, question: RouteQuestion) -> Answer<'_, RouteReport> {
+        Box::pin(async move {
+            self.questions.lock().unwrap().push(question);
+            let takes = Duration::from_millis(self.slow_route.load(Ordering::Relaxed));
+            tokio::time::sleep(takes).await;
+            let nothing = RouteReport { client: None, known: Ok(()), targets: Vec::new() };
+            Ok(self.route.lock().unwrap().clone().unwrap_or(nothing))
+        })
+    }
+}
+
 /// Stored content, generated while it is read.
 struct Repeated(&'static [u8], u64);
 
@@ -80,6 +97,11 @@ impl MemoryDesk {
     /// From now on every search takes so long.
     pub fn slow(&self, takes: Duration) {
         self.slow.store(u64::try_from(takes.as_millis()).unwrap(), Ordering::Relaxed);
+    }
+
+    /// From now on every route test takes so long.
+    pub fn slow_route(&self, takes: Duration) {
+        self.slow_route.store(u64::try_from(takes.as_millis()).unwrap(), Ordering::Relaxed);
     }
 
     pub fn new(messages: impl IntoIterator<Item = Message>) -> Arc<Self> {

@@ -321,6 +321,7 @@ impl TestUi {
         let views = Views {
             admin: asked,
             submission: admin.clone(),
+            route_test: admin.clone(),
             sessions: registry.clone(),
             history: history.clone(),
             tail: tail.clone(),

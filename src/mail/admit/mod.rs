@@ -52,6 +52,15 @@ impl Policy {
 
     /// The class of `peer`.
     pub fn standing(&self, peer: IpAddr) -> Standing {
+        self.judged(peer).0
+    }
+
+    /// The network that `peer` is trusted by; `None` when it is not.
+    pub fn trusted_by(&self, peer: IpAddr) -> Option<IpNet> {
+        self.judged(peer).1
+    }
+
+    fn judged(&self, peer: IpAddr) -> (Standing, Option<IpNet>) {
         let peer = peer.to_canonical();
         let is_gateway = self.gateways.lock().contains(&peer);
         let mut standing = Standing::Stranger;
@@ -59,11 +68,11 @@ impl Policy {
             let names_it = network.prefix_len() == network.max_prefix_len();
             let names_everybody = network.prefix_len() == 0;
             if !is_gateway || names_it || names_everybody {
-                return Standing::Trusted;
+                return (Standing::Trusted, Some(*network));
             }
             standing = Standing::Gateway;
         }
-        standing
+        (standing, None)
     }
 
     /// Whether this is a default gateway of this machine: many clients may be behind it.
@@ -185,6 +194,21 @@ mod tests {
             Standing::Trusted,
             "loopback is no gateway"
         );
+    }
+
+    #[test]
+    fn the_network_of_a_trusted_client_is_known() {
+        let networks = ["10.0.0.0/8".parse().unwrap(), "10.1.0.1/32".parse().unwrap()];
+        let policy = Policy::new(networks.to_vec(), vec!["10.1.0.1".parse().unwrap()]);
+        for (peer, network) in [
+            ("10.2.3.4", Some(networks[0])),
+            ("::ffff:10.2.3.4", Some(networks[0])),
+            // The gateway counts by its own name alone.
+            ("10.1.0.1", Some(networks[1])),
+            ("192.0.2.1", None),
+        ] {
+            assert_eq!(policy.trusted_by(peer.parse().unwrap()), network, "{peer}");
+        }
     }
 
     #[test]

@@ -54,6 +54,10 @@ pub const PIECE: usize = 64 * 1024;
 /// Octets a second: a peer that takes the content more slowly is aborted.
 pub const MIN_PACE: u64 = 2048;
 
+/// How TLS is used with every next hop: where it offers STARTTLS, whatever its certificate, with
+/// plain text where that fails (RFC 7435).
+pub const TLS_POLICY: &str = "opportunistic";
+
 /// Settings of the SMTP client.
 #[derive(Debug, Clone)]
 pub struct Config {

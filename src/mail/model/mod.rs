@@ -22,6 +22,8 @@ mod offline;
 mod outcome;
 mod reply;
 mod route;
+mod route_test;
+mod route_trace;
 mod sessions;
 mod submission;
 mod verdict;
@@ -49,6 +51,10 @@ pub use offline::{Damage, Files, Findings, Looked, Meaning, OfflineError, Offlin
 pub use outcome::{Outcome, Report};
 pub use reply::{Class, Enhanced, Reply};
 pub use route::{Hop, Route, RouteError};
+pub use route_test::{
+    ClientVerdict, DestinationStatus, RouteQuestion, RouteReport, RouteTest, TargetReport,
+};
+pub use route_trace::{HostLookup, HostUse, RouteTrace, TracedHost};
 pub use sessions::{RefusedExample, SessionInfo, SessionList};
 pub use submission::{Submission, Submitted, SubmittedEnvelope};
 pub use verdict::{Refusal, SESSION_REFUSALS, Verdict};

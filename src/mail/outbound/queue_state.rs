@@ -13,7 +13,9 @@
 
 use super::table::Table;
 use crate::ground::lock::{Guard, Level, Lock};
-use crate::mail::model::{Destination, DestinationSummary, Message, MessageId, Progress, Target};
+use crate::mail::model::{
+    Destination, DestinationStatus, DestinationSummary, Message, MessageId, Progress, Target,
+};
 use crate::mail::outbound::counters::OutboundCounters;
 use crate::mail::schedule::{
     self, DestinationId, Fate, Job, Schedule, Slow, Source, Stage, Standing, Suspension, Throttled,
@@ -558,6 +560,11 @@ impl QueueState {
             })
         };
         destinations.iter().map(rest).collect()
+    }
+
+    /// How deliveries to a destination stand; moments by the steady clock.
+    pub fn status_of(&self, destination: &Destination, now: u32) -> DestinationStatus {
+        self.lock().schedule.status_of(destination, now)
     }
 
     /// Messages that wait for a destination.

@@ -18,30 +18,29 @@
 //! (cloud machines offer their credentials there). Source: RFC 5321 §5.1, RFC 7505, RFC 3463 §3.
 
 pub mod counters;
+mod hops;
 mod order;
 mod rules;
 
 use crate::ground::clock;
 use crate::ground::dns::{Absence, DnsError, Resolver};
 use crate::ground::host::{Host, HostSpec};
-use crate::mail::model::{Class, Destination, Hop, Reply, Route, RouteError};
+use crate::mail::model::{
+    Class, Destination, Hop, HostLookup, HostUse, Reply, Route, RouteError, RouteTrace,
+};
 use crate::mail::route::counters::RouteCounters;
+pub use hops::{ADDRESSES_MAX, ROUTE_MAX};
+use hops::{To, hops_below, in_order, literal, traced, usable};
 use ipnet::IpNet;
 pub use rules::RouteRules;
 use std::borrow::Cow;
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use tokio::task::JoinSet;
 
 /// Hosts of one destination that are used, best first, at most.
 pub const HOSTS_MAX: usize = 20;
-
-/// Addresses of one host, at most.
-pub const ADDRESSES_MAX: usize = 16;
-
-/// Addresses in a whole route, at most: the connection attempts that a dead destination may cost.
-pub const ROUTE_MAX: usize = 48;
 
 /// Settings of the router.
 #[derive(Debug, Clone)]
@@ -59,6 +58,7 @@ pub struct Config {
 }
 
 /// Finds routes. The resolver caches answers as long as DNS allows.
+#[derive(Clone)]
 pub struct Router {
     config: Config,
     resolver: Arc<dyn Resolver>,
@@ -66,14 +66,6 @@ pub struct Router {
     /// Addresses of this host where another mail server is.
     local_mail_hosts: Vec<IpNet>,
     counters: Option<Arc<RouteCounters>>,
-}
-
-/// The port of the hosts, and whether an operator configured them.
-#[derive(Debug, Clone, Copy)]
-struct To {
-    port: u16,
-    /// An operator configured the host.
-    named: bool,
 }
 
 impl Router {
@@ -93,6 +85,11 @@ impl Router {
         Self { counters: Some(counters), ..self }
     }
 
+    /// The same without counters: for lookups that no mail waits for.
+    pub fn uncounted(&self) -> Self {
+        Self { counters: None, ..self.clone() }
+    }
+
     /// The routing rules.
     pub fn rules(&self) -> &RouteRules {
         &self.rules
@@ -104,10 +101,18 @@ impl Router {
     /// A permanent reply when the destination accepts no mail or does not exist, a temporary one
     /// when the lookup failed.
     pub async fn route(&self, destination: &Destination) -> Result<Route, RouteError> {
-        let named = |property, spec| async move {
-            let hops = self.named_hops(spec).await;
-            hops.map_err(|reply| operators(property, spec, &reply))
-        };
+        self.traced(destination, &mut RouteTrace::default()).await
+    }
+
+    /// The same; `trace` records how they were found, also when this future is dropped early.
+    ///
+    /// # Errors
+    /// As [`Router::route`].
+    pub async fn traced(
+        &self,
+        destination: &Destination,
+        trace: &mut RouteTrace,
+    ) -> Result<Route, RouteError> {
         let hops = match destination {
             Destination::Copy(spec) if !self.rules.stands(destination) => {
                 let text = format!(
@@ -115,9 +120,9 @@ impl Router {
                 );
                 Err(Reply::new(554, (5, 3, 5), text))
             }
-            Destination::Copy(spec) => named("cc_mta", spec).await,
-            Destination::SmartRelay(spec) => named("smart_relay", spec).await,
-            Destination::Domain(domain) => self.domain_hops(domain.as_str()).await,
+            Destination::Copy(spec) => self.named_hops("cc_mta", spec, trace).await,
+            Destination::SmartRelay(spec) => self.named_hops("smart_relay", spec, trace).await,
+            Destination::Domain(domain) => self.domain_hops(domain.as_str(), trace).await,
         };
         Ok(Route { destination: destination.clone(), hops: hops.map_err(RouteError)? })
     }
@@ -156,48 +161,93 @@ impl Router {
         answer
     }
 
-    async fn named_hops(&self, spec: &HostSpec) -> Result<Vec<Hop>, Reply> {
+    /// The hops of a host that a property names.
+    async fn named_hops(
+        &self,
+        property: &str,
+        spec: &HostSpec,
+        trace: &mut RouteTrace,
+    ) -> Result<Vec<Hop>, Reply> {
         let to = To { port: spec.port.unwrap_or(self.config.port), named: true };
-        match &spec.host {
-            Host::Address(address) => self.only(&address.to_string(), vec![*address], to),
-            Host::Name(name) if spec.exact => self.host_alone(name, to, Absence::Name).await,
-            Host::Name(name) => self.mail_hosts(name, to).await,
+        let hops = match &spec.host {
+            Host::Address(address) => self.at_address(*address, to, trace),
+            Host::Name(name) if spec.exact => {
+                trace.lookup = Some(HostLookup::Exact);
+                self.host_alone(name, to, Absence::Name, trace).await
+            }
+            Host::Name(name) => self.mail_hosts(name, to, trace).await,
+        };
+        hops.map_err(|reply| operators(property, spec, &reply))
+    }
+
+    async fn domain_hops(&self, domain: &str, trace: &mut RouteTrace) -> Result<Vec<Hop>, Reply> {
+        let to = To { port: self.config.port, named: false };
+        match literal(domain) {
+            Some(address) => self.at_address(address, to, trace),
+            None => self.mail_hosts(domain, to, trace).await,
         }
     }
 
-    async fn domain_hops(&self, domain: &str) -> Result<Vec<Hop>, Reply> {
-        let to = To { port: self.config.port, named: false };
-        match literal(domain) {
-            Some(address) => self.only(&address.to_string(), vec![address], to),
-            None => self.mail_hosts(domain, to).await,
-        }
+    fn at_address(
+        &self,
+        address: IpAddr,
+        to: To,
+        trace: &mut RouteTrace,
+    ) -> Result<Vec<Hop>, Reply> {
+        trace.lookup = Some(HostLookup::Address);
+        self.only(&address.to_string(), vec![address], to, trace)
     }
 
     /// RFC 5321 §5.1 for a name.
-    async fn mail_hosts(&self, name: &str, to: To) -> Result<Vec<Hop>, Reply> {
+    async fn mail_hosts(
+        &self,
+        name: &str,
+        to: To,
+        trace: &mut RouteTrace,
+    ) -> Result<Vec<Hop>, Reply> {
         if !name.trim_end_matches('.').contains('.') {
-            return self.host_alone(name, to, Absence::Name).await;
+            trace.lookup = Some(HostLookup::LocalName);
+            return self.host_alone(name, to, Absence::Name, trace).await;
         }
         match self.note(self.resolver.mx(name).await) {
-            Ok(records) if order::is_null_mx(&records) => Err(Reply::new(
-                556,
-                (5, 1, 10),
-                format!("{name} accepts no mail at all: it has a null MX record"),
-            )),
-            Ok(records) => self.exchanges(name, records, to).await,
-            Err(DnsError::Absent(absence)) => self.host_alone(name, to, absence).await,
+            Ok(records) if order::is_null_mx(&records) => {
+                trace.lookup = Some(HostLookup::NullMx);
+                let text = format!("{name} accepts no mail at all: it has a null MX record");
+                Err(Reply::new(556, (5, 1, 10), text))
+            }
+            Ok(records) => {
+                trace.lookup = Some(HostLookup::Mx(records.len()));
+                self.exchanges(name, records, to, trace).await
+            }
+            Err(DnsError::Absent(absence)) => {
+                trace.lookup = Some(HostLookup::NoMx);
+                self.host_alone(name, to, absence, trace).await
+            }
             Err(DnsError::Failed(cause)) => Err(Reply::new(451, (4, 4, 3), cause)),
         }
     }
 
     /// A name without MX records is its own mail host. `absence` is the result of the lookup for
     /// them.
-    async fn host_alone(&self, name: &str, to: To, absence: Absence) -> Result<Vec<Hop>, Reply> {
+    async fn host_alone(
+        &self,
+        name: &str,
+        to: To,
+        absence: Absence,
+        trace: &mut RouteTrace,
+    ) -> Result<Vec<Hop>, Reply> {
         if order::same_name(name, &self.config.hostname) {
+            trace.hosts = vec![traced(name, None, Vec::new(), HostUse::ThisHost)];
             return Err(this_host(name));
         }
-        match self.note(self.resolver.addresses(name).await) {
-            Ok(addresses) => self.only(name, addresses, to),
+        trace.hosts = vec![traced(name, None, Vec::new(), HostUse::Pending)];
+        let answer = self.note(self.resolver.addresses(name).await);
+        trace.hosts[0].used = match &answer {
+            Err(DnsError::Failed(cause)) => HostUse::Unanswered(cause.clone()),
+            _ => HostUse::NoAddress,
+        };
+        match answer {
+            Ok(addresses) => self.only(name, addresses, to, trace),
             Err(DnsError::Failed(cause)) => Err(Reply::new(451, (4, 4, 3), cause)),
             // A name without a dot belongs to the local network, such as another container, and
             // exists again when that does.
@@ -218,19 +268,34 @@ impl Router {
     }
 
     /// The hops of one host.
-    fn only(&self, host: &str, addresses: Vec<IpAddr>, to: To) -> Result<Vec<Hop>, Reply> {
+    fn only(
+        &self,
+        host: &str,
+        addresses: Vec<IpAddr>,
+        to: To,
+        trace: &mut RouteTrace,
+    ) -> Result<Vec<Hop>, Reply> {
         let addresses = usable(addresses, to);
-        if addresses.is_empty() {
-            return Err(Reply::new(
-                550,
-                (5, 4, 4),
-                format!("{host} has no address that mail could be sent to"),
-            ));
+        let used = self.fitness(&addresses, to);
+        let addresses = in_order(addresses, to.port);
+        trace.hosts = vec![traced(host, None, addresses.clone(), used.clone())];
+        match used {
+            HostUse::Unusable => {
+                let text = format!("{host} has no address that mail could be sent to");
+                Err(Reply::new(550, (5, 4, 4), text))
+            }
+            HostUse::ThisHost => Err(this_host(host)),
+            _ => Ok(vec![Hop { host: host.to_owned(), addresses }]),
         }
-        if self.is_own(&addresses, to) {
-            return Err(this_host(host));
+    }
+
+    /// What a host with these usable addresses is good for.
+    fn fitness(&self, addresses: &[IpAddr], to: To) -> HostUse {
+        match addresses {
+            [] => HostUse::Unusable,
+            addresses if self.is_own(addresses, to) => HostUse::ThisHost,
+            _ => HostUse::Used,
         }
-        Ok(vec![hop(host, addresses, to.port)])
     }
 
     /// The hops of MX records.
@@ -239,42 +304,47 @@ impl Router {
         name: &str,
         records: Vec<(u16, String)>,
         to: To,
+        trace: &mut RouteTrace,
     ) -> Result<Vec<Hop>, Reply> {
         let records = order::sorted(records, HOSTS_MAX);
+        let pending = |(preference, host): &(u16, String)| {
+            traced(host, Some(*preference), Vec::new(), HostUse::Pending)
+        };
+        trace.hosts = records.iter().map(pending).collect();
         // Known before any address lookup: the relay's own name ends the list (RFC 5321 §5.1),
         // whatever its addresses.
         let own = records.iter().find(|(_, host)| order::same_name(host, &self.config.hostname));
         let mut limit =
             own.map_or(u32::from(u16::MAX) + 1, |(preference, _)| u32::from(*preference));
         let mut looped = own.is_some();
-        let mut found = Vec::new();
         let mut failed = None;
-        for ((preference, host), answer) in self.look_up(records).await {
+        let answers = self.look_up(records).await;
+        for (((preference, host), answer), seen) in answers.into_iter().zip(&mut trace.hosts) {
             match self.note(answer).map(|addresses| usable(addresses, to)) {
-                Ok(addresses) if addresses.is_empty() => {}
-                Ok(addresses) if self.is_own(&addresses, to) => {
-                    limit = limit.min(preference.into());
-                    looped = true;
+                Ok(addresses) => {
+                    seen.used = self.fitness(&addresses, to);
+                    seen.addresses = in_order(addresses, to.port);
+                    if seen.used == HostUse::ThisHost {
+                        limit = limit.min(preference.into());
+                        looped = true;
+                    }
                 }
-                Ok(addresses) => found.push((preference, hop(&host, addresses, to.port))),
-                Err(DnsError::Absent(_)) => {}
-                Err(DnsError::Failed(cause)) if u32::from(preference) < limit => {
-                    failed = Some(cause)
+                Err(DnsError::Absent(_)) => {
+                    let is_name = order::is_host_name(&host);
+                    seen.used = if is_name { HostUse::NoAddress } else { HostUse::NotAName };
                 }
-                Err(DnsError::Failed(_)) => {}
+                Err(DnsError::Failed(cause)) => {
+                    seen.used = HostUse::Unanswered(cause.clone());
+                    if u32::from(preference) < limit {
+                        failed = Some(cause);
+                    }
+                }
+            }
+            if order::same_name(&host, &self.config.hostname) {
+                seen.used = HostUse::ThisHost;
             }
         }
-        let mut room = ROUTE_MAX;
-        let mut hops = Vec::new();
-        for (_, mut hop) in
-            found.into_iter().filter(|(preference, _)| u32::from(*preference) < limit)
-        {
-            hop.addresses.truncate(room);
-            room -= hop.addresses.len();
-            if !hop.addresses.is_empty() {
-                hops.push(hop);
-            }
-        }
+        let hops = hops_below(limit, &mut trace.hosts);
         match failed {
             _ if !hops.is_empty() => Ok(hops),
             Some(cause) => Err(Reply::new(451, (4, 4, 3), cause)),
@@ -338,47 +408,6 @@ impl Router {
 impl fmt::Debug for Router {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Router").field("config", &self.config).finish_non_exhaustive()
-    }
-}
-
-fn hop(host: &str, addresses: Vec<IpAddr>, port: u16) -> Hop {
-    let addresses = order::interleaved(addresses, order::has_way);
-    Hop {
-        host: host.to_owned(),
-        addresses: addresses.into_iter().map(|address| SocketAddr::new(address, port)).collect(),
-    }
-}
-
-/// Removes addresses that no mail host can have; "not connected" (0.255.255.255) is among them.
-/// Link-local addresses have no meaning in DNS (RFC 3927 §2.3).
-fn usable(addresses: Vec<IpAddr>, to: To) -> Vec<IpAddr> {
-    let mut usable = Vec::with_capacity(addresses.len().min(ADDRESSES_MAX));
-    for address in addresses.into_iter().map(|address| address.to_canonical()) {
-        let nowhere = match address {
-            IpAddr::V4(v4) => {
-                v4.octets()[0] == 0
-                    || v4 == Ipv4Addr::BROADCAST
-                    || (!to.named && v4.is_link_local())
-            }
-            IpAddr::V6(v6) => v6.is_unspecified() || (!to.named && v6.is_unicast_link_local()),
-        };
-        if !nowhere
-            && !address.is_multicast()
-            && !usable.contains(&address)
-            && usable.len() < ADDRESSES_MAX
-        {
-            usable.push(address);
-        }
-    }
-    usable
-}
-
-/// An address literal in lower case, `[192.0.2.1]` or `[ipv6:2001:db8::1]` (RFC 5321 §4.1.3).
-fn literal(domain: &str) -> Option<IpAddr> {
-    let inner = domain.strip_prefix('[')?.strip_suffix(']')?;
-    match inner.strip_prefix("ipv6:") {
-        Some(v6) => v6.parse().ok().map(IpAddr::V6),
-        None => inner.parse().ok().map(IpAddr::V4),
     }
 }
 

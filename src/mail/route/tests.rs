@@ -78,6 +78,82 @@ impl Router {
     }
 }
 
+impl Router {
+    /// How the hosts of a destination were found, each host with its use, and whether there is a
+    /// route.
+    async fn trace_of(&self, name: &str) -> (Option<HostLookup>, Vec<(String, HostUse)>, bool) {
+        let mut trace = RouteTrace::default();
+        let destination = self.rules().named_once(name).unwrap();
+        let route = self.traced(&destination, &mut trace).await;
+        assert_eq!(route, self.route(&destination).await, "{name}");
+        let used = trace.hosts.iter().filter(|host| host.used == HostUse::Used);
+        let hops =
+            used.map(|host| Hop { host: host.host.clone(), addresses: host.addresses.clone() });
+        let hops: Vec<_> = hops.collect();
+        assert_eq!(route.as_ref().map(|route| route.hops.clone()).unwrap_or_default(), hops);
+        let hosts = trace.hosts.into_iter().map(|host| (host.host, host.used));
+        (trace.lookup, hosts.collect(), route.is_ok())
+    }
+}
+
+#[tokio::test]
+async fn the_trace_tells_what_became_of_each_host() {
+    let host = |name: &str, used| (name.to_owned(), used);
+    let zone = || {
+        Zone::default()
+            .mx(
+                "many.example",
+                &[
+                    (10, "gone.example"),
+                    (20, "one.example"),
+                    (30, "failing.example"),
+                    (40, "192.0.2.7"),
+                    (50, "relay.example"),
+                    (60, "two.example"),
+                ],
+            )
+            .host_error("failing.example", failed())
+            .host("one.example", &["192.0.2.1"])
+            .host("two.example", &["192.0.2.2"])
+            .host("alone.example", &["192.0.2.3"])
+            .host("odd.example", &["0.0.0.0"])
+            .host("hub", &["192.0.2.4"])
+            .mx("null.example", &[(0, "")])
+            .mx_error("silent.example", failed())
+    };
+    let by_domain = router(zone(), None, None);
+    let many = vec![
+        host("gone.example", HostUse::NoAddress),
+        host("one.example", HostUse::Used),
+        host("failing.example", HostUse::Unanswered("the name server answered SERVFAIL".into())),
+        host("192.0.2.7", HostUse::NotAName),
+        host("relay.example", HostUse::ThisHost),
+        host("two.example", HostUse::NotPreferred),
+    ];
+    let alone = |name: &str, used| vec![host(name, used)];
+    for (name, lookup, hosts, goes) in [
+        ("many.example", Some(HostLookup::Mx(6)), many, true),
+        ("alone.example", Some(HostLookup::NoMx), alone("alone.example", HostUse::Used), true),
+        ("odd.example", Some(HostLookup::NoMx), alone("odd.example", HostUse::Unusable), false),
+        ("none.example", Some(HostLookup::NoMx), alone("none.example", HostUse::NoAddress), false),
+        ("null.example", Some(HostLookup::NullMx), vec![], false),
+        ("silent.example", None, vec![], false),
+        ("[192.0.2.9]", Some(HostLookup::Address), alone("192.0.2.9", HostUse::Used), true),
+        ("[127.0.0.1]", Some(HostLookup::Address), alone("127.0.0.1", HostUse::ThisHost), false),
+    ] {
+        assert_eq!(by_domain.trace_of(name).await, (lookup, hosts, goes), "{name}");
+    }
+    for (relay, lookup, name) in [
+        ("hub", HostLookup::LocalName, "hub"),
+        ("[one.example]", HostLookup::Exact, "one.example"),
+        ("192.0.2.8", HostLookup::Address, "192.0.2.8"),
+        ("alone.example", HostLookup::NoMx, "alone.example"),
+    ] {
+        let told = router(zone(), Some(relay), None).trace_of(relay).await;
+        assert_eq!(told, (Some(lookup), alone(name, HostUse::Used), true), "{relay}");
+    }
+}
+
 #[test]
 fn a_next_hop_is_known_in_other_words_and_what_gets_no_mail_is_refused() {
     let meant = |relay, copies, name: &str| {

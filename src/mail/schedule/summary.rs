@@ -2,8 +2,8 @@
 
 use super::standing::deferred_among_ready;
 use super::state::DestinationState;
-use super::{Job, Schedule};
-use crate::mail::model::{Destination, DestinationSummary};
+use super::{FIRST_WINDOW, Job, Schedule};
+use crate::mail::model::{Destination, DestinationStatus, DestinationSummary};
 
 /// What is known of a destination's waiting jobs after a walk through them.
 #[derive(Default, Clone)]
@@ -26,6 +26,26 @@ impl Waiting {
 }
 
 impl Schedule {
+    /// How deliveries to a destination stand; moments by the schedule's clock.
+    pub fn status_of(&self, destination: &Destination, now: u32) -> DestinationStatus {
+        let limit = self.limit();
+        let Some(id) = self.ids.get(destination) else {
+            let (paused, window) = (self.paused.contains(destination), FIRST_WINDOW.min(limit));
+            return DestinationStatus { paused, window, limit, ..DestinationStatus::default() };
+        };
+        let state = &self.destinations[id.0 as usize];
+        DestinationStatus {
+            paused: state.paused,
+            suspended_until: (state.suspended_until > now).then_some(state.suspended_until),
+            unreachable_since: state.down_since,
+            messages: state.messages(),
+            couriers: state.couriers,
+            window: state.window,
+            limit,
+            last_error: state.last_error.clone(),
+        }
+    }
+
     /// The destinations, all moments by the schedule's clock, with work or an operator's pause,
     /// those with the most messages first. Walks through all jobs.
     pub fn summaries(&self, limit: usize, now: u32) -> Vec<DestinationSummary> {

@@ -1,0 +1,137 @@
+//! Route tests: where a mail would go, and whether its client might send it. Nothing is changed,
+//! and no mail is made.
+//!
+//! In: sender, recipient, client. Out: a [`RouteReport`]. It asks what real mail asks: the dialogue
+//! of a session with the intake's answers, the routing rules at intake, the router, the schedule.
+//! Limits: [`LOOKUP_PATIENCE`] for the lookups of one test.
+//! Security: lookups go through the relay's resolver, on the runtime that carries mail, and are
+//! given up when nobody waits for them any more. They are not counted: names that people type must
+//! not raise an alert.
+
+use super::deliver::TLS_POLICY;
+use super::intake::Intake;
+use super::model::{
+    AdminError, Answer, BodyType, ClientVerdict, Destination, Envelope, Refusal, Reply, RouteError,
+    RouteQuestion, RouteReport, RouteTest, RouteTrace, TargetReport, Verdict,
+};
+use super::outbound::Outbound;
+use super::parse::{Command, Dialogue, Mail, Recipient, Tls};
+use super::session::Gatekeeper;
+use super::spool::Spool;
+use crate::ground::clock;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use tokio::runtime::Handle;
+use tokio::task::JoinSet;
+use tokio::time::{Duration, Instant, timeout_at};
+
+/// How long the lookups of one test may take; what was found until then is told.
+pub const LOOKUP_PATIENCE: Duration = Duration::from_secs(12);
+
+/// What the client of a test calls itself.
+const HELLO: &str = "route-test.invalid";
+
+/// Answers route tests by the two halves of the relay.
+pub struct RouteTester<S> {
+    intake: Arc<Intake<S>>,
+    outbound: Arc<Outbound<S>>,
+    /// Where the resolver lives.
+    mail: Handle,
+}
+
+impl<S: Spool> RouteTester<S> {
+    /// A tester of this relay; to be called on the runtime that carries its mail.
+    pub fn new(intake: Arc<Intake<S>>, outbound: Arc<Outbound<S>>) -> Self {
+        Self { intake, outbound, mail: Handle::current() }
+    }
+}
+
+impl<S: Spool> RouteTest for RouteTester<S> {
+    fn test(&self, question: RouteQuestion) -> Answer<'_, RouteReport> {
+        let (intake, outbound) = (self.intake.clone(), self.outbound.clone());
+        // It ends with whoever waits for it.
+        let mut task = JoinSet::new();
+        task.spawn_on(async move { report(&intake, &outbound, question).await }, &self.mail);
+        Box::pin(async move {
+            let cut_off = || AdminError::Storage("the route test was cut off".to_owned());
+            task.join_next().await.and_then(Result::ok).ok_or_else(cut_off)
+        })
+    }
+}
+
+async fn report<S: Spool>(
+    intake: &Intake<S>,
+    outbound: &Outbound<S>,
+    question: RouteQuestion,
+) -> RouteReport {
+    let smtputf8 = !question.from.iter().chain([&question.to]).all(|address| address.is_ascii());
+    let envelope = Envelope {
+        sender: question.from,
+        recipients: vec![question.to],
+        body: BodyType::SevenBit,
+        smtputf8,
+    };
+    let client = question.client.map(|client| {
+        let address = client.to_canonical();
+        let network = intake.policy.trusted_by(address);
+        ClientVerdict { address, network, reply: heard(intake, address, &envelope) }
+    });
+    let known = known(intake, &envelope);
+    let deadline = Instant::now() + LOOKUP_PATIENCE;
+    let mut targets = Vec::new();
+    for destination in intake.destinations(&envelope).0 {
+        targets.push(target(outbound, destination, deadline).await);
+    }
+    RouteReport { client, known, targets }
+}
+
+/// What a client of terminal `in` hears when it gives this envelope.
+fn heard<S: Spool>(intake: &Intake<S>, client: IpAddr, envelope: &Envelope) -> Result<(), Reply> {
+    let gate = Gatekeeper::without_session(intake, client);
+    let mut dialogue = Dialogue::new(&intake.rules, Tls::Absent);
+    let Envelope { sender, body, smtputf8, .. } = envelope.clone();
+    let mut commands = vec![
+        Command::Hello { name: HELLO.into(), extended: true },
+        Command::Mail(Mail { sender, size: None, body, smtputf8 }),
+    ];
+    let recipients = envelope.recipients.iter().cloned();
+    commands.extend(recipients.map(|to| Command::Recipient(Recipient::Mailbox(to))));
+    for command in commands {
+        if let Some((reply, _)) = dialogue.hear(Ok(command), &gate, &mut Vec::new()).refused {
+            return Err(reply);
+        }
+    }
+    Ok(())
+}
+
+/// What a program hears that shows the login or a token, whatever its address.
+fn known<S: Spool>(intake: &Intake<S>, envelope: &Envelope) -> Result<(), Reply> {
+    let refused = |(reply, _): (Reply, Refusal)| reply;
+    intake.ready(|| false).map_err(refused)?;
+    for recipient in &envelope.recipients {
+        let verdict = intake.may_send(true, Ipv4Addr::UNSPECIFIED.into(), recipient);
+        if let Verdict::Refuse(reply, _) = verdict {
+            return Err(reply);
+        }
+    }
+    Ok(())
+}
+
+async fn target<S: Spool>(
+    outbound: &Outbound<S>,
+    destination: Destination,
+    deadline: Instant,
+) -> TargetReport {
+    let (router, mut trace) = (outbound.router.uncounted(), RouteTrace::default());
+    let route = timeout_at(deadline, router.traced(&destination, &mut trace)).await;
+    let route = route.unwrap_or_else(|_| {
+        let seconds = LOOKUP_PATIENCE.as_secs();
+        let text = format!("the name servers did not answer within {seconds} s");
+        Err(RouteError(Reply::new(451, (4, 4, 3), text)))
+    });
+    let mut status = outbound.state.status_of(&destination, clock::steady());
+    for moment in [&mut status.suspended_until, &mut status.unreachable_since] {
+        *moment = moment.map(clock::wall);
+    }
+    TargetReport { destination, trace, route, tls: TLS_POLICY, status }
+}

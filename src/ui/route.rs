@@ -1,0 +1,141 @@
+//! The page of route tests: where a mail would go, and whether its client might send it.
+//!
+//! Limits: [`HOSTS_SHOWN`] hosts of a destination.
+
+use super::text::{Text, encoded, text};
+use super::{Frame, Refused};
+use crate::api::state::AppState;
+use crate::api::{self, ClientView, RouteHostView, RouteQuery, RouteRefusal, TargetView};
+use crate::http::visit::Visit;
+use askama::Template;
+
+/// The most hosts of a destination; a router looks at no more.
+const HOSTS_SHOWN: usize = 20;
+
+/// Characters of a name, and of a reply.
+const NAME_SHOWN: usize = 80;
+const REPLY_SHOWN: usize = 400;
+
+#[derive(Template)]
+#[template(path = "route.html", config = "src/ui/askama.toml")]
+struct Page {
+    frame: Frame,
+    query: RouteQuery,
+    /// The same question to the API.
+    json: String,
+    /// Why the question makes no sense.
+    complaint: Option<String>,
+    result: Option<Outcome>,
+}
+
+struct Outcome {
+    /// What goes wrong, with the worst first.
+    alerts: Vec<String>,
+    /// What a mail does that goes right, in one line.
+    good: Option<String>,
+    to: Text,
+    from: Text,
+    /// Whether a client may send it, and what it hears.
+    client: Option<(bool, Text)>,
+    /// What a program with the login or a token hears; `None` = it may send.
+    known: Option<Text>,
+    targets: Vec<Target>,
+}
+
+struct Target {
+    name: Text,
+    rule: &'static str,
+    lookup: String,
+    tls: String,
+    error: Option<Text>,
+    hosts: Vec<Host>,
+    /// A word and its class.
+    state: (&'static str, &'static str),
+    status: String,
+    since: Option<String>,
+    last_error: Text,
+}
+
+struct Host {
+    preference: String,
+    name: Text,
+    addresses: String,
+    refusal: Option<Text>,
+}
+
+/// The page: the form alone, or with what came of it.
+pub(super) async fn page(app: &AppState, visit: &Visit<'_>) -> Result<String, Refused> {
+    let query = RouteQuery::parse(visit.query).map_err(Refused::Query)?;
+    let (mut complaint, mut result) = (None, None);
+    if query != RouteQuery::default() {
+        match api::route_test(app, visit, &query).await {
+            Ok(view) => result = Some(outcome(&view)),
+            Err(RouteRefusal::Question(words)) => complaint = Some(words),
+            Err(RouteRefusal::Answer(answer)) => return Err(Refused::Answer(answer)),
+        }
+    }
+    let frame = Frame::of(app, visit, "route");
+    let fields = [("to", &query.to), ("from", &query.from), ("client", &query.client)];
+    let fields = fields.map(|(name, value)| format!("{name}={}", encoded(value)));
+    Page { frame, json: fields.join("&"), query, complaint, result }
+        .render()
+        .map_err(Refused::Render)
+}
+
+fn outcome(view: &api::RouteTestView) -> Outcome {
+    let refused = view.client.as_ref().filter(|client| !client.may_send);
+    let mut alerts: Vec<String> =
+        refused.map(|client| text(&client.words(), REPLY_SHOWN).shown).into_iter().collect();
+    for target in &view.targets {
+        if let Some(error) = &target.error {
+            let words = format!("No route to {}: {error}", target.destination);
+            alerts.push(text(&words, REPLY_SHOWN).shown);
+        }
+    }
+    let places: Vec<&str> = view.targets.iter().map(|one| one.destination.as_str()).collect();
+    let good = view.would_go().then(|| text(&places.join(" and "), REPLY_SHOWN).shown);
+    Outcome {
+        alerts,
+        good,
+        to: text(&view.to, NAME_SHOWN),
+        from: text(if view.from.is_empty() { "<>" } else { &view.from }, NAME_SHOWN),
+        client: view.client.as_ref().map(client),
+        known: view.known_reply.as_ref().map(|reply| text(reply, REPLY_SHOWN)),
+        targets: view.targets.iter().map(target).collect(),
+    }
+}
+
+fn client(client: &ClientView) -> (bool, Text) {
+    (client.may_send, text(&client.words(), REPLY_SHOWN))
+}
+
+fn target(target: &TargetView) -> Target {
+    let (word, goes) = target.status.state();
+    let class = match (word, goes) {
+        ("paused", _) => "held",
+        (_, false) | ("unreachable", _) => "bad",
+        ("throttled", _) => "deferred",
+        _ => "active",
+    };
+    Target {
+        name: text(&target.destination, NAME_SHOWN),
+        rule: target.rule_words(),
+        lookup: target.lookup_words(),
+        tls: target.tls_words(),
+        error: target.error.as_ref().map(|error| text(error, REPLY_SHOWN)),
+        hosts: target.hosts.iter().take(HOSTS_SHOWN).map(host).collect(),
+        state: (word, class),
+        status: target.status.words(),
+        since: target.status.unreachable_since.clone(),
+        last_error: text(&target.status.last_error, REPLY_SHOWN),
+    }
+}
+
+fn host(host: &RouteHostView) -> Host {
+    Host {
+        preference: host.preference.map_or("–".to_owned(), |preference| preference.to_string()),
+        name: text(&host.host, NAME_SHOWN),
+        addresses: host.addresses.join(", "),
+        refusal: host.refusal().map(|words| text(&words, REPLY_SHOWN)),
+    }
+}

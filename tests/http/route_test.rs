@@ -1,0 +1,239 @@
+//! Route tests by page, API and tool: each verdict, and who may ask.
+
+use crate::support::{HOSTILE, TestUi, access};
+use clap::Parser;
+use postern::cli::route::{RouteArgs, run_to};
+use postern::http::Login;
+use postern::http::access::Access;
+use postern::mail::model::{
+    ClientVerdict, Destination, DestinationStatus, Hop, HostLookup, HostUse, Reply, Route,
+    RouteError, RouteReport, RouteTrace, TargetReport, TracedHost,
+};
+use serde_json::json;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+#[derive(Parser)]
+struct Tool {
+    #[command(flatten)]
+    route: RouteArgs,
+}
+
+/// Exit code, standard output, standard error of `postern route …`.
+async fn tool(socket: &Path, arguments: &[&str]) -> (u8, String, String) {
+    let words = ["postern route", "--socket", socket.to_str().unwrap()].into_iter();
+    let tool = Tool::try_parse_from(words.chain(arguments.iter().copied()));
+    let tool = tool.unwrap_or_else(|error| panic!("{error}"));
+    let (mut out, mut complaints) = (Vec::new(), Vec::new());
+    let done = tokio::task::spawn_blocking(move || {
+        let code = run_to(tool.route, &mut out, &mut complaints);
+        (code, String::from_utf8(out).unwrap(), String::from_utf8(complaints).unwrap())
+    });
+    done.await.unwrap()
+}
+
+fn host(preference: u16, host: &str, used: HostUse) -> TracedHost {
+    let addresses: Vec<SocketAddr> = match used {
+        HostUse::Used => vec!["[2001:db8::1]:25", "192.0.2.1:25"],
+        HostUse::ThisHost => vec!["192.0.2.99:25"],
+        _ => vec![],
+    }
+    .into_iter()
+    .map(|text| text.parse().unwrap())
+    .collect();
+    TracedHost { preference: Some(preference), host: host.to_owned(), addresses, used }
+}
+
+fn target(name: &str, lookup: HostLookup, hosts: Vec<TracedHost>) -> TargetReport {
+    let destination = Destination::domain(name).unwrap();
+    let used = hosts.iter().filter(|host| host.used == HostUse::Used);
+    let hops = used.map(|host| Hop { host: host.host.clone(), addresses: host.addresses.clone() });
+    TargetReport {
+        route: Ok(Route { destination: destination.clone(), hops: hops.collect() }),
+        destination,
+        trace: RouteTrace { lookup: Some(lookup), hosts },
+        tls: "opportunistic",
+        status: DestinationStatus { window: 5, limit: 20, ..DestinationStatus::default() },
+    }
+}
+
+/// A relay that takes the mail and has a way for it.
+fn good() -> RouteReport {
+    let hosts = vec![
+        host(10, "mx1.there.example", HostUse::Used),
+        host(20, "mx2.there.example", HostUse::ThisHost),
+        host(30, "mx3.there.example", HostUse::NotPreferred),
+        host(40, HOSTILE, HostUse::Unanswered(HOSTILE.to_owned())),
+    ];
+    RouteReport {
+        client: Some(ClientVerdict {
+            address: "10.0.0.7".parse().unwrap(),
+            network: Some("10.0.0.0/8".parse().unwrap()),
+            reply: Ok(()),
+        }),
+        known: Ok(()),
+        targets: vec![target("there.example", HostLookup::Mx(4), hosts)],
+    }
+}
+
+/// One that refuses the client, and whose destination takes no mail.
+fn bad() -> RouteReport {
+    let denied = "<a@null.example>: Relay access denied; [192.0.2.9] is not in \
+    smtpd_trusted_networks of this relay";
+    let null = Reply::new(556, (5, 1, 10), "null.example accepts no mail at all");
+    RouteReport {
+        client: Some(ClientVerdict {
+            address: "192.0.2.9".parse().unwrap(),
+            network: None,
+            reply: Err(Reply::new(554, (5, 7, 1), denied)),
+        }),
+        known: Ok(()),
+        targets: vec![TargetReport {
+            route: Err(RouteError(null)),
+            status: DestinationStatus {
+                suspended_until: Some(postern::ground::clock::now() + 90),
+                unreachable_since: Some(postern::ground::clock::now() - 600),
+                messages: 3,
+                window: 1,
+                limit: 20,
+                last_error: HOSTILE.to_owned(),
+                ..DestinationStatus::default()
+            },
+            ..target("null.example", HostLookup::NullMx, Vec::new())
+        }],
+    }
+}
+
+#[tokio::test]
+async fn a_mail_that_goes_is_told_with_its_hosts() {
+    let ui = TestUi::open([], None).await;
+    *ui.admin.route.lock().unwrap() = Some(good());
+    let query = "to=a@there.example&from=b@here.example&client=10.0.0.7";
+    let told = ui.curl(&[], &format!("/api/v1/route?{query}")).await.json();
+    let asked = ui.admin.questions.lock().unwrap().pop().unwrap();
+    assert_eq!(asked.from.unwrap().as_str(), "b@here.example");
+    assert_eq!(
+        told["client"],
+        json!({"address": "10.0.0.7", "may_send": true, "network": "10.0.0.0/8", "reply": null})
+    );
+    let target = &told["targets"][0];
+    assert_eq!((&target["rule"], &target["lookup"]), (&json!("domain"), &json!("mx")));
+    assert_eq!((&target["mx_records"], &target["error"]), (&json!(4), &json!(null)));
+    assert_eq!(
+        target["hosts"][0],
+        json!({
+            "host": "mx1.there.example", "preference": 10, "used": "used", "cause": null,
+            "addresses": ["[2001:db8::1]:25", "192.0.2.1:25"],
+        })
+    );
+    assert_eq!(target["hosts"][1]["used"], "this_host");
+    assert_eq!(target["hosts"][3]["cause"], HOSTILE);
+    assert_eq!(target["status"]["window"], 5);
+    let page = ui.curl(&[], &format!("/route?{query}")).await.body;
+    for words in [
+        "This message would be accepted and go to there.example.",
+        "10.0.0.7 may send this: it is in 10.0.0.0/8 of smtpd_trusted_networks",
+        "[2001:db8::1]:25, 192.0.2.1:25",
+        "this is this relay itself",
+        "its preference is no better than that of this relay",
+        "mail is sent at once; 0 messages queued, 0 of 5 connections in use (at most 20)",
+        "value=\"b@here.example\"",
+        "api/v1/route?to=a%40there.example&",
+    ] {
+        assert!(page.contains(words), "{words} is missing in\n{page}");
+    }
+    assert!(!page.contains("<script>alert") && !page.contains("<img"), "{page}");
+    let (code, out, _) = tool(&ui.socket, &["a@there.example", "--client", "10.0.0.7"]).await;
+    assert_eq!(code, 0, "{out}");
+    for words in [
+        "Client       10.0.0.7 may send this: it is in 10.0.0.0/8 of smtpd_trusted_networks\n",
+        "Destination  there.example, by the domain of the recipient\n",
+        "Host         10 mx1.there.example [2001:db8::1]:25, 192.0.2.1:25\n",
+        "Host         20 mx2.there.example 192.0.2.99:25 (not used: this is this relay itself)\n",
+    ] {
+        assert!(out.contains(words), "{words} is missing in\n{out}");
+    }
+    assert!(!out.contains('\u{202e}'), "{out}");
+}
+
+#[tokio::test]
+async fn what_goes_wrong_is_told_first() {
+    let ui = TestUi::open([], None).await;
+    *ui.admin.route.lock().unwrap() = Some(bad());
+    let query = "to=a@null.example&client=192.0.2.9";
+    let told = ui.curl(&[], &format!("/api/v1/route?{query}")).await.json();
+    assert_eq!(told["client"]["may_send"], false);
+    let target = &told["targets"][0];
+    assert_eq!(target["error"], "556 5.1.10 null.example accepts no mail at all");
+    assert_eq!(target["lookup"], "null_mx");
+    assert!((85..=90).contains(&target["status"]["suspended_seconds"].as_u64().unwrap()));
+    let page = ui.curl(&[], &format!("/route?{query}")).await.body;
+    let denied = page.find("192.0.2.9 may not send this: 554 5.7.1 &#60;a@null.example&#62;");
+    let none = page.find("No route to null.example: 556 5.1.10");
+    let details = page.find("May it be sent?");
+    assert!(denied.is_some() && denied < none && none < details, "{page}");
+    assert!(page.contains("<span class=\"state bad\">suspended</span>"), "{page}");
+    assert!(!page.contains("<script>alert") && !page.contains("would go"), "{page}");
+    let (code, out, _) = tool(&ui.socket, &["a@null.example", "--client", "192.0.2.9"]).await;
+    assert!(code == 1 && out.contains("Error        556 5.1.10 null.example"), "{code} {out}");
+    let (code, out, _) = tool(&ui.socket, &["--json", "a@null.example"]).await;
+    let out: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((code, &out["targets"][0]["lookup"]), (1, &json!("null_mx")));
+}
+
+#[tokio::test]
+async fn a_question_that_makes_no_sense_is_answered_with_what_to_write() {
+    let ui = TestUi::open([], None).await;
+    for (query, words) in [
+        ("", "to: the recipient is missing"),
+        ("to=a%20b@c.example", "to: this is not a mailbox"),
+        ("to=a@b.example&client=mx.example", "client: an IP address is expected"),
+        ("to=a@b.example&to=a@b.example", "to: once is enough"),
+        ("to=a@b.example&x=1", "known parameters are to, from, client"),
+    ] {
+        let reply = ui.curl(&[], &format!("/api/v1/route?{query}")).await;
+        assert_eq!(reply.status, 400, "{query}");
+        let told = reply.json()["error"].as_str().unwrap().to_owned();
+        assert!(told.starts_with(words), "{query}: {told}");
+    }
+    // The page keeps what was written.
+    let page = ui.curl(&[], "/route?to=a@b.example&client=mx.example").await;
+    assert!(page.status == 200 && page.body.contains("value=\"mx.example\""), "{}", page.body);
+    assert!(
+        page.body.contains("<p class=\"alert bad\" role=\"alert\">client: an IP"),
+        "{}",
+        page.body
+    );
+    let page = ui.curl(&[], "/route").await.body;
+    assert!(page.contains("Test route") && !page.contains("role=\"alert\""), "{page}");
+    let (code, _, told) = tool(&ui.socket, &["a@b.example", "--client", "mx.example"]).await;
+    assert!(code == 64 && told.starts_with("postern route: client: an IP address"), "{told}");
+    assert!(ui.admin.questions.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn whoever_may_read_the_queue_may_ask_one_thing_at_a_time() {
+    let ui = TestUi::open([], Some(Login::new("operator", "s3cret"))).await;
+    assert_eq!(ui.curl(&[], "/api/v1/route?to=a@b.example").await.status, 401);
+    let nobody = TestUi::open_with([], Access { public: false, ..access(None) }).await;
+    for path in ["/route?to=a@b.example", "/api/v1/route?to=a@b.example"] {
+        assert_eq!(nobody.curl(&[], path).await.status, 403, "{path}");
+    }
+    ui.admin.slow_route(Duration::from_millis(600));
+    let began = Instant::now();
+    let ask = || ui.curl(&["--user", "operator:s3cret"], "/api/v1/route?to=a@b.example");
+    let (first, second) = tokio::join!(ask(), ask());
+    assert_eq!((first.status, second.status), (200, 200));
+    assert!(began.elapsed() >= Duration::from_millis(1200), "{:?}", began.elapsed());
+    // A lookup that hangs stops no search.
+    ui.admin.slow_route(Duration::from_secs(4));
+    let began = Instant::now();
+    let search = async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let reply = ui.curl(&["--user", "operator:s3cret"], "/api/v1/queue?search=x").await;
+        (reply.status, began.elapsed())
+    };
+    let (_, _, (status, took)) = tokio::join!(ask(), ask(), search);
+    assert!(status == 200 && took < Duration::from_secs(3), "{status} {took:?}");
+}
