@@ -1,4 +1,4 @@
-"""What an operator does to a long queue with a browser: `act.py URL DESTINATION PICTURES` holds, releases and would delete all mail for a
+"""Operator actions on a long queue in a browser: `act.py URL DESTINATION PICTURES` holds, releases and would delete all mail for a
 destination, prints how long each step took in milliseconds (JSON) and leaves pictures. Runs in the Python of
 scripts/install-peers.sh, which has playwright."""
 
@@ -20,7 +20,7 @@ class Steps:
         self.page, self.pictures, self.took = page, Path(pictures), {}
 
     def step(self, name, press, shown):
-        """Presses, and waits until the page shows what it must."""
+        """Presses, and waits until the page shows the result."""
         began = time.monotonic()
         press()
         expect(shown).to_be_visible(timeout=PATIENCE)
@@ -33,7 +33,7 @@ def press(page, button):
 
 
 def choose(page, base, filters, button):
-    """A selection by condition, and the button that asks first."""
+    """A selection by condition, and the button with confirmation."""
     page.goto(f"{base}/queue?{filters}", timeout=PATIENCE)
     page.locator("input[value=matching]").check()
     return press(page, button)

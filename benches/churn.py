@@ -1,4 +1,4 @@
-"""An hour in which mail comes and goes over a queue that stays: how much disk the volume takes, beside the mail in it."""
+"""An hour in which mail comes and goes over a queue that stays: how much disk the volume takes, compared with its mail."""
 
 import statistics
 import threading
@@ -7,15 +7,15 @@ import time
 from rig import GOOD, MIB, Relay, Sink, destination_address, end_process, fresh, load, mb, say
 from servers import Failure
 
-# Destinations that refuse for a while: each takes the mail of one turn and is let go when its turn comes again.
+# Destinations that reject for a while: each gets the mail of one turn and accepts it when its turn comes again.
 PATIENT = 10
-# One more that refuses to the end, so that some mail lies in segments of every age.
+# One more that rejects to the end, so that some mail is in segments of every age.
 STAYING = 20_000
 # Mails per second to the patient destination of a turn, and as many to the good one.
 RATE = 150
 TURN_SECONDS = 60
 SAMPLE_SECONDS = 2
-# One of so many goes into the results; the ratios are of all.
+# One of so many samples is in the results; the ratios are of all.
 SHOWN_SAMPLES = 15
 
 
@@ -51,7 +51,7 @@ class Gauge(threading.Thread):
 
 
 def let_go(relay, sinks, number):
-    """The destination takes all that waits for it, then refuses again."""
+    """The destination accepts all waiting mail, then rejects again."""
     sinks[number].close()
     sinks[number] = Sink(destination_address(number))
     relay.queue("retry", "--yes", "--domain", domain(number))

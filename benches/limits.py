@@ -1,4 +1,4 @@
-"""What connections and large mail take, and what one destination or viewer costs the others."""
+"""Resources of connections and large mail, and the effect of one destination or viewer on the others."""
 
 import os
 import resource
@@ -101,7 +101,7 @@ def destinations(bench):
                 elif kind == "swallowing":
                     last = Swallow(LAST)
                 relay.start()
-                # Ten times its share, so that it is well in the way from the start on.
+                # Ten times its share, so that it occupies its share from the start on.
                 beside = load("send", relay.port, max(50, messages // 100), f"to@d{DESTINATIONS - 1:04}.example", sessions=5, background=True)
                 told = load("both", relay.port, messages, "to@d{}.example", sinks=others, domains=DESTINATIONS - 1)
                 relay.no_oom("destinations")
@@ -110,7 +110,7 @@ def destinations(bench):
             finally:
                 if beside is not None:
                     end_process(beside)
-                # What waits for the last one would only hold up a stop.
+                # Mail for the last one would only delay the stop.
                 if relay.process is not None and relay.process.poll() is None:
                     relay.kill()
                 relay.close()
@@ -156,7 +156,7 @@ class Viewer(threading.Thread):
 
 
 def viewers(bench):
-    """What ten people who watch the page cost: the core's processor, and mail."""
+    """The cost of ten viewers of the page: the core's processor time, and the rate of mail."""
     relay = Relay(fresh(bench.work, "viewers"), bench.names, 128 * MIB)
     flow = max(2000, round(20_000 * min(1, bench.share * 4)))
     rates = {False: [], True: []}

@@ -1,4 +1,4 @@
-"""A million deferred mails: what they cost new mail, memory, a restart, the disk, and whoever looks at them."""
+"""A million deferred mails: their effect on new mail, memory, a restart, the disk, and the pages."""
 
 import json
 import os
@@ -11,7 +11,7 @@ from pathlib import Path
 from rig import BAD, GOOD, MIB, SESSIONS, Relay, Sink, end_process, fresh, load, mb, say
 from servers import TARGET, Failure, wait_for_greeting
 
-# With a login the pages take orders.
+# With a login the pages allow operator actions.
 LOGIN = {"username": "operator", "password": "for this measurement only"}
 # Playwright lives here; see scripts/install-peers.sh.
 PYTHON = Path("/usr/local/lib/postern-peers/python/bin/python3")
@@ -22,7 +22,7 @@ def cold():
     Path("/proc/sys/vm/drop_caches").write_text("3")
 
 
-# What an operator looks at, and the tool asks for.
+# The pages of an operator, and the requests of the tool.
 LOOKS = {
     "the overview": "/",
     "the page of the queue": "/queue",
@@ -40,7 +40,7 @@ DRAWN = {"the overview, drawn by Chromium": "/", "the page of the queue, drawn b
 
 
 def looks(relay):
-    """Seconds that each look at a long queue takes."""
+    """Seconds of each page and request with a long queue."""
     found = {}
     for name, path in LOOKS.items():
         began = time.monotonic()
@@ -76,7 +76,7 @@ def pictures():
 
 
 def browser(script, *arguments):
-    """What a script of Chromium says."""
+    """The output of a script of Chromium."""
     environment = os.environ | {"POSTERN_USER": LOGIN["username"], "POSTERN_PASSWORD": LOGIN["password"]}
     command = [PYTHON, Path(__file__).with_name(script), *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=900, env=environment)
@@ -112,7 +112,7 @@ def restart(relay, count, how):
                 counted = time.monotonic() - began
                 break
         time.sleep(0.05)
-    # Planning may go on behind the open door: until its lines have come to an end.
+    # Planning may continue after the port is open: waits until its lines have ended.
     quiet = time.monotonic() + 3
     while time.monotonic() < quiet:
         for line in relay.log():
@@ -130,7 +130,7 @@ def restart(relay, count, how):
 
 
 def volume_of(relay, what):
-    """Disk beside live octets; compaction gets a minute to come to rest."""
+    """Disk space compared with live octets; compaction gets a minute to finish."""
     before, still = relay.disk(), 0
     for _ in range(30):
         time.sleep(2)

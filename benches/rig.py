@@ -1,4 +1,4 @@
-"""What the measurements of scale.py stand on: a network of their own, names, cgroups, Postern in them, sinks and load.
+"""The common parts of the measurements of scale.py: a network of their own, names, cgroups, Postern in them, sinks and load.
 
 Mail goes by MX: a name server of this script knows the domains, each has an address of its own in 127.0.0.0/8, and sinks listen there
 on port 25. All of it runs in a network namespace of its own, so no port of the machine is taken.
@@ -30,7 +30,7 @@ GOOD, BAD = "127.1.0.1", "127.2.0.1"
 LAST = "127.3.0.1"
 DESTINATIONS = 1000
 BINARY = Path(os.environ.get("POSTERN_BINARY", TARGET / "release/postern"))
-# What a full queue may take to be filled, emptied or read.
+# Time limit to fill, empty or read a full queue.
 LONG_SECONDS = 1800
 CLONE_NEWNET, SIOCSIFFLAGS, IFF_UP = 0x40000000, 0x8914, 1
 
@@ -101,7 +101,7 @@ class Names(threading.Thread):
 
 
 class Cgroup:
-    """A group of processes with a memory limit, v1 or v2, that notes the peak of what they hold."""
+    """A group of processes with a memory limit, v1 or v2, that records their peak memory."""
 
     def __init__(self, name, limit):
         self.is_v2 = Path("/sys/fs/cgroup/cgroup.controllers").exists()
@@ -207,7 +207,7 @@ class Relay(Postern):
 
     def is_ready(self):
         try:
-            # The port is open before anybody answers on it.
+            # The port is open before it is served.
             self.get("/readyz", 0.2)
             return True
         except OSError:
@@ -304,7 +304,7 @@ def _status(pid, field):
 
 
 class Sink:
-    """A sink of benches/load beside a generator of another process."""
+    """A sink of benches/load with a generator in another process."""
 
     def __init__(self, *addresses, options=()):
         listen = [part for address in addresses for part in ("--listen", f"{address}:25")]

@@ -59,7 +59,7 @@ alias_maps =
 
 
 class Failure(Exception):
-    """Something that makes the measurement impossible, in words."""
+    """An error that makes the measurement impossible."""
 
 
 def free_port():

@@ -6,7 +6,7 @@ date goes in, so the same figures always make the same file.
 
 from html import escape
 
-# Told apart by those who see no red from green, too; on white, so that dark pages show them as well.
+# Distinguishable with red-green colour blindness, too; on white, so that dark pages show them as well.
 COLORS = ("#0b6e99", "#d9822b", "#6b7a8f", "#7a4fa3")
 WIDTH = 760
 FONT = 'font-family="sans-serif" font-size="12" fill="#222"'
@@ -23,7 +23,7 @@ def draw(chart):
 
 
 def number(value):
-    """A figure for the eye: three digits that mean something, thousands set apart."""
+    """A readable number: three significant digits, separated thousands."""
     if isinstance(value, str):
         return value
     if value is None:
@@ -58,7 +58,7 @@ def _legend(names, y):
 
 
 def _bars(chart):
-    """One group of lying bars for each label, one bar in it for each series, the figure behind each bar."""
+    """One group of horizontal bars for each label, one bar in it for each series, the number after each bar."""
     labels, series = chart["labels"], chart["series"]
     left, right, bar, gap, top = 230, 90, 15, 12, 58
     peak = max((value for one in series for value in one["values"] if value is not None), default=0) or 1

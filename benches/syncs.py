@@ -104,7 +104,7 @@ def _fault(name, written, durable):
 
 
 def count(lines, volume):
-    """(mails answered, syncs of files of the volume): for servers whose format is not ours to judge."""
+    """(mails answered, syncs of files of the volume): for servers whose format is not checked."""
     answered = syncs = 0
     for when, call, path, octets, result in events(lines):
         if when == "end" and call in SYNCS and path.startswith(volume) and result == 0:

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""How many mails per second go through, what each costs and how long it takes: Postern beside Postfix.
+"""Mails per second, cost and latency of each: Postern compared with Postfix.
 
     benches/throughput.py                       all of it: writes benches/results/throughput.json and docs/performance.md
     benches/throughput.py --scenario kept-20    one scenario (several: name it again), printed only
@@ -72,7 +72,7 @@ TRACED = 400
 
 @dataclass
 class Run:
-    """What one run of one scenario gave."""
+    """The result of one run of one scenario."""
 
     rate: float
     server_cpu_ms: float
@@ -123,7 +123,7 @@ def measure(server_kind, tool_kind, scenario, messages, work):
 
 
 def trace(server_kind, work):
-    """A short run under strace: what was answered, how often was synced, what is wrong with it."""
+    """A short run under strace: the confirmed mails, the number of syncs, the errors."""
     prepare(work)
     scenario = BY_NAME["kept-20"]
     sink_port = free_port()
@@ -339,7 +339,7 @@ def result(results, options):
 
 
 def run(options, work):
-    """All that was asked for."""
+    """Everything that was requested."""
     results = Results()
     servers = [server for server in SERVERS if options.only in (None, server.name)]
     scenarios = [scenario for scenario in SCENARIOS if not options.scenario or scenario.name in options.scenario]

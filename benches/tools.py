@@ -14,12 +14,12 @@ import time
 
 from servers import TARGET, Failure, wait_for_greeting
 
-# A server that needs longer than this is not slow, it is stuck.
+# A server that needs longer than this is not slow but stuck.
 ROUND_SECONDS = 600
 
 
 class SmtpSource:
-    """Counts what came, by number alone."""
+    """Counts received mails, by number only."""
 
     name = "smtp-source"
 
@@ -28,7 +28,7 @@ class SmtpSource:
         self.is_straight = is_straight
 
     def prepare(self):
-        # Ends by itself with the last mail, so early that its answer is lost: a server bears that, smtp-source does not.
+        # Ends by itself with the last mail, so early that its reply is lost: a server tolerates that, smtp-source does not.
         limit = [] if self.is_straight else ["-M", str(self.messages)]
         # More connections than any of the servers opens.
         command = ["smtp-sink", "-u", "nobody", *limit, f"127.0.0.1:{self.sink_port}", "1024"]
@@ -70,7 +70,7 @@ class SmtpSource:
 
 
 class Own:
-    """Knows of each mail that it came, and came once."""
+    """Checks that each mail came, and came once."""
 
     name = "own"
 
@@ -109,7 +109,7 @@ class Own:
 
 
 def own_binary():
-    """The load generator; benches/load/main.rs says how it is called."""
+    """The load generator; its usage is in benches/load/main.rs."""
     binary = TARGET / "release/examples/load"
     if not binary.exists():
         raise Failure(f"{binary} is missing: cargo build --release --example load")
@@ -117,7 +117,7 @@ def own_binary():
 
 
 def _wait(process, began, name, good=(0,)):
-    """Until a process has ended well: the CPU seconds it had."""
+    """Waits until a process has succeeded; gives its CPU seconds."""
     while True:
         pid, status, usage = os.wait4(process.pid, os.WNOHANG)
         if pid:

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Sees to it that the engine has the two base images which our Dockerfiles name:
+# Provides the two base images of the Dockerfiles in the engine:
 #
-#   debian:bookworm-slim    what everything runs on
-#   rust:1.95-bookworm      what the relay is compiled in
+#   debian:bookworm-slim    the base of all images
+#   rust:1.95-bookworm      the build image of the relay
 #
 # On most machines `docker build` pulls them by itself and this script has nothing to do. Where no
 # image registry can be reached (a closed network, a build host), it makes stand-ins under the same
@@ -21,7 +21,7 @@ RUST_IMAGE=rust:1.95-bookworm
 RUST_VERSION=1.95
 SUITE=bookworm
 PULL_SECONDS=90
-# What a client says when it cannot reach a registry at all comes within seconds; only a pull that
+# The error of a client that cannot reach a registry comes within seconds; only a pull that
 # has begun to move may take the whole time above.
 REACH_SECONDS=10
 
@@ -45,7 +45,7 @@ have() { "$docker" image inspect "$1" >/dev/null 2>&1; }
 
 pull() {
   [ "${POSTERN_NO_PULL:-}" != 1 ] || return 1
-  # `manifest inspect` is a small question to the registry: it tells a dead network from a slow one.
+  # `manifest inspect` is a small request to the registry: it distinguishes a dead network from a slow one.
   timeout "$REACH_SECONDS" "$docker" manifest inspect "$1" >/dev/null 2>&1 || return 1
   say "pulling $1"
   timeout "$PULL_SECONDS" "$docker" pull -q "$1"
@@ -115,7 +115,7 @@ make_rust() {
   tar -C "$sysroot" -c --exclude=./share/doc --exclude=./lib/rustlib/src --exclude='./bin/rust-analyzer' \
     --exclude='./bin/*miri*' --exclude='./lib/rustlib/*/lib/*.so.dbg' . |
     "$docker" exec -i "$container" tar -C /usr/local --no-same-owner -x
-  # The machine may sit behind a proxy with a certificate authority of its own.
+  # The machine may be behind a proxy with a private certificate authority.
   if [ -r "$certificates" ]; then
     "$docker" cp -L "$certificates" "$container:$certificates" >/dev/null
   fi

@@ -4,7 +4,7 @@
 #   scripts/crash.sh [--resume] [ROUNDS]      rounds of kill -9 (default: 50)
 #
 # The same code as the test suite `crash_process`, built for release, with more rounds: in legs of fifty, each on a fresh volume,
-# with a seed of its own, and with a verdict of its own in target/crash/kill.tsv. `--resume` goes on where that file ends. Prints
+# with its own seed, and its own result in target/crash/kill.tsv. `--resume` continues where that file ends. Prints
 # each round, and a table at the end. As root, because the small volumes are mounted.
 # Exit: 0 when every mail that was answered 250 arrived.
 set -euo pipefail

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Prints the docker client to use, and says plainly when there is none or no engine answers.
+# Prints the docker client to use; prints an error when there is none or no engine answers.
 #
 #   docker=$(scripts/docker-client.sh) || exit
 #
-# Why not simply `docker` from the PATH: our Dockerfile needs BuildKit. Clients of Docker 23 and
+# Why not simply `docker` from the PATH: the Dockerfile needs BuildKit. Clients of Docker 23 and
 # later reach it only through the buildx plug-in, and a bare newer client without that plug-in may
 # shadow the packaged one, which can build. So the first client that can build wins.
 # Set DOCKER to choose by hand.

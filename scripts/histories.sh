@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Random histories of the queue on a disk that tears, forgets, lies, fails and fills up, held against a model.
+# Random histories of the queue on a disk with torn and lost writes, false success, errors and lack of space, compared with a model.
 #
-#   scripts/histories.sh 2h              so many hours (s, m, h)
+#   scripts/histories.sh 2h              for this time (s, m, h)
 #   scripts/histories.sh 5000000         so many steps
 #   scripts/histories.sh --seed N        one history again, with every call of the disk
 #
 # POSTERN_HISTORY_FROM=N begins with another seed than 0; POSTERN_HISTORY_WORKERS=N is how many run at once (default: 2).
-# Prints progress, at the end how often what happened. Exit: 0 when every promise was kept and every kind of trouble came up.
+# Prints progress, and at the end the counts of events. Exit: 0 when every guarantee was kept and every kind of fault occurred.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

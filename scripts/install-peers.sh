@@ -17,7 +17,7 @@ set -euo pipefail
 EXIM_ROOT=/usr/local/lib/postern-peers/exim
 EXIM_LINK=/usr/local/sbin/exim4
 
-# What drives Chromium, looks for faults of accessibility, and holds the API to its document; from PyPI, beside the system's Python.
+# Drives Chromium, checks accessibility, and compares the API with its document; from PyPI, separate from the system's Python.
 PYTHON_ROOT=/usr/local/lib/postern-peers/python
 PYTHON_PACKAGES=(playwright==1.65.2 axe-playwright-python==0.1.8 schemathesis==4.32.5)
 
@@ -36,7 +36,7 @@ PACKAGES=(
   python3-django php-cli libphp-phpmailer php-symfony-mailer msmtp nodejs node-nodemailer
 )
 
-# One word for each thing that a test will call, or a path for each that a program will load.
+# A name for each program that a test calls, or a path for each file that a program loads.
 PROGRAMS=(
   postfix smtp-source smtp-sink swaks /usr/sbin/nginx dnsmasq unbound python3 openssl
   prometheus prometheus-pushgateway exim4
@@ -46,7 +46,7 @@ PROGRAMS=(
   /usr/share/nodejs/nodemailer
 )
 
-# Not everybody's PATH has the sbin directories, and all mail programs live there.
+# Not every PATH has the sbin directories, and all mail programs are there.
 export PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
 
 say() { printf 'peers: %s\n' "$*"; }
@@ -96,7 +96,7 @@ fi
 export DEBIAN_FRONTEND=noninteractive
 apt=(apt-get -q -y -o DPkg::Lock::Timeout=600 -o Dpkg::Use-Pty=0)
 
-# A third-party source that is down must not stop us: what counts is whether the install works.
+# A third-party source that is down must not stop this: what counts is whether the install works.
 "${apt[@]}" update >"$work/update.log" 2>&1 || say "apt-get update complained, going on: $(tail -n 1 "$work/update.log")"
 
 # Postfix asks what kind of mail server the machine shall be. The answer is: none.

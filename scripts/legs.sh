@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Sourced by crash.sh and power-cuts.sh: long runs in legs, each judged by itself, with a seed of its own and a line in a file.
+# Sourced by crash.sh and power-cuts.sh: long runs in legs, each with its own result, seed and line in a file.
 #
 # A line of the file, which tests/crash_process/leg.rs writes: what, seed, rounds, mails answered 250, copies that arrived, mails
-# in doubt, of these arrived, mails cut before their end, copies that came again, complaints, seconds.
+# in doubt, of these arrived, mails cut before their end, duplicated copies, errors, seconds.
 
 # crash_program: compiles the suite for release, and names it. What is edited while it runs does not touch it; a build for release does.
 crash_program() {
@@ -32,7 +32,7 @@ run_legs() {
   return $failed
 }
 
-# sum_of FILE: a table of what the file says.
+# sum_of FILE: a table of the file's sums.
 sum_of() {
   awk -F'\t' '
     { legs[$1]++; for (i = 3; i <= NF; i++) sum[$1, i] += $i }

@@ -19,7 +19,7 @@ suite=bookworm
 [ ! -r /etc/os-release ] || suite=$(. /etc/os-release; [ "${ID:-}" != debian ] || echo "${VERSION_CODENAME:-}")
 suite=${suite:-bookworm}
 PACKAGES=samba,nfs-kernel-server,nfs-common,kmod,iproute2,openssl,python3,procps,e2fsprogs,xfsprogs,btrfs-progs,busybox-static
-# What the initrd loads, besides what these need, to see a virtio disk with ext4.
+# Modules that the initrd loads for a virtio disk with ext4, besides their dependencies.
 DISK_MODULES='virtio_pci virtio_blk ext4 crc32c_generic'
 IMAGE_SIZE=1500M
 

@@ -4,7 +4,7 @@
 #   scripts/power-cuts.sh [--resume] [CUTS [FILE SYSTEM...]]      for each of ext4, xfs, btrfs (default: 100 ext4)
 #
 # The same code as the test suite `crash_process`, built for release, with more cuts: in legs of ten, each on a new disk, with a seed
-# of its own, and with a verdict of its own in target/crash/power.tsv. `--resume` goes on where that file ends. A cut takes ten
+# of its own, and with its own result in target/crash/power.tsv. `--resume` continues where that file ends. A cut takes ten
 # seconds or more. Prints each cut, and a table at the end. As root, to make the machine (scripts/machine.sh).
 # Exit: 0 when every mail that was answered 250 arrived.
 set -euo pipefail

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Before the tests: looks for all that they need. What `make test` begins with.
+# Checks everything that the tests need. `make test` begins with this.
 #
-# All is there: says nothing. Something is missing: as root on a Debian machine installs it, by
-# `.ci/run prepare`; otherwise says what is missing and the one command that helps, exit 69.
+# If all is there, prints nothing. If something is missing, installs it as root on a Debian machine, by
+# `.ci/run prepare`; otherwise prints what is missing and the command that installs it, exit 69.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

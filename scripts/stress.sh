@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Stress for hours: difficult next hops, orders, imports and viewers on eight threads, then on 64 pretended
+# Stress for hours: difficult next hops, orders, imports and viewers on eight threads, then on 64 simulated
 # processors, in turn, until the time is over or something fails.
 #
 #   scripts/stress.sh 2h        s, m and h; root, because next hops are on port 25
@@ -13,7 +13,7 @@ case "${1:-}" in
   *) sed -n '2,5s/^# \{0,1\}//p' "$0" >&2; exit 64 ;;
 esac
 
-# A run of ten minutes at most: what a run leaves behind must end, too.
+# A run of ten minutes at most: processes that a run leaves must end, too.
 end=$((SECONDS + total)) runs=0
 while [ "$SECONDS" -lt "$end" ]; do
   left=$((end - SECONDS)) each=$(( (end - SECONDS) / 2 + 1 ))

@@ -3,7 +3,7 @@
 #
 #   scripts/test.sh [STEP...]      steps: scripts rules fmt clippy deny suites threads doc (default: all)
 #
-# Every step runs even when an earlier one failed, so that one run tells everything. Nothing is left
+# Every step runs even when an earlier one failed, so that one run reports everything. Nothing is left
 # out silently: a tool that is missing is a failed step, and tests marked `ignore` are listed by name.
 # Exit: 0 when every step passed, 1 otherwise.
 set -uo pipefail

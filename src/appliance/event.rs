@@ -204,7 +204,7 @@ fn make_parent(path: &Path) -> std::io::Result<()> {
         let found = std::fs::symlink_metadata(directory)?;
         if !found.is_dir() || found.uid() != own {
             return Err(std::io::Error::other(format!(
-                "{} is not a directory of ours",
+                "{} is not a directory of this user",
                 directory.display()
             )));
         }

@@ -232,7 +232,7 @@ fn own_directory(run_dir: &Path, below: &Path) -> io::Result<()> {
                 // A mount that was there before may belong to any user.
                 if !found.is_dir() || (found.uid() != own && mounted_at(&directory).is_none()) {
                     return Err(io::Error::other(format!(
-                        "{} is not a directory of ours",
+                        "{} is not a directory of this user",
                         directory.display()
                     )));
                 }

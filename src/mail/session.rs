@@ -452,7 +452,7 @@ impl<'a, S: Spool> Session<'a, S> {
             }
             Leave::Wire(WireError::Displaced) => {
                 let text =
-                    format!("{hostname} needs this place for another client; try again later");
+                    format!("{hostname} needs this session for another client; try again later");
                 write_reply(self.wire.output(), &Reply::new(421, (4, 7, 0), text));
                 self.intake
                     .counters

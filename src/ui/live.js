@@ -1,4 +1,4 @@
-// Keeps the page fresh: what is marked with data-live is renewed from the same address, at each event of the stream, or every
+// Updates the page: elements with data-live are reloaded from the same address, at each event of the stream, or every
 // five seconds where there is no stream. Without this script the pages can be read all the same.
 "use strict";
 (function () {
@@ -27,7 +27,7 @@
       .then(function () { busy = false; });
   }
 
-  // What a person has unfolded stays so, by the words on it.
+  // What the user has unfolded stays unfolded, identified by its text.
   function unfold(old, next) {
     old.querySelectorAll("details[open]").forEach(function (open) {
       var words = open.querySelector("pre, summary").textContent;
@@ -91,7 +91,7 @@
     });
   }
 
-  // The stream tells when something is new; without it, it is looked every five seconds.
+  // The stream reports changes; without it, the page is checked every five seconds.
   function listen() {
     if (!window.EventSource || document.hidden) { return; }
     var source = new EventSource(document.body.dataset.root + "api/v1/stream");

@@ -281,8 +281,8 @@ fn a_gateway_that_is_not_near_stops_the_start_and_changes_nothing() {
         ("192.0.2.1", "Network is unreachable"),
         ("2001:db8:99::1", "fd91:1::2/64 on eth1"),
         ("192.0.2.1", "10.91.1.2/24 on eth1, 10.91.2.2/24 on eth2"),
-        ("10.91.1.2", "that is an address of our own"),
-        ("fd91:1::2", "that is an address of our own"),
+        ("10.91.1.2", "that is an address of this machine"),
+        ("fd91:1::2", "that is an address of this machine"),
         ("fe80::91", "write fe80::91%eth0"),
     ] {
         let (code, said) = refuse(&grid, &internet, Who::Root, &[("MTA_TERMINAL_NET", gateway)]);

@@ -17,7 +17,7 @@ def main(program):
         command = [Path(sys.executable).parent / "schemathesis", "run", f"{trouble.url}/api/v1/openapi.json", "--url", f"{trouble.url}/api/v1",
                    "--auth", f"{USER}:{PASSWORD}", "--checks", CHECKS, "--max-examples", "40", "--exclude-path", "/stream", "--seed", "1",
                    "--phases", "examples,coverage,fuzzing", "--request-timeout", "20", "--no-color"]
-        # It leaves a cache where it runs, and knows no mail: serializers.py says how one is sent.
+        # It leaves a cache in its working directory, and cannot send a mail by itself: serializers.py does that.
         environment = os.environ | {"SCHEMATHESIS_HOOKS": "serializers", "PYTHONPATH": str(Path(__file__).parent)}
         done = subprocess.run(command, capture_output=True, text=True, timeout=280, cwd=trouble.root, env=environment)
         print(done.stdout[-6000:], done.stderr[-2000:])

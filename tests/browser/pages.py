@@ -1,4 +1,4 @@
-"""The pages in Chromium, before a running appliance with mail in trouble: `pages.py PROGRAM TEST [DIRECTORY FOR SCREENSHOTS]`."""
+"""The pages in Chromium, with a running appliance and undeliverable mail: `pages.py PROGRAM TEST [DIRECTORY FOR SCREENSHOTS]`."""
 
 import base64
 import re
@@ -115,7 +115,7 @@ def faults(page, where):
     assert not grave, (where, grave)
 
 
-# A second press of the same button while the order is on its way; notes what the page says then.
+# A second press of the same button while the order is in progress; records the text of the page then.
 PRESSED_TWICE = """document.addEventListener("submit", event => setTimeout(() => {
     sessionStorage.meanwhile = document.getElementById("live").textContent;
     event.submitter.click();
@@ -123,7 +123,7 @@ PRESSED_TWICE = """document.addEventListener("submit", event => setTimeout(() =>
 
 
 def actions(program, shots):
-    """Search, hold, release, retry, delete with a question, pause and resume; each leaves its line in the log."""
+    """Search, hold, release, retry, delete with confirmation, pause and resume; each writes its line to the log."""
     with world(program) as trouble:
         trouble.send_all()
         settled(trouble)
@@ -152,7 +152,7 @@ def actions(program, shots):
             expect(page.locator(".messages tbody tr")).to_have_count(9)
             page.locator("input[value=matching]").check()
             page.get_by_role("button", name="Delete…").click()
-            # An order that takes its time says so, and a second press does not give it again.
+            # A slow order shows that it is running, and a second press does not repeat it.
             orders = []
             page.route("**/act", lambda route: (orders.append(route.request.post_data), page.wait_for_timeout(1000), route.continue_()))
             page.evaluate(PRESSED_TWICE)
@@ -185,7 +185,7 @@ def actions(program, shots):
 
 
 def hostile(program, shots):
-    """What a stranger wrote is text: in lists, on its page, in its header fields; nothing of it runs or is loaded."""
+    """Untrusted text stays text: in lists, on its page, in its header fields; nothing of it runs or is loaded."""
     with world(program) as trouble:
         trouble.send_all()
         settled(trouble)
@@ -233,7 +233,7 @@ def reach(page, is_there, steps=80):
 
 
 def live(program, shots):
-    """The page renews itself, also from a stream; says when nobody answers, and goes on when somebody does again."""
+    """The page updates itself, also from a stream; shows when the server does not answer, and continues when it does again."""
     with world(program) as trouble:
         with page_of(trouble) as page:
             page.goto(trouble.url + "/")

@@ -29,7 +29,7 @@ EVIL = """<html><head>
 
 
 class Counting:
-    """A server that counts who connects: nobody may, whatever a mail says."""
+    """A server that counts connections: there must be none, whatever a mail contains."""
 
     def __init__(self):
         self.connections, self.listener = [], socket.create_server(("127.0.0.1", 0))
@@ -80,7 +80,7 @@ def preview(program, shots):
             page.wait_for_timeout(700)
         assert page.url.startswith(trouble.url), page.url
         assert not counting.connections, counting.connections
-        # Also by itself: the answer carries the policy, whoever opens it.
+        # Also when opened directly: the answer itself has the policy.
         source = page.locator(".preview iframe").evaluate("frame => frame.src")
         page.reload()
         with page.expect_download() as download:
@@ -96,7 +96,7 @@ def preview(program, shots):
 
 
 def health(program, shots):
-    """The first line says whether all is well, and what is not leads to where one can act; numbers have names and units."""
+    """The first line shows whether there are alerts, and each alert links to the page to act; numbers have names and units."""
     with world(program) as trouble:
         with page_of(trouble) as page:
             page.goto(trouble.url + "/")
@@ -136,7 +136,7 @@ def health(program, shots):
 
 
 def logout(program, shots):
-    """Who logs out is asked for the password again, and is told that the browser has forgotten it."""
+    """After a logout the password is required again, and the page says that the browser has forgotten it."""
     with world(program) as trouble, sync_playwright() as play:
         browser = browser_of(play)
         page = browser.new_context(http_credentials={"username": USER, "password": PASSWORD}).new_page()
@@ -151,7 +151,7 @@ def logout(program, shots):
             assert error.code == 401 and error.headers["WWW-Authenticate"].startswith("Basic"), error.headers
             assert "cookies" in error.headers["Clear-Site-Data"]
             assert "Logged out" in error.read().decode()
-        # It is no wrong password, after however many of them one would have to wait.
+        # It does not count as a wrong password, after which one would have to wait.
         for _ in range(8):
             try:
                 ask(trouble, "/logout")

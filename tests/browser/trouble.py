@@ -1,4 +1,4 @@
-"""A running appliance with real mail in real trouble: destinations that are dead, greylist, are full, are slow, and one that is well.
+"""A running appliance with undeliverable mail: destinations that are dead, greylist, are full, are slow, and one that works.
 
 Needs root (port 25 on addresses of 127.0.0.0/8, as every MX host has it) and dnsmasq. `python3 trouble.py PROGRAM` starts it and
 says where the page is; a test takes `Trouble` from here.
@@ -16,7 +16,7 @@ from pathlib import Path
 
 HOSTILE = '</title><script>document.title="taken"</script><img src=x onerror=alert(1)>'
 USER, PASSWORD = "operator", "s3cret"
-# Domain, address of its MX host, what the host does (None = it is not there).
+# Domain, address of its MX host, the host's behaviour (None = it does not exist).
 DESTINATIONS = [
     ("well.example", "127.0.9.1", ""),
     ("greylisting.example", "127.0.9.2", "rcpt=450"),
@@ -28,7 +28,7 @@ DESTINATIONS = [
 
 
 def free_port():
-    """A port that nobody has, neither for TCP nor for UDP."""
+    """A port that is free for TCP and UDP."""
     while True:
         with socket.socket() as stream, socket.socket(type=socket.SOCK_DGRAM) as datagrams:
             stream.bind(("127.0.0.1", 0))
@@ -64,7 +64,7 @@ class Trouble:
         self.program, self.processes = Path(program).resolve(), []
         self.directory = tempfile.TemporaryDirectory(prefix="postern-trouble-")
         self.root = Path(self.directory.name)
-        # The core lays its privileges down, and must get to its volume all the same.
+        # The core drops its privileges, and must have access to its volume all the same.
         os.chmod(self.root, 0o755)
         self.smtp, self.http, self.dns = free_port(), free_port(), free_port()
         self.url = f"http://127.0.0.1:{self.http}"
@@ -130,7 +130,7 @@ class Trouble:
                 client.send_message(mail, sender, [f"customer{n}@{domain}"])
 
     def send_letter(self):
-        """One with all that a mail can have: markup, an attachment, several recipients, a hostile subject."""
+        """A mail with markup, an attachment, several recipients, and a hostile subject."""
         mail = EmailMessage()
         mail["From"], mail["To"], mail["Subject"] = "Evil <evil@shop.example>", "a@dead.example", HOSTILE
         mail["X-Hostile"] = HOSTILE

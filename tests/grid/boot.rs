@@ -188,7 +188,7 @@ const ROWS: &[Row] = &[
         options: &["-e", "MTA_TERMINAL_NET=203.0.113.77"],
         line: PRECONFIGURE,
         code: 69,
-        cause: "it is not on any of our networks",
+        cause: "it is not on any network of this machine",
     },
 ];
 

@@ -466,8 +466,7 @@ async fn a_move_goes_on_where_the_history_does_not_answer_in_time() {
     let told = text.matches(r#""result":"unclear""#).count();
     assert_eq!((code, told), (73, 2), "{text} {words}");
     assert!(
-        text.contains("the history could not be asked")
-            && text.contains("repeat the command later"),
+        text.contains("the history could not be read") && text.contains("repeat the command later"),
         "{text}"
     );
     assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 6, "all files are kept");

@@ -151,4 +151,5 @@ const LONGEST: (&str, &str) = ("MTA_MAXIMAL_BACKOFF_TIME", "1h");
 /// An address without a listener: due mail stays all the same.
 const NOBODY: &str = "127.0.0.1:1";
 
-const ELSEWHERE: &str = "the properties lead waiting mail elsewhere than before the start";
+const ELSEWHERE: &str =
+    "the properties give waiting mail another destination than before the start";

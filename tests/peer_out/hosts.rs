@@ -84,7 +84,7 @@ async fn a_greeting_of_5xx_is_no_verdict_on_the_mail() {
     let outcome = client.connect(&route(&[also.address, refuses.address])).await.unwrap_err();
     assert_eq!((code(&outcome).as_str(), outcome.remote), ("451 4.7.1", false));
     let words = format!(
-        "mx1.example[127.0.0.1]:{} refused us instead of a greeting: 554 5.7.1 not you",
+        "mx1.example[127.0.0.1]:{} rejected this relay instead of a greeting: 554 5.7.1 not you",
         refuses.address.port()
     );
     assert_eq!(outcome.reply.text, words);

@@ -84,7 +84,10 @@ async fn content_that_nobody_reads_is_given_up() {
     let connection = client(timeouts).connect(&route(&[peer.address])).await.unwrap();
     let (_, report) = send(connection, &message(1, "x".repeat(60 << 20))).await;
     assert_eq!(codes(&report), ["451 4.4.2"], "{report:?}");
-    assert!(report.outcomes[0].1.reply.text.ends_with("took the content too slowly"), "{report:?}");
+    assert!(
+        report.outcomes[0].1.reply.text.ends_with("accepted the content too slowly"),
+        "{report:?}"
+    );
 }
 
 #[tokio::test(crate = "crate::with_threads")]

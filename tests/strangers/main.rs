@@ -93,7 +93,7 @@ fn the_stranger_that_did_nothing_for_longest_gives_way_and_hears_why() {
     let gone = crowd.remove(0);
     let text = told(gone);
     let last = text.lines().last().unwrap();
-    assert!(last.starts_with("421 4.7.0 mta.example needs this place"), "{text}");
+    assert!(last.starts_with("421 4.7.0 mta.example needs this session"), "{text}");
     trusted.ask("NOOP", "250 ");
     assert_eq!(receiver.counters.sessions_displaced_total.get(), 1);
     for stream in crowd {

@@ -1,4 +1,4 @@
-"""Reads pairs of files, and tells where the second message is not the first in 7 bits."""
+"""Reads pairs of files, and prints where the second message is not the first in 7 bits."""
 import email, email.policy, sys
 
 def leaves(message, path=""):

@@ -138,7 +138,7 @@ fn a_host_that_refuses_us_costs_no_mail() {
             Names::serve(&[host("refusing", refusing.address.ip()), mx("there", "refusing", 10)]);
         let appliance = appliance(&names, &[]);
         send(&appliance, "sender@here.example", "box@there.example");
-        assert!(appliance.deferral().contains(" refused us "), "{}", appliance.deferral());
+        assert!(appliance.deferral().contains(" rejected this relay "), "{}", appliance.deferral());
         assert_eq!(
             appliance.counter(&format!("mta_next_hop_refusals_total{{stage=\"{stage}\"}}")),
             1

@@ -22,8 +22,8 @@ pub fn who_may_relay(trusted: &[IpNet], gateways: &[IpAddr]) -> Words {
     if let Some(open) = everybody(trusted) {
         let warning = format!(
             "{open} in smtpd_trusted_networks makes an OPEN RELAY: anybody who reaches this port \
-            can send mail to the whole world \
-             through it, and its address will be on every block list within days. Name your own \
+            can send mail through it \
+            to any address, and its address will be on every block list within days. Name your own \
              networks instead"
         );
         let statement = format!("everybody in {} may relay.", listed(trusted));
@@ -34,8 +34,8 @@ pub fn who_may_relay(trusted: &[IpNet], gateways: &[IpAddr]) -> Words {
     }
     let wide = trusted.iter().filter(|network| network.prefix_len() < WIDEST_OWN).map(|network| {
         format!(
-            "{network} in smtpd_trusted_networks is wider than any private network: strangers \
-        in it may relay, too"
+            "{network} in smtpd_trusted_networks is wider than any private network: \
+            untrusted clients in it may relay, too"
         )
     });
     let loopback = if means_both_loopbacks(trusted) { LOOPBACK } else { "" };

@@ -58,7 +58,7 @@ pub fn make(path: &Path, identity: &Identity) -> Result<(), String> {
         .parent()
         .is_some_and(|parent| parent.metadata().is_ok_and(|meta| meta.mode() & 0o002 != 0));
     if in_tmp && meta.uid() != me.as_raw() {
-        return Err(format!("it belongs to uid {}, not to us (uid {me})", meta.uid()));
+        return Err(format!("it belongs to uid {}, not to uid {me} of this process", meta.uid()));
     }
     // A directory that others use, such as /run itself, keeps its owner and its mode.
     let is_ours = is_new || meta.gid() == identity.gid.as_raw() || is_empty(path);

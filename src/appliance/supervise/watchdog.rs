@@ -224,7 +224,7 @@ impl Look {
     /// Why ending the process would not help.
     pub fn is_beyond_help(&self) -> Option<String> {
         match (&self.disk, self.state) {
-            (_, 't') => Some("a debugger holds it, so it is left alone".to_owned()),
+            (_, 't') => Some("it is stopped by a debugger, so it is not killed".to_owned()),
             (Some(thread), _) => Some(format!(
                 "its thread '{thread}' waits for a disk in the kernel, which a restart would \
                 not fix"

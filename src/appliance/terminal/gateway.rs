@@ -165,7 +165,7 @@ fn failure(text: &str, gateway: Gateway, error: &io::Error) -> Failure {
     let (exit, why) = match error.raw_os_error().map(Errno::from_raw) {
         Some(Errno::EPERM | Errno::EACCES) => (
             Exit::Permission,
-            "changing the default route takes CAP_NET_ADMIN: add cap_add: [NET_ADMIN] and run the \
+            "changing the default route needs CAP_NET_ADMIN: add cap_add: [NET_ADMIN] and run the \
             container as user 0, or leave \
              terminal_net empty"
                 .to_owned(),
@@ -180,14 +180,14 @@ fn failure(text: &str, gateway: Gateway, error: &io::Error) -> Failure {
         ),
         _ if is_ourselves(gateway) => (
             Exit::Unavailable,
-            "that is an address of our own; name the \
+            "that is an address of this machine; name the \
         gateway's"
                 .to_owned(),
         ),
         Some(Errno::ENETUNREACH | Errno::EHOSTUNREACH | Errno::EINVAL) => (
             Exit::Unavailable,
             format!(
-                "it is not on any of our networks ({}); connect the container to the \
+                "it is not on any network of this machine ({}); connect the container to the \
                 network of the gateway, or correct \
                  MTA_TERMINAL_NET",
                 our_networks(gateway.address)
@@ -259,7 +259,7 @@ mod tests {
         let failure =
             failure("127.0.0.1", gateway(find("127.0.0.1").unwrap()[0]), &Errno::EINVAL.into());
         assert_eq!(failure.exit, Exit::Unavailable);
-        assert!(failure.cause.contains("an address of our own"), "{failure}");
+        assert!(failure.cause.contains("an address of this machine"), "{failure}");
     }
 
     #[test]
@@ -294,7 +294,7 @@ mod tests {
         assert_eq!(far.exit, Exit::Unavailable);
         assert!(
             far.cause.starts_with("MTA_TERMINAL_NET is '192.0.2.1': ")
-                && far.cause.contains("our networks"),
+                && far.cause.contains("network of this machine"),
             "{far}"
         );
         assert!(told("fe80::1", Errno::EINVAL).cause.ends_with("write fe80::1%eth0"));

@@ -110,17 +110,16 @@ async fn gone(
             // A duplicate is better than a loss.
             let words = format!(
                 "the history does not know (any more) whether it was moved, or delivered from \
-                here. Look for {id} in the log of \
-                 this appliance. Only where it tells of every recipient that {id}.json calls \
-                 pending that mail was sent, bounced \
-                 or deleted, and nowhere status=moved, remove all three files. Else remove \
-                 {id}.moving, and import the pair"
+                 here. Search for {id} in the log of this appliance. If each recipient that is \
+                 pending in {id}.json was sent, bounced or deleted there, and no line has \
+                 status=moved, remove all three files. Otherwise remove {id}.moving and import \
+                 the pair"
             );
             return teller.note(id, "unclear", Some(&words));
         }
         Err(trouble) if trouble.code == EX_UNAVAILABLE => {
             let words = format!(
-                "whether it was moved is not known, for the history could not be asked ({}). Its \
+                "it is not known whether it was moved, because the history could not be read ({}). Its \
                 files are kept; repeat the \
                  command later",
                 trouble.words

@@ -119,7 +119,7 @@ fn named(path: &Path, error: io::Error) -> io::Error {
         Ok(meta) => {
             format!("it belongs to user {} and has mode {:03o}", meta.uid(), meta.mode() & 0o777)
         }
-        Err(_) => "its directory does not let us in".to_owned(),
+        Err(_) => "this user may not enter its directory".to_owned(),
     };
     io::Error::new(
         error.kind(),

@@ -46,7 +46,7 @@ pub enum WireError {
     #[error("timeout")]
     Timeout,
     /// The session has to give way to another one.
-    #[error("gave way to another client")]
+    #[error("closed to make room for another client")]
     Displaced,
     /// The peer did not take what we said.
     #[error("the client does not read")]

@@ -103,14 +103,14 @@ impl Report<'_> {
             ),
             Fate::Undeliverable => format!(
                 "This is the mail system at {}.\r\n\r\n\
-                 A bounce of {arrived} did not reach the addresses below. Nobody\r\n\
-                 else is told. Its header section is attached.\r\n",
+                 A bounce of {arrived} did not reach the addresses below. No\r\n\
+                 other notification is sent. Its header section is attached.\r\n",
                 self.hostname
             ),
             Fate::Delayed { give_up_at } => format!(
                 "This is the mail system at {}.\r\n\r\n\
                  Your mail of {arrived} has not reached the recipients below yet.\r\n\
-                 There is nothing you need to do: it is being tried again and again until\r\n\
+                 There is nothing you need to do: it will be attempted again until\r\n\
                  {}. You will hear again only if that fails.\r\n",
                 self.hostname,
                 clock::rfc5322(give_up_at)
@@ -121,11 +121,11 @@ impl Report<'_> {
             let who = match (outcome.remote, self.relay) {
                 (true, "") => "The receiving server said:".to_owned(),
                 (true, relay) => format!("The server {} said:", line(relay, DIAGNOSTIC_MAX)),
-                (false, _) => "We could not hand it over:".to_owned(),
+                (false, _) => "This mail system could not deliver it:".to_owned(),
             };
             text.push_str(&format!("\r\n<{recipient}>\r\n    {who}\r\n    {said}\r\n"));
             if self.fate == Fate::Failed && outcome.class() != Class::Permanent {
-                text.push_str("    This was tried until the time for it ran out.\r\n");
+                text.push_str("    Delivery was attempted until the time limit of the queue.\r\n");
             }
         }
         if self.fate == Fate::Failed {

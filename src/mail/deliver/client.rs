@@ -337,7 +337,7 @@ impl Connection {
             self.wire.reply(limit).await
         };
         asked.await.map_err(|trouble: Trouble| {
-            trouble.outcome(&self.relay, &format!("in answer to {verb}"), 2)
+            trouble.outcome(&self.relay, &format!("in reply to {verb}"), 2)
         })
     }
 
@@ -374,13 +374,13 @@ impl Connection {
             }
             Ok(_) => return Ok(self),
             Err(trouble) => {
-                let outcome = trouble.outcome(&self.relay, "in answer to STARTTLS", 2);
+                let outcome = trouble.outcome(&self.relay, "in reply to STARTTLS", 2);
                 return Err(tls_failed(&self.relay, outcome.reply.text.into_owned()));
             }
         }
         if self.wire.has_leftover() {
             let text = format!(
-                "{} sent plain text behind its answer to STARTTLS, which looks like an attack",
+                "{} sent plain text after its reply to STARTTLS, which looks like an attack",
                 self.relay
             );
             return Err(Outcome::own(Reply::new(451, (4, 7, 0), text)).into());

@@ -227,7 +227,7 @@ impl Connection {
             if last {
                 if !self.client.may_end() {
                     let text = format!(
-                        "{} was given up in the middle of a message: others needed the courier",
+                        "the attempt at {} was aborted in the middle of a message: other mail needed its courier",
                         self.relay
                     );
                     return Err(Broken::Unsure(Outcome::own(Reply::new(451, (4, 4, 2), text))));
@@ -288,9 +288,9 @@ impl Connection {
             _ if matches!(trouble, Trouble::Slow(_)) => Outcome::own(Reply::new(
                 451,
                 (4, 4, 2),
-                format!("{} took the content too slowly", self.relay),
+                format!("{} accepted the content too slowly", self.relay),
             )),
-            _ => trouble.outcome(&self.relay, "while taking the content", 2),
+            _ => trouble.outcome(&self.relay, "while accepting the content", 2),
         }
     }
 
@@ -304,7 +304,7 @@ impl Connection {
                 );
                 Outcome::own(Reply::new(451, (4, 4, 2), text))
             }
-            _ => trouble.outcome(&self.relay, &format!("in answer to {name}"), 2),
+            _ => trouble.outcome(&self.relay, &format!("in reply to {name}"), 2),
         };
         match state.mail_refused.take() {
             Some(refused) => Broken::Midway(refused),

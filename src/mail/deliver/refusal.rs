@@ -55,11 +55,11 @@ impl Stage {
     pub fn words(self) -> &'static str {
         match self {
             Self::Greeting => "instead of a greeting",
-            Self::Hello => "in answer to EHLO",
-            Self::Starttls => "in answer to STARTTLS",
-            Self::Mail => "in answer to MAIL",
-            Self::Recipient => "in answer to RCPT",
-            Self::Data => "in answer to DATA",
+            Self::Hello => "in reply to EHLO",
+            Self::Starttls => "in reply to STARTTLS",
+            Self::Mail => "in reply to MAIL",
+            Self::Recipient => "in reply to RCPT",
+            Self::Data => "in reply to DATA",
         }
     }
 }
@@ -101,7 +101,7 @@ pub(super) fn outcome(stage: Stage, relay: &str, reply: Reply) -> Outcome {
     }
     // RFC 3463 §2: the same subject and detail with the temporary class.
     let Enhanced(_, subject, detail) = reply.enhanced.unwrap_or(Enhanced(5, 3, 2));
-    let text = format!("{relay} refused us {}: {reply}", stage.words());
+    let text = format!("{relay} rejected this relay {}: {reply}", stage.words());
     Outcome::own(Reply::new(451, (4, subject, detail), text))
 }
 
@@ -319,7 +319,7 @@ mod tests {
         );
         assert_eq!(
             said.reply.text,
-            "mx[192.0.2.1]:25 refused us instead of a greeting: 554 5.7.1 access denied"
+            "mx[192.0.2.1]:25 rejected this relay instead of a greeting: 554 5.7.1 access denied"
         );
         let said = outcome(Stage::Mail, "mx", Reply::plain(421, "later"));
         assert_eq!((said.reply.code, said.remote), (421, true));

@@ -244,7 +244,7 @@ impl Connection {
         }
         if !self.client.may_begin() {
             let text = format!(
-                "{} was given up between two transactions: others needed the courier",
+                "the attempt at {} was aborted between two transactions: other mail needed its courier",
                 self.relay
             );
             return Err(Broken::Unsure(Outcome::own(Reply::new(451, (4, 4, 2), text))));

@@ -177,7 +177,7 @@ impl<S: Spool> Outbound<S> {
                 tracing::info!(
                     target: "mta",
                     messages = elsewhere,
-                    "the properties lead waiting mail elsewhere than before the start"
+                    "the properties give waiting mail another destination than before the start"
                 );
             }
             drop(planned);

@@ -362,7 +362,7 @@ fn who_refuses_us_is_known_to_be_down_and_is_tried_on() {
     let mut schedule = schedule(500);
     schedule.add(&at("h.example"), job(1, Source::default()), 0, NOW);
     let id = schedule.ids[&at("h.example")];
-    schedule.refused_us(id, 0, "refused us in answer to MAIL", NOW);
+    schedule.refused_us(id, 0, "rejected this relay in reply to MAIL", NOW);
     assert_eq!(schedule.unreachable(), 1);
     assert_eq!(Out::default().start(&mut schedule).len(), 1, "it is not left alone");
     schedule.answered(id, NOW);

@@ -209,8 +209,8 @@ impl Window {
 
     /// Reads around what the disk will not give; that is zeros, and so no record.
     fn read_blocks(&mut self, offset: u64, error: &io::Error) -> io::Result<usize> {
-        tracing::error!(target: "mta", offset, cause = %error, "the data volume cannot be read \
-        here; going on behind it");
+        tracing::error!(target: "mta", offset, cause = %error,
+            "a part of the data volume cannot be read and is skipped");
         let len = usize::try_from(self.file.length()?.saturating_sub(offset))
             .unwrap_or(usize::MAX)
             .min(self.octets.len());

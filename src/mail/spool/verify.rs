@@ -262,7 +262,7 @@ impl Verification {
         let offset = replay(header, &mut window, end, &mut reading).map_err(failed)?;
         if window.unreadable() > 0 {
             let words = format!(
-                "{path}: the disk does not give {} blocks of 4 KiB; a copy of the volume may",
+                "{path}: {} blocks of 4 KiB cannot be read from the disk; try a copy of the volume",
                 window.unreadable()
             );
             self.findings.notes.push(words);

@@ -442,7 +442,7 @@ const OTHERS: &[Row] = &[
         site: Site::Plain,
         line: PRECONFIGURE,
         code: 69,
-        cause: &["MTA_TERMINAL_NET is '127.0.0.1'", "that is an address of our own"],
+        cause: &["MTA_TERMINAL_NET is '127.0.0.1'", "that is an address of this machine"],
     },
     Row {
         what: "a gateway without the right to set routes",

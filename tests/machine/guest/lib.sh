@@ -64,7 +64,7 @@ nfs() {
   rpc.nfsd "$@" 2
   rpc.mountd
   wait_for 20 "nfsd" listens 2049
-  # Nobody has anything to reclaim from the server that was here before.
+  # No client has to reclaim state from the former server.
   echo Y >/proc/fs/nfsd/v4_end_grace 2>/dev/null || true
 }
 nfs_off() {
@@ -178,7 +178,7 @@ clean() {
   pkill -CONT smbd
   pkill -9 -x postern
   sleep 0.2
-  # As long as their servers live: umount(8) looks at what it takes away.
+  # While their servers are running: umount(8) accesses what it unmounts.
   for point in $(awk '$2 ~ "^/(terminals|srv|key|data|mnt)" { print $2 }' /proc/mounts | sort -r); do umount -l "$point"; done
   samba_off
   nfs_off

@@ -136,8 +136,8 @@ impl<S: Spool> Courier<S> {
     pub(super) fn too_slow(&self, whom: impl Display) -> Outcome {
         let waited = self.times.begun.elapsed().as_secs_f32();
         let text = format!(
-            "{whom} took {waited:.1} s and was given up, because others waited; it gets more time \
-            the next time"
+            "{whom} took {waited:.1} s and was aborted, because other mail waited; the next \
+             attempt gets more time"
         );
         Outcome::own(Reply::new(451, (4, 4, 1), text))
     }

@@ -1,4 +1,4 @@
-# The export in every version of NFS; read only; taken away at the end; nothing on it is chowned.
+# The export in every version of NFS; read only; unmounted at the end; no owner on it is changed.
 mkdir -p "$EXPORT"
 echo key >"$EXPORT/server.key"
 chmod 600 "$EXPORT/server.key"
@@ -23,7 +23,7 @@ relay "TERMINAL_FS=nas:2049:$EXPORT"
 mounted /terminals/fs vers=4.2
 relay_off
 mkdir -p /mnt/keys
-# As docs/terminals.md tells the engine to.
+# As in docs/terminals.md for the engine.
 mount -i -t nfs -o addr=127.0.0.1,nfsvers=4,ro,soft,timeo=30,retrans=2,actimeo=5 ":$EXPORT" /mnt/keys
 relay TERMINAL_FS=/mnt/keys
 relay_off

@@ -15,7 +15,7 @@ presents() { # NAME [ARGUMENT OF S_CLIENT...]
 tls=SSL_DISABLED=no
 mkdir -p "$EXPORT"
 
-# Root is nobody there (root_squash), so the export shows a key of nobody's, and of the relay's own uid; not one of root's.
+# Root is mapped to nobody there (root_squash): a key of the user nobody, or of the relay's uid, can be read; one of root cannot.
 make_pair one.example.org
 nfs root_squash
 sink
@@ -30,7 +30,7 @@ done
 make_pair two.example.org
 wait_for 60 "the renewed certificate" presents two.example.org -connect 127.0.0.1:465
 
-# The server dies: what was loaded stays in use, an event says so, mail flows.
+# The server dies: the loaded key stays in use, an event reports it, mail flows.
 nfs_off
 wait_for 90 "an event about the keys" grep -q 'stay in use' /var/log/appliance/log
 presents two.example.org -connect 127.0.0.1:465 || die "the certificate is gone with its server"

@@ -1,4 +1,4 @@
-# The log share in every dialect, by every form of the property; taken away at the end; mail flows meanwhile.
+# The log share in every dialect, by every form of the property; unmounted at the end; mail flows meanwhile.
 sink
 for dialect in SMB2_10:0x210 SMB3_00:0x300 SMB3_11:0x311; do
   samba "server min protocol = ${dialect%:*}" "server max protocol = ${dialect%:*}"
@@ -42,7 +42,7 @@ relay LOGS_ENABLED=yes TERMINAL_LOG=nas
 relay_off
 not_mounted /terminals/log
 
-# Mounted by somebody else, as docs/terminals.md tells the engine to: used as it is, and left in place.
+# Mounted by another program, as in docs/terminals.md for the engine: used as it is, and left mounted.
 mkdir -p /mnt/log
 options=addr=127.0.0.1,username=guest,password=,uid=2525,gid=2525,file_mode=0600,dir_mode=0700,soft,echo_interval=5
 mount -i -t cifs -o $options //127.0.0.1/share /mnt/log

@@ -1,4 +1,4 @@
-# Every way in which a log share fails to come up, with the contract's line, the cause in words, and no mount left.
+# Every failure of a log share, with the contract's line, the cause, and no mount left.
 line='Error: failed to mount log share.'
 on=LOGS_ENABLED=yes
 
@@ -26,7 +26,7 @@ samba 'server min protocol = NT1' 'server max protocol = NT1'
 refused 69 "$line" 'speaks nothing but SMB 1' $on TERMINAL_LOG=//nas/share
 samba_off
 
-# A server that takes connections and says nothing: the supervisor hears its signals all the same.
+# A server that accepts connections and sends nothing: the supervisor handles its signals all the same.
 samba
 pkill -STOP smbd
 mkdir -p /srv/data

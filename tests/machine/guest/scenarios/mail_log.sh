@@ -15,7 +15,7 @@ send 150 load &
 load=$!
 wait_for 30 "the load" arrived_some load
 samba_off
-# What comes while there is no server is taken and delivered like everything else.
+# Mail that comes while there is no server is accepted and delivered as usual.
 send 40 dark
 wait "$load" || die "a client was not served while the log share was away"
 wait_for 60 "delivery of the load" arrived 150 load

@@ -1,4 +1,4 @@
-# A kernel without the file system, and a container without the capability: the cause says what to do.
+# A kernel without the file system, and a container without the capability: the cause tells what to do.
 handler=$(cat /proc/sys/kernel/modprobe)
 ! grep -qw cifs /proc/filesystems || die "cifs is loaded already: this scenario must come before the others"
 echo /bin/false >/proc/sys/kernel/modprobe
