@@ -1,4 +1,4 @@
-//! Work that may panic, for whoever must still keep what it has brought.
+//! Runs work that may panic, for callers that must still record what it has done so far.
 
 use std::any::Any;
 use std::future::poll_fn;
@@ -9,8 +9,8 @@ use std::task::Poll;
 /// Waits for the end of `work`.
 ///
 /// # Errors
-/// It panicked; the panic goes on with [`std::panic::resume_unwind`]. What it had borrowed may be
-/// half changed.
+/// It panicked; continue the panic with [`std::panic::resume_unwind`]. Borrowed values may be half
+/// changed.
 pub(super) async fn caught<T>(work: impl Future<Output = T>) -> Result<T, Box<dyn Any + Send>> {
     let mut work = pin!(work);
     poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(context))) {

@@ -1,11 +1,11 @@
-//! What becomes of mail, and who carries it.
+//! Counters of deliveries and of the delivery agents.
 
 use crate::appliance::counter::{
     Counter, CounterVec, Gauge, GaugeVec, Histogram, Labels, SharedCounter,
 };
 
 crate::counters! {
-    /// What becomes of mail, and who carries it.
+    /// Counters of deliveries and of the delivery agents.
     pub struct OutboundCounters {
         delivered_total: Counter = "Recipients that a next hop accepted";
         deferred_total: Counter = "Delivery attempts of a recipient that failed temporarily";
@@ -37,7 +37,8 @@ crate::counters! {
     }
 }
 
-/// Close to each other where second and third tries fall: quantiles are read from these bounds.
+/// Bounds are close to each other where second and third attempts fall, because quantiles are
+/// computed from them.
 const LATENCY: &[f64] = &[
     0.005, 0.02, 0.1, 0.5, 2.0, 10.0, 60.0, 180.0, 300.0, 360.0, 450.0, 600.0, 900.0, 1200.0,
     1800.0, 3600.0, 7200.0, 14_400.0, 43_200.0, 172_800.0, 432_000.0,

@@ -1,4 +1,4 @@
-//! One courier: a connection to a destination, and the jobs it carries.
+//! A delivery agent: one connection to a destination, and the jobs it delivers.
 
 mod connect;
 mod job;
@@ -16,14 +16,15 @@ use job::Courier;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How long a connection is used at most while others wait for a place at its host.
+/// How long a connection is used at most while other destinations wait for a connection to its
+/// host.
 const REUSE_WANTED: Duration = Duration::from_secs(10);
 
-/// How long a connection is used at most: next hops move, and fairness among them wants new
-/// choices.
+/// How long a connection is used at most: next hops move, and load is spread only by new
+/// connections.
 const REUSE_MAX: Duration = Duration::from_secs(300);
 
-/// Carries jobs until there is nothing to do.
+/// Delivers jobs until there is nothing to do.
 pub async fn run<S: Spool>(
     outbound: Arc<Outbound<S>>,
     id: DestinationId,

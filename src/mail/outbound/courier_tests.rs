@@ -1,4 +1,4 @@
-//! Couriers with all that belongs to them: a queue on a volume, and next hops on this host.
+//! Delivery agents with everything around them: a queue on a volume, and next hops on this host.
 
 use super::counters::OutboundCounters;
 use super::queue_state::MustRing;
@@ -32,10 +32,10 @@ use tracing_subscriber::layer::SubscriberExt as _;
 /// How long a step may take before the test has failed.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// After so many seconds a mail is given up.
+/// A mail of this age in seconds expires.
 const LIFETIME: u32 = 432_000;
 
-/// Every name leads to this host, and `two.example` under two addresses.
+/// Every name resolves to this host, and `two.example` to two addresses.
 struct Here;
 
 impl Resolver for Here {
@@ -57,12 +57,12 @@ struct Relay {
     _volume: tempfile::TempDir,
 }
 
-/// A relay with one courier, whose next hops are all at this port.
+/// A relay with one delivery agent, whose next hops all listen on this port.
 fn relay(port: u16) -> Relay {
     relay_with(port, LIFETIME)
 }
 
-/// The same, which gives a mail up at an age of so many seconds.
+/// The same, where mail expires at this age in seconds.
 fn relay_with(port: u16, lifetime: u32) -> Relay {
     let volume = tempfile::tempdir().unwrap();
     let disk: Arc<dyn Disk> = Arc::new(Volume::open(volume.path()).unwrap());
@@ -82,7 +82,7 @@ fn relay_with(port: u16, lifetime: u32) -> Relay {
     };
     let router =
         Router::new(routes, Arc::new(Here)).local_mail_hosts(vec!["127.0.0.0/8".parse().unwrap()]);
-    // No courier's end depends on how soon a good-bye is answered.
+    // No agent's end depends on how soon QUIT is answered.
     let timeouts = Timeouts { quit: 10 * PATIENCE, ..Timeouts::default() };
     let speaks = deliver::Config {
         hostname: "relay.example".into(),
@@ -123,7 +123,7 @@ impl Relay {
         self.take_in(domain, recipients, clock::now()).await
     }
 
-    /// The same, which arrived elsewhere at this second.
+    /// The same, first accepted by another queue at this second.
     async fn take_in(&self, domain: &str, recipients: usize, arrived: u32) -> MessageId {
         let message = self.store(domain, recipients, arrived).await;
         let id = message.id;
@@ -152,11 +152,11 @@ impl Relay {
         spool.bring_in(entry, past, writer, std::future::pending()).await.unwrap()
     }
 
-    /// What became of the recipients of a mail, and how often each was tried in vain; nothing when
-    /// it has left the queue.
+    /// The status of a mail's recipients, and how many attempts of each failed; empty when it has
+    /// left the queue.
     async fn told(&self, id: MessageId) -> Vec<(Status, u16)> {
         let spool = &self.outbound.spool;
-        // Behind all that was recorded before.
+        // After everything that was recorded before.
         let left = spool.hold(id, false).await.is_err();
         let progress = if left { Vec::new() } else { spool.peek(id).await.unwrap().progress };
         progress.iter().map(|one| (one.status, one.attempts)).collect()
@@ -172,7 +172,8 @@ const SENT: (Status, u16) = (Status::Delivered, 0);
 const OPEN: (Status, u16) = (Status::Pending, 0);
 const PUT_OFF: (Status, u16) = (Status::Pending, 1);
 
-/// Where a server stops answering; it tells so once, and goes on when the client has gone.
+/// Where a server stops answering; it signals that once, and goes on when the client has
+/// disconnected.
 struct Server {
     case: Case,
     stalled: Notify,
@@ -185,15 +186,15 @@ enum Case {
     Greeting,
     /// At the third recipient, which has a transaction of its own.
     LaterTransaction,
-    /// At the greeting of a second session, behind a 421 in the second transaction of the first.
+    /// At the greeting of a second session, after a 421 in the second transaction of the first.
     Reopened,
-    /// At the first recipient in 7 bits, which it did not take in 8 bits.
+    /// At the first recipient of the 7-bit form, after it rejected the 8-bit form.
     SevenBits,
-    /// Before the greeting of the second host, where the first one has put a recipient off.
+    /// Before the greeting of the second host, after the first one deferred a recipient.
     NextHost,
     /// Before each greeting.
     EachGreeting,
-    /// At the good-bye.
+    /// At QUIT.
     Quit,
 }
 
@@ -252,7 +253,7 @@ impl Server {
     }
 }
 
-/// A relay at work, and the server that all its mail goes to.
+/// A running relay, and the server that all its mail goes to.
 async fn at_work(case: Case) -> (Relay, Arc<Server>) {
     let (relay, server) = at_rest(case).await;
     tokio::spawn(relay.outbound.clone().run());
@@ -264,7 +265,7 @@ async fn at_rest(case: Case) -> (Relay, Arc<Server>) {
     serving(case, LIFETIME).await
 }
 
-/// The same, which gives a mail up at an age of so many seconds.
+/// The same, where mail expires at this age in seconds.
 async fn serving(case: Case, lifetime: u32) -> (Relay, Arc<Server>) {
     let listener = TcpListener::bind(SocketAddr::from(([0, 0, 0, 0], 0))).await.unwrap();
     let relay = relay_with(listener.local_addr().unwrap().port(), lifetime);
@@ -274,16 +275,16 @@ async fn serving(case: Case, lifetime: u32) -> (Relay, Arc<Server>) {
         loop {
             let (stream, _) = listener.accept().await.unwrap();
             let serving = serving.clone();
-            // A client that has gone is no failure.
+            // A client that has disconnected is no failure.
             tokio::spawn(async move { serving.serve(stream).await });
         }
     });
-    // Known, it has a right to the one courier that there is.
+    // It is known, so it may claim the only agent.
     relay.outbound.state.vouch_for(&at("quick.example"));
     (relay, server)
 }
 
-/// A relay whose courier was told to go, because other mail had a right to its place, when the
+/// A relay whose agent was asked to stop, because other mail had a claim to its slot, when the
 /// server of a mail to so many recipients had stopped answering; and that mail.
 async fn given_up(case: Case, recipients: usize) -> (Relay, MessageId) {
     let (relay, server) = at_work(case).await;
@@ -296,8 +297,8 @@ async fn given_up(case: Case, recipients: usize) -> (Relay, MessageId) {
     (relay, slow)
 }
 
-/// Who got the mail in a transaction that was answered must not get it again, though the next one
-/// was given up for others.
+/// Recipients that got the mail in a completed transaction must not get it again, though the next
+/// transaction was aborted.
 #[tokio::test]
 async fn a_try_that_is_given_up_keeps_what_its_transactions_have_brought() {
     let cases = [
@@ -311,8 +312,8 @@ async fn a_try_that_is_given_up_keeps_what_its_transactions_have_brought() {
     }
 }
 
-/// The same at the end of the time to stop: the next start must not send it to them again, and has
-/// the others at once.
+/// The same when the relay stops and its time is up: the next start must not send it to them again,
+/// and attempts the others at once.
 #[tokio::test]
 async fn a_try_that_the_end_cuts_off_keeps_what_its_transactions_have_brought() {
     for (case, expected) in [
@@ -332,11 +333,10 @@ async fn a_try_that_the_end_cuts_off_keeps_what_its_transactions_have_brought() 
     }
 }
 
-/// Mail that waits for a host has time until the next start, however old it is.
+/// Mail that waits for a host is kept until the next start, however old it is.
 #[tokio::test]
 async fn the_end_tells_nobody_of_mail_that_waits_for_a_host() {
-    // Which of two equal hosts is asked first is left to chance: often enough the one that has no
-    // room.
+    // Which of two equal hosts is tried first is random: often enough the one that is full.
     for _ in 0..8 {
         let (relay, server) = at_rest(Case::EachGreeting).await;
         let client = &relay.outbound.client;
@@ -357,7 +357,7 @@ async fn the_end_tells_nobody_of_mail_that_waits_for_a_host() {
     }
 }
 
-/// Nothing depends on the answer, and the time of the end is for records.
+/// Nothing depends on the reply to QUIT, and the time at a stop is for records.
 #[tokio::test]
 async fn the_end_waits_for_no_answer_to_a_good_bye() {
     let (relay, server) = at_rest(Case::Quit).await;
@@ -370,7 +370,7 @@ async fn the_end_waits_for_no_answer_to_a_good_bye() {
     tokio::time::timeout(PATIENCE, running).await.unwrap().unwrap();
 }
 
-/// Does something at each line of the log that has a field of this name.
+/// Runs a function at each log line that has a field of this name.
 struct AtLine<F>(&'static str, F);
 
 impl<S: tracing::Subscriber, F: Fn() + 'static> tracing_subscriber::Layer<S> for AtLine<F> {
@@ -385,8 +385,8 @@ fn at_line(field: &'static str, work: impl Fn() + Send + Sync + 'static) -> Defa
     tracing::subscriber::set_default(tracing_subscriber::registry().with(AtLine(field, work)))
 }
 
-/// What became of a mail to two recipients whose try met a defect between two transactions: here,
-/// where a line of the log says that the content is rewritten.
+/// The result of a mail to two recipients whose attempt panicked between two transactions: here, at
+/// the log line about the rewritten content.
 async fn defect(lifetime: u32) -> (Vec<(Status, u16)>, Relay) {
     let (relay, _server) = serving(Case::SevenBits, lifetime).await;
     tokio::spawn(relay.outbound.clone().run());
@@ -410,19 +410,19 @@ async fn a_courier_that_panics_keeps_what_its_transactions_have_brought() {
     assert_eq!(told, [PUT_OFF, SENT]);
 }
 
-/// It would come again for ever.
+/// Otherwise it would be attempted for ever.
 #[tokio::test]
 async fn a_mail_whose_try_panics_ends_with_its_lifetime() {
     let (told, relay) = defect(0).await;
     assert_eq!(told, [], "it has left the queue");
-    // Nobody sent it, so that nobody gets a bounce.
+    // It has the null sender, so there is no bounce.
     assert_eq!(relay.outbound.counters.undeliverable_bounces_total.get(), 1);
 }
 
-/// Its time is for records of what was brought.
+/// The time at a stop is for records of what was delivered.
 #[tokio::test]
 async fn the_end_tells_nobody_of_mail_behind_a_destination_that_is_down() {
-    // Nobody listens there.
+    // No server listens there.
     let relay = relay(9);
     let first = relay.accept("slow.example", 1).await;
     let old = relay.take_in("slow.example", 1, clock::now() - 2 * LIFETIME).await;
@@ -435,7 +435,7 @@ async fn the_end_tells_nobody_of_mail_behind_a_destination_that_is_down() {
     assert_eq!((relay.told(first).await, relay.told(old).await), (vec![PUT_OFF], vec![OPEN]));
 }
 
-/// To find another host may take minutes, in which the relay may end, and the courier with it.
+/// To find another host may take minutes, in which the relay and the agent may end.
 #[tokio::test]
 async fn what_a_host_has_answered_is_recorded_before_another_one_is_looked_for() {
     let (relay, server) = at_work(Case::NextHost).await;
@@ -444,8 +444,8 @@ async fn what_a_host_has_answered_is_recorded_before_another_one_is_looked_for()
     assert_eq!(relay.told(mail).await, [(Status::Pending, 0), SENT]);
 }
 
-/// Nobody but us ended the try: that says nothing of the destination, and its other mail need not
-/// wait.
+/// The relay itself aborted the attempt: that shows nothing about the destination, and other mail
+/// for it need not wait.
 #[tokio::test]
 async fn a_destination_is_not_down_because_its_courier_was_needed() {
     let (relay, slow) = given_up(Case::Greeting, 1).await;
@@ -457,8 +457,8 @@ async fn a_destination_is_not_down_because_its_courier_was_needed() {
     assert_eq!(relay.told(next).await, [], "it was delivered");
 }
 
-/// A suspect one is left alone for a while then. Who waits for it meanwhile hears when its time is
-/// up, and everybody why.
+/// A suspect destination is suspended in that case. Mail that waits for it meanwhile ends when its
+/// lifetime is over, and all notifications name the reason.
 #[tokio::test]
 async fn mail_behind_a_next_hop_that_is_given_up_ends_with_its_lifetime() {
     let (relay, server) = at_rest(Case::Greeting).await;
@@ -471,7 +471,7 @@ async fn mail_behind_a_next_hop_that_is_given_up_ends_with_its_lifetime() {
     let old = relay.take_in("slow.example", 1, clock::now() - 2 * LIFETIME).await;
     tokio::spawn(outbound.clone().run());
     tokio::time::timeout(PATIENCE, server.stalled.notified()).await.unwrap();
-    // The record of the try takes its time, which is not the next hop's.
+    // The time for the record of the attempt is not the next hop's.
     let until = Arc::new(OnceLock::new());
     let noted = until.clone();
     let _slow = at_line("delays", move || {
@@ -490,7 +490,7 @@ async fn mail_behind_a_next_hop_that_is_given_up_ends_with_its_lifetime() {
     assert!(waited <= *until.get().unwrap(), "{reason}");
 }
 
-/// A message that was held while it was tried has a job all the same.
+/// A message that was held while it was attempted still has a job.
 #[tokio::test]
 async fn a_retry_counts_held_mail_of_a_paused_destination_once() {
     let relay = relay(9);
@@ -506,7 +506,8 @@ async fn a_retry_counts_held_mail_of_a_paused_destination_once() {
     assert_eq!(hit, Obeyed { messages: 4, untried: 2 });
 }
 
-/// Mail that waited in another queue before is as old while it is tried as it is before and after.
+/// Mail that waited in another queue before has the same age while it is attempted as before and
+/// after.
 #[tokio::test]
 async fn mail_of_another_queue_keeps_its_age_while_it_is_tried() {
     let (relay, server) = at_work(Case::Greeting).await;
@@ -518,7 +519,7 @@ async fn mail_of_another_queue_keeps_its_age_while_it_is_tried() {
     assert_eq!(office.summary().oldest_on_its_way, Some(arrived));
 }
 
-/// An operator paused it, and need not be told that its mail does not leave.
+/// An operator paused it, so no warning is due.
 #[tokio::test]
 async fn mail_of_a_paused_destination_is_not_on_its_way() {
     let (relay, _server) = at_work(Case::Greeting).await;
@@ -536,7 +537,7 @@ async fn mail_of_a_paused_destination_is_not_on_its_way() {
     assert_eq!(office().summary().oldest_on_its_way, Some(arrived));
 }
 
-/// Events that follow each other closely leave the dispatcher no quiet moment; it needs none.
+/// Events that follow each other closely leave the dispatcher no idle moment; it must not need one.
 #[tokio::test]
 async fn mail_that_could_not_be_read_is_planned_on_a_busy_relay() {
     let (relay, _server) = at_work(Case::LaterTransaction).await;

@@ -1,9 +1,8 @@
-//! How deliveries went, by destination, in the last day: what the pages and the API tell of it.
+//! Results of deliveries by destination in the last day, for the pages and the API.
 //!
-//! In: the outcomes of each attempt. Out: [`Deliveries`]. Kept in memory alone: a start begins
-//! anew.
-//! Limits: [`DESTINATIONS`] destinations, of which those are forgotten that were tried the longest
-//! ago; each has a record of [`Deliveries::HOURS`] hours at most, about 2.5 kB.
+//! In: the outcomes of each attempt. Out: [`Deliveries`]. Kept in memory only: a restart clears it.
+//! Limits: [`DESTINATIONS`] destinations (those attempted the longest ago are removed first), each
+//! with [`Deliveries::HOURS`] hours at most, about 2.5 kB.
 
 use crate::mail::model::{Class, Deliveries, Outcome, Target};
 use std::collections::{HashMap, VecDeque};
@@ -15,8 +14,8 @@ pub(super) const DESTINATIONS: usize = 500;
 /// Characters of a name, of a host and of an error.
 const TEXT: usize = 300;
 
-/// Durations are counted by the power of two in milliseconds that they stay under: up to 32 s, and
-/// the longer ones together.
+/// Durations are counted in buckets of powers of two in milliseconds: up to 32 s, and one bucket
+/// for all longer ones.
 const BUCKETS: usize = 16;
 
 /// Seconds of an hour.
@@ -57,7 +56,7 @@ struct Hour {
 }
 
 impl DeliveryRecords {
-    /// Takes note of an attempt.
+    /// Records an attempt.
     pub(super) fn note(&mut self, destination: &str, ended: &Ended<'_>) {
         if self.0.len() >= DESTINATIONS && !self.0.contains_key(destination) {
             self.forget_one();
@@ -112,7 +111,7 @@ impl Record {
         }
     }
 
-    /// The record of an hour. A clock that was set back counts into the last one that there is.
+    /// The record of an hour. After the clock was set back, the last existing hour is used.
     fn hour(&mut self, number: u32) -> &mut Hour {
         while self.hours.front().is_some_and(|first| first.number + Deliveries::HOURS <= number) {
             self.hours.pop_front();
@@ -147,13 +146,13 @@ impl Record {
     }
 }
 
-/// The place of a duration: under 1 ms, under 2 ms, under 4 ms, and so on.
+/// The bucket of a duration: under 1 ms, under 2 ms, under 4 ms, and so on.
 fn bucket(took: Duration) -> usize {
     let bits = u128::BITS - took.as_millis().leading_zeros();
     usize::try_from(bits).unwrap_or(usize::MAX).min(BUCKETS - 1)
 }
 
-/// The seconds under which a share of all lies, evenly spread within its bucket.
+/// The value in seconds below which this share of all durations is, interpolated within its bucket.
 fn quantile(took: &[u64; BUCKETS], share: f64) -> Option<f64> {
     let all: u64 = took.iter().sum();
     if all == 0 {

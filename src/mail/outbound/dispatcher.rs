@@ -1,4 +1,4 @@
-//! The dispatcher: starts couriers for the destinations that the schedule names.
+//! The dispatcher: starts delivery agents for the destinations that the schedule names.
 
 use super::courier;
 use super::{Outbound, STORAGE_PAUSE};
@@ -9,25 +9,25 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How often the dispatcher looks around although nothing was to happen.
+/// How often the dispatcher checks although nothing is due.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
 
-/// How often the counters are told who holds the couriers.
+/// How often the metrics of the agents' slots are updated.
 const TELL_PLACES: Duration = Duration::from_secs(1);
 
 impl<S: Spool> Outbound<S> {
-    /// Starts couriers until [`Outbound::stop`]; returns when the last one has gone home.
+    /// Starts agents until [`Outbound::stop`]; returns when the last one has ended.
     pub async fn run(self: Arc<Self>) {
         let mut couriers = tokio::task::JoinSet::new();
         let mut stopping = self.stopping.subscribe();
         let mut told: Option<Instant> = None;
-        // Beside the dispatcher: a volume that fails is slow, and a relay with much to do has no
-        // quiet moment.
+        // Runs beside the dispatcher: a failing volume is slow, and a busy relay has no idle
+        // moment.
         let mut unread = pin!(self.plan_unread());
         while !*stopping.borrow_and_update() {
             let mut pause =
                 if self.is_storage_failing() { STORAGE_PAUSE } else { self.start(&mut couriers) };
-            // It walks through all destinations: not at every ring.
+            // It walks through all destinations: not at every wake-up.
             if told.is_none_or(|told| told.elapsed() >= TELL_PLACES) {
                 told = Some(Instant::now());
                 self.state.places().tell(&self.counters);
@@ -48,7 +48,7 @@ impl<S: Spool> Outbound<S> {
         }
     }
 
-    /// Hosts have room again: destinations that wait for it try anew, as many as there is room for.
+    /// Hosts have free connections again: as many of the destinations that wait for one try again.
     fn invite(&self) {
         while let Some(invitation) = self.client.invite() {
             match self.state.invited(invitation.who, clock::steady()) {
@@ -58,8 +58,8 @@ impl<S: Spool> Outbound<S> {
         }
     }
 
-    /// Starts the couriers that are wanted; how long nothing more is to be done, unless somebody
-    /// rings.
+    /// Starts the agents that are wanted; gives how long nothing more is due, unless the dispatcher
+    /// is woken.
     fn start(self: &Arc<Self>, couriers: &mut tokio::task::JoinSet<()>) -> Duration {
         loop {
             match self.state.start(clock::steady()) {
@@ -75,7 +75,7 @@ impl<S: Spool> Outbound<S> {
         }
     }
 
-    /// Tries again and again to plan what could not be read.
+    /// Repeats until the messages that could not be read are planned.
     async fn plan_unread(&self) {
         loop {
             tokio::time::sleep(STORAGE_PAUSE).await;

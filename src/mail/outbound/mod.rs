@@ -1,13 +1,13 @@
-//! The corridor's second half: from the schedule through route and delivery to the outcomes, and
-//! the one way back.
+//! The outgoing half of the relay: from the schedule through route and delivery to the outcomes,
+//! and the bounces that re-enter the queue.
 //!
-//! The dispatcher asks the schedule which destination may have one more courier. A courier is one
-//! connection: it takes job after job of its destination, waits a little for more, closes the
-//! connection and ends. What became of each target is recorded through the spool's door; a bounce
-//! is durable in the queue before the recipient it speaks of counts as failed.
+//! The dispatcher asks the schedule which destination may have one more delivery agent. An agent is
+//! one connection: it takes job after job of its destination, waits a little for more, closes the
+//! connection and ends. The outcome of each target is recorded in the spool; a bounce is durable in
+//! the queue before the recipient it reports counts as failed.
 //!
-//! Limits: couriers by the schedule; messages kept in memory between acceptance and first try by
-//! [`FRESH_MAX`] octets (beyond that they are read back from the disk when their turn comes).
+//! Limits: agents by the schedule; messages kept in memory between acceptance and first attempt by
+//! [`FRESH_MAX`] octets (beyond that they are read back from the disk when they are attempted).
 
 mod caught;
 pub mod counters;
@@ -44,50 +44,51 @@ pub use table::FRESH_MAX;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-/// How often it looks whether a failing data volume is well again.
+/// How often it is checked whether a failing data volume works again.
 const STORAGE_PAUSE: Duration = Duration::from_secs(1);
 
-/// How often those who make records look whether the disk has caught up.
+/// How often code that makes records checks whether the disk has caught up.
 const BACKLOG_PAUSE: Duration = Duration::from_millis(20);
 
-/// Couriers in all: connections out at the same time.
+/// Delivery agents in total: outgoing connections at the same time.
 pub const COURIERS_MAX: u32 = 500;
 
 /// The outgoing half of the relay.
 pub struct Outbound<S> {
     pub(super) spool: Arc<S>,
     pub(super) state: QueueState,
-    /// Held while an operator's order is carried out for a page of messages: what one of two orders
-    /// makes durable must not be planned by the other's leave.
+    /// Held while an operator action is applied to a page of messages, so that one action does not
+    /// plan messages that another has just changed on disk.
     pub(super) ordering: tokio::sync::Mutex<()>,
     pub(super) router: Router,
     client: Client,
     counters: Arc<OutboundCounters>,
     pub(super) events: Arc<Events>,
-    /// How deliveries went lately, by destination.
+    /// Recent deliveries, by destination.
     deliveries: Lock<DeliveryRecords>,
     config: Config,
-    /// Whether what was in the queue at start is on the schedule.
+    /// Whether everything that was in the queue at start is on the schedule.
     planned: tokio::sync::watch::Sender<bool>,
-    /// Rings for the dispatcher.
+    /// Wakes the dispatcher.
     bell: Notify,
-    /// Rings at the end of every try.
+    /// Notified at the end of every attempt.
     ended: Notify,
     stopping: tokio::sync::watch::Sender<bool>,
-    /// Whether couriers have no more time.
+    /// Whether the relay stops and the agents' time is up.
     cut_off: tokio::sync::watch::Sender<bool>,
 }
 
-/// What the outgoing half needs to know.
+/// Settings of the outgoing half.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Our name in notifications.
+    /// The relay's host name in notifications.
     pub hostname: String,
-    /// Who hears of bounces that failed; `None`: nobody.
+    /// Recipient of notifications about bounces that failed; `None`: there is none.
     pub bounce_address: Option<Address>,
-    /// The schedule's knobs; lifetime and delay warning are used here too.
+    /// Settings of the schedule; lifetime and delay warning are used here too.
     pub schedule: schedule::Config,
-    /// Octets of fresh messages that may wait in memory for their first try, at most [`FRESH_MAX`].
+    /// Octets of new messages that may wait in memory for their first attempt, at most
+    /// [`FRESH_MAX`].
     pub fresh_max: u64,
 }
 
@@ -121,27 +122,27 @@ impl<S: Spool> Outbound<S> {
         })
     }
 
-    /// How deliveries went lately, by destination; those with the most attempts first.
+    /// Recent deliveries by destination; those with the most attempts first.
     pub(in crate::mail) fn deliveries(&self, limit: usize) -> Vec<Deliveries> {
         self.deliveries.lock().all(limit, clock::now())
     }
 
-    /// By which rule mail goes.
+    /// The routing rules.
     pub fn route_rules(&self) -> &RouteRules {
         self.router.rules()
     }
 
     /// Puts every message that is in the queue at the time of this call on the schedule, while new
-    /// mail comes and goes; ends early at [`Outbound::stop`]. To be called once. An operator's
-    /// orders wait for its end: what is not planned yet can be neither hurried nor released. `tell`
-    /// hears the progress.
+    /// mail is accepted and delivered; ends early at [`Outbound::stop`]. To be called once.
+    /// Operator actions wait for its end, because they work on planned messages only. `tell`
+    /// receives the progress.
     pub fn resume(
         self: Arc<Self>,
         tell: impl Fn(String) + Send + Sync,
     ) -> impl Future<Output = ()> + Send {
         const PAGE: usize = 1000;
         const BUNCH: usize = 100;
-        // What comes in from now on has a higher id, and is planned by whoever brings it.
+        // Mail accepted from now on has a higher id, and is planned by its intake.
         let (end, total) = (self.spool.begin().id(), self.spool.last_totals().0);
         async move {
             let planned = Planned(&self.planned);
@@ -186,16 +187,16 @@ impl<S: Spool> Outbound<S> {
 
     /// Waits until [`Outbound::resume`] has ended.
     pub(super) async fn planned(&self) {
-        // The sender lives as long as this.
+        // The sender exists as long as this.
         let _ = self.planned.subscribe().wait_for(|planned| *planned).await;
     }
 
-    /// Plans messages as the disk tells them. Gives back how many go elsewhere now than when they
-    /// were last planned.
+    /// Plans messages as they are read from the disk. Gives how many have another destination now
+    /// than when they were last planned.
     async fn plan_stored(&self, ids: &[MessageId]) -> u64 {
         let mut elsewhere = 0;
         match self.spool.peek_all(ids.to_vec()).await {
-            // Those that are damaged are set aside with a line in the log.
+            // Damaged ones are quarantined with a line in the log.
             Ok(messages) => {
                 for message in &messages {
                     elsewhere += u64::from(self.decide_anew(message));
@@ -214,14 +215,14 @@ impl<S: Spool> Outbound<S> {
         elsewhere
     }
 
-    /// Waits while more records wait for the disk than should.
+    /// Waits while too many records wait for the disk.
     async fn disk_catches_up(&self) {
         while self.spool.backlog() > BACKLOG_MAX && !*self.stopping.borrow() {
             tokio::time::sleep(BACKLOG_PAUSE).await;
         }
     }
 
-    /// A message that is durable begins its way out.
+    /// Plans a message that is durable.
     pub fn enqueue(&self, message: Message) {
         self.decide_anew(&message);
         let jobs = self.jobs(&message, false);
@@ -230,7 +231,7 @@ impl<S: Spool> Outbound<S> {
         self.ring(must_ring);
     }
 
-    /// Waits until nothing can be tried any more, at most until `deadline`.
+    /// Waits until nothing more can be attempted, at most until `deadline`.
     pub async fn flush(&self, deadline: Instant) {
         loop {
             let ended = self.ended.notified();
@@ -244,19 +245,19 @@ impl<S: Spool> Outbound<S> {
         }
     }
 
-    /// Couriers finish the message in hand and go home.
+    /// Delivery agents finish the present message and end.
     pub fn stop(&self) {
         self.stopping.send_replace(true);
     }
 
-    /// Ends the tries of couriers that are still under way. They record who got the message by
-    /// then, and nothing else: all others are tried again at the next start.
+    /// Ends the attempts that are still in progress. They record which recipients have the message,
+    /// and nothing else: all others are attempted again at the next start.
     pub fn cut_off(&self) {
         self.cut_off.send_replace(true);
     }
 
     /// Puts the pending targets of a message on the schedule, one job for each destination; with
-    /// `at_once` whenever they are due.
+    /// `at_once` without regard to their due time.
     pub(super) fn plan(&self, message: &Message, at_once: bool) {
         if message.held {
             return;
@@ -279,8 +280,8 @@ impl<S: Spool> Outbound<S> {
             .collect()
     }
 
-    /// Where the pending targets of a message lead, when the first of them is due, and how often it
-    /// was tried.
+    /// The destinations of a message's pending targets, when the first of them is due, and how many
+    /// attempts were made.
     pub(super) fn destinations(&self, message: &Message) -> BTreeMap<Destination, (u32, u16)> {
         let mut destinations = BTreeMap::new();
         for progress in
@@ -293,7 +294,7 @@ impl<S: Spool> Outbound<S> {
         destinations
     }
 
-    /// Where a target's way leads.
+    /// The destination of a target.
     pub(super) fn destination(
         &self,
         message: &Message,
@@ -302,10 +303,11 @@ impl<S: Spool> Outbound<S> {
         self.router.rules().destination(&message.envelope, progress)
     }
 
-    /// Decides anew where those pending targets go whose destination was decided under other
-    /// properties, and ends those that lead nowhere any more: a copy whose `cc_mta` is not set since
-    /// a restart. Tells whether any goes elsewhere now. What was taken in by a version that decided
-    /// nothing is left as it is: it goes as decided now, and nobody can say that this is elsewhere.
+    /// Decides the destination again for pending targets whose destination was decided under other
+    /// properties, and fails those that have none any more: a copy whose `cc_mta` is not set since
+    /// a restart. Tells whether any destination changed. For mail stored by a version that recorded
+    /// no decision nothing is recorded: it goes to the destination decided now, and whether that is
+    /// a change is not known.
     pub(super) fn decide_anew(&self, message: &Message) -> bool {
         let rules = self.router.rules();
         let mut progress = message.progress.clone();
@@ -313,7 +315,7 @@ impl<S: Spool> Outbound<S> {
         for one in progress.iter_mut().filter(|one| one.status == Status::Pending) {
             let now = rules.destination(&message.envelope, one);
             match &one.destination {
-                // An operator may name a host again before it is released.
+                // An operator may configure a host again before it is released.
                 _ if now.is_none() && message.held => continue,
                 _ if now.is_none() => (one.status, homeless) = (Status::Dropped, true),
                 Some(decided) => moved |= !rules.stands(decided),
@@ -321,20 +323,21 @@ impl<S: Spool> Outbound<S> {
             }
             one.destination = now;
         }
-        // Each needs memory until the volume takes it; without it the next start decides again.
+        // Each such record needs memory until the volume takes it; without it the next start
+        // decides again.
         if homeless || (moved && self.spool.ready().is_ok()) {
             self.spool.settle(message.id, progress);
         }
         moved
     }
 
-    /// Whether the data volume takes no records: then nothing is delivered either, because it could
-    /// not be noted.
+    /// Whether the data volume takes no records: then nothing is delivered, because the result
+    /// could not be recorded.
     fn is_storage_failing(&self) -> bool {
         matches!(self.spool.ready(), Err(SpoolError::Failed(_) | SpoolError::Slow(_)))
     }
 
-    /// Waits until no courier has a message in hand; `false` when that took longer than `patience`.
+    /// Waits until no agent is attempting a message; `false` when that took longer than `patience`.
     pub(super) async fn still(&self, id: MessageId, patience: Duration) -> bool {
         let deadline = Instant::now() + patience;
         loop {
@@ -350,19 +353,20 @@ impl<S: Spool> Outbound<S> {
         }
     }
 
-    /// Rings for the dispatcher where it must look again.
+    /// Wakes the dispatcher if it must check again.
     pub(super) fn ring(&self, must_ring: MustRing) {
         if must_ring.0 {
             self.bell.notify_one();
         }
     }
 
-    /// Takes the queue's lock once and gives it back: whoever cannot, hangs.
+    /// Takes the queue's lock once and releases it: the watchdog's test whether the lock is free.
     pub fn touch(&self) {
         self.state.touch();
     }
 
-    /// Two threads that wait for each other, one with the queue in hand, for tests of the watchdog.
+    /// Makes a deadlock of two threads, one of which holds the queue's lock, for tests of the
+    /// watchdog.
     #[cfg(debug_assertions)]
     pub fn plant_deadlock(self: Arc<Self>) {
         use std::sync::{Barrier, Mutex};
@@ -382,7 +386,7 @@ impl<S: Spool> Outbound<S> {
     }
 }
 
-/// Says at its end, however that comes, that nothing more will be planned.
+/// Reports on drop, however that comes, that nothing more will be planned.
 struct Planned<'a>(&'a tokio::sync::watch::Sender<bool>);
 
 impl Drop for Planned<'_> {

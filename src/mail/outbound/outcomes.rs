@@ -1,4 +1,4 @@
-//! What outcomes mean: for the record, the schedule, the sender, the counters and the log.
+//! Applies outcomes: to the record, the schedule, the sender, the counters and the log.
 
 use super::Outbound;
 use super::deliveries::Ended;
@@ -13,29 +13,29 @@ use crate::mail::spool::{Entry, Spool, SpoolError, Writer};
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-/// Octets of a bounce that reached nobody which the history keeps.
+/// Octets of an undeliverable bounce that the history keeps.
 const UNDELIVERABLE_KEPT: usize = 4096;
 
-/// How long a try took.
+/// How long an attempt took.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Times {
     /// When the job was taken.
     pub(super) begun: Instant,
-    /// From then on until there was a connection or none to be had; zero when one was open.
+    /// From then on until the connection was open or had failed; zero when one was open already.
     pub(super) connecting: Duration,
 }
 
 impl Times {
-    /// A try begins.
+    /// An attempt begins.
     pub(super) fn now() -> Self {
         Self { begun: Instant::now(), connecting: Duration::ZERO }
     }
 }
 
 impl<S: Spool> Outbound<S> {
-    /// Records a report, and tells the job that must be tried again and when. The order matters:
-    /// first the bounce is made durable, then the failure is recorded, then (by the caller) the
-    /// schedule hears of it; a crash in between repeats a step, and loses none.
+    /// Records a report, and gives the job that must be attempted again and when. The order
+    /// matters: first the bounce is made durable, then the failure is recorded, then (by the
+    /// caller) the schedule is updated. A crash in between repeats a step and loses none.
     pub(super) async fn settle(
         &self,
         (id, destination): (DestinationId, &Destination),
@@ -66,7 +66,8 @@ impl<S: Spool> Outbound<S> {
             .iter()
             .find(|(_, outcome)| outcome.class() == Class::Temporary)
             .map(|(_, outcome)| (job, self.state.complained(id, job, &outcome.words(), steady)));
-        // On the volume by the wall clock, which is all that the next start knows.
+        // On the volume by the wall clock, because the monotonic clock does not outlive the
+        // process.
         let due = again.map_or(0, |(_, due)| clock::wall(due));
         let by_target: HashMap<Target, &Outcome> =
             outcomes.iter().map(|(target, outcome)| (*target, outcome)).collect();
@@ -105,7 +106,7 @@ impl<S: Spool> Outbound<S> {
         again
     }
 
-    /// Counts the outcomes of a try, and tells of it and of each of them.
+    /// Counts the outcomes of an attempt, and emits events for it and for each of them.
     fn tell(&self, attempt: &DeliveryAttempt<'_>, expired: &[Target]) {
         let ended = Ended {
             outcomes: attempt.outcomes,
@@ -126,16 +127,16 @@ impl<S: Spool> Outbound<S> {
         }
     }
 
-    /// Whether a message of this age is given up. What a start finds on the volume may look older
-    /// than it is, when the clock is wrong at that time: it gets the longest pause between two
-    /// tries first, in which somebody can set the clock.
+    /// Whether a message of this age expires. After a start a message may look older than it is, if
+    /// the clock is wrong: it first gets the longest pause between two attempts, in which the clock
+    /// can be corrected.
     fn is_over_age(&self, age: u32) -> bool {
         let lifetime = self.config.schedule.lifetime;
         age >= lifetime && clock::uptime() >= self.config.schedule.longest_pause().min(lifetime)
     }
 
-    /// Queues the bounce for recipients that failed for good. When that is not possible, they count
-    /// as failed for now.
+    /// Queues the bounce for recipients that failed permanently. When that is not possible, they
+    /// count as temporary failures.
     async fn bounce(
         &self,
         message: &Message,
@@ -177,8 +178,8 @@ impl<S: Spool> Outbound<S> {
         false
     }
 
-    /// A bounce has failed: nobody else is told but `bounce_address`, and nobody at all when that
-    /// is where it failed.
+    /// A bounce has failed: only `bounce_address` is notified, and nobody when that is the address
+    /// that failed.
     async fn tell_of_undeliverable(
         &self,
         message: &Message,
@@ -199,9 +200,9 @@ impl<S: Spool> Outbound<S> {
         }
     }
 
-    /// Counts and logs what reached nobody. Gives the beginning of its text, for the history, where
-    /// it is a notification of our own: what a client sends with the null sender is its mail, and
-    /// not for the history.
+    /// Counts and logs an undeliverable bounce. Gives the beginning of its text for the history, if
+    /// the relay generated it; mail that a client sent with the null sender is not shown in the
+    /// history.
     pub(super) async fn note_undeliverable(
         &self,
         message: &Message,
@@ -243,7 +244,7 @@ impl<S: Spool> Outbound<S> {
         if delays.is_empty() || !self.state.claim_delay_notice(message.id) {
             return false;
         }
-        // By the clock as it is now: it may have been set since the message came.
+        // By the present clock: it may have been set since the message was accepted.
         let left = self.config.schedule.lifetime.saturating_sub(clock::age(message.arrived));
         let give_up_at = now.saturating_add(left);
         let (original, hostname) = (message.clone(), self.config.hostname.clone());
@@ -257,7 +258,7 @@ impl<S: Spool> Outbound<S> {
         queued
     }
 
-    /// The one way back: a draft enters the spool like any mail, and the schedule after it.
+    /// A generated notification enters the spool like any mail, and is then planned.
     async fn queue(
         &self,
         draft: Draft,
@@ -311,7 +312,7 @@ impl<S: Spool> Outbound<S> {
     }
 }
 
-/// Words a notification where reading the original's header section from the disk may block. A
+/// Composes a notification where reading the original's header section from the disk may block. A
 /// panic there costs the notification, not the record of the failure.
 async fn worded(word: impl FnOnce() -> Option<Draft> + Send + 'static) -> Option<Draft> {
     tokio::task::spawn_blocking(word).await.unwrap_or_else(|error| {
@@ -328,7 +329,7 @@ fn log_unqueued_bounce(message: &Message) {
 }
 
 /// A temporary failure at the end of the lifetime is a permanent one (RFC 3463: X.4.7, delivery
-/// time expired). Tells whose.
+/// time expired). Gives the targets concerned.
 fn expire(outcomes: &mut [(Target, Outcome)]) -> Vec<Target> {
     let mut expired = Vec::new();
     for (target, outcome) in outcomes {
@@ -367,12 +368,13 @@ fn advance(progress: &mut Progress, outcome: &Outcome, tried: &Destination, due:
     }
 }
 
-/// How far the age of a message by its queue id may be from its age in whole seconds.
+/// Seconds by which the age of a message by its queue id may differ from its age in whole seconds.
 const ID_BELIEVED: f64 = 2.0;
 
-/// The queue id carries the microsecond of acceptance, by the steady clock of the process that took
-/// the message. That is another one after a start with another wall clock, and an id is higher than
-/// all before it: where it disagrees with the age of the message, the age counts.
+/// The queue id has the microsecond of acceptance, by the monotonic clock of the process that
+/// accepted the message. After a start with another wall clock that is a different time base, and
+/// an id is always higher than all before it. Where it disagrees with the message's age, the age
+/// counts.
 pub(super) fn since_acceptance(message: &Message) -> Duration {
     let seconds = exact_age(clock::steady_micros(), message.id.0, clock::age(message.arrived));
     Duration::try_from_secs_f64(seconds).unwrap_or_default()
@@ -392,8 +394,8 @@ mod tests {
         let now = 1_800_000_000_000_000;
         assert!((exact_age(now, now - 9_000, 0) - 0.009).abs() < 1e-6);
         assert!((exact_age(now, now - 61_500_000, 61) - 61.5).abs() < 1e-6);
-        // Taken by a process whose clock was two days behind, or 80 years ahead; an id that had to
-        // be higher than one of those.
+        // Accepted by a process whose clock was two days behind, or 80 years ahead; an id that had
+        // to be higher than one of those.
         for id in [now - 172_800_000_000, now + 2_500_000_000_000_000, now + 60_000_000] {
             assert!((exact_age(now, id, 7) - 7.0).abs() < 1e-6, "{id}");
         }

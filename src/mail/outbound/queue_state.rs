@@ -1,14 +1,14 @@
-//! All that the threads of outgoing mail share: when each message is tried, and the messages in
-//! memory.
+//! The state that the threads of outgoing mail share: when each message is attempted, and the
+//! messages in memory.
 //!
-//! One lock guards it, because it changes together. Each method is one whole step, asks nobody else
-//! while it has the lock, and is over in moments: what must be computed from a message's recipients
-//! is computed by the caller, outside. So a thread that waits here waits for a thread that runs.
-//! `tests/model` runs this very code in every order in which threads can meet.
+//! One lock guards it, because it changes together. Each method is one complete step, calls nothing
+//! that may block while it has the lock, and is short: what must be computed from a message's
+//! recipients is computed by the caller, outside. So the lock's holder never waits. `tests/model`
+//! runs this code in every order of threads.
 //!
-//! A job and its message: a courier takes the job ([`QueueState::take`]), claims the message
-//! ([`QueueState::claim`]), so that it stays in memory, reads it from the disk where it is not
-//! there, and begins the try ([`QueueState::begin`]), which ends the claim. It ends the try with
+//! A job and its message: an agent takes the job ([`QueueState::take`]), claims the message
+//! ([`QueueState::claim`]), so that it stays in memory, reads it from the disk if it is not there,
+//! and begins the attempt ([`QueueState::begin`]), which ends the claim. It ends the attempt with
 //! [`QueueState::end`] or [`QueueState::give_back`].
 
 use super::table::Table;
@@ -26,14 +26,15 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
-/// Messages whose progress can be recorded at the same time, if their ids differ enough.
+/// Messages whose progress can be recorded at the same time, if their ids fall into different
+/// slots.
 const RECORDS: usize = 32;
 
 /// What is shared, behind its lock.
 pub struct QueueState {
     inner: Lock<Inner>,
-    /// Held from a change of a message's progress until its record is handed in: one for every so
-    /// many messages, by id.
+    /// Held from a change of a message's progress until its record is handed to the spool: one lock
+    /// for every so many messages, by id.
     records: [Lock<()>; RECORDS],
 }
 
@@ -42,30 +43,30 @@ struct Inner {
     table: Table,
     /// Messages that could not be read when they were to be planned.
     unread: Vec<MessageId>,
-    /// When the dispatcher looks again by itself, steady seconds.
+    /// When the dispatcher checks again by itself, in seconds of the monotonic clock.
     wake: u32,
 }
 
-/// A job for a destination, due at that moment.
+/// A job for a destination, and when it is due.
 pub type NewJob = (Destination, Job, u32);
 
-/// Whether the dispatcher must look again: there is work for one more courier, or something is due
-/// before it wakes.
+/// Whether the dispatcher must be woken: there is work for another agent, or something is due
+/// before it wakes by itself.
 #[must_use = "somebody must ring for the dispatcher"]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MustRing(pub bool);
 
-/// What a courier without a job does.
+/// What an agent without a job does.
 pub enum Pause {
     /// It asks again: there is work.
     Work,
-    /// It waits for work, or for somebody who needs its place.
+    /// It waits for work, or until its slot is needed elsewhere.
     Wait(Waiting),
-    /// It ends, and closes its connection.
+    /// It closes its connection and ends.
     Home,
 }
 
-/// Who holds the couriers, for the counters.
+/// The use of the agents' slots, for the metrics.
 pub struct Holders {
     taken: [(Standing, u32); 3],
     overtime: usize,
@@ -74,7 +75,7 @@ pub struct Holders {
 }
 
 impl Holders {
-    /// Sets the counters.
+    /// Sets the metrics.
     pub fn tell(&self, counters: &OutboundCounters) {
         let whole = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
         let active = &counters.couriers_active;
@@ -103,7 +104,7 @@ impl QueueState {
         }
     }
 
-    /// The same, keeping so many octets of fresh messages in memory.
+    /// The same, keeping so many octets of new messages in memory.
     pub fn with_fresh_max(self, octets: u64) -> Self {
         self.lock().table.fresh_max = octets;
         self
@@ -113,12 +114,12 @@ impl QueueState {
         self.inner.lock()
     }
 
-    /// Takes the lock and gives it back: whoever cannot, hangs.
+    /// Takes the lock and releases it: the watchdog's test whether the lock is free.
     pub fn touch(&self) {
         drop(self.lock());
     }
 
-    /// Does something while the lock is held, which nothing but a test of the watchdog may do.
+    /// Runs `work` while the lock is held. Only a test of the watchdog may do this.
     #[cfg(debug_assertions)]
     pub fn while_held(&self, work: impl FnOnce()) {
         let _held = self.lock();
@@ -127,21 +128,21 @@ impl QueueState {
 
     // Intake and planning.
 
-    /// The jobs of a message that just came in, which stays in memory for its first tries if there
-    /// is room.
+    /// Adds the jobs of a new message, which stays in memory for its first attempts if there is
+    /// room.
     pub fn enter(&self, message: Arc<Message>, jobs: &[NewJob], now: u32) -> MustRing {
         let mut state = self.lock();
         state.table.keep_fresh(message, u32::try_from(jobs.len()).unwrap_or(u32::MAX));
         state.plan(jobs, now)
     }
 
-    /// The jobs of a message that is on the disk. A moment of trying beyond the longest pause was
-    /// written under another clock.
+    /// Adds the jobs of a message that is on the disk. A due time beyond the longest pause was
+    /// written when the clock was different.
     pub fn plan(&self, jobs: &[NewJob], now: u32) -> MustRing {
         self.lock().plan(jobs, now)
     }
 
-    /// These could not be read; they are planned later.
+    /// Records messages that could not be read; they are planned later.
     pub fn note_unread(&self, ids: &[MessageId]) {
         self.lock().unread.extend_from_slice(ids);
     }
@@ -151,19 +152,19 @@ impl QueueState {
         std::mem::take(&mut self.lock().unread)
     }
 
-    /// The mark of a client and a sender.
+    /// The flow key of a client and a sender.
     pub fn source(&self, client: Option<IpAddr>, sender: &str) -> Source {
         self.lock().schedule.source(client, sender)
     }
 
-    /// A destination that an operator named.
+    /// A destination that an operator configured.
     pub fn vouch_for(&self, destination: &Destination) {
         self.lock().schedule.vouch_for(destination);
     }
 
     // The dispatcher.
 
-    /// Who holds the couriers.
+    /// The use of the agents' slots.
     pub fn places(&self) -> Holders {
         let state = self.lock();
         let places = state.schedule.places();
@@ -175,7 +176,7 @@ impl QueueState {
         }
     }
 
-    /// The next destination that gets one more courier, and its name. Otherwise when to look again
+    /// The next destination that gets another agent, and its name. Otherwise when to check again
     /// although nothing happens.
     pub fn start(&self, now: u32) -> Result<(DestinationId, Destination), Option<u32>> {
         let mut state = self.lock();
@@ -189,27 +190,28 @@ impl QueueState {
         }
     }
 
-    /// Whether somebody must ring for the dispatcher.
+    /// Whether the dispatcher must be woken.
     pub fn must_ring(&self, now: u32) -> MustRing {
         self.lock().must_ring(now)
     }
 
-    /// Jobs that are being tried or could be now.
+    /// Jobs that are being attempted or could be now.
     pub fn flushable(&self, now: u32) -> u64 {
         self.lock().schedule.flushable(now)
     }
 
     // Couriers.
 
-    /// The next job of a courier that has a connection (`open`) or will make one, and how its
-    /// destination stands.
+    /// The next job of an agent that has a connection (`open`) or will make one, and its
+    /// destination's reputation.
     pub fn take(&self, id: DestinationId, open: bool, now: u32) -> (Option<Job>, Standing) {
         let mut state = self.lock();
         (state.schedule.take(id, open, now), state.schedule.standing(id))
     }
 
-    /// Nothing was tried, because the hosts have all the connections that they may have; the job's
-    /// try has ended. Gives back jobs whose senders must hear of it, which count as taken.
+    /// Nothing was attempted, because the hosts have all the connections that they may have; the
+    /// job's attempt has ended. Gives back jobs whose senders must be notified, which count as
+    /// taken.
     pub fn wait_for_host(
         &self,
         destination: DestinationId,
@@ -222,47 +224,47 @@ impl QueueState {
         state.schedule.wait_for_host(destination, job, error, now)
     }
 
-    /// A host has room again, perhaps for the destination of this number. `None`: it does not wait
-    /// for one, or has no use for one more courier now.
+    /// A host has a free connection again, perhaps for the destination of this number. `None`: it
+    /// does not wait for one, or cannot use another agent now.
     pub fn invited(&self, number: u32, now: u32) -> Option<MustRing> {
         let mut state = self.lock();
         state.schedule.invited(number).then(|| state.must_ring(now))
     }
 
-    /// A courier turns out to be slow.
+    /// A delivery agent has become slow.
     pub fn slow(&self, destination: DestinationId, stage: Stage, now: u32) -> (Slow, MustRing) {
         let mut state = self.lock();
         let slow = state.schedule.slow(destination, stage);
         (slow, state.must_ring(now))
     }
 
-    /// A slow courier has come to another stage. `false`: it was told to go, or works without a
-    /// place and must begin nothing.
+    /// A slow agent has reached another stage. `false`: it was asked to stop, or works without a
+    /// slot and must begin nothing.
     pub fn advance(&self, ticket: u64, stage: Stage) -> bool {
         self.lock().schedule.advance(ticket, stage)
     }
 
-    /// A slow courier's try has ended.
+    /// A slow agent's attempt has ended.
     pub fn slow_no_more(&self, destination: DestinationId, ticket: u64) -> Fate {
         self.lock().schedule.slow_no_more(destination, ticket)
     }
 
-    /// A destination answered, whatever it was.
+    /// A destination replied, whatever the reply was.
     pub fn answered(&self, destination: DestinationId, now: u32) {
         self.lock().schedule.answered(destination, now);
     }
 
-    /// A try that `began` then took long and came to nothing.
+    /// An attempt that `began` then took long and failed.
     pub fn dawdled(&self, destination: DestinationId, began: u32, now: u32) {
         self.lock().schedule.dawdled(destination, began, now);
     }
 
-    /// Where couriers note the moment when they last heard anything of this destination.
+    /// Where agents record the time at which they last received anything from this destination.
     pub fn ear(&self, destination: DestinationId) -> Arc<AtomicU32> {
         self.lock().schedule.ear(destination)
     }
 
-    /// A courier has heard nothing since that moment.
+    /// An agent has received nothing since that time.
     pub fn silent(
         &self,
         destination: DestinationId,
@@ -275,25 +277,25 @@ impl QueueState {
         state.must_ring(now)
     }
 
-    /// A silent courier has heard something, or its try has ended.
+    /// A silent agent has received something, or its attempt has ended.
     pub fn silent_no_more(&self, destination: DestinationId, stage: Stage) {
         self.lock().schedule.silent_no_more(destination, stage);
     }
 
     /// Keeps a message in memory until [`QueueState::begin`] or [`QueueState::unclaim`]; one that
-    /// is not there must be given to [`QueueState::loaded`]. A message that is there is given back:
-    /// where its targets lead is for the caller to find out.
+    /// is not there must be passed to [`QueueState::loaded`]. A message that is there is given
+    /// back; the caller determines the destinations of its targets.
     pub fn claim(&self, id: MessageId) -> Option<Arc<Message>> {
         self.lock().table.claim(id)
     }
 
-    /// A claimed message was read from the disk. It counts only where nobody else was quicker; what
-    /// counts is given back.
+    /// A claimed message was read from the disk. It is used only if no other thread was quicker;
+    /// the one in use is given back.
     pub fn loaded(&self, message: Arc<Message>) -> Arc<Message> {
         self.lock().table.loaded(message)
     }
 
-    /// Ends a claim without a try. `gone`: the message is held or has left the queue, and is
+    /// Ends a claim without an attempt. `gone`: the message is held or has left the queue, and is
     /// forgotten.
     pub fn unclaim(&self, id: MessageId, gone: bool) {
         let mut state = self.lock();
@@ -303,9 +305,9 @@ impl QueueState {
         }
     }
 
-    /// Ends a claim and begins a try: gives the pending targets among those `here`, in their order.
-    /// `None`: there is nothing to do, because all is done or another courier of this destination
-    /// does it; the job has ended.
+    /// Ends a claim and begins an attempt: gives the pending targets among those `here`, in their
+    /// order. `None`: there is nothing to do, because all is done or another agent of this
+    /// destination does it; the job has ended.
     pub fn begin(
         &self,
         id: MessageId,
@@ -320,21 +322,21 @@ impl QueueState {
         begun
     }
 
-    /// A job whose message has left the queue, or is held, has ended.
+    /// Ends a job whose message has left the queue or is held.
     pub fn drop_job(&self, destination: DestinationId) {
         self.lock().schedule.finished(destination);
     }
 
-    /// A job that could not be tried waits for its next turn.
+    /// A job that could not be attempted is deferred.
     pub fn put_off(&self, destination: DestinationId, job: Job, now: u32) -> MustRing {
         let mut state = self.lock();
         state.put_off(destination, job, now);
         state.must_ring(now)
     }
 
-    /// Changes the progress of a message that is being tried, and hands all of it to `record`;
-    /// gives it back, too. Records of a message are handed in one after the other: another
-    /// destination's progress must not overtake this one's.
+    /// Changes the progress of a message that is being attempted, and passes the whole progress to
+    /// `record`; gives it back, too. Records of a message are made one after the other, so that an
+    /// older progress never overwrites a newer one.
     pub fn record(
         &self,
         id: MessageId,
@@ -348,18 +350,19 @@ impl QueueState {
         Some(progress)
     }
 
-    /// Whether the sender is yet to be told of the delay; asked once, because who asks tells.
+    /// Whether the delay warning is yet to be sent; `true` only once, because the caller then sends
+    /// it.
     pub fn claim_delay_notice(&self, id: MessageId) -> bool {
         self.lock().table.claim_delay_notice(id)
     }
 
-    /// A message got through to a destination.
+    /// A message was delivered to a destination.
     pub fn reached(&self, destination: DestinationId, now: u32) {
         self.lock().schedule.reached(destination, now);
     }
 
-    /// The destination was reached and refuses us, whatever the mail; it is tried on, mail by mail.
-    /// The job was tried so many times before.
+    /// The destination was reached and rejects this relay, whatever the mail; it is not suspended.
+    /// The job was attempted so many times before.
     pub fn refused_us(&self, destination: DestinationId, attempts: u8, error: &str, now: u32) {
         self.lock().schedule.refused_us(destination, attempts, error, now);
     }
@@ -375,15 +378,15 @@ impl QueueState {
         self.lock().schedule.given_up_connecting(destination, began, error, now)
     }
 
-    /// A try failed for now in a way that says something about the destination; when the next one
-    /// is due.
+    /// An attempt failed temporarily in a way that concerns the destination; gives when the next
+    /// one is due.
     pub fn complained(&self, destination: DestinationId, job: Job, error: &str, now: u32) -> u32 {
         let mut state = self.lock();
         state.schedule.complained(destination, error);
         state.schedule.next_try(job, now)
     }
 
-    /// The end of a try: the job is tried `again` at a moment, or has ended.
+    /// The end of an attempt: the job is attempted `again` at that time, or has ended.
     pub fn end(
         &self,
         id: MessageId,
@@ -400,8 +403,8 @@ impl QueueState {
         state.must_ring(now)
     }
 
-    /// A connection that was `began` then did not come about. `true`: the destination is well
-    /// otherwise; other couriers carry the job, and its try here has ended.
+    /// A connection attempt that `began` then failed. `true`: the destination is up; other agents
+    /// take the job, and its attempt here has ended.
     pub fn give_back(
         &self,
         destination: DestinationId,
@@ -419,9 +422,9 @@ impl QueueState {
         others_carry_on
     }
 
-    /// The destination cannot be reached and is left alone for a while. Gives back waiting jobs
-    /// whose senders must hear of it, which count as taken; and the messages that wait in memory
-    /// for a first try.
+    /// The destination cannot be reached and is suspended. Gives back waiting jobs whose senders
+    /// must be notified, which count as taken; and the messages that wait in memory for a first
+    /// attempt.
     pub fn down(
         &self,
         destination: DestinationId,
@@ -434,18 +437,18 @@ impl QueueState {
     }
 
     /// Frees the memory of messages that will wait longer than others; they are read from the disk
-    /// when their turn comes.
+    /// when they are attempted.
     pub fn evict(&self, ids: &[MessageId]) {
         let mut state = self.lock();
         ids.iter().for_each(|id| state.table.evict(*id));
     }
 
-    /// A courier has opened its connection, or has it no more.
+    /// An agent has opened its connection, or closed it.
     pub fn connected(&self, destination: DestinationId, open: bool) {
         self.lock().schedule.connected(destination, open);
     }
 
-    /// What a courier with an open connection and without a job does.
+    /// What an agent with an open connection and without a job does.
     pub fn pause(&self, destination: DestinationId, now: u32) -> Pause {
         let mut state = self.lock();
         if !state.schedule.may_wait(destination, now) {
@@ -457,12 +460,12 @@ impl QueueState {
         }
     }
 
-    /// It has waited for a while: whether it ends, because others want its place.
+    /// It has been idle for a while: whether it ends, because its slot is needed elsewhere.
     pub fn gives_way(&self, destination: DestinationId, waiting: &Waiting) -> bool {
         self.lock().schedule.gives_way(destination, waiting)
     }
 
-    /// It waits no more; whether there is work for it now.
+    /// It is idle no more; gives whether there is work for it now.
     pub fn waited(
         &self,
         destination: DestinationId,
@@ -473,8 +476,8 @@ impl QueueState {
         self.lock().schedule.waited(destination, waiting, rung, now)
     }
 
-    /// A courier has gone home, however that came: the jobs it still had, of which `tried` is in a
-    /// try, wait for their next turn.
+    /// An agent has ended, for any reason: the jobs it still had, of which `tried` is in an
+    /// attempt, wait for another agent.
     pub fn courier_ended(
         &self,
         destination: DestinationId,
@@ -497,41 +500,41 @@ impl QueueState {
 
     // Orders, pages and the API.
 
-    /// Forgets what waits for messages that are held or have left the queue; a try in progress ends
-    /// by itself.
+    /// Forgets what waits for messages that are held or have left the queue; an attempt in progress
+    /// is not stopped.
     pub fn forget(&self, ids: &HashSet<MessageId>) {
         let mut state = self.lock();
         state.schedule.remove(ids);
         ids.iter().for_each(|id| state.table.evict(*id));
     }
 
-    /// Makes the jobs of the messages that are `wanted` due now. Tells which of them are not tried
-    /// all the same, because they wait for paused destinations alone; what is being tried is none
-    /// of these.
+    /// Makes the jobs of the `wanted` messages due now. Gives those that are not attempted all the
+    /// same, because they wait only for paused destinations; a message that is being attempted is
+    /// none of these.
     pub fn retry(&self, wanted: impl Fn(MessageId) -> bool) -> Untried {
         let mut state = self.lock();
-        // First: what is due may be in a courier's hands a moment later.
+        // First: a due job may be taken by an agent a moment later.
         let untried = state.schedule.untried(|id| wanted(id) && !state.table.is_being_tried(id));
         state.schedule.retry(wanted);
         untried
     }
 
-    /// Lets nothing more go to a destination, or lets it again.
+    /// Pauses or resumes a destination.
     pub fn pause_destination(&self, destination: &Destination, paused: bool) {
         self.lock().schedule.pause(destination, paused);
     }
 
-    /// Whether a message is in memory, fresh or in a try.
+    /// Whether a message is in memory, new or in an attempt.
     pub fn is_in_hand(&self, id: MessageId) -> bool {
         self.lock().table.is_in_hand(id)
     }
 
-    /// Whether couriers have a message in hand.
+    /// Whether agents are attempting a message.
     pub fn is_being_tried(&self, id: MessageId) -> bool {
         self.lock().table.is_being_tried(id)
     }
 
-    /// The messages that are being tried, and how many others are deferred (see
+    /// The messages that are being attempted, and how many others are deferred (see
     /// `schedule::standing`).
     pub fn standings(&self, now: u32) -> (HashSet<MessageId>, u64) {
         let state = self.lock();
@@ -546,7 +549,7 @@ impl QueueState {
         self.lock().schedule.summaries(limit, now)
     }
 
-    /// Why nothing goes to each of these destinations now.
+    /// Why nothing is sent to each of these destinations now.
     pub fn rests(
         &self,
         destinations: &[Option<Destination>],

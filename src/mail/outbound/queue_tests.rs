@@ -1,4 +1,4 @@
-//! The steps that must not come apart.
+//! Steps that must be atomic.
 
 use super::queue_state::{MustRing, NewJob, QueueState};
 use crate::mail::model::{
@@ -57,7 +57,7 @@ fn jobs(message: &Message) -> Vec<NewJob> {
     ["a.example", "b.example"].map(|name| (at(name), job, 0)).into()
 }
 
-/// A courier of the next destination, with its job.
+/// An agent of the next destination, with its job.
 fn courier(state: &QueueState) -> (DestinationId, Job) {
     let (id, _) = state.start(NOW).unwrap();
     (id, state.take(id, false, NOW).0.unwrap())
@@ -74,8 +74,8 @@ fn a_message_stays_for_whoever_is_about_to_try_it() {
         Some(vec![Target::Recipient(0)])
     );
     assert_eq!(state.claim(message.id).unwrap().id, claimed.id);
-    // The first ends, and is the last to need the message but for the claim; somebody else frees
-    // memory.
+    // The first ends, and is the last that needs the message except for the claim; another thread
+    // frees memory.
     let delivered = |progress: &mut Progress| {
         if progress.target == Target::Recipient(0) {
             progress.status = Status::Delivered;

@@ -1,17 +1,18 @@
-//! A message in 8 bits and a next hop that takes 7: it gets the message rewritten (RFC 6152 §3), in
-//! the same attempt.
+//! A message with 8-bit content and a next hop that accepts only 7-bit: the message is converted
+//! (RFC 6152 §3) in the same attempt.
 
 use crate::mail::deliver::{Connection, Known, overlay};
 use crate::mail::model::{Body, BodyType, Enhanced, Message, Outcome, Reply, Report, Target};
 use crate::mail::outbound::counters::OutboundCounters;
 use crate::mail::rewrite::seven_bit::{Trouble, convert};
 
-/// Content of at most so many octets is rewritten at once; more waits for a thread that may block.
+/// Content up to this size is converted at once; larger content is converted on a thread that may
+/// block.
 const SMALL: u64 = 64 * 1024;
 
-/// Sends a message. Targets that the next hop refuses for its 8-bit content, whether it did not
-/// announce 8BITMIME or did and does not take it, are tried again with the content in 7 bits. Who
-/// gives this up finds in `known` what either try brought.
+/// Sends a message. Targets that the next hop rejects because of 8-bit content are attempted again
+/// with the content in 7 bits; this includes hosts that announced 8BITMIME. A caller that aborts
+/// this finds in `known` the results of both attempts.
 pub(super) async fn send(
     connection: &mut Connection,
     message: &Message,
@@ -37,8 +38,8 @@ pub(super) async fn send(
             let mut message = message.clone();
             message.body = body.unwrap_or(message.body);
             message.envelope.body = BodyType::SevenBit;
-            // Over a connection that broke, a late reply to the first try would be taken for one to
-            // the second.
+            // On a broken connection a late reply to the first attempt would be read as the reply
+            // to the second.
             let reopened = if report.reusable { Ok(()) } else { connection.reopen().await };
             match reopened {
                 Ok(()) => {
@@ -54,8 +55,8 @@ pub(super) async fn send(
         }
         Err(trouble) => {
             let outcome = refused(&report.relay, &trouble);
-            // Whatever else the next hop said stays its word: only a refusal of 8-bit content is
-            // ours to answer.
+            // All other replies of the next hop stand: only a rejection of 8-bit content is
+            // answered by a conversion.
             let by_letter =
                 |outcome: &Outcome| matches!(outcome.reply.enhanced, Some(Enhanced(5, 6, 1 | 3)));
             for (_, old) in report
@@ -96,7 +97,7 @@ fn refused(relay: &str, trouble: &Trouble) -> Outcome {
     })
 }
 
-/// The second try's word counts for its targets, and for the connection.
+/// The result of the second attempt replaces the first for its targets and for the connection.
 fn merge(report: &mut Report, second: Report) {
     overlay(&mut report.outcomes, second.outcomes);
     report.relay = second.relay;
@@ -206,7 +207,7 @@ mod tests {
         }
     }
 
-    /// What our own volume does says nothing of the peer; what the peer answers to MAIL does.
+    /// A read error of the own volume says nothing about the peer; the peer's reply to MAIL does.
     #[tokio::test]
     async fn content_that_cannot_be_read_is_no_refusal_of_the_peer() {
         for (extension, at_mail) in [("HELP", ""), ("8BITMIME", "550 5.7.25 no reverse name\r\n")] {
@@ -249,7 +250,8 @@ mod tests {
         }
     }
 
-    /// A peer that wants 7 bits and is late with its last answer: that is none to the second try.
+    /// A peer that wants 7 bits and sends its last reply late: it must not be read as a reply to
+    /// the second attempt.
     #[tokio::test]
     async fn the_second_try_has_a_connection_that_is_sound() {
         const END: Duration = Duration::from_millis(500);
@@ -282,7 +284,7 @@ mod tests {
                         }
                         _ => b"",
                     };
-                    // A client that has gone is no failure.
+                    // A client that has disconnected is no failure.
                     let _ = lines.write_all(reply).await;
                     line.clear();
                 }

@@ -1,8 +1,8 @@
-//! Mail that comes in while nothing goes to its destination: the mail log says so, because no try
-//! will for a while.
+//! Writes to the mail log that accepted mail waits for a suspended or paused destination, because
+//! no attempt will be logged for a while.
 //!
-//! Limits: [`TOLD_MAX`] recipients of a mail.
-//! Source: qmgr(8) and error(8) of Postfix, which say the same of such mail.
+//! Limits: [`TOLD_MAX`] recipients of a mail. Source: qmgr(8) and error(8) of Postfix, which log
+//! the same for such mail.
 
 use super::Outbound;
 use super::outcomes::since_acceptance;
@@ -11,12 +11,12 @@ use crate::mail::model::{Enhanced, MailEvent, Message, Status, Target};
 use crate::mail::schedule::Suspension;
 use crate::mail::spool::Spool;
 
-/// Recipients that are told of each mail, at most.
+/// Recipients that are logged for each mail, at most.
 const TOLD_MAX: usize = 20;
 
 impl<S: Spool> Outbound<S> {
-    /// Tells the mail log of a mail that came in and will not be tried at once. Without a mail log
-    /// this costs a glance.
+    /// Logs a new mail that will not be attempted at once. Without a mail log this costs almost
+    /// nothing.
     pub(super) fn tell_of_rest(&self, message: &Message) {
         if !self.events.wants_suspended() {
             return;
@@ -28,7 +28,7 @@ impl<S: Spool> Outbound<S> {
             .unzip();
         let rests = self.state.rests(&destinations, clock::steady());
         for (target, rest) in targets.into_iter().zip(rests) {
-            // RFC 3463 §3.5 and §3.4: of the network in general, and a system that takes no
+            // RFC 3463 §3.5 and §3.4: a general network status, and a system that does not accept
             // messages.
             let (status, reason) = match rest {
                 Some(Suspension::Until(_, why)) => (Enhanced(4, 4, 0), why),

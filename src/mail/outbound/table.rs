@@ -1,24 +1,25 @@
-//! Messages that are in memory: fresh ones, and those being tried.
+//! Messages that are in memory: new ones, and those being attempted.
 //!
-//! One entry a message, shared by the couriers that try its destinations at the same time, so that
-//! the progress they record is one truth.
+//! There is one entry for each message, shared by the agents that attempt its destinations at the
+//! same time, so that they all work on the same progress.
 
 use crate::mail::model::{Body, Message, MessageId, Progress, Status, Target};
 use crate::mail::schedule::DestinationId;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-/// Octets of fresh messages that may wait in memory for their first try, where there is enough.
+/// Octets of new messages that may wait in memory for their first attempt, where there is enough
+/// memory.
 pub const FRESH_MAX: u64 = 16 << 20;
 
 /// The table.
 pub struct Table {
-    /// Octets of fresh messages that may be kept.
+    /// Octets of new messages that may be kept.
     pub fresh_max: u64,
     entries: HashMap<MessageId, Entry>,
-    /// Messages that couriers are about to try, and how many are. Their entries do not leave
-    /// meanwhile: one that was there must not be gone a moment later, and what was read from the
-    /// disk before somebody else's progress must not be taken for the truth after it.
+    /// Messages that agents are about to attempt, and how many agents. Their entries stay
+    /// meanwhile: a message that was there must not disappear, and a copy read from the disk before
+    /// another agent's progress must not replace newer progress.
     claims: HashMap<MessageId, u32>,
     fresh_octets: u64,
 }
@@ -26,11 +27,11 @@ pub struct Table {
 struct Entry {
     message: Arc<Message>,
     progress: Vec<Progress>,
-    /// Destinations that have not taken their job since the message came in.
+    /// Destinations that have not taken their job since the message was accepted.
     fresh: u32,
-    /// Destinations that are being tried now.
+    /// Destinations that are being attempted now.
     busy: Vec<DestinationId>,
-    /// The sender was told of the delay, or is being told.
+    /// The delay warning was sent, or is being sent.
     delay_claimed: bool,
 }
 
@@ -53,7 +54,7 @@ impl Default for Table {
 }
 
 impl Table {
-    /// Keeps a message that just came in for its first tries, if there is room.
+    /// Keeps a new message for its first attempts, if there is room.
     pub fn keep_fresh(&mut self, message: Arc<Message>, jobs: u32) {
         let octets = in_memory(&message);
         if jobs == 0
@@ -67,14 +68,14 @@ impl Table {
     }
 
     /// Keeps a message in memory until [`Table::begin`] or [`Table::unclaim`]. One that is not
-    /// there is to be read from the disk, and given to [`Table::loaded`].
+    /// there is to be read from the disk and passed to [`Table::loaded`].
     pub fn claim(&mut self, id: MessageId) -> Option<Arc<Message>> {
         *self.claims.entry(id).or_default() += 1;
         self.entries.get(&id).map(|entry| entry.message.clone())
     }
 
-    /// A claimed message was read; it counts only where nobody else was quicker. Gives back what
-    /// counts.
+    /// A claimed message was read; it is used only if no other thread was quicker. Gives back the
+    /// one in use.
     pub fn loaded(&mut self, message: Arc<Message>) -> Arc<Message> {
         self.entries.entry(message.id).or_insert_with(|| Entry::new(message, 0)).message.clone()
     }
@@ -90,8 +91,8 @@ impl Table {
         self.leave_if_unused(id);
     }
 
-    /// Ends a claim and begins a try: its pending targets among those `here`, which stand in their
-    /// order. `None` when there are none, or the same destination is being tried already.
+    /// Ends a claim and begins an attempt: its pending targets among those `here`, which stand in
+    /// their order. `None` when there are none, or the same destination is being attempted already.
     pub fn begin(
         &mut self,
         id: MessageId,
@@ -133,14 +134,15 @@ impl Table {
         Some(entry.progress.clone())
     }
 
-    /// Whether the sender is yet to be told of the delay; asked once, because who asks tells.
+    /// Whether the delay warning is yet to be sent; `true` only once, because the caller then sends
+    /// it.
     pub fn claim_delay_notice(&mut self, id: MessageId) -> bool {
         self.entries
             .get_mut(&id)
             .is_some_and(|entry| !std::mem::replace(&mut entry.delay_claimed, true))
     }
 
-    /// Ends a try.
+    /// Ends an attempt.
     pub fn end(&mut self, id: MessageId, destination: DestinationId) {
         if let Some(entry) = self.entries.get_mut(&id) {
             entry.busy.retain(|busy| *busy != destination);
@@ -148,7 +150,7 @@ impl Table {
         self.leave_if_unused(id);
     }
 
-    /// Whether couriers have a message in hand, or are about to. Once it is held and
+    /// Whether agents are attempting a message, or are about to. Once it is held and
     /// [`Table::evict`] was called, it stays `false`.
     pub fn is_being_tried(&self, id: MessageId) -> bool {
         self.entries.get(&id).is_some_and(|entry| !entry.busy.is_empty())
@@ -162,12 +164,12 @@ impl Table {
         busy.chain(self.claims.keys().copied()).collect()
     }
 
-    /// Whether it is in memory, fresh or in a try.
+    /// Whether it is in memory, new or in an attempt.
     pub fn is_in_hand(&self, id: MessageId) -> bool {
         self.entries.contains_key(&id) || self.claims.contains_key(&id)
     }
 
-    /// Forgets a message unless it is being tried.
+    /// Forgets a message unless it is being attempted.
     pub fn evict(&mut self, id: MessageId) {
         if let Some(entry) = self.entries.get_mut(&id) {
             if entry.fresh > 0 {
@@ -178,7 +180,7 @@ impl Table {
         }
     }
 
-    /// The messages that wait here for a first try.
+    /// The messages that wait here for a first attempt.
     pub fn fresh(&self) -> Vec<Arc<Message>> {
         self.entries
             .values()
@@ -196,7 +198,7 @@ impl Table {
     }
 }
 
-/// What a message weighs: its content if that is in memory, and its envelope.
+/// Octets that a message occupies: its content if that is in memory, and its envelope.
 fn in_memory(message: &Message) -> u64 {
     let content = match &message.body {
         Body::Memory(octets) => octets.len() as u64,

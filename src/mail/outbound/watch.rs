@@ -1,5 +1,5 @@
-//! Follows the tries of one courier: notices when its next hop takes its time or says nothing at
-//! all, and ends a try whose courier others need more.
+//! Watches the attempts of one delivery agent: notices when its next hop is slow or silent, and
+//! aborts an attempt whose agent is needed elsewhere.
 
 use super::Outbound;
 use crate::ground::clock;
@@ -13,28 +13,28 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-/// What is known of a courier's try.
+/// State of an agent's attempt.
 pub(super) struct Watch<S> {
     outbound: Arc<Outbound<S>>,
-    /// Whether the relay stops and has no more time.
+    /// Whether the relay stops and its time is up.
     cut_off: watch::Receiver<bool>,
     destination: DestinationId,
-    /// How often the next hop has said or taken something.
+    /// How often the next hop has sent or accepted something.
     heard: AtomicU32,
     /// When it last did, by the schedule's clock.
     heard_at: AtomicU32,
-    /// When any courier of the destination last heard anything.
+    /// When any agent of the destination last received anything.
     ear: Arc<AtomicU32>,
     /// Whether the end of data may have been sent.
     at_the_end: AtomicBool,
-    /// The number under which the schedule knows it as slow; 0 = it is not.
+    /// The number of its entry as a slow agent in the schedule; 0 = it is not slow.
     ticket: AtomicU64,
-    /// It works beyond the others, and ends after this attempt.
+    /// It works beyond the limit, and ends after this attempt.
     without_place: AtomicBool,
-    /// It was told to go, though its work ended by itself.
+    /// It was asked to stop, though its work ended by itself.
     told_to_go: AtomicBool,
-    /// The stage, by its number and one, in which the schedule counts it as silent; 0 = it does
-    /// not.
+    /// The stage, as its number plus one, in which the schedule counts it as silent; 0 = it is not
+    /// silent.
     silent: AtomicU8,
 }
 
@@ -56,9 +56,9 @@ impl<S: Spool> Watch<S> {
         }
     }
 
-    /// Waits for the end of `work`, which is `stage` of a try for a destination of this `standing`.
-    /// `None`: others need the courier more, or the relay stops and its time is up; `work` is
-    /// dropped.
+    /// Waits for the end of `work`, which is `stage` of an attempt for a destination of this
+    /// `standing`. `None`: the agent is needed elsewhere, or the relay stops and its time is up;
+    /// `work` is dropped.
     pub(super) async fn follow<T>(
         &self,
         standing: Standing,
@@ -133,12 +133,13 @@ impl<S: Spool> Watch<S> {
         }
     }
 
-    /// Whether it works beyond the others.
+    /// Whether it works beyond the limit.
     pub(super) fn without_place(&self) -> bool {
         self.without_place.load(Ordering::Relaxed)
     }
 
-    /// Whether it ends after this attempt, and asks no further host in it: others need its place.
+    /// Whether it ends after this attempt and tries no further host in it, because its slot is
+    /// needed elsewhere.
     pub(super) fn must_leave(&self) -> bool {
         self.without_place() || self.told_to_go.load(Ordering::Relaxed)
     }
@@ -147,7 +148,7 @@ impl<S: Spool> Watch<S> {
         self.silent.load(Ordering::Relaxed) != 0
     }
 
-    /// Nothing was heard for so long that others should know.
+    /// Nothing was received for so long that the schedule must know.
     fn fell_silent(&self, stage: Stage, quiet_since: u32) {
         self.silent.store(stage as u8 + 1, Ordering::Relaxed);
         let must_ring =
@@ -155,7 +156,7 @@ impl<S: Spool> Watch<S> {
         self.outbound.ring(must_ring);
     }
 
-    /// Tells the schedule that the courier is not silent, in case it was.
+    /// Reports to the schedule that the agent is not silent, in case it was.
     pub(super) fn silent_no_more(&self) {
         let stage = match self.silent.swap(0, Ordering::Relaxed) {
             0 => return,
@@ -166,7 +167,7 @@ impl<S: Spool> Watch<S> {
         self.outbound.state.silent_no_more(self.destination, stage);
     }
 
-    /// Tells the schedule that the courier is not slow, in case it was.
+    /// Reports to the schedule that the agent is not slow, in case it was.
     pub(super) fn slow_no_more(&self) -> Fate {
         let ticket = self.ticket.swap(0, Ordering::Relaxed);
         if ticket == 0 {
@@ -185,7 +186,7 @@ impl<S: Spool> Witness for Watch<S> {
         self.heard.fetch_add(1, Ordering::Relaxed);
         let now = clock::steady();
         self.heard_at.store(now, Ordering::Relaxed);
-        // All couriers of a destination share it: written once a second, it stays in the caches of
+        // All agents of a destination share it: written once a second, it stays in the caches of
         // all threads.
         if self.ear.load(Ordering::Relaxed) != now {
             self.ear.store(now, Ordering::Relaxed);

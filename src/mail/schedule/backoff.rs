@@ -10,38 +10,38 @@
 use super::{Config, DestinationId, Job, Schedule};
 
 impl Config {
-    /// The longest pause between two tries.
+    /// The longest pause between two attempts.
     pub fn longest_pause(&self) -> u32 {
         self.maximal_backoff.saturating_add(self.maximal_backoff / 4)
     }
 }
 
 impl Schedule {
-    /// A try failed in a way that says something about the destination, though not that it is down.
+    /// An attempt failed in a way that concerns the destination but does not mean that it is down.
     pub fn complained(&mut self, id: DestinationId, error: &str) {
         error.clone_into(&mut self.destinations[id.0 as usize].last_error);
     }
 
-    /// When a job that has just failed for now should be tried again.
+    /// When a job that has just failed temporarily is tried again.
     pub fn next_try(&self, job: Job, now: u32) -> u32 {
         now.saturating_add(self.backoff(job.attempts.saturating_add(1)))
     }
 
-    /// A taken job waits for its next try.
+    /// A taken job is deferred until its next attempt.
     pub fn later(&mut self, id: DestinationId, mut job: Job, due: u32) {
         job.attempts = job.attempts.saturating_add(1);
         self.finished(id);
         self.defer(id, job, due);
     }
 
-    /// The longest pause that [`Schedule::next_try`] can give; a due time beyond it was written
-    /// under another clock.
+    /// The longest delay that [`Schedule::next_try`] can give; a due time beyond it was written
+    /// when the clock was different.
     pub fn longest_pause(&self) -> u32 {
         self.config.longest_pause()
     }
 
-    /// The back-off after so many failures: doubling, bounded, and up to a quarter shorter or
-    /// longer by chance.
+    /// The back-off after so many failures: it doubles up to the limit, and jitter makes it up to a
+    /// quarter shorter or longer.
     pub(super) fn backoff(&self, attempts: u8) -> u32 {
         let base = self.backoff_without_chance(attempts);
         fastrand::u32(base - base / 4..=base.saturating_add(base / 4))

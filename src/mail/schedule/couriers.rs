@@ -1,4 +1,4 @@
-//! Who gets the next courier, and who makes room for it.
+//! Which destination gets the next delivery agent, and which agents stop to free a slot for it.
 
 use super::Schedule;
 use super::job::DestinationId;
@@ -12,8 +12,8 @@ use std::hash::BuildHasher;
 use std::net::IpAddr;
 
 impl Schedule {
-    /// The next destination that should get one more courier; it counts from now on. While there is
-    /// no room, those without work are told to go home, and then those that are slow.
+    /// The next destination that should get one more delivery agent; that agent counts from now on.
+    /// While there is no free slot, idle agents are asked to stop, and after them slow ones.
     pub fn start(&mut self, now: u32) -> Option<DestinationId> {
         self.tick(now);
         loop {
@@ -28,7 +28,7 @@ impl Schedule {
         }
     }
 
-    /// Whether a destination that stood in line for a source gets a courier now.
+    /// Whether a destination that a flow was queued for gets an agent now.
     fn sets_out(&mut self, id: DestinationId, (rank, source): (Rank, Source), now: u32) -> bool {
         let is_as_it_was = self.rank(id) == rank;
         let destination = &mut self.destinations[id.0 as usize];
@@ -47,16 +47,16 @@ impl Schedule {
         sets_out
     }
 
-    /// In which line a destination waits.
+    /// In which queue a destination waits.
     pub(super) fn rank(&self, id: DestinationId) -> Rank {
         let destination = &self.destinations[id.0 as usize];
         destination.rank(self.named.contains(&destination.destination), self.looked)
     }
 
-    /// Whether [`Schedule::start`] may find something, or make room for it.
+    /// Whether [`Schedule::start`] may find a destination, or free a slot for one.
     pub fn has_turn(&self, now: u32) -> bool {
         let places = &self.places;
-        // Those of one standing may have to go for those of another.
+        // Agents of one reputation class may have to stop for those of another.
         let may_start = |standing| {
             (places.lined_up(standing) > 0 && places.has_room(standing))
                 || places.surplus(standing) > 0
@@ -72,13 +72,13 @@ impl Schedule {
             && (may_relieve || Standing::ALL.into_iter().any(may_start) || may_relieve_own())
     }
 
-    /// Who holds the couriers.
+    /// The agents' slots.
     pub fn places(&self) -> &Places {
         &self.places
     }
 
-    /// The mark of a client and a sender; mail that was made here has no client. An IPv6 client is
-    /// its /64.
+    /// The flow key of a client and a sender. Mail that was generated locally has no client. An
+    /// IPv6 client counts by its /64 prefix.
     pub fn source(&self, client: Option<IpAddr>, sender: &str) -> Source {
         let network = client.map(client_prefix);
         let mark = |hash: u64| u8::try_from(hash % TAGS as u64).unwrap_or_default();
@@ -88,7 +88,7 @@ impl Schedule {
         }
     }
 
-    /// A destination that an operator named is known from the start.
+    /// A destination that an operator configured counts as known from the start.
     pub fn vouch_for(&mut self, destination: &Destination) {
         self.places.remember(destination.clone());
         self.named.insert(destination.clone());
@@ -97,12 +97,12 @@ impl Schedule {
         }
     }
 
-    /// How a destination has been lately.
+    /// The destination's reputation: how its recent attempts went.
     pub fn standing(&self, id: DestinationId) -> Standing {
         self.destinations[id.0 as usize].standing
     }
 
-    /// Destinations with mail that could not be reached the last time.
+    /// Destinations with mail that could not be reached at the last attempt.
     pub fn unreachable(&self) -> usize {
         self.destinations
             .iter()
@@ -110,12 +110,13 @@ impl Schedule {
             .count()
     }
 
-    /// The destination answered, whatever it was.
+    /// The destination replied, whatever the reply was.
     pub fn answered(&mut self, id: DestinationId, now: u32) {
         let destination = &mut self.destinations[id.0 as usize];
         destination.answered_at = now;
         destination.down_since = None;
-        // It waited for a host with room: now there is a connection, and its mail goes over that.
+        // It waited for a host with a free connection. Now there is a connection, and its mail uses
+        // that.
         let waited = std::mem::take(&mut destination.host_waits) > 0;
         if waited {
             destination.suspended_until = 0;
@@ -126,7 +127,7 @@ impl Schedule {
         }
     }
 
-    /// A try that `began` then took long and came to nothing; nobody says that the destination is
+    /// An attempt that `began` then took long and failed, without a proof that the destination is
     /// down.
     pub fn dawdled(&mut self, id: DestinationId, began: u32, now: u32) {
         let destination = &mut self.destinations[id.0 as usize];
@@ -137,7 +138,7 @@ impl Schedule {
         self.stands(id, Standing::Suspect);
     }
 
-    /// A courier turns out to be slow; it makes room when it must.
+    /// A delivery agent has become slow: it may be asked to stop when others need its slot.
     pub fn slow(&mut self, id: DestinationId, stage: Stage) -> Slow {
         let destination = &mut self.destinations[id.0 as usize];
         let payer = destination.payer();
@@ -145,14 +146,14 @@ impl Schedule {
         self.places.slow.add(id, destination.standing, payer, stage)
     }
 
-    /// A slow courier has come to another stage. `false`: it was told to go, or works without a
-    /// place and must begin nothing.
+    /// A slow agent has reached another stage. `false`: it was asked to stop, or works without a
+    /// slot and must not begin anything new.
     pub fn advance(&mut self, ticket: u64, stage: Stage) -> bool {
         self.places.slow.advance(ticket, stage)
     }
 
-    /// A slow courier's try has ended. One that worked without a place must go home, unless there
-    /// is a place for it.
+    /// A slow agent's attempt has ended. An agent without a slot must stop, unless a slot is free
+    /// for it.
     pub fn slow_no_more(&mut self, id: DestinationId, ticket: u64) -> Fate {
         let fate = self.places.slow.remove(ticket);
         let destination = &mut self.destinations[id.0 as usize];
@@ -170,7 +171,7 @@ impl Schedule {
         Fate::Stayed
     }
 
-    /// A courier has gone home; one `without_place` was on overtime.
+    /// A delivery agent has ended; one `without_place` was beyond the limit (overtime).
     pub fn courier_ended(&mut self, id: DestinationId, without_place: bool) {
         self.idlers.has_left();
         let destination = &mut self.destinations[id.0 as usize];
@@ -184,12 +185,12 @@ impl Schedule {
         self.forget_if_idle(id);
     }
 
-    /// Couriers that one destination may have.
+    /// Delivery agents that one destination may have.
     pub(super) fn limit(&self) -> u32 {
         self.config.concurrency.min(self.places.shares.destination)
     }
 
-    /// A destination is taken for something else from now on, and so are its couriers.
+    /// The reputation of a destination changes, and its agents count for the new class.
     pub(super) fn stands(&mut self, id: DestinationId, standing: Standing) {
         let destination = &mut self.destinations[id.0 as usize];
         let placed = destination.placed();
@@ -200,7 +201,7 @@ impl Schedule {
         destination.standing = standing;
     }
 
-    /// Tells those to go that must. `true`: there is a place already.
+    /// Asks agents to stop to free a slot. `true`: there is a free slot already.
     fn make_room(&mut self, now: u32) -> bool {
         let mut freed = false;
         while self.places.are_short()
@@ -228,7 +229,7 @@ impl Schedule {
         freed
     }
 
-    /// Notes who has made room. `true`: there is a place already.
+    /// Records that an agent frees its slot. `true`: the slot is free already.
     fn has_made_room(&mut self, relieved: &Relieved) -> bool {
         match *relieved {
             Relieved::Goes => {

@@ -1,7 +1,8 @@
-//! Jobs that wait for their time: 16 octets a job and little beside them, whether a million wait
-//! for the same minute or each for one of its own.
+//! Deferred jobs, which wait for their due time: about 16 octets for each, whether a million are
+//! due in the same minute or each in a different one.
 //!
-//! They stand in lists of [`SPAN`] seconds, and each says which second of these it waits for.
+//! They are kept in lists of [`SPAN`] seconds each; a job records for which second of its list it
+//! waits.
 
 use super::job::{DestinationId, Job};
 use super::source::Source;
@@ -9,20 +10,20 @@ use crate::mail::model::MessageId;
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 
-/// Seconds of a list: short ones take more memory where few jobs wait for each, long ones more
-/// looks at jobs that are not due.
+/// Seconds of a list. Short lists take more memory where few jobs wait in each; long lists make the
+/// search for due jobs read more jobs that are not due.
 const SPAN: u32 = 64;
 
-/// Jobs of a chunk: what is allocated at once where many wait.
+/// Jobs of a chunk: the memory allocated at once where many wait.
 const CHUNK: usize = 256;
 
 /// The waiting jobs.
 #[derive(Default)]
 pub struct Deferred {
-    /// By the time in which they are due, in [`SPAN`]s; no list is empty.
+    /// By due time, in units of [`SPAN`]; no list is empty.
     lists: BTreeMap<u32, List>,
-    /// When messages were accepted of which their id does not tell (mail of another queue, mostly),
-    /// and how many jobs of them wait.
+    /// Acceptance times of messages whose id does not give it (mostly mail imported from another
+    /// queue), and how many jobs of each wait.
     arrived: Arrived,
     len: usize,
 }
@@ -33,25 +34,25 @@ type Arrived = HashMap<MessageId, (u32, u32)>;
 struct List {
     /// No chunk is empty.
     chunks: Vec<Vec<Packed>>,
-    /// The first second for which a job waits, or an earlier one.
+    /// The first second in which a job is due, or an earlier one.
     first: u32,
 }
 
-/// A job in 16 octets. When it was accepted says the id, or [`Deferred::arrived`].
+/// A job in 16 octets. Its acceptance time comes from the id, or from [`Deferred::arrived`].
 #[derive(Clone, Copy)]
 struct Packed {
     id: [u32; 2],
     destination: u32,
     attempts: u8,
     source: Source,
-    /// Seconds behind the start of the list, and flags.
+    /// Seconds after the start of the list, and flags.
     due: u8,
 }
 
 const TOLD: u8 = 64;
 const ODD: u8 = 128;
 
-/// The part of [`Packed::due`] that is no flag.
+/// The bits of [`Packed::due`] that are seconds, not flags.
 const SECONDS: u8 = 63;
 
 impl Deferred {
@@ -78,7 +79,7 @@ impl Deferred {
         self.lists.first_key_value().map(|(_, list)| list.first)
     }
 
-    /// Jobs that are due, by destination and age; `None` when none is.
+    /// Due jobs, by destination and age; `None` when there are none.
     pub fn pop_due(&mut self, now: u32) -> Option<Vec<(DestinationId, Job)>> {
         let (start, list) = self.lists.first_key_value().map(|(start, list)| (*start, list))?;
         if list.first > now {
@@ -105,8 +106,7 @@ impl Deferred {
         Some(jobs)
     }
 
-    /// Takes out the jobs that are `wanted` and gives them to `take`, in no order. The others stay
-    /// where they are.
+    /// Removes the jobs that are `wanted` and passes them to `take`, in no order. The others stay.
     pub fn extract(
         &mut self,
         wanted: impl Fn(DestinationId, &Job) -> bool,
@@ -132,7 +132,7 @@ impl Deferred {
         self.forget_arrivals(&odd);
     }
 
-    /// All of them, with the second in which they are due.
+    /// All jobs, with the second in which each is due.
     pub fn iter(&self) -> impl Iterator<Item = (u32, DestinationId, Job)> {
         self.lists.iter().flat_map(move |(start, list)| {
             list.chunks.iter().flatten().map(move |packed| {
@@ -162,7 +162,7 @@ impl List {
         match self.chunks.last_mut() {
             Some(chunk) if chunk.len() < CHUNK => {
                 if chunk.len() == chunk.capacity() {
-                    // Lists that double would leave a third of their memory empty.
+                    // A list that doubles its memory would leave a third of it unused on average.
                     chunk.reserve_exact((chunk.len() * 3).min(CHUNK - chunk.len()));
                 }
                 chunk.push(packed);

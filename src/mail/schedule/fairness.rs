@@ -1,4 +1,4 @@
-//! Tests: nobody takes the couriers from the others.
+//! Tests: no client, sender or destination can hold all delivery agents.
 
 use super::places::Places;
 use super::shares::{LIVELY_TIME, Rank};
@@ -27,14 +27,14 @@ fn job(id: u64, source: Source) -> Job {
     Job { id: MessageId(id), arrived: NOW, attempts: 0, told: false, source }
 }
 
-/// Couriers on the way, as the corridor would drive them.
+/// Running delivery agents, as `outbound` would drive them.
 #[derive(Default)]
 struct Out {
     couriers: Vec<(DestinationId, Job, Option<Slow>)>,
 }
 
 impl Out {
-    /// Starts what may start.
+    /// Starts every agent that may start.
     fn start(&mut self, schedule: &mut Schedule) -> Vec<DestinationId> {
         let started: Vec<DestinationId> = std::iter::from_fn(|| schedule.start(NOW)).collect();
         for id in &started {
@@ -46,7 +46,7 @@ impl Out {
         started
     }
 
-    /// All that are not slow yet turn out to be, and those that are told to go have gone.
+    /// All agents that are not slow yet become slow, and those that are asked to stop have ended.
     fn dawdle(&mut self, schedule: &mut Schedule, stage: Stage) {
         for (id, _, slow) in self.couriers.iter_mut().filter(|(_, _, slow)| slow.is_none()) {
             *slow = Some(schedule.slow(*id, stage));
@@ -86,7 +86,7 @@ fn five_hundred_silent_hosts_delay_neither_a_known_nor_a_new_destination() {
     }
     let mut out = Out::default();
     out.start(&mut schedule);
-    // The same client, the same sender: nothing tells them apart but that they answer.
+    // The same client and the same sender: the destinations differ only in whether they reply.
     schedule.vouch_for(&at("known.example"));
     schedule.add(&at("known.example"), job(501, one), 0, NOW);
     schedule.add(&at("new.example"), job(502, one), 0, NOW);
@@ -152,7 +152,7 @@ fn a_sender_with_ten_thousand_destinations_leaves_room_for_others() {
     schedule.add(&at("other.example"), job(10_001, other), 0, NOW);
     assert_eq!(out.start(&mut schedule).len(), 1);
     assert!(out.has(schedule.ids[&at("other.example")]));
-    // And the client's other senders leave room for other clients.
+    // And the client's other senders leave slots for other clients.
     for number in 0..10_000 {
         let source = Source { client: 1, sender: mark(number % 200) };
         schedule.add(&at(&format!("i{number}.example")), job(20_000 + number, source), 0, NOW);
@@ -163,7 +163,7 @@ fn a_sender_with_ten_thousand_destinations_leaves_room_for_others() {
     assert_eq!(out.start(&mut schedule).len(), 1);
 }
 
-/// Destinations that took mail well once, and then keep every courier that they get.
+/// Destinations that accepted mail once, and then block every agent that they get.
 #[test]
 fn clients_that_take_all_they_may_have_leave_room_for_another() {
     for clients in [1, 2, 5, 40] {
@@ -213,7 +213,7 @@ fn once_well(schedule: &mut Schedule, numbers: std::ops::Range<u64>, client: u8)
     }
 }
 
-/// One that has just taken mail.
+/// A destination that has just accepted mail.
 fn well(schedule: &mut Schedule, name: &str) -> DestinationId {
     let id = schedule.intern(&at(name));
     schedule.answered(id, NOW);
@@ -243,7 +243,7 @@ fn held_back_mail_stops_nobody_behind_it() {
     schedule.add(&at("good.example"), job(4_000, another), 0, NOW);
     assert_eq!(out.start(&mut schedule), [good]);
     assert_eq!(out.couriers.last().unwrap().1, job(4_000, another), "its own mail first");
-    // The next one takes its turn with those before it.
+    // The next destination is queued behind those before it.
     schedule.add(&at("good.example"), job(4_001, another), 0, NOW);
     let next = [schedule.take(good, true, NOW), schedule.take(good, true, NOW)];
     assert!(next.contains(&Some(job(4_001, another))), "{next:?}");
@@ -264,13 +264,13 @@ fn senders_of_a_client_do_not_wait_for_each_other_at_a_destination() {
     assert!(out.has(schedule.ids[&at("good.example")]));
 }
 
-/// The same client, and every sender has mail to those that hang.
+/// The same client, and every sender has mail for destinations that hang.
 #[test]
 fn those_that_were_well_once_and_hang_stop_their_client_for_a_second_each_turn() {
     for others in [0, 1, 4] {
         let mut schedule = schedule(500);
         let mut out = Out::default();
-        // Other clients use what they may, for destinations that are quick.
+        // Other clients use all that they may have, for destinations that answer quickly.
         for number in 0..others * 400 {
             let name = format!("q{number}.example");
             schedule.vouch_for(&at(&name));
@@ -334,7 +334,7 @@ fn a_destination_that_takes_mail_finds_a_place_beside_those_that_never_answer_th
             );
         }
         assert_eq!(out.start(&mut schedule), [good; 5], "known {known}");
-        // And another one's, that gives away its place as well when that one does not answer.
+        // And another client's, which also releases its slot when its destination does not answer.
         schedule.add(&at("other.example"), job(6_000, Source { client: 2, sender: 7 }), 0, NOW);
         assert_eq!(out.start(&mut schedule).len(), 1);
     }
@@ -369,7 +369,8 @@ fn who_refuses_us_is_known_to_be_down_and_is_tried_on() {
     assert_eq!(schedule.unreachable(), 0);
 }
 
-/// One sender's mail is refused in words that may speak of us, and others' is taken.
+/// One sender's mail is rejected with replies that may be about this relay, and others' mail is
+/// accepted.
 #[test]
 fn who_takes_other_mail_between_two_tries_is_not_down() {
     let mut schedule = schedule(500);
@@ -384,8 +385,8 @@ fn who_takes_other_mail_between_two_tries_is_not_down() {
         schedule.reached(id, answered);
         now += schedule.backoff(attempts + 1);
     }
-    // Nothing is taken from now on: the next mail that comes tells it, and so does the old one at
-    // its next try.
+    // From now on nothing is accepted: the next new mail shows it, and so does the old one at its
+    // next attempt.
     let soon = answered + 2 * schedule.config.minimal_backoff;
     schedule.refused_us(id, 8, "554 5.7.1", soon);
     assert_eq!(schedule.unreachable(), 0);
@@ -406,7 +407,7 @@ fn who_comes_back_from_the_end_of_data_can_be_told_to_go() {
     assert_eq!(went_on, slow.len());
     while schedule.start(NOW).is_some() {}
     assert!(schedule.places().overtime() == 0 && schedule.places().throttled().slow > 0);
-    // Who gave its place away to wait for one answer begins nothing more.
+    // An agent that released its slot to wait for one answer begins nothing more.
     let ticket = schedule.slow(ids[0], Stage::Final).ticket;
     (0..9).for_each(|_| drop(schedule.slow(ids[0], Stage::Final)));
     while schedule.start(NOW).is_some() {}
@@ -437,7 +438,7 @@ fn who_did_not_answer_waits_for_its_like() {
         schedule.stands(id, Standing::Suspect);
     }
     let mut out = Out::default();
-    // Of one sender; several may have all hundred.
+    // Of one sender; several senders may have all hundred.
     assert_eq!(out.start(&mut schedule).len(), 80);
     schedule.add(&at("new.example"), job(9000, Source::default()), 0, NOW);
     assert_eq!(out.start(&mut schedule).len(), 1);
@@ -493,8 +494,8 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 
-    /// Whatever happens in whatever order: no share is exceeded, no courier is lost or counted
-    /// twice, and in the end everybody's mail has been tried.
+    /// In any order of events no share is exceeded, no agent is lost or counted twice, and in the
+    /// end all mail has been attempted.
     #[test]
     fn no_share_is_exceeded_no_courier_leaks_and_nobody_starves(couriers_max in 3..30u32, events in events()) {
         let mut schedule = schedule(couriers_max);
@@ -565,7 +566,8 @@ proptest! {
             prop_assert_eq!(taken(schedule.places()) as usize + schedule.places().overtime(), out.len());
             prop_assert!(taken(schedule.places()) <= shares.all);
         }
-        // All go home; what is left gets its turn within as many steps as there are destinations.
+        // All agents end; the remaining destinations are served within as many steps as there are
+        // destinations.
         for one in out {
             home(&mut schedule, one, now);
         }

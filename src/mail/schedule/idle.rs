@@ -1,36 +1,37 @@
-//! Couriers that wait for work with an open connection, those that have waited the longest first.
+//! Idle delivery agents, which wait for work with an open connection; those that have been idle the
+//! longest come first.
 //!
-//! When all couriers are out and other destinations want one, some must go home. Who has waited for
-//! a while goes at once; of those that have work again and again at most [`RELIEVED_MAX`] a second
-//! go, so that everybody's mail moves on and most of it still goes over connections that are open.
-//! (The longest waiting alone would not do: a thousand destinations in turn would make a connection
-//! for each mail.)
+//! When all agents are in use and other destinations need one, some idle agents must stop. An agent
+//! that has been idle for a while stops at once. Of those that get work again and again at most
+//! [`RELIEVED_MAX`] a second stop, so that all mail moves on and most of it still uses open
+//! connections. (To stop only the longest idle would not do: with a thousand destinations in turn
+//! each mail would need a new connection.)
 
 use super::job::DestinationId;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::sync::Notify;
 
-/// Couriers a second that are sent home although they hardly wait.
+/// Agents a second that are stopped although they are idle only for moments.
 pub const RELIEVED_MAX: u32 = 100;
 
-/// A courier that waits: what it is rung by.
+/// An idle agent, and what wakes it.
 pub struct Waiting {
     pub(super) ticket: u64,
     /// There is work for its destination.
     pub bell: Arc<Notify>,
-    /// Others need its place more than its destination needs a connection without work.
+    /// Its slot is needed elsewhere: the agent stops.
     pub home: Arc<Notify>,
 }
 
-/// All that wait.
+/// All idle agents.
 #[derive(Default)]
 pub struct Idlers {
     next: u64,
     waiting: BTreeMap<u64, (DestinationId, Arc<Notify>)>,
-    /// Those that were told to go home and may not have gone yet.
+    /// Those that were asked to stop and may not have ended yet.
     leaving: usize,
-    /// How many were sent home in which second.
+    /// How many were stopped in which second.
     relieved: (u32, u32),
 }
 
@@ -42,24 +43,24 @@ impl Idlers {
         Waiting { ticket: self.next, bell, home }
     }
 
-    /// It waits no more. `false`: it was told to go home.
+    /// It is idle no more. `false`: it was asked to stop.
     pub fn remove(&mut self, waiting: &Waiting) -> bool {
         self.waiting.remove(&waiting.ticket).is_some()
     }
 
-    /// Whether it has not been told to go home.
+    /// Whether it has not been asked to stop.
     #[cfg(test)]
     pub fn is_waiting(&self, waiting: &Waiting) -> bool {
         self.waiting.contains_key(&waiting.ticket)
     }
 
-    /// Whether somebody may be told to go home for so many that want a place.
+    /// Whether an idle agent may be stopped when so many destinations want a slot.
     pub fn can_relieve(&self, wanted: usize, now: u32) -> bool {
         let spent = self.relieved.0 == now && self.relieved.1 >= RELIEVED_MAX;
         self.leaving < wanted && !self.waiting.is_empty() && !spent
     }
 
-    /// Tells the one that has waited the longest to go home; whose it is.
+    /// Asks the agent that has been idle the longest to stop; gives its destination.
     pub fn relieve(&mut self, now: u32) -> Option<DestinationId> {
         let (_, (id, home)) = self.waiting.pop_first()?;
         home.notify_one();
@@ -68,14 +69,15 @@ impl Idlers {
         Some(id)
     }
 
-    /// One that has waited for a while goes by itself, where so many want a place.
+    /// An agent that has been idle for a while stops by itself when so many destinations want a
+    /// slot.
     pub fn give_way(&mut self, waiting: &Waiting, wanted: usize) -> bool {
         let goes = self.leaving < wanted && self.waiting.remove(&waiting.ticket).is_some();
         self.leaving += usize::from(goes);
         goes
     }
 
-    /// A courier has gone home, or works on although it was told to.
+    /// An idle agent has ended, or works on although it was asked to stop.
     pub fn has_left(&mut self) {
         self.leaving = self.leaving.saturating_sub(1);
     }

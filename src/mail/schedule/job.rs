@@ -12,11 +12,11 @@ pub struct Job {
     pub id: MessageId,
     /// When it was accepted, by the schedule's clock.
     pub arrived: u32,
-    /// Temporary failures so far, as many as matter to the back-off.
+    /// Temporary failures so far, counted as far as the back-off depends on them.
     pub attempts: u8,
-    /// The sender was told of the delay.
+    /// The delay warning was sent to the sender.
     pub told: bool,
-    /// By whose hands it came: [`Schedule::source`].
+    /// Its client and sender: [`Schedule::source`].
     pub source: Source,
 }
 
@@ -25,7 +25,8 @@ pub struct Job {
 pub struct DestinationId(pub(super) u32);
 
 impl DestinationId {
-    /// For those who know nothing of destinations: what [`Schedule::invited`] takes.
+    /// The number of the handle, for code that does not know destinations: the argument of
+    /// [`Schedule::invited`].
     pub fn number(self) -> u32 {
         self.0
     }

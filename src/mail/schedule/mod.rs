@@ -63,31 +63,31 @@ use std::collections::{BinaryHeap, HashMap, HashSet};
 pub use suspension::{PROBE_PAUSE, Suspension};
 pub use untried::Untried;
 
-/// Couriers that a destination may have before anything is known about it.
+/// Initial concurrency: agents that a destination may have before anything is known about it.
 pub const FIRST_WINDOW: u32 = 5;
 
-/// How long a destination's own limit of connections is believed, in seconds.
+/// How long an observed connection limit of a destination is assumed to hold, in seconds.
 const CEILING_TIME: u32 = 60;
 
-/// Names of destinations without work are forgotten above this number.
+/// Above this number, destinations without work are forgotten.
 const IDLE_DESTINATIONS_MAX: usize = 10_000;
 
-/// The knobs; times in seconds.
+/// Settings of the schedule; times in seconds.
 #[derive(Debug, Clone, Copy)]
 pub struct Config {
-    /// Couriers per destination, at most.
+    /// Delivery agents per destination, at most.
     pub concurrency: u32,
-    /// Couriers in all, at most.
+    /// Delivery agents in total, at most.
     pub couriers_max: u32,
-    /// Couriers beyond these that wait for the answer to the end of data, at most.
+    /// Delivery agents beyond these that only wait for the reply to the end of data, at most.
     pub overtime_max: u32,
-    /// The first back-off, and how long an unreachable destination is left alone.
+    /// The first back-off, and how long an unreachable destination is suspended.
     pub minimal_backoff: u32,
     /// The longest back-off.
     pub maximal_backoff: u32,
-    /// Age at which a message is given up.
+    /// Age at which a message is returned as expired.
     pub lifetime: u32,
-    /// Age at which the sender is told of the delay; 0 = never.
+    /// Age at which the sender gets a delay warning; 0 = never.
     pub delay_warning: u32,
 }
 
@@ -97,18 +97,18 @@ pub struct Schedule {
     destinations: Vec<DestinationState>,
     ids: HashMap<Destination, DestinationId>,
     free: Vec<DestinationId>,
-    /// Destinations that an operator lets nothing go to, known or not.
+    /// Destinations paused by an operator, whether they have mail or not.
     paused: HashSet<Destination>,
-    /// Destinations that an operator named as the way out.
+    /// Destinations that an operator configured as a next hop.
     named: HashSet<Destination>,
-    /// Jobs that wait for their time.
+    /// Jobs that wait for their due time.
     deferred: Deferred,
     /// Suspended destinations with ready jobs, by the end of the suspension.
     suspended: BinaryHeap<Reverse<(u32, DestinationId)>>,
-    /// Who holds the couriers, and who waits for one.
+    /// The agents' slots, and the destinations that wait for one.
     places: Places,
     idlers: Idlers,
-    /// The last moment when somebody looked for work.
+    /// The last time a caller looked for work.
     looked: u32,
 }
 
@@ -130,7 +130,7 @@ impl Schedule {
         }
     }
 
-    /// A job for a destination, due at a moment (at once when that has passed).
+    /// Adds a job for a destination, due at a time (at once when that has passed).
     pub fn add(&mut self, destination: &Destination, job: Job, due: u32, now: u32) {
         let id = self.intern(destination);
         if due > now {
@@ -140,8 +140,9 @@ impl Schedule {
         }
     }
 
-    /// The job of a courier that has a connection (`open`) or will make one; `None` when there is
-    /// nothing to do, the destination is suspended, or has more couriers than it shall have.
+    /// The next job of a delivery agent that has a connection (`open`) or will make one; `None`
+    /// when there is nothing to do, the destination is suspended, or it has more agents than it may
+    /// have.
     pub fn take(&mut self, id: DestinationId, open: bool, now: u32) -> Option<Job> {
         let destination = &mut self.destinations[id.0 as usize];
         if destination.is_left_alone(now) || destination.has_too_many(open) {
@@ -152,13 +153,13 @@ impl Schedule {
         Some(job)
     }
 
-    /// A taken job has ended for good.
+    /// A taken job is finished: it will not be tried again.
     pub fn finished(&mut self, id: DestinationId) {
         let destination = &mut self.destinations[id.0 as usize];
         destination.active = destination.active.saturating_sub(1);
     }
 
-    /// A taken job goes back untried, to the front of the queue.
+    /// A taken job is returned unattempted, to the front of the queue.
     pub fn give_back(&mut self, id: DestinationId, job: Job) {
         let destination = &mut self.destinations[id.0 as usize];
         destination.active = destination.active.saturating_sub(1);
@@ -166,16 +167,16 @@ impl Schedule {
         self.offer(id);
     }
 
-    /// A courier has opened its connection, or has it no more.
+    /// An agent has opened its connection, or closed it.
     pub fn connected(&mut self, id: DestinationId, open: bool) {
         let destination = &mut self.destinations[id.0 as usize];
         destination.connected =
             if open { destination.connected + 1 } else { destination.connected.saturating_sub(1) };
     }
 
-    /// A connection that was `began` then did not come about. `true`: others are open, so the
-    /// destination is well and has no more than these for a while; or it has answered since, and
-    /// what became of this one is no news.
+    /// A connection attempt that `began` then failed. `true`: other connections are open, so the
+    /// destination is up and gets no more than these for a while; or it has answered since, so this
+    /// failure says nothing new.
     pub fn is_well_otherwise(
         &mut self,
         id: DestinationId,
@@ -197,7 +198,7 @@ impl Schedule {
         true
     }
 
-    /// A message got through: the window opens.
+    /// A message was delivered: the concurrency rises.
     pub fn reached(&mut self, id: DestinationId, now: u32) {
         let allowed = self.limit();
         let destination = &mut self.destinations[id.0 as usize];
@@ -210,9 +211,10 @@ impl Schedule {
         self.offer(id);
     }
 
-    /// The destination was reached and refuses us, whatever the mail, at a try after so many
-    /// others. It is not left alone: the next mail may be another matter. Where it has answered
-    /// other mail since the try before, it was about this one after all.
+    /// The destination was reached and rejects this relay, whatever the mail, after so many earlier
+    /// attempts of the job. It is not suspended, since other mail may be accepted. If it has
+    /// accepted other mail since the attempt before, the rejection was about this message after
+    /// all.
     pub fn refused_us(&mut self, id: DestinationId, attempts: u8, error: &str, now: u32) {
         let pause = self.backoff_without_chance(attempts);
         let longest = pause.saturating_add(pause / 4);
@@ -223,14 +225,14 @@ impl Schedule {
         }
     }
 
-    /// A courier with an open connection begins to wait for work.
+    /// An agent with an open connection becomes idle.
     pub fn wait(&mut self, id: DestinationId) -> Waiting {
         let destination = &mut self.destinations[id.0 as usize];
         destination.idle += 1;
         self.idlers.add(id, destination.bell.clone())
     }
 
-    /// It has waited for a while: whether it ends, because others want its place.
+    /// It has been idle for a while: whether it stops, because its slot is needed elsewhere.
     pub fn gives_way(&mut self, id: DestinationId, waiting: &Waiting) -> bool {
         let goes = self.places.are_short() && self.idlers.give_way(waiting, self.places.wanted());
         if goes {
@@ -240,7 +242,7 @@ impl Schedule {
         goes
     }
 
-    /// It waits no more; whether there is work for it now.
+    /// It is idle no more; gives whether there is work for it now.
     pub fn waited(&mut self, id: DestinationId, waiting: &Waiting, rung: bool, now: u32) -> bool {
         let was_told_to_go = !self.idlers.remove(waiting);
         if !was_told_to_go {
@@ -265,15 +267,15 @@ impl Schedule {
         id.map_or(0, |id| self.destinations[id.0 as usize].messages())
     }
 
-    /// When to look again although nothing happens.
+    /// When to check again although nothing happens.
     pub fn next_wake(&self) -> Option<u32> {
         let due = self.deferred.next_due();
         let awake = self.suspended.peek().map(|Reverse((until, _))| *until);
         due.into_iter().chain(awake).min()
     }
 
-    /// Makes the jobs that `wanted` names due now and ends the suspension of their destinations.
-    /// Tells how many jobs it was.
+    /// Makes the `wanted` jobs due now and ends the suspension of their destinations. Gives the
+    /// number of jobs.
     pub fn retry(&mut self, wanted: impl Fn(MessageId) -> bool) -> u64 {
         let mut hit = 0;
         for destination in &mut self.destinations {
@@ -306,7 +308,7 @@ impl Schedule {
         hit
     }
 
-    /// Forgets the waiting jobs of these messages; one that is being tried ends by itself.
+    /// Forgets the waiting jobs of these messages. A job that is being attempted is not stopped.
     pub fn remove(&mut self, messages: &HashSet<MessageId>) {
         let destinations = &mut self.destinations;
         self.deferred.extract(
@@ -318,21 +320,21 @@ impl Schedule {
         }
     }
 
-    /// Whether a courier of this destination that has a connection would get a job now.
+    /// Whether an agent of this destination that has a connection would get a job now.
     pub fn has_ready(&self, id: DestinationId, now: u32) -> bool {
         let destination = &self.destinations[id.0 as usize];
         self.may_wait(id, now) && !destination.ready.is_empty()
     }
 
-    /// Whether a courier without work may wait here for more: its destination is not left alone,
-    /// and the window has room for it. One too many must end; waiting, it would be offered work
-    /// and refused it again and again.
+    /// Whether an idle agent may stay for more work here: the destination is not suspended, and the
+    /// concurrency allows it. An agent too many must stop; otherwise it would be woken for work and
+    /// get none again and again.
     pub fn may_wait(&self, id: DestinationId, now: u32) -> bool {
         let destination = &self.destinations[id.0 as usize];
         !destination.is_left_alone(now) && !destination.has_too_many(true)
     }
 
-    /// Jobs that are being tried or could be now.
+    /// Jobs that are being attempted or could be now.
     pub fn flushable(&self, now: u32) -> u64 {
         let work = |destination: &DestinationState| {
             let ready =
@@ -342,7 +344,7 @@ impl Schedule {
         self.destinations.iter().map(work).sum()
     }
 
-    /// Moves what has become due.
+    /// Moves jobs that have become due.
     fn tick(&mut self, now: u32) {
         self.looked = now;
         while let Some(jobs) = self.deferred.pop_due(now) {
@@ -364,7 +366,7 @@ impl Schedule {
         self.deferred.push(due, id, job);
     }
 
-    /// Puts a destination in the turn, or rings for a courier of it that waits.
+    /// Queues a destination for an agent, or wakes one of its idle agents.
     fn offer(&mut self, id: DestinationId) {
         let destination = &mut self.destinations[id.0 as usize];
         if destination.ready.is_empty() || destination.paused {
@@ -406,8 +408,7 @@ impl Schedule {
         id
     }
 
-    /// What is known about a destination without work is worth its memory only while there are few
-    /// of them.
+    /// The state of a destination without work is kept only while there are few of them.
     fn forget_if_idle(&mut self, id: DestinationId) {
         let destination = &self.destinations[id.0 as usize];
         let idle = destination.messages() == 0

@@ -1,4 +1,4 @@
-//! Who holds the couriers, and who gets the next one.
+//! The delivery agents' slots, and which destination gets the next one.
 
 use super::job::DestinationId;
 use super::shares::{RANKS, Rank, SLOW_PERCENT, STANDINGS, Shares, Standing};
@@ -9,35 +9,35 @@ use crate::mail::model::Destination;
 use std::collections::HashSet;
 use std::collections::hash_map::RandomState;
 
-/// Names of destinations that are remembered as known after all else about them was forgotten.
+/// Names of destinations that are remembered as known after the rest of their state was forgotten.
 const REMEMBERED_MAX: usize = 10_000;
 
-/// How often each share made somebody wait since the start.
+/// How often each limit delayed mail since the start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Throttled {
-    /// A kind of destination had all the couriers that it can have.
+    /// A reputation class had all the agents that it can have.
     pub standing: u64,
     /// A client had.
     pub client: u64,
     /// A sender had.
     pub sender: u64,
-    /// Slow couriers were told to go.
+    /// Slow agents were asked to stop.
     pub slow: u64,
 }
 
-/// The couriers' places.
+/// The agents' slots.
 pub struct Places {
     pub(super) shares: Shares,
     pub(super) turn: Turn,
-    /// Places taken, by the standing of the destination.
+    /// Slots in use, by the reputation of the destination.
     pub(super) taken: [u32; STANDINGS],
     pub(super) clients: Box<[u32; TAGS]>,
     pub(super) senders: Box<[u32; TAGS]>,
     pub(super) slow: Slowpokes,
     pub(super) throttled: Throttled,
-    /// Clients whose share, or a sender's of theirs, was what made their mail wait the last time;
-    /// and how many couriers they have too many for one more, by the sender who needs the fewest to
-    /// go.
+    /// Clients that were throttled the last time, by their own share or by a sender's; and by how
+    /// many agents the client is above the limit for one more, counted for the sender that needs
+    /// the fewest to stop.
     pub(super) over_share: Vec<(u8, u32)>,
     /// Which rank is asked first next time.
     first: usize,
@@ -67,43 +67,43 @@ impl Places {
         &self.shares
     }
 
-    /// Couriers for destinations of this standing.
+    /// Agents for destinations of this reputation.
     pub fn taken(&self, standing: Standing) -> u32 {
         self.taken[standing as usize]
     }
 
-    /// Couriers beyond all shares, which wait for the answer to the end of data.
+    /// Agents beyond all shares, which wait for the reply to the end of data.
     pub fn overtime(&self) -> usize {
         self.slow.overtime()
     }
 
-    /// Destinations that wait for a courier.
+    /// Destinations that wait for an agent.
     pub fn waiting(&self, standing: Standing) -> usize {
         self.lined_up(standing)
     }
 
-    /// How often who was held back.
+    /// How often each limit delayed mail.
     pub fn throttled(&self) -> Throttled {
         self.throttled
     }
 
-    /// Whether all places are taken.
+    /// Whether all slots are in use.
     fn are_taken(&self) -> bool {
         self.all_taken() >= self.shares.all
     }
 
-    /// Whether a place that is given up helps somebody who waits: all are taken, or a share grows
-    /// with those that are free.
+    /// Whether a freed slot helps a waiting destination: all are in use, or a share grows with the
+    /// free ones.
     pub(super) fn are_short(&self) -> bool {
         !self.over_share.is_empty() || self.are_taken()
     }
 
-    /// How many destinations want a courier.
+    /// How many destinations want an agent.
     pub(super) fn wanted(&self) -> usize {
         Rank::ALL.into_iter().map(|rank| self.turn.len(rank)).sum()
     }
 
-    /// The same, of this standing.
+    /// The same, of this reputation.
     pub(super) fn lined_up(&self, standing: Standing) -> usize {
         Rank::ALL
             .into_iter()
@@ -146,12 +146,12 @@ impl Places {
         self.taken.iter().sum()
     }
 
-    /// Whether a destination of this standing may have one courier more.
+    /// Whether a destination of this reputation may have another agent.
     pub(super) fn has_room(&self, standing: Standing) -> bool {
         self.free(standing) > 0
     }
 
-    /// Couriers that destinations of this standing may have beyond those that they have.
+    /// Further agents that destinations of this reputation may have.
     fn free(&self, standing: Standing) -> u32 {
         let unproven = self.taken(Standing::New) + self.taken(Standing::Suspect);
         let reserved = if standing == Standing::Known {
@@ -163,7 +163,8 @@ impl Places {
         self.shares.all.saturating_sub(self.all_taken()).min(own).min(reserved)
     }
 
-    /// The next in turn that its shares allow one courier more, and by whose hands its job came.
+    /// The next queued destination whose shares allow it another agent, with the client and sender
+    /// of its job.
     pub(super) fn next(&mut self) -> Option<(Rank, Source, DestinationId)> {
         self.over_share.clear();
         for step in 0..RANKS {
@@ -188,7 +189,8 @@ impl Places {
                 by_client |= client > 0;
                 by_sender |= sender > 0;
                 let too_many = client.max(sender);
-                // One after the other: the turn asks all senders of a client before the next one.
+                // One after the other: the queue asks all senders of a client before the next
+                // client.
                 match over_share.last_mut() {
                     _ if too_many == 0 => return true,
                     Some((last, least)) if *last == source.client => *least = too_many.min(*least),
@@ -206,8 +208,8 @@ impl Places {
         None
     }
 
-    /// How many slow couriers should go of a client that has so many `too_many` for more of its
-    /// mail to go.
+    /// How many slow agents of a client should stop to let more of its mail be sent, when it is
+    /// above its limit by `too_many`.
     pub(super) fn surplus_of(&self, client: u8, too_many: u32) -> u32 {
         let leaving = self.slow.leaving_of(client);
         let waiting = self.turn.waiting(client);
@@ -220,16 +222,16 @@ impl Places {
         wanted.min(self.slow.len_of(client).saturating_sub(left_alone))
     }
 
-    /// How many slow couriers of this standing should go, so that those that wait get their turn.
+    /// How many slow agents of this reputation should stop so that waiting destinations are served.
     pub(super) fn surplus(&self, standing: Standing) -> usize {
         let leaving = self.slow.leaving(standing);
         let own = self.lined_up(standing).saturating_sub(leaving);
         let beyond = self.slow.len(standing).saturating_sub(self.shares.slow[standing as usize]);
-        // Known destinations that wait count for more than new ones that are slow.
+        // Waiting known destinations are more urgent than slow agents of new ones.
         let urgent = match standing {
             Standing::Known => 0,
             _ if self.has_room(Standing::Known) => 0,
-            // They have all that they may have: no place that is given up would be theirs.
+            // They have all that they may have and could not use a freed slot.
             _ if self.taken(Standing::Known) >= self.shares.standing[Standing::Known as usize] => 0,
             _ => {
                 self.lined_up(Standing::Known).saturating_sub(leaving).min(self.slow.len(standing))
@@ -243,8 +245,7 @@ impl Places {
 mod tests {
     use super::*;
 
-    /// Its next mail needs as many places as are wanted for one of its senders, whichever was asked
-    /// first.
+    /// The slots needed are those of the sender that needs the fewest, whichever was asked first.
     #[test]
     fn of_a_client_that_waits_no_more_should_go_than_its_next_mail_needs() {
         let (busy, other) = (Source { client: 1, sender: 1 }, Source { client: 1, sender: 2 });

@@ -1,8 +1,8 @@
-//! Jobs of one destination that may be tried now, by whose hands they came.
+//! Due jobs of one destination, by client and sender.
 //!
-//! The clients take turns, and of each its senders, so that nobody's mail stops that of others
-//! behind it. Each source with jobs stands in the schedule's turn for itself: one that has all the
-//! couriers that it may have waits, and the next one goes on.
+//! Clients are served in turn, and within each client its senders, so that no mail blocks that of
+//! others behind it. Each client and sender with jobs is queued for agents separately: one that has
+//! all the agents that it may have waits, and the next one continues.
 
 use super::job::Job;
 use super::source::Source;
@@ -13,10 +13,10 @@ use std::collections::BTreeSet;
 #[derive(Default)]
 pub struct Ready {
     jobs: Turns<Job>,
-    /// Sources that stand in the turn or `apart`; among them those whose jobs have been taken
-    /// meanwhile. There may be many, and many may be forgotten at once.
+    /// Flows that are queued for an agent or listed in `apart`, including those whose jobs have
+    /// been taken meanwhile. There may be many, and many may be removed at once.
     noted: BTreeSet<Source>,
-    /// Sources that do not stand in the turn and may have jobs.
+    /// Flows that are not queued for an agent and may have jobs.
     apart: Vec<Source>,
 }
 
@@ -26,7 +26,7 @@ impl Ready {
         self.jobs.len()
     }
 
-    /// Whether there is none.
+    /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.jobs.is_empty()
     }
@@ -36,13 +36,13 @@ impl Ready {
         self.jobs.iter()
     }
 
-    /// A job joins the end of its source's line.
+    /// Adds a job at the end of its flow's queue.
     pub fn push_back(&mut self, job: Job) {
         self.note(job.source);
         self.jobs.push(job.source.marks(), job);
     }
 
-    /// A job goes back to the front of it.
+    /// Returns a job to the front of it.
     pub fn push_front(&mut self, job: Job) {
         self.note(job.source);
         self.jobs.push_front(job.source.marks(), job);
@@ -54,27 +54,27 @@ impl Ready {
         }
     }
 
-    /// The next job: that of the source whose turn it is.
+    /// The next job: of the flow whose turn it is.
     pub fn pop(&mut self) -> Option<Job> {
         self.jobs.pop(|_| true).map(|(_, job)| job)
     }
 
-    /// The next job of this source.
+    /// The next job of this flow.
     pub fn pop_of(&mut self, source: Source) -> Option<Job> {
         self.jobs.pop_of(source.marks())
     }
 
-    /// How many jobs of a source there are.
+    /// How many jobs a flow has.
     pub fn len_of(&self, source: Source) -> usize {
         self.jobs.len_of(source.marks())
     }
 
-    /// Some source that has jobs.
+    /// Any flow that has jobs.
     pub fn source(&self) -> Option<Source> {
         self.iter().next().map(|job| job.source)
     }
 
-    /// Takes out the jobs that are `wanted`.
+    /// Removes the jobs that are `wanted`.
     pub fn extract(&mut self, wanted: impl Fn(&Job) -> bool) -> Vec<Job> {
         let mut out = Vec::new();
         self.jobs.change(|jobs| {
@@ -87,13 +87,13 @@ impl Ready {
         out
     }
 
-    /// Each source's oldest first.
+    /// Sorts each flow's jobs, oldest first.
     pub fn sort(&mut self) {
         self.jobs.change(|jobs| jobs.make_contiguous().sort_unstable());
     }
 
-    /// A source that has jobs beyond those that couriers are `coming` for and does not stand in the
-    /// turn; it does from now on.
+    /// A flow that has more jobs than agents are `coming` for and is not queued for an agent; it is
+    /// queued from now on.
     pub fn line_up(&mut self, coming: &[Source]) -> Option<Source> {
         let mut place = 0;
         while let Some(source) = self.apart.get(place).copied() {
@@ -111,7 +111,7 @@ impl Ready {
         None
     }
 
-    /// A source stands in the turn no more.
+    /// A flow is not queued for an agent any more.
     pub fn left_line(&mut self, source: Source) {
         if self.len_of(source) > 0 {
             self.apart.push(source);
@@ -120,7 +120,7 @@ impl Ready {
         }
     }
 
-    /// Whether any source stands in the turn.
+    /// Whether any flow is queued for an agent.
     pub fn is_in_turn(&self) -> bool {
         self.noted.len() > self.apart.len()
     }

@@ -1,20 +1,20 @@
-//! What share of the couriers each kind of user can hold at most.
+//! The largest share of the delivery agents that each user of them can hold.
 //!
-//! Couriers are few and strangers are many: a next hop that takes connections and says nothing
-//! keeps one for minutes, and anybody can name five hundred of them. Therefore no standing, client
-//! or sender holds all couriers, those that are slow make room for those that wait, and
-//! destinations that are known to be well have places that nobody else can take.
+//! Delivery agents are few and any client can use them: a next hop that accepts connections and
+//! then says nothing occupies one for minutes, and one client can send mail to five hundred such
+//! hosts. Therefore no reputation class, client or sender can hold all agents; slow agents stop
+//! when others wait; and some slots are reserved for destinations that are known to work.
 //!
-//! All limits are parts of [`Config::couriers_max`](super::Config); none is below one. Those beyond
-//! all others have a limit of their own besides ([`Config::overtime_max`](super::Config)), because
-//! they take memory like all; with 0 there are none.
+//! All limits are parts of [`Config::couriers_max`](super::Config); none is below one. Agents
+//! beyond that number have a limit of their own ([`Config::overtime_max`](super::Config)), because
+//! they take memory too; with 0 there are none.
 
 use std::time::Duration;
 
-/// How a destination has been lately.
+/// A destination's reputation: how its recent attempts went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Standing {
-    /// It answered the last time, or an operator named it.
+    /// It answered the last time, or an operator configured it.
     Known = 0,
     /// Nothing is known yet.
     New = 1,
@@ -22,11 +22,11 @@ pub enum Standing {
     Suspect = 2,
 }
 
-/// How many standings there are.
+/// How many reputation classes there are.
 pub const STANDINGS: usize = 3;
 
 impl Standing {
-    /// Each of them, those first that have waited for no fault of theirs.
+    /// Each of them, most deserving first.
     pub const ALL: [Self; STANDINGS] = [Self::Known, Self::New, Self::Suspect];
 
     /// The label in metrics.
@@ -38,10 +38,9 @@ impl Standing {
         }
     }
 
-    /// How long a next hop may say and take nothing before its courier counts as slow, and makes
-    /// room when it must. Known ones that need more are few, and places for as many are left to
-    /// them (`SLOW_PERCENT`); those that were well once and hang now must not keep the others
-    /// waiting.
+    /// How long a next hop may send and accept nothing before its agent counts as slow and may be
+    /// asked to stop. Few known destinations need longer, and slots are left for that many
+    /// (`SLOW_PERCENT`); destinations that worked once and hang now must not delay others.
     pub const fn slow_after(self) -> Duration {
         match self {
             Self::Known => Duration::from_secs(1),
@@ -50,7 +49,7 @@ impl Standing {
         }
     }
 
-    /// How long a try may take that comes to nothing before it makes its destination suspect.
+    /// How long an attempt that fails may take before its destination becomes suspect.
     pub const fn dawdles_after(self) -> Duration {
         match self {
             Self::Known => Duration::from_secs(20),
@@ -59,16 +58,16 @@ impl Standing {
     }
 }
 
-/// In which line a destination waits for a courier.
+/// In which queue a destination waits for an agent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rank {
-    /// A known one that takes mail at present: [`LIVELY_TIME`].
+    /// A known destination that accepts mail at present: [`LIVELY_TIME`].
     Lively = 0,
-    /// Any other known one.
+    /// Any other known destination.
     Known = 1,
-    /// A new one.
+    /// A new destination.
     New = 2,
-    /// A suspect one.
+    /// A suspect destination.
     Suspect = 3,
 }
 
@@ -76,10 +75,10 @@ pub enum Rank {
 pub const RANKS: usize = 4;
 
 impl Rank {
-    /// Each of them, in the order in which they are asked.
+    /// Each of them, in the order in which they are served.
     pub const ALL: [Self; RANKS] = [Self::Lively, Self::Known, Self::New, Self::Suspect];
 
-    /// The standing of its destinations.
+    /// The reputation of its destinations.
     pub const fn standing(self) -> Standing {
         match self {
             Self::Lively | Self::Known => Standing::Known,
@@ -88,7 +87,7 @@ impl Rank {
         }
     }
 
-    /// Couriers of one client, and of one sender, for each that is free.
+    /// Limits of agents of one client, and of one sender, as a multiple of the free ones.
     pub const fn times_free(self) -> (u32, u32) {
         match self {
             Self::Lively => (CLIENT_TIMES_FREE, SENDER_TIMES_FREE),
@@ -99,77 +98,77 @@ impl Rank {
     }
 }
 
-/// A known destination is lively for so many seconds after it answered, and as long as an operator
-/// names it, while none of its couriers is slow.
+/// A known destination is lively for so many seconds after a reply, and always if an operator
+/// configured it, as long as none of its agents is slow.
 pub const LIVELY_TIME: u32 = 60;
 
-/// Couriers for known destinations, in percent: the rest stays for new ones.
+/// Agents for known destinations, in percent; the rest is reserved for new ones.
 pub const KNOWN_PERCENT: u32 = 90;
 
-/// Couriers for new and suspect destinations together: the rest is the reserve of the known ones.
+/// Agents for new and suspect destinations together; the rest is reserved for known ones.
 pub const UNPROVEN_PERCENT: u32 = 90;
 
-/// Couriers for suspect destinations.
+/// Agents for suspect destinations, in percent.
 pub const SUSPECT_PERCENT: u32 = 20;
 
-/// Couriers that carry the mail of one client, for each that is free: alone it comes to 80 % of
-/// all, and however many clients take all that they may have, one more finds a place. (A dynamic
-/// threshold, as switches have for their queues.)
+/// Agents for the mail of one client, as a multiple of the free ones: a single client gets 80 % of
+/// all, and however many clients use all that they may have, a slot is left for one more. (A
+/// dynamic threshold, as network switches use for their queues.)
 pub const CLIENT_TIMES_FREE: u32 = 8;
 
-/// The same while its mail is for destinations that are not lively: alone it comes to 77 %. The
-/// difference stays for those that take mail, so that what a client has for next hops that hang
-/// does not stop all of it.
+/// The same while its mail is for destinations that are not lively: a single client gets 77 %. The
+/// difference is left for destinations that accept mail, so that mail for next hops that hang does
+/// not block all mail of a client.
 pub const CLIENT_TIMES_FREE_DULL: u32 = 6;
 
-/// As [`CLIENT_TIMES_FREE`], of one sender: alone it comes to 75 %.
+/// As [`CLIENT_TIMES_FREE`], for one sender: a single sender gets 75 %.
 pub const SENDER_TIMES_FREE: u32 = 5;
 
-/// As [`CLIENT_TIMES_FREE_DULL`], of one sender: alone it comes to 72 %.
+/// As [`CLIENT_TIMES_FREE_DULL`], for one sender: a single sender gets 72 %.
 pub const SENDER_TIMES_FREE_DULL: u32 = 4;
 
-/// Couriers of one destination, whatever its own limit says.
+/// Agents of one destination, in percent, whatever its own limit is.
 pub const DESTINATION_PERCENT: u32 = 50;
 
-/// Slow couriers of known and of new destinations that are left alone while others of these wait;
-/// and of the couriers of a client that has all that it may have, while more of its mail waits.
+/// Slow agents of known and of new destinations that may stay while others of that class wait; and
+/// of the agents of a client at its limit, while more of its mail waits.
 pub const SLOW_PERCENT: u32 = 40;
 
-/// The same of suspect ones.
+/// The same for suspect destinations.
 pub const SLOW_SUSPECT_PERCENT: u32 = 15;
 
-/// Couriers beyond all others that wait for the answer to the end of data of slow next hops: to
-/// give one up there would mean to send its mail twice.
+/// Agents beyond the limit that wait for a slow reply to the end of data: to stop one there would
+/// mean to send its mail twice.
 pub const OVERTIME_PERCENT: u32 = 100;
 
-/// Of these, for destinations that are not known: those that take content and never say what became
-/// of it.
+/// Of these, for destinations that are not known: those that accept content and never send the
+/// final reply.
 pub const OVERTIME_UNPROVEN_PERCENT: u32 = 60;
 
-/// Of these, for one client, for each that is free: alone it comes to 80 %.
+/// Of these, for one client, as a multiple of the free ones: a single client gets 80 %.
 pub const OVERTIME_CLIENT_TIMES_FREE: u32 = 4;
 
-/// The shares in couriers.
+/// The shares, as numbers of agents.
 #[derive(Debug, Clone, Copy)]
 pub struct Shares {
     /// Of all.
     pub all: u32,
-    /// Of each standing, by its place in [`Standing::ALL`].
+    /// For each reputation class, by its index in [`Standing::ALL`].
     pub standing: [u32; STANDINGS],
-    /// Of new and suspect ones together.
+    /// For new and suspect destinations together.
     pub unproven: u32,
-    /// Of one destination.
+    /// For one destination.
     pub destination: u32,
-    /// Slow ones of each standing.
+    /// Slow agents, for each reputation class.
     pub slow: [usize; STANDINGS],
-    /// Beyond all.
+    /// Agents beyond the limit.
     pub overtime: u32,
-    /// Of these, for new and suspect ones.
+    /// Of these, for new and suspect destinations.
     pub overtime_unproven: u32,
 }
 
 impl Shares {
-    /// The shares of so many, and of at most so many beyond them.
+    /// The shares of so many agents, and of at most so many beyond the limit.
     pub fn of(all: u32, overtime: u32) -> Self {
         let part = |percent: u32| {
             u32::try_from((u64::from(all) * u64::from(percent)).div_ceil(100)).unwrap_or(all).max(1)

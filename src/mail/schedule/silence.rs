@@ -1,15 +1,15 @@
-//! Next hops that say nothing: how it is noticed, and how little time is lost once they are well
+//! Silent next hops: how silence is detected, and how delivery resumes soon after a next hop works
 //! again.
 //!
-//! A host that takes connections and is silent fails no try before its time is up, which RFC 5321
-//! §4.5.3.2 wants to be minutes. So nobody waits for a failure: a courier that has heard nothing
-//! for [`silent_after`] says so, and where nobody else has heard anything of the destination
-//! meanwhile, it counts as unreachable from the moment its silence began. The couriers wait on, in
-//! case it only takes its time, but beside them one more begins with every [`PROBE_PAUSE`].
-//! What an old try says at its end of a destination that has answered since is no news: it closes
-//! nothing.
+//! A host that accepts connections and is silent makes an attempt fail only at its timeout, which
+//! by RFC 5321 §4.5.3.2 is minutes. So silence is reported earlier: an agent that has received
+//! nothing for [`silent_after`] reports it, and if no other agent has received anything from the
+//! destination meanwhile, it counts as unreachable since the silence began. These agents wait on,
+//! in case the host is only slow, and beside them one more agent starts every [`PROBE_PAUSE`]. When
+//! an old attempt fails at last although the destination has answered others since, the failure is
+//! ignored.
 //!
-//! Limits: [`SPARED_MAX`] silent couriers do not count against the window of their destination.
+//! Limits: [`SPARED_MAX`] silent agents do not count against the concurrency of their destination.
 
 use super::slow::Stage;
 use super::state::DestinationState;
@@ -20,11 +20,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-/// Silent couriers of one destination that do not count against its window.
+/// Silent agents of one destination that do not count against its concurrency.
 const SPARED_MAX: u32 = 10;
 
-/// How long a courier hears nothing before it counts as silent. As long as a connection may take;
-/// the answer to the end of data takes the longest where content is looked at.
+/// How long an agent receives nothing before it counts as silent: as long as a connection may take.
+/// The reply to the end of data may take the longest, because some hosts scan the content.
 pub const fn silent_after(stage: Stage) -> Duration {
     match stage {
         Stage::Connecting | Stage::Talking => Duration::from_secs(30),
@@ -33,14 +33,15 @@ pub const fn silent_after(stage: Stage) -> Duration {
 }
 
 impl DestinationState {
-    /// Couriers that count against the window; only those with an open connection, or all.
+    /// Agents that count against the concurrency: only those with an open connection, or all.
     pub fn counted(&self, open: bool) -> u32 {
         let (all, silent) =
             if open { (self.connected, self.silent_open) } else { (self.couriers, self.silent) };
         all.saturating_sub(silent.min(SPARED_MAX))
     }
 
-    /// Whether it has answered since a try began that took so long that it says nothing about now.
+    /// Whether the destination has answered since an attempt began that took so long that its
+    /// failure says nothing about now.
     pub fn has_answered_since(&self, began: u32, now: u32) -> bool {
         let long = silent_after(Stage::Connecting).as_secs();
         u64::from(now.saturating_sub(began)) >= long && self.answered_at > began
@@ -48,12 +49,12 @@ impl DestinationState {
 }
 
 impl Schedule {
-    /// Where couriers note the moment when they last heard anything of this destination.
+    /// Where agents record the time at which they last received anything from this destination.
     pub fn ear(&self, id: DestinationId) -> Arc<AtomicU32> {
         self.destinations[id.0 as usize].heard_at.clone()
     }
 
-    /// A courier has heard nothing since that moment, and counts as silent until
+    /// An agent has received nothing since that time, and counts as silent until
     /// [`Schedule::silent_no_more`].
     pub fn silent(&mut self, id: DestinationId, stage: Stage, quiet_since: u32, now: u32) {
         let destination = &mut self.destinations[id.0 as usize];
@@ -83,10 +84,10 @@ impl Schedule {
         }
     }
 
-    /// A connection that `began` then had not come about when its courier was needed elsewhere.
-    /// Nobody says that the destination is down. But one that was suspect before, and has said
-    /// nothing since, is left alone for a while: or each of its mails would take a courier for as
-    /// long. Of such a one this gives back jobs whose senders must hear of it, as
+    /// A connection that `began` then was not open yet when its agent was stopped to free a slot.
+    /// This does not prove that the destination is down. But one that was suspect before, and has
+    /// sent nothing since, is suspended for a while; otherwise each of its mails would occupy an
+    /// agent for as long. In that case this gives back jobs whose senders must be notified, as
     /// [`Schedule::down`] does.
     pub fn given_up_connecting(
         &mut self,
@@ -108,7 +109,7 @@ impl Schedule {
         if is_silent { self.take_those_to_tell(id, now) } else { Vec::new() }
     }
 
-    /// A silent courier has heard something, or its try has ended.
+    /// A silent agent has received something, or its attempt has ended.
     pub fn silent_no_more(&mut self, id: DestinationId, stage: Stage) {
         let destination = &mut self.destinations[id.0 as usize];
         destination.silent = destination.silent.saturating_sub(1);
@@ -143,7 +144,7 @@ mod tests {
         schedule
     }
 
-    /// Starts all couriers that are wanted, each with a job in hand.
+    /// Starts all agents that are wanted, each with a job.
     fn start(schedule: &mut Schedule, now: u32) -> Vec<(DestinationId, Job)> {
         std::iter::from_fn(|| {
             let id = schedule.start(now)?;
@@ -152,7 +153,7 @@ mod tests {
         .collect()
     }
 
-    /// A courier gets a mail through and takes the next one.
+    /// An agent delivers a mail and takes the next one.
     fn deliver(schedule: &mut Schedule, id: DestinationId, now: u32) {
         schedule.ear(id).store(now, Ordering::Relaxed);
         schedule.reached(id, now);
@@ -213,7 +214,7 @@ mod tests {
             Some(Suspension::Until(NOW + 11 + PROBE_PAUSE, "late"))
         );
         assert_eq!(schedule.unreachable(), 0, "nobody knows that it is down");
-        // It has spoken while the next one was given up.
+        // It has answered while the next attempt was aborted.
         schedule.answered(id, NOW + 50);
         schedule.given_up_connecting(id, NOW + 51, "late", NOW + 52);
         schedule.ear(id).store(NOW + 55, Ordering::Relaxed);
@@ -232,7 +233,7 @@ mod tests {
         let mut out = start(&mut schedule, now);
         schedule.connected(id, true);
         for (_, job) in old {
-            // An old connection is refused or given up at last.
+            // An old connection attempt is refused or aborted at last.
             deliver(&mut schedule, id, now);
             assert_eq!((schedule.unreachable(), schedule.rest_of(&at(RELAY), now)), (0, None));
             assert!(schedule.is_well_otherwise(id, "gave up", NOW, now));

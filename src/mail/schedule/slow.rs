@@ -1,12 +1,13 @@
-//! Couriers whose next hop takes its time.
+//! Delivery agents whose next hop is slow.
 //!
-//! They are left alone while nobody wants their places. When others wait and more of a standing are
-//! slow than its share allows, those of the client go that has the most of them. When mail of a
-//! client waits because the client, or its sender, has all the couriers that it may have, its own
-//! go, those for the least promising destinations first. Either way it is those that have been slow
-//! for the longest, and first those without a connection. One that has sent the end of data is not
-//! told to go, since its mail would be sent twice; it gives its place away and stays beyond the
-//! others (overtime), before any in a dialogue goes.
+//! They continue while their slots are not needed. When others wait and a reputation class has more
+//! slow agents than its share, agents stop of the client that has the most of them. When mail of a
+//! client waits because the client, or its sender, has all the agents that it may have, agents of
+//! that client stop, those for the worst reputation first. In both cases the agents that have been
+//! slow the longest stop first, and those without a connection before the others. An agent that has
+//! sent the end of data is not stopped, since its mail would be sent twice; it releases its slot
+//! and continues beyond the limit (overtime). This is done before an agent in a dialogue is
+//! stopped.
 
 use super::job::DestinationId;
 use super::shares::{OVERTIME_CLIENT_TIMES_FREE, STANDINGS, Shares, Standing};
@@ -15,7 +16,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::sync::Notify;
 
-/// How far a slow courier has come.
+/// How far a slow agent has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stage {
     /// It has no connection that is ready for mail.
@@ -26,46 +27,47 @@ pub enum Stage {
     Final,
 }
 
-/// A slow courier's own handle.
+/// The handle of a slow agent.
 #[derive(Debug)]
 pub struct Slow {
     /// Its number, never 0.
     pub ticket: u64,
-    /// Rings when it is to give its next hop up.
+    /// Notified when the agent must abort its attempt.
     pub home: Arc<Notify>,
 }
 
-/// What became of a slow courier meanwhile.
+/// What happened to a slow agent meanwhile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fate {
     /// Nothing.
     Stayed,
-    /// It was told to go.
+    /// It was asked to stop.
     ToldToGo,
-    /// It gave its place away.
+    /// It released its slot.
     Overtime,
 }
 
-/// A courier that makes room.
+/// An agent that frees its slot.
 pub enum Relieved {
-    /// It was told to go, and will.
+    /// It was asked to stop, and will.
     Goes,
-    /// It works on without a place, which was its destination's at the cost of this client.
+    /// It works on without a slot; the slot belonged to its destination and counted for this
+    /// client.
     Overtime(DestinationId, u8),
 }
 
-/// Where a slow courier stands.
+/// Where a slow agent is listed.
 enum Place {
     In(Standing, u8, Stage),
     ToldToGo(Standing, u8),
     Overtime(Standing, u8),
 }
 
-/// The slow couriers of one standing by client and stage, those first that have been slow the
-/// longest.
+/// The slow agents of one reputation by client and stage, those that have been slow the longest
+/// first.
 type Line = BTreeMap<(u8, Stage, u64), (DestinationId, Arc<Notify>)>;
 
-/// Slow couriers of a client: before the end of data, and behind it.
+/// Slow agents of a client: before the end of data, and after it.
 #[derive(Clone, Copy, Default)]
 struct Count {
     early: u32,
@@ -78,16 +80,16 @@ impl Count {
     }
 }
 
-/// All slow couriers.
+/// All slow agents.
 pub struct Slowpokes {
     last: u64,
     lines: [Line; STANDINGS],
     counts: Box<[[Count; TAGS]; STANDINGS]>,
     places: BTreeMap<u64, Place>,
-    /// Told to go, and not gone yet: of each standing, and of each client.
+    /// Asked to stop and not ended yet: for each reputation class, and for each client.
     leaving: [usize; STANDINGS],
     leaving_of: Box<[u32; TAGS]>,
-    /// Beyond the others: of each standing, and of each client.
+    /// Beyond the limit: for each reputation class, and for each client.
     overtime: [u32; STANDINGS],
     overtime_of: Box<[u32; TAGS]>,
 }
@@ -108,7 +110,7 @@ impl Default for Slowpokes {
 }
 
 impl Slowpokes {
-    /// A courier of a destination, at the cost of a `client`, is slow.
+    /// An agent of a destination, which counts for `client`, is slow.
     pub fn add(&mut self, id: DestinationId, standing: Standing, client: u8, stage: Stage) -> Slow {
         self.last += 1;
         let slow = Slow { ticket: self.last, home: Arc::default() };
@@ -118,8 +120,8 @@ impl Slowpokes {
         slow
     }
 
-    /// It has come to another stage. `false`: it was told to go, and must not begin what cannot be
-    /// taken back; or it gave its place away to wait for one answer, and must begin nothing at all.
+    /// It has reached another stage. `false`: it was asked to stop and must not begin what cannot
+    /// be undone; or it released its slot to wait for one reply and must begin nothing at all.
     pub fn advance(&mut self, ticket: u64, stage: Stage) -> bool {
         match self.places.get_mut(&ticket) {
             Some(Place::In(standing, client, old)) => {
@@ -160,33 +162,33 @@ impl Slowpokes {
         }
     }
 
-    /// How many of a standing are slow and were not told to go.
+    /// How many of a reputation class are slow and were not asked to stop.
     pub fn len(&self, standing: Standing) -> usize {
         self.lines[standing as usize].len()
     }
 
-    /// The same of a client, of any standing.
+    /// The same for a client, of any reputation.
     pub fn len_of(&self, client: u8) -> u32 {
         let count = |standing: Standing| self.counts[standing as usize][usize::from(client)];
         Standing::ALL.into_iter().map(|standing| count(standing).early + count(standing).last).sum()
     }
 
-    /// How many of a standing were told to go and have not gone yet.
+    /// How many of a reputation class were asked to stop and have not ended yet.
     pub fn leaving(&self, standing: Standing) -> usize {
         self.leaving[standing as usize]
     }
 
-    /// The same of a client.
+    /// The same for a client.
     pub fn leaving_of(&self, client: u8) -> u32 {
         self.leaving_of[usize::from(client)]
     }
 
-    /// How many work beyond the others.
+    /// How many work beyond the limit.
     pub fn overtime(&self) -> usize {
         self.overtime.iter().sum::<u32>() as usize
     }
 
-    /// Whether one of this standing and client may work beyond the others.
+    /// Whether one of this reputation and client may work beyond the limit.
     fn may_overtime(&self, standing: Standing, client: u8, shares: &Shares) -> bool {
         let taken: u32 = self.overtime.iter().sum();
         let unproven = taken - self.overtime[Standing::Known as usize];
@@ -195,7 +197,7 @@ impl Slowpokes {
             && (standing == Standing::Known || unproven < shares.overtime_unproven)
     }
 
-    /// How many of this standing and client could make room.
+    /// How many of this reputation and client could free a slot.
     fn movable(&self, standing: Standing, client: u8, shares: &Shares) -> u32 {
         let count = self.counts[standing as usize][usize::from(client)];
         count.early
@@ -206,19 +208,19 @@ impl Slowpokes {
             }
     }
 
-    /// Whether any of a client's could make room.
+    /// Whether any agent of a client could free a slot.
     pub fn can_relieve(&self, client: u8, shares: &Shares) -> bool {
         Standing::ALL.into_iter().any(|standing| self.movable(standing, client, shares) > 0)
     }
 
-    /// One of this standing makes room, of the client that has the most. `None`: there is nobody
-    /// who could.
+    /// An agent of this reputation frees its slot, of the client that has the most. `None`: there
+    /// is none that could.
     pub fn relieve(&mut self, standing: Standing, shares: &Shares) -> Option<Relieved> {
         let most = (0..=u8::MAX).max_by_key(|client| self.movable(standing, *client, shares))?;
         self.relieve_one(standing, most, shares)
     }
 
-    /// One of this client's makes room, the least promising ones first.
+    /// An agent of this client frees its slot, of the worst reputation first.
     pub fn relieve_of(&mut self, client: u8, shares: &Shares) -> Option<Relieved> {
         Standing::ALL
             .into_iter()

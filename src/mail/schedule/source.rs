@@ -1,21 +1,21 @@
-//! By whose hands a job came: its client and its sender, each by a mark.
+//! The flow of a job: its client and its sender, each as a hash tag.
 
 use crate::ground::turns::Marks;
 
-/// Marks for clients, and for senders.
+/// Number of tags for clients, and for senders.
 pub const TAGS: usize = 256;
 
-/// By whose hands a job came.
+/// Client and sender of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Source {
-    /// The client's mark.
+    /// The client's tag.
     pub client: u8,
-    /// The sender's mark.
+    /// The sender's tag.
     pub sender: u8,
 }
 
 impl Source {
-    /// The same, for lines of other things.
+    /// The same, as the key of fair queues of other things.
     pub fn marks(self) -> Marks {
         (self.client, self.sender)
     }

@@ -1,21 +1,20 @@
-//! How many messages are deferred: tried without success, or behind a destination that is left
-//! alone.
+//! How many messages are deferred: attempted without success, or for a suspended destination.
 //!
-//! The same definition as where one message is looked at (`Standing` of the model), so that the
-//! overview and a list of the queue tell the same number.
+//! The same definition as for a single message (`Standing` of the model), so that the overview and
+//! a list of the queue give the same number.
 
 use super::state::DestinationState;
 use super::{Job, Schedule};
 use crate::mail::model::MessageId;
 use std::collections::HashSet;
 
-/// Jobs up to which messages with several destinations are counted once. Beyond it each of their
-/// jobs counts: to know them apart would take memory that grows with the queue.
+/// Jobs up to which messages with several destinations are counted once. Above it each of their
+/// jobs counts: to recognize jobs of one message would take memory that grows with the queue.
 pub const EXACT_MAX: usize = 20_000;
 
 impl Schedule {
-    /// Deferred messages, without those that `active` names. Walks through ready jobs, and through
-    /// all of them while they are at most [`EXACT_MAX`].
+    /// Deferred messages, without those in `active`. Walks through the ready jobs, and through all
+    /// jobs while they are at most [`EXACT_MAX`].
     pub fn deferred_messages(&self, active: &HashSet<MessageId>, now: u32) -> u64 {
         let ready = || {
             self.destinations
@@ -33,7 +32,8 @@ impl Schedule {
     }
 }
 
-/// Jobs that could be tried at once if their destination let them, or that were tried before.
+/// Jobs that could be attempted at once if their destination were not suspended, or that were
+/// attempted before.
 pub(super) fn deferred_among_ready(
     destination: &DestinationState,
     now: u32,

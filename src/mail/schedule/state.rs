@@ -1,4 +1,4 @@
-//! The state of one destination: its ready jobs and how it has been lately.
+//! The state of one destination: its ready jobs and its recent history.
 
 use super::job::Job;
 use super::ready::Ready;
@@ -12,54 +12,53 @@ use tokio::sync::Notify;
 /// What the schedule knows of a destination.
 pub struct DestinationState {
     pub destination: Destination,
-    /// Jobs that may be tried now.
+    /// Jobs that may be attempted now.
     pub ready: Ready,
-    /// Jobs of this destination that wait for their time.
+    /// Jobs of this destination that wait for their due time.
     pub deferred: u32,
-    /// Jobs that couriers have taken.
+    /// Jobs that agents have taken.
     pub active: u32,
-    /// Couriers at work or waiting.
+    /// Agents at work or idle.
     pub couriers: u32,
-    /// Of these, waiting with an open connection.
+    /// Of these, idle with an open connection.
     pub idle: u32,
-    /// Of these, working beyond the others: they hold no place.
+    /// Of these, beyond the limit: they hold no slot.
     pub overtime: u32,
-    /// Of these, slow, with a place or without one.
+    /// Of these, slow, with or without a slot.
     pub slow: u32,
-    /// By whose hands the jobs came for which the couriers with a place set out.
+    /// Client and sender of the jobs for which the agents with a slot were started.
     pub sources: Vec<Source>,
-    /// By whose hands the jobs came for which couriers are on their way.
+    /// Client and sender of the jobs for which agents are being started.
     pub coming: Vec<Source>,
-    /// How it has been lately.
+    /// Its reputation.
     pub standing: Standing,
-    /// Since when it cannot be reached, seconds of the schedule's clock.
+    /// Since when it cannot be reached, in seconds of the schedule's clock.
     pub down_since: Option<u32>,
-    /// Couriers that are allowed now.
+    /// The present concurrency: agents that are allowed now.
     pub window: u32,
-    /// Of the couriers, those with an open connection.
+    /// Agents with an open connection.
     pub connected: u32,
-    /// Of the couriers, those that have heard nothing for long; and of these, those with an open
-    /// connection.
+    /// Agents that have received nothing for long; and of these, those with an open connection.
     pub silent: u32,
     /// See [`DestinationState::silent`].
     pub silent_open: u32,
-    /// When any courier last heard anything, and when a mail was last answered, seconds of the
+    /// When any agent last received anything, and when a mail was last answered, in seconds of the
     /// schedule's clock; 0 = never.
     pub heard_at: Arc<AtomicU32>,
     /// See [`DestinationState::heard_at`].
     pub answered_at: u32,
-    /// Connections that the destination was seen to allow, and until when that is believed.
+    /// The observed connection limit of the destination, and until when it is assumed to hold.
     pub ceiling: (u32, u32),
-    /// How often in a row nothing was tried because its hosts had all the connections that they may
-    /// have.
+    /// How often in a row nothing was attempted because its hosts had all the connections that they
+    /// may have.
     pub host_waits: u8,
-    /// No try before this moment.
+    /// No attempt before this time.
     pub suspended_until: u32,
-    /// An operator lets nothing go there.
+    /// Paused by an operator.
     pub paused: bool,
-    /// What the last failed try said.
+    /// The error of the last failed attempt.
     pub last_error: String,
-    /// Rings for waiting couriers.
+    /// Wakes idle agents.
     pub bell: Arc<Notify>,
 }
 
@@ -93,44 +92,44 @@ impl DestinationState {
         }
     }
 
-    /// Whether one more courier would find work now.
+    /// Whether another agent would find work now.
     pub fn wants_courier(&self, now: u32) -> bool {
         self.is_short_handed() && !self.is_left_alone(now)
     }
 
-    /// Whether one of the couriers must go home, with a connection or without: those without are
+    /// Whether one of the agents must stop, with a connection or without. Agents without one are
     /// counted behind all others, so that no connection is closed for them.
     pub fn has_too_many(&self, open: bool) -> bool {
         self.window < self.counted(open)
     }
 
-    /// More ready jobs than couriers without one (waiting, or on their way), and room in the
-    /// window.
+    /// Whether there are more ready jobs than agents without a job (idle, or being started), and
+    /// the concurrency allows another.
     pub fn is_short_handed(&self) -> bool {
         let free_handed = self.couriers.saturating_sub(self.active);
         self.ready.len() > free_handed as usize && self.counted(false) < self.window
     }
 
-    /// A source that wants one courier more and does not stand in the turn; it does from now on.
+    /// A flow that wants another agent and is not queued for one; it is queued from now on.
     pub fn line_up(&mut self) -> Option<Source> {
-        // Those that went home without a job come no more.
+        // Agents that ended without a job are no longer expected.
         self.coming.truncate(self.couriers.saturating_sub(self.active + self.idle) as usize);
         self.ready.line_up(&self.coming)
     }
 
-    /// The next job of a courier, which has a connection (`open`) or has just set out for
-    /// somebody's.
+    /// The next job of an agent, which has a connection (`open`) or was just started for a certain
+    /// flow.
     pub fn pop(&mut self, open: bool) -> Option<Job> {
         let source = if open { None } else { self.coming.pop() };
         source.and_then(|source| self.ready.pop_of(source)).or_else(|| self.ready.pop())
     }
 
-    /// Couriers that hold a place.
+    /// Agents that hold a slot.
     pub fn placed(&self) -> u32 {
         self.couriers.saturating_sub(self.overtime)
     }
 
-    /// In which line it waits; `named`: an operator did so.
+    /// In which queue it waits; `named`: an operator configured it.
     pub fn rank(&self, named: bool, now: u32) -> Rank {
         let answered_lately =
             self.answered_at > 0 && now.saturating_sub(self.answered_at) <= LIVELY_TIME;
@@ -142,14 +141,13 @@ impl DestinationState {
         }
     }
 
-    /// The client at whose cost the courier that turns out to be slow set out: one of those, where
-    /// there are several.
+    /// The client for which the slow agent counts; where there are several, one of them.
     pub fn payer(&self) -> u8 {
         let slow = self.slow.saturating_sub(self.overtime) as usize;
         self.sources.get(slow).or(self.sources.last()).map_or(0, |source| source.client)
     }
 
-    /// One courier's place is given up, best one at the cost of this client.
+    /// One agent's slot is released, preferably one that counts for this client.
     pub fn give_up_place(&mut self, client: u8) -> Source {
         match self.sources.iter().position(|source| source.client == client) {
             Some(place) => self.sources.swap_remove(place),
@@ -157,7 +155,7 @@ impl DestinationState {
         }
     }
 
-    /// Messages that wait here or are being tried.
+    /// Messages that wait here or are being attempted.
     pub fn messages(&self) -> u64 {
         self.ready.len() as u64 + u64::from(self.deferred) + u64::from(self.active)
     }

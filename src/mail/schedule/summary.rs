@@ -1,11 +1,11 @@
-//! What the schedule tells of its destinations.
+//! The schedule's summary of its destinations.
 
 use super::standing::deferred_among_ready;
 use super::state::DestinationState;
 use super::{FIRST_WINDOW, Job, Schedule};
 use crate::mail::model::{Destination, DestinationStatus, DestinationSummary};
 
-/// What is known of a destination's waiting jobs after a walk through them.
+/// What a walk through the waiting jobs of a destination finds.
 #[derive(Default, Clone)]
 struct Waiting {
     due: Option<u32>,
@@ -46,8 +46,8 @@ impl Schedule {
         }
     }
 
-    /// The destinations, all moments by the schedule's clock, with work or an operator's pause,
-    /// those with the most messages first. Walks through all jobs.
+    /// The destinations that have work or are paused, those with the most messages first. All times
+    /// are of the schedule's clock. Walks through all jobs.
     pub fn summaries(&self, limit: usize, now: u32) -> Vec<DestinationSummary> {
         let mut waiting = vec![Waiting::default(); self.destinations.len()];
         for (due, id, job) in self.deferred.iter() {
@@ -80,7 +80,8 @@ impl Schedule {
 fn row(waiting: &Waiting, destination: &DestinationState, now: u32) -> DestinationSummary {
     let goes = !destination.paused && !destination.ready.is_empty();
     let ready_at = goes.then(|| destination.suspended_until.max(now));
-    // A mail whose time comes while the destination is left alone waits for the end of that.
+    // A mail that becomes due while the destination is suspended waits for the end of the
+    // suspension.
     let due =
         waiting.due.filter(|_| !destination.paused).map(|due| due.max(destination.suspended_until));
     DestinationSummary {

@@ -13,38 +13,37 @@ use super::{DestinationId, Job, Schedule, Standing};
 use crate::mail::model::Destination;
 use std::cmp::Reverse;
 
-/// How long a destination waits, in seconds, whose hosts have all the connections that they may
-/// have, should nobody say that there is room: at first, and at most. It is also how late the end
-/// of its mail's lifetime may be seen.
+/// How long a destination waits, in seconds, when its hosts have all the connections that they may
+/// have and no free one is reported: the first pause, which doubles up to [`HOST_PAUSE_MAX`]. It is
+/// also how late the end of its mail's lifetime may be noticed.
 const HOST_PAUSE: u32 = 30;
 /// See [`HOST_PAUSE`].
 const HOST_PAUSE_MAX: u32 = 240;
 
-/// How long a silent destination, or an unreachable one that an operator named, is left alone
-/// before one more courier asks whether it is well again, in seconds. A minute for a probe and its
-/// pause: the probes that wait at a time are fewer than the connections that a silent host may
-/// have.
+/// Seconds for which a silent destination, or an unreachable one that an operator configured, is
+/// suspended before one more agent probes it. A probe and its pause take about a minute, so fewer
+/// probes wait at a time than connections are allowed to a silent host.
 pub const PROBE_PAUSE: u32 = 30;
 
-/// Why nothing goes to a destination.
+/// Why nothing is sent to a destination.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Suspension<T> {
     /// An operator wants it so.
     Paused,
-    /// It is left alone until then, for that reason.
+    /// Suspended until then, for that reason.
     Until(u32, T),
 }
 
 impl DestinationState {
-    /// Whether no try may begin: it was unreachable a moment ago, or an operator said so.
+    /// Whether no attempt may begin: the destination is suspended or paused.
     pub fn is_left_alone(&self, now: u32) -> bool {
         self.paused || self.suspended_until > now
     }
 }
 
 impl Schedule {
-    /// The destination cannot be reached: it is left alone for a while. Gives back waiting jobs
-    /// whose senders must hear of it (their lifetime has ended, or the delay notice is due); they
+    /// The destination cannot be reached: it is suspended for a while. Gives back waiting jobs
+    /// whose senders must be notified (their lifetime has ended, or the delay warning is due); they
     /// count as taken.
     pub fn down(&mut self, id: DestinationId, error: &str, now: u32) -> Vec<Job> {
         let until = now.saturating_add(self.pause_of(id));
@@ -59,10 +58,10 @@ impl Schedule {
         self.take_those_to_tell(id, now)
     }
 
-    /// Nothing was tried, because the destination's hosts have all the connections that they may
-    /// have. The job goes back, and the destination waits until it is [invited](Schedule::invited),
-    /// or for a while that is longer each time. Gives back jobs whose senders must hear of it, as
-    /// [`Schedule::down`] does.
+    /// Nothing was attempted, because the destination's hosts have all the connections that they
+    /// may have. The job is returned. The destination waits until it is
+    /// [invited](Schedule::invited), or for a time that grows at each repetition. Gives back jobs
+    /// whose senders must be notified, as [`Schedule::down`] does.
     pub fn wait_for_host(
         &mut self,
         id: DestinationId,
@@ -82,8 +81,8 @@ impl Schedule {
         self.take_those_to_tell(id, now)
     }
 
-    /// A host has room again, perhaps for the destination of this number. `false`: it does not wait
-    /// for one, or has no use for one more courier now.
+    /// A host has a free connection again, perhaps for the destination of this number. `false`: the
+    /// destination does not wait for one, or cannot use another agent now.
     pub fn invited(&mut self, number: u32) -> bool {
         let id = DestinationId(number);
         let Some(destination) = self.destinations.get_mut(number as usize) else { return false };
@@ -100,7 +99,7 @@ impl Schedule {
         destination.is_short_handed() && destination.ready.is_in_turn()
     }
 
-    /// Takes waiting jobs whose lifetime has ended or whose delay notice is due.
+    /// Takes waiting jobs whose lifetime has ended or whose delay warning is due.
     pub(super) fn take_those_to_tell(&mut self, id: DestinationId, now: u32) -> Vec<Job> {
         let (lifetime, warning) = (self.config.lifetime, self.config.delay_warning);
         let destination = &mut self.destinations[id.0 as usize];
@@ -113,7 +112,7 @@ impl Schedule {
         told
     }
 
-    /// Why nothing goes to a destination now; `None` when it does.
+    /// Why nothing is sent to a destination now; `None` when it is not suspended.
     pub fn rest_of(&self, destination: &Destination, now: u32) -> Option<Suspension<&str>> {
         if self.paused.contains(destination) {
             return Some(Suspension::Paused);
@@ -126,8 +125,8 @@ impl Schedule {
         ))
     }
 
-    /// Lets nothing more go to a destination, or lets it again. Its jobs stay where they are; a try
-    /// in progress ends by itself.
+    /// Pauses or resumes a destination. Its jobs stay queued; an attempt in progress is not
+    /// stopped.
     pub fn pause(&mut self, destination: &Destination, paused: bool) {
         if paused {
             self.paused.insert(destination.clone());
@@ -140,7 +139,7 @@ impl Schedule {
         }
     }
 
-    /// How long a destination is left alone that could not be reached.
+    /// How long a destination that could not be reached is suspended.
     fn pause_of(&self, id: DestinationId) -> u32 {
         let pause = self.backoff(1);
         if self.named.contains(&self.destinations[id.0 as usize].destination) {

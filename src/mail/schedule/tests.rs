@@ -2,7 +2,7 @@ use super::*;
 
 pub(super) const NOW: u32 = 1_000_000;
 
-/// As small as a test can look over, with the pauses of the defaults.
+/// Small enough for a readable test, with the default delays.
 pub(super) const CONFIG: Config = Config {
     concurrency: 20,
     couriers_max: 100,
@@ -169,7 +169,7 @@ fn who_has_waited_longest_goes_home_when_others_need_the_place() {
     assert!(schedule.start(NOW).is_none(), "one is enough for one");
     let told = waiting.iter().filter(|(_, waiting)| !schedule.idlers.is_waiting(waiting)).count();
     assert!(told == 1 && !schedule.idlers.is_waiting(&waiting[0].1));
-    // It has work after all: then the next one is told.
+    // It has work after all: then the next one is stopped.
     schedule.add(&at("a.example"), job(5), 0, NOW);
     assert!(schedule.waited(waiting[0].0, &waiting[0].1, false, NOW));
     assert_eq!(schedule.take(waiting[0].0, false, NOW), Some(job(5)));
@@ -224,8 +224,8 @@ fn couriers_beyond_a_closed_window_go_home_and_the_rest_of_the_mail_is_tried() {
     schedule.later(id, taken, NOW);
     assert!(!schedule.may_wait(id, NOW), "suspended");
     let awake = NOW + 400;
-    // The window is one courier wide now. All five have open connections; no matter how long they
-    // wait, four are too many.
+    // The concurrency is one now. All five have open connections; however long they wait, four are
+    // too many.
     let mut couriers = FIRST_WINDOW;
     while !schedule.may_wait(id, awake) {
         assert_eq!(schedule.take(id, true, awake), None);
@@ -259,8 +259,8 @@ fn a_destination_that_allows_no_more_connections_keeps_those_it_has() {
     assert_eq!(started(&mut schedule, NOW + CEILING_TIME).len(), 1, "it is tried again later");
 }
 
-/// Some couriers wait for a host, one has its connection there: that one's answer shows that mail
-/// can go over it.
+/// Some agents wait for a host and one has a connection there: its reply shows that mail can use
+/// that connection.
 #[test]
 fn a_destination_that_waits_for_a_host_uses_the_connection_that_it_has() {
     let answers: [fn(&mut Schedule, DestinationId); 2] =
@@ -274,7 +274,7 @@ fn a_destination_that_waits_for_a_host_uses_the_connection_that_it_has() {
         let id = schedule.intern(&at("a.example"));
         let taken: Vec<Job> =
             (0..FIRST_WINDOW).filter_map(|_| schedule.take(id, false, NOW)).collect();
-        // One is about to have the host's last place.
+        // One is about to get the host's last free connection.
         for job in &taken[1..] {
             assert!(!schedule.is_well_otherwise(id, "full", NOW, NOW));
             assert!(schedule.wait_for_host(id, *job, "full", NOW).is_empty());
@@ -289,7 +289,7 @@ fn a_destination_that_waits_for_a_host_uses_the_connection_that_it_has() {
             schedule.take(id, true, NOW).is_some(),
             "the next mail goes over the connection, at once"
         );
-        // More couriers set out, and leave the mail to the one that has a connection.
+        // More agents start, and leave the mail to the one that has a connection.
         assert_eq!(schedule.start(NOW), Some(id));
         let one_more = schedule.take(id, false, NOW).unwrap();
         assert!(schedule.is_well_otherwise(id, "full", NOW, NOW));
@@ -298,7 +298,7 @@ fn a_destination_that_waits_for_a_host_uses_the_connection_that_it_has() {
     }
 }
 
-/// Who cannot use an invitation now leaves it to those behind it in the line.
+/// A destination that cannot use an invitation now leaves it to those behind it in the queue.
 #[test]
 fn a_destination_without_room_for_one_more_courier_declines_an_invitation() {
     let mut schedule = with_mail(20);

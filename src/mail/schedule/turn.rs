@@ -1,20 +1,20 @@
-//! Destinations that want one more courier, and in which order they get it.
+//! Destinations that want one more agent, and the order in which they get it.
 //!
-//! One line for each rank; in each the clients take turns, and of each client its senders
-//! ([`Turns`]).
+//! There is one queue for each rank. In each, clients are served in turn, and within each client
+//! its senders ([`Turns`]).
 //!
-//! Clients and senders are told apart by [`TAGS`] marks each, drawn by a hash whose key changes
-//! with every start. Two that share a mark share a turn; nobody can choose with whom.
+//! Clients and senders are told apart by [`TAGS`] hash tags each; the key of the hash changes at
+//! every start. Two that share a tag share a turn; a client cannot choose with which other one.
 
 use super::job::DestinationId;
 use super::shares::{RANKS, Rank};
 use super::source::{Source, TAGS};
 use crate::ground::turns::Turns;
 
-/// All that wait for a courier.
+/// All that wait for an agent.
 pub struct Turn {
     lines: [Turns<DestinationId>; RANKS],
-    /// Of each client, how many wait.
+    /// How many wait for each client.
     waiting: Box<[u32; TAGS]>,
 }
 
@@ -25,13 +25,13 @@ impl Default for Turn {
 }
 
 impl Turn {
-    /// A destination joins the end of the line of a source that has mail for it.
+    /// A destination joins the end of the queue of a flow that has mail for it.
     pub fn push(&mut self, rank: Rank, source: Source, id: DestinationId) {
         self.lines[rank as usize].push(source.marks(), id);
         self.waiting[usize::from(source.client)] += 1;
     }
 
-    /// The next of this rank whose client and sender `may` have one more courier.
+    /// The next of this rank whose client and sender `may` have another agent.
     pub fn pop(
         &mut self,
         rank: Rank,
@@ -48,12 +48,12 @@ impl Turn {
         self.lines[rank as usize].len()
     }
 
-    /// How many wait for a courier for a client's mail.
+    /// How many wait for an agent for a client's mail.
     pub fn waiting(&self, client: u8) -> u32 {
         self.waiting[usize::from(client)]
     }
 
-    /// Whether nobody waits.
+    /// Whether none waits.
     pub fn is_empty(&self) -> bool {
         self.lines.iter().all(Turns::is_empty)
     }

@@ -1,4 +1,4 @@
-//! Messages that a retry makes due in vain, because they wait for paused destinations alone.
+//! Messages that a retry cannot send, because they wait only for paused destinations.
 
 use super::Schedule;
 use super::standing::EXACT_MAX;
@@ -6,20 +6,20 @@ use super::state::DestinationState;
 use crate::mail::model::MessageId;
 use std::collections::HashSet;
 
-/// What waits for paused destinations alone.
+/// What waits only for paused destinations.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Untried {
     /// These messages.
     Messages(HashSet<MessageId>),
-    /// So many jobs, of [`EXACT_MAX`] messages or more. A message counts for each of its paused
-    /// destinations, and also where it waits for others: to know them apart would take memory that
-    /// grows with the queue.
+    /// So many jobs, of [`EXACT_MAX`] messages or more. A message counts once for each of its
+    /// paused destinations, and also if it waits for others: to recognize jobs of one message would
+    /// take memory that grows with the queue.
     Jobs(u64),
 }
 
 impl Schedule {
-    /// What of the `wanted` messages waits for paused destinations alone. Walks through all jobs
-    /// where there are such.
+    /// Which of the `wanted` messages wait only for paused destinations. Walks through all jobs if
+    /// any destination is paused.
     pub fn untried(&self, wanted: impl Fn(MessageId) -> bool) -> Untried {
         let (mut messages, mut jobs) = (HashSet::new(), 0);
         for id in self.waiting(true).filter(|id| wanted(*id)) {

@@ -17,18 +17,19 @@ pub struct ActiveSegment {
     header: SegmentHeader,
     file: Arc<dyn File>,
     len: u64,
-    /// What it holds, without the contents.
+    /// Its summary: the records without the contents.
     summary: SegmentSummary,
-    /// What a failed write left was written over since the last good sync.
+    /// Whether the remains of a failed write were overwritten since the last good sync.
     is_wiped: bool,
     buffer: Vec<u8>,
 }
 
-/// A write failed. Nothing of it counts as written.
+/// A write failed. None of its records counts as written.
 pub struct AppendFailed {
-    /// What the volume said.
+    /// The volume's error.
     pub error: io::Error,
-    /// What the write left behind was written over; otherwise nobody knows what stands there.
+    /// Whether the remains of the write were overwritten; if not, the content of that area is
+    /// unknown.
     pub is_wiped: bool,
 }
 
@@ -51,7 +52,7 @@ impl ActiveSegment {
         }
     }
 
-    /// As it stands in its first block.
+    /// The header, as in its first block.
     pub fn header(&self) -> SegmentHeader {
         self.header
     }
@@ -71,12 +72,12 @@ impl ActiveSegment {
         self.len == HEADER_BLOCK
     }
 
-    /// Whether what a failed write left was written over since the last good sync.
+    /// Whether the remains of a failed write were overwritten since the last good sync.
     pub fn is_wiped(&self) -> bool {
         self.is_wiped
     }
 
-    /// Appends records with one write, and tells where they stand. They are durable after the next
+    /// Appends records with one write, and gives their locations. They are durable after the next
     /// [`ActiveSegment::sync`].
     pub fn append(&mut self, records: &[Record]) -> Result<Vec<Place>, AppendFailed> {
         self.buffer.clear();
@@ -106,7 +107,7 @@ impl ActiveSegment {
         Ok(())
     }
 
-    /// Goes on in another segment.
+    /// Continues in another segment.
     pub fn replace(&mut self, NewSegment { header, file }: NewSegment) -> SealedSegment {
         self.file = file;
         self.len = HEADER_BLOCK;
@@ -117,17 +118,18 @@ impl ActiveSegment {
         }
     }
 
-    /// It counts as full from now on.
+    /// Marks it as full, so that the next record goes to a new segment.
     pub fn give_up(&mut self, segment_max: u64) {
         self.len = self.len.max(segment_max);
     }
 
-    /// Overwrites what a failed write left behind, as far as it reached: whole frames among it
-    /// would be taken for accepted mail after a restart, though their senders were refused.
+    /// Overwrites the remains of a failed write, as far as it can have reached: complete frames
+    /// among them would count as accepted mail after a restart, though their clients got an error
+    /// reply.
     fn wipe(&mut self) -> bool {
         let zeros = [0; 4096];
         let mut offset = self.len;
-        // As far as the write can have come.
+        // As far as the write can have reached.
         let end = (self.len + self.buffer.len() as u64).min(self.file.length().unwrap_or(u64::MAX));
         while offset < end {
             let wanted = zeros.len().min(usize::try_from(end - offset).unwrap_or(usize::MAX));
@@ -142,8 +144,8 @@ impl ActiveSegment {
 }
 
 impl SealedSegment {
-    /// Puts what it says without the contents beside it, for the next start. Every record of it
-    /// must be durable.
+    /// Writes the summary file (the records without contents) for the next start. Every record of
+    /// the segment must be durable.
     pub fn write_summary(&self, disk: &dyn Disk) -> io::Result<()> {
         self.summary.write(disk, self.header)
     }

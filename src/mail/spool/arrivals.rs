@@ -1,10 +1,10 @@
-//! Messages that arrived in another queue: their moments, and the order of all messages by arrival.
+//! Messages that were first accepted by another queue: their acceptance times, and the order of all
+//! messages by acceptance.
 //!
-//! Purpose: an id says when its message came into this queue. For those that waited elsewhere
-//! before, the moment of their arrival there is kept beside it, in the shape of an id, so that one
-//! walk meets all messages in the order of their arrival.
-//! Limits: about as much memory again as the index's entry, for each message that came from
-//! elsewhere.
+//! Purpose: an id contains the time at which its message came into this queue. For imported
+//! messages the time of acceptance by the other queue is kept as well, in the form of an id, so
+//! that all messages can be listed in the order of their acceptance. Limits: for each imported
+//! message about as much memory as its index entry.
 
 use super::store::Arrival;
 use crate::mail::model::MessageId;
@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 
 const SECOND: u64 = 1_000_000;
 
-/// The moments of messages that arrived elsewhere.
+/// The acceptance times of imported messages.
 #[derive(Default)]
 pub struct Arrivals {
     moments: BTreeMap<MessageId, MessageId>,
@@ -20,34 +20,34 @@ pub struct Arrivals {
 }
 
 impl Arrivals {
-    /// A message arrived elsewhere at this second. `is_taken` knows the ids of the queue: no moment
-    /// is one of them.
+    /// A message was accepted by another queue at this second. `is_taken` tells the ids of the
+    /// queue: the stored time must not equal one of them.
     pub fn note(&mut self, id: MessageId, arrived: u32, is_taken: impl Fn(MessageId) -> bool) {
         let mut moment = MessageId(u64::from(arrived) * SECOND + id.0 % SECOND);
         while self.ids.contains_key(&moment) || is_taken(moment) {
             moment.0 += 1;
         }
-        // What came here in the same second, or by a clock that was ahead, counts from now.
+        // A message of the same second, or from a clock that was ahead, counts from now.
         if moment < id {
             self.moments.insert(id, moment);
             self.ids.insert(moment, id);
         }
     }
 
-    /// The message has left.
+    /// The message has left the queue.
     pub fn forget(&mut self, id: MessageId) {
         if let Some(moment) = self.moments.remove(&id) {
             self.ids.remove(&moment);
         }
     }
 
-    /// When a message arrived.
+    /// When a message was accepted.
     pub fn of(&self, id: MessageId) -> Arrival {
         Arrival { moment: self.moments.get(&id).copied().unwrap_or(id), id }
     }
 
-    /// The next messages by arrival, behind a moment or behind that of a message; `ids` gives the
-    /// queue's ids from one on.
+    /// The next messages by acceptance, after a time or after a message; `ids` gives the queue's
+    /// ids from one on.
     pub fn page<I: Iterator<Item = MessageId>>(
         &self,
         after: Option<MessageId>,
@@ -62,8 +62,8 @@ impl Arrivals {
             .range(from..)
             .map(|(moment, id)| Arrival { moment: *moment, id: *id })
             .peekable();
-        // In step with `here`. A queue may be full of such ids: they are passed when their turn
-        // comes, and not for each page.
+        // In step with `here`. A queue may be full of such ids: they are skipped where they come,
+        // and not for each page.
         let mut moved = self.moments.range(from..).map(|(id, _)| *id).peekable();
         let next = || loop {
             match (here.peek().copied(), elsewhere.peek()) {
@@ -127,8 +127,8 @@ mod tests {
         assert_eq!(page(&arrivals, &[5_000_000], None, 9), all[..2]);
     }
 
-    /// Whoever goes through all pages passes each message a few times at most, whatever the length
-    /// of the queue.
+    /// A reader of all pages skips each message a few times at most, whatever the length of the
+    /// queue.
     #[test]
     fn the_way_through_all_pages_is_as_long_as_the_queue() {
         const MOVED: u64 = 5_000;

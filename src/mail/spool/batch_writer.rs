@@ -1,9 +1,8 @@
-//! Writes batches of records to the active segment, syncs, and answers those who wait.
+//! Writes batches of records to the active segment, syncs, and sends the results.
 //!
-//! Promises: nobody hears `Ok` before a sync has returned that began after the record was written.
-//! A newer record of a message never reaches the disk before an older one.
-//! What cannot be written: `trouble`. When a sync fails, the segment is poisoned and never synced
-//! again.
+//! Promises: a result is `Ok` only after a sync that began after the record was written. A newer
+//! record of a message never reaches the disk before an older one. For records that cannot be
+//! written see `trouble`. When a sync fails, the segment is poisoned and never synced again.
 
 use super::active::{ActiveSegment, AppendFailed};
 use super::commit_queue::answer;
@@ -26,13 +25,13 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How often an unwell volume is tried again.
+/// How often a failing volume is tried again.
 const RETRY: Duration = Duration::from_millis(500);
 
-/// Octets of progress that was held back, in one write.
+/// Octets of one write of progress that was held back.
 const HELD_BACK_PIECE: u64 = 64 * 1024;
 
-/// The one writer of the log.
+/// The only writer of the log.
 pub struct BatchWriter {
     shared: Arc<Shared>,
     reader: Arc<Reader>,
@@ -43,13 +42,13 @@ pub struct BatchWriter {
     unsynced: Vec<Record>,
     unsynced_since: Option<Instant>,
     unwritten: Unwritten,
-    /// Files to remove once the records that make them needless are durable.
+    /// Files to remove once the records that make them unneeded are durable.
     needless: Vec<String>,
     last_try: Instant,
 }
 
 impl BatchWriter {
-    /// A writer with a fresh segment; what earlier runs wrote is only read.
+    /// A writer with a new segment; the segments of earlier runs are only read.
     ///
     /// # Errors
     /// The volume's.
@@ -76,7 +75,7 @@ impl BatchWriter {
         Ok(writer)
     }
 
-    /// How long the oldest record without a sync has waited for one; `None`: there is none.
+    /// How long the oldest unsynced record has waited for a sync; `None`: there is none.
     pub fn unsynced_for(&self) -> Option<Duration> {
         self.unsynced_since.map(|since| since.elapsed())
     }
@@ -86,7 +85,7 @@ impl BatchWriter {
         !self.unwritten.is_empty()
     }
 
-    /// The record for an op; `None` when there is nothing to write.
+    /// The record for an operation; `None` when there is nothing to write.
     pub fn compose(&self, op: Op) -> Option<Record> {
         self.composer().record(op)
     }
@@ -95,7 +94,7 @@ impl BatchWriter {
         Composer::new(&self.shared, &self.reader, &self.unwritten)
     }
 
-    /// Writes a batch, syncs if anybody waits for it, answers.
+    /// Writes a batch, syncs if a caller waits for it, and sends the results.
     pub fn write(&mut self, batch: Vec<Record>) {
         let batch = self.unwritten.hold_back(batch, self.shared.health() == Health::Full);
         self.write_now(batch);
@@ -106,7 +105,7 @@ impl BatchWriter {
             return;
         }
         if self.unwritten.is_carrying() {
-            // A newer word must not reach the disk before an older one.
+            // A newer record must not reach the disk before an older one.
             return self
                 .refuse(batch, &SpoolError::Failed("the data volume is recovering".to_owned()));
         }
@@ -124,7 +123,7 @@ impl BatchWriter {
     }
 
     /// Appends records to the active segment. Those without a reply take effect at once; the others
-    /// come back with their places.
+    /// are returned with their locations.
     fn append(&mut self, batch: Vec<Record>) -> Result<Vec<Placed>, (io::Error, Vec<Record>)> {
         let octets: u64 = batch.iter().map(|record| record.header.frame_len()).sum();
         if self.active.len() + octets > self.segment_max
@@ -139,8 +138,8 @@ impl BatchWriter {
                 Ok(self.take_effect(batch, places))
             }
             Err(AppendFailed { error, is_wiped: true }) => Err((error, batch)),
-            // What is left of the batch must be known to be gone; or else the segment is given up,
-            // full or not.
+            // The remains of the batch must be known to be overwritten; otherwise the segment is
+            // given up, full or not.
             Err(AppendFailed { error, is_wiped: false }) => {
                 self.shared.lock_index().doubt(self.active.header().number);
                 Err((io::Error::other(error), batch))
@@ -148,8 +147,8 @@ impl BatchWriter {
         }
     }
 
-    /// The index learns what was written, except for new messages, which it learns after the sync.
-    /// Those that somebody waits for come back.
+    /// Updates the index with the written records, except new messages, which enter it after the
+    /// sync. Records with a waiting caller are returned.
     fn take_effect(&mut self, batch: Vec<Record>, places: Vec<Place>) -> Vec<Placed> {
         let mut waiting = Vec::new();
         let mut index = self.shared.lock_index();
@@ -160,7 +159,7 @@ impl BatchWriter {
                 continue;
             }
             match record.effect {
-                // A copy: what is new is answered first.
+                // A copy: new messages are answered first.
                 Effect::Accept { size, file, .. } => {
                     index.accepted(record.id, place, frame_len(&record), size, file)
                 }
@@ -190,7 +189,7 @@ impl BatchWriter {
         waiting
     }
 
-    /// The sync has returned: accepts enter the index, everybody who waited hears yes.
+    /// After the sync: accepted messages enter the index, and every waiting caller gets `Ok`.
     fn accepted(&mut self, waiting: Vec<Placed>) {
         let mut index = self.shared.lock_index();
         for (record, place) in &waiting {
@@ -209,13 +208,13 @@ impl BatchWriter {
                 withdrawn.push(record.id);
             }
         }
-        // Nobody was told 250 for these, and those who sent them will do so again.
+        // No 250 was sent for these, and their clients will send them again.
         let ends = withdrawn.into_iter().filter_map(|id| self.composer().end(id, None)).collect();
         self.write(ends);
     }
 
     /// Makes everything written so far durable. On failure the segment is poisoned, the records
-    /// that must not be lost are carried on, and the answer is `false`.
+    /// that must not be lost are kept for the next segment, and the result is `false`.
     pub fn sync(&mut self) -> bool {
         let started = Instant::now();
         let result = self.active.sync();
@@ -224,8 +223,8 @@ impl BatchWriter {
         match result {
             Ok(()) => {
                 self.unsynced.clear();
-                // What is carried has taken effect in the index, but is not on the disk: its old
-                // places are still needed.
+                // Records kept for the next segment have taken effect in the index but are not on
+                // the disk: their old locations are still needed.
                 if !self.unwritten.is_carrying() {
                     for path in std::mem::take(&mut self.needless) {
                         self.shared.remove(&path);
@@ -241,12 +240,12 @@ impl BatchWriter {
         }
     }
 
-    /// Lets segments go that nobody needs.
+    /// Releases segments that are not needed any more.
     pub fn reclaim(&mut self) {
         self.files.reclaim(self.active.header().number);
     }
 
-    /// Whether everything in the active segment is durable, after a sync if need be.
+    /// Whether everything in the active segment is durable, after a sync if necessary.
     fn is_settled(&mut self) -> bool {
         (self.unsynced.is_empty() && !self.active.is_wiped()) || self.sync()
     }
@@ -268,7 +267,8 @@ impl BatchWriter {
         Ok(())
     }
 
-    /// Goes on in the room that was kept for this; the next attempt to write finds it.
+    /// Continues in the space that was reserved for a full volume; the next attempt to write uses
+    /// it.
     fn roll_onto_reserve(&mut self) {
         if !self.files.has_reserve() || !self.is_settled() {
             return;
@@ -316,8 +316,8 @@ impl BatchWriter {
         }
     }
 
-    /// The records were refused after they had been written: should they be on the disk after all,
-    /// a done record says that nobody was promised anything.
+    /// The records were refused after they had been written: in case they are on the disk after
+    /// all, a done record is written for each, so that they do not count at the next start.
     fn disown(&mut self, waiting: Vec<Placed>, cause: &str) {
         let error = match self.shared.health() {
             Health::Full => SpoolError::Full,
@@ -326,7 +326,7 @@ impl BatchWriter {
         self.needless.extend(self.unwritten.disown(waiting, &error));
     }
 
-    /// Nothing of the batch counts as written. Accepts are refused; the rest is carried on.
+    /// None of the batch counts as written. New messages are refused; the other records are kept.
     fn write_failed(&mut self, error: &io::Error, batch: Vec<Record>) {
         let (verdict, health) = if is_full(error) {
             (SpoolError::Full, Health::Full)
@@ -345,14 +345,14 @@ impl BatchWriter {
         self.needless.extend(self.unwritten.refuse(batch, verdict, is_full));
     }
 
-    /// The same as [`BatchWriter::carry_on`], not more often than an unwell volume should be asked.
+    /// The same as [`BatchWriter::carry_on`], at most once every [`RETRY`].
     pub fn carry_on_when_due(&mut self) {
         if self.last_try.elapsed() >= RETRY {
             self.carry_on();
         }
     }
 
-    /// Writes what an earlier failure left over, once the volume takes it.
+    /// Writes the records that an earlier failure left, once the volume accepts them.
     pub fn carry_on(&mut self) {
         if self.shared.health() == Health::Well && !self.unwritten.is_carrying() {
             return;
@@ -428,7 +428,7 @@ impl CopyTarget for BatchWriter {
 
     fn write_copies(&mut self, batch: Vec<Record>) {
         self.write(batch);
-        // What is copied is needed in its old place until the copy is durable.
+        // The old location of a copied record is needed until the copy is durable.
         self.sync();
     }
 }

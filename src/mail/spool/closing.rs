@@ -1,12 +1,12 @@
-//! What the segments held when the queue was closed in order: a file that the next start compares
-//! with what it finds.
+//! The manifest of an orderly stop: what each segment contained. The next start compares it with
+//! what it finds.
 //!
-//! Purpose: a segment that is gone, or cut where a record ends, looks like one that never had more.
-//! After a crash that cannot be told apart; after an orderly stop it can.
-//! When it says anything: it is written when everything else is durable and nobody writes any more,
-//! and taken away, directory synced, before the next start writes a record. So there is none after
-//! a crash. A volume that a version worked with which does not know the file has a later segment
-//! than it names, and then it says nothing either. One that is torn does not pass its checksum.
+//! Purpose: a missing segment, or one cut at the end of a record, looks like one that never had
+//! more. After a crash the two cannot be told apart; after an orderly stop they can. When it is
+//! valid: it is written when everything else is durable and nothing is written any more, and it is
+//! removed, with a sync of the directory, before the next start writes a record. So there is none
+//! after a crash. If an older version that does not know the file has used the volume since, there
+//! is a later segment than the file names, and the file is ignored. A torn file fails its checksum.
 
 use super::format::{HEADER_BLOCK, RecordKind, SegmentHeader};
 use super::index::Index;
@@ -18,53 +18,52 @@ use std::io;
 
 const TITLE: &str = "postern queue closed 1";
 
-/// Segments that are named one by one when they are not what they were.
+/// Changed segments that are logged one by one.
 const NAMED: usize = 20;
 
-/// What the segments held.
+/// What the segments contained.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Closing(Vec<Held>);
 
-/// What one segment held.
+/// What one segment contained.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Held {
     /// As its header says.
     pub segment: SegmentHeader,
     /// Octets up to the end of its last record.
     pub octets: u64,
-    /// Messages whose envelope stood there: those in the queue, or all of them where only `heads`
-    /// tells.
+    /// Messages whose envelope was there: those in the queue, or all of them where only `heads` is
+    /// known.
     pub messages: u64,
 }
 
-/// A segment that holds less than it did.
+/// A segment that contains less than it did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Gap {
-    /// What it held.
+    /// What it contained.
     pub held: Held,
-    /// Octets that are still there; `None` when the whole file is gone, or another stands in its
-    /// place.
+    /// Octets that are still there; `None` when the whole file is missing or replaced by another.
     pub left: Option<u64>,
 }
 
 impl Closing {
-    /// What the segments of an index hold. `None`: some of it could not be read, so that nobody
-    /// knows.
+    /// What the segments of an index contain. `None`: a part could not be read, so this is not
+    /// known.
     pub fn of(index: &Index) -> Option<Self> {
         let messages = index.messages();
         let held = index.segments().values().map(|segment| Held {
             segment: segment.header,
-            // What a power cut leaves of one that was given up, nobody knows.
+            // The content of a segment that was given up is unknown after a power cut.
             octets: if index.is_doubtful(segment.header.number) { 0 } else { segment.len },
             messages: messages.get(&segment.header.number).copied().unwrap_or(0),
         });
         (!index.incomplete).then(|| Self(held.collect()))
     }
 
-    /// Writes it down, durably.
+    /// Writes the file, durably.
     ///
     /// # Errors
-    /// The volume's; then the next start knows as much as after a crash.
+    /// The volume's; then the next start has no manifest, as after a crash.
     pub fn write(&self, disk: &dyn Disk) -> io::Result<()> {
         remove(disk, CLOSED)?;
         let file = disk.create(CLOSED)?;
@@ -73,7 +72,7 @@ impl Closing {
         disk.sync_dir("")
     }
 
-    /// What was written down, if anything was that is whole and can be read.
+    /// The manifest, if there is one that is complete and readable.
     ///
     /// # Errors
     /// It cannot be opened.
@@ -96,7 +95,7 @@ impl Closing {
         }
     }
 
-    /// The number that the segment after the last one had been given.
+    /// The number that the segment after the last one would have had.
     pub fn next_segment(&self) -> u32 {
         self.0.last().map_or(1, |held| held.segment.number.saturating_add(1))
     }
@@ -106,9 +105,9 @@ impl Closing {
         self.0.iter().map(|held| held.messages).sum()
     }
 
-    /// The segments that hold less than they did; `found` says of a number what stands there, and
-    /// where its records end. None where a later segment than all of these is among the `numbers`
-    /// that are there.
+    /// The segments that contain less than they did. `found` gives for a number the segment that is
+    /// there, and where its records end. Empty when a later segment than all of these is among the
+    /// `numbers` that are there.
     pub fn gaps(
         &self,
         numbers: &[u32],
@@ -126,8 +125,8 @@ impl Closing {
         self.0.iter().filter_map(gap).collect()
     }
 
-    /// From now on the volume is written to, and what was written down holds no more. Where it
-    /// showed that something is missing, a person may want it: it is kept under `corrupt/`.
+    /// Removes the manifest, because the volume is about to be written to. If it showed that
+    /// something is missing, it is kept under `corrupt/` for an operator.
     ///
     /// # Errors
     /// The volume's.
@@ -166,8 +165,8 @@ impl Closing {
 }
 
 impl Gap {
-    /// The file beside a segment (`heads`) was written when all of it was durable: whether the
-    /// segment ends earlier now.
+    /// The summary file of a segment (`heads`) was written when all of the segment was durable:
+    /// whether the segment ends earlier now.
     pub fn by_heads(disk: &dyn Disk, segment: SegmentHeader, end: u64) -> Option<Self> {
         let (mut octets, mut messages) = (HEADER_BLOCK, 0);
         for (header, _) in
@@ -179,7 +178,7 @@ impl Gap {
         (end < octets).then_some(Self { held: Held { segment, octets, messages }, left: Some(end) })
     }
 
-    /// The file.
+    /// The file's name.
     pub fn file(&self) -> String {
         segment_path(self.held.segment.number)
     }
@@ -189,7 +188,7 @@ impl Gap {
         self.held.octets - self.left.unwrap_or(0)
     }
 
-    /// What became of the file, for people.
+    /// What happened to the file, as text for people.
     pub fn what(&self) -> String {
         let Held { messages, .. } = self.held;
         match self.left {
@@ -206,7 +205,7 @@ impl Gap {
     }
 }
 
-/// Says in the log what is missing, and what to do.
+/// Logs what is missing, and what to do.
 pub fn complain(gaps: &[Gap], messages_then: Option<u64>, messages_now: u64) {
     for gap in gaps.iter().take(NAMED) {
         let (octets, messages) = (gap.octets(), gap.held.messages);
@@ -234,7 +233,7 @@ pub fn complain(gaps: &[Gap], messages_then: Option<u64>, messages_now: u64) {
     );
 }
 
-/// Removes a file; tells whether there was one.
+/// Removes a file; gives whether there was one.
 fn remove(disk: &dyn Disk, path: &str) -> io::Result<bool> {
     match disk.remove(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
@@ -267,7 +266,7 @@ mod tests {
             let mut octets = text.clone().into_bytes();
             octets[bit / 8] ^= 1 << (bit % 8);
             let read = std::str::from_utf8(&octets).ok().and_then(Closing::decode);
-            // A digit of the checksum in capitals is the same digit.
+            // A hexadecimal digit of the checksum in upper case is the same digit.
             assert!(read.is_none() || octets.eq_ignore_ascii_case(text.as_bytes()), "bit {bit}");
         }
     }

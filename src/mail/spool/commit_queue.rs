@@ -1,13 +1,12 @@
-//! From many hands into one: sessions and couriers hand in, the committer takes all there is and
-//! answers.
+//! The commit queue: many sessions and delivery agents submit operations; one thread, the
+//! committer, takes all of them and sends the results.
 //!
-//! In: one thing at a time, from any thread, without waiting for the disk. Out: everything handed
-//! in since the last time, in that order.
-//! Promises, checked in `tests/model` over all orders in which threads can meet: whatever is handed
-//! in is taken, though nobody hands in anything after it; after the close the taker gets what was
-//! handed in before, then the end; whoever asks hears the taker's answer, or that the queue is
-//! closing.
-//! Limits: none here; see the room's page.
+//! In: one operation at a time, from any thread, without waiting for the disk. Out: all operations
+//! submitted since the last time, in their order. Promises, checked in `tests/model` over all
+//! orders of threads: every submitted operation is taken, even if none follows it; after the close
+//! the taker gets what was submitted before, then the end; a waiting caller gets the taker's
+//! result, or the error that the queue is closing. Limits: none here; see the module page of
+//! `spool`.
 
 use super::store::SpoolError;
 use crate::ground::lock::{Guard, Lock};
@@ -16,10 +15,10 @@ use std::future::Future;
 use std::time::Duration;
 use tokio::sync::oneshot;
 
-/// Where the answer to one thing goes.
+/// Where the result of an operation is sent.
 pub type Reply = oneshot::Sender<Result<(), SpoolError>>;
 
-/// What waits for the taker.
+/// The operations that wait for the taker.
 pub struct CommitQueue<T> {
     pending: Lock<Pending<T>>,
     bell: Condvar,
@@ -31,7 +30,7 @@ struct Pending<T> {
 }
 
 impl<T> CommitQueue<T> {
-    /// Open, and empty.
+    /// An open and empty queue.
     pub fn new() -> Self {
         Self {
             pending: Lock::leaf(Pending { things: Vec::new(), closed: false }),
@@ -39,8 +38,8 @@ impl<T> CommitQueue<T> {
         }
     }
 
-    /// Hands something in. After the close it is dropped, and with it its [`Reply`]: whoever waits
-    /// for that hears of it.
+    /// Submits an operation. After the close it is dropped together with its [`Reply`], which the
+    /// waiting caller sees.
     pub fn submit(&self, thing: T) {
         let mut pending = self.lock();
         if pending.closed {
@@ -49,21 +48,21 @@ impl<T> CommitQueue<T> {
         let first = pending.things.is_empty();
         pending.things.push(thing);
         drop(pending);
-        // The taker sleeps only while there is nothing; whoever comes second need not ring again.
+        // The taker sleeps only while the queue is empty, so only the first operation must wake it.
         if first {
             self.bell.notify_one();
         }
     }
 
-    /// Hands something in and waits for the answer.
+    /// Submits an operation and waits for its result.
     pub async fn ask(&self, thing: impl FnOnce(Reply) -> T) -> Result<(), SpoolError> {
         let (reply, answer) = oneshot::channel();
         self.submit(thing(reply));
         answer.await.unwrap_or_else(|_| Err(SpoolError::Failed("the queue is closing".to_owned())))
     }
 
-    /// The same, but not for longer than until `give_up`; then `None`, and the taker's answer finds
-    /// nobody. So both sides know in the end whether it was heard.
+    /// The same, but no longer than until `give_up`; then `None`, and the taker cannot deliver its
+    /// result. So both sides know in the end whether the result was received.
     pub async fn ask_until(
         &self,
         thing: impl FnOnce(Reply) -> T,
@@ -77,12 +76,12 @@ impl<T> CommitQueue<T> {
             heard = &mut answer => return Some(heard.unwrap_or_else(|_| closing())),
             () = give_up => {}
         }
-        // From here on nothing can be answered; what was answered before counts.
+        // From here on no result can be sent; one that was sent before counts.
         answer.close();
         answer.try_recv().ok()
     }
 
-    /// Everything handed in, waiting for it as long as `patience` says; empty when nothing came,
+    /// All submitted operations; waits for them as long as `patience` gives. Empty when none came,
     /// `None` at the end.
     pub fn take(&self, patience: impl FnOnce() -> Duration) -> Option<Vec<T>> {
         let mut pending = self.lock();
@@ -95,13 +94,13 @@ impl<T> CommitQueue<T> {
         Some(std::mem::take(&mut pending.things))
     }
 
-    /// Nothing more is taken in; what was handed in before is still given out.
+    /// Accepts no more operations; those submitted before are still given out.
     pub fn close(&self) {
         self.lock().closed = true;
         self.bell.notify_one();
     }
 
-    /// The taker is gone: nothing more is taken in, and whoever waits for an answer hears so.
+    /// The taker is gone: no more operations are accepted, and every waiting caller gets an error.
     pub fn abandon(&self) {
         let mut pending = self.lock();
         pending.closed = true;
@@ -110,7 +109,7 @@ impl<T> CommitQueue<T> {
         drop(things);
     }
 
-    /// How much waits.
+    /// How many operations wait.
     pub fn len(&self) -> usize {
         self.lock().things.len()
     }
@@ -120,7 +119,7 @@ impl<T> CommitQueue<T> {
     }
 }
 
-/// Gives the answer. `false`: whoever waited for it has given up.
+/// Sends the result. `false`: the caller does not wait any more.
 pub fn answer(reply: Option<Reply>, result: Result<(), SpoolError>) -> bool {
     reply.is_none_or(|reply| reply.send(result).is_ok())
 }

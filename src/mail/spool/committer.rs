@@ -1,17 +1,16 @@
-//! Group commit: one thread writes what all sessions and couriers handed in, and syncs once for all
-//! of them.
+//! Group commit: one thread writes what all sessions and delivery agents have submitted, and syncs
+//! once for all of them.
 //!
-//! While one sync runs, the next batch gathers by itself; so a lone session waits for one sync, and
-//! a hundred share it. An answer goes out only after a sync that began after its record was
-//! written.
+//! While one sync runs, the next batch accumulates; so a single session waits for one sync, and a
+//! hundred share it. A result is sent only after a sync that began after its record was written.
 //!
-//! Records that nobody waits for (progress, done) are written at once and synced with the next
+//! Records without a waiting caller (progress, done) are written at once and synced with the next
 //! batch, or after [`Config::lazy_sync`].
 //!
-//! This file is the thread and its rhythm. What a record says: `compose`. How records reach the
-//! disk and who hears of it: `batch_writer`, on the segment that is `active`. What could not be
-//! written: `trouble`. Segments come and go in `segment_files`, and are emptied by `compaction`.
-//! The space of the volume: `housekeeping`.
+//! This file is the thread's loop. The content of records: `compose`. Writing them and sending
+//! results: `batch_writer`, on the segment in `active`. Records that could not be written:
+//! `trouble`. Segment files: `segment_files`; they are emptied by `compaction`. The space of the
+//! volume: `housekeeping`.
 
 use super::batch_writer::BatchWriter;
 use super::closing::Closing;
@@ -26,11 +25,11 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Records of one write are at most this many octets, so that a batch stays in the cache and the
-/// others' wait short.
+/// Octets of records in one write, at most, so that a batch stays in the CPU cache and other
+/// callers do not wait long.
 const BATCH_MAX: usize = 4 << 20;
 
-/// The thread that works for all; what others see of it is in [`Shared`].
+/// The committer thread; what other threads see of it is in [`Shared`].
 pub struct Committer {
     shared: Arc<Shared>,
     config: Config,
@@ -40,7 +39,7 @@ pub struct Committer {
 }
 
 impl Committer {
-    /// The committer with a fresh segment; what earlier runs wrote is only read.
+    /// The committer with a new segment; the segments of earlier runs are only read.
     ///
     /// # Errors
     /// The volume's.
@@ -64,7 +63,7 @@ impl Committer {
         Ok(committer)
     }
 
-    /// Runs until the queue is closed. Everything handed in before is then durable, or the answer
+    /// Runs until the queue is closed. Everything submitted before is then durable, or the result
     /// is `false`.
     pub fn run(mut self) -> bool {
         while let Some(ops) = self.shared.commit_queue.take(|| self.patience()) {
@@ -81,8 +80,8 @@ impl Committer {
         }
         self.writer.carry_on();
         self.writer.write_held_back();
-        // A poisoned segment is not synced again: the kernel would say yes to what it has already
-        // thrown away.
+        // A poisoned segment is not synced again: the kernel would report success for pages that it
+        // has already dropped.
         let is_durable = !self.writer.has_unwritten()
             && self.shared.health() != Health::Failed
             && self.writer.sync();
@@ -92,7 +91,7 @@ impl Committer {
         is_durable
     }
 
-    /// The last word of an orderly stop.
+    /// Writes the manifest of an orderly stop.
     fn write_down(&self) {
         let Some(closing) = Closing::of(&self.shared.lock_index()) else { return };
         if let Err(error) = closing.write(self.shared.disk.as_ref()) {
@@ -101,7 +100,7 @@ impl Committer {
         }
     }
 
-    /// How long nothing may be handed in before there is something else to do.
+    /// How long to wait for new operations before there is something else to do.
     fn patience(&self) -> Duration {
         let patience = match self.writer.unsynced_for() {
             Some(waited) => self.config.lazy_sync.saturating_sub(waited),
@@ -114,7 +113,8 @@ impl Committer {
         let mut batch = Vec::with_capacity(ops.len());
         let mut octets = 0;
         for op in ops {
-            // What an op looks up in the index must not wait in the same batch.
+            // An operation that reads a message's entry in the index must not be in the same batch
+            // as an earlier change of it.
             if octets > BATCH_MAX || depends(&op, &batch) {
                 self.writer.write(std::mem::take(&mut batch));
                 octets = 0;
@@ -129,7 +129,7 @@ impl Committer {
 }
 
 impl Drop for Committer {
-    /// However the thread ends, nobody waits for it for ever.
+    /// However the thread ends, no caller waits for it for ever.
     fn drop(&mut self) {
         self.shared.commit_queue.abandon();
         if std::thread::panicking() {

@@ -1,14 +1,13 @@
-//! Gives back the room of finished mail: what still lives in a segment is copied forward, and its
-//! file goes.
+//! Frees the space of finished mail: the live records of a segment are copied to the active one,
+//! and its file is released.
 //!
-//! Begins when the segments take three eighths more than what lives in them, and a few segments
-//! beside (`Config::slack`). It goes in small pieces between the batches of the sessions, so that
-//! nobody waits long for one, and takes a share of the committer's time that grows with the waste:
-//! an eighth at first, then half of it, and all that the sessions leave when the segments take
-//! three quarters more than they hold: with what stands beside them the volume then stays below
-//! twice its mail.
-//! Limits: a piece has about one of [`PIECES`] of a segment (512 KiB) and one sync; one segment is
-//! emptied at a time.
+//! Begins when the segments take three eighths more than their live records, plus a few segments
+//! (`Config::slack`). It works in small pieces between the batches of the sessions, so that no
+//! session waits long, and takes a part of the committer's time that grows with the waste: an
+//! eighth at first, then half of it, and all that the sessions leave when the segments take three
+//! quarters more than their live records. With its other files the volume then stays below twice
+//! its mail. Limits: a piece has about one of [`PIECES`] of a segment (512 KiB) and one sync; one
+//! segment is emptied at a time.
 
 use super::config::Config;
 use super::format::{Accepted, FRAME_HEADER, RecordKind, SegmentHeader, State};
@@ -24,49 +23,49 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A piece is such a part of a segment.
+/// A piece is this part of a segment.
 const PIECES: u64 = 32;
 
-/// How many times as long as a piece took the committer leaves off after it.
+/// How many times as long as a piece took the committer pauses after it.
 const REST: u32 = 7;
 
-/// The same when the segments take much more than they hold; without a rest when it is three
-/// quarters more.
+/// The same when the segments take much more than their live records; there is no pause when it is
+/// three quarters more.
 const REST_IN_NEED: u32 = 1;
 
 /// A segment that is being emptied.
 struct Emptying {
     number: u32,
-    /// Messages that may live there, still to be looked at.
+    /// Messages that may have live records there, still to be checked.
     left: std::vec::IntoIter<MessageId>,
 }
 
-/// What compaction needs of whoever writes the log.
+/// What compaction needs of the writer of the log.
 pub trait CopyTarget {
     /// The number of the segment that records are appended to.
     fn active(&self) -> u32;
 
-    /// Whether copies can be written: the volume does not fail, and nothing older waits.
+    /// Whether copies can be written: the volume does not fail, and no older records wait.
     fn takes_copies(&self) -> bool;
 
-    /// Sets a damaged message aside; the record of its end, when that was done.
+    /// Quarantines a damaged message; gives the record of its end, if that was done.
     fn damaged(&self, id: MessageId) -> Option<Record>;
 
-    /// Writes copies of records, with a sync behind them.
+    /// Writes copies of records, followed by a sync.
     fn write_copies(&mut self, batch: Vec<Record>);
 }
 
-/// What is being emptied, and when to go on.
+/// What is being emptied, and when to continue.
 pub struct Compaction {
     shared: Arc<Shared>,
     config: Config,
     emptying: Option<Emptying>,
-    /// Octets of all segments when the one in work was chosen.
+    /// Octets of all segments when the current one was chosen.
     used: u64,
-    /// Emptying the last one gave room back, so that the next may be worth it too; without this,
-    /// who cannot win any would copy for ever.
+    /// Emptying the last segment freed space, so the next may be worth it too. Without this check
+    /// it could copy for ever and free nothing.
     goes_on: bool,
-    /// When the last look or piece ended, and how long nothing is done after it.
+    /// When the last check or piece ended, and how long to pause after it.
     last: Instant,
     rest: Duration,
 }
@@ -95,7 +94,7 @@ impl Compaction {
         self.last.elapsed() < self.rest
     }
 
-    /// Does the next piece, when it is time for one.
+    /// Does the next piece, if it is due.
     pub fn step(&mut self, target: &mut impl CopyTarget) {
         if self.is_resting() {
             return;
@@ -116,7 +115,7 @@ impl Compaction {
         };
         let (number, ended) = (emptying.number, self.copy_piece(&mut emptying, target));
         self.emptying = (!ended).then_some(emptying);
-        // What could not be read stays, and would be tried again at once.
+        // A segment that could not be read stays, and would be tried again at once.
         let stuck = ended
             && self
                 .shared
@@ -130,7 +129,7 @@ impl Compaction {
         self.last = Instant::now();
     }
 
-    /// Whether the volume has room for copies, and takes records at all.
+    /// Whether the volume has space for copies, and accepts records at all.
     fn may_copy(&self, target: &impl CopyTarget) -> bool {
         let room = self.shared.disk.space().map_or(0, |space| space.free);
         target.takes_copies() && room >= 2 * self.config.segment_max
@@ -147,7 +146,8 @@ impl Compaction {
         }
     }
 
-    /// A segment whose room is worth the copies of what lives in it; never the active one.
+    /// A segment that frees more space than the copies of its live records take; never the active
+    /// one.
     fn worth_emptying(&self, active: u32) -> Option<Emptying> {
         let header = {
             let index = self.shared.lock_index();
@@ -165,7 +165,7 @@ impl Compaction {
         Some(Emptying { number: header.number, left: residents.into_iter() })
     }
 
-    /// Copies a piece of what lives in a segment, and says whether that was all of it.
+    /// Copies a piece of the live records of a segment, and tells whether that was the last one.
     fn copy_piece(&self, emptying: &mut Emptying, target: &mut impl CopyTarget) -> bool {
         let (mut batch, mut octets) = (Vec::new(), 0);
         let mut ended = true;
@@ -176,7 +176,7 @@ impl Compaction {
                     batch.extend(records);
                 }
                 Err(SpoolError::Damaged) => batch.extend(target.damaged(id)),
-                // It cannot be read just now, and stays where it is.
+                // It cannot be read now, and stays where it is.
                 Err(_) => {}
             }
             if octets > self.config.segment_max / PIECES {
@@ -191,9 +191,8 @@ impl Compaction {
         ended
     }
 
-    /// The records of a message that stand in a segment, to be written again. Its state always goes
-    /// behind a new accept record: a reader that starts from the oldest segment must meet them in
-    /// this order.
+    /// The records of a message in a segment, to be written again. Its state always follows a new
+    /// accept record: a reader that starts from the oldest segment must see them in this order.
     fn copies(&self, id: MessageId, segment: u32) -> Result<Vec<Record>, SpoolError> {
         let (slot, open, state) = {
             let index = self.shared.lock_index();
@@ -231,8 +230,8 @@ impl Compaction {
     }
 }
 
-/// The messages that a segment's heads name in accept and state records; `None` when one of them
-/// makes no sense.
+/// The messages that the accept and state records in a segment's summary name; `None` when one of
+/// them cannot be decoded.
 fn named(segment: SegmentHeader, octets: &[u8]) -> Option<Vec<MessageId>> {
     let mut ids = BTreeSet::new();
     for frame in segment_summary::frames(segment, octets) {

@@ -1,4 +1,4 @@
-//! What the committer writes for what was handed in: the record of an op.
+//! Makes the record of each operation that the committer takes.
 
 use super::commit_queue::{Reply, answer};
 use super::corrupt;
@@ -11,7 +11,7 @@ use super::store::SpoolError;
 use super::trouble::Unwritten;
 use crate::mail::model::{MessageId, Progress};
 
-/// Turns what was handed in into records.
+/// Turns operations into records.
 pub struct Composer<'a> {
     shared: &'a Shared,
     reader: &'a Reader,
@@ -19,15 +19,15 @@ pub struct Composer<'a> {
 }
 
 impl<'a> Composer<'a> {
-    /// `unwritten`: what the index does not know yet.
+    /// `unwritten`: records that the index does not have yet.
     pub fn new(shared: &'a Shared, reader: &'a Reader, unwritten: &'a Unwritten) -> Self {
         Self { shared, reader, unwritten }
     }
 
-    /// The record for an op; `None` when there is nothing to write.
+    /// The record for an operation; `None` when there is nothing to write.
     pub fn record(&self, op: Op) -> Option<Record> {
         match op {
-            // Whoever sent it has given up.
+            // The caller does not wait for it any more.
             Op::Accept { id, file, reply, .. } if reply.is_closed() => {
                 if file {
                     self.shared.remove(&body_path(id));
@@ -83,8 +83,8 @@ impl<'a> Composer<'a> {
         }
     }
 
-    /// The record of the end of a message that is damaged, after it was set aside. What waits to be
-    /// written may be what is missing.
+    /// The record of the end of a damaged message, after it was quarantined. A record that waits to
+    /// be written may be the one that is missing.
     pub fn damaged(&self, id: MessageId) -> Option<Record> {
         let segment = self.shared.lock_index().get(id).map(|slot| slot.accept.segment)?;
         let is_set_aside =
@@ -124,8 +124,8 @@ impl<'a> Composer<'a> {
         }
     }
 
-    /// The state of a message as its last records tell it; with the generation of its progress,
-    /// when that waits to be written.
+    /// The state of a message by its last records; with the generation of its progress, if that
+    /// waits to be written.
     fn current_state(&self, id: MessageId) -> Result<(State, Option<u64>), SpoolError> {
         if self.shared.lock_index().get(id).is_some()
             && let Some(waiting) = self.unwritten.state(id)

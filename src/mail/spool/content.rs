@@ -1,4 +1,4 @@
-//! Content on its way to the disk, and back.
+//! Content on its way to the disk, and read back.
 
 use super::layout::{BODY, body_path, part_path};
 use super::shared::Shared;
@@ -11,13 +11,13 @@ use std::io;
 use std::sync::Arc;
 use tokio::sync::OwnedSemaphorePermit;
 
-/// Octets of stored content that a reader gets in memory; above that, piece by piece.
+/// Octets of stored content that a reader gets in memory; longer content is read in pieces.
 pub const WHOLE_MAX: usize = 64 * 1024;
 
-/// A file is written in pieces of so many octets where as many can be borrowed.
+/// A file is written in pieces of this size if that much memory can be borrowed.
 pub const PIECE: usize = 64 * 1024;
 
-/// Takes content piece by piece. Up to [`INLINE_MAX`](super::INLINE_MAX) octets wait in memory,
+/// Takes content in pieces. At most [`INLINE_MAX`](super::INLINE_MAX) octets wait in memory,
 /// whatever the length.
 pub struct ContentWriter {
     shared: Arc<Shared>,
@@ -29,7 +29,7 @@ pub struct ContentWriter {
     spilled: Option<Spilled>,
 }
 
-/// Octets of [`LENDABLE`](super::LENDABLE), given back at its drop.
+/// Octets of [`LENDABLE`](super::LENDABLE), returned when it is dropped.
 pub type Loan = Option<OwnedSemaphorePermit>;
 
 struct Spilled {
@@ -37,9 +37,9 @@ struct Spilled {
     len: u64,
 }
 
-/// Content that has come to its end.
+/// Content that is complete.
 pub enum Finished {
-    /// Short: in memory, with its checksum and what was borrowed for it.
+    /// Short: in memory, with its checksum and the memory borrowed for it.
     Inline(Vec<u8>, u32, Loan),
     /// Long: in its own file, durable under its final name, with length and checksum.
     File(Arc<dyn File>, u64, u32),
@@ -58,7 +58,7 @@ impl ContentWriter {
         }
     }
 
-    /// The end of the content. A file is synced, renamed, and its directory synced.
+    /// Completes the content. A file is synced, renamed, and its directory synced.
     pub(super) async fn finish(mut self) -> Result<Finished, SpoolError> {
         let crc = std::mem::take(&mut self.crc).finalize();
         if self.spilled.is_none() {
@@ -70,7 +70,7 @@ impl ContentWriter {
         };
         let (file, len) = (file.clone(), *len);
         let (shared, id, synced) = (self.shared.clone(), self.id, file.clone());
-        // Whoever waits may give up meanwhile, and the file be discarded before it has its name.
+        // The caller may give up meanwhile, and the file may be discarded before it has its name.
         let waits = GivenUp::default();
         let given_up = waits.0.clone();
         let made_durable = blocking(move || {
@@ -90,7 +90,7 @@ impl ContentWriter {
         Ok(Finished::File(file, len, crc))
     }
 
-    /// Whether so many more octets may wait in memory; borrows for them where that can be.
+    /// Whether so many more octets may wait in memory; borrows for them if possible.
     fn has_room_for(&mut self, more: usize) -> bool {
         let wanted = self.buffer.len() + more;
         let borrowed = self.loan.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
@@ -99,7 +99,7 @@ impl ContentWriter {
         else {
             return true;
         };
-        // A file once begun takes all the rest.
+        // Once a file is begun, all the rest goes there.
         if wanted > if self.spilled.is_some() { PIECE } else { self.shared.inline_max } {
             return false;
         }
@@ -112,7 +112,7 @@ impl ContentWriter {
         true
     }
 
-    /// Hands what waits in memory to the content file.
+    /// Writes what waits in memory to the content file.
     async fn flush(&mut self) -> Result<(), SpoolError> {
         let (file, offset) = match &self.spilled {
             Some(spilled) => (spilled.file.clone(), spilled.len),
@@ -139,14 +139,14 @@ impl ContentWriter {
         Ok(())
     }
 
-    /// Nobody will ask for the file again; a failure leaves it to the next start.
+    /// The file will not be used; if it cannot be removed, the next start does it.
     fn discard_file(&self) {
         let (shared, id) = (self.shared.clone(), self.id);
         shared.discard(&[part_path(id), body_path(id)]);
     }
 }
 
-/// Set when it is dropped: nobody waits for the content any more.
+/// Set when it is dropped: no caller waits for the content any more.
 #[derive(Default)]
 struct GivenUp(Arc<AtomicBool>);
 
@@ -188,14 +188,14 @@ impl Drop for ContentWriter {
     }
 }
 
-/// A stretch of a file, as the content of a message that is read piece by piece.
+/// A range of a file: the content of a message that is read in pieces.
 pub struct Stretch {
-    /// The segment or content file; it stays readable while this lives, even after it was removed.
-    /// A recycled segment is never written to while a stretch of it is held: see `segment_files`.
+    /// The segment or content file; it stays readable while this exists, even after it was removed.
+    /// A recycled segment is not written to while a stretch of it is held: see `segment_files`.
     pub file: Arc<dyn File>,
     /// Where the content starts.
     pub offset: u64,
-    /// Its length.
+    /// The content's length.
     pub len: u64,
 }
 
@@ -207,7 +207,7 @@ impl Content for Stretch {
     }
 }
 
-/// Runs disk work where it may block.
+/// Runs disk work on a thread that may block.
 pub async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {

@@ -1,4 +1,4 @@
-//! Damaged records and contents, kept under `corrupt/` for a person to look at.
+//! Damaged records and contents, kept under `corrupt/` for an operator.
 
 use super::layout::{CORRUPT, body_path};
 use super::read::Reader;
@@ -7,11 +7,11 @@ use crate::ground::disk::Disk;
 use crate::mail::model::MessageId;
 use std::io;
 
-/// Keeps octets under `corrupt/`.
+/// Stores octets under `corrupt/`.
 pub fn keep(disk: &dyn Disk, name: &str, octets: &[u8]) -> io::Result<()> {
     let path = format!("{CORRUPT}/{name}");
     let file = match disk.create(&path) {
-        // An earlier attempt did not get to its end.
+        // An earlier attempt was not completed.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => disk.open(&path)?,
         other => other?,
     };
@@ -19,8 +19,8 @@ pub fn keep(disk: &dyn Disk, name: &str, octets: &[u8]) -> io::Result<()> {
     file.sync()
 }
 
-/// Keeps what is left of a damaged message for a person to look at. `false`: it is not damaged
-/// after all, or it could not be kept; it stays in the queue, and whoever reads it next asks again.
+/// Quarantines what is left of a damaged message. `false`: it is not damaged after all, or could
+/// not be stored; it stays in the queue, and the next reader asks again.
 pub fn set_aside(shared: &Shared, reader: &Reader, id: MessageId) -> bool {
     if !matches!(reader.examine(id), Ok(None)) {
         return false;
@@ -36,7 +36,7 @@ pub fn set_aside(shared: &Shared, reader: &Reader, id: MessageId) -> bool {
         keep(disk, &format!("{id}.frame"), &frame[..got])?;
         if slot.file {
             match disk.rename(&body_path(id), &format!("{CORRUPT}/{id}.eml")) {
-                // The missing file is what is wrong.
+                // The missing file is the damage.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 other => other?,
             }

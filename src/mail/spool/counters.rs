@@ -1,9 +1,9 @@
-//! The queue and the volume that it is on.
+//! Counters of the queue and its volume.
 
 use crate::appliance::counter::{Counter, Gauge, Histogram};
 
 crate::counters! {
-    /// The queue and the volume that it is on.
+    /// Counters of the queue and its volume.
     pub struct SpoolCounters {
         mqueue_messages: Gauge = "Number of messages in the MTA mail queue";
         mqueue_kbytes: Gauge = "MTA mail queue size in Kb";
@@ -23,14 +23,14 @@ crate::counters! {
     }
 }
 
-/// Bounds of one sync's seconds.
+/// Bounds of the seconds of one sync.
 const SYNC: &[f64] = &[0.0001, 0.000_25, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2.5];
 
-/// Bounds of one sync's records.
+/// Bounds of the records of one sync.
 const BATCH: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
 
 impl SpoolCounters {
-    /// Free octets of the data volume and its size, wide enough for percents.
+    /// Free octets of the data volume and its size, wide enough to compute percentages.
     pub fn disk(&self) -> (i128, i128) {
         (self.disk_free_bytes.get().into(), self.disk_size_bytes.get().into())
     }

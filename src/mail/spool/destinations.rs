@@ -1,14 +1,14 @@
 //! Destinations in the heads of records, documented in `docs/queue-format.md`.
 //!
-//! A table of the different ones, then the place of each target in it: most mails go to one
-//! destination, and those of a smart relay all to the same.
+//! A table of the different destinations, then the table index of each target: most mails go to one
+//! destination, and those of a smart relay all go to the same.
 
 use super::octets::{Reader, put_text, put_u16};
 use crate::mail::model::Destination;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// The place of a target for which nobody decided.
+/// The index of a target whose destination was not decided.
 const NOWHERE: u16 = u16::MAX;
 
 const DOMAIN: u8 = 1;
@@ -47,7 +47,7 @@ pub fn put<'a>(out: &mut Vec<u8>, targets: impl Iterator<Item = Option<&'a Desti
     places.into_iter().for_each(|place| put_u16(out, place));
 }
 
-/// Reads what [`put`] has written; `None` when it is not that.
+/// Reads what [`put`] has written; `None` when it is something else.
 pub fn read(reader: &mut Reader<'_>) -> Option<Vec<Option<Destination>>> {
     let count = reader.u16()?;
     let table = (0..count).map(|_| one(reader)).collect::<Option<Vec<_>>>()?;

@@ -1,11 +1,10 @@
-//! Looks at many messages without a look into their segments: from the heads that stand beside full
-//! ones.
+//! Reads many messages' envelopes without reading their segments: from the summary files of full
+//! segments.
 //!
-//! Purpose: speed alone. Whoever goes through a long queue reads the heads of a segment once, and
-//! not a page of the disk for each of its messages. Contents are not looked at; what is wrong with
-//! a frame in the segment shows when its mail is delivered.
-//! Limits: [`OCTETS_MAX`] of heads are kept, the last used ones, until a round of housekeeping
-//! finds them unused.
+//! Purpose: speed only. A listing of a long queue reads the summary of a segment once, and not a
+//! page of the disk for each of its messages. Contents are not read; damage of a frame in the
+//! segment is noticed when its mail is delivered. Limits: [`OCTETS_MAX`] of summaries are kept, the
+//! most recently used ones, until housekeeping finds them unused.
 
 use super::format::{FRAME_HEADER, FrameHeader, HEADER_BLOCK, SegmentHeader};
 use super::segment_summary::SegmentSummary;
@@ -14,25 +13,24 @@ use crate::ground::disk::Disk;
 use crate::ground::lock::{Level, Lock};
 use std::sync::Arc;
 
-/// SegmentSummary in memory, together; those of one segment may be more when they are the only
-/// ones.
+/// Octets of all summaries in memory; those of one segment may be more when they are the only ones.
 const OCTETS_MAX: usize = 4 << 20;
 
-/// The heads that were used a moment ago, the last used ones at the end.
+/// The recently used summaries, the most recent at the end.
 pub struct EnvelopeCache(Lock<Vec<Kept>>);
 
 struct Kept {
     segment: SegmentHeader,
-    /// Since the last round.
+    /// Since the last housekeeping.
     used: bool,
-    /// `None`: it has none beside it.
+    /// `None`: the segment has no summary file.
     heads: Option<Arc<Known>>,
 }
 
-/// The heads of a segment, and where each frame begins.
+/// The summary of a segment, and where each frame begins.
 struct Known {
     octets: Vec<u8>,
-    /// Offset in the segment, offset in `octets`; rising.
+    /// Offset in the segment, offset in `octets`; ascending.
     frames: Vec<(u32, u32)>,
 }
 
@@ -43,7 +41,7 @@ impl Default for EnvelopeCache {
 }
 
 impl EnvelopeCache {
-    /// A frame's header and head; `None` where only the segment itself can tell.
+    /// A frame's header and head; `None` where the segment itself must be read.
     pub fn head(
         &self,
         disk: &dyn Disk,
@@ -58,7 +56,7 @@ impl EnvelopeCache {
         Some((header, head.to_vec()))
     }
 
-    /// A round of housekeeping: lets go of those that nobody has used since the last one.
+    /// Housekeeping: drops those that were not used since the last time.
     pub fn forget_unused(&self) {
         self.0.lock().retain_mut(|kept| std::mem::take(&mut kept.used));
     }
@@ -67,13 +65,13 @@ impl EnvelopeCache {
         let mut all = self.0.lock();
         if let Some(at) = all.iter().position(|kept| kept.segment == segment) {
             let mut kept = all.remove(at);
-            // A segment without them may be full by the next round, and have them then.
+            // A segment without a summary may be full by the next time, and have one then.
             kept.used = kept.heads.is_some();
             let heads = kept.heads.clone();
             all.push(kept);
             return heads;
         }
-        // Under the lock, so that they are read once.
+        // Under the lock, so that they are read only once.
         let heads = Known::read(disk, segment).map(Arc::new);
         let mut room =
             OCTETS_MAX.saturating_sub(heads.as_ref().map_or(0, |known| known.octets.len()));

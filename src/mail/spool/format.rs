@@ -1,11 +1,11 @@
-//! What stands on the disk: version 2 of the queue's format, documented in `docs/queue-format.md`.
+//! The queue's format on disk, version 2, documented in `docs/queue-format.md`.
 //!
-//! A segment is a file of one header block and many frames. A frame carries one record about one
-//! message: it was accepted, its progress changed, it is done. All numbers are little-endian.
+//! A segment is a file of one header block and many frames. A frame contains one record about one
+//! message: it was accepted, its progress changed, or it is done. All numbers are little-endian.
 //!
-//! Every frame says which segment it belongs to and is checksummed together with the segment's
-//! random salt. So an old frame in a recycled file, or bytes in a mail that look like a frame, can
-//! never be taken for one, even when a damaged frame makes the reader search for the next good one.
+//! Every frame contains the number of its segment and is checksummed together with the segment's
+//! random salt. So an old frame in a recycled file, or bytes in a mail that look like a frame, are
+//! never read as one, even when a damaged frame makes the reader search for the next good one.
 
 use super::destinations;
 use super::octets::{Reader, put_text, put_u16};
@@ -16,7 +16,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 
 /// The version of this format; a volume with a higher one is refused, and one with a lower one is
-/// read. Version 1 notes no destinations.
+/// read. Version 1 stores no destinations.
 pub const VERSION: u32 = 2;
 
 /// Octets before the first frame.
@@ -24,7 +24,7 @@ pub const HEADER_BLOCK: u64 = HEADER_BLOCK_LEN as u64;
 /// The same as a length in memory.
 pub const HEADER_BLOCK_LEN: usize = 4096;
 
-/// Where the second copy of the segment header stands, so that damage to one costs nothing.
+/// Offset of the second copy of the segment header, so that damage to one copy does no harm.
 const SECOND_COPY: usize = 2048;
 
 /// Octets of a frame before its head.
@@ -35,7 +35,7 @@ const SEGMENT_HEADER: usize = 28;
 /// The first four octets of every frame.
 pub const FRAME_MAGIC: [u8; 4] = [0xF5, b'P', b'R', 0xF5];
 
-/// No honest head is longer: 1000 recipients and their reasons stay far below.
+/// Octets of a head, at most: 1000 recipients with their reasons take far less.
 const HEAD_MAX: u32 = 4 << 20;
 
 /// The first block of a segment.
@@ -50,7 +50,7 @@ pub struct SegmentHeader {
 /// Why a segment header could not be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HeaderError {
-    /// Neither copy is whole.
+    /// Neither copy is intact.
     Damaged,
     /// It was written by a later version.
     Newer(u32),
@@ -71,7 +71,7 @@ impl SegmentHeader {
         block
     }
 
-    /// Reads a header block, from whichever copy is whole.
+    /// Reads a header block, from the copy that is intact.
     pub fn decode(block: &[u8]) -> Result<Self, HeaderError> {
         let mut error = HeaderError::Damaged;
         for start in [0, SECOND_COPY] {
@@ -92,17 +92,17 @@ impl SegmentHeader {
     }
 }
 
-/// What a record says about its message.
+/// The kind of a record about a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum RecordKind {
-    /// It is in the queue: envelope, and content or where the content is.
+    /// It is in the queue: envelope, and content or the content's file.
     Accept = 1,
-    /// The progress of all its targets and its flags, replacing what an earlier record said.
+    /// The progress of all its targets and its flags; replaces earlier state records.
     State = 2,
     /// It has left the queue.
     Done = 3,
-    /// Nothing: damaged octets that were set aside stood here.
+    /// None: quarantined damaged octets were here.
     Void = 4,
 }
 
@@ -113,7 +113,7 @@ pub struct FrameHeader {
     pub kind: RecordKind,
     /// Octets of the head.
     pub head_len: u32,
-    /// Octets of the content behind the head.
+    /// Octets of the content after the head.
     pub body_len: u32,
     /// CRC-32 of the head.
     pub head_crc: u32,
@@ -122,8 +122,7 @@ pub struct FrameHeader {
 }
 
 impl FrameHeader {
-    /// The header of a frame with this head and this content, whose checksum the caller knows
-    /// already.
+    /// The header of a frame with this head and a content whose checksum the caller has computed.
     pub fn new(kind: RecordKind, head: &[u8], body_len: u32, body_crc: u32) -> Self {
         let head_len = u32::try_from(head.len()).unwrap_or(u32::MAX);
         Self { kind, head_len, body_len, head_crc: crc32fast::hash(head), body_crc }
@@ -134,7 +133,7 @@ impl FrameHeader {
         FRAME_HEADER as u64 + u64::from(self.head_len) + u64::from(self.body_len)
     }
 
-    /// Appends the header as it stands in the given segment.
+    /// Appends the header as it is stored in the given segment.
     pub fn encode(&self, segment: SegmentHeader, out: &mut Vec<u8>) {
         let start = out.len();
         out.extend_from_slice(&FRAME_MAGIC);
@@ -147,7 +146,7 @@ impl FrameHeader {
         out.extend_from_slice(&crc.to_le_bytes());
     }
 
-    /// Reads a header; `None` when these octets are no header of this segment.
+    /// Reads a header; `None` when these octets are not a header of this segment.
     pub fn decode(segment: SegmentHeader, bytes: &[u8]) -> Option<Self> {
         let bytes = bytes.get(..FRAME_HEADER)?;
         let (content, crc) = bytes.split_at(FRAME_HEADER - 4);
@@ -189,20 +188,21 @@ pub struct Accepted {
     pub id: MessageId,
     /// Seconds since 1970.
     pub arrived: u32,
-    /// From outside, or made here.
+    /// From a client, or generated locally.
     pub kind: Kind,
     /// Whether a carbon copy goes to `cc_mta`.
     pub copy: bool,
-    /// Where each target goes: the recipients in their order, then the copy. Fewer where nobody
-    /// decided.
+    /// The destination of each target: the recipients in their order, then the copy. Fewer where
+    /// nothing was decided.
     pub destinations: Vec<Destination>,
-    /// Whether it came from another queue: then it counts only together with a state record.
+    /// Whether it was imported from another queue: then it counts only together with a state
+    /// record.
     pub moved: bool,
-    /// By whose hands.
+    /// Where it came from: client, HELO name and the like.
     pub origin: Origin,
-    /// Who to whom.
+    /// Sender and recipients.
     pub envelope: Envelope,
-    /// Length and CRC-32 of the content's own file; `None` when the content stands in the frame.
+    /// Length and CRC-32 of the content's own file; `None` when the content is in the frame.
     pub file: Option<(u64, u32)>,
 }
 
@@ -312,9 +312,9 @@ impl Accepted {
 pub struct State {
     /// Queue id.
     pub id: MessageId,
-    /// An operator holds it.
+    /// Held by an operator.
     pub held: bool,
-    /// The delay notice is out.
+    /// The delay warning was sent.
     pub delay_told: bool,
     /// All targets, recipients in the order of the envelope, then the copy.
     pub progress: Vec<Progress>,

@@ -1,5 +1,5 @@
-//! The committer's housekeeping: the space of the volume is watched, room is kept for the day when
-//! it is full, the counters are told.
+//! The committer's housekeeping: checks the free space of the volume, reserves space for the case
+//! that it is full, and updates the metrics.
 
 use super::layout::RESERVE;
 use super::read::Reader;
@@ -10,20 +10,21 @@ use std::time::Duration;
 
 const RESERVE_MAX: u64 = 1 << 20;
 
-/// What housekeeping needs of whoever writes the log.
+/// What housekeeping needs of the writer of the log.
 pub trait HeldBack {
-    /// Whether a failure has left something over that is not written again yet.
+    /// Whether a failure has left records that are not written again yet.
     fn is_carrying(&self) -> bool;
 
-    /// Whether progress waits for room.
+    /// Whether progress waits for free space.
     fn is_holding_back(&self) -> bool;
 
-    /// Writes the progress that waits for room, except for messages that have left the queue
-    /// meanwhile. In small pieces, so that what does not fit leaves the rest of the room alone.
+    /// Writes the progress that waits for free space, except of messages that have left the queue
+    /// meanwhile. It writes small pieces, so that a piece that does not fit does not use up the
+    /// remaining space.
     fn write_held_back(&mut self);
 }
 
-/// When to look, and at what.
+/// When to check, and what.
 pub struct Housekeeping {
     shared: Arc<Shared>,
     reader: Arc<Reader>,
@@ -32,17 +33,17 @@ pub struct Housekeeping {
 }
 
 impl Housekeeping {
-    /// `period`: from one look to the next.
+    /// `period`: from one check to the next.
     pub fn new(shared: Arc<Shared>, reader: Arc<Reader>, period: Duration) -> Self {
         Self { shared, reader, period, last_look: Instant::now() }
     }
 
-    /// Whether it is time for the next look.
+    /// Whether the next check is due.
     pub fn is_due(&self) -> bool {
         self.last_look.elapsed() >= self.period
     }
 
-    /// Looks at the volume's space, and does what it allows or asks for.
+    /// Checks the volume's free space, and acts on it.
     pub fn look_at_space(&mut self, writer: &mut impl HeldBack) {
         self.last_look = Instant::now();
         self.reader.forget_unused();
@@ -58,7 +59,7 @@ impl Housekeeping {
             Health::Well if scarce => {
                 self.shared.set_health(Health::Full, "less than one percent of it is free")
             }
-            // A little more than the mark, so that the answer does not change with every mail.
+            // A little more than the limit, so that the state does not change with every mail.
             Health::Full if space.free > space.size / 100 * 3 / 2 && !writer.is_carrying() => {
                 self.shared.set_health(Health::Well, "");
             }
@@ -87,7 +88,7 @@ impl Housekeeping {
         }
     }
 
-    /// Tells the counters what is in the queue.
+    /// Updates the metrics of the queue.
     pub fn publish(&self) {
         let index = self.shared.lock_index();
         let (messages, bytes, held) = index.totals();

@@ -1,12 +1,12 @@
-//! Where the last word about each message stands, and which segments are still needed.
+//! The index: where the last records of each message are, and which segments are still needed.
 //!
-//! Purpose: the only thing that grows with the queue, so an entry is a few words. No file is
-//! touched here.
+//! Purpose: the only structure that grows with the queue, so an entry is small. No file is accessed
+//! here.
 //!
-//! When may a segment go? When no live message has its accept record or its last state record
-//! there, *and* every segment with an accept record that a done record (or a copy) in this one
-//! overrules has gone before it: otherwise a restart would read the old accept record and deliver
-//! the message once more. [`Segment::outlives`] keeps those debts.
+//! When may a segment be released? When no live message has its accept record or its last state
+//! record there, *and* every segment with an accept record that is superseded by a done record (or
+//! a copy) in this one was released before: otherwise a restart would read the old accept record
+//! and deliver the message once more. [`Segment::outlives`] lists those segments.
 
 use super::arrivals::Arrivals;
 use super::format::SegmentHeader;
@@ -19,17 +19,17 @@ use std::sync::Arc;
 
 /// One segment file.
 pub struct Segment {
-    /// As it stands in its first block.
+    /// The header, as in its first block.
     pub header: SegmentHeader,
     /// The open file.
     pub file: Arc<dyn File>,
     /// Octets used, from the start of the file.
     pub len: u64,
-    /// Accept and state records that are the last word about a live message.
+    /// Accept and state records that are the current ones of a live message.
     pub live: u32,
     /// Octets of those records.
     pub live_bytes: u64,
-    /// Segments that must be gone before this one may go.
+    /// Segments that must be released before this one.
     pub outlives: BTreeSet<u32>,
 }
 
@@ -38,12 +38,12 @@ pub struct Segment {
 pub struct Index {
     slots: Slots,
     segments: BTreeMap<u32, Segment>,
-    /// Some records could not be read. They may be read at a better time, so no segment may go
-    /// meanwhile: one of them might be overruled by a word that stands there.
+    /// Some records could not be read. They may be readable later, so no segment may be released
+    /// meanwhile: its records might supersede one of them.
     pub incomplete: bool,
-    /// Segments that were given up: what a power cut leaves in them, nobody knows.
+    /// Segments that were given up: their content after a power cut is unknown.
     doubtful: BTreeSet<u32>,
-    /// Segments without a live record: the only ones that may go.
+    /// Segments without a live record: the only ones that may be released.
     dead: BTreeSet<u32>,
     /// Octets of all segments, and of their live records.
     used: u64,
@@ -54,14 +54,14 @@ pub struct Index {
     arrivals: Arrivals,
 }
 
-/// A dead segment on its way out.
+/// A dead segment that is being released.
 pub struct Taken {
     segment: Segment,
     doubtful: bool,
 }
 
 impl Taken {
-    /// Whether somebody still reads from its file, which must not be written over then.
+    /// Whether its file is still being read; then it must not be overwritten.
     pub fn is_read(&self) -> bool {
         Arc::strong_count(&self.segment.file) > 1
     }
@@ -78,13 +78,13 @@ impl Index {
         (self.slots.len() as u64, self.bytes, self.held)
     }
 
-    /// The highest id that was ever met, of a message that is in the queue or not.
+    /// The highest id ever seen in a record, whether its message is in the queue or not.
     pub fn last_id(&self) -> u64 {
         self.last_id
     }
 
-    /// A record speaks of this id, so that no other message may get it: what is left of records
-    /// would be taken for its own.
+    /// A record contains this id, so no other message may get it: the remaining records would be
+    /// read as that message's.
     pub fn met(&mut self, id: MessageId) {
         self.last_id = self.last_id.max(id.0);
     }
@@ -95,24 +95,24 @@ impl Index {
         self.slots.from(from).take(limit).map(|(id, _)| MessageId(id)).collect()
     }
 
-    /// The next messages by arrival.
+    /// The next messages by acceptance.
     pub fn by_arrival(&self, after: Option<MessageId>, limit: usize) -> Vec<Arrival> {
         self.arrivals
             .page(after, limit, |from| self.slots.from(from.0).map(|(id, _)| MessageId(id)))
     }
 
-    /// Which of these messages arrived first.
+    /// Which of these messages was accepted first.
     pub fn oldest_of(&self, ids: &HashSet<MessageId>) -> Option<Arrival> {
         ids.iter().map(|id| self.arrivals.of(*id)).min_by_key(|arrival| arrival.moment)
     }
 
-    /// A message that is in the queue arrived elsewhere, at this second.
+    /// A message in the queue was first accepted by another queue, at this second.
     pub fn arrived(&mut self, id: MessageId, second: u32) {
         self.arrivals.forget(id);
         self.arrivals.note(id, second, |moment| self.slots.get(moment.0).is_some());
     }
 
-    /// A segment enters, without live records so far.
+    /// Adds a segment without live records.
     pub fn begin_segment(&mut self, header: SegmentHeader, file: Arc<dyn File>, len: u64) {
         let segment =
             Segment { header, file, len, live: 0, live_bytes: 0, outlives: BTreeSet::new() };
@@ -121,7 +121,7 @@ impl Index {
         self.used += len;
     }
 
-    /// A segment has so many octets now.
+    /// Sets the number of octets of a segment.
     pub fn segment_len(&mut self, number: u32, len: u64) {
         if let Some(segment) = self.segments.get_mut(&number) {
             self.used = self.used + len - segment.len;
@@ -129,7 +129,7 @@ impl Index {
         }
     }
 
-    /// Takes a dead segment out, for whoever lets its file go: nobody finds the file here any more.
+    /// Removes a dead segment whose file is to be released: its file is not found here any more.
     pub fn take_segment(&mut self, number: u32) -> Option<Taken> {
         let segment = self.segments.remove(&number)?;
         self.dead.remove(&number);
@@ -138,7 +138,7 @@ impl Index {
         Some(Taken { segment, doubtful: self.doubtful.remove(&number) })
     }
 
-    /// Its file could not be let go: everything is as it was before it was taken out.
+    /// Its file could not be released: restores the state before it was removed.
     pub fn put_back(&mut self, Taken { segment, doubtful }: Taken) {
         let number = segment.header.number;
         self.used += segment.len;
@@ -160,8 +160,8 @@ impl Index {
         self.segments.get(&segment).map(|segment| (segment.header, segment.file.clone()))
     }
 
-    /// An accept record of `frame` octets stands at `place`; a second one for the same id is a copy
-    /// that takes over.
+    /// An accept record of `frame` octets is at `place`; a second one for the same id is a copy
+    /// that replaces the first.
     pub fn accepted(&mut self, id: MessageId, place: Place, frame: u32, size: u64, file: bool) {
         self.met(id);
         let slot = match self.slots.get(id.0) {
@@ -188,7 +188,7 @@ impl Index {
         self.revive(place, frame);
     }
 
-    /// A state record stands at `place`, and replaces an older one if there was one.
+    /// A state record is at `place`, and replaces an older one if there was one.
     pub fn state(&mut self, id: MessageId, place: Place, frame: u32, held: bool, delay_told: bool) {
         let Some(slot) = self.slots.get(id.0) else { return };
         self.held = self.held + u64::from(held) - u64::from(slot.held);
@@ -201,7 +201,7 @@ impl Index {
         self.revive(place, frame);
     }
 
-    /// The message is done; the record stands in `segment`. Gives back its entry.
+    /// The message is done; the record is in `segment`. Gives back its entry.
     pub fn done(&mut self, id: MessageId, segment: u32) -> Option<Slot> {
         let slot = self.slots.remove(id.0)?;
         self.arrivals.forget(id);
@@ -215,7 +215,7 @@ impl Index {
         Some(slot)
     }
 
-    /// Sealed segments that may go now; those they must outlive are gone.
+    /// Sealed segments that may be released now; those they must outlive are gone.
     pub fn reclaimable(&self, active: u32) -> Vec<u32> {
         if self.incomplete {
             return Vec::new();
@@ -232,9 +232,9 @@ impl Index {
             && segment.outlives.iter().all(|older| !self.segments.contains_key(older))
     }
 
-    /// A write to a segment, or a sync of it, has failed, and nothing more is written to it. A copy
-    /// of a record may stand there that the index looks for elsewhere; so what says that the
-    /// message is done must outlive it, and with that every later segment.
+    /// A write to a segment, or a sync of it, has failed, and nothing more is written to it. It may
+    /// contain a copy of a record whose location is elsewhere by the index; so the record that ends
+    /// the message must outlive it, and therefore every later segment must.
     pub fn doubt(&mut self, segment: u32) {
         if self.segments.contains_key(&segment) {
             self.doubtful.insert(segment);
@@ -246,7 +246,7 @@ impl Index {
         self.doubtful.contains(&segment)
     }
 
-    /// How many messages have their accept record in which segment.
+    /// How many messages have their accept record in each segment.
     pub fn messages(&self) -> BTreeMap<u32, u64> {
         let mut messages = BTreeMap::new();
         for (_, slot) in self.slots.from(0) {
@@ -260,10 +260,10 @@ impl Index {
         (self.used, self.live)
     }
 
-    /// The sealed segment that gives back the most room for what must be copied out of it: among
-    /// those that may go at once, and where these are nearly full of live records the oldest,
-    /// behind which any number of dead ones may wait. None while a newer word about a record might
-    /// only be unreadable.
+    /// The sealed segment that frees the most space for the copies that it needs: among those that
+    /// may be released at once, and if these are nearly full of live records the oldest, which any
+    /// number of dead ones may wait for. None while a newer record might exist that could not be
+    /// read.
     pub fn worth_emptying(&self, active: u32) -> Option<u32> {
         if self.incomplete {
             return None;
@@ -305,7 +305,7 @@ impl Index {
         }
     }
 
-    /// `segment` holds a record that overrules one in `older`.
+    /// `segment` contains a record that supersedes one in `older`.
     pub fn must_outlive(&mut self, segment: u32, older: u32) {
         if segment != older
             && let Some(segment) = self.segments.get_mut(&segment)

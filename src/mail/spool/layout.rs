@@ -1,35 +1,35 @@
-//! Which file stands where on the data volume; `docs/queue-format.md` tells it to people.
+//! The paths of the files on the data volume, documented in `docs/queue-format.md`.
 
 use crate::mail::model::MessageId;
 
 /// The directory of the segments.
 pub const LOG: &str = "log";
-/// The directory of segment files that wait for their next use.
+/// The directory of segment files that can be reused.
 pub const SPARE: &str = "spare";
-/// The directory of damaged records, for a person to look at.
+/// The directory of damaged records, for an operator.
 pub const CORRUPT: &str = "corrupt";
 /// The directory of contents with a file of their own.
 pub const BODY: &str = "body";
-/// Which version wrote the volume.
+/// The format version of the volume.
 pub const FORMAT: &str = "format";
-/// What the segments held at the last stop, when it was an orderly one; see `closing`.
+/// The manifest of the last stop, if that was orderly; see `closing`.
 pub const CLOSED: &str = "closed";
-/// Room that becomes a segment when the volume is full, so that the queue can start, and finished
-/// mail be marked as done. It is written over where it stands: room that was only given back might
-/// be taken by somebody else.
+/// Space that becomes a segment when the volume is full, so that the queue can start and finished
+/// mail can be marked as done. It is overwritten in place: space that was only freed might be used
+/// by another program.
 pub const RESERVE: &str = "reserve";
 
-/// Where a segment stands.
+/// Path of a segment.
 pub fn segment_path(number: u32) -> String {
     format!("{LOG}/{number:010}.seg")
 }
 
-/// What it says without the contents; see `heads`.
+/// Path of its summary file, without the contents; see `heads`.
 pub fn heads_path(number: u32) -> String {
     format!("{LOG}/{number:010}.heads")
 }
 
-/// Where it waits for its next use.
+/// Path where its file waits for reuse.
 pub fn spare_path(number: u32) -> String {
     format!("{SPARE}/{number:010}.seg")
 }
@@ -39,7 +39,7 @@ pub fn body_path(id: MessageId) -> String {
     format!("{BODY}/{id}.eml")
 }
 
-/// The same while it is being written; a restart removes what still has such a name.
+/// The same while it is being written; a restart removes files with such a name.
 pub fn part_path(id: MessageId) -> String {
     format!("{BODY}/{id}.part")
 }

@@ -1,4 +1,4 @@
-//! The queue on a data volume of its own: the door.
+//! The queue on a data volume of its own: [`SegmentLog`].
 
 use super::committer::Committer;
 use super::config::Config;
@@ -31,8 +31,8 @@ pub struct SegmentLog {
 }
 
 impl SegmentLog {
-    /// Opens the queue on `disk`: reads every segment, sets damaged records aside, and starts the
-    /// committer. `tell` hears the progress of a long recovery.
+    /// Opens the queue on `disk`: reads every segment, quarantines damaged records, and starts the
+    /// committer. `tell` receives the progress of a long recovery.
     ///
     /// # Errors
     /// [`OpenError`]: the volume cannot be read or written, or a later version has written it.
@@ -57,30 +57,30 @@ impl SegmentLog {
         Ok(Self { shared, reader, committer: Lock::leaf(Some(committer)) })
     }
 
-    /// Lets `tell` be called when the committer has its next turn.
+    /// Calls `tell` when the committer next takes operations.
     pub fn touch(&self, tell: impl FnOnce() + Send + 'static) {
         self.shared.submit(Op::Turn(Box::new(tell)));
     }
 
-    /// [`Spool::ids`] at once, for the index has them all.
+    /// [`Spool::ids`] without waiting, because the index has them all.
     pub fn ids(&self, after: Option<MessageId>, limit: usize) -> Vec<MessageId> {
         self.shared.lock_index().ids(after, limit)
     }
 
-    /// [`Spool::totals`] at once, for the index counts them.
+    /// [`Spool::totals`] without waiting, because the index counts them.
     pub fn totals(&self) -> (u64, u64, u64) {
         self.shared.lock_index().totals()
     }
 
-    /// Ends the committer. `true`: everything handed in before is written and synced. Blocks.
+    /// Ends the committer. `true`: everything submitted before is written and synced. Blocks.
     pub fn close(&self) -> bool {
         self.shared.commit_queue.close();
         let committer = self.committer.lock().take();
         committer.is_none_or(|committer| committer.join().unwrap_or(false))
     }
 
-    /// Writes a message into the queue: one from a client, or one that arrived elsewhere at the
-    /// moment `moved`.
+    /// Writes a message into the queue: one from a client, or one that another queue accepted at
+    /// the time `moved`.
     async fn enter(
         &self,
         entry: Entry,
@@ -130,7 +130,7 @@ impl SegmentLog {
         let (size, file) = (body.len(), accepted.file.is_some());
         let accept = |reply| Op::Accept { id, head, bytes, crc, size, file, moved, reply };
         let Some(committed) = self.shared.commit_queue.ask_until(accept, give_up).await else {
-            // The committer sees that nobody waits, and leaves nothing behind.
+            // The committer sees that no caller waits, and leaves nothing behind.
             return Err(self.slow());
         };
         if let Err(error) = committed {
@@ -207,9 +207,9 @@ impl Spool for SegmentLog {
         match taken.unwrap_or_else(|| Err(self.slow())) {
             Ok(()) => Ok(Message { progress, held, delay_told, ..message }),
             Err(error) => {
-                // It does not count without its state; a power cut may come before this record,
-                // too. A state that nobody waited for any more may become durable all the same:
-                // this record follows it.
+                // It does not count without its state, and a power cut may come before this record,
+                // too. The state may become durable although no caller waits for it any more: this
+                // record follows it.
                 self.shared.commit_queue.submit(Op::Done { id: message.id, reply: None });
                 Err(error)
             }
@@ -247,8 +247,8 @@ impl Spool for SegmentLog {
     }
 
     fn complete(&self, id: MessageId, progress: Vec<Progress>) {
-        // Until the committer has come to it, the index shows the message as it was: whoever reads
-        // it then must not take it for one that waits, and send it again.
+        // Until the committer has processed it, the index has the message's old state: a reader
+        // must not take it for pending and send it again.
         self.shared.recent.note(id, progress);
         self.shared.submit(Op::Done { id, reply: None });
     }

@@ -1,7 +1,7 @@
-//! Numbers and texts in the heads of records: little-endian, texts with their length in front.
+//! Numbers and texts in the heads of records: little-endian; a text is preceded by its length.
 
-/// Lengths in heads are 16 bits; the model keeps texts below, and a longer one is cut at a
-/// character.
+/// Lengths in heads are 16 bits; the model's texts are shorter, and a longer one is cut at a
+/// character boundary.
 pub fn put_text(out: &mut Vec<u8>, text: &str) {
     let mut end = text.len().min(usize::from(u16::MAX));
     while !text.is_char_boundary(end) {
@@ -19,7 +19,7 @@ pub fn put_u16(out: &mut Vec<u8>, number: usize) {
 pub struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
-    /// All of the head.
+    /// A reader of the whole head.
     pub fn new(head: &'a [u8]) -> Self {
         Self(head)
     }

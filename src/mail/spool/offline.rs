@@ -1,4 +1,4 @@
-//! A queue at rest, for those who verify it or carry its mail away while no core runs.
+//! A queue that no core uses, to verify it or to export its mail.
 
 use super::content::Stretch;
 use super::format::{Accepted, FRAME_HEADER, SegmentHeader, State};
@@ -14,10 +14,10 @@ use std::cell::RefCell;
 use std::io;
 use std::sync::Arc;
 
-/// A queue that no core works with, on a disk that is only read.
+/// A queue that no core uses, on a disk that is only read.
 pub struct OfflineSpool {
     disk: Arc<dyn Disk>,
-    /// What the last walk found, for those who load messages.
+    /// The result of the last walk, used when messages are loaded.
     verify: RefCell<Verification>,
 }
 
@@ -66,8 +66,8 @@ impl OfflineSpool {
         Ok(Some(message(accepted, progress, standing.held, standing.delay_told, body)))
     }
 
-    /// Contents with files of their own: those that are needed, those that nobody needs, those that
-    /// were coming in.
+    /// Contents with files of their own: needed ones, unneeded ones, and those that were being
+    /// received.
     fn contents(
         &self,
         verify: &mut Verification,

@@ -14,17 +14,16 @@ use std::collections::{HashMap, HashSet};
 use std::io;
 use std::sync::Arc;
 
-/// So many of the messages that are looked at together make the heads of their segment worth
-/// reading.
+/// If so many of the listed messages are in one segment, its summary is read.
 const WORTH_READING: u32 = 32;
 
-/// Segments whose heads are worth reading for some messages.
+/// Segments whose summaries are worth reading for certain messages.
 pub type SegmentSet = HashSet<u32>;
 
 /// Reads messages of the queue.
 pub struct Reader {
     shared: Arc<Shared>,
-    /// What was read beside segments a moment ago.
+    /// Recently read summaries.
     envelopes: EnvelopeCache,
 }
 
@@ -33,9 +32,9 @@ impl Reader {
         Self { shared, envelopes: EnvelopeCache::default() }
     }
 
-    /// Reads a message back. One that is damaged is reported to the committer, which looks again
-    /// and sets it aside; on a volume that is not well it may have been lost by a sync that failed,
-    /// and is about to be written again.
+    /// Reads a message back. A damaged one is reported to the committer, which checks it again and
+    /// quarantines it. On a failing volume the records may have been lost by a failed sync and are
+    /// about to be written again.
     pub fn read(&self, id: MessageId, care: Care<'_>) -> Result<Message, SpoolError> {
         let well = || self.shared.health() == Health::Well;
         let was_well = well();
@@ -52,12 +51,12 @@ impl Reader {
         }
     }
 
-    /// Whether a message is whole (`Some`) or damaged (`None`).
+    /// Whether a message is intact (`Some`) or damaged (`None`).
     pub fn examine(&self, id: MessageId) -> Result<Option<Message>, SpoolError> {
         self.find(id, Care::Whole)
     }
 
-    /// Where many of these messages have their last word.
+    /// The segments that contain the last records of many of these messages.
     pub fn segments_of_many(&self, ids: &[MessageId]) -> SegmentSet {
         let mut counts: HashMap<u32, u32> = HashMap::new();
         let index = self.shared.lock_index();
@@ -73,18 +72,18 @@ impl Reader {
             .collect()
     }
 
-    /// A round of housekeeping: lets go of what nobody has used since the last one.
+    /// Housekeeping: drops what was not used since the last time.
     pub fn forget_unused(&self) {
         self.envelopes.forget_unused();
     }
 
-    /// The index is asked again when the frame is not what it promised: the record may have been
-    /// copied forward meanwhile.
+    /// The index is read again when the frame is not the expected one: the record may have been
+    /// copied to another segment meanwhile.
     fn find(&self, id: MessageId, care: Care<'_>) -> Result<Option<Message>, SpoolError> {
         let mut seen: Option<Slot> = None;
         loop {
-            // Before the index: progress leaves this list only when the index knows where it
-            // stands.
+            // Before the index: progress is removed from this list only when the index has its
+            // location.
             let recent = self.shared.recent.of(id);
             let Some((slot, accept, state)) = self.look_up(id) else {
                 return Err(SpoolError::Unknown);
@@ -114,7 +113,7 @@ impl Reader {
         Some((slot, accept, state))
     }
 
-    /// `None`: the disk does not hold what the index says.
+    /// `None`: the disk does not contain what the index says.
     fn read_slot(
         &self,
         id: MessageId,
@@ -190,14 +189,14 @@ impl Reader {
     }
 }
 
-/// How closely a message is looked at.
+/// How thoroughly a message is read.
 #[derive(Clone, Copy)]
 pub enum Care<'a> {
     /// Its content is read and compared with its checksum.
     Whole,
-    /// Its records alone.
+    /// Only its records.
     Records,
-    /// The same, from what stands beside these segments.
+    /// The same, from the summaries of these segments.
     Glance(&'a SegmentSet),
 }
 
@@ -227,7 +226,7 @@ pub fn read_head(
     Ok((crc32fast::hash(&bytes) == header.head_crc).then_some((header, bytes)))
 }
 
-/// Whether content has the checksum that it was stored with.
+/// Whether content has the checksum that was stored with it.
 pub fn matches(content: &Stretch, crc: u32) -> io::Result<bool> {
     let mut hasher = crc32fast::Hasher::new();
     let mut buffer = vec![0; 64 * 1024];
@@ -244,7 +243,7 @@ pub fn matches(content: &Stretch, crc: u32) -> io::Result<bool> {
     Ok(hasher.finalize() == crc)
 }
 
-/// The message that an accept record and its progress make.
+/// The message made from an accept record and its progress.
 pub fn message(
     accepted: Accepted,
     progress: Vec<Progress>,

@@ -1,6 +1,7 @@
-//! Progress that was handed in and is not written yet: whoever reads a message must see it.
+//! Progress that was submitted and is not written yet: every reader of a message must see it.
 //!
-//! Limits: one entry a message; records on their way to the committer have a limit of their own.
+//! Limits: one entry for each message; records on their way to the committer have a limit of their
+//! own.
 
 use crate::ground::lock::Lock;
 use crate::mail::model::{MessageId, Progress};
@@ -12,9 +13,8 @@ pub struct Recent(Lock<Entries>);
 
 #[derive(Default)]
 struct Entries {
-    /// The last generation that was given out. Never one twice: after a failed sync a record is
-    /// written again, and what is said of it then must not be taken for a word about newer
-    /// progress.
+    /// The last generation that was used. No generation is used twice: after a failed sync a record
+    /// is written again, and a report about it must not be taken for one about newer progress.
     generation: u64,
     by_message: HashMap<MessageId, Entry>,
 }
@@ -25,17 +25,17 @@ struct Entry {
 }
 
 impl Recent {
-    /// Notes progress that is on its way to the disk; its generation.
+    /// Stores progress that is on its way to the disk; gives its generation.
     pub fn note(&self, id: MessageId, progress: Vec<Progress>) -> u64 {
         self.0.lock().note(id, progress)
     }
 
-    /// The progress of a message, if some is not written yet.
+    /// The unwritten progress of a message, if there is any.
     pub fn of(&self, id: MessageId) -> Option<Vec<Progress>> {
         self.0.lock().of(id)
     }
 
-    /// The progress of this generation stands on the disk, or is of no use any more.
+    /// The progress of this generation is on the disk, or is not needed any more.
     pub fn written(&self, id: MessageId, generation: u64) {
         self.0.lock().written(id, generation);
     }

@@ -1,4 +1,4 @@
-//! Records on their way to the disk, and what the committer is asked for.
+//! Records on their way to the disk, and the operations of the committer.
 
 use super::commit_queue::Reply;
 use super::format::{FrameHeader, RecordKind, State, encode_done};
@@ -6,7 +6,7 @@ use super::slots::Place;
 use crate::mail::model::{MessageId, Progress};
 use bytes::Bytes;
 
-/// What the committer is asked to do.
+/// An operation for the committer.
 pub enum Op {
     /// Put a message into the queue.
     Accept {
@@ -23,15 +23,15 @@ pub enum Op {
     State { id: MessageId, progress: Vec<Progress>, generation: u64 },
     /// Change the flags of a message.
     Flags { id: MessageId, held: Option<bool>, delay_told: Option<bool>, reply: Option<Reply> },
-    /// Write what a message from another queue has behind it; only with this does it count.
+    /// Write the state of an imported message, which counts only with this.
     Past { state: State, reply: Reply },
     /// Take a message out of the queue.
     Done { id: MessageId, reply: Option<Reply> },
-    /// Set a message aside whose record or content is damaged.
+    /// Quarantine a message whose record or content is damaged.
     Damaged { id: MessageId },
-    /// Remove files that nobody needs.
+    /// Remove files that are not needed.
     Discard(Vec<String>),
-    /// Say that the committer has a turn.
+    /// Call a function at the committer's next turn.
     Turn(Box<dyn FnOnce() + Send>),
 }
 
@@ -45,21 +45,21 @@ pub struct Record {
     pub reply: Option<Reply>,
 }
 
-/// A record, and where it was written.
+/// A record, and its location on disk.
 pub type Placed = (Record, Place);
 
-/// What the index learns when the record is written (or, for accepts, synced).
+/// How the index changes when the record is written (or, for accepts, synced).
 #[derive(Clone)]
 pub enum Effect {
-    /// `moved`: when it arrived in another queue; `None` also for a copy, whose arrival is known.
+    /// `moved`: when another queue accepted it; `None` also for a copy, whose time is known.
     Accept { size: u64, file: bool, moved: Option<u32> },
-    /// `generation`: of the progress that was handed in; `None` for a copy or a change of flags.
+    /// `generation`: of the submitted progress; `None` for a copy or a change of flags.
     State { held: bool, delay_told: bool, generation: Option<u64> },
     /// `overrules`: the segment with the accept record that this ends.
     Done { overrules: Option<u32> },
 }
 
-/// Whether an op speaks of a message that a record of the batch changes.
+/// Whether an operation concerns a message that a record of the batch changes.
 pub fn depends(op: &Op, batch: &[Record]) -> bool {
     let id = match op {
         Op::State { id, .. } | Op::Flags { id, .. } | Op::Done { id, .. } | Op::Damaged { id } => {

@@ -1,16 +1,16 @@
-//! What a start finds on the data volume, and how the index comes back.
+//! Recovery: reads the data volume at a start and rebuilds the index.
 //!
-//! Segments are read in the order of their numbers, so the last word about each message wins. A
-//! frame that is damaged is set aside under `corrupt/`, and the reader looks for the next frame of
-//! the same segment; a cut frame at the very end is the unfinished write of a crash, about which
-//! nobody was promised anything. What the disk will not let us read is left as it is, and the rest
-//! is served. Segments that hold less than they did are told, for their mail is gone (`closing`; in
-//! the midst of a run the file beside a segment, `heads`, says where it ended).
+//! Segments are read in the order of their numbers, so the last record of each message wins. A
+//! damaged frame is quarantined under `corrupt/`, and the reader searches for the next frame of the
+//! same segment. A cut frame at the very end is the unfinished write of a crash; no 250 was sent
+//! for it. What cannot be read from the disk is left as it is, and all other mail is served.
+//! Segments that contain less than they did are reported, because their mail is lost (`closing`;
+//! without a manifest a segment's summary file, `heads`, tells where it ended).
 //!
-//! After a kill the kernel may show words that no power cut would have left. So a segment that was
-//! not known to be durable is synced before it is read, and read from the device: what a sync of
-//! the last process failed to write may still stand in memory, and a mail may have no other copy
-//! than the one that such a word calls outdated.
+//! After a kill the page cache may contain records that a power cut would have lost. So a segment
+//! that is not known to be durable is synced before it is read, and is read from the device: data
+//! that a sync of the last process failed to write may still be in the page cache, and such a
+//! record may declare the only copy of a mail outdated.
 
 use super::closing::{self, Closing, Gap};
 use super::corrupt::keep;
@@ -33,16 +33,16 @@ use std::time::Duration;
 
 const FORMAT_WORDS: &str = "postern queue format ";
 
-/// Octets of one damaged stretch that are kept.
+/// Octets of one damaged range that are kept.
 const KEEP_MAX: usize = 1 << 20;
 
-/// How often a long recovery says how far it is.
+/// How often a long recovery reports its progress.
 const TELL_EVERY: Duration = Duration::from_secs(2);
 
 /// Why a queue could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The volume does not let us.
+    /// The volume cannot be read or written.
     #[error("the data volume cannot be used: {0}")]
     Disk(#[from] io::Error),
     /// A later version of Postern has written it.
@@ -52,7 +52,7 @@ pub enum OpenError {
         it into an empty volume of this one"
     )]
     Newer(u32),
-    /// The file `format` is none of ours.
+    /// The file `format` was not written by Postern.
     #[error("the file 'format' on the data volume is not Postern's: is this the right volume?")]
     Foreign,
 }
@@ -65,9 +65,9 @@ pub struct Recovered {
     pub next_segment: u32,
     /// Files for new segments.
     pub spares: Vec<String>,
-    /// Damaged records that were set aside.
+    /// Damaged records that were quarantined.
     pub damaged: u64,
-    /// Segments that held more.
+    /// Segments that contained more before.
     pub shortened: u64,
 }
 
@@ -129,7 +129,7 @@ pub fn recover(disk: &dyn Disk, tell: &dyn Fn(String)) -> Result<Recovered, Open
             recovery.damaged
         ));
     }
-    // A file that is put back must find its number free.
+    // A file that is restored must find its number unused.
     let next_segment = (numbers.last().copied().unwrap_or(0) + 1)
         .max(closing.map_or(1, |closing| closing.next_segment()));
     let shortened = recovery.gaps.len() as u64;
@@ -142,8 +142,8 @@ pub fn recover(disk: &dyn Disk, tell: &dyn Fn(String)) -> Result<Recovered, Open
     })
 }
 
-/// The file `format` says which version wrote the volume, for people and for versions that know
-/// other layouts.
+/// The file `format` has the version that wrote the volume, for people and for versions with other
+/// layouts.
 fn check_format(disk: &dyn Disk) -> Result<(), OpenError> {
     match disk.open(FORMAT) {
         Ok(file) => {
@@ -161,15 +161,15 @@ fn check_format(disk: &dyn Disk) -> Result<(), OpenError> {
     }
 }
 
-/// Notes the version, before anything is written that earlier ones cannot read. The numbers have
-/// one digit: what a power cut leaves is one of the two.
+/// Stores the version before anything is written that earlier versions cannot read. The numbers
+/// have one digit: after a power cut it is one of the two.
 fn name_format(file: &dyn File) -> io::Result<()> {
     file.write_at(0, format!("{FORMAT_WORDS}{VERSION}\n").as_bytes())?;
     file.sync()
 }
 
-/// The version that the file `format` names; `None` for an empty or cut one: the power went at the
-/// very first start.
+/// The version in the file `format`; `None` for an empty or cut file: a power cut at the very first
+/// start.
 pub(super) fn known_format(text: &[u8]) -> Result<Option<u32>, OpenError> {
     match std::str::from_utf8(text)
         .ok()
@@ -186,7 +186,7 @@ pub(super) fn known_format(text: &[u8]) -> Result<Option<u32>, OpenError> {
     }
 }
 
-/// A state record met before the accept record of its message.
+/// A state record found before the accept record of its message.
 struct EarlyState {
     place: Place,
     frame: u32,
@@ -198,16 +198,17 @@ struct Recovery<'a> {
     disk: &'a dyn Disk,
     index: Index,
     damaged: u64,
-    /// Messages from elsewhere whose state has not been met yet.
+    /// Imported messages whose state has not been found yet.
     half: BTreeSet<MessageId>,
-    /// The last state of messages whose accept record has not been met: it was copied forward and
-    /// its old place given back, but the power went before the state was written again behind it.
+    /// The last state of messages whose accept record has not been found: the accept record was
+    /// copied and its old location released, but the power was cut before the state was written
+    /// again after it.
     early: BTreeMap<MessageId, EarlyState>,
-    /// Messages with a content file, and whether a record says that they are done with.
+    /// Messages with a content file, and whether a record says that they are done.
     contents: HashMap<MessageId, bool>,
-    /// Of the segment that is being read.
+    /// Summary of the segment that is being read.
     heads: SegmentSummary,
-    /// Segments that held more.
+    /// Segments that contained more before.
     gaps: BTreeMap<u32, Gap>,
     told: Instant,
 }
@@ -223,12 +224,12 @@ impl Recovery<'_> {
         };
         self.index.begin_segment(header, file.clone(), HEADER_BLOCK);
         let end = file.length()?;
-        // The last one may have been cut off; its contents tell.
+        // The last segment may have been cut off; its contents must be checked.
         if !last && let Some(len) = self.understand_heads(header, file.as_ref(), end) {
             self.index.segment_len(number, len);
             return Ok(());
         }
-        // Nobody knows that it was ever durable.
+        // It is not known to be durable.
         file.sync()?;
         file.read_anew();
         let mut window = Window::new(file.clone());
@@ -253,7 +254,7 @@ impl Recovery<'_> {
         Ok(())
     }
 
-    /// What a record says goes into the index; `false`: it says nothing that can be understood.
+    /// Applies a record to the index; `false`: it cannot be decoded.
     fn understand(&mut self, header: &FrameHeader, head: &[u8], place: Place) -> bool {
         let frame = u32::try_from(header.frame_len()).unwrap_or(u32::MAX);
         match header.kind {
@@ -303,8 +304,8 @@ impl Recovery<'_> {
         true
     }
 
-    /// Reads the file beside a segment in place of the segment's `end` octets; tells how many of
-    /// them its frames take. `None`: it is not there or not whole, and the segment must be read.
+    /// Reads the summary file instead of the segment's `end` octets; gives how many of them its
+    /// frames take. `None`: it is missing or not intact, and the segment must be read.
     fn understand_heads(
         &mut self,
         segment: SegmentHeader,
@@ -327,7 +328,7 @@ impl Recovery<'_> {
         Some(len)
     }
 
-    /// What segments held that are gone, or cut, a person may want to read.
+    /// Keeps the summary of a segment that is missing or cut, for an operator.
     fn keep_heads(&self, number: u32) -> io::Result<()> {
         match self.disk.rename(&heads_path(number), &format!("{CORRUPT}/{number:010}.heads")) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -335,15 +336,15 @@ impl Recovery<'_> {
         }
     }
 
-    /// What is there against what was written down at the stop.
+    /// Compares the segments with the manifest of the last stop.
     fn compare(&mut self, closing: Option<&Closing>, numbers: &[u32]) -> io::Result<()> {
         let Some(closing) = closing.filter(|_| !self.index.incomplete) else { return Ok(()) };
         let found = |number| {
             let segment = self.index.segments().get(&number)?;
             Some((segment.header, segment.len))
         };
-        // What this start or one that did not get to its end has set aside is damaged, and was
-        // told.
+        // Files that this start, or one that was interrupted, has quarantined are damaged, and were
+        // reported.
         let set_aside = self.disk.list(CORRUPT)?;
         let is_told = |gap: &Gap| {
             set_aside.binary_search(&format!("{:010}.seg", gap.held.segment.number)).is_ok()
@@ -355,7 +356,7 @@ impl Recovery<'_> {
         Ok(())
     }
 
-    /// Tells what is missing; `false`: nothing is.
+    /// Reports what is missing; `false`: nothing is.
     fn complain(&self, closing: Option<&Closing>) -> bool {
         let gaps: Vec<Gap> = self.gaps.values().copied().collect();
         if !gaps.is_empty() {
@@ -364,8 +365,8 @@ impl Recovery<'_> {
         !gaps.is_empty()
     }
 
-    /// Spares the next start what this one had to do; the segment was synced before it was read, so
-    /// that the file beside does not know more.
+    /// Writes the summary file, so that the next start need not read the segment. The segment was
+    /// synced before it was read, so the summary contains nothing that is not durable.
     fn write_heads(&self, segment: SegmentHeader) {
         if let Err(error) = self.heads.write(self.disk, segment) {
             tracing::debug!(
@@ -375,8 +376,8 @@ impl Recovery<'_> {
         }
     }
 
-    /// The first block is damaged in both its copies; without the salt nothing in the segment can
-    /// be told from chance.
+    /// The first block is damaged in both copies; without the salt no record in the segment can be
+    /// recognized.
     fn lost_segment(&mut self, number: u32, unreadable: bool) -> Result<(), OpenError> {
         self.damaged += 1;
         if unreadable {
@@ -392,9 +393,9 @@ impl Recovery<'_> {
         Ok(())
     }
 
-    /// Messages from another queue count from the moment that their state stands beside them:
-    /// nobody was told that these are here, and with all recipients pending they would go out
-    /// twice. Where damage may have taken a state away, they stay: twice is better than never.
+    /// Imported messages count only if their state record exists: without it the import was not
+    /// confirmed, and with all recipients pending they would be sent twice. If damage may have
+    /// removed a state record, they stay: a duplicate is better than a loss.
     fn drop_half(&mut self) {
         if self.damaged > 0 || self.index.incomplete || !self.gaps.is_empty() {
             return;
@@ -408,14 +409,14 @@ impl Recovery<'_> {
         }
     }
 
-    /// Its content is needed no more.
+    /// Its content is not needed any more.
     fn is_done_with(&mut self, id: MessageId) {
         if let Some(done) = self.contents.get_mut(&id) {
             *done = true;
         }
     }
 
-    /// Files beside segments that are gone.
+    /// Removes summary files of segments that are gone.
     fn remove_stray_heads(&self) -> io::Result<()> {
         for name in self.disk.list(LOG)? {
             let number = name.strip_suffix(".heads").and_then(|number| number.parse().ok());
@@ -426,13 +427,13 @@ impl Recovery<'_> {
         Ok(())
     }
 
-    /// Content files without a message. Those of finished mail go, and those whose names say that
-    /// they were still coming in. Of any other one nobody knows: it came in at a crash and nobody
-    /// was told, or the segment with its envelope was taken away, and it is all that is left of a
-    /// mail.
+    /// Handles content files without a message. Those of finished mail are removed, and those whose
+    /// names show that they were incomplete. Of any other one it is not known: it was received at a
+    /// crash and not confirmed, or the segment with its envelope was removed, and it is all that is
+    /// left of a mail.
     fn remove_orphans(&self) -> io::Result<()> {
         if self.index.incomplete {
-            // Their messages may be among what could not be read.
+            // Their messages may be among those that could not be read.
             return Ok(());
         }
         for name in self.disk.list(BODY)? {
@@ -463,16 +464,16 @@ impl Recovery<'_> {
     }
 }
 
-/// The recovery on its way through one segment.
+/// The recovery of one segment.
 struct Reading<'a, 'd> {
     recovery: &'a mut Recovery<'d>,
     segment: SegmentHeader,
 }
 
 impl Reading<'_, '_> {
-    /// Copies damaged octets to `corrupt/`, and writes a void record over where they stood: a torn
-    /// record in the last segment must not be taken for a whole one at the next start, when the
-    /// segment is the last no more and its contents are believed.
+    /// Copies damaged octets to `corrupt/`, and overwrites them with a void record: a torn record
+    /// in the last segment must not be read as intact at the next start, when the segment is not
+    /// the last any more and its contents are not checked.
     fn keep_range(
         &self,
         name: &str,
@@ -504,9 +505,9 @@ impl Visitor for Reading<'_, '_> {
 
     fn frame(&mut self, window: &mut Window, frame: &Frame) -> io::Result<Option<()>> {
         let Frame { place, header, head, .. } = frame;
-        // The unfinished write of a crash, or of a segment that was given up: were it believed, the
-        // whole record that it copies would be let go. In segments that were finished the content
-        // is checked when it is needed.
+        // The unfinished write of a crash, or of a segment that was given up: if it were accepted,
+        // the intact record that it copies would be released. In finished segments the content is
+        // checked when it is used.
         if header.kind == RecordKind::Accept
             && header.body_len > 0
             && !frame.is_content_whole(window)?
@@ -559,7 +560,7 @@ impl Visitor for Reading<'_, '_> {
     }
 }
 
-/// Whose content a file is.
+/// The id of the message whose content a file is.
 pub(super) fn content_of(name: &str) -> Option<MessageId> {
     name.strip_suffix(".eml")?.parse().ok()
 }

@@ -1,10 +1,9 @@
-//! The one way to read a segment: its frames in order, over what is damaged to the next whole
-//! frame, up to its end.
+//! Reads a segment: its frames in order up to the end, skipping damage to the next intact frame.
 //!
-//! Purpose: a start (`recover`) and whoever only looks (`verify`) must meet the same records. What
-//! a record means, and what is done about damage, is for the [`Visitor`] to say.
-//! Limits: 256 KiB of a segment in memory, or one frame where that is longer.
-//! Security: nothing is believed that has no checksum of this life of the segment.
+//! Purpose: a start (`recover`) and a check (`verify`) must find the same records. The [`Visitor`]
+//! decides what a record means and what is done about damage. Limits: 256 KiB of a segment in
+//! memory, or one frame where that is longer. Security: only data with a checksum of this use of
+//! the segment file is accepted.
 
 use super::format::{FRAME_HEADER, FRAME_MAGIC, FrameHeader, HEADER_BLOCK, SegmentHeader};
 use super::slots::Place;
@@ -14,11 +13,11 @@ use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// A frame whose header and head are whole.
+/// A frame whose header and head are intact.
 pub struct Frame {
     /// Where it starts in the file.
     pub offset: u64,
-    /// The same, as the index keeps it.
+    /// The same, as the index stores it.
     pub place: Place,
     /// Its header.
     pub header: FrameHeader,
@@ -27,7 +26,7 @@ pub struct Frame {
 }
 
 impl Frame {
-    /// Whether its content has passed its checksum.
+    /// Whether its content passes its checksum.
     pub fn is_content_whole(&self, window: &mut Window) -> io::Result<bool> {
         let at = self.offset + (FRAME_HEADER + self.head.len()) as u64;
         let content = window.at(at, self.header.body_len as usize)?;
@@ -35,9 +34,9 @@ impl Frame {
     }
 }
 
-/// What does not check where a frame should stand.
+/// What is wrong where a frame should be.
 pub enum Fault {
-    /// No header of a frame of this life of the segment.
+    /// No header of a frame of this use of the segment.
     Header,
     /// The segment ends before the frame does.
     CutOff(FrameHeader),
@@ -45,19 +44,19 @@ pub enum Fault {
     Head(FrameHeader, Vec<u8>),
 }
 
-/// Who is told what a segment holds, in the order in which it stands there.
+/// Receives the contents of a segment, in their order.
 pub trait Visitor {
-    /// What the visitor knows of a frame that does not check.
+    /// What the visitor knows of a damaged frame.
     type Damage;
 
-    /// A frame. `Some`: it does not check after all, or says nothing that can be understood.
+    /// A frame. `Some`: it is damaged after all, or cannot be decoded.
     fn frame(&mut self, window: &mut Window, frame: &Frame) -> io::Result<Option<Self::Damage>>;
 
     /// There is no frame at this offset.
     fn fault(&mut self, window: &mut Window, offset: u64, fault: Fault)
     -> io::Result<Self::Damage>;
 
-    /// Damaged octets, up to the next whole header of a frame.
+    /// Damaged octets, up to the next intact header of a frame.
     fn damaged(
         &mut self,
         window: &mut Window,
@@ -65,8 +64,8 @@ pub trait Visitor {
         damage: Self::Damage,
     ) -> io::Result<()>;
 
-    /// What stands behind the last frame, up to the end of the file: nothing, an old life of the
-    /// file, or the unfinished write of a crash.
+    /// The octets after the last frame, up to the end of the file: nothing, an old use of the file,
+    /// or the unfinished write of a crash.
     fn tail(
         &mut self,
         window: &mut Window,
@@ -75,10 +74,10 @@ pub trait Visitor {
     ) -> io::Result<()>;
 }
 
-/// Reads the `end` octets of a segment, and tells where the last frame ends.
+/// Reads the `end` octets of a segment, and gives where the last frame ends.
 ///
 /// # Errors
-/// The visitor's, or the volume's beyond blocks that cannot be read.
+/// The visitor's, or the volume's other than unreadable blocks.
 pub fn replay<V: Visitor>(
     segment: SegmentHeader,
     window: &mut Window,
@@ -130,7 +129,7 @@ fn read_frame(
     Ok(Ok(Frame { offset, place: place(segment, offset), header, head }))
 }
 
-/// Where a frame stands, as the index keeps it: segments are shorter than what a u32 counts.
+/// A frame's location as the index stores it: segments are shorter than 4 GiB.
 pub fn place(segment: SegmentHeader, offset: u64) -> Place {
     Place { segment: segment.number, offset: u32::try_from(offset).unwrap_or(u32::MAX) }
 }
@@ -150,7 +149,7 @@ fn next_frame(
                 return Ok(Some(offset + at as u64));
             }
         }
-        // A frame header across the edge of the window is found in the next one.
+        // A frame header across the end of the window is found in the next one.
         let step = octets.len().saturating_sub(FRAME_HEADER - 1).max(1);
         offset += step as u64;
         if octets.len() < FRAME_HEADER {
@@ -162,7 +161,7 @@ fn next_frame(
 
 const WINDOW: usize = 256 * 1024;
 
-/// What one unreadable place costs.
+/// Octets that one unreadable place costs.
 const BLOCK: usize = 4096;
 
 /// A file read in large pieces.
@@ -179,7 +178,7 @@ impl Window {
         Self { file, start: 0, octets: Vec::new(), unreadable: 0 }
     }
 
-    /// Blocks that the disk would not give.
+    /// Blocks that could not be read.
     pub fn unreadable(&self) -> u64 {
         self.unreadable
     }
@@ -207,7 +206,7 @@ impl Window {
         Ok(&self.octets[from..(from + len).min(self.octets.len())])
     }
 
-    /// Reads around what the disk will not give; that is zeros, and so no record.
+    /// Reads around unreadable blocks; they become zeros, which are no record.
     fn read_blocks(&mut self, offset: u64, error: &io::Error) -> io::Result<usize> {
         tracing::error!(target: "mta", offset, cause = %error,
             "a part of the data volume cannot be read and is skipped");

@@ -1,4 +1,4 @@
-//! Segment files: new ones are begun, dead ones are used again or removed.
+//! Segment files: creates new ones, and reuses or removes dead ones.
 
 use super::format::SegmentHeader;
 use super::layout::{LOG, RESERVE, SPARE, heads_path, segment_path, spare_path};
@@ -7,7 +7,7 @@ use crate::ground::disk::{Disk, File, is_full};
 use std::io;
 use std::sync::Arc;
 
-/// Dead segments kept for the next use: overwriting them spares the file system its own journal.
+/// Dead segments kept for reuse: overwriting them saves work in the file system's journal.
 const SPARES_MAX: usize = 4;
 
 /// The files of the log, in use and spare.
@@ -17,13 +17,13 @@ pub struct SegmentFiles {
     next: u32,
     /// Files for new segments.
     spares: Vec<String>,
-    /// Segments were let go, and their directories not synced since.
+    /// Segments were released, and their directories are not synced yet.
     removals_to_sync: bool,
 }
 
 /// A segment without records; its header is durable.
 pub struct NewSegment {
-    /// As it stands in its first block.
+    /// The header, as in its first block.
     pub header: SegmentHeader,
     /// The open file.
     pub file: Arc<dyn File>,
@@ -42,8 +42,8 @@ impl SegmentFiles {
         Ok(segment)
     }
 
-    /// The same at a start. A queue that filled its volume must come back, or nothing would ever
-    /// leave it.
+    /// The same at a start. A queue that filled its volume must be able to start, or no mail could
+    /// ever leave it.
     pub fn begin_first(&mut self) -> io::Result<NewSegment> {
         match self.begin() {
             Err(error) if is_full(&error) => match self.room_without_growth() {
@@ -54,7 +54,7 @@ impl SegmentFiles {
         }
     }
 
-    /// A new segment in the room that was kept for a full volume.
+    /// A new segment in the space that was reserved for a full volume.
     pub fn begin_on_reserve(&mut self) -> io::Result<NewSegment> {
         self.begin_in(RESERVE.to_owned())
     }
@@ -65,14 +65,14 @@ impl SegmentFiles {
         Ok(segment)
     }
 
-    /// Whether there is room that was kept for a full volume.
+    /// Whether there is space reserved for a full volume.
     pub fn has_reserve(&self) -> bool {
         self.shared.disk.open(RESERVE).is_ok()
     }
 
-    /// Lets segments go that nobody needs; in rounds, because one may wait for another: a segment
-    /// must not vanish before it is certain that those it must outlive have. `active` is the number
-    /// of the one that is written to.
+    /// Releases segments that are not needed; in rounds, because one may wait for another: a
+    /// segment must not disappear before those that it must outlive are certainly gone. `active` is
+    /// the number of the one that is written to.
     pub fn reclaim(&mut self, active: u32) {
         loop {
             if self.removals_to_sync {
@@ -100,8 +100,8 @@ impl SegmentFiles {
         }
     }
 
-    /// Keeps a dead segment's file for the next use, or removes it. The index is free meanwhile:
-    /// who looks at the queue must not wait for the disk.
+    /// Keeps a dead segment's file for reuse, or removes it. The index is unlocked meanwhile, so
+    /// that readers of the queue do not wait for the disk.
     fn let_go(&mut self, number: u32) -> io::Result<()> {
         let Some(taken) = self.shared.lock_index().take_segment(number) else { return Ok(()) };
         let name = segment_path(number);
@@ -121,17 +121,16 @@ impl SegmentFiles {
         Ok(())
     }
 
-    /// A file on a full volume that a segment can be written over: one that is dead, else the
-    /// reserve.
+    /// A file on a full volume that can be overwritten by a segment: a dead one, else the reserve.
     fn room_without_growth(&self) -> Option<String> {
         let disk = &self.shared.disk;
         let numbers = self.shared.lock_index().reclaimable(self.next);
         for number in numbers {
-            // The index is free meanwhile, see `let_go`.
+            // The index is unlocked meanwhile, see `let_go`.
             let Some(taken) = self.shared.lock_index().take_segment(number) else { continue };
             let spare = spare_path(number);
             if disk.rename(&segment_path(number), &spare).is_ok() {
-                // Else the next start does.
+                // Otherwise the next start does it.
                 let _ = disk.remove(&heads_path(number));
                 return Some(spare);
             }
@@ -141,7 +140,7 @@ impl SegmentFiles {
     }
 }
 
-/// A segment file under its final name, with a durable header; a spare one is used again.
+/// A segment file under its final name, with a durable header; a spare one is reused.
 fn new_segment(disk: &dyn Disk, number: u32, spares: &mut Vec<String>) -> io::Result<NewSegment> {
     let header = SegmentHeader { number, salt: fastrand::u64(..) };
     let fresh = spare_path(number);
@@ -157,16 +156,16 @@ fn new_segment(disk: &dyn Disk, number: u32, spares: &mut Vec<String>) -> io::Re
     };
     if let Err(error) = file.write_at(0, &header.encode()).and_then(|()| file.sync()) {
         if name == fresh {
-            // It holds no room, and the next start must not take it for a spare one that does. Best
-            // effort.
+            // It has no disk space, and the next start must not take it for a spare one that has.
+            // Best effort.
             let _ = disk.remove(&fresh);
         }
         return Err(error);
     }
     disk.rename(&name, &segment_path(number))?;
     spares.retain(|spare| *spare != name);
-    // A rename between directories is durable when both are; the reserve stands in the volume
-    // itself.
+    // A rename between directories is durable when both are synced; the reserve is in the volume's
+    // top directory.
     disk.sync_dir(if name == RESERVE { "" } else { SPARE })?;
     disk.sync_dir(LOG)?;
     Ok(NewSegment { header, file })

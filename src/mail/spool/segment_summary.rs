@@ -1,11 +1,10 @@
-//! What a full segment says, without the contents: a file beside it, so that a start need not read
-//! every mail in the queue.
+//! The summary of a full segment: its records without the contents, in a file of its own, so that a
+//! start need not read every mail in the queue.
 //!
-//! Purpose: speed alone. It holds the header and the head of every frame of its segment, in their
-//! order; where it is missing, or does not fit its segment in every octet, the segment itself is
-//! read.
+//! Purpose: speed only. It contains the header and the head of every frame of its segment, in their
+//! order. If it is missing, or differs from its segment in any octet, the segment itself is read.
 //! When it may be written: after the sync of the whole segment, which then never changes again. It
-//! is not synced itself: a torn one does not pass its checksum.
+//! is not synced itself: a torn one fails its checksum.
 
 use super::format::{FRAME_HEADER, FrameHeader, SegmentHeader};
 use super::layout::heads_path;
@@ -13,17 +12,17 @@ use crate::ground::disk::Disk;
 use std::io;
 
 const MAGIC: &[u8; 8] = b"POSTERNH";
-/// Magic, number of the segment, its salt, and the CRC-32 of all that and of what follows.
+/// Magic, number of the segment, its salt, and the CRC-32 of these and of what follows.
 const START: usize = 24;
 
-/// A segment with fewer octets is read as fast itself.
+/// A shorter segment is read as fast itself.
 pub const SEGMENT_MIN: u64 = 32 << 10;
 
-/// Octets of heads that are worth a file. A segment with more of them holds little else, and is
+/// Octets of a summary file, at most. A segment with more of them has little other content, and is
 /// read as fast itself.
 const LEN_MAX: usize = 4 << 20;
 
-/// Frames without their contents, one behind the other.
+/// Frames without their contents, one after the other.
 #[derive(Default)]
 pub struct SegmentSummary {
     frames: Vec<u8>,
@@ -31,7 +30,7 @@ pub struct SegmentSummary {
 }
 
 impl SegmentSummary {
-    /// One more frame.
+    /// Adds a frame.
     pub fn push(&mut self, segment: SegmentHeader, header: &FrameHeader, head: &[u8]) {
         if self.too_many {
             return;
@@ -43,13 +42,13 @@ impl SegmentSummary {
         }
     }
 
-    /// Nothing, for the next segment.
+    /// Empties it for the next segment.
     pub fn clear(&mut self) {
         self.frames.clear();
         self.too_many = false;
     }
 
-    /// Puts them beside their segment, which has been synced, if that is worth while.
+    /// Writes the summary file of a segment, which has been synced, if that saves time.
     ///
     /// # Errors
     /// The volume's; nothing is left behind then.
@@ -69,15 +68,16 @@ impl SegmentSummary {
         file.write_at(0, &start)
             .and_then(|()| file.write_at(START as u64, &self.frames))
             .inspect_err(|_| {
-                // It would not pass its checksum; the next start removes it.
+                // It would fail its checksum; the next start removes it.
                 let _ = disk.remove(&path);
             })
     }
 
-    /// The frames of a segment without their contents; `None` where its own octets must tell.
+    /// The frames of a segment without their contents; `None` where the segment itself must be
+    /// read.
     pub fn read(disk: &dyn Disk, segment: SegmentHeader) -> Option<Vec<u8>> {
         let file = disk.open(&heads_path(segment.number)).ok()?;
-        // They are part of what stands in the segment, whose length is a u32.
+        // They are a part of the segment, whose length is a u32.
         let len =
             usize::try_from(file.length().ok().filter(|len| *len < u64::from(u32::MAX))?).ok()?;
         let mut octets = vec![0; len];
@@ -87,8 +87,8 @@ impl SegmentSummary {
     }
 }
 
-/// The frames of octets that [`SegmentSummary::read`] gave: header and head each, `None` for what
-/// is none.
+/// The frames of octets that [`SegmentSummary::read`] gave: header and head each; `None` for octets
+/// that are no frame.
 pub fn frames(
     segment: SegmentHeader,
     mut octets: &[u8],

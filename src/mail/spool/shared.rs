@@ -1,4 +1,4 @@
-//! What the door, the writers of content and the committer have in common.
+//! State shared by the spool's interface, the writers of content and the committer.
 
 use super::commit_queue::CommitQueue;
 use super::config::Config;
@@ -16,7 +16,7 @@ use std::io;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 
-/// What the door, the readers, the writers and the committer have in common.
+/// State shared by the spool's interface, the readers, the writers and the committer.
 pub struct Shared {
     pub disk: Arc<dyn Disk>,
     pub counters: Arc<SpoolCounters>,
@@ -32,11 +32,11 @@ pub struct Shared {
     pub own: usize,
     /// Longer content gets a file of its own; octets.
     pub inline_max: usize,
-    /// Progress that was handed in and is not written yet; whoever reads a message must see it.
+    /// Progress that was submitted and is not written yet; every reader of a message must see it.
     pub recent: Recent,
 }
 
-/// How the data volume is.
+/// The state of the data volume.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Health {
@@ -46,7 +46,7 @@ pub enum Health {
 }
 
 impl Shared {
-    /// What an index that was just recovered is shared with.
+    /// The shared state around an index that was just recovered.
     pub fn new(
         disk: Arc<dyn Disk>,
         counters: Arc<SpoolCounters>,
@@ -68,17 +68,17 @@ impl Shared {
         }
     }
 
-    /// What is wrong with the volume, in words.
+    /// What is wrong with the volume, as text.
     pub fn complaint(&self) -> String {
         self.complaint.lock().clone()
     }
 
-    /// Hands a record to the committer.
+    /// Submits a record to the committer.
     pub fn submit(&self, op: Op) {
         self.commit_queue.submit(op);
     }
 
-    /// Files that nobody needs; removed by the committer in passing.
+    /// Files that are not needed; the committer removes them later.
     pub fn discard(&self, paths: &[String]) {
         self.submit(Op::Discard(paths.to_vec()));
     }
@@ -95,7 +95,7 @@ impl Shared {
         }
     }
 
-    /// Notes how the volume is, and says so once at each change.
+    /// Sets the state of the volume, and logs each change once.
     pub fn set_health(&self, health: Health, complaint: &str) {
         if self.health.swap(health as u8, Ordering::Relaxed) == health as u8 {
             return;
@@ -116,8 +116,7 @@ impl Shared {
         }
     }
 
-    /// Removes a file that nobody needs. What cannot be removed is told, and left to the next
-    /// start.
+    /// Removes a file that is not needed. A failure is logged, and the next start removes the file.
     pub fn remove(&self, path: &str) {
         match self.disk.remove(path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -129,14 +128,14 @@ impl Shared {
         }
     }
 
-    /// The error for a caller. A content file that cannot be written does not make the volume
-    /// unwell: the committer decides that by its own writes.
+    /// The error for a caller. A content file that cannot be written does not change the volume's
+    /// state: the committer decides that by its own writes.
     pub fn unwell(&self, error: &io::Error) -> SpoolError {
         if disk::is_full(error) { SpoolError::Full } else { SpoolError::Failed(error.to_string()) }
     }
 
-    /// Unique and rising, also across restarts. By the steady clock: a wall clock that jumps and
-    /// comes back would leave ids of another time.
+    /// Unique and ascending, also across restarts. By the monotonic clock: with a wall clock that
+    /// jumps and returns, ids would have wrong times.
     pub fn next_id(&self) -> MessageId {
         let now = clock::steady_micros();
         let next = |last: u64| Some(now.max(last + 1));

@@ -1,12 +1,12 @@
-//! The index's entries, packed: 40 octets a message and little beside them.
+//! The index's entries, packed: 40 octets for each message and little overhead.
 //!
-//! Ids rise, so entries are nearly always added at the end: sorted chunks that are filled to the
-//! brim before the next is begun. A chunk that has become small joins its neighbour, so memory
-//! follows the queue down again.
+//! Ids rise, so entries are nearly always added at the end: sorted chunks, each filled completely
+//! before the next is begun. A chunk that has become small joins its neighbour, so memory follows
+//! the queue down again.
 
 use std::collections::BTreeMap;
 
-/// Entries of a chunk, at most: what one removal may have to move.
+/// Entries of a chunk, at most: as many as one removal may have to move.
 const CHUNK: usize = 256;
 
 /// One message's entry.
@@ -22,15 +22,15 @@ pub struct Slot {
     pub frame: u32,
     /// Octets of the last state record's frame; 0 before the first.
     pub state_frame: u32,
-    /// An operator holds it.
+    /// Held by an operator.
     pub held: bool,
-    /// The delay notice is out.
+    /// The delay warning was sent.
     pub delay_told: bool,
     /// The content has a file of its own.
     pub file: bool,
 }
 
-/// A frame's place on disk.
+/// A frame's location on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Place {
     /// Number of the segment.
@@ -42,7 +42,8 @@ pub struct Place {
 /// Entries by id.
 #[derive(Default)]
 pub struct Slots {
-    /// By a lower bound of the ids in them; above the ids of the chunk before, never empty.
+    /// By a lower bound of the ids in them, which is above the ids of the chunk before; no chunk is
+    /// empty.
     chunks: BTreeMap<u64, Vec<Packed>>,
     len: usize,
 }
@@ -73,7 +74,7 @@ impl Slots {
             }
             Err(CHUNK) => self.behind_a_full_chunk(packed),
             Err(place) => {
-                // Not in halves: the lower one would stay so.
+                // Not split in halves: the lower half would stay half full.
                 if let Some(last) = chunk.pop() {
                     chunk.insert(place, packed);
                     self.behind_a_full_chunk(last);
@@ -82,7 +83,7 @@ impl Slots {
         }
     }
 
-    /// Takes the entry of an id out.
+    /// Removes the entry of an id.
     pub fn remove(&mut self, id: u64) -> Option<Slot> {
         let (key, chunk) = self.chunks.range_mut(..=id).next_back()?;
         let place = chunk.binary_search_by_key(&id, Packed::id).ok()?;
@@ -105,7 +106,7 @@ impl Slots {
             .map(|packed| (packed.id(), packed.slot()))
     }
 
-    /// Puts an entry in front of the next chunk, if that has room, and not into one of its own,
+    /// Puts an entry at the front of the next chunk, if that has room, instead of into a new chunk,
     /// which would stay almost empty: sessions end a little out of order.
     fn behind_a_full_chunk(&mut self, packed: Packed) {
         let next = self
@@ -147,12 +148,12 @@ impl Slots {
     }
 }
 
-/// An entry in words of four octets; [`Slot`] says what they mean.
+/// An entry in words of four octets; for their meaning see [`Slot`].
 #[derive(Clone, Copy)]
 struct Packed {
     id: [u32; 2],
     accept: Place,
-    /// Segment 0 of a state record that is not there; segments count from 1.
+    /// Segment 0 means that there is no state record; segments count from 1.
     state: Place,
     size: u32,
     frame: u32,
@@ -238,7 +239,7 @@ mod tests {
             let (mut slots, mut model) = (Slots::default(), BTreeMap::new());
             for step in 0..20_000u64 {
                 let any = random.u64(..30_000);
-                // Grows by rising ids, then shrinks.
+                // Grows by ascending ids, then shrinks.
                 let growing = step < 12_000;
                 match random.u8(..10) {
                     0..=5 if growing => {

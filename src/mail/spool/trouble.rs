@@ -1,13 +1,13 @@
 //! Records that could not be written yet: the data volume is full, or fails.
 //!
-//! While the volume is full, the room that is left belongs to records that end a message: progress
-//! waits in memory, one record a message, and is written when there is room again. Otherwise every
-//! try would eat a little of it, until not even a delivery could be written down any more.
+//! While the volume is full, the remaining space is reserved for records that end a message:
+//! progress waits in memory, one record for each message, and is written when there is space again.
+//! Otherwise every attempt would use a little of it, until not even a delivery could be recorded.
 //!
-//! When a write or a sync fails, the accepts of the batch are refused. What only this thread
-//! remembers (progress and done records since the last good sync) is carried into the next segment;
-//! the segment is poisoned. A sync is never repeated in the hope that it succeeds: the kernel may
-//! have dropped the pages it could not write.
+//! When a write or a sync fails, the accepts of the batch are refused. Records that exist only in
+//! this thread's memory (progress and done records since the last good sync) are written to the
+//! next segment; the segment is poisoned. A failed sync is never repeated: the kernel may have
+//! dropped the pages that it could not write.
 
 use super::commit_queue::answer;
 use super::format::State;
@@ -20,10 +20,10 @@ use std::collections::BTreeMap;
 /// Records that must still be written.
 #[derive(Default)]
 pub struct Unwritten {
-    /// What a failure left over, in the order in which it must be written. The index knows it.
+    /// Records left by a failure, in the order in which they must be written. The index has them.
     carried: Vec<Record>,
-    /// The newest state of messages that were tried while the volume was full; newer than anything
-    /// in `carried`.
+    /// The newest state of messages that were attempted while the volume was full; newer than
+    /// anything in `carried`.
     held_back: BTreeMap<MessageId, Record>,
 }
 
@@ -33,19 +33,19 @@ impl Unwritten {
         self.carried.is_empty() && self.held_back.is_empty()
     }
 
-    /// Whether a failure has left something over. Nothing else may be written before it.
+    /// Whether a failure has left records. Nothing else may be written before them.
     pub fn is_carrying(&self) -> bool {
         !self.carried.is_empty()
     }
 
-    /// Whether progress waits for room.
+    /// Whether progress waits for free space.
     pub fn is_holding_back(&self) -> bool {
         !self.held_back.is_empty()
     }
 
     /// Takes the progress out of a batch that is not to be written now: while the volume is full,
-    /// and as long after that as an older word about the same message waits. A state that goes with
-    /// a record copied forward stays with it.
+    /// and after that as long as an older record of the same message waits. A state that
+    /// accompanies a copied record stays with it.
     pub fn hold_back(&mut self, batch: Vec<Record>, is_full: bool) -> Vec<Record> {
         if !is_full && self.held_back.is_empty() {
             return batch;
@@ -58,7 +58,7 @@ impl Unwritten {
                 {
                     self.held_back.insert(record.id, record);
                 }
-                // It was composed from what stands on the disk, which is older.
+                // It was made from the records on the disk, which are older.
                 (Effect::State { .. }, true) if self.held_back.contains_key(&record.id) => {
                     answer(record.reply.take(), Err(SpoolError::Full));
                 }
@@ -68,7 +68,7 @@ impl Unwritten {
         rest
     }
 
-    /// What was held back: there is room again, or no more time to wait for it.
+    /// The records that were held back: there is space again, or no more time to wait for it.
     pub fn take_held_back(&mut self) -> BTreeMap<MessageId, Record> {
         std::mem::take(&mut self.held_back)
     }
@@ -80,20 +80,19 @@ impl Unwritten {
         self.carried.extend(newer);
     }
 
-    /// What a failure left over, to be written now.
+    /// Records left by a failure, to be written now.
     pub fn take_carried(&mut self) -> Vec<Record> {
         std::mem::take(&mut self.carried)
     }
 
-    /// It could not be written this time either. What a segment that was poisoned meanwhile has
-    /// left over is older, and stays before it.
+    /// They could not be written this time either. Records left by a segment that was poisoned
+    /// meanwhile are older, and stay before them.
     pub fn put_back(&mut self, carried: Vec<Record>) {
         self.carried.extend(carried);
     }
 
-    /// Records were written, and their sync has failed. Should an accept be on the disk after all,
-    /// a done record says that nobody was promised anything. Gives back the files that nobody needs
-    /// then.
+    /// Records were written, and their sync has failed. In case an accept record is on the disk
+    /// after all, a done record is written for it. Gives back the files that are not needed then.
     pub fn disown(&mut self, waiting: Vec<Placed>, error: &SpoolError) -> Vec<String> {
         let mut needless = Vec::new();
         for (mut record, place) in waiting {
@@ -107,8 +106,8 @@ impl Unwritten {
         needless
     }
 
-    /// Records were not written. Whoever waits hears why; what nobody waits for is kept. Gives back
-    /// the files that nobody needs then.
+    /// Records were not written. Waiting callers get the error; records without a waiting caller
+    /// are kept. Gives back the files that are not needed then.
     pub fn refuse(
         &mut self,
         batch: Vec<Record>,
@@ -131,8 +130,8 @@ impl Unwritten {
         needless
     }
 
-    /// The newest state of a message that waits, with the generation of its progress. The index
-    /// does not know of it, and what it does know is older.
+    /// The newest waiting state of a message, with the generation of its progress. The index does
+    /// not have it, and its own is older.
     pub fn state(&self, id: MessageId) -> Option<(State, Option<u64>)> {
         let generation = |record: &Record| match record.effect {
             Effect::State { generation, .. } if record.id == id => Some(generation),
@@ -143,8 +142,8 @@ impl Unwritten {
         Some((State::decode(&record.head)?, generation(record)?))
     }
 
-    /// The copy of a message's accept record that must be written again: the place that the index
-    /// knows was lost.
+    /// The copy of a message's accept record that must be written again: the location in the index
+    /// was lost.
     pub fn accept(&self, id: MessageId) -> Option<&Record> {
         self.carried
             .iter()
@@ -153,8 +152,7 @@ impl Unwritten {
     }
 }
 
-/// The content file of a message that was refused, when nobody is left to remove it; otherwise
-/// whoever hears of it does.
+/// The content file of a refused message, if no caller waits that would remove it.
 fn needless_content(is_heard: bool, record: &Record) -> Option<String> {
     let has_file = matches!(record.effect, Effect::Accept { file: true, .. });
     (!is_heard && has_file).then(|| body_path(record.id))
@@ -172,7 +170,7 @@ mod tests {
         done_record(MessageId(id), None, None)
     }
 
-    /// What is carried does not fit into the segment; the sync before the next one fails.
+    /// The kept records do not fit into the segment; the sync before the next one fails.
     #[test]
     fn what_a_poisoned_segment_leaves_over_is_not_forgotten_while_the_rest_is_tried() {
         let mut unwritten = Unwritten::default();

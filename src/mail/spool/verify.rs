@@ -1,10 +1,10 @@
-//! A walk through all records of a volume that is only looked at: what a start would find, without
-//! doing any of it.
+//! Checks all records of a volume without changing it: gives what a start would find.
 //!
 //! It reads as `recover` reads, through the same `replay`, and decides as `recover` decides: the
-//! last word about a message wins. It looks closer, too: contents are checked in every segment, and
-//! a damaged record is asked for all it still tells, so that a person learns which mail it was.
-//! Limits: one entry a message in the queue; [`Findings::DAMAGES_SHOWN`] damages in detail.
+//! last record of a message wins. It also checks more: contents are checked in every segment, and
+//! everything readable is taken from a damaged record, so that the operator learns which mail it
+//! was. Limits: one entry for each message in the queue; [`Findings::DAMAGES_SHOWN`] damages in
+//! detail.
 
 use super::closing::{Closing, Gap};
 use super::format::{
@@ -24,10 +24,10 @@ use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::ops::Range;
 
-/// A head that is damaged is read up to here, for what it still tells.
+/// A damaged head is read up to this length, for what can still be read.
 const GUESS_MAX: usize = 64 * 1024;
 
-/// What the log says about one message.
+/// The state of one message by its records.
 #[derive(Debug, Clone, Copy)]
 pub struct Standing {
     /// The accept record.
@@ -38,13 +38,13 @@ pub struct Standing {
     pub size: u64,
     /// Length and checksum of the content's own file, where it has one.
     pub file: Option<(u64, u32)>,
-    /// Recipients that still wait.
+    /// Recipients that are still pending.
     pub pending: u16,
-    /// An operator holds it.
+    /// Held by an operator.
     pub held: bool,
-    /// The delay notice is out.
+    /// The delay warning was sent.
     pub delay_told: bool,
-    /// It came from another queue, and counts only with a state.
+    /// It was imported from another queue, and counts only with a state record.
     pub moved: bool,
 }
 
@@ -57,7 +57,7 @@ impl Standing {
     }
 }
 
-/// What a state record says.
+/// The content of a state record.
 #[derive(Debug, Clone, Copy)]
 struct Past {
     place: Place,
@@ -66,41 +66,42 @@ struct Past {
     delay_told: bool,
 }
 
-/// What a walk found.
+/// The result of a walk.
 #[derive(Default)]
 pub struct Verification {
     /// The messages in the queue.
     pub live: BTreeMap<MessageId, Standing>,
     /// The segments that could be read.
     pub segments: BTreeMap<u32, SegmentHeader>,
-    /// Where their records end; not known of those that have blocks which cannot be read.
+    /// Where their records end; unknown for segments with unreadable blocks.
     ends: BTreeMap<u32, u64>,
-    /// Segments that held more.
+    /// Segments that contained more before.
     gaps: BTreeMap<u32, Gap>,
-    /// Everything worth telling.
+    /// Everything worth reporting.
     pub findings: Findings,
-    /// The last state of messages whose accept record has not been met.
+    /// The last state of messages whose accept record has not been found.
     early: BTreeMap<MessageId, Past>,
-    /// Damages whose meaning is known only when all has been read, with what they spoke of.
+    /// Damages whose meaning is known only when everything has been read, with what they were
+    /// about.
     open: Vec<(Damage, Option<RecordKind>, Place)>,
-    /// Damages that a start counts too: it drops no import beside one.
+    /// Damages that a start counts too: with any of these it drops no incomplete import.
     met_at_start: u64,
-    /// Messages with a content file that are done with.
+    /// Messages with a content file that are done.
     pub ended: HashSet<MessageId>,
     contents: HashSet<MessageId>,
-    /// Messages that damages speak of.
+    /// Messages that damages concern.
     suspects: HashSet<MessageId>,
     /// Those of them that have left the queue.
     left: HashSet<MessageId>,
 }
 
-/// Whom a walk tells how far it is, and how closely it looks.
+/// Parameters of a walk: the disk, how thorough it is, and where it reports progress.
 pub struct Walk<'a> {
     /// The volume.
     pub disk: &'a dyn Disk,
     /// Whether contents are read and checked too.
     pub closely: bool,
-    /// Hears how far it is.
+    /// Receives the progress.
     pub tell: &'a mut dyn FnMut(Looked),
 }
 
@@ -109,7 +110,7 @@ impl Walk<'_> {
     pub fn verify(&mut self) -> Result<Verification, OfflineError> {
         let mut verify = Verification::default();
         verify.findings.format = self.format()?;
-        // Where there is no such directory, there is no content.
+        // Without this directory there is no content.
         verify.contents = self
             .disk
             .list(BODY)
@@ -118,7 +119,7 @@ impl Walk<'_> {
             .filter_map(|name| content_of(name))
             .collect();
         let names = match self.disk.list(LOG) {
-            // The power went before the first segment was there.
+            // A power cut before the first segment was there.
             Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
             other => other.map_err(|error| storage(LOG, &error))?,
         };
@@ -149,7 +150,7 @@ impl Walk<'_> {
         Ok(verify)
     }
 
-    /// What is there against what was written down at the stop.
+    /// Compares the segments with the manifest of the last stop.
     fn compare(&self, verify: &mut Verification, numbers: &[u32]) -> Result<(), OfflineError> {
         let Some(closing) = Closing::read(self.disk).map_err(|error| storage(CLOSED, &error))?
         else {
@@ -159,8 +160,8 @@ impl Walk<'_> {
         let found = |number| Some((*verify.segments.get(&number)?, *verify.ends.get(&number)?));
         for gap in closing.gaps(numbers, found) {
             let number = gap.held.segment.number;
-            // A header that is damaged, or blocks that cannot be read: told as that, or at the
-            // start that set the segment aside.
+            // A damaged header or unreadable blocks: reported as that, or at the start that
+            // quarantined the segment.
             let is_whole =
                 |header: &SegmentHeader| gap.left.is_none() && *header == gap.held.segment;
             let is_told = numbers.binary_search(&number).is_ok()
@@ -209,7 +210,7 @@ pub fn storage(file: &str, error: &io::Error) -> OfflineError {
     }
 }
 
-/// A frame that does not check, as far as it can be read.
+/// A damaged frame, as far as it can be read.
 #[derive(Default)]
 struct Scar {
     what: Cow<'static, str>,
@@ -217,7 +218,7 @@ struct Scar {
     id: Option<MessageId>,
     certain: bool,
     envelope: Option<Accepted>,
-    /// Its own length, where its header is whole.
+    /// Its length, if its header is intact.
     length: Option<u64>,
 }
 
@@ -249,7 +250,7 @@ impl Verification {
             ));
         }
         self.segments.insert(number, header);
-        // A start believes the contents of a segment that was finished until their turn comes.
+        // A start does not check the contents of a finished segment before they are used.
         let believed = !last && SegmentSummary::read(walk.disk, header).is_some();
         let mut reading = Reading {
             closely: walk.closely,
@@ -326,7 +327,7 @@ impl Verification {
         self.met_at_start += 1;
         self.findings.damages_total += 1;
         let file = gap.file();
-        // Not the last write of a crash, but what is left of more.
+        // Not the unfinished last write of a crash, but the remains of more.
         self.findings.unfinished.take_if(|unfinished| unfinished.file == file);
         if self.findings.damages.len() < Findings::DAMAGES_SHOWN {
             let scar = Scar { what: gap.what().into(), ..Scar::default() };
@@ -335,7 +336,7 @@ impl Verification {
         }
     }
 
-    /// All has been read: what each damage means, and the numbers.
+    /// Everything has been read: determines what each damage means, and the numbers.
     fn conclude(&mut self) {
         for gap in std::mem::take(&mut self.gaps).values() {
             self.missing(gap);
@@ -378,14 +379,14 @@ impl Verification {
     }
 }
 
-/// The walk on its way through one segment.
+/// The walk through one segment.
 struct Reading<'a> {
     verification: &'a mut Verification,
     segment: SegmentHeader,
     path: &'a str,
     /// It is the last segment, in which a write may be unfinished.
     last: bool,
-    /// A start believes the contents of this segment until their turn comes.
+    /// A start does not check the contents of this segment before they are used.
     believed: bool,
     /// Whether contents are read and checked even so.
     closely: bool,
@@ -478,7 +479,7 @@ impl Visitor for Reading<'_> {
     }
 }
 
-/// What is known of a frame with a whole header.
+/// What is known of a frame with an intact header.
 fn torn(header: &FrameHeader, what: &'static str, id: Option<MessageId>) -> Scar {
     Scar {
         what: what.into(),
@@ -523,7 +524,7 @@ fn guess(window: &mut Window, offset: u64) -> io::Result<Scar> {
     let unknown = Scar { what: "a record with a damaged header".into(), ..Scar::default() };
     let Some((header, head)) = octets.split_at_checked(FRAME_HEADER) else { return Ok(unknown) };
     let Some(id) = decode_id(head).filter(is_plausible) else { return Ok(unknown) };
-    // One damaged octet does not make one kind look like another: an accept record has a whole
+    // One damaged octet does not make one kind look like another: an accept record has a complete
     // envelope in its head.
     if let Some(accepted) =
         Accepted::decode(head).filter(|accepted| !accepted.envelope.recipients.is_empty())
@@ -544,29 +545,29 @@ fn guess(window: &mut Window, offset: u64) -> io::Result<Scar> {
     Ok(Scar { kind, id: Some(id), ..unknown })
 }
 
-/// Whether an id can have been given: it is the microsecond of acceptance, and there were no mails
-/// of ours before 2020.
+/// Whether an id can have been given: it is the microsecond of acceptance, and Postern had no mail
+/// before 2020.
 fn is_plausible(id: &MessageId) -> bool {
     const YEAR: u64 = 366 * 86_400 * 1_000_000;
     (1_577_836_800_000_000..clock::now_micros() + YEAR).contains(&id.0)
 }
 
-/// Whether these octets, which are no whole frame, were once written into this life of the segment
-/// as one.
+/// Whether these octets, which are no intact frame, were once written as one in this use of the
+/// segment.
 fn is_own(segment: SegmentHeader, octets: &[u8]) -> bool {
     let Some(octets) = octets.get(..FRAME_HEADER) else { return octets.starts_with(&FRAME_MAGIC) };
     let number = segment.number.to_le_bytes();
     if octets.starts_with(&FRAME_MAGIC) && octets[4..8] == number {
         return true;
     }
-    // The checksum is salted: it fits only where the mark or the number alone is what is damaged.
+    // The checksum is salted: it matches only if nothing but the mark or the number is damaged.
     let mut mended = octets.to_vec();
     mended[..4].copy_from_slice(&FRAME_MAGIC);
     mended[4..8].copy_from_slice(&number);
     FrameHeader::decode(segment, &mended).is_some()
 }
 
-/// Whether just one of the two copies of a segment's header can be read.
+/// Whether only one of the two copies of a segment's header can be read.
 fn one_copy_is_bad(block: &[u8]) -> bool {
     let (first, second) = block.split_at(block.len() / 2);
     let second_alone = [vec![0; first.len()], second.to_vec()].concat();

@@ -12,18 +12,18 @@ use std::time::Instant;
 
 /// Why there is no connection.
 pub(super) enum Unconnected {
-    /// These hosts have all the connections that they may have, and no other one is ready: nothing
-    /// is known of the destination.
+    /// These hosts have all the connections that they may have, and no other host is available:
+    /// nothing is known about the destination.
     HostsFull(Vec<IpAddr>),
-    /// Others needed the courier, or the relay stops and has no more time. Nobody says that the
-    /// destination cannot be reached: it only takes its time.
+    /// The agent was needed elsewhere, or the relay stops and its time is up. This does not mean
+    /// that the destination cannot be reached: it is only slow.
     GivenUp(Outcome),
-    /// The outcome, and whether the destination as a whole is to be left alone for a while.
+    /// The outcome, and whether the whole destination is to be suspended.
     Failed(Outcome, bool),
 }
 
 impl<S: Spool> Courier<S> {
-    /// As [`Courier::connect`], with a look at the clock.
+    /// As [`Courier::connect`], measured.
     pub(super) async fn connected(&mut self) -> Result<(Connection, Attempt), Unconnected> {
         let since = Instant::now();
         let mut attempt = None;
@@ -32,7 +32,7 @@ impl<S: Spool> Courier<S> {
         self.times.connecting = since.elapsed();
         let outcome = match (connected, attempt) {
             (Some(Ok(connection)), Some(attempt)) => return Ok((connection, attempt)),
-            // All that is not recorded has time until the next start.
+            // All that is not recorded waits until the next start.
             _ if self.is_cut_off() => {
                 return Err(Unconnected::GivenUp(self.too_slow(&self.destination)));
             }
@@ -46,8 +46,8 @@ impl<S: Spool> Courier<S> {
         Err(Unconnected::Failed(outcome, down))
     }
 
-    /// Route and connection. The attempt is put where it can be looked at even when this is given
-    /// up.
+    /// Route and connection. The attempt is stored in `attempt`, so that it can be read even if the
+    /// work is aborted.
     async fn connect(&self, attempt: &mut Option<Attempt>) -> Result<Connection, Outcome> {
         let client =
             self.outbound.client.followed(self.watch.clone(), self.standing == Standing::New);
@@ -63,15 +63,16 @@ impl<S: Spool> Courier<S> {
             Err(outcome) if first.full_hosts().is_empty() => outcome,
             connected => return connected,
         };
-        // A next hop may have moved since its name was looked up.
+        // The address of a next hop may have changed since the lookup.
         match self.outbound.router.moved(&route).await {
             Some(route) => attempt.insert(Attempt::new(&client, &Arc::new(route))).next().await,
             None => Err(outcome),
         }
     }
 
-    /// The destination's hosts have all the connections that they may have. Those of other couriers
-    /// carry the job, or it waits for one; waiting mail whose sender must hear of it does.
+    /// The destination's hosts have all the connections that they may have. Other agents'
+    /// connections take the job, or it waits for one. Senders of waiting mail are notified where
+    /// that is due.
     pub(super) async fn wait_for_host(&mut self, job: Job, hosts: &[IpAddr]) {
         self.outbound.counters.couriers_throttled_total.with_label_values(&["host"]).inc();
         let text = format!("the connection limit for the hosts of {} is reached", self.destination);
@@ -82,7 +83,7 @@ impl<S: Spool> Courier<S> {
         self.in_hand = None;
         let (state, number) = (&self.outbound.state, self.id.number());
         self.to_tell = state.wait_for_host(self.id, job, &outcome.words(), clock::steady());
-        // Asked only now: an invitation that came before would have found nobody who waits.
+        // Asked only now: an invitation that came before would have found no waiting destination.
         if self.outbound.client.wait_for_room(hosts, number, job.source.marks())
             && let Some(must_ring) = state.invited(number, clock::steady())
         {
@@ -91,8 +92,9 @@ impl<S: Spool> Courier<S> {
         self.tell_waiting(&outcome).await;
     }
 
-    /// Others need the courier, and there was no connection yet. The job hears it; where the
-    /// destination is left alone for that, so does waiting mail whose sender must.
+    /// The agent was needed elsewhere, and there was no connection yet. The job gets this as its
+    /// outcome. If the destination is suspended for it, so does waiting mail whose sender must be
+    /// notified.
     pub(super) async fn given_up_connecting(
         &mut self,
         job: Job,
@@ -100,20 +102,20 @@ impl<S: Spool> Courier<S> {
         targets: &[Target],
         outcome: &Outcome,
     ) {
-        // Without the records and notices of this try.
+        // Without the time for the records and notifications of this attempt.
         let waited = self.times.begun.elapsed().as_secs();
         self.finish(job, message, untried(targets, outcome)).await;
         let (began, now) = (self.began(), clock::steady());
         let text = format!("{} was not ready for mail within {waited} s", self.destination);
         let not_ready = Outcome::own(Reply::new(451, (4, 4, 1), text));
-        // Behind the end of the try, which names its own reason as the last one.
+        // After the end of the attempt, which stores its own reason as the last one.
         self.to_tell =
             self.outbound.state.given_up_connecting(self.id, began, &not_ready.words(), now);
         self.tell_waiting(&not_ready).await;
     }
 
-    /// Whether the destination takes mail over other couriers' connections and only refuses one
-    /// more: then they carry the job.
+    /// Whether the destination accepts mail over other agents' connections and only refuses another
+    /// connection: then those agents take the job.
     pub(super) fn others_carry_on(&mut self, job: Job, outcome: &Outcome) -> bool {
         let others_carry_on = self.outbound.state.give_back(
             self.id,
@@ -128,8 +130,8 @@ impl<S: Spool> Courier<S> {
         others_carry_on
     }
 
-    /// Nothing could be tried: the job hears it, and, when the destination is down, so does waiting
-    /// mail whose sender must.
+    /// Nothing could be attempted. The job gets this as its outcome, and when the destination is
+    /// down, so does waiting mail whose sender must be notified.
     pub(super) async fn unreachable(
         &mut self,
         job: Job,
@@ -144,7 +146,7 @@ impl<S: Spool> Courier<S> {
         }
         let (to_tell, fresh) = self.outbound.state.down(self.id, &outcome.words(), clock::steady());
         self.to_tell = to_tell;
-        // They would wait long, and others need the room.
+        // They would wait for long, and others need the memory.
         let waits = |message: &Arc<Message>| self.targets_here(message).next().is_some();
         let waiting: Vec<MessageId> =
             fresh.iter().filter(|message| waits(message)).map(|message| message.id).collect();
@@ -152,8 +154,8 @@ impl<S: Spool> Courier<S> {
         self.tell_waiting(outcome).await;
     }
 
-    /// Jobs that were taken only for this end as if they had been tried. When the relay stops and
-    /// has no more time, those that are left have time until the next start.
+    /// Ends jobs that were taken only for this, as if they had been attempted. When the relay stops
+    /// and its time is up, those that are left wait until the next start.
     async fn tell_waiting(&mut self, outcome: &Outcome) {
         while !self.is_cut_off()
             && let Some(job) = self.to_tell.pop()

@@ -15,40 +15,40 @@ use std::fmt::Display;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How long an open connection waits for more mail.
+/// How long an open connection stays idle, waiting for more mail.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// The same while others want its place.
+/// The same while other destinations need its slot.
 const LINGER_WANTED: Duration = Duration::from_millis(400);
 
-/// The courier's place in the schedule; dropping it, even by a panic, puts the jobs it has taken
-/// back.
+/// The delivery agent as the schedule knows it. When it is dropped, even by a panic, the jobs it
+/// has taken are returned.
 pub(super) struct Courier<S: Spool> {
     pub(super) outbound: Arc<Outbound<S>>,
     pub(super) id: DestinationId,
     pub(super) destination: Destination,
     pub(super) in_hand: Option<Job>,
-    /// Jobs that were taken only to tell their senders that the destination cannot be reached.
+    /// Jobs that were taken only to notify their senders that the destination cannot be reached.
     pub(super) to_tell: Vec<Job>,
-    /// The job in hand, and when it must be tried again although all is recorded that its last host
-    /// said.
+    /// The present job, and when it must be attempted again although all that its last host replied
+    /// is recorded.
     pub(super) again: Option<(Job, u32)>,
-    /// How long the job in hand takes.
+    /// How long the present job takes.
     pub(super) times: Times,
-    /// Whether the schedule counts an open connection of this courier.
+    /// Whether the schedule counts an open connection of this agent.
     pub(super) open: bool,
-    /// How the destination stood when the job was taken.
+    /// The destination's reputation when the job was taken.
     pub(super) standing: Standing,
     pub(super) watch: Arc<Watch<S>>,
-    /// A try was given up, because others need the courier, or because the relay stops and has no
-    /// more time.
+    /// An attempt was aborted, because the agent is needed elsewhere, or because the relay stops
+    /// and its time is up.
     pub(super) given_up: bool,
 }
 
 impl<S: Spool> Courier<S> {
     pub(super) async fn take(&mut self) -> Option<Job> {
         self.outbound.disk_catches_up().await;
-        // What cannot be recorded had better not be done.
+        // A delivery whose result cannot be recorded is better not made.
         if *self.outbound.stopping.borrow() || self.outbound.is_storage_failing() {
             return None;
         }
@@ -59,8 +59,7 @@ impl<S: Spool> Courier<S> {
         self.in_hand
     }
 
-    /// The message of a job and the targets to try; `None` when there is nothing to do for it any
-    /// more.
+    /// The message of a job and the targets to attempt; `None` when nothing is left to do for it.
     pub(super) async fn begin(&mut self, job: Job) -> Option<(Arc<Message>, Vec<Target>)> {
         let outbound = self.outbound.clone();
         let mut claim = Claim { outbound: &outbound, id: job.id, open: true, gone: false };
@@ -86,7 +85,7 @@ impl<S: Spool> Courier<S> {
                 }
             },
         };
-        // Held or deleted since the job was planned; a release plans it anew.
+        // Held or deleted since the job was planned; a release plans it again.
         if outbound.spool.is_held(job.id) != Some(false) {
             claim.gone = true;
             self.drop_job();
@@ -102,7 +101,7 @@ impl<S: Spool> Courier<S> {
         begun.map(|targets| (message, targets))
     }
 
-    /// The targets of a message that go to the courier's destination.
+    /// The targets of a message that go to the agent's destination.
     pub(super) fn targets_here(&self, message: &Message) -> impl Iterator<Item = Target> {
         let here = |progress: &&Progress| {
             self.outbound.destination(message, progress).as_ref() == Some(&self.destination)
@@ -116,23 +115,24 @@ impl<S: Spool> Courier<S> {
         self.outbound.ended.notify_waiters();
     }
 
-    /// Whether the relay stops and has no more time: no other reason to give a try up matters then.
+    /// Whether the relay stops and its time is up. No other reason to abort an attempt matters
+    /// then.
     pub(super) fn is_cut_off(&self) -> bool {
         *self.outbound.cut_off.borrow()
     }
 
-    /// Says good-bye while there is time for it.
+    /// Sends QUIT if there is time for it.
     pub(super) async fn quit(&self, connection: Option<(Connection, Instant)>) {
         let mut cut_off = self.outbound.cut_off.subscribe();
         tokio::select! {
             biased;
-            // The sender lives as long as the relay.
+            // The sender exists as long as the relay.
             _ = cut_off.wait_for(|cut_off| *cut_off) => {}
             () = quit(connection) => {}
         }
     }
 
-    /// The outcome of a try that was given up for others.
+    /// The outcome of an attempt that was aborted because its slot was needed.
     pub(super) fn too_slow(&self, whom: impl Display) -> Outcome {
         let waited = self.times.begun.elapsed().as_secs_f32();
         let text = format!(
@@ -155,8 +155,7 @@ impl<S: Spool> Courier<S> {
         }
     }
 
-    /// Records what became of a job, and gives it back to the schedule where it must be tried
-    /// again.
+    /// Records the outcome of a job, and returns it to the schedule if it must be attempted again.
     pub(super) async fn finish(&mut self, job: Job, message: &Message, report: Report) {
         let again = self
             .outbound
@@ -169,11 +168,11 @@ impl<S: Spool> Courier<S> {
         self.outbound.ring(must_ring);
     }
 
-    /// Whether to ask again: work came, as opposed to time up, a place that others need more, or
-    /// the end of the appliance.
+    /// Whether to ask the schedule again: work came. Otherwise the time is up, the slot is needed
+    /// elsewhere, or the relay stops.
     pub(super) async fn wait_for_work(&self, connection: &Connection) -> bool {
-        // At the end, and while nothing can be recorded, there is no work, whatever the schedule
-        // says.
+        // While the relay stops or nothing can be recorded there is no work, whatever the schedule
+        // has.
         if *self.outbound.stopping.borrow() || self.outbound.is_storage_failing() {
             return false;
         }
@@ -183,12 +182,13 @@ impl<S: Spool> Courier<S> {
             Pause::Work => return true,
             Pause::Wait(waiting) => waiting,
         };
-        // Somebody else may wait for a place.
+        // Another destination may wait for a slot.
         self.outbound.ring(state.must_ring(clock::steady()));
         let mut stopping = self.outbound.stopping.subscribe();
         let until = Instant::now() + LINGER;
         let rung = loop {
-            // Behind the first look at the schedule: who has work has no time for others.
+            // After the first look at the schedule: an agent with work does not check whether it is
+            // needed elsewhere.
             if connection.gives_way() {
                 break false;
             }
@@ -210,7 +210,7 @@ impl<S: Spool> Courier<S> {
     }
 }
 
-/// The report of a try that came to nothing.
+/// The report of an attempt that delivered nothing.
 pub(super) fn untried(targets: &[Target], outcome: &Outcome) -> Report {
     Report {
         outcomes: targets.iter().map(|target| (*target, outcome.clone())).collect(),
@@ -225,7 +225,7 @@ pub(super) fn untried(targets: &[Target], outcome: &Outcome) -> Report {
     }
 }
 
-/// A message that stays in memory until its try begins, or does not.
+/// A message that stays in memory until its attempt begins or is abandoned.
 struct Claim<'a, S: Spool> {
     outbound: &'a Outbound<S>,
     id: MessageId,
@@ -263,7 +263,7 @@ async fn quit(connection: Option<(Connection, Instant)>) {
     }
 }
 
-/// Says good-bye beside the mail that goes on.
+/// Sends QUIT in the background, so that mail does not wait for it.
 pub(super) fn leave(connection: Option<(Connection, Instant)>) {
     if connection.is_some() {
         tokio::spawn(quit(connection));

@@ -13,13 +13,13 @@ use std::panic::resume_unwind;
 use std::pin::pin;
 use std::time::Instant;
 
-/// Octets that are kept of what was said with hosts before the last one of a try.
+/// Octets kept of the dialogue with hosts before the last one of an attempt.
 const TALK_MAX: usize = 8 * 1024;
 
 impl<S: Spool> Courier<S> {
-    /// Sends a message, and asks further hosts at once about recipients that one has put off (RFC
-    /// 5321 §5.1). Gives back the connection to go on with, and the report on what is not recorded
-    /// yet.
+    /// Sends a message, and at once tries further hosts for recipients that one host has deferred
+    /// (RFC 5321 §5.1). Gives back the connection to continue with, and the report of what is not
+    /// recorded yet.
     pub(super) async fn carry(
         &mut self,
         open: (Connection, Instant),
@@ -38,7 +38,8 @@ impl<S: Spool> Courier<S> {
                 !put_off.is_empty() && attempt.may_go_on() && !*self.outbound.stopping.borrow();
             let useful = put_off.len() < report.outcomes.len();
             let next = if may_go_on && !self.given_up && !self.watch.must_leave() {
-                // A refusal is recorded with what the others come to, so that they share a bounce.
+                // A rejection is recorded together with the outcomes of the other recipients, so
+                // that they share a bounce.
                 self.settle_ahead(job, message, &mut report, &[Class::Success]).await;
                 let next =
                     self.watch.follow(self.standing, Stage::Connecting, attempt.next()).await;
@@ -85,8 +86,9 @@ impl<S: Spool> Courier<S> {
         });
     }
 
-    /// Records ahead of the end of the try what is known for good: that end may be minutes away, or
-    /// not come, and who got the message must not get it again. The rest stays in the report.
+    /// Records final outcomes before the end of the attempt: that end may be minutes away, or may
+    /// not come, and recipients that have the message must not get it again. The rest stays in the
+    /// report.
     pub(super) async fn settle_ahead(
         &mut self,
         job: Job,
@@ -108,9 +110,9 @@ impl<S: Spool> Courier<S> {
         report.outcomes = rest;
     }
 
-    /// Sends a message over a connection; a peer that takes its time is given up when others need
-    /// the courier. What it has answered by then counts: those who got the message must not get it
-    /// again. Nor must they where a defect ends the try.
+    /// Sends a message over a connection. A slow peer is aborted when the agent is needed
+    /// elsewhere. Replies received until then count, because recipients that have the message must
+    /// not get it again. The same holds where a panic ends the attempt.
     async fn send(
         &mut self,
         connection: &mut Connection,
@@ -124,7 +126,7 @@ impl<S: Spool> Courier<S> {
         let counters = self.outbound.counters.clone();
         let mut known = Known::default();
         let sent = {
-            // Where it is: it is too large to be moved for each mail.
+            // Pinned where it is: it is too large to be moved for each mail.
             let sending =
                 pin!(seven_bit::send(connection, message, targets, &counters, &mut known));
             self.watch.follow(self.standing, Stage::Talking, caught(sending)).await
@@ -138,8 +140,8 @@ impl<S: Spool> Courier<S> {
                     (4, 3, 0),
                     "a defect of the relay ended the attempt",
                 ));
-                // As any try: what panics each time must end with its lifetime, and its sender must
-                // hear of it.
+                // Like any attempt: a message that panics each time must end with its lifetime, and
+                // its sender must be notified.
                 self.finish(job, message, connection.given_up(&mut known, &rest)).await;
                 resume_unwind(panic)
             }
@@ -149,7 +151,7 @@ impl<S: Spool> Courier<S> {
         report
     }
 
-    /// What a try says about the destination: it answers, or it only takes time.
+    /// What an attempt shows about the destination: it answers, or it is slow.
     fn judge(&self, report: &Report, connection: &mut Connection) {
         if report.outcomes.iter().any(|(_, outcome)| outcome.class() == Class::Success) {
             connection.use_full_timeouts();
