@@ -1,10 +1,9 @@
 //! `GET /api/v1/route?to=…`: where a mail would go, and whether its client might send it.
 //!
-//! In: `to`, and `from` and `client` where they matter. Out: a [`RouteTestView`]; the words for it
-//! are in `route_words`.
-//! Limits: one lookup of a visitor at a time, few in all (`http::searches`), each for the patience
-//! of the queue; the relay gives up a lookup before that.
-//! Security: whoever may read the queue may ask; hosts and replies are hostile text.
+//! In: `to`, and `from` and `client` where they matter. Out: a [`RouteTestView`]; its texts are in
+//! `route_words`. Limits: one lookup of a visitor at a time and few in all (`http::searches`), each
+//! at most as long as a search of the queue may take; the relay ends a lookup earlier. Security:
+//! needs the right to read the queue; hosts and replies are untrusted text.
 
 use super::state::AppState;
 use super::{Answer, ask, error, since};
@@ -19,14 +18,15 @@ use hyper::StatusCode;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 
-/// What would become of a mail.
+/// What would happen to a message.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct RouteTestView {
-    /// The forward-path, with the domain that a client's own one gets where it has none.
+    /// The forward-path; a local part alone is completed with the domain that the client's mail
+    /// gets.
     pub to: String,
     /// The reverse-path; empty for the null sender.
     pub from: String,
-    /// What the client would hear; `null` where none was named.
+    /// What the relay would reply to the client; `null` where none was given.
     pub client: Option<ClientView>,
     /// The reply that refuses a program which shows the login or a token; `null` = it may send.
     pub known_reply: Option<String>,
@@ -34,7 +34,7 @@ pub struct RouteTestView {
     pub targets: Vec<TargetView>,
 }
 
-/// What a client of terminal `in` would hear.
+/// What the relay would reply to a client of terminal `in`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ClientView {
     /// Its address.
@@ -43,11 +43,11 @@ pub struct ClientView {
     pub may_send: bool,
     /// The network of `smtpd_trusted_networks` that it is trusted by; `null` = by none.
     pub network: Option<String>,
-    /// The reply that it would hear; `null` where the mail is taken.
+    /// The reply that rejects the message; `null` where it is accepted.
     pub reply: Option<String>,
 }
 
-/// One way of the mail.
+/// One target of the message.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct TargetView {
     /// The destination's name, as in the queue.
@@ -55,7 +55,7 @@ pub struct TargetView {
     /// By which rule: `domain`, `smart_relay` or `carbon_copy`.
     pub rule: String,
     /// How the hosts were found: `mx`, `no_mx`, `null_mx`, `address`, `exact` or `local_name`;
-    /// `null` where nobody answered.
+    /// `null` where no name server answered.
     pub lookup: Option<String>,
     /// How many MX records there are.
     pub mx_records: Option<usize>,
@@ -65,11 +65,11 @@ pub struct TargetView {
     pub error: Option<String>,
     /// How TLS is used: `opportunistic`.
     pub tls: String,
-    /// How deliveries stand.
+    /// The present state of deliveries.
     pub status: TargetStatusView,
 }
 
-/// A host on the way to a route.
+/// A host that was considered for the route.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct RouteHostView {
     /// Its name, or its address in text.
@@ -81,18 +81,19 @@ pub struct RouteHostView {
     /// `used`, or why not: `this_host`, `not_preferred`, `no_address`, `unusable`, `not_a_name`,
     /// `unanswered`, `pending` or `over_limit`.
     pub used: String,
-    /// What the resolver said, where it did not answer.
+    /// The resolver's error, where it got no answer.
     pub cause: Option<String>,
 }
 
-/// How deliveries to a destination stand.
+/// The present state of deliveries to a destination.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct TargetStatusView {
-    /// Whether an operator lets nothing go there.
+    /// Whether an operator stopped deliveries to it.
     pub paused: bool,
-    /// How long it is left alone because it was unreachable; `null` when it is not.
+    /// Until when it is suspended because it was unreachable; `null` when it is not.
     pub suspended_seconds: Option<u64>,
-    /// Since when it cannot be reached, RFC 3339; `null` when it can, as far as anybody knows.
+    /// Since when it cannot be reached, RFC 3339; `null` when the last attempt reached it, or there
+    /// was none.
     pub unreachable_since: Option<String>,
     /// Messages that wait for it.
     pub messages: u64,
@@ -106,7 +107,7 @@ pub struct TargetStatusView {
     pub last_error: String,
 }
 
-/// What is asked, in words.
+/// The description of the request.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct RouteQuery {
     pub(crate) to: String,
@@ -118,7 +119,7 @@ impl RouteQuery {
     /// From a query string.
     ///
     /// # Errors
-    /// A parameter is not known or comes twice, in words.
+    /// The message for a parameter that is unknown or given twice.
     pub(crate) fn parse(query: &str) -> Result<Self, String> {
         let mut fields = [("to", None), ("from", None), ("client", None)];
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
@@ -180,9 +181,9 @@ pub(super) async fn route(app: &AppState, visit: &Visit<'_>) -> Answer {
 
 /// Why there is no view.
 pub(crate) enum RouteRefusal {
-    /// The question makes no sense; the words say what to write.
+    /// The request makes no sense; the text says what to write.
     Question(String),
-    /// What the client hears instead.
+    /// The replies that reject the client's mail.
     Answer(Box<Answer>),
 }
 

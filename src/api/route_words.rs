@@ -1,11 +1,11 @@
-//! A route test in words, for the page and for the operator's tool.
+//! A route test as text, for the page and for the operator's tool.
 
 use super::route_test::{ClientView, RouteHostView, RouteTestView, TargetStatusView, TargetView};
 use crate::ground::words::{counted, span};
 
 impl RouteTestView {
-    /// Whether the mail would be taken and has a way: its client may send it, where one was named,
-    /// and all of its targets have hosts.
+    /// Whether the message would be accepted and can be delivered: its client may send it, where
+    /// one was given, and all of its targets have hosts.
     pub fn would_go(&self) -> bool {
         self.client.as_ref().is_none_or(|client| client.may_send)
             && self.targets.iter().all(|target| target.error.is_none())
@@ -80,7 +80,7 @@ impl RouteHostView {
 }
 
 impl TargetStatusView {
-    /// The state in a word or two, as the queue has it, and whether mail goes there now.
+    /// The state in a word or two, as the queue shows it, and whether mail is sent there now.
     pub fn state(&self) -> (&'static str, bool) {
         match self {
             _ if self.paused => ("paused", false),

@@ -274,7 +274,7 @@ fn perform(
     })
 }
 
-/// Where the control socket may be: where somebody says, or where it usually is.
+/// Where the control socket may be: where an option or a variable says, or in the usual places.
 fn sockets(given: Option<PathBuf>) -> Vec<PathBuf> {
     match given {
         Some(socket) => vec![socket],

@@ -1,8 +1,8 @@
 //! `postern route`: where a mail would go, and whether its client might send it.
 //!
-//! In: addresses. Out: what the running relay answers to `GET /api/v1/route`, for people or as JSON.
-//! Exit codes: 0 the mail would be taken and has a way, 1 it would not or has none, and those of
-//! `postern queue`.
+//! In: addresses. Out: what the running relay answers to `GET /api/v1/route`, for people or as
+//! JSON. Exit codes: 0 the message would be accepted and can be delivered, 1 it would not or
+//! cannot, and those of `postern queue`.
 
 use super::call::Core;
 use super::trouble::{EX_DECLINED, EX_OK, Trouble};
@@ -18,7 +18,7 @@ use std::process::ExitCode;
 /// Characters of a line's value.
 const SHOWN: usize = 500;
 
-/// Words for `postern route --help`.
+/// The text of `postern route --help`.
 const EXAMPLES: &str = "\
   postern route anna@example.org
   postern route anna@example.org --from shop@example.com --client 192.0.2.7
@@ -36,8 +36,8 @@ pub struct RouteArgs {
     /// The sender [default: the null sender, as of bounces]
     #[arg(long, value_name = "ADDRESS", default_value = "", hide_default_value = true)]
     from: String,
-    /// The IP address of the client that would send the message; without it nobody asks whether it
-    /// may
+    /// The IP address of the client that would send the message; without it the test does not check
+    /// whether it may
     #[arg(long, value_name = "IP", default_value = "", hide_default_value = true)]
     client: String,
     /// Print JSON on one line
@@ -49,7 +49,7 @@ pub struct RouteArgs {
     socket: Option<PathBuf>,
 }
 
-/// Does what the arguments say.
+/// Runs the command.
 pub fn run(args: RouteArgs) -> ExitCode {
     ExitCode::from(run_to(args, &mut io::stdout().lock(), &mut io::stderr().lock()))
 }
@@ -62,7 +62,7 @@ pub fn run_to(args: RouteArgs, out: &mut dyn Write, complaints: &mut dyn Write) 
         Ok(code) => code,
         Err(trouble) => {
             if !trouble.words.is_empty() {
-                // Whoever closed standard error does not want the words.
+                // If standard error is closed, the message is not needed.
                 let _ = writeln!(complaints, "postern route: {}", trouble.words);
             }
             trouble.code

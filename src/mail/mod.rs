@@ -9,8 +9,8 @@
 //! No room imports another. The other modules here (the "corridor") connect them: [`inbound`] runs
 //! the sessions, which pass their mail to the [`intake`] and so to the spool; [`outbound`] takes
 //! messages from the schedule to their outcomes; [`admin`] serves pages, API and tool, and imports
-//! mail of another queue; [`route_test`] says where a mail would go. Only a bounce goes the other
-//! way: a draft that enters the spool.
+//! mail of another queue; [`route_test`] shows where a message would be sent. Only a bounce goes
+//! the other way: a draft that enters the spool.
 
 pub mod accept;
 pub mod admin;

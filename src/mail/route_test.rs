@@ -1,12 +1,11 @@
-//! Route tests: where a mail would go, and whether its client might send it. Nothing is changed,
-//! and no mail is made.
+//! Route tests: where a message would be sent, and whether its client might send it. Nothing is
+//! changed, and no message is created.
 //!
-//! In: sender, recipient, client. Out: a [`RouteReport`]. It asks what real mail asks: the dialogue
-//! of a session with the intake's answers, the routing rules at intake, the router, the schedule.
-//! Limits: [`LOOKUP_PATIENCE`] for the lookups of one test.
-//! Security: lookups go through the relay's resolver, on the runtime that carries mail, and are
-//! given up when nobody waits for them any more. They are not counted: names that people type must
-//! not raise an alert.
+//! In: sender, recipient, client. Out: a [`RouteReport`]. It asks the same components as real mail
+//! does: the dialogue of a session with the intake's answers, the routing rules at intake, the
+//! router, the schedule. Limits: [`LOOKUP_PATIENCE`] for the lookups of one test. Security: lookups
+//! go through the relay's resolver, on the runtime that carries mail, and end when the request
+//! ends. They are not counted: a name with a typing error must not raise an alert.
 
 use super::deliver::TLS_POLICY;
 use super::intake::Intake;
@@ -25,7 +24,7 @@ use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 use tokio::time::{Duration, Instant, timeout_at};
 
-/// How long the lookups of one test may take; what was found until then is told.
+/// How long the lookups of one test may take; what was found until then is reported.
 pub const LOOKUP_PATIENCE: Duration = Duration::from_secs(12);
 
 /// What the client of a test calls itself.
@@ -49,7 +48,7 @@ impl<S: Spool> RouteTester<S> {
 impl<S: Spool> RouteTest for RouteTester<S> {
     fn test(&self, question: RouteQuestion) -> Answer<'_, RouteReport> {
         let (intake, outbound) = (self.intake.clone(), self.outbound.clone());
-        // It ends with whoever waits for it.
+        // It ends when the request ends.
         let mut task = JoinSet::new();
         task.spawn_on(async move { report(&intake, &outbound, question).await }, &self.mail);
         Box::pin(async move {
@@ -85,7 +84,7 @@ async fn report<S: Spool>(
     RouteReport { client, known, targets }
 }
 
-/// What a client of terminal `in` hears when it gives this envelope.
+/// What the relay replies to a client of terminal `in` with this envelope.
 fn heard<S: Spool>(intake: &Intake<S>, client: IpAddr, envelope: &Envelope) -> Result<(), Reply> {
     let gate = Gatekeeper::without_session(intake, client);
     let mut dialogue = Dialogue::new(&intake.rules, Tls::Absent);
@@ -104,7 +103,8 @@ fn heard<S: Spool>(intake: &Intake<S>, client: IpAddr, envelope: &Envelope) -> R
     Ok(())
 }
 
-/// What a program hears that shows the login or a token, whatever its address.
+/// What the HTTP server replies to a program that presents the login or a token, whatever its
+/// address.
 fn known<S: Spool>(intake: &Intake<S>, envelope: &Envelope) -> Result<(), Reply> {
     let refused = |(reply, _): (Reply, Refusal)| reply;
     intake.ready(|| false).map_err(refused)?;

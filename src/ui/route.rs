@@ -35,9 +35,9 @@ struct Outcome {
     good: Option<String>,
     to: Text,
     from: Text,
-    /// Whether a client may send it, and what it hears.
+    /// Whether a client may send it, and the reply.
     client: Option<(bool, Text)>,
-    /// What a program with the login or a token hears; `None` = it may send.
+    /// The reply to a program that presents the login or a token; `None` = it may send.
     known: Option<Text>,
     targets: Vec<Target>,
 }
@@ -49,7 +49,7 @@ struct Target {
     tls: String,
     error: Option<Text>,
     hosts: Vec<Host>,
-    /// A word and its class.
+    /// A state and its CSS class.
     state: (&'static str, &'static str),
     status: String,
     since: Option<String>,

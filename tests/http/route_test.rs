@@ -1,4 +1,4 @@
-//! Route tests by page, API and tool: each verdict, and who may ask.
+//! Route tests by page, API and tool: each result, and who has the right to make them.
 
 use crate::support::{HOSTILE, TestUi, access};
 use clap::Parser;
@@ -58,7 +58,7 @@ fn target(name: &str, lookup: HostLookup, hosts: Vec<TracedHost>) -> TargetRepor
     }
 }
 
-/// A relay that takes the mail and has a way for it.
+/// A relay that accepts the message and has a route for it.
 fn good() -> RouteReport {
     let hosts = vec![
         host(10, "mx1.there.example", HostUse::Used),

@@ -31,7 +31,7 @@ pub struct MemoryDesk {
     pub paused: Mutex<BTreeSet<Destination>>,
     /// The mails submitted by programs.
     pub letters: Mutex<Vec<(SubmittedEnvelope, Vec<u8>)>>,
-    /// What is told of routes, and what was asked.
+    /// The prepared answers to route tests, and the requests.
     pub route: Mutex<Option<RouteReport>>,
     pub questions: Mutex<Vec<RouteQuestion>>,
     /// Milliseconds that a route test takes.

@@ -1,5 +1,5 @@
-//! `postern route` before a real relay and a real name server: it says what would become of a mail,
-//! and sends none.
+//! `postern route` with a real relay and a real name server: it shows what would happen to a
+//! message, and sends none.
 
 use crate::support::appliance::{Appliance, HOSTNAME};
 use crate::support::names::Names;
@@ -85,7 +85,7 @@ fn a_route_test_asks_what_mail_would_ask_and_sends_nothing() {
         let said = target["error"].as_str().unwrap_or_default();
         assert!(said.starts_with(error) && said.is_empty() == error.is_empty(), "{to}: {told}");
     }
-    // In the words that a session hears.
+    // The same texts as in a session.
     let (code, words) = route(&appliance, &["box@there.example", "--client", "192.0.2.9"]);
     let denied = "192.0.2.9 may not send this: 554 5.7.1 <box@there.example>: Relay access denied; \
     [192.0.2.9] is not in smtpd_trusted_networks of this relay\n";

@@ -172,7 +172,7 @@ pub enum Group {
 }
 
 impl Group {
-    /// The word of the class for it.
+    /// The name that the class uses for it.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Founding => "founding",

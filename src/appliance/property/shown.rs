@@ -1,4 +1,4 @@
-//! The values in force as people may see them, for `postern check`, pages and the API.
+//! The values in force in a form that may be shown, for `postern check`, pages and the API.
 
 use super::lookup::{FILE, Names, variable};
 use super::secret::MASK;
@@ -17,9 +17,9 @@ pub struct ShownProperty {
     pub source: Source,
     /// Whether it is set to something else than its default.
     pub changed: bool,
-    /// Whether [`MASK`] stands for the value.
+    /// Whether the value is replaced by [`MASK`].
     pub masked: bool,
-    /// The form of the value, for people.
+    /// The format of the value, as text.
     pub kind: &'static str,
     /// Whether the value has entries.
     pub list: bool,

@@ -70,7 +70,7 @@ fn values_are_shown_masked_with_their_origin() {
 #[test]
 fn what_differs_from_its_default_is_told() {
     let vars = [
-        // The default in other words.
+        // The default, written differently.
         ("MTA_SMTPD_TRUSTED_NETWORKS", "127.0.0.1/32"),
         ("MTA_QUEUE_LIFETIME", "120h"),
         ("MTA_SMTP_PORT", "25"),
@@ -88,7 +88,7 @@ fn what_differs_from_its_default_is_told() {
     assert_eq!(masked, ["password"], "an empty secret is no secret");
 }
 
-/// What is shown as it is must have no place for a password.
+/// A value that is shown unmasked must have no part that can hold a password.
 #[test]
 fn no_address_has_a_password_in_it() {
     for (variable, before) in [

@@ -203,7 +203,7 @@ mod tests {
         for (peer, network) in [
             ("10.2.3.4", Some(networks[0])),
             ("::ffff:10.2.3.4", Some(networks[0])),
-            // The gateway counts by its own name alone.
+            // The gateway is counted under its own name only.
             ("10.1.0.1", Some(networks[1])),
             ("192.0.2.1", None),
         ] {

@@ -1,4 +1,5 @@
-//! A route test: where a mail would go, and whether its client might send it. No mail is made.
+//! A route test: where a message would be sent, and whether its client might send it. No message is
+//! created.
 
 use super::{Address, Answer, Destination, Reply, Route, RouteError, RouteTrace};
 use ipnet::IpNet;
@@ -11,22 +12,22 @@ pub struct RouteQuestion {
     pub to: Address,
     /// The reverse-path; `None` is the null sender.
     pub from: Option<Address>,
-    /// The client that would send it; `None` = nobody asks about one.
+    /// The client that would send it; `None` = the test does not check a client.
     pub client: Option<IpAddr>,
 }
 
-/// What would become of the mail now.
+/// What would happen to the message now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RouteReport {
-    /// What the client would hear; `None` where none was named.
+    /// What the relay would reply to the client; `None` where none was given.
     pub client: Option<ClientVerdict>,
-    /// What a program would hear that shows the login or a token at the HTTP server.
+    /// What the HTTP server would reply to a program that presents the login or a token.
     pub known: Result<(), Reply>,
     /// Where the mail would go: to its recipient first, then the carbon copy where there is one.
     pub targets: Vec<TargetReport>,
 }
 
-/// What a client of terminal `in` would hear.
+/// What the relay would reply to a client of terminal `in`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientVerdict {
     /// The client's address, without the IPv6 form of an IPv4 one.
@@ -37,27 +38,27 @@ pub struct ClientVerdict {
     pub reply: Result<(), Reply>,
 }
 
-/// One way of the mail.
+/// One target of the message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TargetReport {
     /// Where it would go, by which rule: what intake would store with it.
     pub destination: Destination,
-    /// What was found on the way to the route.
+    /// What was found while the route was determined.
     pub trace: RouteTrace,
     /// The hosts, or why there are none.
     pub route: Result<Route, RouteError>,
     /// How TLS is used with them.
     pub tls: &'static str,
-    /// How deliveries to the destination stand now.
+    /// The present state of deliveries to the destination.
     pub status: DestinationStatus,
 }
 
-/// How deliveries to a destination stand. Moments are seconds since 1970.
+/// The present state of deliveries to a destination. Times are seconds since 1970.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DestinationStatus {
-    /// An operator lets nothing go there.
+    /// An operator stopped deliveries to it.
     pub paused: bool,
-    /// Until when it is left alone because it could not be reached; `None` when it is not.
+    /// Until when it is suspended because it could not be reached; `None` when it is not.
     pub suspended_until: Option<u32>,
     /// Since when no attempt reached it; `None` when the last one did, or there was none.
     pub unreachable_since: Option<u32>,
@@ -66,16 +67,16 @@ pub struct DestinationStatus {
     /// Connections open or being opened.
     pub couriers: u32,
     /// The most of them that are allowed now; fewer than [`DestinationStatus::limit`] while the
-    /// destination allows no more, or has still to show that it takes more.
+    /// destination allows no more, or has not yet shown that it accepts more.
     pub window: u32,
     /// The most that are ever allowed.
     pub limit: u32,
-    /// What the last failed attempt said; hostile text, empty when none failed.
+    /// What the last failed attempt said; untrusted text, empty when none failed.
     pub last_error: String,
 }
 
 /// Who answers route tests.
 pub trait RouteTest: Send + Sync {
-    /// Asks what a real mail would ask, and changes nothing.
+    /// Asks the same components as real mail does, and changes nothing.
     fn test(&self, question: RouteQuestion) -> Answer<'_, RouteReport>;
 }

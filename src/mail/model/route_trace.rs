@@ -1,4 +1,4 @@
-//! What was found on the way to a route, for people who ask why mail goes where it goes.
+//! What was found while a route was determined, to explain why mail is sent where it is sent.
 
 use std::net::SocketAddr;
 
@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 pub struct RouteTrace {
     /// How the hosts were found.
     pub lookup: Option<HostLookup>,
-    /// Every host that was named, best first, with what became of it.
+    /// All hosts that were found, best first, with the use of each.
     pub hosts: Vec<TracedHost>,
 }
 
@@ -29,7 +29,7 @@ pub enum HostLookup {
 }
 
 impl HostLookup {
-    /// The word for programs.
+    /// The name in the API.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Address => "address",
@@ -45,17 +45,17 @@ impl HostLookup {
 /// A host that was looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TracedHost {
-    /// The preference of its MX record; `None` where it came without one.
+    /// The preference of its MX record; `None` for a host without one.
     pub preference: Option<u16>,
-    /// Its name, or its address in text; hostile.
+    /// Its name, or its address in text; untrusted.
     pub host: String,
     /// Those that mail could be sent to, in the order in which they are tried.
     pub addresses: Vec<SocketAddr>,
-    /// What became of it.
+    /// How it is used.
     pub used: HostUse,
 }
 
-/// What became of a host on the way to a route.
+/// How a host is used in the route.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HostUse {
     /// It is a part of the route.
@@ -70,7 +70,7 @@ pub enum HostUse {
     Unusable,
     /// It is an address in text, or nothing at all, and no name (RFC 5321 §5.1).
     NotAName,
-    /// Nobody could say; the words of the resolver.
+    /// No name server gave an answer; the resolver's error.
     Unanswered(String),
     /// It has not been answered yet.
     Pending,
@@ -79,7 +79,7 @@ pub enum HostUse {
 }
 
 impl HostUse {
-    /// The word for programs.
+    /// The name in the API.
     pub fn as_str(&self) -> &'static str {
         match self {
             Self::Used => "used",

@@ -565,7 +565,7 @@ impl QueueState {
         destinations.iter().map(rest).collect()
     }
 
-    /// How deliveries to a destination stand; moments by the steady clock.
+    /// The present state of deliveries to a destination; times by the monotonic clock.
     pub fn status_of(&self, destination: &Destination, now: u32) -> DestinationStatus {
         self.lock().schedule.status_of(destination, now)
     }

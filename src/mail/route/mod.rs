@@ -289,7 +289,7 @@ impl Router {
         }
     }
 
-    /// What a host with these usable addresses is good for.
+    /// How a host with these usable addresses can be used.
     fn fitness(&self, addresses: &[IpAddr], to: To) -> HostUse {
         match addresses {
             [] => HostUse::Unusable,

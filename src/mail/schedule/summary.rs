@@ -26,7 +26,7 @@ impl Waiting {
 }
 
 impl Schedule {
-    /// How deliveries to a destination stand; moments by the schedule's clock.
+    /// The present state of deliveries to a destination; times by the schedule's clock.
     pub fn status_of(&self, destination: &Destination, now: u32) -> DestinationStatus {
         let limit = self.limit();
         let Some(id) = self.ids.get(destination) else {
