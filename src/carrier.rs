@@ -1,5 +1,5 @@
 //! `postern carrier`, the process that copies the mail log to its share; the supervisor starts it
-//! beside the core.
+//! next to the core.
 //!
 //! In: the [`Task`] on standard input, one line of JSON; lines on the data volume. Out: the file on
 //! the share, and events on the status pipe when the share begins to fail and when it works again.

@@ -90,7 +90,7 @@ pub struct RouteHostView {
 pub struct TargetStatusView {
     /// Whether an operator stopped deliveries to it.
     pub paused: bool,
-    /// Until when it is suspended because it was unreachable; `null` when it is not.
+    /// For how many more seconds it is suspended because it was unreachable; `null` when it is not.
     pub suspended_seconds: Option<u64>,
     /// Since when it cannot be reached, RFC 3339; `null` when the last attempt reached it, or there
     /// was none.

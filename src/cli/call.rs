@@ -360,7 +360,7 @@ fn is_trusted(socket: &Path, ours: impl Fn(u32) -> bool) -> bool {
         || directory.symlink_metadata().is_ok_and(|meta| ours(meta.uid()))
 }
 
-/// The appliance runs and its core does not yet, as the supervisor records beside the socket.
+/// The appliance runs but its core does not yet, as the supervisor records next to the socket.
 fn restarts(socket: &Path) -> Option<Trouble> {
     let why = not_ready::why(&run_dir(socket))?;
     let words = format!(

@@ -2,7 +2,7 @@
 //! may import all others.
 //!
 //! Its steps: [`config::Config`] is the supervisor's input, [`app::App`] is built from it step by
-//! step, [`running::Running`] is the relay that serves until it is told to stop.
+//! step, [`running::Running`] is the relay that serves until it is requested to stop.
 //!
 //! The order: confined before any thread exists; the data volume locked, which only one core can
 //! have; listeners bound before anything is served; the queue recovered and its mail on the

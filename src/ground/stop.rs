@@ -1,4 +1,4 @@
-//! How tasks are told to end.
+//! How tasks are requested to end.
 
 use tokio::sync::watch;
 use tokio::time::Instant;

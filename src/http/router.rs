@@ -1,7 +1,7 @@
 //! Finds the handler of a request, and checks access.
 //!
 //! Everything except the health pages requires the login if there is one; the control socket
-//! requires none. Without a login numbers are shown to everybody, names to nobody (`ui_public`
+//! requires none. Without a login everybody sees the numbers and nobody sees names (`ui_public`
 //! changes that), and sending needs a token. A change is never made by GET, and never for a page of
 //! another site: `hosts` and `origin` detect those.
 

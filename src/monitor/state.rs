@@ -45,7 +45,7 @@ pub struct MonitorSources {
     pub name_servers: &'static str,
 }
 
-/// What monitors are told, and what is remembered of it.
+/// The reports to monitors, and what is remembered for them.
 pub struct MonitorState {
     pub(crate) counters: Arc<Counters>,
     pub(crate) admin: Arc<dyn QueueAdmin>,

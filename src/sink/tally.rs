@@ -1,4 +1,4 @@
-//! What a sink is told to do, and what it has done.
+//! The settings of a sink, and its counters.
 
 use super::failures::Failure;
 use crate::mail::accept::Limits;

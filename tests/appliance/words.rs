@@ -167,8 +167,7 @@ fn check_does_not_wait_for_name_servers_that_are_silent() {
     assert!(seconds.parse::<f32>().unwrap() < 4.0, "{times}");
 }
 
-/// A running appliance is not disturbed and keeps its ports; a second one beside it would not
-/// start.
+/// A running appliance is not disturbed and keeps its ports; a second one would not start.
 #[test]
 fn check_tries_ports_where_no_appliance_runs() {
     let grid = Grid::new();

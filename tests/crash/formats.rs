@@ -2,7 +2,7 @@
 //!
 //! `volumes/N`, of format N, was written by `write_a_volume_of_this_version` below, which is run by
 //! hand when the format changes: `cargo test --test crash -- --ignored write_a_volume`. The file
-//! `messages` beside each volume lists its contents.
+//! `messages` next to each volume lists its contents.
 
 use crate::disk::{Events, SimDisk};
 use crate::history::{SMALL, load, open};

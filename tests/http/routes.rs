@@ -64,7 +64,7 @@ async fn wrong_paths_and_methods_are_told_apart_in_the_language_of_the_asker() {
     assert_eq!(ui.curl(&["--request", "DELETE"], "/api/v1/queue").await.status, 405);
     assert_eq!(ui.curl(&[], "/api/v1/queue?limit=0").await.status, 400);
     assert_eq!(ui.curl(&[], "/api/v1/orders").await.status, 405);
-    // Without a password nobody has more than the right to look.
+    // Without a password, everybody has the right to look, and no more.
     for (arguments, path) in [
         (&["--data", r#"{"order":"delete","all":true}"#][..], "/api/v1/orders"),
         (&["--data", "order=delete&scope=matching"], "/act"),

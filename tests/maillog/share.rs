@@ -104,7 +104,7 @@ impl FileSystem {
         fs::set_permissions(&self.path, Permissions::from_mode(0o777)).unwrap();
     }
 
-    /// Unmounts it, whoever uses it; the directory below becomes visible.
+    /// Unmounts it even while it is in use; the directory below becomes visible.
     pub fn go(&self) {
         run(Command::new("umount").arg("--lazy").arg(&self.path));
     }

@@ -8,8 +8,8 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
-/// The content of a mail: dots, 8-bit text, and now and then more than the log takes beside the
-/// envelope.
+/// The content of a mail: dots, 8-bit text, and sometimes more than the log stores together with
+/// the envelope.
 pub fn content(number: usize) -> Vec<u8> {
     let head = format!(
         "From: a@here.example\r\nSubject: number {number}\r\nMessage-ID: \

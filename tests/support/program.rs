@@ -13,8 +13,8 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use tempfile::TempDir;
 
-/// The programs that tests call, with Debian's packages; Exim is unpacked beside the system,
-/// because Debian lets nobody install it together with Postfix.
+/// The programs that tests call, with Debian's packages; Exim is unpacked into a directory of its
+/// own, because Debian does not permit to install it together with Postfix.
 const PACKAGES: [(&str, &str); 22] = [
     ("bash", "bash"),
     ("curl", "curl"),

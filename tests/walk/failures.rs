@@ -84,7 +84,7 @@ fn a_deferral_is_shown_and_an_order_retries() {
     }
     assert!(appliance.queue_in_words(&["body", &id]).contains("Subject: again"));
 
-    // The next hop works again; nobody has to wait five minutes.
+    // The next hop works again; the operator need not wait five minutes.
     let address = sink.address;
     sink.stop("failures");
     let sink = Sink::at(address, "");

@@ -121,7 +121,7 @@ fn a_password_without_a_user_name_is_ignored() {
     for path in ["/", "/metrics", "/api/v1/status"] {
         assert_eq!(appliance.get_as(path, "").0, "200", "{path}");
     }
-    // Without a login nobody is shown a name.
+    // Without a login, names are shown to nobody.
     let appliance = Appliance::start(&[("MTA_PASSWORD", "open sesame"), ("MTA_UI_PUBLIC", "no")]);
     for path in ["/queue", "/log", "/api/v1/history"] {
         assert_ne!(appliance.get_as(path, RIGHT).0, "200", "{path}");

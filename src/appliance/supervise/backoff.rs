@@ -4,7 +4,8 @@ use std::time::Duration;
 
 const FIRST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(60);
-/// A core that lived so long was healthy: its crash starts the pauses anew.
+/// A core that ran for so long was healthy: after its crash the pauses start again with the
+/// shortest.
 const HEALTHY: Duration = Duration::from_secs(60);
 
 /// Doubling pauses.

@@ -125,7 +125,7 @@ impl<'a> CoreSupervisor<'a> {
         self
     }
 
-    /// The carrier of the mail log runs beside the core.
+    /// The carrier of the mail log runs next to the core.
     pub fn with_carrier(mut self, carrier: Option<Carrier<'a>>) -> Self {
         self.carrier = carrier;
         self

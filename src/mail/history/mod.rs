@@ -529,7 +529,7 @@ mod tests {
         assert!(!directory.path().join(mask::KEY).exists());
     }
 
-    /// A volume that is full when it is told to be.
+    /// A volume that is full when the flag is set.
     struct Tight(Volume, Arc<std::sync::atomic::AtomicBool>);
 
     impl Disk for Tight {

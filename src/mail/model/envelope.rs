@@ -12,7 +12,7 @@ pub enum BodyType {
     EightBitMime,
 }
 
-/// The mail objects beside the content (RFC 5321 §2.3.1).
+/// The envelope: what a message has besides its content (RFC 5321 §2.3.1).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Envelope {
     /// The reverse-path; `None` is the null sender `<>`, to which no bounce is ever sent (RFC 5321

@@ -1,9 +1,9 @@
-//! Exponential back-off with jitter: when a message that failed for now is tried again.
+//! Exponential back-off with jitter: when a message that failed temporarily is tried again.
 //!
 //! In: a job and how often it has failed (4xx replies, and destinations that could not be reached).
-//! Out: the moment of its next attempt: the first back-off, doubled with each failure up to the
-//! longest one, and up to a quarter shorter or longer by chance, so that retries do not come in
-//! waves.
+//! Out: the time of its next attempt: the first back-off, doubled with each failure up to the
+//! longest one, and up to a quarter shorter or longer at random. The jitter keeps retries from
+//! coming all at once.
 //!
 //! Source: RFC 5321 §4.5.4.1 (retry at least 30 minutes apart on the long run).
 

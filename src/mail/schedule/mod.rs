@@ -1,33 +1,34 @@
 //! When each message is tried, and how many at once.
 //!
-//! Purpose: decides which destination gets a courier and which message a courier takes next. Pure:
-//! the moment is an argument, nothing here waits, opens or sends. All moments are those of one
-//! clock that nobody sets ([`crate::ground::clock::steady`]); who writes them down turns them into
-//! the wall clock's.
-//! In: jobs (a message's share for one destination), the ends of tries. Out: the next job, the next
-//! moment to look.
+//! Purpose: decides which destination gets a delivery agent and which message an agent takes next.
+//! Pure: the time is an argument, and nothing here waits, opens files or sends. All times are of
+//! the monotonic clock ([`crate::ground::clock::steady`]); code that stores them converts them to
+//! wall-clock time. In: jobs (a message's recipients at one destination), the results of attempts.
+//! Out: the next job, the time of the next check.
 //!
 //! Strategies, by name:
-//! * *Round robin*: destinations with work and room are served in turn, so a million messages for
-//!   one do not delay one for another.
-//! * *Slow start*: a destination begins with [`FIRST_WINDOW`] couriers; each delivery opens the
-//!   window by one up to the limit, a failure to reach it closes it to one. A destination that
-//!   refuses one connection more while others work gets no more than those for a while.
-//! * *Making room*: while all couriers are out and somebody waits for one, couriers without work go
-//!   home, though their connections might still have been of use.
-//! * *Shares* (`shares.rs`): no destination, client, sender or kind of destination holds all
-//!   couriers; those that have never answered wait for each other, and the slow make room for those
-//!   that wait (`slow.rs`). Mail that is held back stops none of other sources to the same
-//!   destination (`ready.rs`).
-//! * *Suspension*: an unreachable destination is left alone for a while; its mail waits without
-//!   trying one by one (`suspension.rs`). One that an operator named is asked again soon, and so is
-//!   one that says nothing (`silence.rs`); the first answer ends it.
-//! * *Exponential back-off with jitter*: 5 min, 10 min, … up to about an hour (by property), so
-//!   that retries do not come in waves (`backoff.rs`).
+//! * *Round robin*: destinations with work and a free slot are served in turn, so a million
+//!   messages for one do not delay one message for another.
+//! * *Slow start*: a destination begins with a concurrency of [`FIRST_WINDOW`] delivery agents;
+//!   each delivery raises it by one up to the limit, a failed connection lowers it to one. A
+//!   destination that refuses another connection while others are open gets no more than those for
+//!   a while.
+//! * *Freeing slots*: while all agents are in use and a destination waits for one, idle agents
+//!   stop, even though their open connections might be used again.
+//! * *Shares* (`shares.rs`): no destination, client, sender or reputation class holds all delivery
+//!   agents. Destinations that have never answered share a part of them, and slow agents stop when
+//!   others wait (`slow.rs`). Mail that is throttled does not delay mail of other clients and
+//!   senders to the same destination (`ready.rs`).
+//! * *Suspension*: an unreachable destination is suspended for a while; its mail waits without an
+//!   attempt for each message (`suspension.rs`). A destination that an operator configured is
+//!   probed again soon, and so is one that is silent (`silence.rs`). The first reply ends the
+//!   suspension.
+//! * *Exponential back-off with jitter*: 5 min, 10 min, … up to about an hour (a property). The
+//!   jitter keeps retries from coming all at once (`backoff.rs`).
 //!
-//! Limits: couriers in all and per destination. Memory: one [`Job`] per message and destination.
-//! Source: RFC 5321 §4.5.4.1 (retry at least 30 minutes apart on the long run, give up after 4 to 5
-//! days).
+//! Limits: delivery agents in total and per destination. Memory: one [`Job`] per message and
+//! destination. Source: RFC 5321 §4.5.4.1 (retry at least 30 minutes apart on the long run, give up
+//! after 4 to 5 days).
 
 mod backoff;
 mod couriers;

@@ -1,12 +1,13 @@
-//! Suspension: destinations that nothing is tried at for a while, because they could not be
+//! Suspension: destinations to which nothing is sent for a while, because they could not be
 //! reached, because their hosts have all the connections that they may have, or because an operator
 //! paused them.
 //!
-//! In: what attempts found out, and an operator's pauses. Out: whether an attempt may begin, and
-//! why not. A suspension ends by its time, by an answer of the destination, by a retry, or when a
-//! host has room again; a pause ends only by the operator.
+//! In: the results of attempts, and the pauses that an operator sets. Out: whether an attempt may
+//! begin, and why not. A suspension ends after its time, with a reply from the destination, with a
+//! retry order, or when a host has a free connection again; a pause is ended only by the operator.
 //!
-//! Limits: [`HOST_PAUSE_MAX`], [`PROBE_PAUSE`], and the first back-off for what cannot be reached.
+//! Limits: [`HOST_PAUSE_MAX`], [`PROBE_PAUSE`], and the first back-off for destinations that cannot
+//! be reached.
 
 use super::state::DestinationState;
 use super::{DestinationId, Job, Schedule, Standing};
@@ -28,9 +29,9 @@ pub const PROBE_PAUSE: u32 = 30;
 /// Why nothing is sent to a destination.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Suspension<T> {
-    /// An operator wants it so.
+    /// An operator paused it.
     Paused,
-    /// Suspended until then, for that reason.
+    /// Suspended until this time, for this reason.
     Until(u32, T),
 }
 
@@ -190,7 +191,7 @@ mod tests {
                 && pauses[9] <= HOST_PAUSE_MAX,
             "{pauses:?}"
         );
-        // Those that were told by a host that has room.
+        // Those that were invited by a host with a free connection.
         let id = schedule.start(now).unwrap();
         assert!(
             !schedule.invited(id.number()) || schedule.start(now).is_none(),

@@ -207,8 +207,8 @@ impl History {
         self.reads_failed = false;
         let kept = self.disk.paths("corrupt/").len();
         let log = match open_counted(&self.disk, self.config, &self.counters) {
-            // Every start needs a new segment; the reserve is enough for one. Then somebody has to
-            // make room.
+            // Every start needs a new segment; the reserve is enough for one. After that an
+            // operator has to free space.
             Err(OpenError::Disk(error)) if is_full(&error) => {
                 self.events.count("refused to open, being full");
                 self.disk.set_capacity(ROOMY);
@@ -232,8 +232,8 @@ impl History {
         self.distrust();
     }
 
-    /// On a disk that lies, what a new process has read may not be there any more after the power
-    /// was gone, and nobody could know: the power goes at once.
+    /// On a disk that reports false syncs, data that a new process has read may be lost after the
+    /// power cut, and the process could not know: the power is cut at once.
     pub(super) fn distrust(&mut self) {
         if self.disk.lies() {
             self.events.count("recovery on a disk that lies");

@@ -107,7 +107,7 @@ fn signatures_are_not_broken() {
     for content in [signed(&format!("{inner}\u{fc}\r\n"), "x"), signed(&nested, "x")] {
         assert_eq!(convert_bytes(content.as_bytes()), Err(Refusal::Signed), "{content}");
     }
-    // A signed part stays as it is, to the octet; parts beside it need not.
+    // A signed part stays as it is, to the octet; the parts next to it may change.
     let content = signed(&format!("{inner}plain\r\n"), "\u{fc}");
     let out = text(&content);
     assert!(
