@@ -1,5 +1,5 @@
-//! What alerts, metrics and pushes are made of: the counters, the queue through the trait that it
-//! shows itself by, terminals and volumes, and what is remembered between two looks.
+//! The data of alerts, metrics and pushes: the counters, the queue through its trait, terminals and
+//! volumes, and what is remembered between two checks.
 
 use super::ages::{CountedAges, register_ages};
 use super::components::{Components, Part, PartView};

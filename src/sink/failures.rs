@@ -1,4 +1,4 @@
-//! `--fail`: what goes wrong on demand.
+//! `--fail`: errors of a sink on demand.
 
 use std::str::FromStr;
 

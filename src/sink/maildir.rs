@@ -1,4 +1,4 @@
-//! Mail that a sink keeps: a file for each in a maildir.
+//! Stores the mail of a sink: a file for each in a maildir.
 
 use crate::ground::clock;
 use crate::mail::model::Envelope;

@@ -1,4 +1,4 @@
-//! The pair of one message, out of the running core.
+//! The pair of files of one message, copied from the running core.
 
 use super::report::not_written;
 use crate::cli::call::Core;

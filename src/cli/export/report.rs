@@ -1,4 +1,4 @@
-//! What `postern queue export` tells: a line for each message, the sum, the exit code.
+//! The output of `postern queue export`: a line for each message, the totals, the exit code.
 
 use crate::cli::progress::Progress;
 use crate::cli::store::Stored;

@@ -1,11 +1,4 @@
-//! `--move`: a message out of the queue.
-//!
-//! During a move a mail is always in at least one place, and afterwards in exactly one: a mark is
-//! written, the message is held and the end of its attempts awaited, the pair of files is written
-//! and synced, the core removes the message from the queue if its progress still equals the pair's,
-//! the mark is removed. After an interruption the command is repeated; if the message is not in the
-//! queue any more, the history shows whether it was moved. There is one move at a time
-//! ([`Core::only_move`]).
+//! `--move`: exports a message and removes it from the queue.
 
 use super::copy::{Copied, copy};
 use super::report::{Teller, not_written, note_stored};

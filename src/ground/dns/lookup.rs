@@ -1,4 +1,4 @@
-//! One question to hickory's resolver, and its answer as this room gives it.
+//! One query to hickory's resolver, with the answer as the types of this module.
 
 use super::{Absence, DnsError, FAMILY_TIME, TOTAL_TIME};
 use hickory_resolver::TokioResolver;

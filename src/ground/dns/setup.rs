@@ -1,5 +1,5 @@
-//! What `/etc/hosts`, `/etc/resolv.conf` and the list of name servers come to: a resolver, its
-//! limits, and the search domains.
+//! Builds the resolver, its limits and the search domains from `/etc/hosts`, `/etc/resolv.conf` and
+//! the list of name servers.
 
 use super::lookup::{ask, family, ips, other_family, plain, some};
 use super::resolv_conf::ResolvConf;

@@ -1,4 +1,4 @@
-//! What can be wrong with a command, and what the client hears of it.
+//! The errors in a command, and the replies to them.
 
 use super::line::LineFlaw;
 use crate::mail::model::{AddressError, Refusal, Reply};

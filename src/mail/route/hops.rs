@@ -1,4 +1,4 @@
-//! From the addresses of hosts to hops: which addresses are used, and how many.
+//! Makes hops from the addresses of hosts: which addresses are used, and how many.
 
 use super::order;
 use crate::mail::model::{Hop, HostUse, TracedHost};

@@ -1,4 +1,4 @@
-//! Alerts of what happened lately, made of how the counters grew.
+//! Alerts about recent events, from the growth of counters.
 
 use super::alert::{Alert, messages};
 use super::recent::{self, Fact, Recent};

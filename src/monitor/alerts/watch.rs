@@ -1,4 +1,4 @@
-//! What is remembered between two checks for alerts.
+//! The state kept between two checks for alerts.
 
 use super::recent::Recent;
 use super::told::Told;

@@ -1,4 +1,4 @@
-//! How a life of the queue ends, and how the next one begins.
+//! How a run of the queue ends, and how the next one begins.
 
 use super::{History, ROOMY, load, open_counted};
 use crate::disk::SimDisk;

@@ -1,4 +1,4 @@
-//! How a courier gets its connection, and what becomes of the job where there is none.
+//! How a delivery agent gets its connection, and what happens to the job when it gets none.
 
 use super::job::{Courier, untried};
 use crate::ground::clock;

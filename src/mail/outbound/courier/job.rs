@@ -1,4 +1,4 @@
-//! A courier and the job that it has in hand: from the schedule's hand back into it.
+//! A delivery agent and its present job, from taking it from the schedule to returning it.
 
 use crate::ground::clock;
 use crate::mail::deliver::Connection;

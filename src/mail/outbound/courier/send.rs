@@ -1,5 +1,5 @@
-//! One message over a connection, and over connections to further hosts where a host puts
-//! recipients off.
+//! Sends one message over a connection, and over connections to further hosts when a host defers
+//! recipients.
 
 use super::job::{Courier, leave};
 use crate::ground::clock;
