@@ -112,9 +112,8 @@ async fn gone(
         }
         Err(trouble) if trouble.code == EX_UNAVAILABLE => {
             let words = format!(
-                "it is not known whether it was moved, because the history could not be read ({}). Its \
-                files are kept; repeat the \
-                 command later",
+                "it is not known whether it was moved, because the history could not be read \
+                 ({}). Its files are kept; repeat the command later",
                 trouble.words
             );
             return teller.note(id, "unclear", Some(&words));

@@ -227,7 +227,8 @@ impl Connection {
             if last {
                 if !self.client.may_end() {
                     let text = format!(
-                        "the attempt at {} was aborted in the middle of a message: other mail needed its courier",
+                        "the attempt at {} was aborted in the middle of a message: \
+                         other mail needed its courier",
                         self.relay
                     );
                     return Err(Broken::Unsure(Outcome::own(Reply::new(451, (4, 4, 2), text))));

@@ -244,7 +244,8 @@ impl Connection {
         }
         if !self.client.may_begin() {
             let text = format!(
-                "the attempt at {} was aborted between two transactions: other mail needed its courier",
+                "the attempt at {} was aborted between two transactions: \
+                 other mail needed its courier",
                 self.relay
             );
             return Err(Broken::Unsure(Outcome::own(Reply::new(451, (4, 4, 2), text))));
