@@ -15,7 +15,7 @@ use crate::api::transfer::{checksum, each_piece};
 use crate::api::{MessageView, PageView};
 use crate::export::Record;
 use crate::ground::words::count;
-use crate::mail::model::{MessageId, Status};
+use crate::mail::model::{Message, MessageId, Status};
 use clap::Args;
 use copy::{Copied, copy};
 use report::{Teller, not_written, note_stored};
@@ -115,47 +115,48 @@ pub(super) fn offline(
                 continue;
             }
         };
-        let wanted = export.domain.as_ref().is_none_or(|domain| {
-            let recipients = message.envelope.recipients.iter().zip(&message.progress);
-            let mut pending = recipients.filter(|(_, progress)| progress.status == Status::Pending);
-            pending.any(|(recipient, _)| recipient.domain_text().eq_ignore_ascii_case(domain))
-        });
-        if !wanted {
+        if export.domain.as_ref().is_none_or(|domain| waits_for_domain(&message, domain)) {
+            copy_offline(&store, &message, &mut teller)?;
+        } else {
             teller.total -= 1;
-            continue;
-        }
-        let crc = match checksum(&message.body) {
-            Ok(crc) => crc,
-            Err(error) => {
-                teller.note(id, "damaged", Some(&error.to_string()))?;
-                continue;
-            }
-        };
-        let mut draft = store.begin(id).map_err(not_written)?;
-        let mut trouble = None;
-        let read = each_piece(&message.body, |piece| match draft.write(&piece) {
-            Ok(()) => true,
-            Err(error) => {
-                trouble = Some(error);
-                false
-            }
-        });
-        if let Some(error) = trouble {
-            store.abandon(&draft);
-            return Err(not_written(error));
-        }
-        match read {
-            Err(error) => {
-                store.abandon(&draft);
-                teller.note(id, "damaged", Some(&error.to_string()))?;
-            }
-            Ok(()) => {
-                note_stored(store.finish(draft, &Record::of(&message, crc)), id, &mut teller)?
-            }
         }
     }
     store.sync().map_err(not_written)?;
     teller.end(&export.directory, !export.ids.is_empty())
+}
+
+/// Whether a recipient of this domain is still pending.
+fn waits_for_domain(message: &Message, domain: &str) -> bool {
+    let recipients = message.envelope.recipients.iter().zip(&message.progress);
+    let mut pending = recipients.filter(|(_, progress)| progress.status == Status::Pending);
+    pending.any(|(recipient, _)| recipient.domain_text().eq_ignore_ascii_case(domain))
+}
+
+/// Writes the pair of a message that is not in any running core.
+fn copy_offline(store: &Store, message: &Message, teller: &mut Teller<'_>) -> Result<(), Trouble> {
+    let id = message.id;
+    let crc = match checksum(&message.body) {
+        Ok(crc) => crc,
+        Err(error) => return teller.note(id, "damaged", Some(&error.to_string())),
+    };
+    let mut draft = store.begin(id).map_err(not_written)?;
+    let mut trouble = None;
+    let read = each_piece(&message.body, |piece| match draft.write(&piece) {
+        Ok(()) => true,
+        Err(error) => {
+            trouble = Some(error);
+            false
+        }
+    });
+    if let Some(error) = trouble {
+        store.abandon(&draft);
+        return Err(not_written(error));
+    }
+    if let Err(error) = read {
+        store.abandon(&draft);
+        return teller.note(id, "damaged", Some(&error.to_string()));
+    }
+    note_stored(store.finish(draft, &Record::of(message, crc)), id, teller)
 }
 
 /// From the running core.

@@ -5,11 +5,9 @@ mod job;
 mod send;
 
 use super::Outbound;
-use super::outcomes::Times;
-use super::watch::Watch;
 use crate::mail::deliver::{Attempt, Connection};
 use crate::mail::model::{Class, Destination};
-use crate::mail::schedule::{DestinationId, Standing};
+use crate::mail::schedule::DestinationId;
 use crate::mail::spool::Spool;
 use connect::Unconnected;
 use job::Courier;
@@ -30,22 +28,7 @@ pub async fn run<S: Spool>(
     id: DestinationId,
     destination: Destination,
 ) {
-    let (in_hand, to_tell, again) = (None, Vec::new(), None);
-    let (times, standing, watch) =
-        (Times::now(), Standing::New, Arc::new(Watch::new(outbound.clone(), id)));
-    let mut courier = Courier {
-        outbound,
-        id,
-        destination,
-        in_hand,
-        to_tell,
-        again,
-        times,
-        open: false,
-        standing,
-        watch,
-        given_up: false,
-    };
+    let mut courier = Courier::new(outbound, id, destination);
     let mut connection: Option<(Connection, Instant)> = None;
     loop {
         if connection.as_ref().is_some_and(|(_, since)| since.elapsed() > REUSE_MAX) {

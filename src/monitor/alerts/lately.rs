@@ -84,95 +84,52 @@ impl Lately<'_> {
 
     /// Events that are over but that an operator should know.
     pub(super) fn events(&self) -> Vec<Alert> {
-        let grew = |fact| Some(self.recent.growth(fact)).filter(|growth| *growth > 0);
-        let happened = |fact| self.recent.last(fact, self.now).filter(|ago| *ago < EVENT);
-        let lately = span(recent::SPAN);
-        let of = |key: &str, text: String| Alert::new(false, key, text);
-        let ago = |what: &str, ago: u64| format!("{what} {} ago", span(ago));
+        let lost = if self.bounce_address { LOST_AND_SENT } else { LOST };
+        let lost = self.incident(Fact::BouncesLost, "lost bounces", lost);
+        lost.into_iter().chain(self.growths()).chain(self.incidents()).collect()
+    }
+
+    /// What happened often enough within [`recent::SPAN`].
+    fn growths(&self) -> impl Iterator<Item = Alert> {
+        let rows: [(Fact, u64, &str, fn(u64) -> String); 5] = [
+            (Fact::SessionsRefused, 1, "sessions", |n| {
+                format!("{} {} refused for lack of space", counted(n, "session"), were(n))
+            }),
+            (Fact::ClientsSlowed, SLOWED, "strangers", |n| {
+                format!("{} sessions of unknown clients were slowed for their errors", count(n))
+            }),
+            (Fact::HistoryDropped, 1, "history", |n| {
+                format!("{} of the history {} dropped", counted(n, "entry"), were(n))
+            }),
+            (Fact::LogDropped, 1, "maillog", |n| {
+                format!("{} of the mail log {} dropped", counted(n, "line"), were(n))
+            }),
+            (Fact::WebhooksFailed, 1, "webhooks", |n| {
+                format!("{} for webhook_url {} given up", counted(n, "event"), were(n))
+            }),
+        ];
+        rows.into_iter().filter_map(|(fact, least, key, text)| {
+            let growth = self.recent.growth(fact);
+            let text = || format!("{} within {}", text(growth), span(recent::SPAN));
+            (growth >= least).then(|| Alert::new(false, key, text()))
+        })
+    }
+
+    /// What happened within [`EVENT`], and missing mail.
+    fn incidents(&self) -> impl Iterator<Item = Alert> {
+        let sync = "A sync of the data volume failed, and what it held was written again,";
+        let corrupt = "Damaged records were quarantined in corrupt/ on the data volume, the last";
+        let panics = "A component of the relay panicked and was contained";
         [
-            happened(Fact::BouncesLost).map(|n| {
-                of("lost bounces", ago(if self.bounce_address { LOST_AND_SENT } else { LOST }, n))
-            }),
-            grew(Fact::SessionsRefused).map(|n| {
-                of(
-                    "sessions",
-                    format!(
-                        "{} {} refused for lack of space within {lately}",
-                        counted(n, "session"),
-                        were(n)
-                    ),
-                )
-            }),
-            Some(self.recent.growth(Fact::ClientsSlowed)).filter(|slowed| *slowed >= SLOWED).map(
-                |n| {
-                    of(
-                        "strangers",
-                        format!(
-                            "{} sessions of unknown clients were slowed for their errors within \
-                    {lately}",
-                            count(n)
-                        ),
-                    )
-                },
-            ),
-            grew(Fact::HistoryDropped).map(|n| {
-                of(
-                    "history",
-                    format!(
-                        "{} of the history {} dropped within \
-                {lately}",
-                        counted(n, "entry"),
-                        were(n)
-                    ),
-                )
-            }),
-            grew(Fact::LogDropped).map(|n| {
-                of(
-                    "maillog",
-                    format!(
-                        "{} of the mail log {} dropped within \
-                {lately}",
-                        counted(n, "line"),
-                        were(n)
-                    ),
-                )
-            }),
-            grew(Fact::WebhooksFailed).map(|n| {
-                of(
-                    "webhooks",
-                    format!(
-                        "{} for webhook_url {} given up within \
-                {lately}",
-                        counted(n, "event"),
-                        were(n)
-                    ),
-                )
-            }),
-            happened(Fact::SyncFailures).map(|n| {
-                of(
-                    "sync",
-                    ago(
-                        "A sync of the data volume failed, and what it held was \
-                written again,",
-                        n,
-                    ),
-                )
-            }),
-            happened(Fact::CorruptRecords).map(|n| {
-                of(
-                    "corrupt",
-                    ago(
-                        "Damaged records were quarantined in corrupt/ on the data volume, the last",
-                        n,
-                    ),
-                )
-            }),
+            self.incident(Fact::SyncFailures, "sync", sync),
+            self.incident(Fact::CorruptRecords, "corrupt", corrupt),
             // As long as this process runs: mail accepted since then would be lost by restoring a
             // backup, so the time matters.
             self.recent.last(Fact::ShortenedSegments, self.now).map(|n| {
                 let found = "Mail is missing: segments of the queue were missing, or shorter than \
                 before, at the start";
-                of(
+                Alert::new(
+                    false,
                     "segments",
                     format!(
                         "{found} {} ago; the log names the files: restore them from a backup, or \
@@ -181,13 +138,16 @@ impl Lately<'_> {
                     ),
                 )
             }),
-            happened(Fact::Panics).map(|n| {
-                of("panics", ago("A component of the relay panicked and was contained", n))
-            }),
+            self.incident(Fact::Panics, "panics", panics),
         ]
         .into_iter()
         .flatten()
-        .collect()
+    }
+
+    /// An event within [`EVENT`], and how long ago the last one was.
+    fn incident(&self, fact: Fact, key: &str, what: &str) -> Option<Alert> {
+        let ago = self.recent.last(fact, self.now).filter(|ago| *ago < EVENT)?;
+        Some(Alert::new(false, key, format!("{what} {} ago", span(ago))))
     }
 }
 

@@ -46,6 +46,28 @@ pub(super) struct Courier<S: Spool> {
 }
 
 impl<S: Spool> Courier<S> {
+    /// A courier without a job and without a connection.
+    pub(super) fn new(
+        outbound: Arc<Outbound<S>>,
+        id: DestinationId,
+        destination: Destination,
+    ) -> Self {
+        let watch = Arc::new(Watch::new(outbound.clone(), id));
+        Self {
+            outbound,
+            id,
+            destination,
+            in_hand: None,
+            to_tell: Vec::new(),
+            again: None,
+            times: Times::now(),
+            open: false,
+            standing: Standing::New,
+            watch,
+            given_up: false,
+        }
+    }
+
     pub(super) async fn take(&mut self) -> Option<Job> {
         self.outbound.disk_catches_up().await;
         // A delivery whose result cannot be recorded is better not made.
