@@ -145,7 +145,13 @@ enum Command {
 #[derive(Debug, Args)]
 struct Watch {
     /// Refresh every so many seconds, until ^C
-    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "2", value_parser = clap::value_parser!(u64).range(1..=3600))]
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        num_args = 0..=1,
+        default_missing_value = "2",
+        value_parser = clap::value_parser!(u64).range(1..=3600)
+    )]
     watch: Option<u64>,
 }
 

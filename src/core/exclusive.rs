@@ -67,7 +67,9 @@ impl Ports {
             })?,
         };
         for listener in ports.smtp.iter().chain(&ports.smtps).chain(&ports.windows) {
-            tracing::info!(target: "mta", address = %listener.local_addr().map_or_else(|e| e.to_string(), |a| a.to_string()), "listening");
+            let address = listener.local_addr();
+            let address = address.map_or_else(|error| error.to_string(), |own| own.to_string());
+            tracing::info!(target: "mta", %address, "listening");
         }
         Ok(ports)
     }

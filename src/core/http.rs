@@ -159,7 +159,9 @@ async fn keep_control(
     loop {
         tokio::select! {
             _ = closing.wait_for(|closing| *closing) => break,
-            Some(ended) = served.join_next(), if served.len() > 1 => joined(ended, "a control socket"),
+            Some(ended) = served.join_next(), if served.len() > 1 => {
+                joined(ended, "a control socket");
+            }
             _ = pace.tick() => {}
         }
         let place = run_dir.display();

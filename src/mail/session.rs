@@ -301,7 +301,9 @@ impl<'a, S: Spool> Session<'a, S> {
                     Err(WireError::Timeout) if limit < until => Err(Leave::Stopping),
                     read => Ok(read?),
                 },
-                deadline = accept::draining(&mut self.stop), if self.deadline.is_none() => self.deadline = Some(deadline),
+                deadline = accept::draining(&mut self.stop), if self.deadline.is_none() => {
+                    self.deadline = Some(deadline);
+                }
             }
         }
     }

@@ -240,9 +240,13 @@ impl Courier {
     async fn carry(&mut self, events: &[Arc<Event>], stop: &mut watch::Receiver<bool>) -> bool {
         let (mut tries, mut refusals) = (0, 0);
         loop {
+            let too_late = async {
+                stopped(stop).await;
+                sleep(FAREWELL).await;
+            };
             let result = tokio::select! {
                 result = self.send(events) => result,
-                () = async { stopped(stop).await; sleep(FAREWELL).await } => Err(Failure::Slow(FAREWELL)),
+                () = too_late => Err(Failure::Slow(FAREWELL)),
             };
             self.tell(&result);
             let Err(failure) = result else {

@@ -55,7 +55,10 @@ impl Failure {
     pub(super) fn is_refusal(&self) -> bool {
         const LATER: [StatusCode; 3] =
             [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_EARLY, StatusCode::TOO_MANY_REQUESTS];
-        matches!(self, Self::Answer { status, .. } if status.is_client_error() && !LATER.contains(status))
+        match self {
+            Self::Answer { status, .. } => status.is_client_error() && !LATER.contains(status),
+            _ => false,
+        }
     }
 
     /// How long the receiver asks to wait.

@@ -134,7 +134,9 @@ impl Attempt {
                 },
                 () = sleep_until(turn_ends) => {
                     if turn_ends == until {
-                        return Err(asked.pop_back().map_or_else(|| self.nobody(), |silent| self.gave_up(&silent)));
+                        let silent = asked.pop_back();
+                        let outcome = silent.map(|silent| self.gave_up(&silent));
+                        return Err(outcome.unwrap_or_else(|| self.nobody()));
                     }
                 }
             }

@@ -140,8 +140,12 @@ mod tests {
             let sent = String::from_utf8(sent).unwrap();
             let (lines, end) = sent.split_at(sent.len() - 3);
             prop_assert_eq!(end, ".\r\n");
-            let back: String = lines.split_inclusive("\r\n").map(|line| line.strip_prefix('.').unwrap_or(line)).collect();
-            let whole = if text.is_empty() || text.ends_with("\r\n") { text } else { text + "\r\n" };
+            let back: String = lines
+                .split_inclusive("\r\n")
+                .map(|line| line.strip_prefix('.').unwrap_or(line))
+                .collect();
+            let is_whole = text.is_empty() || text.ends_with("\r\n");
+            let whole = if is_whole { text } else { text + "\r\n" };
             prop_assert_eq!(back, whole);
             prop_assert!(!lines.split_inclusive("\r\n").any(|line| line == ".\r\n"));
         }

@@ -257,8 +257,14 @@ mod tests {
         /// difference.
         #[test]
         fn pieces_make_no_difference(
-            input in proptest::collection::vec(prop_oneof![Just(b"250-".to_vec()), Just(b"250 ".to_vec()), Just(b"\r\n".to_vec()),
-                Just(b"5.1.1 ".to_vec()), proptest::collection::vec(any::<u8>(), 0..20), Just(vec![b'x'; 1500])], 0..60),
+            input in proptest::collection::vec(
+                prop_oneof![
+                    Just(b"250-".to_vec()), Just(b"250 ".to_vec()), Just(b"\r\n".to_vec()),
+                    Just(b"5.1.1 ".to_vec()), proptest::collection::vec(any::<u8>(), 0..20),
+                    Just(vec![b'x'; 1500])
+                ],
+                0..60
+            ),
             size in 1usize..4000,
         ) {
             let input = input.concat();

@@ -259,7 +259,8 @@ mod tests {
         fn any_text_with_quotes_is_read(text in "[a-c@\"\\\\é ]{0,40}") {
             let mask = Mask { masking: Masking::Smart, key: None };
             // A cut inside a character, or out of order, would panic.
-            proptest::prop_assert!(mask.told(&text).matches('@').count() <= text.matches('@').count());
+            let count = |text: &str| text.matches('@').count();
+            proptest::prop_assert!(count(&mask.told(&text)) <= count(&text));
         }
     }
 }

@@ -40,7 +40,9 @@ impl<S: Spool> Outbound<S> {
                 () = tokio::time::sleep(pause) => {}
                 () = &mut unread => {}
                 _ = stopping.changed() => {}
-                Some(ended) = couriers.join_next(), if !couriers.is_empty() => self.note_panic(&ended),
+                Some(ended) = couriers.join_next(), if !couriers.is_empty() => {
+                    self.note_panic(&ended);
+                }
             }
         }
         while let Some(ended) = couriers.join_next().await {

@@ -107,11 +107,12 @@ impl<S: Spool> Watch<S> {
             let ended = loop {
                 let at_the_end = self.at_the_end.load(Ordering::Relaxed);
                 let stage = if at_the_end { Stage::Final } else { stage };
+                let silent_at = slow_since + silent_after(stage).saturating_sub(quiet);
                 tokio::select! {
                     biased;
                     done = &mut work => break Some(Some(done)),
                     () = slow.home.notified() => break Some(None),
-                    () = sleep_until(slow_since + silent_after(stage).saturating_sub(quiet)), if !self.is_silent() => {
+                    () = sleep_until(silent_at), if !self.is_silent() => {
                         self.fell_silent(stage, quiet_since);
                     }
                     () = sleep(slow_after) => {}

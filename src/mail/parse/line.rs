@@ -168,8 +168,13 @@ mod tests {
     proptest! {
         #[test]
         fn pieces_make_no_difference(
-            input in prop::collection::vec(prop_oneof![Just(b"\r\n".to_vec()), Just(b"\r".to_vec()), Just(b"\n".to_vec()),
-                prop::collection::vec(0x20u8..0xff, 0..3000)], 0..8).prop_map(|parts| parts.concat()),
+            input in prop::collection::vec(
+                prop_oneof![
+                    Just(b"\r\n".to_vec()), Just(b"\r".to_vec()), Just(b"\n".to_vec()),
+                    prop::collection::vec(0x20u8..0xff, 0..3000)
+                ],
+                0..8
+            ).prop_map(|parts| parts.concat()),
             sizes in prop::collection::vec(1usize..4000, 1..6),
         ) {
             prop_assert_eq!(cut(&input, &sizes), cut(&input, &[usize::MAX]));

@@ -438,14 +438,22 @@ mod tests {
     proptest! {
         #[test]
         fn pieces_make_no_difference_and_a_second_pass_changes_nothing(
-            parts in prop::collection::vec(prop_oneof![Just("Bcc: a\r\n"), Just("Resent-Date: x\r\n"), Just("From root\r\n"), Just(">From x: y\r\n"),
-                Just(" folded\r\n"), Just("\r\n"), Just("Subject: x\r\n"), Just("From: x\r\n"), Just("Date :\r\n"), Just("\r"), Just("\n"),
-                Just("text\r\n"), Just(": "), Just("\u{e9}"), Just("a")], 0..12),
+            parts in prop::collection::vec(
+                prop_oneof![
+                    Just("Bcc: a\r\n"), Just("Resent-Date: x\r\n"), Just("From root\r\n"),
+                    Just(">From x: y\r\n"), Just(" folded\r\n"), Just("\r\n"),
+                    Just("Subject: x\r\n"), Just("From: x\r\n"), Just("Date :\r\n"), Just("\r"),
+                    Just("\n"), Just("text\r\n"), Just(": "), Just("\u{e9}"), Just("a")
+                ],
+                0..12
+            ),
             size in 1_usize..20,
         ) {
             let content = parts.concat();
             let drop = super::super::Config::new("x").drop_headers;
-            let pass = |content: &[u8], size| cut(HeaderSection::submitted(&drop, Some(missing())), content, size);
+            let pass = |content: &[u8], size| {
+                cut(HeaderSection::submitted(&drop, Some(missing())), content, size)
+            };
             let once = pass(content.as_bytes(), usize::MAX);
             prop_assert_eq!(&pass(content.as_bytes(), size), &once);
             if content.is_empty() || content.ends_with("\r\n") {

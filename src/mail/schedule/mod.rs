@@ -428,6 +428,6 @@ impl Schedule {
 }
 
 #[cfg(test)]
-mod fairness;
+mod fairness_tests;
 #[cfg(test)]
 mod tests;

@@ -297,11 +297,14 @@ fn hostile_address(text: &str) -> Address {
 
 proptest! {
     #[test]
-    fn no_text_breaks_a_line_or_forges_a_part(a in hostile(), b in hostile(), c in hostile(), d in hostile()) {
+    fn no_text_breaks_a_line_or_forges_a_part(
+        a in hostile(), b in hostile(), c in hostile(), d in hostile()
+    ) {
         let (from, to) = (hostile_address(&a), hostile_address(&b));
         let content = format!("Message-ID: {c}\r\n\r\n");
         let mail = message(Some(from.clone()), vec![to.clone()], &content);
-        let accepted = MailEvent::Accepted { message: &mail, port: Some(7), size: 1, encryption: None };
+        let accepted =
+            MailEvent::Accepted { message: &mail, port: Some(7), size: 1, encryption: None };
         let rejected = MailEvent::Rejected(Rejection {
             client: CLIENT,
             helo: &a,
@@ -316,14 +319,16 @@ proptest! {
         let outcome = Outcome::said(Reply::plain(451, c.clone()));
         let queued = shaped(&accepted);
         let deferred = tried(&mail, Target::Recipient(0), &outcome, &b);
-        let rest = other(Level::WARN, &a, &[("field", b.as_str().into()), ("another", c.as_str().into())]);
+        let fields = [("field", b.as_str().into()), ("another", c.as_str().into())];
+        let rest = other(Level::WARN, &a, &fields);
         for (lines, count) in [(&queued, 3), (&shaped(&rejected), 1), (&deferred, 1), (&rest, 1)] {
             prop_assert_eq!(lines.len(), count, "{:?}", lines);
             for line in lines {
                 prop_assert!(line.len() < LINE_MAX && !line.contains(is_tricky), "{}", line);
                 // One program, one beginning of each part.
                 prop_assert_eq!(line.matches("]: EVIL: ").count(), 0, "{}", line);
-                prop_assert!(line.matches("from=<").count() <= 1 && line.matches("to=<").count() <= 1, "{}", line);
+                let count = |part: &str| line.matches(part).count();
+                prop_assert!(count("from=<") <= 1 && count("to=<") <= 1, "{}", line);
             }
         }
         prop_assert!(queued[0].ends_with(": client=unknown[192.0.2.7]"));

@@ -294,7 +294,8 @@ proptest! {
         let out = converted(&content);
         prop_assert_eq!(parts(&out), parts(&content), "{}", String::from_utf8_lossy(&out));
         let body = out.windows(4).position(|window| window == b"\r\n\r\n").unwrap_or(0);
-        let raw = out[body..].split(|octet| *octet == b'\n').filter(|line| !line.is_ascii() && !line.starts_with(b"Subject: "));
+        let lines = out[body..].split(|octet| *octet == b'\n');
+        let raw = lines.filter(|line| !line.is_ascii() && !line.starts_with(b"Subject: "));
         prop_assert_eq!(raw.count(), 0, "{}", String::from_utf8_lossy(&out));
         prop_assert_eq!(convert_bytes(&out), Ok(None), "{}", String::from_utf8_lossy(&out));
     }
@@ -307,14 +308,16 @@ proptest! {
             Ok(None) => {}
             Ok(Some(out)) => {
                 prop_assert_eq!(convert_bytes(&out), Ok(None), "{}", String::from_utf8_lossy(&out));
-                let view = convert(&Body::Stored(Arc::new(Rest(content.clone())), content.len() as u64)).unwrap().unwrap();
+                let stored = Arc::new(Rest(content.clone()));
+                let view = convert(&Body::Stored(stored, content.len() as u64)).unwrap().unwrap();
                 prop_assert_eq!(view.len(), out.len() as u64);
                 prop_assert_eq!(&view.head(usize::MAX).unwrap()[..], &out[..]);
                 // Reading from the start again, as a second attempt does.
                 let Body::Stored(view, _) = view else { panic!("not at rest") };
                 let mut octet = [0];
                 let got = view.read_at(from, &mut octet).unwrap();
-                prop_assert_eq!(&octet[..got], out.get(usize::try_from(from).unwrap()..).map_or(&[][..], |rest| &rest[..rest.len().min(1)]));
+                let rest = out.get(usize::try_from(from).unwrap()..).unwrap_or_default();
+                prop_assert_eq!(&octet[..got], &rest[..rest.len().min(1)]);
             }
             Err(_) => {}
         }

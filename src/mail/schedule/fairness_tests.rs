@@ -477,7 +477,8 @@ enum Event {
 fn events() -> impl Strategy<Value = Vec<Event>> {
     let index = 0..1000usize;
     let event = prop_oneof![
-        4 => (0..40u8, 0..4u8, 0..6u8).prop_map(|(destination, client, sender)| Event::Add { destination, client, sender }),
+        4 => (0..40u8, 0..4u8, 0..6u8)
+            .prop_map(|(destination, client, sender)| Event::Add { destination, client, sender }),
         6 => Just(Event::Start),
         4 => index.clone().prop_map(Event::Take),
         3 => (index.clone(), any::<bool>()).prop_map(|(n, end)| Event::Slow(n, end)),
@@ -497,41 +498,66 @@ proptest! {
     /// In any order of events no share is exceeded, no agent is lost or counted twice, and in the
     /// end all mail has been attempted.
     #[test]
-    fn no_share_is_exceeded_no_courier_leaks_and_nobody_starves(couriers_max in 3..30u32, events in events()) {
-        let mut schedule = schedule(couriers_max);
-        let shares = *schedule.places().shares();
-        let mut out: Vec<(DestinationId, Option<Job>, Option<Slow>)> = Vec::new();
-        let (mut now, mut id) = (NOW, 0);
-        let home = |schedule: &mut Schedule, one: (DestinationId, Option<Job>, Option<Slow>), now| {
-            let fate = one.2.map(|slow| schedule.slow_no_more(one.0, slow.ticket));
-            if let Some(job) = one.1 {
-                schedule.later(one.0, job, now + 300);
+    fn no_share_is_exceeded_no_courier_leaks_and_nobody_starves(
+        couriers_max in 3..30u32, events in events()
+    ) {
+        holds_after(couriers_max, events)?;
+    }
+}
+
+fn holds_after(couriers_max: u32, events: Vec<Event>) -> Result<(), TestCaseError> {
+    let mut schedule = schedule(couriers_max);
+    let shares = *schedule.places().shares();
+    let mut out: Vec<(DestinationId, Option<Job>, Option<Slow>)> = Vec::new();
+    let (mut now, mut id) = (NOW, 0);
+    let home = |schedule: &mut Schedule, one: (DestinationId, Option<Job>, Option<Slow>), now| {
+        let fate = one.2.map(|slow| schedule.slow_no_more(one.0, slow.ticket));
+        if let Some(job) = one.1 {
+            schedule.later(one.0, job, now + 300);
+        }
+        schedule.courier_ended(one.0, fate == Some(Fate::Overtime));
+    };
+    for event in events {
+        let place = |n: usize| if out.is_empty() { None } else { Some(n % out.len()) };
+        match event {
+            Event::Add { destination, client, sender } => {
+                id += 1;
+                schedule.add(
+                    &at(&format!("d{destination}.example")),
+                    job(id, Source { client, sender }),
+                    0,
+                    now,
+                );
             }
-            schedule.courier_ended(one.0, fate == Some(Fate::Overtime));
-        };
-        for event in events {
-            let place = |n: usize| if out.is_empty() { None } else { Some(n % out.len()) };
-            match event {
-                Event::Add { destination, client, sender } => {
-                    id += 1;
-                    schedule.add(&at(&format!("d{destination}.example")), job(id, Source { client, sender }), 0, now);
+            Event::Start => {
+                if let Some(id) = schedule.start(now) {
+                    out.push((id, None, None));
+                    prop_assert!(taken(schedule.places()) <= shares.all);
+                    prop_assert!(
+                        schedule.places().taken(Standing::Suspect) <= shares.standing[2].max(20)
+                    );
+                    prop_assert!(
+                        schedule.places.clients.iter().all(|n| 9 * n < 8 * shares.all + 9)
+                    );
+                    prop_assert!(
+                        schedule.places.senders.iter().all(|n| 6 * n < 5 * shares.all + 6)
+                    );
                 }
-                Event::Start => {
-                    if let Some(id) = schedule.start(now) {
-                        out.push((id, None, None));
-                        prop_assert!(taken(schedule.places()) <= shares.all);
-                        prop_assert!(schedule.places().taken(Standing::Suspect) <= shares.standing[2].max(20));
-                        prop_assert!(schedule.places.clients.iter().all(|n| 9 * n < 8 * shares.all + 9));
-                        prop_assert!(schedule.places.senders.iter().all(|n| 6 * n < 5 * shares.all + 6));
-                    }
-                }
-                Event::Take(n) => if let Some(n) = place(n).filter(|n| out[*n].1.is_none()) {
+            }
+            Event::Take(n) => {
+                if let Some(n) = place(n).filter(|n| out[*n].1.is_none()) {
                     out[n].1 = schedule.take(out[n].0, false, now);
-                },
-                Event::Slow(n, end) => if let Some(n) = place(n).filter(|n| out[*n].1.is_some() && out[*n].2.is_none()) {
-                    out[n].2 = Some(schedule.slow(out[n].0, if end { Stage::Final } else { Stage::Connecting }));
-                },
-                Event::Deliver(n) => if let Some(n) = place(n).filter(|n| out[*n].1.is_some()) {
+                }
+            }
+            Event::Slow(n, end) => {
+                if let Some(n) = place(n).filter(|n| out[*n].1.is_some() && out[*n].2.is_none()) {
+                    out[n].2 = Some(
+                        schedule.slow(out[n].0, if end { Stage::Final } else { Stage::Connecting }),
+                    );
+                }
+            }
+            Event::Deliver(n) => {
+                if let Some(n) = place(n).filter(|n| out[*n].1.is_some()) {
                     let (id, _, slow) = out.swap_remove(n);
                     let fate = slow.map(|slow| schedule.slow_no_more(id, slow.ticket));
                     schedule.reached(id, now);
@@ -541,50 +567,65 @@ proptest! {
                     } else {
                         schedule.courier_ended(id, fate == Some(Fate::Overtime));
                     }
-                },
-                Event::Fail(n) => if let Some(n) = place(n).filter(|n| out[*n].1.is_some()) {
+                }
+            }
+            Event::Fail(n) => {
+                if let Some(n) = place(n).filter(|n| out[*n].1.is_some()) {
                     let one = out.swap_remove(n);
                     schedule.down(one.0, "no answer", now);
                     home(&mut schedule, one, now);
-                },
-                Event::WaitForHost(n) => if let Some(n) = place(n).filter(|n| out[*n].1.is_some()) {
+                }
+            }
+            Event::WaitForHost(n) => {
+                if let Some(n) = place(n).filter(|n| out[*n].1.is_some()) {
                     let mut one = out.swap_remove(n);
                     if let Some(job) = one.1.take() {
                         schedule.wait_for_host(one.0, job, "full", now);
                     }
                     home(&mut schedule, one, now);
-                },
-                Event::Invite(n) => {
-                    schedule.invited(u32::try_from(n % 8).unwrap());
                 }
-                Event::Home(n) => if let Some(n) = place(n) {
+            }
+            Event::Invite(n) => {
+                schedule.invited(u32::try_from(n % 8).unwrap());
+            }
+            Event::Home(n) => {
+                if let Some(n) = place(n) {
                     let one = out.swap_remove(n);
                     home(&mut schedule, one, now);
-                },
-                Event::Pass => now += 100,
+                }
             }
-            prop_assert_eq!(taken(schedule.places()) as usize + schedule.places().overtime(), out.len());
-            prop_assert!(taken(schedule.places()) <= shares.all);
+            Event::Pass => now += 100,
         }
-        // All agents end; the remaining destinations are served within as many steps as there are
-        // destinations.
-        for one in out {
-            home(&mut schedule, one, now);
-        }
-        prop_assert_eq!((taken(schedule.places()), schedule.places().overtime()), (0, 0));
-        prop_assert!(schedule.places.clients.iter().chain(schedule.places.senders.iter()).all(|n| *n == 0));
-        now += 10_000;
-        let mut left = schedule.destinations.iter().map(|one| (one.destination.clone(), one.ready.len() + one.deferred as usize));
-        let mut left: BTreeMap<Destination, usize> = left.by_ref().collect();
-        let steps = left.values().sum::<usize>() * 2 + 100;
-        for _ in 0..steps {
-            let Some(id) = schedule.start(now) else { break };
-            while schedule.take(id, false, now).is_some() {
-                schedule.finished(id);
-                *left.get_mut(&schedule.destination(id)).unwrap() -= 1;
-            }
-            schedule.courier_ended(id, false);
-        }
-        prop_assert!(left.values().all(|left| *left == 0), "{:?}", left);
+        prop_assert_eq!(
+            taken(schedule.places()) as usize + schedule.places().overtime(),
+            out.len()
+        );
+        prop_assert!(taken(schedule.places()) <= shares.all);
     }
+    // All agents end; the remaining destinations are served within as many steps as there are
+    // destinations.
+    for one in out {
+        home(&mut schedule, one, now);
+    }
+    prop_assert_eq!((taken(schedule.places()), schedule.places().overtime()), (0, 0));
+    prop_assert!(
+        schedule.places.clients.iter().chain(schedule.places.senders.iter()).all(|n| *n == 0)
+    );
+    now += 10_000;
+    let mut left = schedule
+        .destinations
+        .iter()
+        .map(|one| (one.destination.clone(), one.ready.len() + one.deferred as usize));
+    let mut left: BTreeMap<Destination, usize> = left.by_ref().collect();
+    let steps = left.values().sum::<usize>() * 2 + 100;
+    for _ in 0..steps {
+        let Some(id) = schedule.start(now) else { break };
+        while schedule.take(id, false, now).is_some() {
+            schedule.finished(id);
+            *left.get_mut(&schedule.destination(id)).unwrap() -= 1;
+        }
+        schedule.courier_ended(id, false);
+    }
+    prop_assert!(left.values().all(|left| *left == 0), "{:?}", left);
+    Ok(())
 }
