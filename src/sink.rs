@@ -11,8 +11,9 @@ mod maildir;
 mod session;
 mod tally;
 
+use crate::ground::net::{self, ConnectionLimits, Peer, Source};
 use crate::mail::accept::counters::AcceptCounters;
-use crate::mail::accept::{self, Limits, Listener};
+use crate::mail::accept::{self, Limits, SmtpListener};
 use crate::mail::model::Envelope;
 use crate::mail::parse::Rules;
 pub use failures::Failure;
@@ -105,7 +106,7 @@ pub fn run(args: SinkArgs) -> ExitCode {
 }
 
 async fn serve(args: SinkArgs) -> io::Result<()> {
-    let listener = accept::bind(args.listen).map_err(|error| {
+    let listener = net::bind(args.listen).map_err(|error| {
         io::Error::new(
             error.kind(),
             format!("cannot listen on {}: {error}; choose another --listen", args.listen),
@@ -120,11 +121,11 @@ async fn serve(args: SinkArgs) -> io::Result<()> {
             chatter_limit: usize::MAX,
             ..Rules::new("sink.postern", CONTENT_MAX)
         },
-        limits: Limits {
+        limits: Limits::from(ConnectionLimits {
             sessions: usize::MAX,
             sessions_per_address: usize::MAX,
-            ..Limits::default()
-        },
+            ..ConnectionLimits::default()
+        }),
         fail: args.fail,
         maildir: args.maildir,
         tally: Tally::default(),
@@ -133,7 +134,7 @@ async fn serve(args: SinkArgs) -> io::Result<()> {
     // The sessions of a sink are never stopped: this value is kept so that the channel stays open.
     let (_running, stop) = watch::channel(None);
     let shared = Arc::clone(&sink);
-    let session = move |wire, peer: accept::Peer| {
+    let session = move |wire, peer: Peer| {
         let sink = Arc::clone(&shared);
         async move { Session::new(&sink, wire, peer.address).run().await }
     };
@@ -141,12 +142,12 @@ async fn serve(args: SinkArgs) -> io::Result<()> {
         (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let mut pace = tokio::time::interval(Duration::from_secs(5));
     let serving = accept::serve(
-        vec![Listener::plain(listener)],
+        vec![SmtpListener::plain(listener)],
         &sink.limits,
         &sink.rules.hostname,
         counters,
         stop,
-        |_: IpAddr| accept::Source::Trusted,
+        |_: IpAddr| Source::Trusted,
         session,
     );
     tokio::pin!(serving);

@@ -7,7 +7,7 @@ use super::filter::FilterView;
 use super::{Answer, admin_error, error};
 use crate::api::state::AppState;
 use crate::http::answer;
-use crate::http::visit::{Door, Visit};
+use crate::http::visit::{EntryPoint, Visit};
 use crate::mail::model::{
     AdminError, DESTINATIONS_MAX, Filter, MessageId, Order, Paused, Selection,
 };
@@ -152,7 +152,7 @@ pub(super) async fn order(app: &AppState, visit: &Visit<'_>, content: Incoming) 
         media.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json");
     // A page of another site can send forms and plain text without a preflight request, but not
     // JSON.
-    if !json && visit.door != Door::Control {
+    if !json && visit.entry != EntryPoint::Control {
         return error(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             "an order is JSON: send it as 'Content-Type: application/json'",

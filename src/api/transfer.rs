@@ -229,9 +229,9 @@ mod tests {
 
     #[test]
     fn a_client_that_does_not_read_holds_no_thread_for_the_disk() {
-        let windows =
+        let runtime =
             Builder::new_current_thread().max_blocking_threads(1).enable_time().build().unwrap();
-        windows.block_on(async {
+        runtime.block_on(async {
             let len = 20 * PIECE as u64 + 7;
             let mut pieces =
                 stream(Bytes::from_static(b"head"), Body::Stored(Arc::new(Zeros(len)), len));

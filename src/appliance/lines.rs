@@ -18,7 +18,7 @@ pub const PRECONFIGURE: &str = "Error: failed to preconfigure the MTA";
 pub const START: &str = "Error: failed to start the MTA server. Please see the \
 /var/log/appliance/log log file in MTA for more details on the failure";
 /// The HTTP server did not start.
-pub const WINDOWS: &str = "Error: failed to initialize the UI backend";
+pub const UI: &str = "Error: failed to initialize the UI backend";
 /// A key or certificate is missing or unusable.
 pub const NO_KEYS: &str = "Error: couldn't find ssl keys on the key volume!";
 /// TLS is on, and no source of the keys is configured.

@@ -77,13 +77,13 @@ const DISK_THREADS: u64 = 64;
 const DISK_THREADS_LEAST: u64 = 4;
 
 /// Threads of the HTTP server that wait for the disk, if there is no limit.
-const WINDOW_THREADS: u64 = 16;
+const HTTP_THREADS: u64 = 16;
 
 /// One in so many of the threads for the disk is for the HTTP server.
-const WINDOW_THREADS_PART: u64 = 4;
+const HTTP_THREADS_PART: u64 = 4;
 
 /// With a single one a page that waits for the disk would block all others.
-const WINDOW_THREADS_LEAST: u64 = 2;
+const HTTP_THREADS_LEAST: u64 = 2;
 
 /// The limits of each resource.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -216,8 +216,7 @@ pub fn http_threads(settings: &Settings, limit: Option<u64>) -> usize {
 }
 
 fn for_http(settings: &Settings, limit: Option<u64>) -> u64 {
-    (threads_left(settings, limit) / WINDOW_THREADS_PART)
-        .clamp(WINDOW_THREADS_LEAST, WINDOW_THREADS)
+    (threads_left(settings, limit) / HTTP_THREADS_PART).clamp(HTTP_THREADS_LEAST, HTTP_THREADS)
 }
 
 /// The threads that are left for the disk.
@@ -228,9 +227,9 @@ fn threads_left(settings: &Settings, limit: Option<u64>) -> u64 {
 /// Why the core cannot work with so few processes and threads, with what to do.
 pub fn too_few_threads(settings: &Settings, limit: Option<u64>) -> Option<Failure> {
     let (limit, mail) = (limit?, mail_threads(settings));
-    let least = THREADS + mail + DISK_THREADS_LEAST + WINDOW_THREADS_LEAST;
+    let least = THREADS + mail + DISK_THREADS_LEAST + HTTP_THREADS_LEAST;
     (limit < least).then(|| {
-        let ample = THREADS + mail + DISK_THREADS + WINDOW_THREADS;
+        let ample = THREADS + mail + DISK_THREADS + HTTP_THREADS;
         let cause = format!(
             "no more than {limit} processes and threads are allowed here, and with \
             worker_threads={mail} there must be room for {least}: \
@@ -341,7 +340,7 @@ mod tests {
     #[test]
     fn few_threads_leave_fewer_for_the_disk_and_too_few_stop_the_start() {
         let settings = Settings { worker_threads: 8, ..settings() };
-        let all = THREADS + 8 + DISK_THREADS + WINDOW_THREADS;
+        let all = THREADS + 8 + DISK_THREADS + HTTP_THREADS;
         let both = |limit| (disk_threads(&settings, limit), http_threads(&settings, limit));
         assert_eq!(
             [both(None), both(Some(all)), both(Some(all - 1))],

@@ -13,7 +13,8 @@ use super::trouble::internal;
 use super::{background, obey, rooms, watchdog};
 use crate::appliance::failure::Failure;
 use crate::ground::threads;
-use crate::mail::{accept, inbound};
+use crate::mail::accept::SmtpListener;
+use crate::mail::inbound;
 use crate::monitor::disk_alerts;
 use std::sync::Arc;
 use tokio::net::TcpListener;
@@ -43,8 +44,8 @@ impl App {
         let told_to_stop =
             obey::follow(orders, &base).map_err(|error| internal("the orders' thread", &error))?;
         let mut relay = Relay::open(&base, spool, &ports)?;
-        let Ports { smtp, smtps, windows, control } = ports;
-        let server = Server::open(&base, &mut relay, windows, control)?;
+        let Ports { smtp, smtps, http, control } = ports;
+        let server = Server::open(&base, &mut relay, http, control)?;
         Ok(Self { smtp, smtps, server, relay, told_to_stop, base })
     }
 
@@ -71,7 +72,7 @@ impl App {
         base.status.ready();
         let probes = watchdog::Probes {
             mail: tokio::runtime::Handle::current(),
-            windows: opened.runtime,
+            http: opened.runtime,
             outbound: relay.outbound.clone(),
             spool: relay.spool.clone(),
         };
@@ -84,7 +85,7 @@ impl App {
             planning: relay.planning,
             storage,
             background,
-            windows: opened.thread,
+            http: opened.thread,
             readiness,
             stop,
             close,
@@ -111,14 +112,10 @@ fn background(base: &Base, relay: &Relay) -> JoinSet<()> {
 }
 
 /// The SMTP listeners (terminal `in`).
-fn listeners(
-    smtp: Vec<TcpListener>,
-    smtps: Vec<TcpListener>,
-    relay: &Relay,
-) -> Vec<accept::Listener> {
+fn listeners(smtp: Vec<TcpListener>, smtps: Vec<TcpListener>, relay: &Relay) -> Vec<SmtpListener> {
     let smtps = smtps
         .into_iter()
         .zip(relay.tls.iter().cycle())
-        .map(|(socket, tls)| accept::Listener::inside_tls(socket, tls.clone()));
-    smtp.into_iter().map(accept::Listener::plain).chain(smtps).collect()
+        .map(|(socket, tls)| SmtpListener::inside_tls(socket, tls.clone()));
+    smtp.into_iter().map(SmtpListener::plain).chain(smtps).collect()
 }

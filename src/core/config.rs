@@ -62,8 +62,8 @@ impl Config {
         // Only the name of the file matters here; the share itself is accessed by the carrier.
         let maillog = (settings.logs_enabled && settings.maillog_filename.is_some())
             .then(|| MailLog::new(&settings.syslog_name, &settings.hostname));
-        let ear = maillog.clone().map(|maillog| maillog as Arc<dyn log::Ear>);
-        let log = log::start_with(settings.log_format == LogFormat::Json, ear);
+        let subscriber = maillog.clone().map(|maillog| maillog as Arc<dyn log::LogSubscriber>);
+        let log = log::start_with(settings.log_format == LogFormat::Json, subscriber);
         tracing::info!(target: "mta", "{confined}");
         let presenter = if settings.ssl_disabled {
             None

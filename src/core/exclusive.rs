@@ -7,7 +7,7 @@ use crate::appliance::supervise::rundir::SOCKET;
 use crate::appliance::terminal::ports::not_opened;
 use crate::appliance::volume::AS_WORKING_DIRECTORY;
 use crate::ground::disk::Volume;
-use crate::mail::accept;
+use crate::ground::net;
 use std::fs::{File, Permissions};
 use std::io;
 use std::net::SocketAddr;
@@ -24,7 +24,7 @@ pub(super) struct Ports {
     pub(super) smtp: Vec<TcpListener>,
     /// Empty without TLS.
     pub(super) smtps: Vec<TcpListener>,
-    pub(super) windows: Vec<TcpListener>,
+    pub(super) http: Vec<TcpListener>,
     pub(super) control: ControlSocket,
 }
 
@@ -44,7 +44,7 @@ impl Ports {
             settings
                 .listen
                 .iter()
-                .map(|address| accept::bind(SocketAddr::new(*address, port)))
+                .map(|address| net::bind(SocketAddr::new(*address, port)))
                 .collect::<io::Result<Vec<_>>>()
         };
         let all = |property, port| all(port).map_err(|error| not_opened(property, port, &error));
@@ -55,7 +55,7 @@ impl Ports {
             } else {
                 all("smtps_port", settings.smtps_port)?
             },
-            windows: all("ui_port", settings.ui_port)?,
+            http: all("ui_port", settings.ui_port)?,
             control: bind_control(&settings.run_dir).or_else(|cause| {
                 bind_nameless(volume).map_err(|error| {
                     let place = settings.run_dir.display();
@@ -66,7 +66,7 @@ impl Ports {
                 })
             })?,
         };
-        for listener in ports.smtp.iter().chain(&ports.smtps).chain(&ports.windows) {
+        for listener in ports.smtp.iter().chain(&ports.smtps).chain(&ports.http) {
             let address = listener.local_addr();
             let address = address.map_or_else(|error| error.to_string(), |own| own.to_string());
             tracing::info!(target: "mta", %address, "listening");

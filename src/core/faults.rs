@@ -23,7 +23,7 @@ pub(super) fn allow(http: &HttpState, outbound: Arc<Outbound<SegmentLog>>) {
             // Endless loops end.
             "come_back" => COME_BACK.store(true, Ordering::Relaxed),
             "deadlock" => outbound.clone().plant_deadlock(),
-            "windows" => loop_for_ever(),
+            "http" => loop_for_ever(),
             _ => return false,
         }
         true

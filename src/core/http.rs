@@ -30,7 +30,7 @@ use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
 /// How long the HTTP server may take to close.
-const WINDOWS_PATIENCE: Duration = Duration::from_secs(5);
+const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How often the control socket's path is checked.
 const CONTROL_PACE: Duration = Duration::from_secs(2);
@@ -96,7 +96,7 @@ pub(super) fn open(
         .name("http".to_owned())
         .spawn(move || {
             runtime.block_on(serve);
-            runtime.shutdown_timeout(WINDOWS_PATIENCE);
+            runtime.shutdown_timeout(CLOSE_PATIENCE);
         })
         .map(|thread| Opened { thread, runtime: handle, doors })
         .map_err(|error| internal("the HTTP server's thread", &error))
@@ -217,7 +217,7 @@ mod tests {
     use crate::http::places::{CONNECTIONS_MAX, OWN_CONNECTIONS_MAX};
 
     #[test]
-    fn the_descriptors_of_all_windows_are_counted() {
+    fn the_descriptors_of_all_connections_are_counted() {
         let connections =
             CONNECTIONS_MAX + OWN_CONNECTIONS_MAX + 2 * server::CONTROL_CONNECTIONS_MAX;
         assert!(resources::FILES >= connections as u64 + 120, "{connections}");

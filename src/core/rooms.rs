@@ -9,11 +9,12 @@ use crate::appliance::resources::{Resources, Scarce};
 use crate::appliance::supervise::status::Health;
 use crate::ground::dns;
 use crate::ground::gateway::default_gateways;
+use crate::ground::net::{ConnectionLimits, WIDE_MAX};
 use crate::http::Login;
 use crate::http::access::Access;
 use crate::http::hosts::Hosts;
 use crate::http::token::Token;
-use crate::mail::accept::{self, Conduct, Limits, Tls};
+use crate::mail::accept::{Conduct, Limits, Tls};
 use crate::mail::admit::Policy;
 use crate::mail::deliver;
 use crate::mail::events::Events;
@@ -147,16 +148,16 @@ pub(super) fn intake(
         events: events.clone(),
         registry: registry.clone(),
         conduct: Conduct::new(),
-        limits: Limits {
+        limits: Limits::from(ConnectionLimits {
             sessions: resources.sessions as usize,
             reserve: resources.reserve as usize,
             scarce: resources.scarce == Some(Scarce::Memory),
             memory: memory.clone(),
             input: resources.input,
-            wide: resources.wide.min(accept::WIDE_MAX),
+            wide: resources.wide.min(WIDE_MAX),
             sessions_per_address: settings.session_limit_per_address as usize,
-            ..Limits::default()
-        },
+            ..ConnectionLimits::default()
+        }),
     }
 }
 

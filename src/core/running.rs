@@ -30,7 +30,7 @@ pub(super) struct Running {
     /// Monitors the machine.
     pub(super) background: JoinSet<()>,
     /// The thread of the HTTP server.
-    pub(super) windows: std::thread::JoinHandle<()>,
+    pub(super) http: std::thread::JoinHandle<()>,
     pub(super) readiness: Arc<watch::Sender<Readiness>>,
     /// Until when open sessions may continue, once there are no new ones.
     pub(super) stop: watch::Sender<Option<Instant>>,
@@ -97,8 +97,8 @@ impl Running {
     /// Closes the HTTP server, which deletes its group at the monitor, and then the queue.
     async fn close(self) {
         self.close.send_replace(true);
-        let windows = self.windows;
-        if tokio::task::spawn_blocking(move || windows.join()).await.is_err() {
+        let http = self.http;
+        if tokio::task::spawn_blocking(move || http.join()).await.is_err() {
             tracing::warn!(target: "mta", "the HTTP server did not stop in order");
         }
         let (left, spool) = (self.spool.totals().0, self.spool);

@@ -35,7 +35,7 @@ impl Server {
     pub(super) fn open(
         base: &Base,
         relay: &mut Relay,
-        windows: Vec<TcpListener>,
+        listeners: Vec<TcpListener>,
         control: ControlSocket,
     ) -> Result<Self, Failure> {
         let settings = &base.settings;
@@ -54,7 +54,7 @@ impl Server {
             &instance::name(&settings.hostname, base.disk.as_ref()),
             app.clone(),
             relay.webhooks.take(),
-            (windows, tls),
+            (listeners, tls),
             control,
             closing,
         )?;

@@ -47,7 +47,7 @@ const KNOCKS_MAX: usize = 32;
 /// The probes.
 pub(super) struct Probes {
     pub(super) mail: Handle,
-    pub(super) windows: Handle,
+    pub(super) http: Handle,
     pub(super) outbound: Arc<Outbound<SegmentLog>>,
     pub(super) spool: Arc<SegmentLog>,
 }
@@ -89,8 +89,8 @@ pub(super) fn watch(
     let watch = move || {
         let mut last = Instant::now();
         loop {
-            let windows_hang = parts.iter().any(|part| part.name == WINDOWS && part.waited >= LATE);
-            if windows_hang {
+            let http_hangs = parts.iter().any(|part| part.name == HTTP && part.waited >= LATE);
+            if http_hangs {
                 doors.open(PACE, &vitals);
             } else {
                 thread::sleep(PACE);
@@ -114,10 +114,10 @@ pub(super) fn watch(
     thread::Builder::new().name("watchdog".to_owned()).spawn(watch).map(drop)
 }
 
-const WINDOWS: &str = "stats UI";
+const HTTP: &str = "stats UI";
 
 fn parts(probes: Probes) -> io::Result<Vec<Part>> {
-    let Probes { mail, windows, outbound, spool } = probes;
+    let Probes { mail, http, outbound, spool } = probes;
     let committed = spool.clone();
     let locks = on_a_thread("watchdog-locks", move || {
         outbound.touch();
@@ -134,7 +134,7 @@ fn parts(probes: Probes) -> io::Result<Vec<Part>> {
         part("mail runtime", on_a_runtime(mail)),
         part("queue lock", locks),
         part("committer", Box::new(move |answer| committed.touch(move || answer.come()))),
-        part(WINDOWS, on_a_runtime(windows)),
+        part(HTTP, on_a_runtime(http)),
     ])
 }
 
@@ -275,10 +275,8 @@ impl Doors {
     /// Answers connections for a while: 503 and what hangs.
     fn open(&self, time: Duration, vitals: &Vitals) {
         let end = Instant::now() + time;
-        let reason = vitals
-            .late()
-            .or_else(|| vitals.slow())
-            .unwrap_or_else(|| format!("{WINDOWS}: no turn"));
+        let reason =
+            vitals.late().or_else(|| vitals.slow()).unwrap_or_else(|| format!("{HTTP}: no turn"));
         for _ in 0..KNOCKS_MAX {
             let left = end.saturating_duration_since(Instant::now());
             if left.is_zero() {

@@ -13,7 +13,7 @@ use crate::http::places::{Kind, Place, Reader, Turn};
 use crate::http::rights::Need;
 use crate::http::route::{Call, Routes};
 use crate::http::state::{Application, HttpState};
-use crate::http::visit::{Door, Visit};
+use crate::http::visit::{EntryPoint, Visit};
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode, Uri};
@@ -30,14 +30,14 @@ type Placed = Response<Held<Turn, Reader>>;
 pub(crate) async fn answer<A: Application>(
     app: &A,
     routes: &Routes<A>,
-    door: Door,
+    entry: EntryPoint,
     place: Option<&Arc<Place>>,
     request: Request<Incoming>,
 ) -> Placed {
     let http = app.http();
-    let (client, path) = (door.client(http, request.headers()), below(http, request.uri().path()));
+    let (client, path) = (entry.client(http, request.headers()), below(http, request.uri().path()));
     let (Some(place), Some(client)) = (place, client) else {
-        return reply(app, routes, door, None, request).await.map(|content| Held {
+        return reply(app, routes, entry, None, request).await.map(|content| Held {
             content,
             _turn: None,
             unread: None,
@@ -51,7 +51,7 @@ pub(crate) async fn answer<A: Application>(
     match place.begin(kind, client) {
         Some(turn) => {
             let looks = matches!(*request.method(), Method::GET | Method::HEAD);
-            let answer = reply(app, routes, door, Some(place), request).await;
+            let answer = reply(app, routes, entry, Some(place), request).await;
             // The order or submission is done: a client that got 503 would repeat it.
             let mut reader = turn.reader();
             if !reader.may_have(answer.body().octets()) && looks {
@@ -73,7 +73,7 @@ fn busy(line: &'static str) -> Placed {
 async fn reply<A: Application>(
     app: &A,
     routes: &Routes<A>,
-    door: Door,
+    entry: EntryPoint,
     place: Option<&Arc<Place>>,
     request: Request<Incoming>,
 ) -> Answer {
@@ -81,11 +81,11 @@ async fn reply<A: Application>(
     let (whole_path, query) = (parts.uri.path(), parts.uri.query().unwrap_or_default());
     let http = app.http();
     let path = below(http, whole_path);
-    let client = door.client(http, &parts.headers);
+    let client = entry.client(http, &parts.headers);
     let (method, version, headers) = (&parts.method, parts.version, &parts.headers);
     let mut visit = Visit {
         http,
-        door,
+        entry,
         client,
         caller: Caller::Anybody,
         method,
@@ -108,21 +108,24 @@ async fn led<'a, A: Application>(
     uri: &Uri,
     content: Incoming,
 ) -> Answer {
-    let (http, door, path, client) = (visit.http, visit.door, visit.path, visit.client);
+    let (http, entry, path, client) = (visit.http, visit.entry, visit.path, visit.client);
     let host = match hosts::authority(uri, visit.headers, visit.version) {
         Ok(host) => host,
-        Err(words) if door != Door::Control => return visit.error(StatusCode::BAD_REQUEST, &words),
+        Err(words) if entry != EntryPoint::Control => {
+            return visit.error(StatusCode::BAD_REQUEST, &words);
+        }
         Err(_) => None,
     };
     #[cfg(debug_assertions)]
-    if let (Door::Control, Some(fault)) = (visit.door, path.strip_prefix("/api/v1/faults/")) {
+    if let (EntryPoint::Control, Some(fault)) = (visit.entry, path.strip_prefix("/api/v1/faults/"))
+    {
         let status = if visit.http.plant(fault) { StatusCode::OK } else { StatusCode::NOT_FOUND };
         return visit.error(status, fault);
     }
     let asked = visit.asked_path();
     let route = routes.find(asked, visit.method);
     let need = route.map_or(Need::Numbers, |(route, _)| route.need);
-    if door != Door::Control
+    if entry != EntryPoint::Control
         && let Some(host) = host.as_ref().filter(|host| !http.access.hosts.knows(&host.host))
         && (visit.is_plain() || !OF_PROGRAMS.contains(&asked))
         && need != Need::Health
@@ -159,7 +162,7 @@ async fn led<'a, A: Application>(
     if let Err(words) = visit.right(need) {
         return visit.error(StatusCode::FORBIDDEN, words);
     }
-    if matches!(need, Need::Order | Need::Send) && visit.door != Door::Control {
+    if matches!(need, Need::Order | Need::Send) && visit.entry != EntryPoint::Control {
         if let Some(words) =
             origin::foreign(visit.headers, host.as_ref(), http.access.outside.as_ref())
         {

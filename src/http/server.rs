@@ -9,6 +9,7 @@
 //! control socket may do everything; access is controlled by the file's mode. At `ui_port` `rights`
 //! decides. Source: RFC 9110, RFC 9112.
 
+use crate::ground::net::{Service, Stream, TlsAcceptor, accept_loop};
 use crate::ground::stop::stopped;
 use crate::ground::tls::Presenter;
 use crate::http::peer::Peer;
@@ -16,15 +17,16 @@ use crate::http::places::{Place, Places};
 use crate::http::route::Routes;
 use crate::http::router;
 use crate::http::state::Application;
-use crate::http::tls::{self, Received};
-use crate::http::visit::Door;
+use crate::http::tls;
+use crate::http::visit::EntryPoint;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use std::future::Future;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,7 +34,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinError, JoinSet};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 /// Connections to the control socket at the same time; each has two descriptors, see
 /// [`crate::http::peer`].
@@ -53,10 +55,7 @@ const CONTROL_LIFE: Duration = Duration::from_secs(3600);
 /// How long a connection whose time is up may finish its answer.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// A pause after a failed accept (mostly for lack of file descriptors), so that repeated failures
-/// do not use up the processor.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
-
+/// The response to a connection beyond the limits.
 const BUSY: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain\r\nRetry-After: \
 5\r\nConnection: close\r\n\
@@ -71,14 +70,20 @@ pub async fn serve_public<A: Application>(
     tls: Option<Arc<Presenter>>,
     stop: watch::Receiver<bool>,
 ) {
-    let places = Places::new(Arc::clone(&app.http().counters), app.http().answers_max);
-    let site = Arc::new(Site { app, routes });
-    let mut listeners_running = JoinSet::new();
+    let http = app.http();
+    let places = Places::new(Arc::clone(&http.counters), http.answers_max);
+    let site = Arc::new(Site { app, routes, stop });
+    let service = Arc::new(PublicService {
+        site: Arc::clone(&site),
+        places,
+        tls: tls.map(|presenter| Arc::new(TlsAcceptor::new(presenter))),
+    });
+    let mut loops = JoinSet::new();
     for listener in listeners {
-        let room = Room { site: Arc::clone(&site), tls: tls.clone(), stop: stop.clone() };
-        listeners_running.spawn(room.serve(Listener::Public(listener, Arc::clone(&places))));
+        let (site, service) = (Arc::clone(&site), Arc::clone(&service));
+        loops.spawn(async move { accept_loop(listener, &*service, site.ends()).await });
     }
-    while listeners_running.join_next().await.is_some() {}
+    while loops.join_next().await.is_some() {}
 }
 
 /// Serves the control socket until `stop` is true. The caller has bound it with a mode that denies
@@ -89,168 +94,144 @@ pub async fn serve_control<A: Application>(
     listener: UnixListener,
     stop: watch::Receiver<bool>,
 ) {
+    let site = Arc::new(Site { app, routes, stop });
     let slots = Arc::new(Semaphore::new(CONTROL_CONNECTIONS_MAX));
-    let site = Arc::new(Site { app, routes });
-    Room { site, tls: None, stop }.serve(Listener::Control(listener, slots)).await;
+    let service = ControlService { site: Arc::clone(&site), slots };
+    accept_loop(listener, &service, site.ends()).await;
 }
 
-struct Room<A: Application> {
-    site: Arc<Site<A>>,
-    tls: Option<Arc<Presenter>>,
-    stop: watch::Receiver<bool>,
-}
-
-/// What a connection needs to answer.
+/// What all connections of a listener share.
 struct Site<A: Application> {
     app: Arc<A>,
     routes: Arc<Routes<A>>,
+    stop: watch::Receiver<bool>,
 }
 
-enum Listener {
-    Public(TcpListener, Arc<Places>),
-    Control(UnixListener, Arc<Semaphore>),
+impl<A: Application> Site<A> {
+    /// Waits for the end of the listeners. Returns the time until which open connections may go on.
+    async fn ends(&self) -> Instant {
+        stopped(&mut self.stop.clone()).await;
+        Instant::now() + GRACE + GRACE
+    }
+
+    fn cannot_accept(&self, error: &io::Error) {
+        tracing::warn!(%error, "a connection to the stats UI could not be accepted");
+    }
+
+    fn panicked(&self) {
+        self.app.http().counters.panics_total.inc();
+        tracing::error!("a request to the stats UI panicked; please report this defect");
+    }
 }
 
-enum Guest {
-    /// From an address.
-    Public(TcpStream, IpAddr),
-    Control(UnixStream),
+/// Serves `ui_port`.
+struct PublicService<A: Application> {
+    site: Arc<Site<A>>,
+    places: Arc<Places>,
+    tls: Option<Arc<TlsAcceptor>>,
 }
 
-impl<A: Application> Room<A> {
-    async fn serve(mut self, listener: Listener) {
-        let mut guests = JoinSet::new();
-        loop {
+impl<A: Application> Service<(TcpStream, SocketAddr)> for PublicService<A> {
+    fn connected(
+        &self,
+        (stream, address): (TcpStream, SocketAddr),
+    ) -> Option<impl Future<Output = ()> + Send + 'static> {
+        let (site, client) = (Arc::clone(&self.site), address.ip().to_canonical());
+        let own = site.app.http().access.is_own(client, is_local(&stream, address.ip()));
+        let Some(place) = self.places.enter(client, own) else {
+            let _ = stream.try_write(BUSY);
+            return None;
+        };
+        let tls = self.tls.clone();
+        Some(async move {
             tokio::select! {
-                () = stopped(&mut self.stop) => break,
-                Some(end) = guests.join_next(), if !guests.is_empty() => self.note(end),
-                guest = listener.accept() => match guest {
-                    Ok(guest) => self.receive(guest, &listener, &mut guests),
-                    Err(error) => {
-                        tracing::warn!(%error, "a connection to the stats UI could not be \
-                        accepted");
-                        sleep(ACCEPT_PAUSE).await;
-                    }
-                },
+                // No request was in progress, or its client does not read.
+                () = place.given_away() => {}
+                () = receive(site, stream, client, tls, Arc::clone(&place)) => {}
             }
-        }
-        drop(listener);
-        let farewell = async {
-            while let Some(end) = guests.join_next().await {
-                self.note(end);
-            }
-        };
-        // A connection that does not end even then is dropped with the set.
-        let _ = timeout(GRACE + GRACE, farewell).await;
+        })
     }
 
-    fn receive(&self, guest: Guest, listener: &Listener, guests: &mut JoinSet<()>) {
-        let (site, tls, stop) = (Arc::clone(&self.site), self.tls.clone(), self.stop.clone());
-        let own = matches!(&guest, Guest::Public(_, peer) if self.site.app.http().access.is_own(*peer, guest.is_local()));
-        match (guest, listener) {
-            (Guest::Public(stream, client), Listener::Public(_, places)) => match places.enter(client, own) {
-                Some(place) => drop(guests.spawn(async move {
-                    tokio::select! {
-                        // No request was in progress, or its client does not read.
-                        () = place.given_away() => {}
-                        () = receive_public(site, stream, client, tls, Arc::clone(&place), stop) => {}
-                    }
-                })),
-                None => Guest::Public(stream, client).turn_away(),
-            },
-            (Guest::Control(stream), Listener::Control(_, slots)) => match Arc::clone(slots).try_acquire_owned() {
-                Ok(slot) => drop(guests.spawn(async move {
-                    // Without it an order is executed even if its client has disconnected.
-                    let peer = Peer::of(&stream).ok().map(Arc::new);
-                    attend(site, Door::Control, None, peer, stream, stop).await;
-                    drop(slot);
-                })),
-                Err(_) => Guest::Control(stream).turn_away(),
-            },
-            // A listener gives guests of its own kind.
-            (guest, _) => guest.turn_away(),
-        }
+    fn cannot_accept(&self, error: &io::Error) {
+        self.site.cannot_accept(error);
     }
 
-    fn note(&self, end: Result<(), JoinError>) {
-        if end.is_err_and(|error| error.is_panic()) {
-            self.site.app.http().counters.panics_total.inc();
-            tracing::error!("a request to the stats UI panicked; please report this defect");
-        }
+    fn panicked(&self, _: &JoinError) {
+        self.site.panicked();
     }
 }
 
-impl Listener {
-    async fn accept(&self) -> io::Result<Guest> {
-        match self {
-            Self::Public(listener, _) => listener
-                .accept()
-                .await
-                .map(|(stream, peer)| Guest::Public(stream, peer.ip().to_canonical())),
-            Self::Control(listener, _) => {
-                listener.accept().await.map(|(stream, _)| Guest::Control(stream))
-            }
-        }
+/// Serves the control socket.
+struct ControlService<A: Application> {
+    site: Arc<Site<A>>,
+    slots: Arc<Semaphore>,
+}
+
+impl<A: Application> Service<UnixStream> for ControlService<A> {
+    fn connected(&self, stream: UnixStream) -> Option<impl Future<Output = ()> + Send + 'static> {
+        let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() else {
+            let _ = stream.try_write(BUSY);
+            return None;
+        };
+        let site = Arc::clone(&self.site);
+        Some(async move {
+            // Without it an order is executed even if its client has disconnected.
+            let peer = Peer::of(&stream).ok().map(Arc::new);
+            attend(site, EntryPoint::Control, None, peer, stream).await;
+            drop(slot);
+        })
+    }
+
+    fn cannot_accept(&self, error: &io::Error) {
+        self.site.cannot_accept(error);
+    }
+
+    fn panicked(&self, _: &JoinError) {
+        self.site.panicked();
     }
 }
 
-impl Guest {
-    /// Whether it comes from this machine: from a loopback address, or from the address that it
-    /// connects to.
-    fn is_local(&self) -> bool {
-        let Self::Public(stream, _) = self else { return false };
-        let (Ok(there), Ok(here)) = (stream.peer_addr(), stream.local_addr()) else { return false };
-        there.ip().to_canonical().is_loopback() || there.ip() == here.ip()
-    }
-
-    /// Sends 503 as far as the socket's buffer accepts it, and closes.
-    fn turn_away(self) {
-        let _ = match self {
-            Self::Public(stream, _) => stream.try_write(BUSY),
-            Self::Control(stream) => stream.try_write(BUSY),
-        };
-    }
+/// Whether it comes from this machine: from a loopback address, or from the address that it
+/// connects to.
+fn is_local(stream: &TcpStream, client: IpAddr) -> bool {
+    client.to_canonical().is_loopback() || stream.local_addr().is_ok_and(|here| here.ip() == client)
 }
 
 /// A connection to `ui_port`, with TLS where required.
-async fn receive_public<A: Application>(
+async fn receive<A: Application>(
     site: Arc<Site<A>>,
     stream: TcpStream,
     client: IpAddr,
-    tls: Option<Arc<Presenter>>,
+    tls: Option<Arc<TlsAcceptor>>,
     place: Arc<Place>,
-    stop: watch::Receiver<bool>,
 ) {
-    let Some(tls) = tls else {
-        return attend(site, Door::Public(client), Some(place), None, stream, stop).await;
+    let (entry, stream) = match tls {
+        None => (EntryPoint::Public(client), Stream::Plain(stream)),
+        Some(tls) => match tls::receive(&tls, stream, HEADER_PATIENCE).await {
+            Some(stream @ Stream::Tls(_)) => (EntryPoint::Public(client), stream),
+            Some(stream @ Stream::Plain(_)) => (EntryPoint::Plain(client), stream),
+            None => return,
+        },
     };
-    match tls::receive(&tls, stream, HEADER_PATIENCE).await {
-        Some(Received::Secured(stream)) => {
-            attend(site, Door::Public(client), Some(place), None, stream, stop).await
-        }
-        Some(Received::Plain(stream)) => {
-            attend(site, Door::Plain(client), Some(place), None, stream, stop).await
-        }
-        None => {}
-    }
+    attend(site, entry, Some(place), None, stream).await;
 }
 
 /// One connection, from its first request to its end.
 async fn attend<A: Application, S>(
     site: Arc<Site<A>>,
-    door: Door,
+    entry: EntryPoint,
     place: Option<Arc<Place>>,
     peer: Option<Arc<Peer>>,
     stream: S,
-    mut stop: watch::Receiver<bool>,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let mut stop = site.stop.clone();
     let service = service_fn(move |request: Request<Incoming>| {
         let (site, place) = (Arc::clone(&site), place.clone());
         let peer = peer.clone().filter(|_| *request.method() == Method::POST);
         async move {
-            let answer = router::answer(&*site.app, &site.routes, door, place.as_ref(), request);
+            let answer = router::answer(&*site.app, &site.routes, entry, place.as_ref(), request);
             let Some(peer) = peer else { return Ok(answer.await) };
             tokio::select! {
                 // First: a request without a waiting client does not begin. What has begun is
@@ -271,9 +252,9 @@ async fn attend<A: Application, S>(
         .writev(true)
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = pin!(connection);
-    let life = match door {
-        Door::Public(_) | Door::Plain(_) => CONNECTION_LIFE,
-        Door::Control => CONTROL_LIFE,
+    let life = match entry {
+        EntryPoint::Public(_) | EntryPoint::Plain(_) => CONNECTION_LIFE,
+        EntryPoint::Control => CONTROL_LIFE,
     };
     tokio::select! {
         // How an untrusted client's connection ended does not matter.

@@ -19,7 +19,7 @@ const LOGGED_PATH_MAX: usize = 80;
 
 /// The listener of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Door {
+pub(crate) enum EntryPoint {
     /// `ui_port`, and the client's address.
     Public(IpAddr),
     /// `ui_port` in plain text although TLS is required: only health is shown.
@@ -31,7 +31,7 @@ pub(crate) enum Door {
 /// A request without its content.
 pub(crate) struct Visit<'a> {
     pub(crate) http: &'a HttpState,
-    pub(crate) door: Door,
+    pub(crate) entry: EntryPoint,
     /// The client, also behind a configured proxy; `None` at the control socket.
     pub(crate) client: Option<Client>,
     /// The authenticated client, once that is known.
@@ -47,7 +47,7 @@ pub(crate) struct Visit<'a> {
     pub(crate) headers: &'a HeaderMap,
 }
 
-impl Door {
+impl EntryPoint {
     pub(super) fn client(self, http: &HttpState, headers: &HeaderMap) -> Option<Client> {
         match self {
             Self::Public(peer) | Self::Plain(peer) => {
@@ -105,10 +105,10 @@ impl<'a> Visit<'a> {
 
     /// Why a request does not have the right that its route requires, as text.
     pub(crate) fn right(&self, need: Need) -> Result<(), &'static str> {
-        match self.door {
-            Door::Control => Ok(()),
-            Door::Public(_) => self.http.access.rights(self.caller).may(need),
-            Door::Plain(_) => Rights::Anybody.may(need),
+        match self.entry {
+            EntryPoint::Control => Ok(()),
+            EntryPoint::Public(_) => self.http.access.rights(self.caller).may(need),
+            EntryPoint::Plain(_) => Rights::Anybody.may(need),
         }
     }
 
@@ -147,7 +147,7 @@ impl<'a> Visit<'a> {
     }
 
     pub(super) fn is_plain(&self) -> bool {
-        matches!(self.door, Door::Plain(_))
+        matches!(self.entry, EntryPoint::Plain(_))
     }
 
     /// Redirects people to the same page over TLS; a program gets an error.
@@ -179,8 +179,12 @@ impl<'a> Visit<'a> {
 
     /// Requires the login if there is one, or a token, and slows down password guessing.
     pub(super) async fn identified(&self, need: Need) -> Result<Caller<'a>, Answer> {
-        let (Door::Public(_), Some(client)) = (self.door, self.client) else {
-            return Ok(if self.door == Door::Control { Caller::Control } else { Caller::Anybody });
+        let (EntryPoint::Public(_), Some(client)) = (self.entry, self.client) else {
+            return Ok(if self.entry == EntryPoint::Control {
+                Caller::Control
+            } else {
+                Caller::Anybody
+            });
         };
         if need == Need::Health {
             return Ok(Caller::Anybody);

@@ -4,13 +4,15 @@
 //! [`Limits`](super::accept::Limits) on sessions; those within a session are in `session`. Source:
 //! RFC 5321 §4.5.3 (limits).
 
-use super::accept::{self, Listener, Peer, Porter, Source, Stop, Summary};
+use super::accept::{self, ClientClassifier, SmtpListener, Summary};
 use super::admit::{Policy, Standing};
 use super::intake::Intake;
 use super::model::MailEvent;
 use super::session::Session;
 use super::spool::Spool;
 use crate::ground::log;
+use crate::ground::net::{Peer, Source};
+use crate::ground::stop::Stop;
 use std::net::IpAddr;
 use std::sync::Arc;
 use tokio::time::Duration;
@@ -19,7 +21,7 @@ use tokio::time::Duration;
 const SUMMARY_PACE: Duration = Duration::from_secs(5);
 
 /// Serves all listeners until `stop`, and returns when the last session has ended.
-pub async fn serve<S: Spool>(intake: Arc<Intake<S>>, listeners: Vec<Listener>, stop: Stop) {
+pub async fn serve<S: Spool>(intake: Arc<Intake<S>>, listeners: Vec<SmtpListener>, stop: Stop) {
     let shared = Arc::clone(&intake);
     let stopping = stop.clone();
     let session = move |wire, peer: Peer| {
@@ -29,14 +31,14 @@ pub async fn serve<S: Spool>(intake: Arc<Intake<S>>, listeners: Vec<Listener>, s
             Session::new(&intake, wire, peer, stop, guest).run().await;
         }
     };
-    let (counters, gate) = (Arc::clone(&intake.counters), Gate(Arc::clone(&intake)));
+    let (counters, clients) = (Arc::clone(&intake.counters), Clients(Arc::clone(&intake)));
     let serving = accept::serve(
         listeners,
         &intake.limits,
         &intake.rules.hostname,
         counters,
         stop,
-        gate,
+        clients,
         session,
     );
     tokio::select! {
@@ -47,10 +49,10 @@ pub async fn serve<S: Spool>(intake: Arc<Intake<S>>, listeners: Vec<Listener>, s
 }
 
 /// Classifies clients by the policy, and reports those that get no session.
-struct Gate<S: Spool>(Arc<Intake<S>>);
+struct Clients<S: Spool>(Arc<Intake<S>>);
 
-impl<S: Spool> Porter for Gate<S> {
-    fn judge(&self, client: IpAddr) -> Source {
+impl<S: Spool> ClientClassifier for Clients<S> {
+    fn classify(&self, client: IpAddr) -> Source {
         source(&self.0.policy, client)
     }
 

@@ -71,7 +71,7 @@ impl<S: Spool> Intake<S> {
     pub(super) fn ready(&self, room: impl FnOnce() -> bool) -> Result<(), (Reply, Refusal)> {
         // No session is ended for a mail that the queue cannot accept.
         self.spool.ready().map_err(|error| storage_refusal(&error))?;
-        if self.limits.memory.pressure() == Pressure::Critical && !room() {
+        if self.limits.connection.memory.pressure() == Pressure::Critical && !room() {
             let words = "There is too little memory for a mail at the moment; try again later";
             return Err((Reply::new(452, (4, 3, 1), words), Refusal::Memory));
         }

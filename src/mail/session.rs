@@ -7,11 +7,12 @@
 //! its real end, so that content is never read as commands. Source: RFC 5321 §4.5.3 (limits), §7.8
 //! (misuse); RFC 3207 (STARTTLS); RFC 2920 (a group's replies go out together).
 
-use super::accept::{self, Conduct, Limits, Peer, Progress, Source, Stop, Visit, Wire, WireError};
+use super::accept::{Conduct, Limits, SmtpStage};
 use super::events::CommandSummary;
 use super::intake::{Intake, store};
 use super::model::{
-    Address, BodyType, Envelope, MailEvent, Origin, Protocol, Refusal, Rejection, Reply, Verdict,
+    Address, BodyType, Encryption, Envelope, MailEvent, Origin, Protocol, Refusal, Rejection,
+    Reply, Verdict,
 };
 use super::parse::{
     Command, CommandError, Content, Dialogue, Flaw, Gate, Grammar, Heard, Line, Lines, Next, Tls,
@@ -22,6 +23,8 @@ use super::sessions::RegisteredSession;
 use super::spool::{Spool, Writer};
 use super::trace::{Client, received};
 use crate::ground::clock;
+use crate::ground::net::{Peer, SessionSlot, Source, Wire, WireError};
+use crate::ground::stop::{Stop, draining};
 use std::net::IpAddr;
 use std::sync::Arc;
 use tokio::time::{Duration, Instant};
@@ -84,7 +87,7 @@ impl<'a, S: Spool> Session<'a, S> {
         stop: Stop,
         registered: RegisteredSession,
     ) -> Self {
-        let tls = match (&intake.tls, wire.encryption()) {
+        let tls = match (&intake.tls, wire.tls()) {
             (_, Some(_)) => Tls::On,
             (Some(_), None) => Tls::Offered,
             (None, None) => Tls::Absent,
@@ -135,8 +138,8 @@ impl<'a, S: Spool> Session<'a, S> {
             intake.events.emit(MailEvent::PlainTextDropped { client: peer.into(), octets });
         }
         let wire = tokio::select! {
-            wire = tls.secure(self.wire, peer, &intake.limits) => wire?,
-            _ = accept::draining(&mut self.stop), if deadline.is_none() => return None,
+            wire = tls.secure(self.wire, peer, &intake.limits.connection) => wire?,
+            _ = draining(&mut self.stop), if deadline.is_none() => return None,
         };
         let dialogue = self.dialogue.inside_tls();
         let session = Self {
@@ -151,8 +154,12 @@ impl<'a, S: Spool> Session<'a, S> {
         Some(session)
     }
 
+    fn encryption(&self) -> Option<Encryption> {
+        self.wire.tls().map(Encryption::from)
+    }
+
     fn note_encryption(&self) {
-        if let Some(encryption) = self.wire.encryption() {
+        if let Some(encryption) = self.encryption() {
             self.intake.counters.tls_sessions_total.with_label_values(&[encryption.version]).inc();
             self.registered.secured(encryption.to_string());
         }
@@ -161,8 +168,8 @@ impl<'a, S: Spool> Session<'a, S> {
     async fn talk(&mut self) -> Result<Talked, Leave> {
         loop {
             let (command, verb) = self.command().await?;
-            let (visit, stopping) = (self.wire.visit().cloned(), self.stop.borrow().is_some());
-            let gate = Gatekeeper { intake: self.intake, peer: self.peer.address, visit, stopping };
+            let (slot, stopping) = (self.wire.slot().cloned(), self.stop.borrow().is_some());
+            let gate = Gatekeeper { intake: self.intake, peer: self.peer.address, slot, stopping };
             let asked = CommandSummary::by(&command, verb);
             let before = self.wire.output().len();
             let heard = self.dialogue.hear(command, &gate, self.wire.output());
@@ -200,13 +207,14 @@ impl<'a, S: Spool> Session<'a, S> {
         let Self { intake, .. } = *self;
         let mail = self.dialogue.mail();
         let recipients = mail.map_or(0, |mail| mail.recipients.len());
-        if let Some(visit) = self.wire.visit() {
-            visit.reached(match (mail, recipients, self.dialogue.hello().0) {
-                (Some(_), 1.., _) => Progress::Recipient,
-                (Some(_), 0, _) => Progress::Mail,
-                (None, _, "") => Progress::Connected,
-                (None, ..) => Progress::Greeted,
-            });
+        if let Some(slot) = self.wire.slot() {
+            let stage = match (mail, recipients, self.dialogue.hello().0) {
+                (Some(_), 1.., _) => SmtpStage::Recipient,
+                (Some(_), 0, _) => SmtpStage::Mail,
+                (None, _, "") => SmtpStage::Connected,
+                (None, ..) => SmtpStage::Greeted,
+            };
+            slot.reached(stage.into());
         }
         if heard.refused.is_none() && (recipients > 0 || matches!(heard.next, Next::Content(_))) {
             self.junk = 0;
@@ -237,16 +245,16 @@ impl<'a, S: Spool> Session<'a, S> {
 
     /// Waits for a while, unless the relay stops or the session must end to free a slot.
     async fn pause(&mut self, wait: Duration) -> Result<(), Leave> {
-        let visit = async {
-            match self.wire.visit() {
-                Some(visit) => visit.displaced().await,
+        let displaced = async {
+            match self.wire.slot() {
+                Some(slot) => slot.displaced().await,
                 None => std::future::pending().await,
             }
         };
         tokio::select! {
             () = tokio::time::sleep(wait) => Ok(()),
-            () = visit => Err(WireError::Displaced.into()),
-            _ = accept::draining(&mut self.stop) => Ok(()),
+            () = displaced => Err(WireError::Displaced.into()),
+            _ = draining(&mut self.stop) => Ok(()),
         }
     }
 
@@ -284,8 +292,8 @@ impl<'a, S: Spool> Session<'a, S> {
     }
 
     fn command_time(&self) -> Duration {
-        let limits = &self.intake.limits;
-        self.wire.visit().map_or(limits.command, |visit| visit.command_time(limits))
+        let limits = &self.intake.limits.connection;
+        self.wire.slot().map_or(limits.command, |slot| slot.command_time(limits))
     }
 
     /// Reads once. Once the relay is stopping, a session without a mail ends here; another one has
@@ -301,7 +309,7 @@ impl<'a, S: Spool> Session<'a, S> {
                     Err(WireError::Timeout) if limit < until => Err(Leave::Stopping),
                     read => Ok(read?),
                 },
-                deadline = accept::draining(&mut self.stop), if self.deadline.is_none() => {
+                deadline = draining(&mut self.stop), if self.deadline.is_none() => {
                     self.deadline = Some(deadline);
                 }
             }
@@ -318,12 +326,8 @@ impl<'a, S: Spool> Session<'a, S> {
         let mut intaking = Ok(writer);
         let (name, extended) = self.dialogue.hello();
         let protocol = if extended { Protocol::Esmtp } else { Protocol::Smtp };
-        let client = Client {
-            name,
-            protocol,
-            address: self.peer.address,
-            encryption: self.wire.encryption(),
-        };
+        let client =
+            Client { name, protocol, address: self.peer.address, encryption: self.encryption() };
         let trace = received(&envelope, &client, &intake.rules.hostname, id, &date);
         let mut section = match intake.policy.may_relay(self.peer.address) {
             true => intake.header_section(&envelope, id, &date),
@@ -396,7 +400,7 @@ impl<'a, S: Spool> Session<'a, S> {
         let origin = Origin { peer: Some(self.peer.address), helo: self.dialogue.hello().0.into() };
         let entry = intake.entry(envelope, origin);
         let (size, port) = (content.size(), self.peer.port);
-        let id = intake.queue(entry, writer, size, Some(port), self.wire.encryption()).await?;
+        let id = intake.queue(entry, writer, size, Some(port), self.encryption()).await?;
         self.registered.sent(size);
         Ok(Reply::new(250, (2, 0, 0), format!("Ok: queued as {id}")))
     }
@@ -481,7 +485,7 @@ fn content_deadline(content: &Content, limits: &Limits, start: Instant) -> Insta
 pub(super) struct Gatekeeper<'a, S> {
     intake: &'a Intake<S>,
     peer: IpAddr,
-    visit: Option<Arc<Visit>>,
+    slot: Option<Arc<SessionSlot>>,
     stopping: bool,
 }
 
@@ -493,7 +497,7 @@ impl<'a, S> Gatekeeper<'a, S> {
 
     /// Whether an untrusted client's session is ended to make room for a mail of this one.
     fn stranger_goes(&self) -> bool {
-        let goes = self.visit.as_ref().is_some_and(|visit| visit.takes_room());
+        let goes = self.slot.as_ref().is_some_and(|slot| slot.takes_room());
         if goes {
             self.intake.counters.sessions_displaced_total.inc();
         }

@@ -110,18 +110,18 @@ async fn judged<W: Writer>(
 ) -> Content {
     let mut ahead = Vec::new();
     let mut judge = Content::new(size_limit);
-    let (mut dress, mut octets, mut ended) = (Dress::default(), Vec::new(), false);
+    let (mut stuffer, mut octets, mut ended) = (DotStuffer::default(), Vec::new(), false);
     while !ended && intaking.is_ok() {
         octets.clear();
         match content.next().await {
-            Some(Ok(piece)) => dress.put_on(&piece, &mut octets),
+            Some(Ok(piece)) => stuffer.encode(&piece, &mut octets),
             Some(Err(error)) => {
                 let words = format!("The content was cut off: {error}");
                 *intaking = Err((Reply::new(451, (4, 4, 2), words), Refusal::Limit));
             }
             None => {
                 ended = true;
-                dress.end(&mut octets);
+                stuffer.finish(&mut octets);
             }
         }
         let mut rest = &octets[..];
@@ -148,20 +148,20 @@ async fn judged<W: Writer>(
 }
 
 /// Encodes a file as a client would send it: CR LF where there was only LF, a second dot where a
-/// line begins with one, and the end of data.
-struct Dress {
+/// line begins with one, and the end of data (RFC 5321 §4.5.2).
+struct DotStuffer {
     line_start: bool,
     after_cr: bool,
 }
 
-impl Default for Dress {
+impl Default for DotStuffer {
     fn default() -> Self {
         Self { line_start: true, after_cr: false }
     }
 }
 
-impl Dress {
-    fn put_on(&mut self, piece: &[u8], out: &mut Vec<u8>) {
+impl DotStuffer {
+    fn encode(&mut self, piece: &[u8], out: &mut Vec<u8>) {
         out.reserve(piece.len() + piece.len() / 16);
         for octet in piece {
             match octet {
@@ -175,7 +175,7 @@ impl Dress {
         }
     }
 
-    fn end(&self, out: &mut Vec<u8>) {
+    fn finish(&self, out: &mut Vec<u8>) {
         if !self.line_start {
             out.extend_from_slice(b"\r\n");
         }
@@ -203,9 +203,9 @@ mod tests {
     /// A content after it was encoded and decoded again, whatever its pieces.
     fn through(content: &[u8]) -> Result<Vec<u8>, String> {
         let mut results = (1..5).map(|piece| {
-            let (mut dress, mut octets) = (Dress::default(), Vec::new());
-            content.chunks(piece).for_each(|piece| dress.put_on(piece, &mut octets));
-            dress.end(&mut octets);
+            let (mut stuffer, mut octets) = (DotStuffer::default(), Vec::new());
+            content.chunks(piece).for_each(|piece| stuffer.encode(piece, &mut octets));
+            stuffer.finish(&mut octets);
             let (mut judge, mut rest, mut kept) = (Content::new(1000), &octets[..], Vec::new());
             let mut end = false;
             while !rest.is_empty() {

@@ -1,7 +1,7 @@
 //! The mail log: events of mails, as lines in a file of terminal `log`.
 //!
-//! In: events of mails (as a [`MailEventSink`]), and everything else that the log shows (as an
-//! [`Ear`]). Out: lines in Postfix's format ([`Shape`]), which wait on the data volume ([`Buffer`])
+//! In: events of mails (as a [`MailEventSink`]), and everything else that the log shows (as a
+//! [`LogSubscriber`]). Out: lines in Postfix's format ([`Shape`]), which wait on the data volume ([`Buffer`])
 //! until a separate process ([`Carrier`]) has copied them to the share. So a file server that is
 //! slow, full, dead or not reachable blocks only that process. Limits: lines wait in memory as in
 //! [`crate::ground::log`], then on the data volume within [`Buffer`]'s limits. Lines without space
@@ -17,7 +17,7 @@ mod segment;
 mod shape;
 mod target;
 
-use crate::ground::log::{Ear, LogWriter, Said, Share};
+use crate::ground::log::{LogSubscriber, LogWriter, Said, Share};
 use crate::mail::model::{MailEvent, MailEventSink};
 use crate::maillog::counters::MailLogCounters;
 use std::path::Path;
@@ -121,8 +121,8 @@ impl MailEventSink for MailLog {
     }
 }
 
-impl Ear for MailLog {
-    fn hear(&self, level: Level, said: &Said) {
+impl LogSubscriber for MailLog {
+    fn event(&self, level: Level, said: &Said) {
         self.write(&self.shape.other(level, said), said.stranger);
     }
 }

@@ -3,7 +3,7 @@
 use super::failures::{Failure, Mishap, Stage};
 use super::maildir::Letter;
 use super::tally::{CONTENT_MAX, Sink};
-use crate::mail::accept::{Wire, WireError};
+use crate::ground::net::{Wire, WireError};
 use crate::mail::model::{Address, Envelope, Refusal, Reply, Verdict};
 use crate::mail::parse::{
     Command, CommandError, Content, Dialogue, Gate, Line, Lines, Next, Recipient, Tls, write_reply,
@@ -96,7 +96,7 @@ impl<'a> Session<'a> {
     }
 
     async fn command(&mut self) -> Result<Result<Command, CommandError>, Gone> {
-        let until = Instant::now() + self.sink.limits.command;
+        let until = Instant::now() + self.sink.limits.connection.command;
         loop {
             match self.lines.next(self.wire.input()) {
                 Line::Complete { text, taken } => {

@@ -7,7 +7,7 @@ use crate::ground::words::span;
 use crate::http::access::Caller;
 use crate::http::answer::Answer;
 use crate::http::rights::{Need, Rights};
-use crate::http::visit::{Door, Visit};
+use crate::http::visit::{EntryPoint, Visit};
 use hyper::StatusCode;
 
 /// Why a page cannot be shown, or a form is rejected.
@@ -90,7 +90,10 @@ impl Frame {
             token: app.http.form_token.text().to_owned(),
             actions: visit.right(Need::Order).err(),
             notice: None,
-            logged_in: matches!((visit.door, visit.caller), (Door::Public(_), Caller::Login(_))),
+            logged_in: matches!(
+                (visit.entry, visit.caller),
+                (EntryPoint::Public(_), Caller::Login(_))
+            ),
             root: visit.root(),
             looks: visit.may_look(),
             pages: pages(|need| visit.right(need).is_ok()),

@@ -10,7 +10,7 @@ use crate::ground::words::harmless;
 use crate::http::access::Caller;
 use crate::http::answer::{Answer, Content, HTML};
 use crate::http::router::OF_PROGRAMS;
-use crate::http::visit::{Door, Visit};
+use crate::http::visit::{EntryPoint, Visit};
 use askama::Template;
 use hyper::StatusCode;
 use hyper::header::{self, HeaderValue};
@@ -35,7 +35,7 @@ struct Login {
 
 /// The answer in the form for the client.
 pub(crate) fn dressed(app: &AppState, visit: &Visit<'_>, mut answer: Answer) -> Answer {
-    let is_page = matches!(visit.door, Door::Public(_)) && !visit.path.starts_with("/api/");
+    let is_page = matches!(visit.entry, EntryPoint::Public(_)) && !visit.path.starts_with("/api/");
     if !is_page || OF_PROGRAMS.contains(&visit.path) || !visit.wants_html() {
         return answer;
     }

@@ -122,7 +122,7 @@ fn an_endless_loop_in_the_mail_runtime_is_named_with_its_stacks() {
 fn windows_that_hang_do_not_hide_it() {
     let grid = Grid::new();
     let mut init = grid.init(&[LIMIT]);
-    plant(&grid, "windows");
+    plant(&grid, "http");
     init.wait_for("the SMTP core hangs and is not ready: stats UI: no turn for 10 s");
     assert_says(
         &grid.run(&["health"], &[]),

@@ -3,25 +3,25 @@
 use crate::support::client::Client;
 use crate::support::eventually;
 use crate::support::receiver::{Receiver, Setup};
-use postern::mail::accept::Limits;
+use postern::ground::net::ConnectionLimits;
 use postern::mail::model::Refusal;
 
 #[test]
 fn from_one_address() {
-    let limits = Limits { sessions_per_address: 3, ..Limits::default() };
+    let limits = ConnectionLimits { sessions_per_address: 3, ..ConnectionLimits::default() };
     flood(limits, "421 4.7.0 mta.example Too many sessions from your address; try again later");
 }
 
 #[test]
 fn in_all() {
     flood(
-        Limits { sessions: 3, ..Limits::default() },
+        ConnectionLimits { sessions: 3, ..ConnectionLimits::default() },
         "421 4.7.0 mta.example Too many sessions; try again later",
     );
 }
 
-fn flood(limits: Limits, refusal: &str) {
-    let receiver = Receiver::start(Setup { limits, ..Setup::default() });
+fn flood(limits: ConnectionLimits, refusal: &str) {
+    let receiver = Receiver::start(Setup { limits: limits.into(), ..Setup::default() });
     let mut inside: Vec<_> = (0..3).map(|_| Client::hello(receiver.address)).collect();
     for _ in 0..500 {
         let mut outside = Client::connect(receiver.address);

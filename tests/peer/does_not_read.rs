@@ -3,20 +3,20 @@
 use crate::support::client::Client;
 use crate::support::eventually;
 use crate::support::receiver::{Receiver, Setup};
-use postern::mail::accept::Limits;
+use postern::ground::net::ConnectionLimits;
 use postern::mail::parse::Rules;
 use std::thread;
 use std::time::Duration;
 
 #[test]
 fn is_left_once_the_pipe_is_full() {
-    let limits = Limits {
+    let limits = ConnectionLimits {
         write: Duration::from_millis(300),
         linger: Duration::from_millis(100),
-        ..Limits::default()
+        ..ConnectionLimits::default()
     };
     let rules = Rules { chatter_limit: usize::MAX, ..Rules::new("mta.example", 1_000_000) };
-    let receiver = Receiver::start(Setup { limits, rules, ..Setup::default() });
+    let receiver = Receiver::start(Setup { limits: limits.into(), rules, ..Setup::default() });
     let mut client = Client::connect(receiver.address);
     // The replies are ten times as long as the commands; both directions are blocked long before
     // all is sent.

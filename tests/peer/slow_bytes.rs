@@ -3,6 +3,7 @@
 
 use crate::support::client::Client;
 use crate::support::receiver::{Receiver, Setup};
+use postern::ground::net::ConnectionLimits;
 use postern::mail::accept::Limits;
 use postern::mail::model::Refusal;
 use std::thread::sleep;
@@ -10,11 +11,13 @@ use std::time::{Duration, Instant};
 
 fn receiver() -> Receiver {
     let limits = Limits {
-        command: Duration::from_millis(1000),
         content: Duration::from_millis(600),
         content_grace: Duration::from_millis(1500),
         content_rate: 1_000_000,
-        ..Limits::default()
+        ..Limits::from(ConnectionLimits {
+            command: Duration::from_millis(1000),
+            ..ConnectionLimits::default()
+        })
     };
     Receiver::start(Setup { limits, ..Setup::default() })
 }

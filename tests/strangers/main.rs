@@ -11,7 +11,7 @@ mod flood;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, connect, socket};
 use postern::ground::memory::Pressure;
-use postern::mail::accept::Limits;
+use postern::ground::net::ConnectionLimits;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, SocketAddrV4, TcpStream};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -34,10 +34,11 @@ fn connect_from(last: u8, to: SocketAddr) -> TcpStream {
     stream
 }
 
-fn receiver(limits: Limits) -> Receiver {
+fn receiver(limits: ConnectionLimits) -> Receiver {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
     setrlimit(Resource::RLIMIT_NOFILE, soft.max(4096.min(hard)), hard).unwrap();
-    Receiver::start(Setup { trusted: vec!["127.0.0.1/32".to_owned()], limits, ..Setup::default() })
+    let trusted = vec!["127.0.0.1/32".to_owned()];
+    Receiver::start(Setup { trusted, limits: limits.into(), ..Setup::default() })
 }
 
 /// All replies that a silent client got.
@@ -49,11 +50,11 @@ fn told(mut stream: TcpStream) -> String {
 
 #[test]
 fn a_trusted_client_is_greeted_within_a_second_among_a_thousand_silent_strangers() {
-    let receiver = receiver(Limits {
+    let receiver = receiver(ConnectionLimits {
         sessions: 1000,
         reserve: 200,
         sessions_per_address: 200,
-        ..Limits::default()
+        ..ConnectionLimits::default()
     });
     let crowd: Vec<_> =
         (0..1000).map(|number| connect_from(2 + (number % 5) as u8, receiver.address)).collect();
@@ -80,7 +81,8 @@ fn a_trusted_client_is_greeted_within_a_second_among_a_thousand_silent_strangers
 
 #[test]
 fn the_stranger_that_did_nothing_for_longest_gives_way_and_hears_why() {
-    let receiver = receiver(Limits { sessions: 20, reserve: 0, ..Limits::default() });
+    let receiver =
+        receiver(ConnectionLimits { sessions: 20, reserve: 0, ..ConnectionLimits::default() });
     let mut crowd: Vec<_> = (0..20)
         .map(|number| {
             let stream = connect_from(2 + number, receiver.address);
@@ -109,7 +111,8 @@ fn the_stranger_that_did_nothing_for_longest_gives_way_and_hears_why() {
 
 #[test]
 fn dripping_octets_keep_no_place() {
-    let receiver = receiver(Limits { sessions: 2, reserve: 0, ..Limits::default() });
+    let receiver =
+        receiver(ConnectionLimits { sessions: 2, reserve: 0, ..ConnectionLimits::default() });
     let mut dripping = connect_from(2, receiver.address);
     eventually("it has a place", || receiver.sessions() == 1);
     std::thread::sleep(Duration::from_millis(5));
@@ -125,11 +128,11 @@ fn dripping_octets_keep_no_place() {
 
 #[test]
 fn a_crowd_from_one_address_leaves_places_to_other_strangers() {
-    let receiver = receiver(Limits {
+    let receiver = receiver(ConnectionLimits {
         sessions: 30,
         reserve: 10,
         sessions_per_address: 20,
-        ..Limits::default()
+        ..ConnectionLimits::default()
     });
     let crowd: Vec<_> = (0..20).map(|_| connect_from(2, receiver.address)).collect();
     eventually("they have all places", || receiver.sessions() == 20);
@@ -143,7 +146,10 @@ fn a_crowd_from_one_address_leaves_places_to_other_strangers() {
 
 #[test]
 fn a_stranger_that_says_nothing_is_ended_soon() {
-    let receiver = receiver(Limits { stranger: Duration::from_millis(300), ..Limits::default() });
+    let receiver = receiver(ConnectionLimits {
+        stranger: Duration::from_millis(300),
+        ..ConnectionLimits::default()
+    });
     let (start, silent) = (Instant::now(), connect_from(2, receiver.address));
     let mut trusted = Client::hello(receiver.address);
     assert!(told(silent).contains("421 4.4.2 "));
@@ -154,12 +160,12 @@ fn a_stranger_that_says_nothing_is_ended_soon() {
 /// Free memory is of no use to a mail that the queue cannot accept.
 #[test]
 fn while_the_volume_is_full_nobody_gives_way_for_memory() {
-    let limits = Limits::default();
+    let limits = ConnectionLimits::default();
     let memory = limits.memory.clone();
     let trusted = vec!["127.0.0.1/32".to_owned()];
     let receiver = Receiver::start(Setup {
         trusted,
-        limits,
+        limits: limits.into(),
         trouble: Some(Trouble::Full),
         ..Setup::default()
     });
@@ -175,7 +181,7 @@ fn while_the_volume_is_full_nobody_gives_way_for_memory() {
 
 #[test]
 fn while_memory_is_short_strangers_hear_so_and_trusted_clients_send() {
-    let limits = Limits::default();
+    let limits = ConnectionLimits::default();
     let memory = limits.memory.clone();
     let receiver = receiver(limits);
     let refused = || receiver.counters.sessions_refused_total.with_label_values(&["memory"]).get();

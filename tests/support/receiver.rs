@@ -2,9 +2,10 @@
 
 use super::spool::{MemorySpool, Trouble};
 use super::threads;
+use postern::ground::net::{self, ConnectionLimits};
 use postern::ground::tls::{KeyPair, Presenter};
 use postern::mail::accept::counters::AcceptCounters;
-use postern::mail::accept::{self, Conduct, Limits, Listener, Tls};
+use postern::mail::accept::{Conduct, Limits, SmtpListener, Tls};
 use postern::mail::admit::Policy;
 use postern::mail::events::Events;
 use postern::mail::inbound;
@@ -50,7 +51,10 @@ impl Default for Setup {
                 add_missing_headers: false,
                 ..rewrite::Config::new("mta.example")
             },
-            limits: Limits { linger: Duration::from_millis(500), ..Limits::default() },
+            limits: Limits::from(ConnectionLimits {
+                linger: Duration::from_millis(500),
+                ..ConnectionLimits::default()
+            }),
             pair: None,
             trouble: None,
             defect: false,
@@ -120,16 +124,16 @@ impl Receiver {
         let (address, smtps, served) = runtime.block_on(async {
             // As in production: both families on one socket, with IPv4-mapped addresses.
             let bind = || {
-                let listener = accept::bind("[::]:0".parse().unwrap()).unwrap();
+                let listener = net::bind("[::]:0".parse().unwrap()).unwrap();
                 let address =
                     SocketAddr::from(([127, 0, 0, 1], listener.local_addr().unwrap().port()));
                 (listener, address)
             };
             let (listener, address) = bind();
-            let mut listeners = vec![Listener::plain(listener)];
+            let mut listeners = vec![SmtpListener::plain(listener)];
             let smtps = tls.map(|tls| {
                 let (listener, address) = bind();
-                listeners.push(Listener::inside_tls(listener, tls));
+                listeners.push(SmtpListener::inside_tls(listener, tls));
                 address
             });
             (address, smtps, tokio::spawn(inbound::serve(intake, listeners, stopped)))

@@ -4,19 +4,19 @@ use crate::support::client::Client;
 use crate::support::eventually;
 use crate::support::receiver::{Receiver, Setup};
 use crate::support::tls::pair;
-use postern::mail::accept::Limits;
+use postern::ground::net::ConnectionLimits;
 use std::time::{Duration, Instant};
 
 /// One whose handshakes may take a second.
 fn receiver() -> Receiver {
     let second = Duration::from_secs(1);
-    let limits = Limits {
+    let limits = ConnectionLimits {
         handshake: second,
         handshake_trusted: second,
         linger: Duration::from_millis(200),
-        ..Limits::default()
+        ..ConnectionLimits::default()
     };
-    Receiver::start(Setup { pair: Some(pair().0), limits, ..Setup::default() })
+    Receiver::start(Setup { pair: Some(pair().0), limits: limits.into(), ..Setup::default() })
 }
 
 /// Both ways to the handshake.

@@ -43,7 +43,7 @@ pub fn not_opened(property: &str, port: u16, error: &io::Error) -> Failure {
         ErrorKind::AddrNotAvailable => "an address of property listen is not this machine's",
         _ => "see property listen",
     };
-    let line = if property == "ui_port" { lines::WINDOWS } else { lines::START };
+    let line = if property == "ui_port" { lines::UI } else { lines::START };
     let exit = if denied { Exit::Permission } else { Exit::Unavailable };
     Failure::new(exit, line, format!("{property}={port} cannot be opened: {error}; {advice}"))
 }
@@ -94,7 +94,7 @@ mod tests {
     #[test]
     fn the_line_is_that_of_the_server() {
         let taken = io::Error::from(Errno::EADDRINUSE);
-        assert_eq!(not_opened("ui_port", 80, &taken).line, lines::WINDOWS);
+        assert_eq!(not_opened("ui_port", 80, &taken).line, lines::UI);
         let denied = not_opened("smtp_port", 25, &io::Error::from(Errno::EACCES));
         assert_eq!((denied.line.as_str(), denied.exit), (lines::START, Exit::Permission));
         assert!(

@@ -2,7 +2,7 @@
 //!
 //! Purpose: modules report events with `tracing` and never wait for it. In: events. Out: lines, in
 //! the order of the events of each thread, written by a separate thread ([`LogWriter`]); and the
-//! events themselves for one [`Ear`]. Plain: `2026-11-22T12:00:00.123+01:00 INFO delivered
+//! events themselves for one [`LogSubscriber`]. Plain: `2026-11-22T12:00:00.123+01:00 INFO delivered
 //! queue_id=0D2R… to=a@b relay=…`; a value with blanks or quotes is quoted. JSON: one flat object
 //! with `time`, `level`, `target`, `message` and the fields. Limits: [`BACKLOG_MAX`] octets wait
 //! for a slow reader, then lines are dropped and a line gives their number; a value has at most
@@ -46,13 +46,13 @@ const READER_PAUSE: u16 = 1000;
 /// The target of events for operators, whatever their module.
 const TARGET: &str = "mta";
 
-/// The name of events that others get as typed values: an [`Ear`] does not get them here.
+/// The name of events that others get as typed values: an [`LogSubscriber`] does not get them here.
 pub const TYPED: &str = "typed";
 
 /// A second consumer of the events that the log shows. Must not block.
-pub trait Ear: Send + Sync + 'static {
+pub trait LogSubscriber: Send + Sync + 'static {
     /// An event that is shown, and not [`TYPED`].
-    fn hear(&self, level: Level, said: &Said);
+    fn event(&self, level: Level, said: &Said);
 }
 
 /// When dropped, writes the waiting lines; keep it until the program ends.
@@ -75,8 +75,8 @@ pub fn start(json: bool) -> LogGuard {
 }
 
 /// The same, with a second consumer.
-pub fn start_with(json: bool, ear: Option<Arc<dyn Ear>>) -> LogGuard {
-    let (lines, guard) = Lines::open(StandardError, json, ear);
+pub fn start_with(json: bool, subscriber: Option<Arc<dyn LogSubscriber>>) -> LogGuard {
+    let (lines, guard) = Lines::open(StandardError, json, subscriber);
     if tracing::subscriber::set_global_default(Registry::default().with(lines)).is_ok() {
         std::panic::set_hook(Box::new(|panic| {
             let place = panic.location().map(ToString::to_string).unwrap_or_default();
@@ -96,7 +96,7 @@ impl Drop for LogGuard {
 struct Lines {
     writer: Arc<LogWriter>,
     json: bool,
-    ear: Option<Arc<dyn Ear>>,
+    subscriber: Option<Arc<dyn LogSubscriber>>,
     strangers: Share,
     tail: Arc<Tail>,
 }
@@ -105,7 +105,7 @@ impl Lines {
     fn open(
         out: impl Write + Send + 'static,
         json: bool,
-        ear: Option<Arc<dyn Ear>>,
+        subscriber: Option<Arc<dyn LogSubscriber>>,
     ) -> (Self, LogGuard) {
         let writer = LogWriter::new();
         let tail = Arc::new(Tail::default());
@@ -113,7 +113,7 @@ impl Lines {
         let lines = Self {
             writer: Arc::clone(&writer),
             json,
-            ear,
+            subscriber,
             strangers: Share::new(),
             tail: Arc::clone(&tail),
         };
@@ -131,10 +131,10 @@ impl<S: Subscriber> Layer<S> for Lines {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let said = Said::by(event);
         let metadata = event.metadata();
-        if let Some(ear) = &self.ear
+        if let Some(subscriber) = &self.subscriber
             && metadata.name() != TYPED
         {
-            ear.hear(*metadata.level(), &said);
+            subscriber.event(*metadata.level(), &said);
         }
         let stranger = said.stranger;
         let line = line(self.json, *metadata.level(), metadata.target(), said);
@@ -345,18 +345,18 @@ mod tests {
     }
 
     #[test]
-    fn an_ear_hears_what_is_shown_and_is_not_typed() {
+    fn a_subscriber_hears_what_is_shown_and_is_not_typed() {
         struct Noted(Mutex<Vec<String>>);
-        impl Ear for Noted {
-            fn hear(&self, level: Level, said: &Said) {
+        impl LogSubscriber for Noted {
+            fn event(&self, level: Level, said: &Said) {
                 let mut noted = format!("{level} {}", said.message);
                 put_fields(&mut noted, said);
                 self.0.lock().unwrap().push(noted);
             }
         }
-        let ear = Arc::new(Noted(Mutex::default()));
+        let subscriber = Arc::new(Noted(Mutex::default()));
         let (sender, receiver) = mpsc::sync_channel(1000);
-        let (lines, guard) = Lines::open(Pipe(sender), false, Some(ear.clone()));
+        let (lines, guard) = Lines::open(Pipe(sender), false, Some(subscriber.clone()));
         tracing::subscriber::with_default(Registry::default().with(lines), || {
             tracing::info!(a = "x", b = 7, c = true, "shown");
             tracing::debug!("fine");
@@ -367,7 +367,7 @@ mod tests {
         drop(guard);
         let shown = String::from_utf8(receiver.iter().flatten().collect()).unwrap();
         assert!(shown.lines().count() == 3 && shown.contains("INFO typed a=x\n"), "{shown}");
-        assert_eq!(*ear.0.lock().unwrap(), ["INFO shown a=x b=7 c=true", "WARN trouble"]);
+        assert_eq!(*subscriber.0.lock().unwrap(), ["INFO shown a=x b=7 c=true", "WARN trouble"]);
     }
 
     #[test]

@@ -8,9 +8,9 @@
 //! [`Conduct::LINES_TRUSTED`]) a minute, and [`SUMMARIES_MAX`] clients get a summary each minute.
 //! Errors of the past count half after each minute.
 
-use super::{Limits, Source};
+use super::Limits;
 use crate::ground::lock::{Guard, Lock};
-use crate::ground::net::client_prefix;
+use crate::ground::net::{Source, client_prefix};
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::Duration;

@@ -1,338 +1,140 @@
-//! Listening sockets, and the tasks behind them.
+//! The listeners of SMTP: who is a stranger, and what a client hears that finds no place.
 
-use super::rarely::Rarely;
-use super::{Full, Limits, Peer, Sessions, Source, Stream, Ticket, Tls, Wire};
-use crate::mail::accept::counters::AcceptCounters;
-use crate::mail::model::{MailEvent, Refusal};
-use nix::sys::socket::{MsgFlags, recv, setsockopt, sockopt};
+use super::counters::AcceptCounters;
+use super::limits::Limits;
+use super::tls::Tls;
+use crate::ground::net::{
+    self, ConnectionLimits, Full, Peer, Protocol, Rarely, Refused, Source, Wire,
+};
+use crate::ground::stop::Stop;
+use crate::mail::model::{MailEvent, Refusal, SessionClient};
 use std::future::Future;
-use std::io::{self, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::os::fd::AsRawFd;
+use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::watch;
-use tokio::task::{JoinError, JoinSet};
-use tokio::time::{Instant, timeout_at};
-
-/// `None` while the appliance runs; once it stops, the moment until which sessions may finish the
-/// mail they are in.
-pub type Stop = watch::Receiver<Option<Instant>>;
-
-/// Connections that the kernel keeps for us.
-const BACKLOG: u32 = 1024;
-/// How long to leave a listener alone that has no file descriptor or no memory for the next
-/// connection.
-const BACK_OFF: Duration = Duration::from_millis(200);
-/// What the kernel keeps for a stranger in either direction, in octets; it takes twice as much for
-/// its own needs. Enough for a handshake of TLS and for a dialogue.
-const STRANGER_BUFFER: usize = 4096;
-
-/// Octets that a stranger may have sent when its connection is taken. A client that waits for the
-/// greeting (RFC 5321 §3.1) sends none, and one that begins with TLS its first message, which has
-/// less than half of this.
-const EARLY_MAX: usize = 8192;
-
-/// What a session may take beyond the deadline to say its last words.
-const LAST_WORDS: Duration = Duration::from_secs(2);
+use tokio::task::JoinError;
 
 /// A listening socket, and what its connections begin with.
-pub struct Listener {
-    socket: TcpListener,
-    tls: Option<Arc<Tls>>,
-}
+pub type SmtpListener = net::Listener<Tls>;
 
-impl Listener {
-    /// Its sessions begin in plain text.
-    pub fn plain(socket: TcpListener) -> Self {
-        Self { socket, tls: None }
-    }
-
-    /// Its sessions begin with the handshake (RFC 8314 §3: implicit TLS).
-    pub fn inside_tls(socket: TcpListener, tls: Arc<Tls>) -> Self {
-        Self { socket, tls: Some(tls) }
-    }
-}
-
-/// Who knows the clients, and hears of those that found no place
-/// ([`MailEvent::TurnedAway`]).
-pub trait Porter: Send + Sync + 'static {
+/// Who knows the clients, and hears of those that found no place ([`MailEvent::TurnedAway`]).
+pub trait ClientClassifier: Send + Sync + 'static {
     /// What an address is to us.
-    fn judge(&self, client: IpAddr) -> Source;
+    fn classify(&self, client: IpAddr) -> Source;
 
     /// A client found no place.
     fn emit(&self, _event: MailEvent<'_>) {}
 }
 
-impl<F: Fn(IpAddr) -> Source + Send + Sync + 'static> Porter for F {
-    fn judge(&self, client: IpAddr) -> Source {
+impl<F: Fn(IpAddr) -> Source + Send + Sync + 'static> ClientClassifier for F {
+    fn classify(&self, client: IpAddr) -> Source {
         self(client)
-    }
-}
-
-/// Opens a listening socket. `[::]` takes IPv4 too, and becomes `0.0.0.0` on a machine without
-/// IPv6.
-///
-/// # Errors
-/// As the system says: the port is taken (EADDRINUSE), or below 1024 and not allowed (EACCES).
-pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    match address {
-        SocketAddr::V4(_) => listen(TcpSocket::new_v4()?, address),
-        SocketAddr::V6(v6) if v6.ip().is_unspecified() => {
-            let dual_stack = TcpSocket::new_v6().and_then(|socket| {
-                setsockopt(&socket, sockopt::Ipv6V6Only, &false)?;
-                listen(socket, address)
-            });
-            match dual_stack {
-                Err(error) if is_without_ipv6(&error) => {
-                    bind((Ipv4Addr::UNSPECIFIED, address.port()).into())
-                }
-                other => other,
-            }
-        }
-        SocketAddr::V6(_) => listen(TcpSocket::new_v6()?, address),
-    }
-}
-
-fn listen(socket: TcpSocket, address: SocketAddr) -> io::Result<TcpListener> {
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    socket.listen(BACKLOG)
-}
-
-fn is_without_ipv6(error: &io::Error) -> bool {
-    use nix::errno::Errno;
-    error.raw_os_error().is_some_and(|errno| {
-        matches!(Errno::from_raw(errno), Errno::EAFNOSUPPORT | Errno::EADDRNOTAVAIL)
-    })
-}
-
-/// Waits until the appliance stops and tells the deadline. A sender that is gone means: now.
-pub async fn draining(stop: &mut Stop) -> Instant {
-    match stop.wait_for(Option::is_some).await {
-        Ok(deadline) => deadline.unwrap_or_else(Instant::now),
-        Err(_) => Instant::now(),
     }
 }
 
 /// Runs `session` for every connection until `stop`, then waits for those that are open, until the
 /// deadline at most. `hostname` signs the 421 for connections over the limits.
 pub async fn serve<F, S>(
-    listeners: Vec<Listener>,
+    listeners: Vec<SmtpListener>,
     limits: &Limits,
     hostname: &str,
     counters: Arc<AcceptCounters>,
     stop: Stop,
-    porter: impl Porter,
+    clients: impl ClientClassifier,
     session: F,
 ) where
-    F: Fn(Wire, Peer) -> S + Clone + Send + 'static,
+    F: Fn(Wire, Peer) -> S + Clone + Send + Sync + 'static,
     S: Future<Output = ()> + Send + 'static,
 {
-    let door = Arc::new(Door {
-        limits: limits.clone(),
+    let smtp = Smtp {
+        limits: limits.connection.clone(),
         hostname: hostname.to_owned(),
-        sessions: Sessions::new(limits),
         counters,
-        porter: Box::new(porter),
+        clients,
         trusted_turned_away: Rarely::new(),
         turned_away: Rarely::new(),
-    });
-    let mut loops = JoinSet::new();
-    for listener in listeners {
-        loops.spawn(run(Arc::clone(&door), listener, stop.clone(), session.clone()));
-    }
-    while let Some(ended) = loops.join_next().await {
-        door.account(ended);
-    }
+    };
+    net::serve(listeners, &limits.connection, stop, smtp, session).await;
 }
 
 /// What all listeners share.
-struct Door {
-    limits: Limits,
+struct Smtp<C> {
+    limits: ConnectionLimits,
     hostname: String,
-    sessions: Arc<Sessions>,
     counters: Arc<AcceptCounters>,
-    porter: Box<dyn Porter>,
+    clients: C,
     trusted_turned_away: Rarely,
     turned_away: Rarely,
 }
 
-async fn run<F, S>(door: Arc<Door>, listener: Listener, mut stop: Stop, session: F)
-where
-    F: Fn(Wire, Peer) -> S + Clone + Send + 'static,
-    S: Future<Output = ()> + Send + 'static,
-{
-    let mut tasks = JoinSet::new();
-    let deadline = loop {
-        tokio::select! {
-            deadline = draining(&mut stop) => break deadline,
-            Some(ended) = tasks.join_next(), if !tasks.is_empty() => door.account(ended),
-            accepted = listener.socket.accept() => match accepted {
-                Ok((stream, address)) => {
-                    if let Some((wire, peer, guard)) = door.admit(stream, address, listener.tls.is_some()) {
-                        let (door, tls, session, stop) = (door.clone(), listener.tls.clone(), session.clone(), stop.clone());
-                        tasks.spawn(async move {
-                            let _guard = guard;
-                            if let Some(wire) = door.start_tls(wire, peer, tls, stop).await {
-                                session(wire, peer).await;
-                            }
-                        });
-                    }
-                }
-                Err(error) if is_passing(&error) => {}
-                Err(error) => {
-                    tracing::error!(
-                        target: "mta", %error, "cannot accept connections at the moment"
-                    );
-                    // Nothing tells when descriptors or memory come back; until then, asking again
-                    // would only spin.
-                    tokio::time::sleep(BACK_OFF).await;
-                }
-            },
+impl<C: ClientClassifier> Protocol for Smtp<C> {
+    type Tls = Tls;
+
+    fn source(&self, client: IpAddr) -> Source {
+        self.clients.classify(client)
+    }
+
+    fn begun(&self, displaced: bool) {
+        if displaced {
+            self.counters.sessions_displaced_total.inc();
         }
-    };
-    drop(listener);
-    let until = deadline.max(Instant::now()) + LAST_WORDS;
-    while let Ok(Some(ended)) = timeout_at(until, tasks.join_next()).await {
-        door.account(ended);
+        self.counters.smtp_sessions_total.inc();
+        self.counters.smtp_active_sessions.inc();
     }
-    tasks.shutdown().await;
-}
 
-/// A stranger may pour what nobody reads: the kernel keeps little of it, and little of what it does
-/// not take. Done here, and not at the listener, because that would narrow the connections of
-/// trusted clients for good (RFC 7323 §2.2: the scale of their windows is settled in the first
-/// segment).
-///
-/// # Errors
-/// More than that has come already, for which the kernel keeps what it takes.
-fn narrow(stream: &TcpStream) -> Result<(), Full> {
-    let _ = setsockopt(stream, sockopt::RcvBuf, &STRANGER_BUFFER);
-    let _ = setsockopt(stream, sockopt::SndBuf, &STRANGER_BUFFER);
-    let mut early = [0; EARLY_MAX];
-    match recv(stream.as_raw_fd(), &mut early, MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT) {
-        Ok(EARLY_MAX..) => Err(Full::Early),
-        // Nothing has come yet; what else is wrong the session will find.
-        _ => Ok(()),
-    }
-}
-
-/// The connection was gone before we took it; the listener itself is well.
-fn is_passing(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::ConnectionAborted
-            | io::ErrorKind::ConnectionReset
-            | io::ErrorKind::Interrupted
-            | io::ErrorKind::TimedOut
-    )
-}
-
-/// Keeps the counts right however a session ends.
-struct Guard {
-    counters: Arc<AcceptCounters>,
-    _ticket: Ticket,
-}
-
-impl Drop for Guard {
-    fn drop(&mut self) {
+    fn ended(&self) {
         self.counters.smtp_active_sessions.dec();
     }
-}
 
-impl Door {
-    fn admit(
-        &self,
-        stream: TcpStream,
-        address: SocketAddr,
-        inside_tls: bool,
-    ) -> Option<(Wire, Peer, Guard)> {
-        let canonical = address.ip().to_canonical();
-        let peer =
-            Peer { address: canonical, port: address.port(), source: self.porter.judge(canonical) };
-        let narrowed = if peer.is_stranger() { narrow(&stream) } else { Ok(()) };
-        match narrowed.and_then(|()| self.sessions.enter(peer.address, peer.source)) {
-            Ok((ticket, displaces)) => {
-                if displaces {
-                    self.counters.sessions_displaced_total.inc();
-                }
-                self.counters.smtp_sessions_total.inc();
-                self.counters.smtp_active_sessions.inc();
-                // Replies are small and awaited; without this the kernel would hold them back.
-                let _ = stream.set_nodelay(true);
-                let wire =
-                    Wire::new(Stream::Plain(stream), &self.limits, Some(ticket.visit().clone()));
-                let guard = Guard { counters: Arc::clone(&self.counters), _ticket: ticket };
-                Some((wire, peer, guard))
-            }
-            Err(full) => {
-                self.turn_away(stream, peer, full, inside_tls);
-                None
-            }
-        }
-    }
-
-    /// The handshake, where the session begins with it; `None` when it failed, or the appliance
-    /// stops.
-    async fn start_tls(
-        &self,
-        wire: Wire,
-        peer: Peer,
-        tls: Option<Arc<Tls>>,
-        mut stop: Stop,
-    ) -> Option<Wire> {
-        let Some(tls) = tls else { return Some(wire) };
-        // In a place of its own: sessions without TLS do not carry the room for a handshake.
-        Box::pin(async move {
-            tokio::select! {
-                wire = tls.secure(wire, peer, &self.limits) => wire,
-                _ = draining(&mut stop) => None,
-            }
-        })
-        .await
-    }
-
-    /// Says 421 into the empty send buffer of the fresh socket and closes: no task, no wait. To a
-    /// client that waits for TLS there is nothing to say without a handshake, which would cost what
-    /// is to be saved.
-    fn turn_away(&self, stream: TcpStream, peer: Peer, full: Full, inside_tls: bool) {
-        let told = self.sessions.told(full);
-        let reason = told.words();
-        self.counters.sessions_refused_total.with_label_values(&[full.as_str()]).inc();
+    fn refuse(&self, peer: Peer, refused: Refused) -> String {
+        let (limit, (code, reason)) = (refused.full.as_str(), told(refused.told));
+        self.counters.sessions_refused_total.with_label_values(&[limit]).inc();
         self.counters.refused_total.with_label_values(&[Refusal::Limit.as_str()]).inc();
         // One of ours is told by itself: it must not be hidden by a flood of others.
         let rarely = if peer.is_stranger() { &self.turned_away } else { &self.trusted_turned_away };
         let count = rarely.happened();
-        let reply = format!("421 {} {} {reason}", told.code(), self.hostname);
-        let turned_away = |reply: &str| {
-            self.porter.emit(MailEvent::TurnedAway {
-                client: peer.into(),
-                limit: full.as_str(),
-                reason,
-                reply,
-                count,
-            });
-        };
-        if inside_tls {
-            turned_away(&format!("(closed without an answer, which takes TLS) {reply}"));
-        } else {
-            turned_away(&reply);
-            if let Ok(mut stream) = stream.into_std() {
-                let _ = stream.write(format!("{reply}\r\n").as_bytes());
-            }
-        }
+        let reply = format!("421 {code} {} {reason}", self.hostname);
+        let unsaid = format!("(closed without an answer, which takes TLS) {reply}");
+        let reply = if refused.inside_tls { unsaid } else { reply };
+        self.clients.emit(MailEvent::TurnedAway {
+            client: peer.into(),
+            limit,
+            reason,
+            reply: &reply,
+            count,
+        });
+        reply + "\r\n"
     }
 
-    fn account(&self, ended: Result<(), JoinError>) {
-        if let Err(error) = ended
-            && error.is_panic()
-        {
-            self.counters.panics_total.inc();
-            tracing::error!(target: "mta", %error, "a session panicked and was ended; please \
-            report this as a defect");
-        }
+    async fn secure(&self, tls: &Tls, wire: Wire, peer: Peer) -> Option<Wire> {
+        tls.secure(wire, peer, &self.limits).await
+    }
+
+    fn cannot_accept(&self, error: &io::Error) {
+        tracing::error!(target: "mta", %error, "cannot accept connections at the moment");
+    }
+
+    fn panicked(&self, error: &JoinError) {
+        self.counters.panics_total.inc();
+        tracing::error!(target: "mta", %error, "a session panicked and was ended; please \
+        report this as a defect");
+    }
+}
+
+/// The enhanced code beside 421 (RFC 3463 §3.4, §3.8: how we are, or what the client does), and
+/// the words.
+fn told(full: Full) -> (&'static str, &'static str) {
+    match full {
+        Full::All | Full::Strangers => ("4.7.0", "Too many sessions; try again later"),
+        Full::Address => ("4.7.0", "Too many sessions from your address; try again later"),
+        Full::Memory => ("4.3.2", "Too little memory for another session; try again later"),
+        Full::Early => ("4.7.0", "Data was sent before the greeting"),
+    }
+}
+
+impl From<Peer> for SessionClient {
+    fn from(peer: Peer) -> Self {
+        Self { address: peer.address, port: Some(peer.port), stranger: peer.is_stranger() }
     }
 }
 
@@ -340,8 +142,13 @@ impl Door {
 mod tests {
     use super::*;
     use crate::ground::lock::Lock;
+    use crate::ground::net::bind;
     use crate::mail::model::SESSION_REFUSALS;
+    use std::time::Duration;
     use tokio::io::AsyncReadExt;
+    use tokio::net::TcpStream;
+    use tokio::sync::watch;
+    use tokio::time::Instant;
 
     fn counters() -> Arc<AcceptCounters> {
         AcceptCounters::alone().unwrap()
@@ -354,15 +161,6 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_unspecified_address_takes_both_families() {
-        let listener = bind("[::]:0".parse().unwrap()).unwrap();
-        let port = listener.local_addr().unwrap().port();
-        TcpStream::connect(("127.0.0.1", port)).await.unwrap();
-        let (_, peer) = listener.accept().await.unwrap();
-        assert!(peer.ip().to_canonical().is_ipv4());
-    }
-
-    #[tokio::test]
     async fn a_panic_ends_one_session_and_is_counted() {
         let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = listener.local_addr().unwrap();
@@ -372,7 +170,7 @@ mod tests {
         let served = tokio::spawn(async move {
             let session = |_, _| async { panic!("a defect") };
             serve(
-                vec![Listener::plain(listener)],
+                vec![SmtpListener::plain(listener)],
                 &Limits::default(),
                 "mta",
                 seen,
@@ -394,8 +192,8 @@ mod tests {
     #[derive(Clone, Default)]
     struct Book(Arc<Lock<Vec<(&'static str, String)>>>);
 
-    impl Porter for Book {
-        fn judge(&self, _: IpAddr) -> Source {
+    impl ClientClassifier for Book {
+        fn classify(&self, _: IpAddr) -> Source {
             Source::Trusted
         }
 
@@ -419,15 +217,25 @@ mod tests {
         let (stop, stopped) = watch::channel(None);
         let counters = counters();
         let (seen, book) = (Arc::clone(&counters), Book::default());
-        let porter = book.clone();
+        let clients = book.clone();
         let served = tokio::spawn(async move {
-            let limits = Limits { sessions_per_address: 1, ..Limits::default() };
+            let limits =
+                ConnectionLimits { sessions_per_address: 1, ..ConnectionLimits::default() };
+            let limits = Limits::from(limits);
             let session = |mut wire: Wire, _| async move {
                 let _ = wire.fill(Instant::now() + Duration::from_secs(60)).await;
                 wire.close().await;
             };
-            serve(vec![Listener::plain(listener)], &limits, "mta", seen, stopped, porter, session)
-                .await;
+            serve(
+                vec![SmtpListener::plain(listener)],
+                &limits,
+                "mta",
+                seen,
+                stopped,
+                clients,
+                session,
+            )
+            .await;
         });
         let first = TcpStream::connect(address).await.unwrap();
         for _ in 0..50 {

@@ -5,13 +5,14 @@ use tokio::time::Instant;
 
 /// Counts how often something happened, and says when it is time for a line.
 #[derive(Debug)]
-pub(super) struct Rarely {
+pub struct Rarely {
     start: Instant,
     count: AtomicU64,
     told: AtomicU64,
 }
 
 impl Rarely {
+    /// It has never happened.
     pub fn new() -> Self {
         Self { start: Instant::now(), count: AtomicU64::new(0), told: AtomicU64::new(0) }
     }
@@ -25,6 +26,12 @@ impl Rarely {
     fn happened_at(&self, second: u64) -> Option<u64> {
         let count = self.count.fetch_add(1, Ordering::Relaxed) + 1;
         (self.told.swap(second + 1, Ordering::Relaxed) != second + 1).then_some(count)
+    }
+}
+
+impl Default for Rarely {
+    fn default() -> Self {
+        Self::new()
     }
 }
 

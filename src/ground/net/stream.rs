@@ -1,17 +1,16 @@
 //! How octets travel: as they are, or inside TLS.
 
-use crate::mail::model::Encryption;
 use rustls::{CipherSuite, ProtocolVersion};
-use std::io;
+use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
-/// A connection, plain or TLS. TLS is started by [`super::Wire::secure`], which leaves the old
-/// buffers behind: whatever was read in plain text can never pass for something said under TLS (RFC
-/// 3207 §6).
+/// A connection, plain or TLS. In the midst of a session TLS is started by
+/// [`super::TlsAcceptor::secure`], which leaves the old buffers behind: whatever was read in plain
+/// text can never pass for something said under TLS (RFC 3207 §6).
 #[derive(Debug)]
 pub enum Stream {
     /// As they are.
@@ -20,8 +19,18 @@ pub enum Stream {
     Tls(Box<TlsStream<TcpStream>>),
 }
 
+/// What a handshake agreed on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TlsParameters {
+    /// `TLSv1.2` or `TLSv1.3`.
+    pub version: &'static str,
+    /// The cipher suite by its name at IANA.
+    pub cipher: &'static str,
+}
+
 impl Stream {
-    pub(super) fn encryption(&self) -> Option<Encryption> {
+    /// What was agreed on, inside TLS.
+    pub fn tls(&self) -> Option<TlsParameters> {
         let Self::Tls(stream) = self else { return None };
         let session = stream.get_ref().1;
         let version = match session.protocol_version() {
@@ -36,7 +45,7 @@ impl Stream {
                 CipherSuite::TLS13_CHACHA20_POLY1305_SHA256 => "TLS_CHACHA20_POLY1305_SHA256",
                 other => other.as_str().unwrap_or("unknown"),
             });
-        Some(Encryption { version, cipher })
+        Some(TlsParameters { version, cipher })
     }
 
     /// What lies below.
@@ -70,6 +79,24 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_write(context, octets),
             Self::Tls(stream) => Pin::new(stream.as_mut()).poll_write(context, octets),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        octets: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_write_vectored(context, octets),
+            Self::Tls(stream) => Pin::new(stream.as_mut()).poll_write_vectored(context, octets),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match self {
+            Self::Plain(stream) => stream.is_write_vectored(),
+            Self::Tls(stream) => stream.is_write_vectored(),
         }
     }
 

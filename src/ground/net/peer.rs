@@ -1,7 +1,6 @@
 //! Who is at the other end, and what it is to us.
 
-use crate::mail::model::SessionClient;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// Who is at the other end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,13 +25,13 @@ pub enum Source {
     Gateway,
 }
 
-impl From<Peer> for SessionClient {
-    fn from(peer: Peer) -> Self {
-        Self { address: peer.address, port: Some(peer.port), stranger: peer.is_stranger() }
-    }
-}
-
 impl Peer {
+    /// Whoever is at this address; `source` tells what an address is to us.
+    pub fn of(address: SocketAddr, source: impl FnOnce(IpAddr) -> Source) -> Self {
+        let canonical = address.ip().to_canonical();
+        Self { address: canonical, port: address.port(), source: source(canonical) }
+    }
+
     /// Whether it is none of ours.
     pub fn is_stranger(&self) -> bool {
         self.source != Source::Trusted

@@ -1,21 +1,24 @@
-//! Who has a place at terminal `in`: in all, by address, and by what a client does.
+//! Who has a place for a session: in all, by address, and by what a client does.
 //!
 //! Purpose: strangers can fill their own places and never those of trusted clients. In: an address
 //! and what it is to us.
-//! Out: a [`Ticket`], or why there is none.
-//! Limits: [`Limits::sessions`] in all (fewer where [`Limits::memory`] is short), of which
-//! [`Limits::reserve`] are kept for trusted clients; [`Limits::sessions_per_address`] from one
-//! address, except a gateway, behind which many clients may stand. The tables have an entry for
-//! each open session and no more. [`DISPLACED_MAX`] sessions that gave way may still be closing.
-//! Security: a stranger that has had no recipient accepted gives way, the longest without progress
-//! first: to a trusted client at once, and to its mail while memory is used up; to another stranger
-//! when it is from the address with the most sessions, or after [`Limits::stranger_grace`]. Octets
-//! and repeated commands are no progress, so dripping and loops keep no place.
+//! Out: the right to a session, or why there is none.
+//! Limits: [`ConnectionLimits::sessions`] in all (fewer where [`ConnectionLimits::memory`] is
+//! short), of which [`ConnectionLimits::reserve`] are kept for trusted clients;
+//! [`ConnectionLimits::sessions_per_address`] from one address, except a gateway, behind which many
+//! clients may stand. The tables have an entry for each open session and no more. [`DISPLACED_MAX`]
+//! sessions that gave way may still be closing.
+//! Security: a stranger that is not [`Milestone::Established`] gives way, the longest without
+//! progress first: to a trusted client at once, and to what it brings while memory is used up; to
+//! another stranger when it is from the address with the most sessions, or after
+//! [`ConnectionLimits::stranger_grace`]. Octets and repeated commands are no progress, so dripping
+//! and loops keep no place.
 
-use super::{Limits, Source};
+use super::limits::ConnectionLimits;
+use super::peer::Source;
+use super::prefix::client_prefix;
 use crate::ground::lock::{Guard, Lock};
 use crate::ground::memory::{Gauge, Pressure};
-use crate::ground::net::client_prefix;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -57,11 +60,11 @@ struct Open {
     by_address: HashMap<IpAddr, usize>,
     /// Strangers that may give way, the longest without progress first: by the progress when they
     /// were filed (which is brought up to date when they are looked at), and by number.
-    idle: BTreeMap<(u64, u64), Arc<Visit>>,
+    idle: BTreeMap<(u64, u64), Arc<SessionSlot>>,
     /// The same by address.
-    idle_by_address: HashMap<IpAddr, BTreeMap<(u64, u64), Arc<Visit>>>,
+    idle_by_address: HashMap<IpAddr, BTreeMap<(u64, u64), Arc<SessionSlot>>>,
     /// The addresses of those, by how many they are.
-    crowds: BTreeSet<(usize, IpAddr)>,
+    by_count: BTreeSet<(usize, IpAddr)>,
 }
 
 /// Why there is no place.
@@ -95,43 +98,26 @@ impl Full {
             Self::Early => "early",
         }
     }
-
-    /// The words of the 421.
-    pub fn words(self) -> &'static str {
-        match self {
-            Self::All | Self::Strangers => "Too many sessions; try again later",
-            Self::Address => "Too many sessions from your address; try again later",
-            Self::Memory => "Too little memory for another session; try again later",
-            Self::Early => "Data was sent before the greeting",
-        }
-    }
-
-    /// The enhanced code beside 421 (RFC 3463 §3.4, §3.8): how we are, or what the client does.
-    pub fn code(self) -> &'static str {
-        match self {
-            Self::All | Self::Strangers | Self::Address | Self::Early => "4.7.0",
-            Self::Memory => "4.3.2",
-        }
-    }
 }
 
-/// How far a session has come. Only the first time that it comes so far is progress.
+/// How far a session has come, whatever it speaks: each protocol has words of its own for these.
+/// Only the first time that it comes so far is progress.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
-pub enum Progress {
+pub enum Milestone {
     /// It is connected.
     Connected,
-    /// It has said EHLO or HELO.
-    Greeted,
-    /// MAIL was accepted.
-    Mail,
-    /// A recipient was accepted: from here on it does not give way.
-    Recipient,
+    /// Its client has said who it is.
+    Identified,
+    /// It has begun what the protocol is for: from here on it has the time of the standard.
+    Begun,
+    /// It has been granted what it came for: from here on it does not give way.
+    Established,
 }
 
 /// One session, as its task and the table know it.
 #[derive(Debug)]
-pub struct Visit {
+pub struct SessionSlot {
     sessions: Arc<Sessions>,
     trusted: bool,
     number: u64,
@@ -147,11 +133,11 @@ pub struct Visit {
 
 /// The right to one session; dropping it gives the place free.
 #[derive(Debug)]
-pub struct Ticket(Arc<Visit>);
+pub struct SessionPermit(Arc<SessionSlot>);
 
 impl Sessions {
     /// No session yet.
-    pub fn new(limits: &Limits) -> Arc<Self> {
+    pub fn new(limits: &ConnectionLimits) -> Arc<Self> {
         Arc::new(Self {
             limit: limits.sessions,
             strangers_limit: limits.sessions.saturating_sub(limits.reserve),
@@ -173,7 +159,7 @@ impl Sessions {
         self: &Arc<Self>,
         address: IpAddr,
         source: Source,
-    ) -> Result<(Ticket, bool), Full> {
+    ) -> Result<(SessionPermit, bool), Full> {
         self.enter_at(address, source, self.now())
     }
 
@@ -182,7 +168,7 @@ impl Sessions {
         address: IpAddr,
         source: Source,
         now: u64,
-    ) -> Result<(Ticket, bool), Full> {
+    ) -> Result<(SessionPermit, bool), Full> {
         let prefix = client_prefix(address);
         let mut open = self.lock();
         let from_there = open.by_address.get(&prefix).copied().unwrap_or(0);
@@ -209,12 +195,12 @@ impl Sessions {
             let victim = victim.filter(|_| open.displaced < DISPLACED_MAX).ok_or(full)?;
             open.displace(&victim);
         }
-        let visit = Arc::new(Visit {
+        let slot = Arc::new(SessionSlot {
             sessions: Arc::clone(self),
             trusted,
             number: open.next,
             prefix,
-            reached: AtomicU8::new(Progress::Connected as u8),
+            reached: AtomicU8::new(Milestone::Connected as u8),
             progress: AtomicU64::new(now),
             filed: AtomicU64::new(now),
             displaced: AtomicBool::new(false),
@@ -225,10 +211,10 @@ impl Sessions {
         *open.by_address.entry(prefix).or_default() += 1;
         if !trusted {
             open.strangers += 1;
-            open.file(&visit);
+            open.file(&slot);
         }
         self.note(&open);
-        Ok((Ticket(visit), full.is_some()))
+        Ok((SessionPermit(slot), full.is_some()))
     }
 
     /// What a client is told. Where memory is scarce strangers, too, have few places for want of
@@ -252,7 +238,7 @@ impl Sessions {
 
 impl Open {
     /// The stranger that has made no progress for the longest time, among those that may give way.
-    fn longest_idle(&mut self) -> Option<Arc<Visit>> {
+    fn longest_idle(&mut self) -> Option<Arc<SessionSlot>> {
         loop {
             let first = Arc::clone(self.idle.first_key_value()?.1);
             if !self.refile(&first) {
@@ -263,10 +249,10 @@ impl Open {
 
     /// The one that gives way to another stranger of that address: its place makes the shares of
     /// the addresses more even, or it has done nothing for too long.
-    fn gives_way_to(&mut self, prefix: IpAddr, now: u64, grace: u64) -> Option<Arc<Visit>> {
+    fn gives_way_to(&mut self, prefix: IpAddr, now: u64, grace: u64) -> Option<Arc<SessionSlot>> {
         let mine = self.by_address.get(&prefix).copied().unwrap_or(0);
         if let Some((crowd, address)) =
-            self.crowds.last().copied().filter(|(crowd, _)| *crowd > mine + 1)
+            self.by_count.last().copied().filter(|(crowd, _)| *crowd > mine + 1)
         {
             for _ in 0..crowd {
                 let first = Arc::clone(self.idle_by_address.get(&address)?.first_key_value()?.1);
@@ -275,89 +261,89 @@ impl Open {
                 }
             }
         }
-        self.longest_idle().filter(|visit| visit.progress.load(Ordering::Relaxed) + grace <= now)
+        self.longest_idle().filter(|slot| slot.progress.load(Ordering::Relaxed) + grace <= now)
     }
 
-    fn file(&mut self, visit: &Arc<Visit>) {
-        let key = visit.key();
-        self.idle.insert(key, Arc::clone(visit));
-        let there = self.idle_by_address.entry(visit.prefix).or_default();
-        self.crowds.remove(&(there.len(), visit.prefix));
-        there.insert(key, Arc::clone(visit));
-        self.crowds.insert((there.len(), visit.prefix));
+    fn file(&mut self, slot: &Arc<SessionSlot>) {
+        let key = slot.key();
+        self.idle.insert(key, Arc::clone(slot));
+        let there = self.idle_by_address.entry(slot.prefix).or_default();
+        self.by_count.remove(&(there.len(), slot.prefix));
+        there.insert(key, Arc::clone(slot));
+        self.by_count.insert((there.len(), slot.prefix));
     }
 
     /// Takes it from the lists of those that may give way, if it is there.
-    fn unfile(&mut self, visit: &Visit) {
-        let key = visit.key();
+    fn unfile(&mut self, slot: &SessionSlot) {
+        let key = slot.key();
         if self.idle.remove(&key).is_none() {
             return;
         }
-        let Some(there) = self.idle_by_address.get_mut(&visit.prefix) else { return };
-        self.crowds.remove(&(there.len(), visit.prefix));
+        let Some(there) = self.idle_by_address.get_mut(&slot.prefix) else { return };
+        self.by_count.remove(&(there.len(), slot.prefix));
         there.remove(&key);
         if there.is_empty() {
-            self.idle_by_address.remove(&visit.prefix);
+            self.idle_by_address.remove(&slot.prefix);
         } else {
-            self.crowds.insert((there.len(), visit.prefix));
+            self.by_count.insert((there.len(), slot.prefix));
         }
     }
 
     /// Files it anew when it has made progress since; whether it has.
-    fn refile(&mut self, visit: &Arc<Visit>) -> bool {
-        let progress = visit.progress.load(Ordering::Relaxed);
-        if progress == visit.filed.load(Ordering::Relaxed) {
+    fn refile(&mut self, slot: &Arc<SessionSlot>) -> bool {
+        let progress = slot.progress.load(Ordering::Relaxed);
+        if progress == slot.filed.load(Ordering::Relaxed) {
             return false;
         }
-        self.unfile(visit);
-        visit.filed.store(progress, Ordering::Relaxed);
-        self.file(visit);
+        self.unfile(slot);
+        slot.filed.store(progress, Ordering::Relaxed);
+        self.file(slot);
         true
     }
 
-    fn displace(&mut self, visit: &Arc<Visit>) {
-        self.unfile(visit);
-        self.forget(visit);
+    fn displace(&mut self, slot: &Arc<SessionSlot>) {
+        self.unfile(slot);
+        self.forget(slot);
         self.displaced += 1;
-        visit.displaced.store(true, Ordering::Release);
-        visit.notice.notify_one();
+        slot.displaced.store(true, Ordering::Release);
+        slot.notice.notify_one();
     }
 
     /// Counts it out.
-    fn forget(&mut self, visit: &Visit) {
+    fn forget(&mut self, slot: &SessionSlot) {
         self.all -= 1;
-        if !visit.trusted {
+        if !slot.trusted {
             self.strangers -= 1;
         }
-        if let Some(count) = self.by_address.get_mut(&visit.prefix) {
+        if let Some(count) = self.by_address.get_mut(&slot.prefix) {
             *count -= 1;
             if *count == 0 {
-                self.by_address.remove(&visit.prefix);
+                self.by_address.remove(&slot.prefix);
             }
         }
     }
 }
 
-impl Visit {
-    /// The session has come so far. From [`Progress::Recipient`] on it does not give way.
-    pub fn reached(&self, progress: Progress) {
-        self.reached_at(progress, self.sessions.now());
+impl SessionSlot {
+    /// The session has come so far. From [`Milestone::Established`] on it does not give way.
+    pub fn reached(&self, milestone: Milestone) {
+        self.reached_at(milestone, self.sessions.now());
     }
 
-    fn reached_at(&self, progress: Progress, now: u64) {
+    fn reached_at(&self, milestone: Milestone, now: u64) {
         if self.trusted
-            || self.reached.fetch_max(progress as u8, Ordering::Relaxed) >= progress as u8
+            || self.reached.fetch_max(milestone as u8, Ordering::Relaxed) >= milestone as u8
         {
             return;
         }
         self.progress.store(now, Ordering::Relaxed);
-        if progress == Progress::Recipient {
+        if milestone == Milestone::Established {
             self.sessions.lock().unfile(self);
         }
     }
 
-    /// Memory is used up, and this session has a mail: a stranger gives way to it where it is one
-    /// of ours. `false`: it is none, or nobody can give way.
+    /// Memory is used up, and this session brings something: a stranger gives way to it where it
+    /// is one of ours. `false`: it is none, or nobody can give way.
     pub fn takes_room(&self) -> bool {
         if !self.trusted {
             return false;
@@ -387,8 +373,8 @@ impl Visit {
     }
 
     /// How long the session may take for its next command.
-    pub fn command_time(&self, limits: &Limits) -> Duration {
-        if self.trusted || self.reached.load(Ordering::Relaxed) >= Progress::Mail as u8 {
+    pub fn command_time(&self, limits: &ConnectionLimits) -> Duration {
+        if self.trusted || self.reached.load(Ordering::Relaxed) >= Milestone::Begun as u8 {
             return limits.command;
         }
         limits.command.min(if self.sessions.busy.load(Ordering::Relaxed) {
@@ -399,7 +385,7 @@ impl Visit {
     }
 
     /// How long the session may take for a handshake of TLS.
-    pub fn handshake_time(&self, limits: &Limits) -> Duration {
+    pub fn handshake_time(&self, limits: &ConnectionLimits) -> Duration {
         if self.trusted {
             return limits.handshake_trusted;
         }
@@ -414,16 +400,16 @@ impl Visit {
     }
 }
 
-impl Ticket {
+impl SessionPermit {
     /// The session that has this place.
-    pub fn visit(&self) -> &Arc<Visit> {
+    pub fn slot(&self) -> &Arc<SessionSlot> {
         &self.0
     }
 }
 
-impl Drop for Ticket {
+impl Drop for SessionPermit {
     fn drop(&mut self) {
-        let Visit { sessions, .. } = &*self.0;
+        let SessionSlot { sessions, .. } = &*self.0;
         let mut open = sessions.lock();
         if self.0.is_displaced() {
             open.displaced -= 1;

@@ -1,9 +1,8 @@
 //! One connection: octets in, octets out, none of it without a limit.
 
-use super::limits::Limits;
-use super::sessions::Visit;
-use super::stream::Stream;
-use crate::mail::model::Encryption;
+use super::limits::ConnectionLimits;
+use super::sessions::SessionSlot;
+use super::stream::{Stream, TlsParameters};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,7 +10,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, timeout, timeout_at};
 
-/// How much of [`Limits::wide`] is in use. A number of the whole process, as its memory is.
+/// How much of [`ConnectionLimits::wide`] is in use. A number of the whole process, as its memory is.
 static WIDE: AtomicUsize = AtomicUsize::new(0);
 
 /// One connection's part of it, given back at its drop.
@@ -33,7 +32,7 @@ pub struct Wire {
     write: Duration,
     linger: Duration,
     farewell: Duration,
-    visit: Option<Arc<Visit>>,
+    slot: Option<Arc<SessionSlot>>,
 }
 
 /// Why there is no more to read, or nobody to write to.
@@ -65,7 +64,7 @@ impl Wire {
     const LINGER_MAX: usize = 1024 * 1024;
 
     /// A fresh connection.
-    pub fn new(stream: Stream, limits: &Limits, visit: Option<Arc<Visit>>) -> Self {
+    pub fn new(stream: Stream, limits: &ConnectionLimits, slot: Option<Arc<SessionSlot>>) -> Self {
         Self {
             stream,
             input: vec![0; limits.input],
@@ -78,23 +77,23 @@ impl Wire {
             write: limits.write,
             linger: limits.linger,
             farewell: limits.farewell,
-            visit,
+            slot,
         }
     }
 
     /// The session's place, where there are places to be had.
-    pub fn visit(&self) -> Option<&Arc<Visit>> {
-        self.visit.as_ref()
+    pub fn slot(&self) -> Option<&Arc<SessionSlot>> {
+        self.slot.as_ref()
     }
 
     /// The stream, for a handshake. What was read and not taken is dropped.
-    pub(super) fn into_stream(self) -> (Stream, Option<Arc<Visit>>) {
-        (self.stream, self.visit)
+    pub(super) fn into_stream(self) -> (Stream, Option<Arc<SessionSlot>>) {
+        (self.stream, self.slot)
     }
 
     /// What the session agreed on, inside TLS.
-    pub fn encryption(&self) -> Option<Encryption> {
-        self.stream.encryption()
+    pub fn tls(&self) -> Option<TlsParameters> {
+        self.stream.tls()
     }
 
     /// What has been read and not been taken.
@@ -139,7 +138,7 @@ impl Wire {
         let read = tokio::select! {
             biased;
             // First: a client that sends without a pause would never be asked.
-            () = displaced(self.visit.as_deref()) => return Err(WireError::Displaced),
+            () = displaced(self.slot.as_deref()) => return Err(WireError::Displaced),
             read = timeout_at(until, self.stream.read(space)) => read,
         };
         match read.map_err(|_| WireError::Timeout)? {
@@ -189,7 +188,7 @@ impl Wire {
         };
         let written = tokio::select! {
             biased;
-            () = displaced(self.visit.as_deref()) => None,
+            () = displaced(self.slot.as_deref()) => None,
             written = timeout(self.write, writing) => Some(written),
         };
         self.output.clear();
@@ -200,7 +199,7 @@ impl Wire {
     /// Says the last words, then reads on for a moment: a connection that is closed with unread
     /// input is reset, and the reset may overtake the reply that told why.
     pub async fn close(mut self) {
-        if self.visit.take().is_some_and(|visit| visit.is_displaced()) {
+        if self.slot.take().is_some_and(|slot| slot.is_displaced()) {
             // Somebody else has its place already.
             (self.write, self.linger) =
                 (self.write.min(self.farewell), self.linger.min(self.farewell));
@@ -226,9 +225,9 @@ impl Wire {
 }
 
 /// Waits until the session has to give way.
-pub(super) async fn displaced(visit: Option<&Visit>) {
-    match visit {
-        Some(visit) => visit.displaced().await,
+pub(super) async fn displaced(slot: Option<&SessionSlot>) {
+    match slot {
+        Some(slot) => slot.displaced().await,
         None => std::future::pending().await,
     }
 }

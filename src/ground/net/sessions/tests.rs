@@ -5,17 +5,22 @@ fn address(last: u8) -> IpAddr {
 }
 
 fn sessions(sessions: usize, reserve: usize, sessions_per_address: usize) -> Arc<Sessions> {
-    Sessions::new(&Limits { sessions, reserve, sessions_per_address, ..Limits::default() })
+    Sessions::new(&ConnectionLimits {
+        sessions,
+        reserve,
+        sessions_per_address,
+        ..ConnectionLimits::default()
+    })
 }
 
-fn stranger(sessions: &Arc<Sessions>, last: u8) -> Result<Ticket, Full> {
-    sessions.enter(address(last), Source::Stranger).map(|(ticket, _)| ticket)
+fn stranger(sessions: &Arc<Sessions>, last: u8) -> Result<SessionPermit, Full> {
+    sessions.enter(address(last), Source::Stranger).map(|(permit, _)| permit)
 }
 
 #[tokio::test]
 async fn places_are_limited_in_all_and_by_address_and_come_back() {
     let sessions = sessions(3, 0, 2);
-    let enter = |last| sessions.enter(address(last), Source::Trusted).map(|(ticket, _)| ticket);
+    let enter = |last| sessions.enter(address(last), Source::Trusted).map(|(permit, _)| permit);
     let first = enter(1).unwrap();
     let _second = enter(1).unwrap();
     assert_eq!(enter(1).unwrap_err(), Full::Address);
@@ -47,7 +52,7 @@ async fn the_reserve_is_for_trusted_clients() {
         (0..4).map(|_| sessions.enter(address(9), Source::Trusted).unwrap()).collect();
     assert!(
         trusted.iter().all(|(_, displaces)| !displaces)
-            && held.iter().all(|ticket| !ticket.visit().is_displaced())
+            && held.iter().all(|permit| !permit.slot().is_displaced())
     );
 }
 
@@ -58,16 +63,16 @@ async fn beyond_the_reserve_the_stranger_without_progress_for_longest_gives_way(
     for now in 0..3 {
         held.push(sessions.enter_at(address(1), Source::Stranger, now).unwrap().0);
     }
-    held[0].visit().reached_at(Progress::Greeted, 3);
-    held[1].visit().reached_at(Progress::Recipient, 3);
+    held[0].slot().reached_at(Milestone::Identified, 3);
+    held[1].slot().reached_at(Milestone::Established, 3);
     let (_trusted, displaces) = sessions.enter_at(address(9), Source::Trusted, 3).unwrap();
     assert!(displaces);
-    held[2].visit().displaced().await;
+    held[2].slot().displaced().await;
     // The same again is no progress.
-    held[0].visit().reached_at(Progress::Greeted, 4);
-    assert_eq!(held[0].visit().progress.load(Ordering::Relaxed), 3);
+    held[0].slot().reached_at(Milestone::Identified, 4);
+    assert_eq!(held[0].slot().progress.load(Ordering::Relaxed), 3);
     let _next = sessions.enter(address(9), Source::Trusted).unwrap();
-    held[0].visit().displaced().await;
+    held[0].slot().displaced().await;
     assert_eq!(
         sessions.enter(address(9), Source::Trusted).unwrap_err(),
         Full::All,
@@ -77,7 +82,7 @@ async fn beyond_the_reserve_the_stranger_without_progress_for_longest_gives_way(
     assert_eq!(
         {
             let open = sessions.lock();
-            (open.all, open.strangers, open.displaced, open.crowds.len())
+            (open.all, open.strangers, open.displaced, open.by_count.len())
         },
         (2, 0, 0, 0)
     );
@@ -87,23 +92,23 @@ async fn beyond_the_reserve_the_stranger_without_progress_for_longest_gives_way(
 async fn among_strangers_the_largest_crowd_gives_way_first() {
     let sessions = sessions(6, 0, 10);
     let enter = |last, now| {
-        sessions.enter_at(address(last), Source::Stranger, now).map(|(ticket, _)| ticket)
+        sessions.enter_at(address(last), Source::Stranger, now).map(|(permit, _)| permit)
     };
     let crowd: Vec<_> = (0..5).map(|_| enter(1, 0).unwrap()).collect();
     let lone = enter(2, 0).unwrap();
     let third = enter(3, 0).unwrap();
-    assert_eq!(crowd.iter().filter(|ticket| ticket.visit().is_displaced()).count(), 1);
-    assert!(crowd[0].visit().is_displaced(), "the first of them has waited longest");
+    assert_eq!(crowd.iter().filter(|permit| permit.slot().is_displaced()).count(), 1);
+    assert!(crowd[0].slot().is_displaced(), "the first of them has waited longest");
     // 4, 1, 1: whoever has many may not take from those that have few, until these have done
     // nothing for a while.
     assert_eq!(enter(1, 0).unwrap_err(), Full::Strangers);
     let later = sessions.grace;
-    lone.visit().reached_at(Progress::Greeted, later);
+    lone.slot().reached_at(Milestone::Identified, later);
     let _again = enter(1, later).unwrap();
     assert!(
-        !lone.visit().is_displaced()
-            && !third.visit().is_displaced()
-            && crowd[1].visit().is_displaced()
+        !lone.slot().is_displaced()
+            && !third.slot().is_displaced()
+            && crowd[1].slot().is_displaced()
     );
 }
 
@@ -129,19 +134,19 @@ async fn few_sessions_close_at_a_time() {
 
 #[tokio::test]
 async fn strangers_have_less_time_while_they_are_many() {
-    let limits = Limits { sessions: 4, ..Limits::default() };
+    let limits = ConnectionLimits { sessions: 4, ..ConnectionLimits::default() };
     let sessions = Sessions::new(&limits);
     let first = stranger(&sessions, 1).unwrap();
     let trusted = sessions.enter(address(9), Source::Trusted).unwrap().0;
-    assert_eq!(first.visit().command_time(&limits), limits.stranger);
+    assert_eq!(first.slot().command_time(&limits), limits.stranger);
     let _more = [stranger(&sessions, 1).unwrap(), stranger(&sessions, 1).unwrap()];
-    assert_eq!(first.visit().command_time(&limits), limits.stranger_busy);
-    assert_eq!(first.visit().handshake_time(&limits), limits.stranger_busy);
-    assert_eq!(trusted.visit().command_time(&limits), limits.command);
-    assert_eq!(trusted.visit().handshake_time(&limits), limits.handshake_trusted);
-    first.visit().reached(Progress::Mail);
+    assert_eq!(first.slot().command_time(&limits), limits.stranger_busy);
+    assert_eq!(first.slot().handshake_time(&limits), limits.stranger_busy);
+    assert_eq!(trusted.slot().command_time(&limits), limits.command);
+    assert_eq!(trusted.slot().handshake_time(&limits), limits.handshake_trusted);
+    first.slot().reached(Milestone::Begun);
     assert_eq!(
-        first.visit().command_time(&limits),
+        first.slot().command_time(&limits),
         limits.command,
         "who sends has the time of the standard"
     );
@@ -149,7 +154,8 @@ async fn strangers_have_less_time_while_they_are_many() {
 
 #[tokio::test]
 async fn where_memory_is_scarce_that_is_the_reason() {
-    let limits = Limits { sessions: 3, reserve: 1, scarce: true, ..Limits::default() };
+    let limits =
+        ConnectionLimits { sessions: 3, reserve: 1, scarce: true, ..ConnectionLimits::default() };
     let sessions = Sessions::new(&limits);
     let _held = [stranger(&sessions, 1).unwrap(), stranger(&sessions, 1).unwrap()];
     let full = stranger(&sessions, 1).unwrap_err();
@@ -167,14 +173,14 @@ async fn where_memory_is_scarce_that_is_the_reason() {
 
 #[tokio::test]
 async fn while_memory_is_short_strangers_only_take_each_others_places() {
-    let limits = Limits { sessions: 10, reserve: 2, ..Limits::default() };
+    let limits = ConnectionLimits { sessions: 10, reserve: 2, ..ConnectionLimits::default() };
     let sessions = Sessions::new(&limits);
     let crowd: Vec<_> = (0..3).map(|_| stranger(&sessions, 1).unwrap()).collect();
     limits.memory.set(Pressure::Short);
     assert_eq!(stranger(&sessions, 1).unwrap_err(), Full::Memory);
     let (other, displaces) = sessions.enter(address(2), Source::Stranger).unwrap();
     assert!(
-        displaces && crowd[0].visit().is_displaced(),
+        displaces && crowd[0].slot().is_displaced(),
         "one of the crowd gives way to another address"
     );
     let (_trusted, displaces) = sessions.enter(address(9), Source::Trusted).unwrap();

@@ -1,0 +1,183 @@
+//! The loop that takes connections from a listening socket, and the tasks that serve them.
+//!
+//! In: a listening socket, a [`Service`], and when to stop. Out: a task for each connection.
+//! Limits: those of the service, which may give a connection no task. While there is no descriptor
+//! or no memory for another one, it is tried again every [`BACK_OFF`].
+//! Security: a panic ends one task and is told to the service.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::{Instant, sleep, timeout_at};
+
+/// How long to leave a listener alone that has no file descriptor or no memory for the next
+/// connection: nothing tells when they come back, and asking again at once would only spin.
+const BACK_OFF: Duration = Duration::from_millis(200);
+
+/// A listening socket, of whatever kind.
+pub trait Accept: Send + Sync {
+    /// What it gives.
+    type Connection: Send;
+
+    /// Waits for the next connection. Losing the race in a `select!` loses none.
+    fn accept(&self) -> impl Future<Output = io::Result<Self::Connection>> + Send;
+}
+
+impl Accept for TcpListener {
+    type Connection = (TcpStream, SocketAddr);
+
+    async fn accept(&self) -> io::Result<Self::Connection> {
+        Self::accept(self).await
+    }
+}
+
+impl Accept for UnixListener {
+    type Connection = UnixStream;
+
+    async fn accept(&self) -> io::Result<Self::Connection> {
+        Self::accept(self).await.map(|(stream, _)| stream)
+    }
+}
+
+/// Who serves connections, and hears what else happens.
+pub trait Service<C>: Sync {
+    /// The task that serves a fresh connection; `None`: it got no place, and is closed.
+    fn connected(&self, connection: C) -> Option<impl Future<Output = ()> + Send + 'static>;
+
+    /// No connection can be taken at the moment.
+    fn cannot_accept(&self, error: &io::Error);
+
+    /// A task panicked.
+    fn panicked(&self, error: &JoinError);
+}
+
+/// Serves every connection until `stop`, which tells the moment until which the tasks that are
+/// left may go on.
+pub async fn accept_loop<L: Accept>(
+    listener: L,
+    service: &impl Service<L::Connection>,
+    stop: impl Future<Output = Instant>,
+) {
+    let mut tasks = JoinSet::new();
+    let mut stop = pin!(stop);
+    let until = loop {
+        tokio::select! {
+            until = &mut stop => break until,
+            Some(ended) = tasks.join_next(), if !tasks.is_empty() => account(service, ended),
+            accepted = listener.accept() => match accepted {
+                Ok(connection) => {
+                    if let Some(task) = service.connected(connection) {
+                        tasks.spawn(task);
+                    }
+                }
+                Err(error) if is_passing(&error) => {}
+                Err(error) => {
+                    service.cannot_accept(&error);
+                    sleep(BACK_OFF).await;
+                }
+            },
+        }
+    };
+    drop(listener);
+    while let Ok(Some(ended)) = timeout_at(until, tasks.join_next()).await {
+        account(service, ended);
+    }
+    tasks.shutdown().await;
+}
+
+fn account<C>(service: &impl Service<C>, ended: Result<(), JoinError>) {
+    if let Err(error) = ended
+        && error.is_panic()
+    {
+        service.panicked(&error);
+    }
+}
+
+/// The connection was gone before we took it; the listener itself is well.
+fn is_passing(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::Interrupted
+            | io::ErrorKind::TimedOut
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ground::lock::Lock;
+    use std::collections::VecDeque;
+    use std::future::pending;
+
+    /// A listener that gives what it was given.
+    struct Script(Lock<VecDeque<io::Result<&'static str>>>);
+
+    impl Accept for Script {
+        type Connection = &'static str;
+
+        async fn accept(&self) -> io::Result<&'static str> {
+            let next = self.0.lock().pop_front();
+            match next {
+                Some(next) => next,
+                None => pending().await,
+            }
+        }
+    }
+
+    /// Notes what it hears.
+    #[derive(Default)]
+    struct Notes(Lock<Vec<String>>);
+
+    impl Service<&'static str> for Notes {
+        fn connected(
+            &self,
+            connection: &'static str,
+        ) -> Option<impl Future<Output = ()> + Send + 'static> {
+            self.0.lock().push(connection.to_owned());
+            (connection != "refused").then_some(async move {
+                assert_ne!(connection, "defect", "the defect that was asked for");
+                if connection == "stays" {
+                    pending::<()>().await;
+                }
+            })
+        }
+
+        fn cannot_accept(&self, error: &io::Error) {
+            self.0.lock().push(error.kind().to_string());
+        }
+
+        fn panicked(&self, _: &JoinError) {
+            self.0.lock().push("panicked".to_owned());
+        }
+    }
+
+    #[tokio::test]
+    async fn errors_cost_no_connection_and_a_stop_ends_what_stays() {
+        let script = [
+            Ok("first"),
+            Err(io::ErrorKind::ConnectionReset.into()),
+            Err(io::ErrorKind::OutOfMemory.into()),
+            Ok("refused"),
+            Ok("defect"),
+            Ok("stays"),
+        ];
+        let (listener, notes) = (Script(Lock::leaf(script.into())), Notes::default());
+        let start = Instant::now();
+        let stop = async {
+            sleep(2 * BACK_OFF).await;
+            Instant::now() + BACK_OFF
+        };
+        accept_loop(listener, &notes, stop).await;
+        assert_eq!(
+            *notes.0.lock(),
+            ["first", "out of memory", "refused", "defect", "stays", "panicked"]
+        );
+        assert!(start.elapsed() >= 3 * BACK_OFF, "what was under way had its time");
+    }
+}

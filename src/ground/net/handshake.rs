@@ -1,0 +1,118 @@
+//! Handshakes of TLS with clients.
+//!
+//! Purpose: a plain connection becomes an encrypted one, or is closed. In: a connection whose
+//! client will speak first, and until when. Out: the encrypted stream, or why there is none.
+//! Limits: [`ConnectionLimits::handshake`] for all of it,
+//! [`ConnectionLimits::handshake_trusted`] for trusted clients. A signature costs as much processor
+//! time as many mails, so at most half of the processors (but one) sign at a time (a client that
+//! wants another key exchange first is not counted), and between two signatures the tasks of other
+//! sessions have their turn.
+//! Security: nothing is said in plain text to a client whose handshake failed; it hears the alert
+//! of TLS and the close.
+//! Source: RFC 8446 §6.2.
+
+use super::limits::ConnectionLimits;
+use super::stream::Stream;
+use super::wire::{Wire, displaced};
+use crate::ground::tls::{BUFFER_MAX, Presenter};
+use rustls::server::Acceptor;
+use std::io;
+use std::sync::Arc;
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout_at};
+use tokio_rustls::LazyConfigAcceptor;
+use tokio_rustls::server::TlsStream;
+
+/// What all handshakes share.
+pub struct TlsAcceptor {
+    presenter: Arc<Presenter>,
+    signing: Semaphore,
+}
+
+/// Why a handshake did not end well.
+#[derive(Debug)]
+pub enum HandshakeError {
+    /// The session had to give way, or its client did not read what was said before.
+    Gone,
+    /// It failed: why, in words for a log line, and what is left to close in good order, so that
+    /// the alert that tells the client why is not lost in a reset.
+    Failed(String, Option<TcpStream>),
+}
+
+impl TlsAcceptor {
+    /// Presents what `presenter` holds at the moment of each handshake.
+    pub fn new(presenter: Arc<Presenter>) -> Self {
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        Self { presenter, signing: Semaphore::new((processors / 2).max(1)) }
+    }
+
+    /// Sends what is to be said, does the handshake and begins anew inside it. What was read and
+    /// not taken is dropped.
+    ///
+    /// # Errors
+    /// It failed; the session is over.
+    pub async fn secure(
+        &self,
+        mut wire: Wire,
+        limits: &ConnectionLimits,
+    ) -> Result<Wire, HandshakeError> {
+        wire.flush().await.map_err(|_| HandshakeError::Gone)?;
+        let (stream, slot) = wire.into_stream();
+        // TLS inside TLS is nobody's wish: the dialogue refuses it.
+        let Stream::Plain(stream) = stream else { return Err(HandshakeError::Gone) };
+        let until = Instant::now()
+            + slot.as_ref().map_or(limits.handshake, |slot| slot.handshake_time(limits));
+        let stream = tokio::select! {
+            biased;
+            done = self.accept(stream, until) => done?,
+            () = displaced(slot.as_deref()) => return Err(HandshakeError::Gone),
+        };
+        Ok(Wire::new(Stream::Tls(stream), limits, slot))
+    }
+
+    /// Does the handshake on a fresh connection.
+    ///
+    /// # Errors
+    /// [`HandshakeError::Failed`], also at `until`.
+    pub async fn accept(
+        &self,
+        stream: TcpStream,
+        until: Instant,
+    ) -> Result<Box<TlsStream<TcpStream>>, HandshakeError> {
+        match timeout_at(until, self.shake(stream)).await {
+            Ok(Ok(stream)) => Ok(Box::new(stream)),
+            Ok(Err((error, stream))) => Err(HandshakeError::Failed(words(&error), stream)),
+            Err(_) => Err(HandshakeError::Failed("the client was too slow".to_owned(), None)),
+        }
+    }
+
+    async fn shake(
+        &self,
+        stream: TcpStream,
+    ) -> Result<TlsStream<TcpStream>, (io::Error, Option<TcpStream>)> {
+        let mut hello = LazyConfigAcceptor::new(Acceptor::default(), stream);
+        let start = match (&mut hello).await {
+            Ok(start) => start,
+            Err(error) => return Err((error, hello.take_io())),
+        };
+        let answer = {
+            // Never closed.
+            let _turn = self.signing.acquire().await;
+            start.into_stream(self.presenter.config())
+        };
+        let mut stream =
+            answer.into_fallible().await.map_err(|(error, stream)| (error, Some(stream)))?;
+        stream.get_mut().1.set_buffer_limit(Some(BUFFER_MAX));
+        Ok(stream)
+    }
+}
+
+/// The cause for a log line. What the client sent is hostile; the library's words do not repeat it
+/// beyond single codes.
+fn words(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof => "closed by the client".to_owned(),
+        _ => error.to_string(),
+    }
+}

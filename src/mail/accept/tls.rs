@@ -1,0 +1,57 @@
+//! Handshakes with SMTP clients: STARTTLS, and sessions that begin inside TLS.
+//!
+//! In: a connection whose client will speak first. Out: the encrypted stream. A failure is counted,
+//! and told in the log.
+//! Limits: those of [`TlsAcceptor`]. Failures are one log line a second.
+//! Source: RFC 3207 §4, RFC 8314 §3 (implicit TLS).
+
+use super::counters::AcceptCounters;
+use crate::ground::net::{
+    ConnectionLimits, HandshakeError, Peer, Rarely, Stream, TlsAcceptor, Wire,
+};
+use crate::ground::tls::Presenter;
+use std::sync::Arc;
+
+/// What all handshakes share.
+pub struct Tls {
+    acceptor: TlsAcceptor,
+    counters: Arc<AcceptCounters>,
+    failures: Rarely,
+    trusted_failures: Rarely,
+}
+
+impl Tls {
+    /// Presents what `presenter` holds at the moment of each handshake.
+    pub fn new(presenter: Arc<Presenter>, counters: Arc<AcceptCounters>) -> Arc<Self> {
+        Arc::new(Self {
+            acceptor: TlsAcceptor::new(presenter),
+            counters,
+            failures: Rarely::new(),
+            trusted_failures: Rarely::new(),
+        })
+    }
+
+    /// Sends what is to be said, does the handshake of TLS and begins anew inside it. What was read
+    /// and not taken is dropped. `None`: that failed; the connection is closed, and whatever there
+    /// is to count and to log is done.
+    pub async fn secure(&self, wire: Wire, peer: Peer, limits: &ConnectionLimits) -> Option<Wire> {
+        let (cause, stream) = match self.acceptor.secure(wire, limits).await {
+            Ok(wire) => return Some(wire),
+            Err(HandshakeError::Gone) => return None,
+            Err(HandshakeError::Failed(cause, stream)) => (cause, stream),
+        };
+        self.counters.tls_handshake_failures_total.inc();
+        let failures = if peer.is_stranger() { &self.failures } else { &self.trusted_failures };
+        if let Some(count) = failures.happened() {
+            let stranger = peer.is_stranger();
+            tracing::info!(
+                target: "mta", stranger, client = %peer.address, count, cause, status = "failed",
+                "tls handshake"
+            );
+        }
+        if let Some(stream) = stream {
+            Wire::new(Stream::Plain(stream), limits, None).close().await;
+        }
+        None
+    }
+}
