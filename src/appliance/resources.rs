@@ -46,7 +46,7 @@ const OVERTIME_PART: u32 = 3;
 
 /// A session without its input and the buffer of its content: its task, its slot, the kernel's
 /// buffers. Those are 9 KB for an untrusted client whose input nobody reads
-/// (`mail/accept/listen.rs`); trusted clients are not counted higher.
+/// (`ground/net/serve.rs`); trusted clients are not counted higher.
 const SESSION: u64 = 13 << 10;
 
 /// Additional memory for TLS: its keys, and an incomplete record (RFC 8446 §5.2: a little over 16

@@ -7,7 +7,7 @@
 
 use crate::http::access::Caller;
 use crate::http::answer::{self, Answer, Held};
-use crate::http::hosts;
+use crate::http::hosts::{self, Authority};
 use crate::http::origin;
 use crate::http::places::{Kind, Place, Reader, Turn};
 use crate::http::rights::Need;
@@ -117,8 +117,7 @@ async fn led<'a, A: Application>(
         Err(_) => None,
     };
     #[cfg(debug_assertions)]
-    if let (EntryPoint::Control, Some(fault)) = (visit.entry, path.strip_prefix("/api/v1/faults/"))
-    {
+    if let (EntryPoint::Control, Some(fault)) = (entry, path.strip_prefix("/api/v1/faults/")) {
         let status = if visit.http.plant(fault) { StatusCode::OK } else { StatusCode::NOT_FOUND };
         return visit.error(status, fault);
     }
@@ -162,18 +161,26 @@ async fn led<'a, A: Application>(
     if let Err(words) = visit.right(need) {
         return visit.error(StatusCode::FORBIDDEN, words);
     }
-    if matches!(need, Need::Order | Need::Send) && visit.entry != EntryPoint::Control {
-        if let Some(words) =
-            origin::foreign(visit.headers, host.as_ref(), http.access.outside.as_ref())
-        {
-            http.refused("origin");
-            return visit.error(StatusCode::FORBIDDEN, &words);
-        }
-        if let Err(words) = visit.shows_form_token() {
-            return visit.error(StatusCode::FORBIDDEN, words);
-        }
+    if matches!(need, Need::Order | Need::Send)
+        && entry != EntryPoint::Control
+        && let Err(refusal) = of_own_page(visit, host.as_ref())
+    {
+        return refusal;
     }
     (route.handler)(Call { app, visit, id, content }).await
+}
+
+/// Whether a request that changes something was not made by a page of another site.
+///
+/// # Errors
+/// It may have been; the response.
+fn of_own_page(visit: &Visit<'_>, host: Option<&Authority>) -> Result<(), Answer> {
+    let outside = visit.http.access.outside.as_ref();
+    if let Some(words) = origin::foreign(visit.headers, host, outside) {
+        visit.http.refused("origin");
+        return Err(visit.error(StatusCode::FORBIDDEN, &words));
+    }
+    visit.shows_form_token().map_err(|words| visit.error(StatusCode::FORBIDDEN, words))
 }
 
 /// A path without the path of `ui_url`, which some proxies do not remove.

@@ -492,7 +492,7 @@ pub(super) struct Gatekeeper<'a, S> {
 impl<'a, S> Gatekeeper<'a, S> {
     /// For a client without a session.
     pub(super) fn without_session(intake: &'a Intake<S>, peer: IpAddr) -> Self {
-        Self { intake, peer, visit: None, stopping: false }
+        Self { intake, peer, slot: None, stopping: false }
     }
 
     /// Whether an untrusted client's session is ended to make room for a mail of this one.

@@ -1,13 +1,13 @@
 //! The mail log: events of mails, as lines in a file of terminal `log`.
 //!
 //! In: events of mails (as a [`MailEventSink`]), and everything else that the log shows (as a
-//! [`LogSubscriber`]). Out: lines in Postfix's format ([`Shape`]), which wait on the data volume ([`Buffer`])
-//! until a separate process ([`Carrier`]) has copied them to the share. So a file server that is
-//! slow, full, dead or not reachable blocks only that process. Limits: lines wait in memory as in
-//! [`crate::ground::log`], then on the data volume within [`Buffer`]'s limits. Lines without space
-//! are dropped and counted in `mta_maillog_dropped_lines_total`, and a line in their place says so;
-//! lines caused by untrusted clients are dropped when half of the space is in use, and beyond their
-//! [`Share`] of each minute.
+//! [`LogSubscriber`]). Out: lines in Postfix's format ([`Shape`]), which wait on the data volume
+//! ([`Buffer`]) until a separate process ([`Carrier`]) has copied them to the share. So a file
+//! server that is slow, full, dead or not reachable blocks only that process. Limits: lines wait in
+//! memory as in [`crate::ground::log`], then on the data volume within [`Buffer`]'s limits. Lines
+//! without space are dropped and counted in `mta_maillog_dropped_lines_total`, and a line in their
+//! place says so; lines caused by untrusted clients are dropped when half of the space is in use,
+//! and beyond their [`Share`] of each minute.
 
 mod buffer;
 mod carrier;

@@ -2,11 +2,11 @@
 //!
 //! Purpose: modules report events with `tracing` and never wait for it. In: events. Out: lines, in
 //! the order of the events of each thread, written by a separate thread ([`LogWriter`]); and the
-//! events themselves for one [`LogSubscriber`]. Plain: `2026-11-22T12:00:00.123+01:00 INFO delivered
-//! queue_id=0D2R… to=a@b relay=…`; a value with blanks or quotes is quoted. JSON: one flat object
-//! with `time`, `level`, `target`, `message` and the fields. Limits: [`BACKLOG_MAX`] octets wait
-//! for a slow reader, then lines are dropped and a line gives their number; a value has at most
-//! [`VALUE_MAX`] characters, an event at most [`FIELDS_MAX`] fields. Events with the field
+//! events themselves for one [`LogSubscriber`]. Plain: `2026-11-22T12:00:00.123+01:00 INFO
+//! delivered queue_id=0D2R… to=a@b relay=…`; a value with blanks or quotes is quoted. JSON: one
+//! flat object with `time`, `level`, `target`, `message` and the fields. Limits: [`BACKLOG_MAX`]
+//! octets wait for a slow reader, then lines are dropped and a line gives their number; a value has
+//! at most [`VALUE_MAX`] characters, an event at most [`FIELDS_MAX`] fields. Events with the field
 //! `stranger = true` have a limited share ([`Share`]) of standard error and of the stored lines.
 //! Security: texts from the network cannot break a line, forge a field or control a terminal:
 //! control characters and those that change the reading direction are escaped. Postern's events are

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, timeout, timeout_at};
 
-/// How much of [`ConnectionLimits::wide`] is in use. A number of the whole process, as its memory is.
+/// Octets of [`ConnectionLimits::wide`] in use by the whole process.
 static WIDE: AtomicUsize = AtomicUsize::new(0);
 
 /// One connection's part of it, given back at its drop.
