@@ -97,7 +97,7 @@ fn account<C>(service: &impl Service<C>, ended: Result<(), JoinError>) {
     }
 }
 
-/// The connection was gone before we took it; the listener itself is well.
+/// The connection was lost before it was accepted; the listener itself works.
 fn is_passing(error: &io::Error) -> bool {
     matches!(
         error.kind(),

@@ -6,14 +6,13 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use tokio::net::{TcpListener, TcpSocket};
 
-/// Connections that the kernel keeps for us.
+/// The kernel's queue of connections that are not accepted yet.
 const BACKLOG: u32 = 1024;
 
-/// Opens a listening socket. `[::]` takes IPv4 too, and becomes `0.0.0.0` on a machine without
-/// IPv6.
+/// Opens a listening socket. `[::]` includes IPv4, and becomes `0.0.0.0` on a machine without IPv6.
 ///
 /// # Errors
-/// As the system says: the port is taken (EADDRINUSE), or below 1024 and not allowed (EACCES).
+/// The system's: the port is in use (EADDRINUSE), or below 1024 and not permitted (EACCES).
 pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     match address {
         SocketAddr::V4(_) => listen(TcpSocket::new_v4()?, address),

@@ -24,7 +24,7 @@ use tokio::time::{Instant, timeout_at};
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
-/// What all handshakes share.
+/// The state shared by all handshakes.
 pub struct TlsAcceptor {
     presenter: Arc<Presenter>,
     signing: Semaphore,
@@ -41,7 +41,7 @@ pub enum HandshakeError {
 }
 
 impl TlsAcceptor {
-    /// Presents what `presenter` holds at the moment of each handshake.
+    /// Uses the certificate that `presenter` has at the time of each handshake.
     pub fn new(presenter: Arc<Presenter>) -> Self {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         Self { presenter, signing: Semaphore::new((processors / 2).max(1)) }
@@ -97,7 +97,7 @@ impl TlsAcceptor {
             Err(error) => return Err((error, hello.take_io())),
         };
         let answer = {
-            // Never closed.
+            // The semaphore is never closed.
             let _turn = self.signing.acquire().await;
             start.into_stream(self.presenter.config())
         };
@@ -108,8 +108,8 @@ impl TlsAcceptor {
     }
 }
 
-/// The cause for a log line. What the client sent is hostile; the library's words do not repeat it
-/// beyond single codes.
+/// The cause for a log line. The client's input is untrusted; the library's text contains at most
+/// single codes of it.
 fn words(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::UnexpectedEof => "closed by the client".to_owned(),

@@ -4,52 +4,53 @@ use crate::ground::memory::Gauge;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Octets that the inputs of all connections may have together beyond their size at rest, where
-/// memory is ample: a crowd that pours content must not cost more memory than a few that do. Beyond
-/// it inputs stay small, which costs system calls.
+/// Octets by which the input buffers of all connections together may grow, where memory is ample:
+/// many clients that send content must not take more memory than a few. Beyond it buffers stay
+/// small, which costs system calls.
 pub const WIDE_MAX: usize = 8 << 20;
 
-/// The input buffer at rest where memory is ample, in octets.
+/// The idle input buffer where memory is ample, in octets.
 const INPUT: usize = 8 * 1024;
 
 /// The limits of all connections of one protocol. The defaults are for production; tests shorten
 /// them.
 #[derive(Debug, Clone)]
 pub struct ConnectionLimits {
-    /// Sessions at the same time, in all.
+    /// Sessions at the same time, in total.
     pub sessions: usize,
-    /// Whether these are fewer than an operator wants, because there is memory for no more.
+    /// Whether these are fewer than configured, because of too little memory.
     pub scarce: bool,
-    /// Whether memory is short at the moment: then strangers get no place but that of another one,
-    /// and where it is critical nobody does.
+    /// The memory pressure: if memory is short, untrusted clients get only slots of other untrusted
+    /// ones; if it is critical, nobody gets a slot.
     pub memory: Arc<Gauge>,
-    /// Of these, so many are kept for trusted clients.
+    /// Of these, reserved for trusted clients.
     pub reserve: usize,
-    /// Sessions at the same time from one address (IPv4) or one network of 64 bits (IPv6).
+    /// Sessions at the same time from one IPv4 address or one IPv6 /64 prefix.
     pub sessions_per_address: usize,
-    /// How long a stranger may make no progress before it gives way to any other stranger, where
-    /// places are short.
+    /// How long an untrusted client may make no progress before it may be disconnected for any
+    /// other untrusted one, where slots are short.
     pub stranger_grace: Duration,
-    /// Octets of a session's input buffer at rest.
+    /// Octets of a session's idle input buffer.
     pub input: usize,
-    /// Octets that all inputs may have together beyond their size at rest, at most [`WIDE_MAX`].
+    /// Octets by which all input buffers together may grow, at most [`WIDE_MAX`].
     pub wide: usize,
     /// For the next command of a stranger that has not begun what the protocol is for.
     pub stranger: Duration,
-    /// The same, and a handshake of TLS, while strangers have more than half of their places.
+    /// The same, and for a TLS handshake, while untrusted clients use more than half of their
+    /// slots.
     pub stranger_busy: Duration,
-    /// How long a session that gives way may take to hear so.
+    /// How long a session that is disconnected to free a slot may take to receive its last reply.
     pub farewell: Duration,
-    /// For a whole TLS handshake of a stranger.
+    /// For a whole TLS handshake of an untrusted client.
     pub handshake: Duration,
     /// The same for a trusted client. As long as for a command: a busy client, or a machine with a
     /// twentieth of a processor, is no reason to lose what it brings.
     pub handshake_trusted: Duration,
     /// From the end of one reply to the end of the next command, however it dribbles in.
     pub command: Duration,
-    /// Until the peer takes the octets of a reply.
+    /// Until the peer accepts the octets of a reply.
     pub write: Duration,
-    /// How long a closed session still reads, so that its last reply is not lost with the
+    /// How long a closed session is still read, so that its last reply is not lost with the
     /// connection.
     pub linger: Duration,
 }

@@ -1,27 +1,28 @@
-//! Who is at the other end, and what it is to us.
+//! The peer of a connection, and its class.
 
 use std::net::{IpAddr, SocketAddr};
 
-/// Who is at the other end.
+/// The peer of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Peer {
-    /// Its address; IPv4 is never in IPv6 clothes here.
+    /// Its address; IPv4-mapped IPv6 addresses are converted to IPv4.
     pub address: IpAddr,
     /// Its port.
     pub port: u16,
-    /// What it is to us.
+    /// Its class.
     pub source: Source,
 }
 
-/// What a client is to us, by its address.
+/// The class of a client, by its address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Source {
-    /// One of ours.
+    /// A trusted client.
     Trusted,
-    /// Anybody else.
+    /// An untrusted client.
     Stranger,
-    /// A gateway of this machine that is not trusted: many strangers may stand behind it (a
-    /// container engine's published port), so what one of them does is not held against the others.
+    /// A gateway of this machine that is not trusted: many untrusted clients may be behind it (a
+    /// container engine's published port), so errors of one of them do not count against the
+    /// others.
     Gateway,
 }
 
@@ -32,7 +33,7 @@ impl Peer {
         Self { address: canonical, port: address.port(), source: source(canonical) }
     }
 
-    /// Whether it is none of ours.
+    /// Whether it is not trusted.
     pub fn is_stranger(&self) -> bool {
         self.source != Source::Trusted
     }

@@ -1,9 +1,9 @@
-//! At most one log line a second about something that strangers can cause as often as they like.
+//! Limits log lines to one a second for events that untrusted clients can cause in any number.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::time::Instant;
 
-/// Counts how often something happened, and says when it is time for a line.
+/// Counts an event, and decides when it is logged.
 #[derive(Debug)]
 pub struct Rarely {
     start: Instant,
@@ -17,8 +17,8 @@ impl Rarely {
         Self { start: Instant::now(), count: AtomicU64::new(0), told: AtomicU64::new(0) }
     }
 
-    /// It happened once more: how often by now, if that is to be told. One line a second tells a
-    /// flood as well as a thousand.
+    /// The event happened once more; gives the number so far if it is to be logged, at most once a
+    /// second.
     pub fn happened(&self) -> Option<u64> {
         self.happened_at(self.start.elapsed().as_secs())
     }

@@ -25,8 +25,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 
-/// What the kernel keeps for a stranger in either direction, in octets; it takes twice as much for
-/// its own needs. Enough for a handshake of TLS and for a dialogue.
+/// The kernel's buffer for an untrusted client in either direction, in octets; the kernel doubles
+/// it for its own data. Enough for a TLS handshake and for an SMTP dialogue.
 const STRANGER_BUFFER: usize = 4096;
 
 /// Octets that a stranger may have sent when its connection is taken. A client that waits for a
@@ -34,7 +34,7 @@ const STRANGER_BUFFER: usize = 4096;
 /// this.
 const EARLY_MAX: usize = 8192;
 
-/// What a session may take beyond the deadline to say its last words.
+/// Time of a session beyond the deadline for its last reply.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// A listening socket, and what its connections begin with.
@@ -197,7 +197,7 @@ async fn begin<P: Protocol>(
     .await
 }
 
-/// Keeps the counts right however a session ends.
+/// Keeps the counts correct however a session ends.
 struct Guard<P: Protocol> {
     protocol: Arc<P>,
     _permit: SessionPermit,
@@ -216,7 +216,7 @@ impl<P: Protocol, F> SessionService<P, F> {
         match narrowed.and_then(|()| self.sessions.enter(peer.address, peer.source)) {
             Ok((permit, displaced)) => {
                 self.protocol.begun(displaced);
-                // Replies are small and awaited; without this the kernel would hold them back.
+                // Replies are small and awaited; otherwise the kernel would delay them.
                 let _ = stream.set_nodelay(true);
                 let slot = Some(permit.slot().clone());
                 let wire = Wire::new(Stream::Plain(stream), &self.limits, slot);
@@ -240,20 +240,19 @@ impl<P: Protocol, F> SessionService<P, F> {
     }
 }
 
-/// A stranger may pour what nobody reads: the kernel keeps little of it, and little of what it does
-/// not take. Done here, and not at the listener, because that would narrow the connections of
-/// trusted clients for good (RFC 7323 §2.2: the scale of their windows is settled in the first
-/// segment).
+/// Reduces the kernel's buffers for an untrusted client, which may send without end and read
+/// nothing. Done here, and not at the listener, because that would limit the connections of trusted
+/// clients permanently (RFC 7323 §2.2: the window scale is fixed in the first segment).
 ///
 /// # Errors
-/// More than that has come already, for which the kernel keeps what it takes.
+/// More than that has already arrived, and the kernel keeps the memory for it.
 fn narrow(stream: &TcpStream) -> Result<(), Full> {
     let _ = setsockopt(stream, sockopt::RcvBuf, &STRANGER_BUFFER);
     let _ = setsockopt(stream, sockopt::SndBuf, &STRANGER_BUFFER);
     let mut early = [0; EARLY_MAX];
     match recv(stream.as_raw_fd(), &mut early, MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT) {
         Ok(EARLY_MAX..) => Err(Full::Early),
-        // Nothing has come yet; what else is wrong the session will find.
+        // Nothing has arrived yet; the session will notice any other error.
         _ => Ok(()),
     }
 }

@@ -27,26 +27,25 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-/// Sessions that have given way and are still being closed; beyond it nobody gives way until some
-/// have ended.
+/// Sessions that were disconnected to free a slot and are still closing; beyond this number none is
+/// disconnected until some have ended.
 pub const DISPLACED_MAX: usize = 256;
 
 /// Counts open sessions.
 #[derive(Debug)]
 pub struct Sessions {
     limit: usize,
-    /// Of which strangers may have so many.
+    /// Sessions of untrusted clients, at most.
     strangers_limit: usize,
     limit_per_address: usize,
-    /// How long a stranger without progress keeps its place before other strangers, in
+    /// How long an untrusted client without progress keeps its slot before other untrusted ones, in
     /// milliseconds.
     grace: u64,
-    /// There is memory for no more than [`Sessions::limit`], which is less than what the operator
-    /// wants.
+    /// Memory suffices only for [`Sessions::limit`], which is less than configured.
     scarce: bool,
     memory: Arc<Gauge>,
     start: Instant,
-    /// More than half of the strangers' places are taken.
+    /// More than half of the slots for untrusted clients are in use.
     busy: AtomicBool,
     open: Lock<Open>,
 }
@@ -58,33 +57,33 @@ struct Open {
     displaced: usize,
     next: u64,
     by_address: HashMap<IpAddr, usize>,
-    /// Strangers that may give way, the longest without progress first: by the progress when they
-    /// were filed (which is brought up to date when they are looked at), and by number.
+    /// Untrusted sessions that may be disconnected, the longest without progress first: by their
+    /// progress when they were listed (which is updated when they are examined), and by number.
     idle: BTreeMap<(u64, u64), Arc<SessionSlot>>,
     /// The same by address.
     idle_by_address: HashMap<IpAddr, BTreeMap<(u64, u64), Arc<SessionSlot>>>,
-    /// The addresses of those, by how many they are.
+    /// Those addresses, by their number of sessions.
     by_count: BTreeSet<(usize, IpAddr)>,
 }
 
-/// Why there is no place.
+/// Why there is no slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Full {
-    /// All places are taken.
+    /// All slots are in use.
     All,
-    /// Those that strangers may have are taken.
+    /// Those for untrusted clients are in use.
     Strangers,
-    /// This address has as many as one may have.
+    /// This address has reached its limit.
     Address,
     /// There is no memory for another one.
     Memory,
-    /// It is a stranger that has sent too much before it was greeted: the kernel has to keep that,
-    /// and no client needs it.
+    /// It is an untrusted client that has sent too much before the greeting: the kernel has to
+    /// buffer that, and no proper client does it.
     Early,
 }
 
 impl Full {
-    /// Every reason, for counters that must exist from the start.
+    /// Every reason, for metrics that must exist from the start.
     pub const ALL: [Self; 5] =
         [Self::All, Self::Strangers, Self::Address, Self::Memory, Self::Early];
 
@@ -115,7 +114,7 @@ pub enum Milestone {
     Established,
 }
 
-/// One session, as its task and the table know it.
+/// A session, as shared by its task and the table.
 #[derive(Debug)]
 pub struct SessionSlot {
     sessions: Arc<Sessions>,
@@ -123,20 +122,20 @@ pub struct SessionSlot {
     number: u64,
     prefix: IpAddr,
     reached: AtomicU8,
-    /// When it made progress last, in milliseconds since the start.
+    /// The time of its last progress, in milliseconds since the start.
     progress: AtomicU64,
-    /// Under which progress the table has filed it; changed under its lock alone.
+    /// The progress under which the table has listed it; changed only under its lock.
     filed: AtomicU64,
     displaced: AtomicBool,
     notice: Notify,
 }
 
-/// The right to one session; dropping it gives the place free.
+/// The slot of one session; dropping it releases the slot.
 #[derive(Debug)]
 pub struct SessionPermit(Arc<SessionSlot>);
 
 impl Sessions {
-    /// No session yet.
+    /// Without sessions.
     pub fn new(limits: &ConnectionLimits) -> Arc<Self> {
         Arc::new(Self {
             limit: limits.sessions,
@@ -151,10 +150,10 @@ impl Sessions {
         })
     }
 
-    /// A place for one more session; `true` says that another one gives way to it.
+    /// A slot for another session; `true` means that another one is disconnected for it.
     ///
     /// # Errors
-    /// There is none, and why.
+    /// There is none, with the reason.
     pub fn enter(
         self: &Arc<Self>,
         address: IpAddr,
@@ -217,8 +216,9 @@ impl Sessions {
         Ok((SessionPermit(slot), full.is_some()))
     }
 
-    /// What a client is told. Where memory is scarce strangers, too, have few places for want of
-    /// it; counted they are by themselves, because a crowd of them is no reason for more memory.
+    /// The reason in the reply. Where memory is scarce, slots for untrusted clients are few for
+    /// that reason, too; the metrics count them separately, because many untrusted clients are no
+    /// reason for more memory.
     pub fn told(&self, full: Full) -> Full {
         if self.scarce && full == Full::Strangers { Full::Memory } else { full }
     }
@@ -237,7 +237,7 @@ impl Sessions {
 }
 
 impl Open {
-    /// The stranger that has made no progress for the longest time, among those that may give way.
+    /// The untrusted session longest without progress, among those that may be disconnected.
     fn longest_idle(&mut self) -> Option<Arc<SessionSlot>> {
         loop {
             let first = Arc::clone(self.idle.first_key_value()?.1);
@@ -247,8 +247,9 @@ impl Open {
         }
     }
 
-    /// The one that gives way to another stranger of that address: its place makes the shares of
-    /// the addresses more even, or it has done nothing for too long.
+    /// The session that is disconnected for another untrusted one of that address: because that
+    /// makes the shares of the addresses more even, or because it has made no progress for too
+    /// long.
     fn gives_way_to(&mut self, prefix: IpAddr, now: u64, grace: u64) -> Option<Arc<SessionSlot>> {
         let mine = self.by_address.get(&prefix).copied().unwrap_or(0);
         if let Some((crowd, address)) =
@@ -273,7 +274,7 @@ impl Open {
         self.by_count.insert((there.len(), slot.prefix));
     }
 
-    /// Takes it from the lists of those that may give way, if it is there.
+    /// Removes it from the lists of those that may be disconnected, if it is there.
     fn unfile(&mut self, slot: &SessionSlot) {
         let key = slot.key();
         if self.idle.remove(&key).is_none() {
@@ -289,7 +290,7 @@ impl Open {
         }
     }
 
-    /// Files it anew when it has made progress since; whether it has.
+    /// Lists it again if it has made progress since; gives whether it has.
     fn refile(&mut self, slot: &Arc<SessionSlot>) -> bool {
         let progress = slot.progress.load(Ordering::Relaxed);
         if progress == slot.filed.load(Ordering::Relaxed) {
@@ -309,7 +310,7 @@ impl Open {
         slot.notice.notify_one();
     }
 
-    /// Counts it out.
+    /// Removes it from the counts.
     fn forget(&mut self, slot: &SessionSlot) {
         self.all -= 1;
         if !slot.trusted {
@@ -356,18 +357,18 @@ impl SessionSlot {
         victim.inspect(|victim| open.displace(victim)).is_some()
     }
 
-    /// Waits until the session has to give way: for ever where it never has to.
+    /// Waits until the session must end to free its slot; for ever if it never must.
     pub async fn displaced(&self) {
         if self.trusted {
             return std::future::pending().await;
         }
         while !self.is_displaced() {
-            // A notice that came in between is kept for the one who asks next.
+            // A notification that came in between is kept for the next wait.
             self.notice.notified().await;
         }
     }
 
-    /// Whether it has to give way.
+    /// Whether it must end to free its slot.
     pub fn is_displaced(&self) -> bool {
         self.displaced.load(Ordering::Acquire)
     }
@@ -384,7 +385,7 @@ impl SessionSlot {
         })
     }
 
-    /// How long the session may take for a handshake of TLS.
+    /// How long the session may take for a TLS handshake.
     pub fn handshake_time(&self, limits: &ConnectionLimits) -> Duration {
         if self.trusted {
             return limits.handshake_trusted;
@@ -401,7 +402,7 @@ impl SessionSlot {
 }
 
 impl SessionPermit {
-    /// The session that has this place.
+    /// The session of this slot.
     pub fn slot(&self) -> &Arc<SessionSlot> {
         &self.0
     }

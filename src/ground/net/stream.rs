@@ -1,4 +1,4 @@
-//! How octets travel: as they are, or inside TLS.
+//! The transport of octets: plain, or TLS.
 
 use rustls::{CipherSuite, ProtocolVersion};
 use std::io::{self, IoSlice};
@@ -13,7 +13,7 @@ use tokio_rustls::server::TlsStream;
 /// text can never pass for something said under TLS (RFC 3207 §6).
 #[derive(Debug)]
 pub enum Stream {
-    /// As they are.
+    /// Plain.
     Plain(TcpStream),
     /// Encrypted. Boxed: it is large, and most sessions are plain.
     Tls(Box<TlsStream<TcpStream>>),
@@ -39,7 +39,7 @@ impl Stream {
         };
         let cipher =
             session.negotiated_cipher_suite().map_or("unknown", |suite| match suite.suite() {
-                // Our library says TLS13_ where everybody else says TLS_.
+                // The library's names begin with TLS13_ instead of the usual TLS_.
                 CipherSuite::TLS13_AES_128_GCM_SHA256 => "TLS_AES_128_GCM_SHA256",
                 CipherSuite::TLS13_AES_256_GCM_SHA384 => "TLS_AES_256_GCM_SHA384",
                 CipherSuite::TLS13_CHACHA20_POLY1305_SHA256 => "TLS_CHACHA20_POLY1305_SHA256",
@@ -48,7 +48,7 @@ impl Stream {
         Some(TlsParameters { version, cipher })
     }
 
-    /// What lies below.
+    /// The TCP connection below.
     pub(super) fn tcp(&mut self) -> &mut TcpStream {
         match self {
             Self::Plain(stream) => stream,
@@ -107,7 +107,7 @@ impl AsyncWrite for Stream {
         }
     }
 
-    /// Under TLS, close_notify goes out first (RFC 8446 §6.1).
+    /// With TLS, close_notify is sent first (RFC 8446 §6.1).
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_shutdown(context),

@@ -1,4 +1,4 @@
-//! One connection: octets in, octets out, none of it without a limit.
+//! The input and output of one connection, all with limits.
 
 use super::limits::ConnectionLimits;
 use super::sessions::SessionSlot;
@@ -13,12 +13,12 @@ use tokio::time::{Instant, timeout, timeout_at};
 /// Octets of [`ConnectionLimits::wide`] in use by the whole process.
 static WIDE: AtomicUsize = AtomicUsize::new(0);
 
-/// One connection's part of it, given back at its drop.
+/// One connection's part of it, returned when it is dropped.
 #[derive(Debug)]
 struct Wide(usize);
 
-/// A stream with its buffers. The input buffer is small while a client talks and grows, up to
-/// [`Wire::INPUT_MAX`], while it pours content.
+/// A stream with its buffers. The input buffer is small during commands and grows, up to
+/// [`Wire::INPUT_MAX`], for content.
 #[derive(Debug)]
 pub struct Wire {
     stream: Stream,
@@ -35,19 +35,19 @@ pub struct Wire {
     slot: Option<Arc<SessionSlot>>,
 }
 
-/// Why there is no more to read, or nobody to write to.
+/// Why nothing more can be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum WireError {
     /// The peer closed.
     #[error("closed by the client")]
     Closed,
-    /// The time was up.
+    /// The time limit was reached.
     #[error("timeout")]
     Timeout,
-    /// The session has to give way to another one.
+    /// The session must end to free its slot for another one.
     #[error("closed to make room for another client")]
     Displaced,
-    /// The peer did not take what we said.
+    /// The peer did not read the replies.
     #[error("the client does not read")]
     Unread,
     /// The connection broke.
@@ -56,14 +56,14 @@ pub enum WireError {
 }
 
 impl Wire {
-    /// The most octets that are read before somebody looks at them.
+    /// Octets that are read before they are parsed, at most.
     pub const INPUT_MAX: usize = 32 * 1024;
-    /// Replies are sent when so many octets of them wait, even while more commands do.
+    /// Replies are sent when so many octets of them wait, even while more commands are available.
     pub const OUTPUT_MAX: usize = 16 * 1024;
-    /// How much is read and dropped after a close.
+    /// Octets that are read and dropped after a close.
     const LINGER_MAX: usize = 1024 * 1024;
 
-    /// A fresh connection.
+    /// A new connection.
     pub fn new(stream: Stream, limits: &ConnectionLimits, slot: Option<Arc<SessionSlot>>) -> Self {
         Self {
             stream,
@@ -81,22 +81,22 @@ impl Wire {
         }
     }
 
-    /// The session's place, where there are places to be had.
+    /// The session's slot, if there are slots.
     pub fn slot(&self) -> Option<&Arc<SessionSlot>> {
         self.slot.as_ref()
     }
 
-    /// The stream, for a handshake. What was read and not taken is dropped.
+    /// The stream, for a handshake. Unread input is dropped.
     pub(super) fn into_stream(self) -> (Stream, Option<Arc<SessionSlot>>) {
         (self.stream, self.slot)
     }
 
-    /// What the session agreed on, inside TLS.
+    /// The TLS parameters of the session.
     pub fn tls(&self) -> Option<TlsParameters> {
         self.stream.tls()
     }
 
-    /// What has been read and not been taken.
+    /// The input that was read and not consumed.
     pub fn input(&self) -> &[u8] {
         &self.input[self.start..self.end]
     }
@@ -106,16 +106,16 @@ impl Wire {
         self.start = (self.start + count).min(self.end);
     }
 
-    /// What is to be said with the next [`Wire::flush`].
+    /// The output for the next [`Wire::flush`].
     pub fn output(&mut self) -> &mut Vec<u8> {
         &mut self.output
     }
 
-    /// Reads once, behind what is there. Losing the race in a `select!` loses nothing.
+    /// Reads once, and appends to the input. It can be cancelled in a `select!` without loss.
     ///
     /// # Errors
     /// [`WireError::Timeout`] at `until`, [`WireError::Closed`] at the end of the stream,
-    /// [`WireError::Displaced`] when the session has to give way.
+    /// [`WireError::Displaced`] when the session must end to free its slot.
     pub async fn fill(&mut self, until: Instant) -> Result<(), WireError> {
         if self.start == self.end {
             (self.start, self.end) = (0, 0);
@@ -125,7 +125,7 @@ impl Wire {
                 self.input.copy_within(self.start.., 0);
                 (self.start, self.end) = (0, self.end - self.start);
             } else {
-                // Whoever waits for more than this must take something first.
+                // A caller that needs more than this must consume something first.
                 let size = (2 * self.input.len()).min(Self::INPUT_MAX);
                 if size == self.end {
                     return Err(WireError::Broken(io::ErrorKind::OutOfMemory.into()));
@@ -137,14 +137,14 @@ impl Wire {
         let space = &mut self.input[self.end..];
         let read = tokio::select! {
             biased;
-            // First: a client that sends without a pause would never be asked.
+            // First: a client that sends without a pause would never be checked otherwise.
             () = displaced(self.slot.as_deref()) => return Err(WireError::Displaced),
             read = timeout_at(until, self.stream.read(space)) => read,
         };
         match read.map_err(|_| WireError::Timeout)? {
             Ok(0) => Err(WireError::Closed),
-            // The same without the farewell that TLS wants. Mail cannot be cut short by it: its end
-            // is a dot.
+            // The same without TLS's close_notify. Mail cannot be truncated by it: its end is a
+            // dot.
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(WireError::Closed),
             Err(error) => Err(error.into()),
             Ok(count) => {
@@ -154,8 +154,7 @@ impl Wire {
         }
     }
 
-    /// Lets the input buffer grow when the last read filled it, and there is memory for it: the
-    /// peer has more than fits.
+    /// Lets the input buffer grow if the last read filled it, and there is memory for it.
     pub fn widen(&mut self) {
         let len = self.input.len();
         if self.end == len && len < Self::INPUT_MAX && self.wide.may_take(len, self.wide_max) {
@@ -163,7 +162,7 @@ impl Wire {
         }
     }
 
-    /// Gives the memory of a widened buffer back.
+    /// Frees the memory of a widened buffer.
     pub fn narrow(&mut self) {
         if self.input.len() > self.rest && self.end - self.start <= self.rest {
             let mut input = vec![0; self.rest];
@@ -174,10 +173,10 @@ impl Wire {
         }
     }
 
-    /// Sends what is to be said.
+    /// Sends the pending output.
     ///
     /// # Errors
-    /// [`WireError::Unread`] when the peer does not take it in time.
+    /// [`WireError::Unread`] when the peer does not accept it in time.
     pub async fn flush(&mut self) -> Result<(), WireError> {
         if self.output.is_empty() {
             return Ok(());
@@ -196,11 +195,11 @@ impl Wire {
         Ok(written.map_err(|_| WireError::Unread)??)
     }
 
-    /// Says the last words, then reads on for a moment: a connection that is closed with unread
-    /// input is reset, and the reset may overtake the reply that told why.
+    /// Sends the last reply, then reads on for a moment: a connection that is closed with unread
+    /// input is reset, and the reset may overtake the reply with the reason.
     pub async fn close(mut self) {
         if self.slot.take().is_some_and(|slot| slot.is_displaced()) {
-            // Somebody else has its place already.
+            // Its slot already belongs to another session.
             (self.write, self.linger) =
                 (self.write.min(self.farewell), self.linger.min(self.farewell));
         }
@@ -212,7 +211,7 @@ impl Wire {
         if !matches!(timeout_at(until, self.stream.shutdown()).await, Ok(Ok(()))) {
             return;
         }
-        // Below TLS: nobody looks at it any more.
+        // Below TLS: it is not decrypted any more.
         while let Ok(Ok(count @ 1..)) =
             timeout_at(until, self.stream.tcp().read(&mut self.input)).await
         {
@@ -224,7 +223,7 @@ impl Wire {
     }
 }
 
-/// Waits until the session has to give way.
+/// Waits until the session must end to free its slot.
 pub(super) async fn displaced(slot: Option<&SessionSlot>) {
     match slot {
         Some(slot) => slot.displaced().await,
@@ -233,13 +232,13 @@ pub(super) async fn displaced(slot: Option<&SessionSlot>) {
 }
 
 impl Wide {
-    /// Takes what must be had.
+    /// Takes memory that is required.
     fn take(&mut self, octets: usize) {
         WIDE.fetch_add(octets, Ordering::Relaxed);
         self.0 += octets;
     }
 
-    /// Takes what would be good to have, if there is any left.
+    /// Takes memory that is useful, if there is any left.
     fn may_take(&mut self, octets: usize, max: usize) -> bool {
         let fits = WIDE.load(Ordering::Relaxed) + octets <= max;
         if fits {

@@ -1,12 +1,11 @@
-//! What clients did lately: how often each was refused, so that floods are slowed, and told in few
-//! lines.
+//! The recent errors of clients, to slow down floods and to log them in few lines (as anvil(8) and
+//! smtpd_error_sleep_time in Postfix).
 //!
-//! In: refusals by address. Out: whether this one is to be told in the log, how long its answer
-//! waits, and a summary for each minute of what was not told.
-//! Limits: [`CLIENTS_MAX`] addresses (IPv4) or networks of 64 bits (IPv6) of each kind; those
-//! beyond share one entry. A client's lines are [`Conduct::LINES`] (trusted:
-//! [`Conduct::LINES_TRUSTED`]) a minute, and [`SUMMARIES_MAX`] clients get a summary each minute.
-//! Errors of the past count half after each minute.
+//! In: rejections by address. Out: whether this one is logged, how long its reply is delayed, and a
+//! summary for each minute of what was not logged. Limits: [`CLIENTS_MAX`] IPv4 addresses or IPv6
+//! /64 prefixes of each class; all others share one entry. A client's lines are [`Conduct::LINES`]
+//! (trusted: [`Conduct::LINES_TRUSTED`]) a minute, and [`SUMMARIES_MAX`] clients get a summary each
+//! minute. The count of errors is halved after each minute.
 
 use super::Limits;
 use crate::ground::lock::{Guard, Lock};
@@ -16,15 +15,15 @@ use std::net::IpAddr;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Addresses that are remembered.
+/// Addresses that are tracked, at most.
 pub const CLIENTS_MAX: usize = 4096;
 
-/// Clients that get a summary of their own each minute; the others share one.
+/// Clients that get a summary of their own each minute; all others share one.
 const SUMMARIES_MAX: usize = 20;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// What clients did lately.
+/// The recent errors of clients.
 #[derive(Debug)]
 pub struct Conduct {
     start: Instant,
@@ -34,62 +33,62 @@ pub struct Conduct {
 #[derive(Debug, Default)]
 struct Known {
     strangers: Table,
-    /// By themselves: no crowd of strangers can take their lines.
+    /// Separate, so that untrusted clients cannot use up their log lines.
     trusted: Table,
-    /// Which minute is being counted.
+    /// The present minute.
     minute: u64,
 }
 
 #[derive(Debug, Default)]
 struct Table {
     clients: HashMap<IpAddr, Record>,
-    /// Of all who find no place among them.
+    /// For all clients beyond the limit.
     others: Record,
 }
 
 #[derive(Debug, Default, Clone, Copy)]
 struct Record {
     minute: u64,
-    /// Recent errors; half of them are forgotten each minute.
+    /// Recent errors; halved each minute.
     errors: u32,
-    /// Refusals of this minute that were told.
+    /// Rejections of this minute that were logged.
     told: u32,
     /// Those that were not.
     untold: u64,
 }
 
-/// What one more refusal means.
+/// The consequences of a rejection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Noted {
-    /// Whether it is to be told in the log.
+    /// Whether it is logged.
     pub told: bool,
-    /// Recent errors of this client with this one.
+    /// Recent errors of this client, including this one.
     pub errors: u32,
 }
 
-/// Refusals of one minute that were not told.
+/// Rejections of one minute that were not logged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Summary {
-    /// The client; `None` stands for all that have no summary of their own.
+    /// The client; `None` stands for all without a summary of their own.
     pub client: Option<IpAddr>,
-    /// How many.
+    /// Their number.
     pub more: u64,
 }
 
 impl Conduct {
-    /// Refusals of a stranger that are told in a minute.
+    /// Rejections of an untrusted client that are logged in a minute.
     pub const LINES: u32 = 5;
-    /// The same of a trusted client, whose operator looks for the cause.
+    /// The same for a trusted client, whose operator looks for the cause.
     pub const LINES_TRUSTED: u32 = 60;
-    /// Recent errors that cost no wait.
+    /// Recent errors without a delay.
     pub const ERRORS_FREE: u32 = 5;
 
-    /// Nobody has done anything.
+    /// Without any errors.
     pub fn new() -> Self {
         Self { start: Instant::now(), known: Lock::default() }
     }
 
-    /// A client was refused.
+    /// A client was rejected.
     pub fn refused(&self, client: IpAddr, source: Source) -> Noted {
         self.refused_at(client, source, self.minute())
     }
@@ -111,7 +110,7 @@ impl Conduct {
         Noted { told, errors: record.errors }
     }
 
-    /// How long the answer to an error waits, the `errors`th of late.
+    /// How long the reply to an error is delayed, the `errors`th recent one.
     pub fn wait(errors: u32, limits: &Limits) -> Duration {
         limits
             .tarpit_step
@@ -119,13 +118,13 @@ impl Conduct {
             .min(limits.tarpit_max)
     }
 
-    /// What is to be said of minutes that are over: the clients with the most first. Empty while
-    /// the minute goes on.
+    /// The summaries of past minutes: the clients with the most first. Empty until the minute has
+    /// ended.
     pub fn due(&self) -> Vec<Summary> {
         self.due_at(self.minute())
     }
 
-    /// All that has not been told yet: the appliance stops.
+    /// The summaries of everything that was not logged yet, when the relay stops.
     pub fn rest(&self) -> Vec<Summary> {
         self.due_at(self.minute() + 1)
     }
@@ -162,7 +161,7 @@ impl Default for Conduct {
 }
 
 impl Table {
-    /// A new minute: what the clients have not been told for. Gives back that of the others.
+    /// Begins a new minute: adds the clients' summaries. Gives back the number of the others.
     fn pass(&mut self, minute: u64, due: &mut Vec<Summary>) -> u64 {
         self.clients.retain(|client, record| {
             let more = record.pass(minute);
@@ -182,7 +181,7 @@ impl Table {
 }
 
 impl Record {
-    /// Errors of former minutes count less. What was told stays until somebody has asked for it.
+    /// Errors of former minutes count less. Unlogged numbers stay until the summaries are made.
     fn age(&mut self, minute: u64) {
         let passed = u32::try_from(minute.saturating_sub(self.minute)).unwrap_or(u32::MAX);
         if passed > 0 {
@@ -192,7 +191,7 @@ impl Record {
         }
     }
 
-    /// A new minute; gives back what of the past was not told.
+    /// Begins a new minute; gives back the number that was not logged.
     fn pass(&mut self, minute: u64) -> u64 {
         self.age(minute);
         std::mem::take(&mut self.untold)

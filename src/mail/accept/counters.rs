@@ -1,12 +1,10 @@
-//! What comes in: sessions at terminal `in`, their TLS, the mail that was
-//! accepted and what was refused.
+//! Counters of incoming mail: SMTP sessions, their TLS, accepted mail and rejections.
 
 use crate::appliance::counter::{Counter, CounterVec, Gauge, Labels, OptionalGauge, SharedCounter};
 use crate::mail::model::{Refusal, SESSION_REFUSALS};
 
 crate::counters! {
-    /// What comes in: sessions at terminal `in`, their TLS, the mail that was
-    /// accepted and what was refused.
+    /// Counters of incoming mail: SMTP sessions, their TLS, accepted mail and rejections.
     pub struct AcceptCounters {
         smtp_active_sessions: Gauge = "Number of SMTP active sessions";
         smtp_sessions_total: Counter = "SMTP sessions since start";
@@ -34,20 +32,20 @@ crate::counters! {
     }
 }
 
-/// Every reason not to take what a client asks for.
+/// Every reason of a rejection.
 fn refusals() -> Labels {
     Labels::new("reason", Refusal::ALL.map(Refusal::as_str))
 }
 
 impl AcceptCounters {
-    /// The TLS certificate in use ends at this moment, in seconds since 1970. Until it is told, its
-    /// gauge is absent, so that no alert takes an appliance without TLS for one whose certificate
-    /// expired in 1970.
+    /// Sets the expiry time of the TLS certificate in use, in seconds since 1970. Until it is set,
+    /// its gauge is absent, so that an appliance without TLS does not look like one whose
+    /// certificate expired in 1970.
     pub fn certificate_expires(&self, seconds: u64) {
         self.tls_certificate_expiry_seconds.set(i64::try_from(seconds).unwrap_or(i64::MAX));
     }
 
-    /// What [`AcceptCounters::certificate_expires`] was told.
+    /// The value set by [`AcceptCounters::certificate_expires`].
     pub fn certificate_expiry(&self) -> Option<u64> {
         self.tls_certificate_expiry_seconds.get().and_then(|seconds| u64::try_from(seconds).ok())
     }

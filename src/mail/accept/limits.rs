@@ -1,28 +1,28 @@
-//! Every limit on sessions and on time.
+//! All limits of sessions and time.
 
 #[cfg(doc)]
 use super::Conduct;
 use crate::ground::net::ConnectionLimits;
 use std::time::Duration;
 
-/// Every limit on sessions and on time. The defaults are for production; tests shorten them.
+/// All limits of sessions and time. The defaults are for production; tests shorten them.
 #[derive(Debug, Clone)]
 pub struct Limits {
     /// Those that are the same whatever is spoken. A command has 5 min (RFC 5321 §4.5.3.2.7).
     pub connection: ConnectionLimits,
-    /// What the answer to an error waits for each recent error of the same stranger beyond
+    /// Delay of the reply to an error, for each recent error of the same untrusted client beyond
     /// [`Conduct::ERRORS_FREE`].
     pub tarpit_step: Duration,
-    /// The longest of these waits.
+    /// The longest of these delays.
     pub tarpit_max: Duration,
     /// Until the next octets of content arrive (§4.5.3.2.5: 3 min).
     pub content: Duration,
     /// A mail's content may take this long, and a second more for each [`Limits::content_rate`]
     /// octets that have arrived.
     pub content_grace: Duration,
-    /// Octets a second that a client must keep up after the grace.
+    /// Octets a second that a client must send after the grace time.
     pub content_rate: u64,
-    /// How long content with a bare CR or LF may pause before it is refused: its sender believes
+    /// How long content with a bare CR or LF may pause before it is rejected: its sender thinks
     /// that the data has ended.
     pub flawed_content: Duration,
 }

@@ -14,15 +14,15 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use tokio::task::JoinError;
 
-/// A listening socket, and what its connections begin with.
+/// A listening socket, and how its connections begin.
 pub type SmtpListener = net::Listener<Tls>;
 
 /// Who knows the clients, and hears of those that found no place ([`MailEvent::TurnedAway`]).
 pub trait ClientClassifier: Send + Sync + 'static {
-    /// What an address is to us.
+    /// The class of an address.
     fn classify(&self, client: IpAddr) -> Source;
 
-    /// A client found no place.
+    /// A client got no slot.
     fn emit(&self, _event: MailEvent<'_>) {}
 }
 
@@ -32,8 +32,8 @@ impl<F: Fn(IpAddr) -> Source + Send + Sync + 'static> ClientClassifier for F {
     }
 }
 
-/// Runs `session` for every connection until `stop`, then waits for those that are open, until the
-/// deadline at most. `hostname` signs the 421 for connections over the limits.
+/// Runs `session` for every connection until `stop`, then waits for the open ones, at most until
+/// the deadline. `hostname` is in the 421 for connections over the limits.
 pub async fn serve<F, S>(
     listeners: Vec<SmtpListener>,
     limits: &Limits,
@@ -57,7 +57,7 @@ pub async fn serve<F, S>(
     net::serve(listeners, &limits.connection, stop, smtp, session).await;
 }
 
-/// What all listeners share.
+/// The state shared by all listeners.
 struct Smtp<C> {
     limits: ConnectionLimits,
     hostname: String,
@@ -90,7 +90,7 @@ impl<C: ClientClassifier> Protocol for Smtp<C> {
         let (limit, (code, reason)) = (refused.full.as_str(), told(refused.told));
         self.counters.sessions_refused_total.with_label_values(&[limit]).inc();
         self.counters.refused_total.with_label_values(&[Refusal::Limit.as_str()]).inc();
-        // One of ours is told by itself: it must not be hidden by a flood of others.
+        // A trusted client is logged separately: it must not be hidden by a flood of others.
         let rarely = if peer.is_stranger() { &self.turned_away } else { &self.trusted_turned_away };
         let count = rarely.happened();
         let reply = format!("421 {code} {} {reason}", self.hostname);
@@ -188,7 +188,7 @@ mod tests {
         assert_eq!((counters.panics_total.get(), counters.smtp_active_sessions.get()), (3, 0));
     }
 
-    /// Trusts everybody, and remembers who was turned away.
+    /// Trusts every client, and records those that were turned away.
     #[derive(Clone, Default)]
     struct Book(Arc<Lock<Vec<(&'static str, String)>>>);
 

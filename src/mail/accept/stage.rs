@@ -8,7 +8,7 @@ use crate::mail::model::Encryption;
 pub enum SmtpStage {
     /// It is connected.
     Connected,
-    /// It has said EHLO or HELO.
+    /// It has sent EHLO or HELO.
     Greeted,
     /// MAIL was accepted.
     Mail,

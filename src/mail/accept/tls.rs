@@ -31,9 +31,9 @@ impl Tls {
         })
     }
 
-    /// Sends what is to be said, does the handshake of TLS and begins anew inside it. What was read
-    /// and not taken is dropped. `None`: that failed; the connection is closed, and whatever there
-    /// is to count and to log is done.
+    /// Sends the pending replies, does the TLS handshake and starts again with empty buffers.
+    /// Unread input is dropped. `None`: it failed; the connection is closed, and the failure is
+    /// counted and logged.
     pub async fn secure(&self, wire: Wire, peer: Peer, limits: &ConnectionLimits) -> Option<Wire> {
         let (cause, stream) = match self.acceptor.secure(wire, limits).await {
             Ok(wire) => return Some(wire),

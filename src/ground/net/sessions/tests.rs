@@ -68,7 +68,7 @@ async fn beyond_the_reserve_the_stranger_without_progress_for_longest_gives_way(
     let (_trusted, displaces) = sessions.enter_at(address(9), Source::Trusted, 3).unwrap();
     assert!(displaces);
     held[2].slot().displaced().await;
-    // The same again is no progress.
+    // A repetition is not progress.
     held[0].slot().reached_at(Milestone::Identified, 4);
     assert_eq!(held[0].slot().progress.load(Ordering::Relaxed), 3);
     let _next = sessions.enter(address(9), Source::Trusted).unwrap();
@@ -99,8 +99,8 @@ async fn among_strangers_the_largest_crowd_gives_way_first() {
     let third = enter(3, 0).unwrap();
     assert_eq!(crowd.iter().filter(|permit| permit.slot().is_displaced()).count(), 1);
     assert!(crowd[0].slot().is_displaced(), "the first of them has waited longest");
-    // 4, 1, 1: whoever has many may not take from those that have few, until these have done
-    // nothing for a while.
+    // 4, 1, 1: a client with many sessions may not take slots from those with few, until these have
+    // made no progress for a while.
     assert_eq!(enter(1, 0).unwrap_err(), Full::Strangers);
     let later = sessions.grace;
     lone.slot().reached_at(Milestone::Identified, later);
