@@ -1,9 +1,9 @@
-//! The loop that takes connections from a listening socket, and the tasks that serve them.
+//! The loop that accepts connections from a listening socket, and the tasks that serve them.
 //!
-//! In: a listening socket, a [`Service`], and when to stop. Out: a task for each connection.
-//! Limits: those of the service, which may give a connection no task. While there is no descriptor
-//! or no memory for another one, it is tried again every [`BACK_OFF`].
-//! Security: a panic ends one task and is told to the service.
+//! In: a listening socket, a [`Service`], and a signal to stop. Out: a task for each connection.
+//! Limits: those of the service, which may give a connection no task. While there is no file
+//! descriptor or no memory for another connection, accepting is retried every [`BACK_OFF`].
+//! Security: a panic ends one task and is reported to the service.
 
 use std::future::Future;
 use std::io;
@@ -14,16 +14,16 @@ use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep, timeout_at};
 
-/// How long to leave a listener alone that has no file descriptor or no memory for the next
-/// connection: nothing tells when they come back, and asking again at once would only spin.
+/// The pause after a failed accept for lack of file descriptors or memory: there is no notification
+/// when they are available again, and retrying at once would use up the processor.
 const BACK_OFF: Duration = Duration::from_millis(200);
 
-/// A listening socket, of whatever kind.
+/// A listening socket of any kind.
 pub trait Accept: Send + Sync {
-    /// What it gives.
+    /// The type of its connections.
     type Connection: Send;
 
-    /// Waits for the next connection. Losing the race in a `select!` loses none.
+    /// Waits for the next connection. It can be cancelled in a `select!` without loss.
     fn accept(&self) -> impl Future<Output = io::Result<Self::Connection>> + Send;
 }
 
@@ -43,20 +43,19 @@ impl Accept for UnixListener {
     }
 }
 
-/// Who serves connections, and hears what else happens.
+/// Serves connections, and gets the errors.
 pub trait Service<C>: Sync {
-    /// The task that serves a fresh connection; `None`: it got no place, and is closed.
+    /// The task that serves a new connection; `None`: it got no slot, and is closed.
     fn connected(&self, connection: C) -> Option<impl Future<Output = ()> + Send + 'static>;
 
-    /// No connection can be taken at the moment.
+    /// No connection can be accepted at present.
     fn cannot_accept(&self, error: &io::Error);
 
     /// A task panicked.
     fn panicked(&self, error: &JoinError);
 }
 
-/// Serves every connection until `stop`, which tells the moment until which the tasks that are
-/// left may go on.
+/// Serves every connection until `stop`, which gives the deadline for the remaining tasks.
 pub async fn accept_loop<L: Accept>(
     listener: L,
     service: &impl Service<L::Connection>,
@@ -115,7 +114,7 @@ mod tests {
     use std::collections::VecDeque;
     use std::future::pending;
 
-    /// A listener that gives what it was given.
+    /// A listener with prepared results.
     struct Script(Lock<VecDeque<io::Result<&'static str>>>);
 
     impl Accept for Script {
@@ -130,7 +129,7 @@ mod tests {
         }
     }
 
-    /// Notes what it hears.
+    /// Records what is reported to it.
     #[derive(Default)]
     struct Notes(Lock<Vec<String>>);
 

@@ -1,15 +1,12 @@
-//! Handshakes of TLS with clients.
+//! TLS handshakes with clients.
 //!
-//! Purpose: a plain connection becomes an encrypted one, or is closed. In: a connection whose
-//! client will speak first, and until when. Out: the encrypted stream, or why there is none.
-//! Limits: [`ConnectionLimits::handshake`] for all of it,
-//! [`ConnectionLimits::handshake_trusted`] for trusted clients. A signature costs as much processor
-//! time as many mails, so at most half of the processors (but one) sign at a time (a client that
-//! wants another key exchange first is not counted), and between two signatures the tasks of other
-//! sessions have their turn.
-//! Security: nothing is said in plain text to a client whose handshake failed; it hears the alert
-//! of TLS and the close.
-//! Source: RFC 8446 §6.2.
+//! Purpose: encrypts a plain connection, or closes it. In: a connection whose client sends first,
+//! and a deadline. Out: the encrypted stream, or the error. Limits: [`ConnectionLimits::handshake`]
+//! for all of it, [`ConnectionLimits::handshake_trusted`] for trusted clients. A signature costs as
+//! much processor time as many mails, so at most half of the processors (but at least one) sign at
+//! a time (a client that first requests another key exchange is not counted), and between two
+//! signatures the tasks of other sessions run. Security: a client whose handshake failed gets
+//! nothing in plain text, only the TLS alert and the close. Source: RFC 8446 §6.2.
 
 use super::limits::ConnectionLimits;
 use super::stream::Stream;
@@ -30,13 +27,13 @@ pub struct TlsAcceptor {
     signing: Semaphore,
 }
 
-/// Why a handshake did not end well.
+/// Why a handshake failed.
 #[derive(Debug)]
 pub enum HandshakeError {
-    /// The session had to give way, or its client did not read what was said before.
+    /// The session had to end to free its slot, or its client did not read the pending replies.
     Gone,
-    /// It failed: why, in words for a log line, and what is left to close in good order, so that
-    /// the alert that tells the client why is not lost in a reset.
+    /// It failed: the reason for a log line, and the stream that is left to be closed properly, so
+    /// that the TLS alert is not lost in a reset.
     Failed(String, Option<TcpStream>),
 }
 
@@ -47,8 +44,8 @@ impl TlsAcceptor {
         Self { presenter, signing: Semaphore::new((processors / 2).max(1)) }
     }
 
-    /// Sends what is to be said, does the handshake and begins anew inside it. What was read and
-    /// not taken is dropped.
+    /// Sends the pending replies, does the handshake and starts again with empty buffers. Unread
+    /// input is dropped.
     ///
     /// # Errors
     /// It failed; the session is over.
@@ -59,7 +56,7 @@ impl TlsAcceptor {
     ) -> Result<Wire, HandshakeError> {
         wire.flush().await.map_err(|_| HandshakeError::Gone)?;
         let (stream, slot) = wire.into_stream();
-        // TLS inside TLS is nobody's wish: the dialogue refuses it.
+        // TLS inside TLS: the dialogue rejects it.
         let Stream::Plain(stream) = stream else { return Err(HandshakeError::Gone) };
         let until = Instant::now()
             + slot.as_ref().map_or(limits.handshake, |slot| slot.handshake_time(limits));
@@ -71,7 +68,7 @@ impl TlsAcceptor {
         Ok(Wire::new(Stream::Tls(stream), limits, slot))
     }
 
-    /// Does the handshake on a fresh connection.
+    /// Does the handshake on a new connection.
     ///
     /// # Errors
     /// [`HandshakeError::Failed`], also at `until`.

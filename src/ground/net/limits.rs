@@ -34,7 +34,8 @@ pub struct ConnectionLimits {
     pub input: usize,
     /// Octets by which all input buffers together may grow, at most [`WIDE_MAX`].
     pub wide: usize,
-    /// For the next command of a stranger that has not begun what the protocol is for.
+    /// For the next command of an untrusted client that has not begun a transaction of the
+    /// protocol.
     pub stranger: Duration,
     /// The same, and for a TLS handshake, while untrusted clients use more than half of their
     /// slots.
@@ -44,9 +45,9 @@ pub struct ConnectionLimits {
     /// For a whole TLS handshake of an untrusted client.
     pub handshake: Duration,
     /// The same for a trusted client. As long as for a command: a busy client, or a machine with a
-    /// twentieth of a processor, is no reason to lose what it brings.
+    /// twentieth of a processor, must not lose its mail for being slow.
     pub handshake_trusted: Duration,
-    /// From the end of one reply to the end of the next command, however it dribbles in.
+    /// From the end of one reply to the end of the next command, even if its octets arrive slowly.
     pub command: Duration,
     /// Until the peer accepts the octets of a reply.
     pub write: Duration,

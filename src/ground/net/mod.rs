@@ -1,13 +1,11 @@
-//! What all that listens on a network stands on, whatever it speaks: listening sockets, who is at
-//! the other end, places for sessions, byte streams with time limits, handshakes of TLS.
+//! The common base of all network listeners, whatever their protocol: listening sockets, the peer's
+//! class, slots for sessions, byte streams with time limits, TLS handshakes.
 //!
-//! [`bind`] opens a socket and [`accept_loop`] takes its connections; HTTP goes on from there.
-//! Where a session is a dialogue, [`serve`] gives each connection a place in a table of
-//! [`Sessions`] and a [`Wire`], which can neither hang nor grow.
-//! Limits: [`ConnectionLimits`].
-//! Security: strangers can fill their own places and never those of trusted clients. Nothing is
-//! read here but into a buffer of [`Wire::INPUT_MAX`]; what the octets mean is the business of
-//! whoever speaks.
+//! [`bind`] opens a socket and [`accept_loop`] accepts its connections; HTTP uses only these. Where
+//! a session is a dialogue, [`serve`] gives each connection a slot in a table of [`Sessions`] and a
+//! [`Wire`], which has limits of time and memory. Limits: [`ConnectionLimits`]. Security: untrusted
+//! clients cannot take the slots of trusted ones. Input is only read into a buffer of
+//! [`Wire::INPUT_MAX`]; the protocol's code parses it.
 
 mod accept;
 mod bind;

@@ -27,7 +27,7 @@ pub enum Source {
 }
 
 impl Peer {
-    /// Whoever is at this address; `source` tells what an address is to us.
+    /// The peer at this address; `source` gives the class of an address.
     pub fn of(address: SocketAddr, source: impl FnOnce(IpAddr) -> Source) -> Self {
         let canonical = address.ip().to_canonical();
         Self { address: canonical, port: address.port(), source: source(canonical) }

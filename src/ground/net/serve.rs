@@ -1,11 +1,11 @@
-//! Listeners of a protocol whose sessions are dialogues: each connection gets a place in the table
+//! Listeners of a protocol whose sessions are dialogues: each connection gets a slot in the table
 //! of sessions and a [`Wire`], or is closed at once.
 //!
-//! In: listening sockets, a [`Protocol`], a signal to stop. Out: one task a session.
-//! Limits: [`ConnectionLimits`]; a connection over the limits costs no task. Who gets a place:
-//! [`Sessions`]. Of a stranger the kernel keeps [`STRANGER_BUFFER`] in either direction, and one
-//! that has sent [`EARLY_MAX`] before it was greeted gets no place.
-//! Security: a session's panic ends that session alone.
+//! In: listening sockets, a [`Protocol`], a signal to stop. Out: one task for each session. Limits:
+//! [`ConnectionLimits`]; a connection over the limits costs no task. [`Sessions`] decides who gets
+//! a slot. For an untrusted client the kernel buffers [`STRANGER_BUFFER`] in each direction, and a
+//! client that has sent [`EARLY_MAX`] before the greeting gets no slot. Security: a panic ends only
+//! its session.
 
 use super::accept::{Service, accept_loop};
 use super::limits::ConnectionLimits;
@@ -29,15 +29,15 @@ use tokio::time::Instant;
 /// it for its own data. Enough for a TLS handshake and for an SMTP dialogue.
 const STRANGER_BUFFER: usize = 4096;
 
-/// Octets that a stranger may have sent when its connection is taken. A client that waits for a
-/// greeting sends none, and one that begins with TLS its first message, which has less than half of
+/// Octets that an untrusted client may have sent before its connection is accepted. A client that
+/// waits for the greeting sends none, and with implicit TLS the first message is less than half of
 /// this.
 const EARLY_MAX: usize = 8192;
 
-/// Time of a session beyond the deadline for its last reply.
+/// Time that a session has after the deadline to send its last reply.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
-/// A listening socket, and what its connections begin with.
+/// A listening socket, and whether its sessions begin with TLS.
 pub struct Listener<T> {
     socket: TcpListener,
     tls: Option<Arc<T>>,
@@ -49,42 +49,43 @@ impl<T> Listener<T> {
         Self { socket, tls: None }
     }
 
-    /// Its sessions begin with the handshake (RFC 8314 §3: implicit TLS).
+    /// Its sessions begin with the TLS handshake (RFC 8314 §3: implicit TLS).
     pub fn inside_tls(socket: TcpListener, tls: Arc<T>) -> Self {
         Self { socket, tls: Some(tls) }
     }
 }
 
-/// A connection that finds no place.
+/// A connection that got no slot.
 #[derive(Debug, Clone, Copy)]
 pub struct Refused {
-    /// Why, for counters.
+    /// The reason, for counters.
     pub full: Full,
-    /// Why, for the client.
+    /// The reason given to the client.
     pub told: Full,
-    /// Whether it would have begun with the handshake: then there is nothing to say to it without
-    /// one, which would cost what is to be saved.
+    /// Whether it would have begun with the TLS handshake: without one no reply can be sent, and a
+    /// handshake would cost the resources that are short.
     pub inside_tls: bool,
 }
 
-/// What a protocol adds to its listeners: who its clients are, what they hear, what is counted.
+/// The parts of a listener that depend on the protocol: the class of clients, the replies, the
+/// counters.
 pub trait Protocol: Send + Sync + 'static {
-    /// Does handshakes.
+    /// Does TLS handshakes.
     type Tls: Send + Sync + 'static;
 
-    /// What an address is to us.
+    /// The class of an address.
     fn source(&self, client: IpAddr) -> Source;
 
-    /// A session has a place; another one `displaced` gives way to it.
+    /// A session got a slot; with `displaced` another one is disconnected for it.
     fn begun(&self, displaced: bool);
 
-    /// A session has ended, however.
+    /// A session has ended, for whatever reason.
     fn ended(&self);
 
-    /// A client finds no place. Gives back what it hears; nothing is said inside TLS.
+    /// A client got no slot. Gives back the reply; with implicit TLS none is sent.
     fn refuse(&self, peer: Peer, refused: Refused) -> String;
 
-    /// Does the handshake at the begin of a session; `None`: it failed.
+    /// Does the TLS handshake at the start of a session; `None`: it failed.
     fn secure(
         &self,
         tls: &Self::Tls,
@@ -92,15 +93,15 @@ pub trait Protocol: Send + Sync + 'static {
         peer: Peer,
     ) -> impl Future<Output = Option<Wire>> + Send;
 
-    /// No connection can be taken at the moment.
+    /// No connection can be accepted at present.
     fn cannot_accept(&self, error: &io::Error);
 
     /// A session panicked.
     fn panicked(&self, error: &JoinError);
 }
 
-/// Runs `session` for every connection until `stop`, then waits for those that are open, until the
-/// deadline at most.
+/// Runs `session` for every connection until `stop`, then waits for the open ones, at most until
+/// the deadline.
 pub async fn serve<P, F, S>(
     listeners: Vec<Listener<P::Tls>>,
     limits: &ConnectionLimits,
@@ -178,7 +179,7 @@ where
     }
 }
 
-/// The handshake, where the session begins with it; `None` when it failed, or the appliance stops.
+/// The handshake, if the session begins with one; `None` when it failed, or the appliance stops.
 async fn begin<P: Protocol>(
     protocol: &P,
     tls: Option<Arc<P::Tls>>,
@@ -187,7 +188,7 @@ async fn begin<P: Protocol>(
     mut stop: Stop,
 ) -> Option<Wire> {
     let Some(tls) = tls else { return Some(wire) };
-    // In a place of its own: sessions without TLS do not carry the room for a handshake.
+    // In an allocation of its own: sessions without TLS do not need the memory for a handshake.
     Box::pin(async move {
         tokio::select! {
             wire = protocol.secure(&tls, wire, peer) => wire,
@@ -230,7 +231,8 @@ impl<P: Protocol, F> SessionService<P, F> {
         }
     }
 
-    /// Says why into the empty send buffer of the fresh socket and closes: no task, no wait.
+    /// Writes the reason into the empty send buffer of the new socket and closes it: no task, no
+    /// wait.
     fn turn_away(&self, stream: TcpStream, peer: Peer, full: Full) {
         let (told, inside_tls) = (self.sessions.told(full), self.tls.is_some());
         let reply = self.protocol.refuse(peer, Refused { full, told, inside_tls });

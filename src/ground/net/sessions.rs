@@ -1,18 +1,16 @@
-//! Who has a place for a session: in all, by address, and by what a client does.
+//! Who gets a slot for a session: by the total number, by address, and by the session's progress.
 //!
-//! Purpose: strangers can fill their own places and never those of trusted clients. In: an address
-//! and what it is to us.
-//! Out: the right to a session, or why there is none.
-//! Limits: [`ConnectionLimits::sessions`] in all (fewer where [`ConnectionLimits::memory`] is
-//! short), of which [`ConnectionLimits::reserve`] are kept for trusted clients;
-//! [`ConnectionLimits::sessions_per_address`] from one address, except a gateway, behind which many
-//! clients may stand. The tables have an entry for each open session and no more. [`DISPLACED_MAX`]
-//! sessions that gave way may still be closing.
-//! Security: a stranger that is not [`Milestone::Established`] gives way, the longest without
-//! progress first: to a trusted client at once, and to what it brings while memory is used up; to
-//! another stranger when it is from the address with the most sessions, or after
-//! [`ConnectionLimits::stranger_grace`]. Octets and repeated commands are no progress, so dripping
-//! and loops keep no place.
+//! Purpose: untrusted clients cannot take the slots of trusted ones. In: an address and its class.
+//! Out: a slot, or the reason why there is none. Limits: [`ConnectionLimits::sessions`] in total
+//! (fewer where [`ConnectionLimits::memory`] is short), of which [`ConnectionLimits::reserve`] are
+//! reserved for trusted clients; [`ConnectionLimits::sessions_per_address`] from one address,
+//! except a gateway, which may hide many clients. The tables have an entry for each open session
+//! and no more. [`DISPLACED_MAX`] displaced sessions may still be closing. Security: the session of
+//! an untrusted client that is not [`Milestone::Established`] can be disconnected to free its slot,
+//! the one longest without progress first: for a trusted client at once, and for its mail while
+//! memory is used up; for another untrusted client when it is from the address with the most
+//! sessions, or after [`ConnectionLimits::stranger_grace`]. Octets and repeated commands are not
+//! progress, so slow sending and loops do not keep a slot.
 
 use super::limits::ConnectionLimits;
 use super::peer::Source;
@@ -99,18 +97,19 @@ impl Full {
     }
 }
 
-/// How far a session has come, whatever it speaks: each protocol has words of its own for these.
-/// Only the first time that it comes so far is progress.
+/// The progress of a session, whatever its protocol: each protocol maps its stages to these.
+/// Reaching a milestone counts as progress only the first time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Milestone {
     /// It is connected.
     Connected,
-    /// Its client has said who it is.
+    /// Its client has identified itself.
     Identified,
-    /// It has begun what the protocol is for: from here on it has the time of the standard.
+    /// It has begun a transaction of the protocol: from here on it has the time limits of the
+    /// standard.
     Begun,
-    /// It has been granted what it came for: from here on it does not give way.
+    /// Its request has been granted: from here on it is not disconnected to free its slot.
     Established,
 }
 
@@ -326,7 +325,8 @@ impl Open {
 }
 
 impl SessionSlot {
-    /// The session has come so far. From [`Milestone::Established`] on it does not give way.
+    /// The session has reached this milestone. From [`Milestone::Established`] on it is not
+    /// disconnected to free its slot.
     pub fn reached(&self, milestone: Milestone) {
         self.reached_at(milestone, self.sessions.now());
     }
@@ -343,8 +343,9 @@ impl SessionSlot {
         }
     }
 
-    /// Memory is used up, and this session brings something: a stranger gives way to it where it
-    /// is one of ours. `false`: it is none, or nobody can give way.
+    /// Memory is used up, and this session has mail to send: if its client is trusted, an untrusted
+    /// client's session is disconnected for it. `false`: the client is not trusted, or no session
+    /// can be disconnected.
     pub fn takes_room(&self) -> bool {
         if !self.trusted {
             return false;

@@ -8,9 +8,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
-/// A connection, plain or TLS. In the midst of a session TLS is started by
-/// [`super::TlsAcceptor::secure`], which leaves the old buffers behind: whatever was read in plain
-/// text can never pass for something said under TLS (RFC 3207 §6).
+/// A connection, plain or TLS. During a session TLS is started by [`super::TlsAcceptor::secure`],
+/// which discards the old buffers: nothing read in plain text can be taken for input received under
+/// TLS (RFC 3207 §6).
 #[derive(Debug)]
 pub enum Stream {
     /// Plain.
@@ -19,7 +19,7 @@ pub enum Stream {
     Tls(Box<TlsStream<TcpStream>>),
 }
 
-/// What a handshake agreed on.
+/// The parameters that a TLS handshake agreed on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TlsParameters {
     /// `TLSv1.2` or `TLSv1.3`.
@@ -29,7 +29,7 @@ pub struct TlsParameters {
 }
 
 impl Stream {
-    /// What was agreed on, inside TLS.
+    /// The parameters, if it is TLS.
     pub fn tls(&self) -> Option<TlsParameters> {
         let Self::Tls(stream) = self else { return None };
         let session = stream.get_ref().1;

@@ -5,10 +5,10 @@ use super::Conduct;
 use crate::ground::net::ConnectionLimits;
 use std::time::Duration;
 
-/// All limits of sessions and time. The defaults are for production; tests shorten them.
+/// All limits of SMTP sessions. The defaults are for production; tests shorten them.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// Those that are the same whatever is spoken. A command has 5 min (RFC 5321 §4.5.3.2.7).
+    /// Those that do not depend on the protocol. For a command: 5 min (RFC 5321 §4.5.3.2.7).
     pub connection: ConnectionLimits,
     /// Delay of the reply to an error, for each recent error of the same untrusted client beyond
     /// [`Conduct::ERRORS_FREE`].

@@ -1,4 +1,4 @@
-//! The listeners of SMTP: who is a stranger, and what a client hears that finds no place.
+//! The SMTP listeners: the class of each client, and the replies to clients that get no slot.
 
 use super::counters::AcceptCounters;
 use super::limits::Limits;
@@ -17,7 +17,7 @@ use tokio::task::JoinError;
 /// A listening socket, and how its connections begin.
 pub type SmtpListener = net::Listener<Tls>;
 
-/// Who knows the clients, and hears of those that found no place ([`MailEvent::TurnedAway`]).
+/// Classifies clients, and gets an event for each that got no slot ([`MailEvent::TurnedAway`]).
 pub trait ClientClassifier: Send + Sync + 'static {
     /// The class of an address.
     fn classify(&self, client: IpAddr) -> Source;
@@ -121,8 +121,8 @@ impl<C: ClientClassifier> Protocol for Smtp<C> {
     }
 }
 
-/// The enhanced code beside 421 (RFC 3463 §3.4, §3.8: how we are, or what the client does), and
-/// the words.
+/// The enhanced code of a 421 (RFC 3463 §3.4, §3.8: the state of the relay, or the client's
+/// conduct), and its text.
 fn told(full: Full) -> (&'static str, &'static str) {
     match full {
         Full::All | Full::Strangers => ("4.7.0", "Too many sessions; try again later"),

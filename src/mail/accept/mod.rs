@@ -1,14 +1,12 @@
-//! Terminal `in`: what is of SMTP in taking connections; a byte stream with a peer.
+//! Terminal `in`, the SMTP part of accepting connections: gives a byte stream with a peer.
 //!
-//! Purpose: strangers' connections become [`Wire`]s that can neither hang nor grow. In: listening
-//! sockets and a signal to stop. Out: one task a session, running what the corridor gives.
-//! Limits: [`Limits`]; a connection over the limits is answered 421 and closed at once and costs no
-//! task. Who gets a place: `Sessions` in `ground/net`, on which all of this stands. What clients
-//! did lately: [`Conduct`].
-//! Security: a session's panic ends that session and is counted. Nothing is read here but into a
-//! buffer of [`Wire::INPUT_MAX`]; what the octets mean is the business of the next room.
-//! Source: RFC 5321 §3.8 (421), §4.5.3.2 (timeouts); RFC 3207 (STARTTLS), RFC 8314 §3 (implicit
-//! TLS).
+//! Purpose: turns connections of untrusted clients into [`Wire`]s, which have limits of time and
+//! memory. In: listening sockets and a signal to stop. Out: one task for each session, which runs
+//! the given function. Limits: [`Limits`]; a connection over the limits is answered 421 and closed
+//! at once and costs no task. `Sessions` in `ground/net` decides who gets a slot. The recent errors
+//! of clients: [`Conduct`]. Security: a panic ends only its session and is counted. Input is only
+//! read into a buffer of [`Wire::INPUT_MAX`]; the next room parses it. Source: RFC 5321 §3.8 (421),
+//! §4.5.3.2 (timeouts); RFC 3207 (STARTTLS), RFC 8314 §3 (implicit TLS).
 
 mod conduct;
 pub mod counters;

@@ -1,9 +1,9 @@
-//! How far a session has come, and what was agreed on, in the words of SMTP.
+//! The stage of a session in SMTP's terms, and the TLS parameters for its trace header.
 
 use crate::ground::net::{Milestone, TlsParameters};
 use crate::mail::model::Encryption;
 
-/// How far a session has come.
+/// The stage of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SmtpStage {
     /// It is connected.
@@ -12,7 +12,7 @@ pub enum SmtpStage {
     Greeted,
     /// MAIL was accepted.
     Mail,
-    /// A recipient was accepted: from here on it does not give way to others.
+    /// A recipient was accepted: from here on the session is not disconnected to free its slot.
     Recipient,
 }
 

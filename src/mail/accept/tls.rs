@@ -1,9 +1,8 @@
-//! Handshakes with SMTP clients: STARTTLS, and sessions that begin inside TLS.
+//! TLS handshakes with SMTP clients: STARTTLS and implicit TLS.
 //!
-//! In: a connection whose client will speak first. Out: the encrypted stream. A failure is counted,
-//! and told in the log.
-//! Limits: those of [`TlsAcceptor`]. Failures are one log line a second.
-//! Source: RFC 3207 §4, RFC 8314 §3 (implicit TLS).
+//! In: a connection whose client will speak first. Out: the encrypted stream. A failure is counted
+//! and logged. Limits: those of [`TlsAcceptor`]. At most one failure a second is logged. Source:
+//! RFC 3207 §4, RFC 8314 §3 (implicit TLS).
 
 use super::counters::AcceptCounters;
 use crate::ground::net::{
@@ -12,7 +11,7 @@ use crate::ground::net::{
 use crate::ground::tls::Presenter;
 use std::sync::Arc;
 
-/// What all handshakes share.
+/// The state shared by all handshakes.
 pub struct Tls {
     acceptor: TlsAcceptor,
     counters: Arc<AcceptCounters>,
@@ -21,7 +20,7 @@ pub struct Tls {
 }
 
 impl Tls {
-    /// Presents what `presenter` holds at the moment of each handshake.
+    /// Uses the certificate that `presenter` has at the time of each handshake.
     pub fn new(presenter: Arc<Presenter>, counters: Arc<AcceptCounters>) -> Arc<Self> {
         Arc::new(Self {
             acceptor: TlsAcceptor::new(presenter),
