@@ -1,4 +1,4 @@
-//! The stage of a session in SMTP's terms, and the TLS parameters for its trace header.
+//! The stage of a session in SMTP's terms, and its TLS parameters as the mail model has them.
 
 use crate::ground::net::{Milestone, TlsParameters};
 use crate::mail::model::Encryption;
