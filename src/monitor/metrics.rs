@@ -1,7 +1,7 @@
 //! Values that are computed on request: the state of the queue, of the data volume, of the process.
 //!
-//! Counters are always current; the gauges here are read from the [`QueueAdmin`], from `statvfs`
-//! and from `/proc/self/statm` before each answer and each push.
+//! Counters are always current; the gauges here are read from the queue, from `statvfs` and
+//! from `/proc/self/statm` before each answer and each push.
 
 use crate::mail::model::QueueSummary;
 use crate::monitor::state::MonitorState;
@@ -30,7 +30,7 @@ pub(crate) async fn refresh(monitor: &MonitorState) -> QueueSummary {
 /// All metrics in Prometheus' text format, updated.
 ///
 /// # Errors
-/// As [`Counters::text`].
+/// As [`super::counters::Counters::text`].
 pub(crate) async fn text(monitor: &MonitorState) -> Result<String, prometheus::Error> {
     refresh(monitor).await;
     // Counting the ages of a million messages takes a while; mail must not wait for it.

@@ -4,9 +4,9 @@
 //! Purpose: `postern init` has the few privileges and keeps one core running; all parts are
 //! synchronous. In: settings, signals, the core's status lines ([`status`]). Out: a running core, a
 //! readiness file, events, an exit code. Limits: one core; restarts wait from 1 s to 60 s
-//! ([`backoff`]); a stop lasts `drain_time` and 15 s at most ([`supervisor`]). Security: the core
-//! gets its own uid, no capability but binding low ports, `no_new_privs`, and confines itself with
-//! Landlock ([`confine`]); its properties are sent over its standard input.
+//! ([`backoff`]); a stop lasts `drain_time` and 15 s at most ([`core_supervisor`]). Security: the
+//! core gets its own uid, no capability but binding low ports, `no_new_privs`, and confines itself
+//! with Landlock ([`confine`]); its properties are sent over its standard input.
 
 pub mod backoff;
 pub mod carrier;

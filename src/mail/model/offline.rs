@@ -159,7 +159,7 @@ pub trait OfflineQueue {
     /// [`OfflineError`].
     fn ids(&self, tell: &mut dyn FnMut(Looked)) -> Result<Vec<MessageId>, OfflineError>;
 
-    /// One message, its content checked. To be called after [`Rest::ids`].
+    /// One message, its content checked. To be called after [`OfflineQueue::ids`].
     ///
     /// # Errors
     /// The reason as text: it is damaged, or cannot be read.
