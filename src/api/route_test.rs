@@ -143,6 +143,10 @@ impl RouteQuery {
             return Err("to: the recipient is missing; write to=somebody@example.org".to_owned());
         }
         let mailbox = |name: &str, text: &str| {
+            // A local part alone gets this relay's own domain, which a domain must not.
+            if text.contains('.') && !text.contains('@') {
+                return Err(format!("{name}: an address is expected, such as anna@example.org"));
+            }
             read(text).map_err(|error| format!("{name}: {}", error.to_string()))
         };
         let from = match self.from.as_str() {
@@ -288,7 +292,8 @@ mod tests {
         for (query, words) in [
             ("", "to: the recipient is missing"),
             ("from=a@b.example", "to: the recipient is missing"),
-            ("to=b.example", "to: this is not a mailbox"),
+            ("to=b.example", "to: an address is expected, such as anna@example.org"),
+            ("to=a@b..example", "to: this is not a mailbox"),
             ("to=a@b.example&from=x", "from: this is not a mailbox"),
             ("to=a@b.example&client=relay.example", "client: an IP address is expected"),
             ("to=a@b.example&to=c@d.example", "to: once is enough"),

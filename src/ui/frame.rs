@@ -119,7 +119,7 @@ fn pages(may: impl Fn(Need) -> bool) -> Vec<(&'static str, &'static str, &'stati
         ("history", "history", "History", Need::Look),
         ("sessions", "sessions", "Sessions", Need::Look),
         ("log", "log", "Log", Need::Look),
-        ("route", "route", "Route test", Need::Look),
+        ("route", "route", "Route", Need::Look),
         ("settings", "settings", "Settings", Need::Settings),
     ];
     let shown = PAGES.into_iter().filter(|(.., need)| may(*need));

@@ -94,7 +94,7 @@ fn a_route_test_asks_what_mail_would_ask_and_sends_nothing() {
     let (code, words) = route(&appliance, &["box@there.example"]);
     assert!(code == 0 && words.contains("an operator has paused delivery; mail waits"), "{words}");
     for (arguments, words) in [
-        (&["there.example"][..], "to: this is not a mailbox"),
+        (&["there.example"][..], "to: an address is expected"),
         (&["box@there.example", "--client", "mx"], "client: an IP address is expected"),
         (&["box@there.example", "--socket", "/nowhere"], "no appliance is running here"),
     ] {

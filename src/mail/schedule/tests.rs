@@ -38,6 +38,29 @@ fn started(schedule: &mut Schedule, now: u32) -> Vec<Destination> {
 }
 
 #[test]
+fn the_status_of_one_destination_is_told_without_a_walk() {
+    let mut schedule = schedule();
+    let there = at("there.example");
+    let unknown = schedule.status_of(&there, NOW);
+    assert_eq!((unknown.window, unknown.limit, unknown.messages), (FIRST_WINDOW, 20, 0));
+    schedule.pause(&there, true);
+    assert!(schedule.status_of(&there, NOW).paused, "also before any mail went there");
+    schedule.pause(&there, false);
+    schedule.add(&there, job(1), NOW, NOW);
+    let id = schedule.start(NOW).unwrap();
+    schedule.take(id, false, NOW).unwrap();
+    let status = schedule.status_of(&there, NOW);
+    assert_eq!((status.messages, status.couriers, status.suspended_until), (1, 1, None));
+    schedule.down(id, "no route to host", NOW);
+    let status = schedule.status_of(&there, NOW);
+    assert!(status.suspended_until.is_some_and(|until| until > NOW), "{status:?}");
+    assert_eq!(
+        (status.unreachable_since, status.last_error.as_str()),
+        (Some(NOW), "no route to host")
+    );
+}
+
+#[test]
 fn destinations_take_turns_whatever_their_share() {
     let mut schedule = schedule();
     for id in 0..1000 {
