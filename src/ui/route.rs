@@ -31,6 +31,8 @@ struct Page {
 struct Outcome {
     /// What goes wrong, with the worst first.
     alerts: Vec<String>,
+    /// Why mail waits that would be accepted.
+    waits: Vec<String>,
     /// What a mail does that goes right, in one line.
     good: Option<String>,
     to: Text,
@@ -92,10 +94,16 @@ fn outcome(view: &api::RouteTestView) -> Outcome {
             alerts.push(text(&words, REPLY_SHOWN).shown);
         }
     }
+    let held_up = view.targets.iter().filter(|one| one.error.is_none() && !one.status.state().1);
+    let waits = held_up.map(|one| {
+        let words = format!("Mail for {} waits: {}", one.destination, one.status.words());
+        text(&words, REPLY_SHOWN).shown
+    });
     let places: Vec<&str> = view.targets.iter().map(|one| one.destination.as_str()).collect();
     let good = view.would_go().then(|| text(&places.join(" and "), REPLY_SHOWN).shown);
     Outcome {
         alerts,
+        waits: waits.collect(),
         good,
         to: text(&view.to, NAME_SHOWN),
         from: text(if view.from.is_empty() { "<>" } else { &view.from }, NAME_SHOWN),

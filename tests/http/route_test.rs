@@ -183,6 +183,21 @@ async fn what_goes_wrong_is_told_first() {
 }
 
 #[tokio::test]
+async fn what_waits_for_its_destination_is_told() {
+    let ui = TestUi::open([], None).await;
+    let mut report = good();
+    report.targets[0].status.paused = true;
+    *ui.admin.route.lock().unwrap() = Some(report);
+    let page = ui.curl(&[], "/route?to=a@there.example").await.body;
+    let waits = page.find("Mail for there.example waits: an operator has paused delivery");
+    assert!(waits.is_some() && waits < page.find("go to there.example."), "{page}");
+    let told = ui.curl(&[], "/api/v1/route?to=a@there.example").await.json();
+    assert_eq!(told["targets"][0]["status"]["paused"], true);
+    let (code, out, _) = tool(&ui.socket, &["a@there.example"]).await;
+    assert!(code == 0 && out.contains("an operator has paused delivery; mail waits"), "{out}");
+}
+
+#[tokio::test]
 async fn a_question_that_makes_no_sense_is_answered_with_what_to_write() {
     let ui = TestUi::open([], None).await;
     for (query, words) in [
