@@ -163,24 +163,23 @@ async fn led<'a, A: Application>(
     }
     if matches!(need, Need::Order | Need::Send)
         && entry != EntryPoint::Control
-        && let Err(refusal) = of_own_page(visit, host.as_ref())
+        && let Some(refusal) = foreign_page(visit, host.as_ref())
     {
         return refusal;
     }
     (route.handler)(Call { app, visit, id, content }).await
 }
 
-/// Whether a request that changes something was not made by a page of another site.
-///
-/// # Errors
-/// It may have been; the response.
-fn of_own_page(visit: &Visit<'_>, host: Option<&Authority>) -> Result<(), Answer> {
+/// The refusal of a request that changes something and may have been made by another site's page.
+fn foreign_page(visit: &Visit<'_>, host: Option<&Authority>) -> Option<Answer> {
     let outside = visit.http.access.outside.as_ref();
-    if let Some(words) = origin::foreign(visit.headers, host, outside) {
+    let foreign = origin::foreign(visit.headers, host, outside);
+    if let Some(words) = foreign {
         visit.http.refused("origin");
-        return Err(visit.error(StatusCode::FORBIDDEN, &words));
+        return Some(visit.error(StatusCode::FORBIDDEN, &words));
     }
-    visit.shows_form_token().map_err(|words| visit.error(StatusCode::FORBIDDEN, words))
+    let refusal = visit.shows_form_token().err();
+    refusal.map(|words| visit.error(StatusCode::FORBIDDEN, words))
 }
 
 /// A path without the path of `ui_url`, which some proxies do not remove.

@@ -66,7 +66,7 @@ fn requests_of_one_client_leave_room_for_others_and_for_monitors() {
     drop(near);
     assert!(enter(8).begin(Kind::Health, client(8)).is_some());
     drop((many, others, monitors));
-    assert!(places.lock().requests.0.is_empty() && places.lock().monitors.0.is_empty());
+    assert_eq!((places.lock().requests.all(), places.lock().monitors.all()), (0, 0));
     assert!(enter(1).begin(Kind::Other, client(1)).is_some());
 }
 
