@@ -70,8 +70,8 @@ pub struct TargetView {
     /// The forward-path.
     pub address: String,
     /// `pending`, `delivered`, `failed` or `dropped`.
-    #[serde(default = "pending")]
-    pub status: String,
+    #[serde(default = "pending", with = "status")]
+    pub status: Status,
     /// Attempts that ended in a temporary failure.
     #[serde(default)]
     pub attempts: u16,
@@ -97,8 +97,33 @@ fn mail() -> String {
     "mail".to_owned()
 }
 
-fn pending() -> String {
-    "pending".to_owned()
+fn pending() -> Status {
+    Status::Pending
+}
+
+/// The words for a recipient's state in this shape. One differs from [`DeliveryStatus`]'s: format 1
+/// says `failed`, which versions before this one expect, and mail is taken back to them by these
+/// files.
+mod status {
+    use crate::mail::model::{DeliveryStatus, Status};
+    use serde::de::{Deserialize, Deserializer, Error};
+    use serde::ser::Serializer;
+
+    #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
+    pub(super) fn serialize<S: Serializer>(status: &Status, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(match status {
+            Status::Bounced => "failed",
+            other => DeliveryStatus::from(*other).as_str(),
+        })
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Status, D::Error> {
+        let status = DeliveryStatus::deserialize(from)
+            .and_then(|status| Status::try_from(status).map_err(D::Error::custom));
+        status.map_err(|_| {
+            D::Error::custom("status: pending, delivered, failed or dropped is expected")
+        })
+    }
 }
 
 impl Record {
@@ -107,7 +132,7 @@ impl Record {
         let envelope = &message.envelope;
         let target = |progress: &Progress| TargetView {
             address: target_name(envelope, progress.target),
-            status: status_name(progress.status).to_owned(),
+            status: progress.status,
             attempts: progress.attempts,
             next_try: (progress.status == Status::Pending
                 && progress.due > 0
@@ -246,13 +271,6 @@ impl TargetView {
         let wrong = |field: &str, wanted: &str| {
             format!("{field} of <{}>: {wanted} is expected", self.address)
         };
-        let status = match self.status.as_str() {
-            "pending" => Status::Pending,
-            "delivered" => Status::Delivered,
-            "failed" => Status::Failed,
-            "dropped" => Status::Dropped,
-            _ => return Err(wrong("status", "pending, delivered, failed or dropped")),
-        };
         let due = match &self.next_try {
             None => 0,
             Some(text) => clock::from_rfc3339(text)
@@ -260,7 +278,13 @@ impl TargetView {
         };
         let reason =
             self.last_reply[..self.last_reply.floor_char_boundary(Progress::REASON_MAX)].to_owned();
-        Ok(Progress { status, attempts: self.attempts, due, reason, ..Progress::new(target) })
+        Ok(Progress {
+            status: self.status,
+            attempts: self.attempts,
+            due,
+            reason,
+            ..Progress::new(target)
+        })
     }
 }
 
@@ -282,16 +306,6 @@ pub fn target_name(envelope: &Envelope, target: Target) -> String {
             .get(usize::from(place))
             .map_or_else(String::new, |address| address.as_str().to_owned()),
         Target::Copy => "cc_mta".to_owned(),
-    }
-}
-
-/// The word for a recipient's status.
-pub fn status_name(status: Status) -> &'static str {
-    match status {
-        Status::Pending => "pending",
-        Status::Delivered => "delivered",
-        Status::Failed => "failed",
-        Status::Dropped => "dropped",
     }
 }
 

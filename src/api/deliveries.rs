@@ -57,7 +57,7 @@ pub(super) fn deliveries(app: &AppState) -> Answer {
 /// For programs and for the page.
 pub(crate) fn deliveries_view(app: &AppState, limit: usize) -> DeliveriesView {
     let view = |found: Deliveries| DeliveryView {
-        name: found.name,
+        name: found.destination.to_string(),
         delivered: found.delivered,
         deferred: found.deferred,
         bounced: found.bounced,

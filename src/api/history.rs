@@ -8,7 +8,7 @@ use crate::ground::clock;
 use crate::http::answer;
 use crate::http::rights::Need;
 use crate::http::visit::Visit;
-use crate::mail::model::{Attempt, Ending, Finished, MessageId, Wanted};
+use crate::mail::model::{Attempt, DeliveryStatus, Ending, Finished, MessageId, Wanted};
 use hyper::StatusCode;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -119,17 +119,14 @@ impl HistoryQuery {
                 "recipient" => &mut asked.wanted.recipient,
                 "sender" => &mut asked.wanted.sender,
                 "id" => &mut asked.wanted.id,
-                "status" => match text {
-                    "" | "delivered" | "bounced" | "dropped" | "deleted" | "moved" => {
-                        &mut asked.wanted.status
-                    }
-                    _ => {
-                        return Err(
-                            "status: delivered, bounced, dropped, deleted or moved is expected"
-                                .to_owned(),
-                        );
-                    }
-                },
+                "status" => {
+                    let status = Some(text).filter(|text| !text.is_empty());
+                    asked.wanted.status = status
+                        .map(DeliveryStatus::parse_final)
+                        .transpose()
+                        .map_err(|words| format!("status: {words}"))?;
+                    continue;
+                }
                 "after" => {
                     asked.after = Some(text.to_owned()).filter(|text| !text.is_empty());
                     continue;
@@ -307,12 +304,18 @@ mod tests {
     fn what_is_asked_of_the_history_is_understood_or_refused() {
         let asked = HistoryQuery::parse("search=a%40b&status=bounced&after=3-7&limit=5").unwrap();
         assert_eq!(
-            (asked.wanted.search.as_str(), asked.wanted.status.as_str()),
-            ("a@b", "bounced")
+            (asked.wanted.search.as_str(), asked.wanted.status),
+            ("a@b", Some(DeliveryStatus::Bounced))
         );
         assert_eq!((asked.after.as_deref(), asked.limit), (Some("3-7"), Some(5)));
-        assert_eq!(HistoryQuery::parse("status=moved").unwrap().wanted.status, "moved");
-        for bad in ["status=lost", "limit=0", "limit=501", "x=y"] {
+        for (query, status) in [
+            ("status=", None),
+            ("status=moved", Some(DeliveryStatus::Moved)),
+            ("status=failed", Some(DeliveryStatus::Bounced)),
+        ] {
+            assert_eq!(HistoryQuery::parse(query).unwrap().wanted.status, status, "{query}");
+        }
+        for bad in ["status=lost", "status=pending", "limit=0", "limit=501", "x=y"] {
             assert!(HistoryQuery::parse(bad).is_err(), "{bad}");
         }
     }

@@ -2,6 +2,7 @@
 
 use crate::api::{DestinationView, MessageView, RecipientView};
 use crate::ground::words::{count, span};
+use crate::mail::model::DeliveryStatus;
 use std::fmt;
 
 /// When it is attempted next.
@@ -39,7 +40,7 @@ impl NextTry {
 
     /// Of one recipient of a message.
     pub(crate) fn of_recipient(message: &MessageView, recipient: &RecipientView) -> Self {
-        let waits = recipient.status == "pending";
+        let waits = recipient.status == DeliveryStatus::Pending;
         Self::of(waits && message.held, recipient.paused, recipient.next_try_seconds)
     }
 

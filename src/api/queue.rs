@@ -8,12 +8,13 @@ use super::filter::FilterView;
 use super::{ADMIN_PATIENCE, Answer, ask, error, since};
 use crate::api::state::AppState;
 use crate::api::transfer::stream;
-use crate::export::{status_name, target_name};
+use crate::export::target_name;
 use crate::ground::clock;
 use crate::http::answer::{self, Content, MAIL};
 use crate::http::visit::Visit;
 use crate::mail::model::{
-    Body, DESTINATIONS_MAX, DestinationSummary, Kind, Message, MessageId, Progress, Status, Target,
+    Body, DESTINATIONS_MAX, DeliveryStatus, DestinationSummary, Kind, Message, MessageId, Progress,
+    Status, Target,
 };
 use bytes::Bytes;
 use hyper::StatusCode;
@@ -193,8 +194,8 @@ pub struct MessageView {
 pub struct RecipientView {
     /// The forward-path; `cc_mta` for the carbon copy.
     pub address: String,
-    /// `pending`, `delivered`, `failed` or `dropped`.
-    pub status: String,
+    /// `pending`, `delivered`, `bounced` or `dropped`.
+    pub status: DeliveryStatus,
     /// Attempts that ended in a temporary failure.
     pub attempts: u16,
     /// Seconds until the next attempt, 0 = now; `null` unless pending, and while it is held or its
@@ -368,7 +369,7 @@ fn message_view(message: &Message, now: u32, shown: Option<usize>) -> MessageVie
     let due = |progress: &Progress| waits(progress).then(|| since(now, progress.due));
     let view = |progress: &Progress| RecipientView {
         address: target_name(envelope, progress.target),
-        status: status_name(progress.status).to_owned(),
+        status: progress.status.into(),
         attempts: progress.attempts,
         next_try_seconds: due(progress),
         paused: paused(progress),

@@ -15,7 +15,7 @@ use crate::api::transfer::{checksum, each_piece};
 use crate::api::{MessageView, PageView};
 use crate::export::Record;
 use crate::ground::words::count;
-use crate::mail::model::{Message, MessageId, Status};
+use crate::mail::model::{DeliveryStatus, Message, MessageId, Status};
 use clap::Args;
 use copy::{Copied, copy};
 use report::{Teller, not_written, note_stored};
@@ -238,7 +238,8 @@ async fn select(
 }
 
 fn waits_for(message: &MessageView, domain: &str) -> bool {
-    let pending = message.recipients.iter().filter(|recipient| recipient.status == "pending");
+    let pending =
+        message.recipients.iter().filter(|recipient| recipient.status == DeliveryStatus::Pending);
     let mut domains = pending.filter_map(|recipient| recipient.address.rsplit_once('@'));
     domains.any(|(_, there)| there.eq_ignore_ascii_case(domain))
 }

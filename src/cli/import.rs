@@ -15,7 +15,7 @@ use crate::export::{ContentView, HEAD_MAX, Record, TargetView, VERSION, crc_text
 use crate::ground::clock;
 use crate::ground::folder::{Folder, FolderLock};
 use crate::ground::words::{count, harmless};
-use crate::mail::model::Address;
+use crate::mail::model::{Address, Status};
 use bytes::Bytes;
 use clap::Args;
 use serde::Serialize;
@@ -325,7 +325,7 @@ fn plain(given: &Given, file: File) -> io::Result<Record> {
     let smtputf8 = !addresses.into_iter().all(Address::is_ascii);
     let target = |address: &Address| TargetView {
         address: address.as_str().to_owned(),
-        status: "pending".to_owned(),
+        status: Status::Pending,
         attempts: 0,
         next_try: None,
         last_reply: String::new(),

@@ -10,6 +10,7 @@ use crate::api::{
     PageView, StatusView, TextView,
 };
 use crate::ground::words::{count, harmless, shorten, size, span};
+use crate::mail::model::DeliveryStatus;
 use clap::{Args, ValueEnum};
 use std::io::Write;
 use std::num::NonZeroUsize;
@@ -94,8 +95,8 @@ pub(super) struct HistoryArgs {
     #[arg(long, value_name = "TEXT")]
     sender: Option<String>,
     /// Status: delivered, bounced, dropped, deleted or moved (by export --move)
-    #[arg(long, value_name = "STATUS")]
-    status: Option<String>,
+    #[arg(long, value_name = "STATUS", value_parser = DeliveryStatus::parse_final)]
+    status: Option<DeliveryStatus>,
     /// Show at most N messages
     #[arg(long, value_name = "N", default_value = "100")]
     limit: NonZeroUsize,
@@ -347,7 +348,7 @@ pub(super) async fn history(
         ("search", &what.search),
         ("recipient", &what.recipient),
         ("sender", &what.sender),
-        ("status", &what.status),
+        ("status", &what.status.map(|status| status.to_string())),
     ];
     let given = fields
         .into_iter()
@@ -380,7 +381,7 @@ pub(super) async fn history(
                     &entry.finished,
                     null_sender(&entry.sender),
                     &ending.to,
-                    &ending.status,
+                    ending.status.as_str(),
                     &ending.reply,
                 ]);
             }

@@ -353,7 +353,7 @@ async fn show(core: &Core, id: &str, json: bool, out: &mut dyn Write) -> Result<
     for recipient in message.recipients.iter().chain(&message.copy) {
         let RecipientView { address, status, attempts, last_reply, .. } = recipient;
         let next = NextTry::of_recipient(&message, recipient).to_string();
-        table.row(&[address, status, &attempts.to_string(), &next, last_reply]);
+        table.row(&[address, status.as_str(), &attempts.to_string(), &next, last_reply]);
     }
     table.write(out)?;
     look::tries(core, id, out).await

@@ -8,7 +8,7 @@ use crate::api::state::AppState;
 use crate::api::{self, FinishedView, HistoryQuery};
 use crate::ground::words::{size, span};
 use crate::http::visit::Visit;
-use crate::mail::model::{MessageId, Wanted};
+use crate::mail::model::{DeliveryStatus, MessageId, Wanted};
 use askama::Template;
 
 /// Recipients that a row shows.
@@ -38,7 +38,7 @@ struct Row {
     sender: Text,
     recipients: Vec<Text>,
     more: usize,
-    status: &'static str,
+    status: DeliveryStatus,
     reply: Text,
     relay: Text,
 }
@@ -51,7 +51,7 @@ struct One {
     sender: String,
     took: String,
     size: String,
-    recipients: Vec<(Text, String, Text)>,
+    recipients: Vec<(Text, DeliveryStatus, Text)>,
     /// `None`: the search failed.
     tries: Option<Vec<Try>>,
 }
@@ -67,14 +67,13 @@ pub(super) async fn page(app: &AppState, visit: &Visit<'_>) -> Result<String, Re
     let _search = visit.search().await.map_err(|answer| Refused::Answer(Box::new(answer)))?;
     let found =
         api::history_view(app, asked).await.map_err(|answer| Refused::Answer(Box::new(answer)))?;
-    let fields = [
-        ("search", &wanted.search),
-        ("recipient", &wanted.recipient),
-        ("sender", &wanted.sender),
-        ("status", &wanted.status),
-    ];
+    let fields =
+        [("search", &wanted.search), ("recipient", &wanted.recipient), ("sender", &wanted.sender)];
     let mut base: String =
         fields.iter().map(|(name, text)| format!("{name}={}&", encoded(text))).collect();
+    if let Some(status) = wanted.status {
+        base += &format!("status={status}&");
+    }
     base += &format!("limit={page_size}&");
     let page = Page {
         frame: Frame::of(app, visit, "history"),
@@ -112,7 +111,7 @@ pub(super) async fn one(
         recipients: entry
             .recipients
             .iter()
-            .map(|ending| (text(&ending.to, 90), ending.status.clone(), text(&ending.reply, 300)))
+            .map(|ending| (text(&ending.to, 90), ending.status, text(&ending.reply, 300)))
             .collect(),
         entry,
         tries,
@@ -121,10 +120,8 @@ pub(super) async fn one(
 }
 
 fn row(entry: &FinishedView) -> Row {
-    let worst = ["deleted", "moved", "bounced", "dropped"]
-        .into_iter()
-        .find(|word| entry.recipients.iter().any(|r| r.status == *word));
-    let status = worst.unwrap_or("delivered");
+    let worst = entry.recipients.iter().map(|recipient| recipient.status).max();
+    let status = worst.unwrap_or(DeliveryStatus::Delivered);
     let told = entry.recipients.iter().find(|recipient| recipient.status == status);
     Row {
         id: entry.id.clone(),

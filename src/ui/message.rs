@@ -14,7 +14,7 @@ use crate::ground::words::{count, fine_span, harmless, size, span};
 use crate::http::answer::{self, Answer};
 use crate::http::rights::Need;
 use crate::http::visit::Visit;
-use crate::mail::model::MessageId;
+use crate::mail::model::{DeliveryStatus, MessageId};
 use askama::Template;
 use hyper::StatusCode;
 
@@ -53,19 +53,19 @@ struct Page {
 /// An attempt for some recipients.
 pub(super) struct Try {
     pub(super) time: String,
-    pub(super) status: &'static str,
+    pub(super) status: DeliveryStatus,
     /// The destination, or the host.
     pub(super) place: Text,
     pub(super) relay: String,
     pub(super) tls: String,
     pub(super) took: String,
-    pub(super) outcomes: Vec<(Text, String, Text)>,
+    pub(super) outcomes: Vec<(Text, DeliveryStatus, Text)>,
     pub(super) transcript: String,
 }
 
 struct Recipient {
     address: Text,
-    status: String,
+    status: DeliveryStatus,
     attempts: String,
     next: String,
     reply: Text,
@@ -197,13 +197,11 @@ pub(super) async fn tries(app: &AppState, visit: &Visit<'_>, id: MessageId) -> O
 }
 
 fn one_try(attempt: &api::AttemptView) -> Try {
-    let worst = ["bounced", "deferred", "deleted", "moved", "dropped"].into_iter();
-    let status =
-        worst.into_iter().find(|word| attempt.outcomes.iter().any(|ending| ending.status == *word));
+    let worst = attempt.outcomes.iter().map(|ending| ending.status).max();
     let place = if attempt.destination.is_empty() { &attempt.relay } else { &attempt.destination };
     Try {
         time: attempt.time.clone(),
-        status: status.unwrap_or("delivered"),
+        status: worst.unwrap_or(DeliveryStatus::Delivered),
         place: text(place, NAME_SHOWN),
         relay: harmless(&attempt.relay),
         tls: harmless(&attempt.tls),
@@ -217,11 +215,7 @@ fn one_try(attempt: &api::AttemptView) -> Try {
             .iter()
             .take(RECIPIENTS_OF_A_TRY)
             .map(|ending| {
-                (
-                    text(&ending.to, NAME_SHOWN),
-                    ending.status.clone(),
-                    text(&ending.reply, REPLY_SHOWN),
-                )
+                (text(&ending.to, NAME_SHOWN), ending.status, text(&ending.reply, REPLY_SHOWN))
             })
             .collect(),
         transcript: harmless_lines(&attempt.transcript.join("\n")),
@@ -229,12 +223,13 @@ fn one_try(attempt: &api::AttemptView) -> Try {
 }
 
 fn recipient(message: &MessageView, recipient: &RecipientView) -> Recipient {
+    let has_ended = recipient.status != DeliveryStatus::Pending;
     Recipient {
         address: text(&recipient.address, NAME_SHOWN),
-        status: recipient.status.clone(),
+        status: recipient.status,
         // Failed attempts are counted; for a finished recipient the last attempt did not fail
         // temporarily.
-        attempts: count(u64::from(recipient.attempts) + u64::from(recipient.status != "pending")),
+        attempts: count(u64::from(recipient.attempts) + u64::from(has_ended)),
         next: NextTry::of_recipient(message, recipient).to_string(),
         reply: text(&recipient.last_reply, REPLY_SHOWN),
     }

@@ -6,9 +6,10 @@
 use crate::ground::clock;
 use crate::ground::text::harmless_json;
 use crate::ground::words::{harmless, shorten};
-use crate::mail::model::{Address, AddressMask, Class, Delivery};
+use crate::mail::model::{Address, AddressMask, Delivery, DeliveryStatus};
 use crate::monitor::alerts::AlertView;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
+use std::fmt;
 
 /// Characters of a reply, an address or an alert in a line for people.
 const SHOWN: usize = 300;
@@ -31,9 +32,33 @@ pub(super) struct Event {
     #[serde(skip)]
     pub(super) at: u32,
     #[serde(rename = "type")]
-    kind: &'static str,
+    kind: EventType,
     timestamp: String,
     data: Data,
+}
+
+/// The type of an event: `mail.` with what became of a recipient, or what became of an alert.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum EventType {
+    Mail(DeliveryStatus),
+    AlertRaised,
+    AlertCleared,
+}
+
+impl fmt::Display for EventType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Mail(status) => write!(f, "mail.{status}"),
+            Self::AlertRaised => f.write_str("alert.raised"),
+            Self::AlertCleared => f.write_str("alert.cleared"),
+        }
+    }
+}
+
+impl Serialize for EventType {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -45,6 +70,9 @@ enum Data {
 
 #[derive(Debug, Serialize)]
 struct Mail {
+    /// As the type of the event has it.
+    #[serde(skip)]
+    status: DeliveryStatus,
     hostname: String,
     id: String,
     sender: String,
@@ -72,18 +100,15 @@ impl Event {
         delivery: &Delivery<'_>,
         mask: &dyn AddressMask,
     ) -> Self {
-        let kind = match delivery.outcome.class() {
-            Class::Success => "mail.delivered",
-            Class::Temporary => "mail.deferred",
-            Class::Permanent => "mail.bounced",
-        };
+        let kind = EventType::Mail(delivery.status());
         let attempt = delivery.attempt;
         let data = Data::Mail(Mail {
+            status: delivery.status(),
             hostname: hostname.to_owned(),
             id: attempt.message.id.to_string(),
             sender: mask.address(attempt.message.envelope.sender_text()),
             recipient: mask.address(delivery.to().map_or("", Address::as_str)),
-            destination: attempt.destination.to_owned(),
+            destination: attempt.destination.to_string(),
             relay: attempt.relay.to_owned(),
             reply: mask.text(&delivery.outcome.words()),
             next_try: delivery.next_try().map(clock::rfc3339),
@@ -106,7 +131,7 @@ impl Event {
             text: alert.text.clone(),
             since: alert.since.clone(),
         });
-        let kind = if over { "alert.cleared" } else { "alert.raised" };
+        let kind = if over { EventType::AlertCleared } else { EventType::AlertRaised };
         Self { id, at: now, kind, timestamp: clock::rfc3339(now), data }
     }
 
@@ -120,7 +145,7 @@ impl Event {
     fn line(&self) -> String {
         match &self.data {
             Data::Mail(mail) => {
-                let what = self.kind.trim_start_matches("mail.");
+                let what = mail.status;
                 let next =
                     mail.next_try.as_ref().map(|at| format!(", next try {at}")).unwrap_or_default();
                 let (host, id) = (&mail.hostname, &mail.id);
@@ -130,7 +155,7 @@ impl Event {
                 format!("*{host}*: mail {id} from {from} to {to} {what}: {reply}{next}")
             }
             Data::Alert(alert) => {
-                let over = if self.kind == "alert.cleared" { "over: " } else { "" };
+                let over = if self.kind == EventType::AlertCleared { "over: " } else { "" };
                 format!("*{}*: {over}{}", alert.hostname, quoted(&alert.text))
             }
         }
@@ -155,8 +180,8 @@ fn quoted(text: &str) -> String {
 mod tests {
     use super::*;
     use crate::mail::model::{
-        Body, BodyType, Delays, DeliveryAttempt, Envelope, Kind, Message, MessageId, Origin,
-        Outcome, Reply, Target,
+        Body, BodyType, Delays, DeliveryAttempt, Destination, Envelope, Kind, Message, MessageId,
+        Origin, Outcome, Reply, Target,
     };
 
     /// A mask that replaces only the local part.
@@ -193,7 +218,7 @@ mod tests {
         let target = Target::Recipient(0);
         let attempt = DeliveryAttempt {
             message: &message,
-            destination: "b.example",
+            destination: &Destination::domain("b.example").unwrap(),
             outcomes: &[(target, outcome.clone())],
             relay: "mx.b.example[192.0.2.1]:25",
             tls: false,

@@ -242,7 +242,7 @@ fn mail_touches_files_through_the_ground_alone() {
         let files =
             ["std::fs", "tokio::fs", "fs::File"].iter().any(|name| source.code.contains(name));
         assert!(
-            !files || !is_inside(&source.module, "mail"),
+            !files || !is_inside(&source.module, "mail") || source.module.ends_with("tests"),
             "{}: files belong to ground::disk",
             source.path
         );

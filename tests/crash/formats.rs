@@ -116,7 +116,7 @@ fn write_a_volume_of_this_version() {
         accept(&world, &log, plain(3), b"Subject: waits\r\n\r\nThree recipients, three fates.\r\n");
     let fates = [
         (Status::Delivered, 1, 0, ""),
-        (Status::Failed, 1, 0, "550 5.1.1 unbekannt: Müller"),
+        (Status::Bounced, 1, 0, "550 5.1.1 unbekannt: Müller"),
         (Status::Pending, 3, 1_800_000_900, "451 4.7.1 später, 後で"),
     ];
     let decided = || Destination::domain("example.org");

@@ -215,7 +215,7 @@ impl History {
                 0 => target.status = Status::Delivered,
                 1 => {
                     (target.status, target.reason) =
-                        (Status::Failed, "550 5.1.1 no such user".to_owned())
+                        (Status::Bounced, "550 5.1.1 no such user".to_owned())
                 }
                 _ if finishes => target.status = Status::Dropped,
                 _ => {

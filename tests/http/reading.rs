@@ -5,7 +5,7 @@ use crate::admin::{deferred, message};
 use crate::support::{HOSTILE, Reply, TestUi, access, troubled_queue};
 use postern::http::Login;
 use postern::http::access::Access;
-use postern::mail::model::{Body, Deliveries, Message};
+use postern::mail::model::{Body, Deliveries, Destination, Message};
 
 const LOGIN: [&str; 2] = ["--user", "operator:s3cret"];
 
@@ -146,7 +146,7 @@ async fn the_queue_shows_subjects_and_as_many_messages_as_are_wanted() {
 async fn each_next_hop_tells_how_deliveries_went() {
     let ui = TestUi::open(troubled_queue(), None).await;
     let deliveries = |name: &str, counts: (u64, u64, u64), tls: &str| Deliveries {
-        name: name.into(),
+        destination: Destination::domain(name).unwrap(),
         delivered: counts.0,
         deferred: counts.1,
         bounced: counts.2,

@@ -6,7 +6,9 @@ use crate::support::{HOSTILE, TestUi, access, troubled_queue};
 use postern::http::Login;
 use postern::http::access::Access;
 use postern::http::token::Token;
-use postern::mail::model::{Attempt, Ending, Finished, MessageId, Refusal, RefusedExample};
+use postern::mail::model::{
+    Attempt, DeliveryStatus, Ending, Finished, MessageId, Refusal, RefusedExample,
+};
 use std::net::IpAddr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -223,9 +225,9 @@ async fn the_stream_tells_at_once_and_again() {
 async fn what_became_of_a_mail_is_found_after_it_has_left() {
     let ui = TestUi::open([], None).await;
     let id = MessageId(postern::ground::clock::now_micros()).to_string();
-    let ending = |status: &str, reply: &str| Ending {
+    let ending = |status: DeliveryStatus, reply: &str| Ending {
         to: "c@b.example".into(),
-        status: status.into(),
+        status,
         reply: reply.into(),
     };
     let now = postern::ground::clock::now();
@@ -236,7 +238,7 @@ async fn what_became_of_a_mail_is_found_after_it_has_left() {
         relay: "mx.b.example[192.0.2.1]:25".into(),
         tls: "TLSv1.3 with TLS13_AES_256_GCM_SHA384".into(),
         took_ms: 12,
-        outcomes: vec![ending("deferred", HOSTILE)],
+        outcomes: vec![ending(DeliveryStatus::Deferred, HOSTILE)],
         transcript: format!(
             "> MAIL FROM:<a@shop.example>\n< 250 ok\n> RCPT TO:<c@b.example>\n< \
             {HOSTILE}\n{}\nSubject: secret\n",
@@ -252,7 +254,7 @@ async fn what_became_of_a_mail_is_found_after_it_has_left() {
         client: "192.0.2.9".into(),
         relay: "mx.b.example[192.0.2.1]:25".into(),
         tls: String::new(),
-        recipients: vec![ending("delivered", "250 2.0.0 ok")],
+        recipients: vec![ending(DeliveryStatus::Delivered, "250 2.0.0 ok")],
         mark: String::new(),
     });
     let found = ui.curl(&[], "/api/v1/history?search=B.EXAMPLE&status=delivered").await.json();

@@ -5,8 +5,8 @@ use crate::support::TestUi;
 use postern::core::counters::counters;
 use postern::ground::tls::verifying_client;
 use postern::mail::model::{
-    Address, AddressMask, Body, BodyType, Class, Delays, Delivery, DeliveryAttempt, Envelope, Kind,
-    MailEventSink, Message, MessageId, Origin, Outcome, Reply, Target,
+    Address, AddressMask, Body, BodyType, Class, Delays, Delivery, DeliveryAttempt, Destination,
+    Envelope, Kind, MailEventSink, Message, MessageId, Origin, Outcome, Reply, Target,
 };
 use postern::webhooks::counters::WebhookCounters;
 use postern::webhooks::{Config, Shape, WAITING_MAX, Webhooks, watch_alerts};
@@ -83,7 +83,7 @@ fn tell(hooks: &Webhooks, number: usize, reply: Reply) {
     let (target, outcome) = (Target::Recipient(0), Outcome::said(reply));
     let attempt = DeliveryAttempt {
         message: &message,
-        destination: "example.net",
+        destination: &Destination::domain("example.net").unwrap(),
         outcomes: &[(target, outcome.clone())],
         relay: "",
         tls: false,

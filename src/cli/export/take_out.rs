@@ -6,7 +6,7 @@ use crate::api::{FinishedView, HitView, MessageView, OrderView};
 use crate::cli::call::Core;
 use crate::cli::store::{ASIDE, Mark, Store, Stored};
 use crate::cli::trouble::{EX_NOINPUT, EX_TEMPFAIL, EX_UNAVAILABLE, Trouble};
-use crate::mail::model::MessageId;
+use crate::mail::model::{DeliveryStatus, MessageId};
 use std::time::{Duration, Instant};
 
 /// How long a move waits for the attempts of one message to end.
@@ -126,11 +126,12 @@ async fn gone(
 
 /// How a message left the queue, unless it was by the move with this mark.
 fn how_it_left(end: &FinishedView, mark: &Mark) -> Option<String> {
-    let mut ends: Vec<&str> =
-        end.recipients.iter().map(|recipient| recipient.status.as_str()).collect();
-    if !ends.contains(&"moved") {
+    let mut ends: Vec<DeliveryStatus> =
+        end.recipients.iter().map(|recipient| recipient.status).collect();
+    if !ends.contains(&DeliveryStatus::Moved) {
         ends.sort_unstable();
         ends.dedup();
+        let ends: Vec<&str> = ends.into_iter().map(DeliveryStatus::as_str).collect();
         return Some(format!("it was not moved but {}", ends.join(", ")));
     }
     // Marks of older versions have no word.

@@ -36,10 +36,9 @@ pub(super) fn write(event: &MailEvent<'_>) {
         MailEvent::NextHost { message, relay, outcome, recipients, next } => {
             next_host(message, relay, recipients, outcome, next);
         }
-        MailEvent::Sent(delivery) => delivered(&delivery, "sent"),
-        MailEvent::Deferred(delivery) => delivered(&delivery, "deferred"),
+        MailEvent::Sent(delivery) | MailEvent::Deferred(delivery) => delivered(&delivery),
         MailEvent::Bounced(delivery) | MailEvent::Expired(delivery) => {
-            delivered(&delivery, "bounced");
+            delivered(&delivery);
         }
         MailEvent::Undeliverable { message, outcome } => undeliverable(message, outcome),
         MailEvent::Deleted { message, deletion, .. } => deleted(message, deletion),
@@ -161,7 +160,7 @@ fn next_host(message: &Message, relay: &str, recipients: usize, outcome: &Outcom
 }
 
 /// `delays` are the parts of `delay`: before this attempt, until there was a connection, and on it.
-fn delivered(delivery: &Delivery<'_>, status: &str) {
+fn delivered(delivery: &Delivery<'_>) {
     let Delivery { attempt, target, outcome } = *delivery;
     let (message, delays) = (attempt.message, attempt.delays);
     tracing::info!(
@@ -180,7 +179,7 @@ fn delivered(delivery: &Delivery<'_>, status: &str) {
             delays.transmission().as_secs_f64()
         ),
         tls = attempt.tls,
-        status,
+        status = delivery.status().log_word(),
         notification = message.kind == Kind::Notification,
         copy = target == Target::Copy,
         remote = outcome.remote,
@@ -201,10 +200,6 @@ fn undeliverable(message: &Message, outcome: &Outcome) {
 
 /// One line for each pending recipient, and for a pending carbon copy.
 fn deleted(message: &Message, deletion: Deletion<'_>) {
-    let status = match deletion {
-        Deletion::Deleted => "deleted",
-        Deletion::Moved(_) => "moved",
-    };
     for progress in message.progress.iter().filter(|progress| progress.status == Status::Pending) {
         tracing::info!(
             name: TYPED,
@@ -213,7 +208,7 @@ fn deleted(message: &Message, deletion: Deletion<'_>) {
             from = %Path(message.envelope.sender.as_ref()),
             to = %To(message, progress.target),
             copy = progress.target == Target::Copy,
-            status,
+            status = deletion.status().log_word(),
             "delivery"
         );
     }

@@ -171,7 +171,7 @@ fn key(disk: &dyn Disk) -> io::Result<hmac::Key> {
 mod tests {
     use super::*;
     use crate::ground::disk::Volume;
-    use crate::mail::model::{Attempt, Ending};
+    use crate::mail::model::{Attempt, DeliveryStatus, Ending};
 
     #[test]
     fn no_local_part_is_left_anywhere() {
@@ -187,7 +187,7 @@ mod tests {
             took_ms: 1,
             outcomes: vec![Ending {
                 to: "Jane.Doe@b.example".into(),
-                status: "bounced".into(),
+                status: DeliveryStatus::Bounced,
                 reply: "550 5.1.1 <Jane.Doe@b.example> unknown".into(),
             }],
             transcript: format!(

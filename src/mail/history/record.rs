@@ -41,7 +41,7 @@ fn tried(attempt: &DeliveryAttempt<'_>) -> Attempt {
     Attempt {
         id: attempt.message.id.to_string(),
         at: attempt.at,
-        destination: attempt.destination.to_owned(),
+        destination: attempt.destination.to_string(),
         relay: attempt.relay.to_owned(),
         tls: attempt.security.to_owned(),
         took_ms: u64::try_from(attempt.delays.attempt.as_millis()).unwrap_or(u64::MAX),
@@ -62,7 +62,7 @@ fn finished(attempt: &DeliveryAttempt<'_>, progress: &[Progress]) -> Finished {
     };
     let recipients = progress.iter().map(|progress| Ending {
         to: name(attempt.message, progress.target),
-        status: word(progress.status).to_owned(),
+        status: progress.status.into(),
         reply: said(progress.target).unwrap_or_else(|| elsewhere(progress)),
     });
     Finished {
@@ -75,14 +75,16 @@ fn finished(attempt: &DeliveryAttempt<'_>, progress: &[Progress]) -> Finished {
 
 /// The entry of a message that an operator removed from the queue.
 fn deleted(message: &Message, deletion: Deletion<'_>, at: u32) -> Finished {
-    let (status, mark) = match deletion {
-        Deletion::Deleted => ("deleted", ""),
-        Deletion::Moved(mark) => ("moved", mark),
+    let mark = match deletion {
+        Deletion::Deleted => "",
+        Deletion::Moved(mark) => mark,
     };
     let recipients = message.progress.iter().map(|progress| Ending {
         to: name(message, progress.target),
-        status: if progress.status == Status::Pending { status } else { word(progress.status) }
-            .to_owned(),
+        status: match progress.status {
+            Status::Pending => deletion.status(),
+            ended => ended.into(),
+        },
         reply: progress.reason.clone(),
     });
     Finished { recipients: recipients.collect(), mark: mark.to_owned(), ..base(message, at) }
@@ -111,26 +113,12 @@ fn base(message: &Message, at: u32) -> Finished {
 }
 
 fn ending(message: &Message, target: Target, outcome: &Outcome) -> Ending {
-    let status = match outcome.class() {
-        Class::Success => "delivered",
-        Class::Temporary => "deferred",
-        Class::Permanent => "bounced",
-    };
-    Ending { to: name(message, target), status: status.to_owned(), reply: outcome.words() }
+    Ending { to: name(message, target), status: outcome.class().into(), reply: outcome.words() }
 }
 
 fn name(message: &Message, target: Target) -> String {
     match (target, message.recipient(target)) {
         (Target::Copy, _) => "(copy)".to_owned(),
         (_, recipient) => recipient.map(ToString::to_string).unwrap_or_default(),
-    }
-}
-
-fn word(status: Status) -> &'static str {
-    match status {
-        Status::Pending => "pending",
-        Status::Delivered => "delivered",
-        Status::Failed => "bounced",
-        Status::Dropped => "dropped",
     }
 }

@@ -62,10 +62,10 @@ fn reaches_before(text: &str, accepted: u64) -> bool {
 fn tell_the_end(attempts: &[Attempt], end: &Attempt) -> bool {
     let mut untold = HashMap::new();
     for ending in &end.outcomes {
-        *untold.entry((&ending.to, &ending.status)).or_insert(0_usize) += 1;
+        *untold.entry((&ending.to, ending.status)).or_insert(0_usize) += 1;
     }
     for ending in attempts.iter().flat_map(|attempt| &attempt.outcomes) {
-        if let Some(count) = untold.get_mut(&(&ending.to, &ending.status)) {
+        if let Some(count) = untold.get_mut(&(&ending.to, ending.status)) {
             *count = count.saturating_sub(1);
         }
     }
@@ -144,7 +144,7 @@ fn passes(wanted: &Wanted, finished: &Finished) -> bool {
             .id
             .get(..wanted.id.len())
             .is_some_and(|start| start.eq_ignore_ascii_case(&wanted.id))
-        && (wanted.status.is_empty() || any(&|ending| ending.status == wanted.status))
+        && wanted.status.is_none_or(|status| any(&|ending| ending.status == status))
 }
 
 fn read(disk: &dyn Disk, number: u64) -> io::Result<String> {

@@ -1,11 +1,13 @@
 //! Recent deliveries to a destination.
 
+use super::Destination;
+
 /// The delivery attempts of the last [`Deliveries::HOURS`] hours to one destination. All texts are
 /// untrusted.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Deliveries {
     /// The destination.
-    pub name: String,
+    pub destination: Destination,
     /// Attempts that ended in delivery; each counts one recipient, here and below.
     pub delivered: u64,
     /// Attempts that failed temporarily.

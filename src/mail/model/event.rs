@@ -9,8 +9,8 @@
 //! an operator looks for.
 
 use super::{
-    Address, Class, Encryption, Enhanced, Message, MessageId, Outcome, Progress, Refusal, Reply,
-    Target,
+    Address, Class, DeliveryStatus, Destination, Encryption, Enhanced, Message, MessageId, Outcome,
+    Progress, Refusal, Reply, Target,
 };
 use std::net::IpAddr;
 use std::time::Duration;
@@ -153,6 +153,16 @@ pub enum Deletion<'a> {
     Moved(&'a str),
 }
 
+impl Deletion<'_> {
+    /// The status of its pending recipients afterwards.
+    pub fn status(self) -> DeliveryStatus {
+        match self {
+            Self::Deleted => DeliveryStatus::Deleted,
+            Self::Moved(_) => DeliveryStatus::Moved,
+        }
+    }
+}
+
 /// The kind of a delivery status notification.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NotificationKind {
@@ -227,7 +237,7 @@ pub struct DeliveryAttempt<'a> {
     /// The message.
     pub message: &'a Message,
     /// The destination.
-    pub destination: &'a str,
+    pub destination: &'a Destination,
     /// The outcome of each target, in their order.
     pub outcomes: &'a [(Target, Outcome)],
     /// The last host, `name[address]:port`; empty when none was reached.
@@ -270,6 +280,11 @@ impl<'a> Delivery<'a> {
             Class::Permanent if expired => MailEvent::Expired(self),
             Class::Permanent => MailEvent::Bounced(self),
         }
+    }
+
+    /// What became of the target.
+    pub fn status(&self) -> DeliveryStatus {
+        self.outcome.class().into()
     }
 
     /// The forward-path; `None` for the carbon copy.

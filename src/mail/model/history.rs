@@ -1,11 +1,10 @@
 //! The history of mail: its attempts and its end.
 
-use super::{Answer, MessageId};
+use super::{Answer, DeliveryStatus, MessageId};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// An attempt for some recipients at one next hop. All texts except the names of states are
-/// untrusted.
+/// An attempt for some recipients at one next hop. All texts are untrusted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attempt {
     /// The message.
@@ -43,8 +42,8 @@ impl Attempt {
 pub struct Ending {
     /// The forward-path, or `(copy)` for the carbon copy.
     pub to: String,
-    /// `delivered`, `deferred`, `bounced`, `dropped`, `deleted` or `moved`.
-    pub status: String,
+    /// Its status.
+    pub status: DeliveryStatus,
     /// The last reply.
     pub reply: String,
 }
@@ -88,7 +87,7 @@ pub struct Wanted {
     /// The start of the queue id.
     pub id: String,
     /// The status of a recipient.
-    pub status: String,
+    pub status: Option<DeliveryStatus>,
 }
 
 /// A page of finished messages, the newest first.

@@ -12,7 +12,8 @@ pub enum Target {
     Copy,
 }
 
-/// The status of one target.
+/// The status of one target of a message in the queue; its words are those of
+/// [`DeliveryStatus`](super::DeliveryStatus).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Status {
     /// To be attempted, now or later.
@@ -20,7 +21,7 @@ pub enum Status {
     /// The next hop took responsibility (2xx); final.
     Delivered,
     /// It failed permanently; a bounce was queued where one is due.
-    Failed,
+    Bounced,
     /// An operator deleted it, or it was not relayed on purpose.
     Dropped,
 }

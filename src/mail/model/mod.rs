@@ -25,6 +25,7 @@ mod route;
 mod route_test;
 mod route_trace;
 mod sessions;
+mod status;
 mod submission;
 mod verdict;
 
@@ -56,5 +57,6 @@ pub use route_test::{
 };
 pub use route_trace::{HostLookup, HostUse, RouteTrace, TracedHost};
 pub use sessions::{RefusedExample, SessionInfo, SessionList};
+pub use status::{DeliveryStatus, NoStatus};
 pub use submission::{Submission, Submitted, SubmittedEnvelope};
 pub use verdict::{Refusal, SESSION_REFUSALS, Verdict};

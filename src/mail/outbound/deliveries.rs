@@ -4,14 +4,14 @@
 //! Limits: [`DESTINATIONS`] destinations (those attempted the longest ago are removed first), each
 //! with [`Deliveries::HOURS`] hours at most, about 2.5 kB.
 
-use crate::mail::model::{Class, Deliveries, Outcome, Target};
+use crate::mail::model::{Class, Deliveries, Destination, Outcome, Target};
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 /// Destinations that are remembered.
 pub(super) const DESTINATIONS: usize = 500;
 
-/// Characters of a name, of a host and of an error.
+/// Characters of a host and of an error.
 const TEXT: usize = 300;
 
 /// Durations are counted in buckets of powers of two in milliseconds: up to 32 s, and one bucket
@@ -33,7 +33,7 @@ pub(super) struct Ended<'a> {
 
 /// All destinations.
 #[derive(Default)]
-pub(super) struct DeliveryRecords(HashMap<String, Record>);
+pub(super) struct DeliveryRecords(HashMap<Destination, Record>);
 
 #[derive(Default)]
 struct Record {
@@ -57,22 +57,24 @@ struct Hour {
 
 impl DeliveryRecords {
     /// Records an attempt.
-    pub(super) fn note(&mut self, destination: &str, ended: &Ended<'_>) {
+    pub(super) fn note(&mut self, destination: &Destination, ended: &Ended<'_>) {
         if self.0.len() >= DESTINATIONS && !self.0.contains_key(destination) {
             self.forget_one();
         }
         let record = match self.0.get_mut(destination) {
             Some(record) => record,
-            None => self.0.entry(cut(destination)).or_default(),
+            None => self.0.entry(destination.clone()).or_default(),
         };
         record.note(ended);
     }
 
     /// Those with the most attempts first, at most `limit`.
     pub(super) fn all(&self, limit: usize, now: u32) -> Vec<Deliveries> {
-        let views = self.0.iter().map(|(name, record)| record.view(name, now));
+        let views = self.0.iter().map(|(name, record)| record.view(name.clone(), now));
         let mut views: Vec<Deliveries> = views.filter(|view| view.attempts() > 0).collect();
-        views.sort_by(|a, b| b.attempts().cmp(&a.attempts()).then_with(|| a.name.cmp(&b.name)));
+        views.sort_by(|a, b| {
+            b.attempts().cmp(&a.attempts()).then_with(|| a.destination.cmp(&b.destination))
+        });
         views.truncate(limit);
         views
     }
@@ -124,16 +126,20 @@ impl Record {
         &mut self.hours[last]
     }
 
-    fn view(&self, name: &str, now: u32) -> Deliveries {
+    fn view(&self, destination: Destination, now: u32) -> Deliveries {
         let mut took = [0u64; BUCKETS];
         let mut view = Deliveries {
-            name: name.to_owned(),
+            destination,
+            delivered: 0,
+            deferred: 0,
+            bounced: 0,
+            p50_seconds: None,
+            p99_seconds: None,
             relay: self.relay.clone(),
             tls: self.tls.clone(),
             last_error: self.last_error.clone(),
             failed_at: self.failed_at,
             last: self.last,
-            ..Deliveries::default()
         };
         for hour in self.hours.iter().filter(|hour| hour.number + Deliveries::HOURS > now / HOUR) {
             view.delivered += u64::from(hour.delivered);
@@ -188,10 +194,14 @@ mod tests {
         codes.iter().map(|code| (Target::Recipient(0), outcome(code))).collect()
     }
 
+    fn destination_of(name: &str) -> Destination {
+        Destination::domain(name).unwrap()
+    }
+
     fn note(records: &mut DeliveryRecords, name: &str, codes: &[u16], ms: u64, at: u32) {
         let (relay, tls) = ("mx[192.0.2.1]:25", "TLSv1.3");
         let (outcomes, took) = (outcomes(codes), Duration::from_millis(ms));
-        records.note(name, &Ended { outcomes: &outcomes, relay, tls, took, at });
+        records.note(&destination_of(name), &Ended { outcomes: &outcomes, relay, tls, took, at });
     }
 
     #[test]
@@ -201,7 +211,8 @@ mod tests {
         note(&mut records, "a.example", &[250], 3, begin + HOUR);
         note(&mut records, "b.example", &[550], 3, begin);
         let all = records.all(9, begin + HOUR);
-        assert_eq!((all[0].name.as_str(), all[1].name.as_str()), ("a.example", "b.example"));
+        let [first, second] = [0, 1].map(|place: usize| all[place].destination.clone());
+        assert_eq!((first, second), (destination_of("a.example"), destination_of("b.example")));
         let a = &all[0];
         assert_eq!((a.delivered, a.deferred, a.bounced, a.attempts()), (3, 1, 0, 4));
         assert_eq!(
@@ -222,23 +233,24 @@ mod tests {
         for n in 0..u32::try_from(DESTINATIONS).unwrap() + 3 {
             note(&mut records, &format!("{n}.example"), &[250], 1, HOUR * 100 + n);
         }
-        let names: Vec<String> =
-            records.all(usize::MAX, HOUR * 100).into_iter().map(|view| view.name).collect();
+        let names: Vec<Destination> =
+            records.all(usize::MAX, HOUR * 100).into_iter().map(|view| view.destination).collect();
         assert_eq!(names.len(), DESTINATIONS);
         assert!(
-            !names.contains(&"2.example".to_owned()) && names.contains(&"3.example".to_owned())
+            !names.contains(&destination_of("2.example"))
+                && names.contains(&destination_of("3.example"))
         );
     }
 
     #[test]
     fn durations_have_quantiles() {
         let mut records = DeliveryRecords::default();
-        (0..99).for_each(|_| note(&mut records, "a", &[250], 12, HOUR));
-        note(&mut records, "a", &[250], 5_000_000, HOUR);
+        (0..99).for_each(|_| note(&mut records, "a.example", &[250], 12, HOUR));
+        note(&mut records, "a.example", &[250], 5_000_000, HOUR);
         let view = &records.all(1, HOUR)[0];
         let (p50, p99) = (view.p50_seconds.unwrap(), view.p99_seconds.unwrap());
         assert!(p50 > 0.008 && p50 < 0.016 && p99 > 0.008 && p99 <= 0.016, "{p50} {p99}");
-        note(&mut records, "b", &[450], 12, HOUR);
+        note(&mut records, "b.example", &[450], 12, HOUR);
         assert_eq!(records.all(2, HOUR)[1].p50_seconds, None, "nothing was delivered");
         assert_eq!((bucket(Duration::ZERO), bucket(Duration::from_millis(1))), (0, 1));
         assert_eq!(bucket(Duration::MAX), BUCKETS - 1);

@@ -85,7 +85,7 @@ impl<S: Spool> Outbound<S> {
         self.tell(
             &DeliveryAttempt {
                 message,
-                destination: &destination.name(),
+                destination,
                 outcomes: &outcomes,
                 relay: &relay,
                 tls,
@@ -292,6 +292,7 @@ impl<S: Spool> Outbound<S> {
         let counters = &self.counters;
         let class = outcome.class();
         if target == Target::Copy {
+            // The label of a metric, which keeps its words.
             let status = match class {
                 Class::Success => "delivered",
                 Class::Temporary => "deferred",
@@ -360,7 +361,7 @@ fn advance(progress: &mut Progress, outcome: &Outcome, tried: &Destination, due:
             // Every later record of the message would repeat it.
             progress.reason.clear();
         }
-        Class::Permanent => progress.status = Status::Failed,
+        Class::Permanent => progress.status = Status::Bounced,
         Class::Temporary => {
             progress.attempts = progress.attempts.saturating_add(1);
             progress.due = due;

@@ -334,7 +334,7 @@ impl State {
             let status = match progress.status {
                 Status::Pending => 0u8,
                 Status::Delivered => 1,
-                Status::Failed => 2,
+                Status::Bounced => 2,
                 Status::Dropped => 3,
             };
             out.push(status | u8::from(progress.target == Target::Copy) << 7);
@@ -370,7 +370,7 @@ impl State {
             let status = match status & 0x7f {
                 0 => Status::Pending,
                 1 => Status::Delivered,
-                2 => Status::Failed,
+                2 => Status::Bounced,
                 3 => Status::Dropped,
                 _ => return None,
             };
@@ -468,7 +468,7 @@ mod tests {
         );
         progress[1].destination = progress[0].destination.clone();
         progress[2].destination = None;
-        progress[1].status = Status::Failed;
+        progress[1].status = Status::Bounced;
         progress[1].reason = "550 no".to_owned();
         progress[2].due = 77;
         progress[2].attempts = 3;

@@ -16,8 +16,8 @@ use crate::ground::lock::{self, Lock};
 use crate::ground::log::{Said, put_fields};
 use crate::ground::text::is_tricky;
 use crate::mail::model::{
-    Address, Class, Delivery, Enhanced, MailEvent, Message, MessageId, NotificationKind, Protocol,
-    Rejection, SessionClient, Target,
+    Address, Class, Delivery, DeliveryStatus, Enhanced, MailEvent, Message, MessageId,
+    NotificationKind, Protocol, Rejection, SessionClient, Target,
 };
 use std::fmt::{self, Write};
 use std::time::Duration;
@@ -84,11 +84,10 @@ impl Shape {
             MailEvent::Suspended { message, target, delay, status, reason } => {
                 self.suspended(put, message, target, delay, (status, reason));
             }
-            MailEvent::Sent(delivery) => self.delivery(put, &delivery, "sent"),
-            MailEvent::Deferred(delivery) => self.delivery(put, &delivery, "deferred"),
-            MailEvent::Bounced(delivery) | MailEvent::Expired(delivery) => {
-                self.delivery(put, &delivery, "bounced");
-            }
+            MailEvent::Sent(delivery)
+            | MailEvent::Deferred(delivery)
+            | MailEvent::Bounced(delivery)
+            | MailEvent::Expired(delivery) => self.delivery(put, &delivery),
             MailEvent::Removed { id, by_operator: false } => {
                 self.put(put, "qmgr", None, format_args!("{id}: removed"));
             }
@@ -184,9 +183,10 @@ impl Shape {
         let (id, what, delay) = (message.id, To(message, target), seconds(delay));
         let own = reason.get(4..).and_then(Enhanced::parse);
         let (dsn, why) = (own.unwrap_or(status), Phrase(codes(reason).1));
+        let status = DeliveryStatus::Deferred.log_word();
         let words = format_args!(
             "{id}: {what}, relay=none, delay={delay}, delays={delay}/0/0/0, dsn={dsn}, \
-            status=deferred (delivery temporarily suspended: {why})"
+            status={status} (delivery temporarily suspended: {why})"
         );
         self.put(lines, "error", None, words);
     }
@@ -218,7 +218,7 @@ impl Shape {
         self.put(lines, "smtpd", client.port, format_args!("{line}"));
     }
 
-    fn delivery(&self, lines: &mut String, delivery: &Delivery<'_>, status: &str) {
+    fn delivery(&self, lines: &mut String, delivery: &Delivery<'_>) {
         let Delivery { attempt, target, outcome } = *delivery;
         let relay = named(if attempt.relay.is_empty() { "none" } else { attempt.relay });
         let (id, what) = (attempt.message.id, To(attempt.message, target));
@@ -242,6 +242,7 @@ impl Shape {
         // Postern has three parts: an agent takes a mail from the queue when it can attempt it, so
         // nothing waits in between.
         let (connecting, rest) = (seconds(delays.connecting), seconds(delays.transmission()));
+        let status = delivery.status().log_word();
         let words = format_args!(
             "{id}: {what}, relay={relay}, delay={delay}, delays={queued}/0/{connecting}/{rest}, \
             dsn={dsn}, status={status} ({words})"

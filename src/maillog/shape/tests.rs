@@ -1,6 +1,7 @@
 use super::*;
 use crate::mail::model::{
-    Body, BodyType, Delays, DeliveryAttempt, Envelope, Kind, Origin, Outcome, Refusal, Reply,
+    Body, BodyType, Delays, DeliveryAttempt, Destination, Envelope, Kind, Origin, Outcome, Refusal,
+    Reply,
 };
 use proptest::prelude::*;
 use serde_json::Value;
@@ -56,7 +57,7 @@ fn message(sender: Option<Address>, recipients: Vec<Address>, content: &str) -> 
 fn tried(message: &Message, target: Target, outcome: &Outcome, relay: &str) -> Vec<String> {
     let attempt = DeliveryAttempt {
         message,
-        destination: "d.example",
+        destination: &Destination::domain("d.example").unwrap(),
         outcomes: &[(target, outcome.clone())],
         relay,
         tls: false,
