@@ -20,6 +20,7 @@ pub(crate) mod parts;
 mod queue;
 mod rates;
 mod redact;
+mod resend;
 mod route_test;
 mod route_words;
 mod send;
@@ -51,6 +52,8 @@ pub use queue::{
 };
 pub(crate) use queue::{PageQuery, destination_view, message_with_subject, page};
 pub use rates::RatesView;
+pub(crate) use resend::{NOT_KEPT, resend};
+pub use resend::{OriginalRecipients, ResendView};
 pub use route_test::{ClientView, RouteHostView, RouteTestView, TargetStatusView, TargetView};
 pub(crate) use route_test::{RouteQuery, RouteRefusal, route_test};
 pub use send::SentView;
@@ -223,6 +226,12 @@ pub(crate) const ROUTES: &[Route<AppState>] = &[
         handler: |call| of_one(&call, |id| Box::pin(history::one(call.app, call.visit, id))),
     },
     Route {
+        path: "/api/v1/history/{id}/resend",
+        methods: POST,
+        need: Need::Order,
+        handler: |call| Box::pin(resend_one(call)),
+    },
+    Route {
         path: "/api/v1/orders",
         methods: POST,
         need: Need::Order,
@@ -244,6 +253,13 @@ fn of_one<'a>(
     match call.id.parse() {
         Ok(id) => answer(id),
         Err(()) => at_once(no_id(call.id)),
+    }
+}
+
+async fn resend_one(call: Call<'_, AppState>) -> Answer {
+    match call.id.parse() {
+        Ok(id) => resend::order(call.app, call.visit, id, call.content).await,
+        Err(()) => no_id(call.id),
     }
 }
 

@@ -11,6 +11,7 @@ use crate::http::visit::{EntryPoint, Visit};
 use crate::mail::model::{
     AdminError, DESTINATIONS_MAX, Filter, MessageId, Order, Paused, Selection,
 };
+use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
 use hyper::StatusCode;
 use hyper::body::Incoming;
@@ -141,8 +142,11 @@ pub(crate) enum Wish {
     },
 }
 
-/// `POST /api/v1/orders`
-pub(super) async fn order(app: &AppState, visit: &Visit<'_>, content: Incoming) -> Answer {
+/// The JSON of an order.
+///
+/// # Errors
+/// It is not JSON, too long, or took too long to arrive.
+pub(super) async fn content(visit: &Visit<'_>, content: Incoming) -> Result<Bytes, Answer> {
     let media = visit
         .headers
         .get(header::CONTENT_TYPE)
@@ -153,20 +157,26 @@ pub(super) async fn order(app: &AppState, visit: &Visit<'_>, content: Incoming) 
     // A page of another site can send forms and plain text without a preflight request, but not
     // JSON.
     if !json && visit.entry != EntryPoint::Control {
-        return error(
+        return Err(error(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             "an order is JSON: send it as 'Content-Type: application/json'",
-        );
+        ));
     }
-    let content = match timeout(ORDER_PATIENCE, Limited::new(content, ORDER_MAX).collect()).await {
-        Ok(Ok(content)) => content.to_bytes(),
-        Ok(Err(_)) => {
-            return error(
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "the order could not be read, or is over 64 KiB",
-            );
-        }
-        Err(_) => return error(StatusCode::REQUEST_TIMEOUT, "the order took too long to arrive"),
+    match timeout(ORDER_PATIENCE, Limited::new(content, ORDER_MAX).collect()).await {
+        Ok(Ok(content)) => Ok(content.to_bytes()),
+        Ok(Err(_)) => Err(error(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "the order could not be read, or is over 64 KiB",
+        )),
+        Err(_) => Err(error(StatusCode::REQUEST_TIMEOUT, "the order took too long to arrive")),
+    }
+}
+
+/// `POST /api/v1/orders`
+pub(super) async fn order(app: &AppState, visit: &Visit<'_>, body: Incoming) -> Answer {
+    let content = match content(visit, body).await {
+        Ok(content) => content,
+        Err(answer) => return answer,
     };
     let view: OrderView = match serde_json::from_slice(&content) {
         Ok(view) => view,

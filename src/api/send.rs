@@ -143,7 +143,7 @@ fn within_rate(app: &AppState, visit: &Visit<'_>) -> Result<(), Box<Answer>> {
     })
 }
 
-fn key(headers: &HeaderMap) -> Result<Option<&str>, &'static str> {
+pub(super) fn key(headers: &HeaderMap) -> Result<Option<&str>, &'static str> {
     let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
     let key = value.to_str().ok().filter(|key| (1..=KEY_MAX).contains(&key.len()));
     key.map(Some).ok_or("Idempotency-Key: 1 to 255 printable ASCII characters are expected")
@@ -221,7 +221,7 @@ fn print(context: &Lock<digest::Context>) -> Print {
     Print::of(&context.lock())
 }
 
-fn sent(app: &AppState, id: MessageId, repeated: bool) -> Answer {
+pub(super) fn sent(app: &AppState, id: MessageId, repeated: bool) -> Answer {
     let base = app.http.access.outside.as_ref().map_or("", |outside| outside.path.as_str());
     let status = if repeated { StatusCode::OK } else { StatusCode::CREATED };
     let mut answer = answer::json(status, &SentView { id: id.to_string(), repeated });
@@ -232,7 +232,7 @@ fn sent(app: &AppState, id: MessageId, repeated: bool) -> Answer {
 }
 
 /// An SMTP reply as an HTTP answer.
-fn refused(reply: &Reply) -> Answer {
+pub(super) fn refused(reply: &Reply) -> Answer {
     let status = match reply.code {
         552 => StatusCode::PAYLOAD_TOO_LARGE,
         // X.4.Z: the content was cut off. A data volume that does not answer is 451 as well, but

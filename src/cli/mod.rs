@@ -15,6 +15,7 @@ mod look;
 pub mod manual;
 mod order;
 mod progress;
+mod resend;
 pub mod route;
 mod store;
 mod table;
@@ -23,7 +24,9 @@ mod volume;
 mod words;
 
 use crate::api::next_attempt::NextTry;
-use crate::api::{DestinationsView, FinishedView, MessageView, RecipientView, StatusView};
+use crate::api::{
+    DestinationsView, FinishedView, MessageView, OrderView, RecipientView, StatusView,
+};
 use crate::ground::words::{count, counted, harmless, size, span, states};
 use call::Core;
 use clap::{Args, Subcommand};
@@ -31,6 +34,7 @@ use export::Export;
 use import::Import;
 use look::{By, HistoryArgs, Listing};
 use order::Choice;
+use resend::Resend;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -106,6 +110,11 @@ enum Command {
     },
     /// Show the delivery history: messages that have left the queue, newest first
     History(HistoryArgs),
+    /// Send a finished message again, while its content is kept (property history_content)
+    ///
+    /// It becomes a new message with the same content. Without --to and --all it goes to the
+    /// recipients that did not get it, or to all where everybody did.
+    Resend(Resend),
     /// Attempt delivery now
     Retry(Choice),
     /// Stop delivery attempts until released
@@ -204,32 +213,7 @@ fn perform(
     complaints: &mut dyn Write,
 ) -> Result<(), Trouble> {
     // Errors in the arguments are reported before anything is called.
-    let order = match &args.command {
-        Command::Retry(choice) => Some(choice.order("retry")?),
-        Command::Hold(choice) => Some(choice.order("hold")?),
-        Command::Release(choice) => Some(choice.order("release")?),
-        Command::Delete(choice) => Some(choice.order("delete")?),
-        Command::Show { id } | Command::Body { id } | Command::Text { id } => {
-            check_id(id)?;
-            None
-        }
-        Command::Export(export) => {
-            export.check()?;
-            None
-        }
-        Command::Import(import) => {
-            import.check()?;
-            None
-        }
-        Command::Pause { destination } => Some(order::at_destination("pause", destination)),
-        Command::Resume { destination } => Some(order::at_destination("resume", destination)),
-        Command::List { .. }
-        | Command::Stats(_)
-        | Command::Destinations(_)
-        | Command::Groups { .. }
-        | Command::History(_)
-        | Command::Verify { .. } => None,
-    };
+    let order = order_of(&args.command)?;
     // These need no core.
     match args.command {
         Command::Verify { volume } => {
@@ -265,6 +249,7 @@ fn perform(
             }
             (Command::Groups { by }, _) => look::groups(&core, by, args.json, out).await,
             (Command::History(what), _) => look::history(&core, &what, args.json, out).await,
+            (Command::Resend(what), _) => what.run(&core, args.json, out).await,
             (Command::Text { id }, _) => look::text(&core, &id, args.json, out).await,
             (Command::Show { id }, _) => show(&core, &id, args.json, out).await,
             (Command::Export(what), _) => {
@@ -294,6 +279,40 @@ fn runtime() -> Result<tokio::runtime::Runtime, Trouble> {
         .enable_all()
         .build()
         .map_err(|error| Trouble::new(EX_SOFTWARE, format!("cannot start: {error}")))
+}
+
+/// The order that a command gives, if it gives one. Checks the arguments of the others.
+fn order_of(command: &Command) -> Result<Option<OrderView>, Trouble> {
+    Ok(match command {
+        Command::Retry(choice) => Some(choice.order("retry")?),
+        Command::Hold(choice) => Some(choice.order("hold")?),
+        Command::Release(choice) => Some(choice.order("release")?),
+        Command::Delete(choice) => Some(choice.order("delete")?),
+        Command::Show { id } | Command::Body { id } | Command::Text { id } => {
+            check_id(id)?;
+            None
+        }
+        Command::Resend(resend) => {
+            resend.check()?;
+            None
+        }
+        Command::Export(export) => {
+            export.check()?;
+            None
+        }
+        Command::Import(import) => {
+            import.check()?;
+            None
+        }
+        Command::Pause { destination } => Some(order::at_destination("pause", destination)),
+        Command::Resume { destination } => Some(order::at_destination("resume", destination)),
+        Command::List { .. }
+        | Command::Stats(_)
+        | Command::Destinations(_)
+        | Command::Groups { .. }
+        | Command::History(_)
+        | Command::Verify { .. } => None,
+    })
 }
 
 impl Watch {

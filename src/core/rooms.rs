@@ -81,6 +81,7 @@ pub(super) fn history_config(settings: &Settings) -> history::HistoryConfig {
         enabled: settings.history_enabled,
         size: settings.history_size,
         time: settings.history_time,
+        content: settings.history_content,
         masking: masking(settings),
     }
 }

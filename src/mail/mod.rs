@@ -24,6 +24,7 @@ pub mod intake;
 pub mod model;
 pub mod outbound;
 pub mod parse;
+mod resend;
 pub mod rewrite;
 pub mod route;
 pub mod route_test;

@@ -8,8 +8,8 @@
 use super::intake::{Intake, Intaking, store};
 use super::model::{
     Address, AddressError, BodyType, ContentPieces, Envelope, MailEvent, MessageId, Origin,
-    Protocol, Refusal, Rejection, Reply, SessionClient, Submission, Submitted, SubmittedEnvelope,
-    Verdict,
+    Protocol, Refusal, Rejection, Reply, Resubmission, SessionClient, Submission, Submitted,
+    SubmittedEnvelope, Verdict,
 };
 use super::parse::{Content, lenient_mailbox};
 use super::rewrite::HeaderSection;
@@ -35,6 +35,10 @@ impl<S: Spool> Submission for Intake<S> {
             }
             taken
         })
+    }
+
+    fn resubmit(&self, again: Resubmission) -> Submitted<'_> {
+        Box::pin(self.send_again(again))
     }
 }
 

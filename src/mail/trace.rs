@@ -65,6 +65,12 @@ pub(super) fn received(
     field
 }
 
+/// The field of a finished message that an operator sends again. There is no client: the comment
+/// names the former message.
+pub(super) fn resent(hostname: &str, of: MessageId, id: MessageId, date: &str) -> String {
+    format!("Received: by {hostname} (Postern, resent from {of}) id {id};\r\n\t{date}\r\n")
+}
+
 /// A domain or a literal as it is; of anything else the characters that are allowed in a dot-atom
 /// (RFC 5322 §3.2.3), and a question mark for each other character and for dots at the ends and
 /// next to each other.

@@ -13,6 +13,7 @@ use crate::http::answer::{self, Answer, HTML};
 use crate::http::visit::Visit;
 use crate::mail::model::{Order, Selection};
 use askama::Template;
+use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderValue};
@@ -60,18 +61,8 @@ pub(super) async fn act(
     visit: &Visit<'_>,
     content: Incoming,
 ) -> Result<Answer, Refused> {
-    let content = match timeout(FORM_PATIENCE, Limited::new(content, FORM_MAX).collect()).await {
-        Ok(Ok(content)) => content.to_bytes(),
-        Ok(Err(_)) => return Err(Refused::Form("the form is too long")),
-        Err(_) => return Err(Refused::Form("the form took too long to arrive")),
-    };
-    let form = Form::parse(&content);
-    if !app.http.form_token.fits(&form.token) {
-        return Err(Refused::Form(
-            "this form is from before a restart, or from another site: go back, reload the page, \
-            and try again",
-        ));
-    }
+    let form = Form::parse(&fields(content).await?);
+    check_token(app, &form.token)?;
     let order = form.order_view()?;
     let wish = order.wish().map_err(Refused::Query)?;
     if matches!(wish, Wish::Move { .. }) {
@@ -102,6 +93,26 @@ pub(super) async fn act(
     let mark = if back.contains('?') { '&' } else { '?' };
     let (root, back) = (visit.root(), back.trim_start_matches('/'));
     Ok(see_other(&format!("{root}{back}{mark}{}", notice::query(&order.order, &hit))))
+}
+
+/// The fields of a form.
+pub(super) async fn fields(content: Incoming) -> Result<Bytes, Refused> {
+    match timeout(FORM_PATIENCE, Limited::new(content, FORM_MAX).collect()).await {
+        Ok(Ok(content)) => Ok(content.to_bytes()),
+        Ok(Err(_)) => Err(Refused::Form("the form is too long")),
+        Err(_) => Err(Refused::Form("the form took too long to arrive")),
+    }
+}
+
+/// Whether a form is from a page of this process.
+pub(super) fn check_token(app: &AppState, token: &str) -> Result<(), Refused> {
+    match app.http.form_token.fits(token) {
+        true => Ok(()),
+        false => Err(Refused::Form(
+            "this form is from before a restart, or from another site: go back, reload the page, \
+            and try again",
+        )),
+    }
 }
 
 /// Whether an order must be confirmed.

@@ -1,15 +1,18 @@
 //! The pages of the delivery history: messages that have left the queue.
 
+use super::act::{check_token, fields, see_other};
 use super::message::{Try, sender, tries};
 use super::queue::{PAGE_SIZES, page_size};
 use super::text::{Text, encoded, text};
 use super::{Frame, Refused};
 use crate::api::state::AppState;
-use crate::api::{self, FinishedView, HistoryQuery};
+use crate::api::{self, FinishedView, HistoryQuery, OriginalRecipients, ResendView};
 use crate::ground::words::{size, span};
+use crate::http::answer::Answer;
 use crate::http::visit::Visit;
 use crate::mail::model::{DeliveryStatus, MessageId, Wanted};
 use askama::Template;
+use hyper::body::Incoming;
 
 /// Recipients that a row shows.
 const RECIPIENTS: usize = 2;
@@ -54,6 +57,19 @@ struct One {
     recipients: Vec<(Text, DeliveryStatus, Text)>,
     /// `None`: the search failed.
     tries: Option<Vec<Try>>,
+    resend: Resend,
+}
+
+/// Whether the message can be sent again.
+enum Resend {
+    /// No content is kept, or the visitor may give no orders.
+    No(&'static str),
+    Yes {
+        undelivered: usize,
+        all: usize,
+        /// Makes a form that is sent twice send one message.
+        key: String,
+    },
 }
 
 /// The list for a query.
@@ -103,8 +119,13 @@ pub(super) async fn one(
         ));
     };
     let tries = tries(app, visit, id).await;
+    let frame = Frame::of(app, visit, "history");
     let page = One {
-        frame: Frame::of(app, visit, "history"),
+        resend: match frame.actions {
+            Some(reason) => Resend::No(reason),
+            None => resend(app, id).await,
+        },
+        frame,
         sender: sender(&entry.sender, entry.client.is_empty()),
         took: span(entry.took_seconds),
         size: size(entry.size_bytes),
@@ -117,6 +138,44 @@ pub(super) async fn one(
         tries,
     };
     page.render().map_err(Refused::Render)
+}
+
+async fn resend(app: &AppState, id: MessageId) -> Resend {
+    let history = &app.views.history;
+    match history.kept(id).await {
+        Ok(Some(kept)) => Resend::Yes {
+            undelivered: kept.undelivered().len(),
+            all: kept.envelope.recipients.len(),
+            key: format!("{:016x}", fastrand::u64(..)),
+        },
+        _ if history.content_time().is_zero() => Resend::No(api::NOT_KEPT),
+        _ => Resend::No("the content of this message is not kept (any more): see history_content"),
+    }
+}
+
+/// `POST /history/ID/resend`: the form of that page.
+pub(super) async fn send_again(
+    app: &AppState,
+    visit: &Visit<'_>,
+    id: MessageId,
+    content: Incoming,
+) -> Result<Answer, Refused> {
+    let content = fields(content).await?;
+    let (mut view, mut token, mut key) = (ResendView::default(), String::new(), String::new());
+    for (name, value) in form_urlencoded::parse(&content) {
+        match (&*name, &*value) {
+            ("csrf", value) => value.clone_into(&mut token),
+            ("key", value) => value.clone_into(&mut key),
+            ("recipients", "all") => view.recipients = Some(OriginalRecipients::All),
+            ("recipients", _) => view.recipients = Some(OriginalRecipients::Undelivered),
+            _ => {}
+        }
+    }
+    check_token(app, &token)?;
+    let key = Some(key.as_str()).filter(|key| !key.is_empty());
+    let sent = api::resend(app, visit, id, &view, key).await;
+    let (new, _) = sent.map_err(|answer| Refused::Answer(Box::new(answer)))?;
+    Ok(see_other(&format!("{}queue/{new}?done=resend", visit.root())))
 }
 
 fn row(entry: &FinishedView) -> Row {

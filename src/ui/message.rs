@@ -53,8 +53,9 @@ struct Page {
 /// An attempt for some recipients.
 pub(super) struct Try {
     pub(super) time: String,
-    pub(super) status: DeliveryStatus,
-    /// The destination, or the host.
+    /// `None`: it is a note about the message.
+    pub(super) status: Option<DeliveryStatus>,
+    /// The destination, or the host, or the note.
     pub(super) place: Text,
     pub(super) relay: String,
     pub(super) tls: String,
@@ -198,10 +199,14 @@ pub(super) async fn tries(app: &AppState, visit: &Visit<'_>, id: MessageId) -> O
 
 fn one_try(attempt: &api::AttemptView) -> Try {
     let worst = attempt.outcomes.iter().map(|ending| ending.status).max();
-    let place = if attempt.destination.is_empty() { &attempt.relay } else { &attempt.destination };
+    let place = match (attempt.destination.as_str(), &attempt.transcript[..]) {
+        ("", [remark]) if worst.is_none() => remark.trim_start_matches("* "),
+        ("", _) => &attempt.relay,
+        (destination, _) => destination,
+    };
     Try {
         time: attempt.time.clone(),
-        status: worst.unwrap_or(DeliveryStatus::Delivered),
+        status: worst,
         place: text(place, NAME_SHOWN),
         relay: harmless(&attempt.relay),
         tls: harmless(&attempt.tls),

@@ -116,6 +116,12 @@ pub(crate) const ROUTES: &[Route<AppState>] = &[
         handler: |call| Box::pin(finished(call)),
     },
     Route {
+        path: "/history/{id}/resend",
+        methods: POST,
+        need: Need::Order,
+        handler: |call| Box::pin(resend(call)),
+    },
+    Route {
         path: "/sessions",
         methods: LOOK,
         need: Need::Look,
@@ -202,6 +208,14 @@ async fn finished(call: Call<'_, AppState>) -> Answer {
         Ok(id) => shown(history::one(call.app, call.visit, id).await, call.visit),
         Err(()) => call.visit.error(StatusCode::NOT_FOUND, NO_ID),
     }
+}
+
+async fn resend(call: Call<'_, AppState>) -> Answer {
+    let Ok(id) = call.id.parse() else {
+        return call.visit.error(StatusCode::NOT_FOUND, NO_ID);
+    };
+    let done = history::send_again(call.app, call.visit, id, call.content).await;
+    done.unwrap_or_else(|refused| refused.answer(call.visit))
 }
 
 async fn act(call: Call<'_, AppState>) -> Answer {

@@ -42,6 +42,7 @@ fn words(order: &str) -> Option<String> {
         "hold" => "{} held.",
         "release" => "{} released.",
         "delete" => "{} deleted.",
+        "resend" => "Sent again: this is the new message.",
         "pause" => "Delivery to that destination is paused until you resume it.",
         "resume" => "Delivery to that destination is resumed.",
         _ => return None,

@@ -24,6 +24,7 @@ mod orders;
 mod proxy;
 mod pushes;
 mod reading;
+mod resend;
 mod route_test;
 mod routes;
 mod sending;

@@ -7,8 +7,8 @@ use postern::mail::model::{
     Address, AddressError, AdminError, Answer, Asker, Body, BodyType, Content, ContentPieces,
     Deliveries, Destination, DestinationSummary, Envelope, Filter, Found, Group, Grouping, Groups,
     ImportedMessage, Kind, Message, MessageId, Obeyed, Order, Origin, Paused, Preview, Progress,
-    QueueAdmin, QueueSummary, Refusal, Reply, RouteQuestion, RouteReport, RouteTest, Seen,
-    Selection, Standing, Status, Submission, Submitted, SubmittedEnvelope, Target,
+    QueueAdmin, QueueSummary, Refusal, Reply, Resubmission, RouteQuestion, RouteReport, RouteTest,
+    Seen, Selection, Standing, Status, Submission, Submitted, SubmittedEnvelope, Target,
 };
 use postern::mail::parse::lenient_mailbox;
 use std::collections::{BTreeMap, BTreeSet};
@@ -60,6 +60,22 @@ impl Submission for MemoryDesk {
             }
             let mut letters = self.letters.lock().unwrap();
             letters.push((submitted, octets));
+            Ok(MessageId(letters.len() as u64))
+        })
+    }
+
+    fn resubmit(&self, again: Resubmission) -> Submitted<'_> {
+        Box::pin(async move {
+            let octets = again.kept.body.head(usize::MAX).unwrap();
+            assert_eq!(crc32fast::hash(&octets), again.kept.crc);
+            let submitted = SubmittedEnvelope {
+                client: again.asker.address,
+                known: true,
+                sender: again.kept.envelope.sender,
+                recipients: again.recipients,
+            };
+            let mut letters = self.letters.lock().unwrap();
+            letters.push((submitted, octets.to_vec()));
             Ok(MessageId(letters.len() as u64))
         })
     }

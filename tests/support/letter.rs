@@ -63,7 +63,7 @@ pub fn below_received(content: &[u8]) -> &[u8] {
     }
     let field = String::from_utf8_lossy(&content[..end]);
     assert!(
-        field.starts_with("Received: ") && field.contains(&format!("by {HOSTNAME} (Postern)")),
+        field.starts_with("Received: ") && field.contains(&format!("by {HOSTNAME} (Postern")),
         "{field}"
     );
     &content[end..]

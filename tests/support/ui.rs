@@ -19,7 +19,7 @@ use postern::http::server::{serve_control, serve_public};
 use postern::http::state::HttpState;
 use postern::mail::history::{self, HistoryLog, Masking};
 use postern::mail::model::{
-    AdminError, Answer, Attempt, FinishedPage, History, Message, MessageId, Wanted,
+    AdminError, Answer, Attempt, FinishedPage, History, KeptMessage, Message, MessageId, Wanted,
 };
 use postern::mail::sessions::SessionRegistry;
 use postern::monitor::components::{Condition, Part};
@@ -61,6 +61,14 @@ impl LongHistory {
 impl History for LongHistory {
     fn is_kept(&self) -> bool {
         self.kept.is_kept()
+    }
+
+    fn content_time(&self) -> Duration {
+        self.kept.content_time()
+    }
+
+    fn kept(&self, id: MessageId) -> Answer<'_, Option<KeptMessage>> {
+        self.kept.kept(id)
     }
 
     fn attempts(&self, id: MessageId, patience: Duration) -> Answer<'_, Vec<Attempt>> {
@@ -312,6 +320,7 @@ impl TestUi {
             enabled: true,
             size: 1 << 20,
             time: Duration::from_secs(86_400),
+            content: Duration::from_secs(86_400),
             masking: Masking::None,
         };
         let history_log = HistoryLog::open(volume, kept, Arc::clone(&counters.history));

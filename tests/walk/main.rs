@@ -22,6 +22,7 @@ mod mx;
 mod postfix;
 mod programs;
 mod properties;
+mod resend;
 mod seven_bit;
 mod silent;
 mod stop;

@@ -97,6 +97,8 @@ properties! {
         history_enabled: bool = value::flag;
         history_size: u64 = value::size;
         history_time: Duration = value::duration;
+        /// Zero = not kept.
+        history_content: Duration = value::duration_or_zero;
         address_masking: AddressMasking = AddressMasking::from_str;
 
         // The pages and the API.

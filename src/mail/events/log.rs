@@ -7,7 +7,7 @@
 
 use crate::ground::log::TYPED;
 use crate::mail::model::{
-    Address, Deletion, Delivery, Encryption, Envelope, Kind, MailEvent, Message, MessageId,
+    Address, Asker, Deletion, Delivery, Encryption, Envelope, Kind, MailEvent, Message, MessageId,
     NotificationKind, Outcome, Protocol, Rejection, SessionClient, Status, Target,
 };
 use std::fmt;
@@ -36,12 +36,15 @@ pub(super) fn write(event: &MailEvent<'_>) {
         MailEvent::NextHost { message, relay, outcome, recipients, next } => {
             next_host(message, relay, recipients, outcome, next);
         }
-        MailEvent::Sent(delivery) | MailEvent::Deferred(delivery) => delivered(&delivery),
-        MailEvent::Bounced(delivery) | MailEvent::Expired(delivery) => {
-            delivered(&delivery);
-        }
+        MailEvent::Sent(delivery)
+        | MailEvent::Deferred(delivery)
+        | MailEvent::Bounced(delivery)
+        | MailEvent::Expired(delivery) => delivered(&delivery),
         MailEvent::Undeliverable { message, outcome } => undeliverable(message, outcome),
         MailEvent::Deleted { message, deletion, .. } => deleted(message, deletion),
+        MailEvent::Resent { message, of, recipients, asker, .. } => {
+            resent(message, of, recipients, asker);
+        }
         MailEvent::Connected(_)
         | MailEvent::Disconnected(_)
         | MailEvent::TurnedAway { .. }
@@ -186,6 +189,23 @@ fn delivered(delivery: &Delivery<'_>) {
         dsn = outcome.reply.enhanced.map(display),
         reply = %Words(outcome),
         "delivery"
+    );
+}
+
+/// As the other orders of operators are told.
+fn resent(message: MessageId, of: MessageId, recipients: usize, asker: &Asker) {
+    let from = asker
+        .address
+        .map_or_else(|| "the control socket".to_owned(), |address| address.to_string());
+    tracing::info!(
+        target: "mta",
+        order = "resend",
+        selection = %of,
+        queue_id = %message,
+        recipients,
+        by = asker.user,
+        from,
+        "operator action"
     );
 }
 

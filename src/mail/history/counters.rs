@@ -7,5 +7,7 @@ crate::counters! {
     pub struct HistoryCounters {
         history_dropped_total: Counter = "Entries of the history dropped because their buffer \
         was full";
+        history_content_dropped_total: Counter = "Finished messages of which the content could not \
+        be kept (history_content)";
     }
 }

@@ -27,6 +27,8 @@ pub struct HistoryConfig {
     pub size: u64,
     /// Age of an entry, at most.
     pub time: Duration,
+    /// How long the content of finished messages is kept; zero = not at all.
+    pub content: Duration,
     /// How addresses are masked.
     pub masking: Masking,
 }

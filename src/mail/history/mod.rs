@@ -7,13 +7,17 @@
 //!
 //! A thread of its own appends a line of JSON for each to files in `history/` on the data volume,
 //! about once a second, without a sync: a crash may lose the last second of the history, never a
-//! mail. Names are `N.jsonl`, N ascending. Limits: [`WAITING_MAX`] entries wait for the thread,
-//! further ones are dropped and counted, so that mail never waits for its history;
+//! mail. Names are `N.jsonl`, N ascending. With [`HistoryConfig::content`] the same thread keeps
+//! the content of finished messages ([`content`]).
+//!
+//! Limits: [`WAITING_MAX`] entries wait for the thread, and [`CONTENT_WAITING_MAX`] octets of
+//! contents; further ones are dropped and counted, so that mail never waits for its history;
 //! [`HistoryConfig::size`] octets on the volume, [`HistoryConfig::time`] of age, both by whole
-//! files; nothing is written while less than five percent of the volume are free. Security: no
-//! contents, except the text of the relay's own undeliverable bounces, which `mask` removes if
-//! addresses are masked; addresses are masked by `mask`.
+//! files; nothing is written while less than five percent of the volume are free.
+//! Security: no contents in these files, except the text of the relay's own undeliverable bounces,
+//! which `mask` removes if addresses are masked; addresses are masked by `mask`.
 
+mod content;
 pub mod counters;
 mod files;
 mod lines;
@@ -22,23 +26,31 @@ mod record;
 mod search;
 
 use super::model::{
-    AdminError, Answer, Attempt, Finished, FinishedPage, History, MessageId, Wanted,
+    AdminError, Answer, Attempt, Finished, FinishedPage, History, KeptMessage, MessageId, Wanted,
 };
 use crate::ground::disk::Disk;
 use crate::ground::lock::Lock;
 use crate::mail::history::counters::HistoryCounters;
+use content::{Contents, Draft};
 pub use files::HistoryConfig;
 use files::HistoryFiles;
 use lines::Line;
 pub use mask::{Mask, Masking};
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// Entries that wait to be written, at most.
 const WAITING_MAX: usize = 4096;
+
+/// Octets of contents that wait to be kept.
+const CONTENT_WAITING_MAX: u64 = 8 << 20;
+
+/// How often what is too old is looked for.
+const CONTENT_PACE: Duration = Duration::from_secs(60);
 
 /// How long entries are collected before a write.
 const GATHER: Duration = Duration::from_millis(500);
@@ -49,6 +61,7 @@ const WRITTEN_PATIENCE: Duration = Duration::from_secs(2);
 /// The input of the writer thread; boxed, so that an empty channel takes little memory.
 enum Entry {
     Line(Box<Line>),
+    Content(Box<Draft>),
     /// A reader wants everything before it: write it now, and confirm.
     Wanted(SyncSender<()>),
 }
@@ -61,6 +74,9 @@ pub struct HistoryLog {
     disk: Arc<dyn Disk>,
     counters: Arc<HistoryCounters>,
     entries: Option<Entries>,
+    content_time: Duration,
+    /// Octets of contents that wait for the thread.
+    waiting: Arc<AtomicU64>,
     writer: Lock<Option<JoinHandle<()>>>,
 }
 
@@ -72,8 +88,10 @@ impl HistoryLog {
         config: HistoryConfig,
         counters: Arc<HistoryCounters>,
     ) -> Arc<Self> {
+        let waiting = Arc::new(AtomicU64::new(0));
+        let content_time = if config.enabled { config.content } else { Duration::ZERO };
         let begun = if config.enabled {
-            Self::begin(&disk, config, counters.clone())
+            Self::begin(&disk, config, (counters.clone(), waiting.clone()))
         } else {
             // Webhook events are masked with the same key, whether or not a history is kept.
             let key = (config.masking == Masking::Hash).then_some(mask::KEY);
@@ -83,20 +101,32 @@ impl HistoryLog {
             tracing::warn!(target: "mta", cause = %error, "no history is kept");
             None
         });
+        if content_time.is_zero()
+            && let Err(error) = Contents::remove_all(disk.as_ref())
+        {
+            tracing::warn!(target: "mta", cause = %error, "the content of finished messages cannot \
+            be removed");
+        }
         let (entries, writer) = writer.unzip();
-        Arc::new(Self { disk, counters, entries, writer: Lock::leaf(writer) })
+        let writer = Lock::leaf(writer);
+        Arc::new(Self { disk, counters, entries, content_time, waiting, writer })
     }
 
     fn begin(
         disk: &Arc<dyn Disk>,
         config: HistoryConfig,
-        counters: Arc<HistoryCounters>,
+        (counters, waiting): (Arc<HistoryCounters>, Arc<AtomicU64>),
     ) -> io::Result<Option<(Entries, JoinHandle<()>)>> {
         let (book, mask) =
             (HistoryFiles::open(disk.clone(), config)?, Mask::open(disk.as_ref(), config.masking)?);
         let (sender, entries) = sync_channel(WAITING_MAX);
-        let thread = std::thread::Builder::new().name("history".to_owned());
-        Ok(Some((sender, thread.spawn(move || write(&entries, book, &mask, &counters))?)))
+        let (thread, disk) = (std::thread::Builder::new().name("history".to_owned()), disk.clone());
+        let work = move || {
+            // What there is may be much: nobody waits for that look.
+            let contents = Keeper::open(disk, config.content, waiting, counters.clone());
+            write(&entries, book, &mask, (&counters, contents));
+        };
+        Ok(Some((sender, thread.spawn(work)?)))
     }
 
     /// Whether entries are wanted at all; if not, they need not be made.
@@ -106,15 +136,31 @@ impl HistoryLog {
 
     /// An attempt that did not succeed. Returns at once.
     pub fn attempt(&self, attempt: Attempt) {
-        self.take(Line::Attempt(attempt));
+        self.hand_in(Line::Attempt(attempt));
     }
 
     /// A message has left the queue. Returns at once.
     pub fn finished(&self, finished: Finished) {
-        self.take(Line::Finished(finished));
+        self.hand_in(Line::Finished(finished));
     }
 
-    fn take(&self, line: Line) {
+    /// The content of a message that has left the queue, where that is kept. Returns at once.
+    fn keep(&self, draft: impl FnOnce() -> Draft) {
+        let Some(entries) = self.entries.as_ref().filter(|_| !self.content_time.is_zero()) else {
+            return;
+        };
+        let draft = draft();
+        let cost = content::cost(&draft.body);
+        let waiting = self.waiting.fetch_add(cost, Ordering::Relaxed) + cost;
+        if waiting > CONTENT_WAITING_MAX
+            || entries.try_send(Entry::Content(Box::new(draft))).is_err()
+        {
+            self.waiting.fetch_sub(cost, Ordering::Relaxed);
+            self.counters.history_content_dropped_total.inc();
+        }
+    }
+
+    fn hand_in(&self, line: Line) {
         let Some(entries) = &self.entries else { return };
         if let Err(TrySendError::Full(_)) = entries.try_send(Entry::Line(Box::new(line))) {
             self.counters.history_dropped_total.inc();
@@ -135,6 +181,24 @@ impl Drop for HistoryLog {
 impl History for HistoryLog {
     fn is_kept(&self) -> bool {
         self.is_wanted()
+    }
+
+    fn content_time(&self) -> Duration {
+        self.content_time
+    }
+
+    fn kept(&self, id: MessageId) -> Answer<'_, Option<KeptMessage>> {
+        let (disk, entries) = (self.disk.clone(), self.entries.clone());
+        let is_wanted = !self.content_time.is_zero();
+        Box::pin(async move {
+            looked(move || {
+                written(entries.as_ref());
+                // The thread ends when nobody can hand in any more.
+                drop(entries);
+                if is_wanted { content::find(disk.as_ref(), id) } else { Ok(None) }
+            })
+            .await
+        })
     }
 
     fn attempts(&self, id: MessageId, patience: Duration) -> Answer<'_, Vec<Attempt>> {
@@ -199,26 +263,68 @@ fn written(entries: Option<&Entries>) {
     }
 }
 
+/// What the thread keeps of contents.
+struct Keeper {
+    /// `None`: they are not to be kept, or cannot be.
+    contents: Option<Contents>,
+    waiting: Arc<AtomicU64>,
+    counters: Arc<HistoryCounters>,
+    looked: Instant,
+}
+
+impl Keeper {
+    fn open(
+        disk: Arc<dyn Disk>,
+        time: Duration,
+        waiting: Arc<AtomicU64>,
+        counters: Arc<HistoryCounters>,
+    ) -> Self {
+        let opened = (!time.is_zero()).then(|| Contents::open(disk, time)).transpose();
+        let contents = opened.unwrap_or_else(|error| {
+            tracing::warn!(target: "mta", cause = %error, "the content of finished messages is not \
+            kept");
+            None
+        });
+        Self { contents, waiting, counters, looked: Instant::now() }
+    }
+
+    fn keep(&mut self, draft: &Draft) {
+        if !self.contents.as_mut().is_some_and(|contents| contents.keep(draft)) {
+            self.counters.history_content_dropped_total.inc();
+        }
+        self.waiting.fetch_sub(content::cost(&draft.body), Ordering::Relaxed);
+    }
+
+    fn forget(&mut self) {
+        if self.looked.elapsed() >= CONTENT_PACE
+            && let Some(contents) = &mut self.contents
+        {
+            contents.forget();
+            self.looked = Instant::now();
+        }
+    }
+}
+
 /// Writes entries until the channel is closed.
 fn write(
     entries: &Receiver<Entry>,
     mut book: HistoryFiles,
     mask: &Mask,
-    counters: &HistoryCounters,
+    (counters, mut keeper): (&HistoryCounters, Keeper),
 ) {
     let (mut lines, mut readers) = (Vec::new(), Vec::new());
     let mut open = true;
     while open {
         let mut deadline = None;
         loop {
-            let wait = deadline.map_or(Duration::from_secs(3600), |at: Instant| {
-                at.saturating_duration_since(Instant::now())
-            });
+            let wait = deadline
+                .map_or(CONTENT_PACE, |at: Instant| at.saturating_duration_since(Instant::now()));
             match entries.recv_timeout(wait) {
                 Ok(Entry::Wanted(reader)) => {
                     readers.push(reader);
                     break;
                 }
+                Ok(Entry::Content(draft)) => keeper.keep(&draft),
                 Ok(Entry::Line(mut line)) => {
                     mask.apply(&mut line);
                     if serde_json::to_writer(&mut lines, &line).is_ok() {
@@ -239,6 +345,7 @@ fn write(
         counters.history_dropped_total.inc_by(book.write(&lines));
         lines.clear();
         lines.shrink_to(files::WRITE_MAX);
+        keeper.forget();
         for reader in readers.drain(..) {
             // A reader that does not wait any more needs no confirmation.
             let _ = reader.try_send(());
@@ -246,5 +353,7 @@ fn write(
     }
 }
 
+#[cfg(test)]
+mod content_tests;
 #[cfg(test)]
 mod tests;

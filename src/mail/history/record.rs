@@ -1,9 +1,9 @@
 //! Makes history entries of events: attempts and ends.
 
-use super::HistoryLog;
+use super::{HistoryLog, content};
 use crate::mail::model::{
     Attempt, Class, Deletion, DeliveryAttempt, Ending, Finished, MailEvent, MailEventSink, Message,
-    Outcome, Progress, Status, Target,
+    MessageId, Outcome, Progress, Status, Target,
 };
 
 impl MailEventSink for HistoryLog {
@@ -15,6 +15,15 @@ impl MailEventSink for HistoryLog {
             MailEvent::Attempted(attempt) => self.attempted(attempt),
             MailEvent::Deleted { message, deletion, at } => {
                 self.finished(deleted(message, *deletion, *at));
+            }
+            MailEvent::Resent { message, of, recipients, asker, at } => {
+                let by = &asker.user;
+                let to = match *recipients {
+                    1 => "1 recipient".to_owned(),
+                    more => format!("{more} recipients"),
+                };
+                self.attempt(note(*of, *at, &format!("sent again as {message} by {by}, to {to}")));
+                self.attempt(note(*message, *at, &format!("sent again from {of} by {by}")));
             }
             _ => {}
         }
@@ -32,7 +41,22 @@ impl HistoryLog {
         }
         if attempt.over {
             self.finished(finished(attempt, progress));
+            self.keep(|| content::Draft::new(attempt.message, progress, attempt.at));
         }
+    }
+}
+
+/// A remark about a message.
+fn note(id: MessageId, at: u32, words: &str) -> Attempt {
+    Attempt {
+        id: id.to_string(),
+        at,
+        destination: String::new(),
+        relay: String::new(),
+        tls: String::new(),
+        took_ms: 0,
+        outcomes: Vec::new(),
+        transcript: format!("* {words}\n"),
     }
 }
 

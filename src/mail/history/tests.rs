@@ -8,6 +8,7 @@ fn config(size: u64) -> HistoryConfig {
         enabled: true,
         size,
         time: Duration::from_secs(7 * 86_400),
+        content: Duration::ZERO,
         masking: Masking::None,
     }
 }
@@ -306,7 +307,7 @@ impl Disk for Tight {
         self.0.list(directory)
     }
     fn space(&self) -> io::Result<Space> {
-        let is_full = self.1.load(std::sync::atomic::Ordering::Relaxed);
+        let is_full = self.1.load(Ordering::Relaxed);
         Ok(Space { free: if is_full { 4 } else { 50 }, size: 100 })
     }
 }
@@ -319,9 +320,9 @@ fn a_full_volume_interrupts_the_history_and_is_counted() {
         Arc::new(Tight(Volume::open(directory.path()).unwrap(), is_full.clone()));
     let mut book = HistoryFiles::open(disk, config(64 << 20)).unwrap();
     assert_eq!(book.write(b"1\n"), 0);
-    is_full.store(true, std::sync::atomic::Ordering::Relaxed);
+    is_full.store(true, Ordering::Relaxed);
     assert_eq!((book.write(b"2\n3\n"), book.write(b"4\n")), (2, 1));
-    is_full.store(false, std::sync::atomic::Ordering::Relaxed);
+    is_full.store(false, Ordering::Relaxed);
     assert_eq!(book.write(b"5\n"), 0);
     let files = std::fs::read_dir(directory.path().join("history")).unwrap();
     let text: String =

@@ -9,8 +9,8 @@
 //! an operator looks for.
 
 use super::{
-    Address, Class, DeliveryStatus, Destination, Encryption, Enhanced, Message, MessageId, Outcome,
-    Progress, Refusal, Reply, Target,
+    Address, Asker, Class, DeliveryStatus, Destination, Encryption, Enhanced, Message, MessageId,
+    Outcome, Progress, Refusal, Reply, Target,
 };
 use std::net::IpAddr;
 use std::time::Duration;
@@ -128,6 +128,19 @@ pub enum MailEvent<'a> {
         message: &'a Message,
         /// How it was removed.
         deletion: Deletion<'a>,
+        /// When, seconds since 1970.
+        at: u32,
+    },
+    /// An operator has sent a finished message once more.
+    Resent {
+        /// The new message.
+        message: MessageId,
+        /// The finished one.
+        of: MessageId,
+        /// How many recipients the new one has.
+        recipients: usize,
+        /// Who gave the order.
+        asker: &'a Asker,
         /// When, seconds since 1970.
         at: u32,
     },

@@ -1,6 +1,6 @@
 //! The history of mail: its attempts and its end.
 
-use super::{Answer, DeliveryStatus, MessageId};
+use super::{Address, Answer, Body, DeliveryStatus, Envelope, MessageId};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ pub struct Attempt {
     pub tls: String,
     /// How long it took, in milliseconds.
     pub took_ms: u64,
-    /// The outcome of each recipient.
+    /// The outcome of each recipient; none where this is a note about the message.
     pub outcomes: Vec<Ending>,
     /// Commands and replies, a line each; empty after success. After [`Attempt::TEXT_MARK`] the
     /// text of a bounce.
@@ -74,6 +74,31 @@ pub struct Finished {
     pub mark: String,
 }
 
+/// A finished message of which the content was kept. Its addresses are whole.
+#[derive(Debug, Clone)]
+pub struct KeptMessage {
+    /// Its queue id.
+    pub id: MessageId,
+    /// Who to whom.
+    pub envelope: Envelope,
+    /// What became of each recipient, in their order.
+    pub statuses: Vec<DeliveryStatus>,
+    /// Its content; what is read of it must have the checksum [`KeptMessage::crc`].
+    pub body: Body,
+    /// CRC-32 of the content (IEEE, as in zlib and gzip).
+    pub crc: u32,
+}
+
+impl KeptMessage {
+    /// The recipients that did not get it.
+    pub fn undelivered(&self) -> Vec<Address> {
+        let all = self.envelope.recipients.iter().zip(&self.statuses);
+        all.filter(|(_, status)| **status != DeliveryStatus::Delivered)
+            .map(|(address, _)| address.clone())
+            .collect()
+    }
+}
+
 /// A filter for finished messages; texts are searched anywhere in the field, without regard to
 /// case.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -103,6 +128,12 @@ pub struct FinishedPage {
 pub trait History: Send + Sync {
     /// Whether anything is kept.
     fn is_kept(&self) -> bool;
+
+    /// How long the content of finished messages is kept; zero = not at all.
+    fn content_time(&self) -> Duration;
+
+    /// A finished message with its content; `None` where that is not kept (any more).
+    fn kept(&self, id: MessageId) -> Answer<'_, Option<KeptMessage>>;
 
     /// The attempts of a message, the oldest first; an error when they are not found within
     /// `patience`.

@@ -44,7 +44,7 @@ pub use event::{
     NotificationKind, Protocol, Rejection, SessionClient,
 };
 pub use filter::{Filter, Seen, Standing};
-pub use history::{Attempt, Ending, Finished, FinishedPage, History, Wanted};
+pub use history::{Attempt, Ending, Finished, FinishedPage, History, KeptMessage, Wanted};
 pub use id::MessageId;
 pub use imported::{ContentPieces, ImportedMessage};
 pub use message::{Draft, Kind, Message, Progress, Status, Target};
@@ -58,5 +58,5 @@ pub use route_test::{
 pub use route_trace::{HostLookup, HostUse, RouteTrace, TracedHost};
 pub use sessions::{RefusedExample, SessionInfo, SessionList};
 pub use status::{DeliveryStatus, NoStatus};
-pub use submission::{Submission, Submitted, SubmittedEnvelope};
+pub use submission::{Resubmission, Submission, Submitted, SubmittedEnvelope};
 pub use verdict::{Refusal, SESSION_REFUSALS, Verdict};

@@ -1,6 +1,6 @@
 //! A mail that a program submits without an SMTP session.
 
-use super::{Address, AddressError, ContentPieces, MessageId, Refusal, Reply};
+use super::{Address, AddressError, Asker, ContentPieces, KeptMessage, MessageId, Refusal, Reply};
 use std::future::Future;
 use std::net::IpAddr;
 use std::pin::Pin;
@@ -17,6 +17,17 @@ pub struct SubmittedEnvelope {
     pub sender: Option<Address>,
     /// The forward-paths, without duplicates; at least one.
     pub recipients: Vec<Address>,
+}
+
+/// A finished message that is to be sent once more, as a new one.
+#[derive(Debug, Clone)]
+pub struct Resubmission {
+    /// The message.
+    pub kept: KeptMessage,
+    /// To whom, without repetitions; at least one.
+    pub recipients: Vec<Address>,
+    /// Who wants it.
+    pub asker: Asker,
 }
 
 /// Submission by programs: the same rules, limits and guarantees as SMTP.
@@ -38,6 +49,13 @@ pub trait Submission: Send + Sync {
         submitted: SubmittedEnvelope,
         content: Box<dyn ContentPieces>,
     ) -> Submitted<'_>;
+
+    /// Takes a finished message once more: its content as it is, behind one Received field more.
+    /// `Ok` says that it is durable.
+    ///
+    /// # Errors
+    /// What a session would have heard, and the reason that it is counted under.
+    fn resubmit(&self, again: Resubmission) -> Submitted<'_>;
 }
 
 /// The answer of a [`Submission`].

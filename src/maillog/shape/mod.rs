@@ -100,6 +100,7 @@ impl Shape {
             | MailEvent::Rejected(_)
             | MailEvent::Attempted(_)
             | MailEvent::Deleted { .. }
+            | MailEvent::Resent { .. }
             | MailEvent::PlainTextDropped { .. }
             | MailEvent::NextHost { .. }
             | MailEvent::Undeliverable { .. } => {}

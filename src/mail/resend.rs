@@ -1,0 +1,79 @@
+//! The corridor's way in for a finished message that an operator sends once more.
+//!
+//! In: what the history kept of it, and to whom. Out: a new message on its way, with the content
+//! as it was and one Received field more.
+//! Security: the content passed the rules of DATA when it came; here its checksum must fit, before
+//! anything is durable.
+//! Source: RFC 5321 §4.4 (trace fields). Resent fields (RFC 5322 §3.6.6) are for a person who
+//! sends a message on, and not for its redelivery.
+
+use super::intake::{Intake, Intaking, store};
+use super::model::{
+    Address, Body, Envelope, MailEvent, MessageId, Origin, Refusal, Reply, Resubmission,
+};
+use super::spool::{Spool, Writer};
+use super::trace::resent;
+use crate::ground::clock;
+use crc32fast::Hasher;
+use std::io;
+
+/// Octets that are read at once.
+const PIECE: usize = 64 * 1024;
+
+impl<S: Spool> Intake<S> {
+    /// Takes a finished message once more. `Ok` says what a 250 says.
+    pub(super) async fn send_again(
+        &self,
+        again: Resubmission,
+    ) -> Result<MessageId, (Reply, Refusal)> {
+        self.ready(|| false)?;
+        let Resubmission { kept, recipients, asker } = again;
+        let writer = self.spool.begin();
+        let (id, of, size) = (writer.id(), kept.id, kept.body.len());
+        let date = clock::rfc5322(clock::now());
+        let mut intaking = Ok(writer);
+        store(&mut intaking, resent(&self.rules.hostname, of, id, &date).as_bytes()).await;
+        if copied(&mut intaking, kept.body).await != Some(kept.crc) && intaking.is_ok() {
+            let words = format!("The content that was kept of {of} is damaged");
+            return Err((Reply::new(554, (5, 6, 0), words), Refusal::Storage));
+        }
+        let number = recipients.len();
+        let all = kept.envelope.sender.iter().chain(&recipients);
+        let smtputf8 = kept.envelope.smtputf8 || !all.into_iter().all(Address::is_ascii);
+        let envelope = Envelope { recipients, smtputf8, ..kept.envelope };
+        let origin = Origin { peer: asker.address, helo: "".into() };
+        let new = self.queue(self.entry(envelope, origin), intaking?, size, None, None).await?;
+        let at = clock::now();
+        let recipients = number;
+        self.events.emit(MailEvent::Resent { message: new, of, recipients, asker: &asker, at });
+        Ok(new)
+    }
+}
+
+/// Gives the content to the queue, and tells its checksum; `None` when it could not be read.
+async fn copied<W: Writer>(intaking: &mut Intaking<W>, body: Body) -> Option<u32> {
+    let (mut crc, mut done) = (Hasher::new(), 0);
+    while done < body.len() && intaking.is_ok() {
+        let piece = read(body.clone(), done).await.ok().filter(|piece| !piece.is_empty())?;
+        crc.update(&piece);
+        store(intaking, &piece).await;
+        done += piece.len() as u64;
+    }
+    Some(crc.finalize())
+}
+
+async fn read(body: Body, offset: u64) -> io::Result<Vec<u8>> {
+    let read = move || match body {
+        Body::Memory(octets) => {
+            let rest = octets.get(usize::try_from(offset).unwrap_or(usize::MAX)..);
+            Ok(rest.unwrap_or_default().to_vec())
+        }
+        Body::Stored(content, _) => {
+            let mut piece = vec![0; PIECE];
+            let got = content.read_at(offset, &mut piece)?;
+            piece.truncate(got);
+            Ok(piece)
+        }
+    };
+    tokio::task::spawn_blocking(read).await.map_err(io::Error::other)?
+}
