@@ -4,12 +4,11 @@
 //! not share one: each would overwrite the other's counters. So the name of such an appliance ends
 //! in an identity that is stored on its data volume.
 
-use crate::ground::disk::Disk;
+use crate::ground::disk::{self, Disk};
 use std::io;
 
 /// The file of the identity on the data volume.
 const FILE: &str = "instance";
-const FRESH: &str = "instance.new";
 
 /// Characters of an identity.
 const LENGTH: usize = 12;
@@ -52,15 +51,7 @@ fn fresh() -> String {
 }
 
 fn keep(disk: &dyn Disk, identity: String) -> io::Result<String> {
-    match disk.remove(FRESH) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let file = disk.create(FRESH)?;
-    file.write_at(0, identity.as_bytes())?;
-    file.sync()?;
-    disk.rename(FRESH, FILE)?;
-    disk.sync_dir("")?;
+    disk::replace(disk, FILE, identity.as_bytes())?;
     Ok(identity)
 }
 

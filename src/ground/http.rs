@@ -5,7 +5,9 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::{Body, Incoming};
 use hyper::client::conn::http1;
-use hyper::{Request, Response};
+use hyper::header::{HOST, USER_AGENT};
+use hyper::http::request::Builder;
+use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
 use std::error::Error;
 use std::time::Duration;
@@ -26,6 +28,12 @@ pub(crate) struct Reply {
     pub(crate) response: Response<Incoming>,
     /// Dropping it ends the connection, whatever the other side does.
     _connection: JoinSet<()>,
+}
+
+/// The start of a request to another server; `target` is the path and the query (RFC 9112 §3.2.1).
+pub(crate) fn request(method: Method, authority: &str, target: &str) -> Builder {
+    let agent = concat!("postern/", env!("CARGO_PKG_VERSION"));
+    Request::builder().method(method).uri(target).header(HOST, authority).header(USER_AGENT, agent)
 }
 
 /// Sends one request and waits for the answer's header. The caller sets a time limit.

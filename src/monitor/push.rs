@@ -17,9 +17,9 @@ use crate::monitor::state::MonitorState;
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
-use hyper::header::{CONTENT_TYPE, HOST, USER_AGENT};
+use hyper::header::CONTENT_TYPE;
 use hyper::http::uri::Scheme;
-use hyper::{Method, Request, Uri};
+use hyper::{Method, Uri};
 use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Duration;
@@ -247,11 +247,7 @@ async fn request(
     path: &str,
     content: Bytes,
 ) -> Result<Reply, Failure> {
-    let request = Request::builder()
-        .method(method)
-        .uri(path)
-        .header(HOST, config.authority.as_str())
-        .header(USER_AGENT, concat!("postern/", env!("CARGO_PKG_VERSION")))
+    let request = http::request(method, &config.authority, path)
         .header(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")
         .body(Full::new(content))?;
     let stream = TcpStream::connect((config.host.as_str(), config.port)).await?;

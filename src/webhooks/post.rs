@@ -6,8 +6,8 @@ use crate::ground::public::Public;
 use crate::ground::tls;
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::header::{CONTENT_TYPE, HOST, RETRY_AFTER, USER_AGENT};
-use hyper::{Request, StatusCode};
+use hyper::header::{CONTENT_TYPE, RETRY_AFTER};
+use hyper::{Method, Request, StatusCode};
 use rustls::ClientConfig;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -84,9 +84,7 @@ impl Way {
         headers: &[(&str, String)],
         content: String,
     ) -> Result<(), Failure> {
-        let mut request = Request::post(to.target.as_str())
-            .header(HOST, to.authority.as_str())
-            .header(USER_AGENT, concat!("postern/", env!("CARGO_PKG_VERSION")))
+        let mut request = http::request(Method::POST, &to.authority, &to.target)
             .header(CONTENT_TYPE, "application/json");
         for (name, value) in headers {
             request = request.header(*name, value);

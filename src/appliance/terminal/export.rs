@@ -11,9 +11,10 @@ use super::remote::{RemoteDirectory, name_of};
 use crate::appliance::mount::{Request, in_words};
 use crate::appliance::supervise::identity::Identity;
 use crate::ground::host::HostSpec;
+use crate::ground::net::source_address;
 use nix::errno::Errno;
 use nix::mount::MsFlags;
-use std::net::{IpAddr, UdpSocket};
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 /// The file system's name in the kernel.
@@ -92,7 +93,8 @@ impl RemoteDirectory for RemoteExport {
             "addr={address},port={port},proto={},sec=sys,soft,timeo={TIMEOUT},retrans={REPEATS},actimeo={ATTRIBUTES_SECONDS}",
             protocol(address)
         );
-        let ours = own_address(address, port)
+        // NFS 4.0 connects back to it.
+        let ours = source_address((address, port).into())
             .map(|ours| format!(",clientaddr={ours}"))
             .unwrap_or_default();
         let old = format!(
@@ -157,15 +159,6 @@ impl RemoteDirectory for RemoteExport {
 
 fn protocol(address: IpAddr) -> &'static str {
     if address.is_ipv4() { "tcp" } else { "tcp6" }
-}
-
-/// This machine's address as the server sees it; NFS 4.0 connects back to it.
-fn own_address(server: IpAddr, port: u16) -> Option<IpAddr> {
-    let any: IpAddr = if server.is_ipv4() { [0; 4].into() } else { [0_u16; 8].into() };
-    let socket = UdpSocket::bind((any, 0)).ok()?;
-    // This sends no datagram: the kernel only looks up a route.
-    socket.connect((server, port)).ok()?;
-    socket.local_addr().ok().map(|address| address.ip())
 }
 
 #[cfg(test)]

@@ -86,6 +86,24 @@ pub trait File: Send + Sync + 'static {
     fn length(&self) -> io::Result<u64>;
 }
 
+/// Replaces a file in the root of the volume as a whole, through `NAME.new`. Durable when this
+/// returns `Ok`; a crash leaves the former content or the new one.
+///
+/// # Errors
+/// The volume's; the former content is still there then, unless only the last sync failed.
+pub fn replace(disk: &dyn Disk, name: &str, content: &[u8]) -> io::Result<()> {
+    let fresh = format!("{name}.new");
+    match disk.remove(&fresh) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let file = disk.create(&fresh)?;
+    file.write_at(0, content)?;
+    file.sync()?;
+    disk.rename(&fresh, name)?;
+    disk.sync_dir("")
+}
+
 /// Whether an error means that there is no space: ENOSPC, EDQUOT, EFBIG.
 pub fn is_full(error: &io::Error) -> bool {
     matches!(

@@ -16,6 +16,7 @@ mod prefix;
 mod rarely;
 mod serve;
 mod sessions;
+mod source_address;
 mod stream;
 mod wire;
 
@@ -28,5 +29,6 @@ pub use prefix::client_prefix;
 pub use rarely::Rarely;
 pub use serve::{Listener, Protocol, Refused, serve};
 pub use sessions::{Full, Milestone, SessionSlot, Sessions};
+pub use source_address::source_address;
 pub use stream::{Stream, TlsParameters};
 pub use wire::{Wire, WireError};

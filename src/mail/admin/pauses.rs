@@ -5,7 +5,7 @@
 //! destinations can be read while a change is being written, however long that takes: a reader sees
 //! those before the change. Limits: [`PAUSES_MAX`] destinations.
 
-use crate::ground::disk::Disk;
+use crate::ground::disk::{self, Disk};
 use crate::ground::lock::{Level, Lock};
 use crate::mail::model::{AdminError, Destination};
 use std::collections::BTreeSet;
@@ -16,7 +16,6 @@ use std::sync::Arc;
 pub const PAUSES_MAX: usize = 10_000;
 
 const FILE: &str = "paused";
-const FRESH: &str = "paused.new";
 const DAMAGED: &str = "corrupt/paused";
 const TITLE: &str = "POSTERN PAUSED 1";
 
@@ -124,15 +123,7 @@ fn read(disk: &dyn Disk) -> io::Result<Vec<String>> {
 
 fn write(disk: &dyn Disk, destinations: &BTreeSet<Destination>) -> io::Result<()> {
     let names: String = destinations.iter().map(|destination| format!("{destination}\n")).collect();
-    match disk.remove(FRESH) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let file = disk.create(FRESH)?;
-    file.write_at(0, format!("{}\n{names}", titled(&names)).as_bytes())?;
-    file.sync()?;
-    disk.rename(FRESH, FILE)?;
-    disk.sync_dir("")
+    disk::replace(disk, FILE, format!("{}\n{names}", titled(&names)).as_bytes())
 }
 
 fn titled(names: &str) -> String {

@@ -1,6 +1,7 @@
 //! The order of hosts and addresses; pure, except for lookups in the routing table.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
+use crate::ground::net::source_address;
+use std::net::{IpAddr, Ipv6Addr};
 
 /// RFC 7505 §3: one record, with an empty name.
 pub(super) fn is_null_mx(records: &[(u16, String)]) -> bool {
@@ -65,14 +66,8 @@ pub(super) fn is_local(address: IpAddr) -> bool {
     address.is_loopback() || source_for(address) == Some(address)
 }
 
-/// The address that the kernel would send from. Connecting a datagram socket reads the routing
-/// table and sends nothing.
 fn source_for(address: IpAddr) -> Option<IpAddr> {
-    let any: IpAddr =
-        if address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
-    let socket = UdpSocket::bind((any, 0)).ok()?;
-    socket.connect((address, 25)).ok()?;
-    Some(socket.local_addr().ok()?.ip())
+    source_address((address, 25).into())
 }
 
 /// A host name of an MX record: not empty and not an address as text.
@@ -88,6 +83,7 @@ pub(super) fn same_name(a: &str, b: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::Ipv4Addr;
 
     fn mx(records: &[(u16, &str)]) -> Vec<(u16, String)> {
         records.iter().map(|(preference, host)| (*preference, (*host).to_owned())).collect()

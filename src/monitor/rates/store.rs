@@ -4,11 +4,10 @@
 //! begun.
 
 use super::series::Rates;
-use crate::ground::disk::Disk;
+use crate::ground::disk::{self, Disk};
 use std::io;
 
 const FILE: &str = "rates";
-const FRESH: &str = "rates.new";
 const DAMAGED: &str = "rates.unreadable";
 const MAGIC: &[u8; 12] = b"POSTERNRATE1";
 
@@ -35,14 +34,7 @@ pub fn save(disk: &dyn Disk, rates: Vec<u8>) -> io::Result<()> {
     let mut octets = MAGIC.to_vec();
     octets.extend(rates);
     octets.extend(crc32fast::hash(&octets).to_le_bytes());
-    match disk.remove(FRESH) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let file = disk.create(FRESH)?;
-    file.write_at(0, &octets)?;
-    file.sync()?;
-    disk.rename(FRESH, FILE)
+    disk::replace(disk, FILE, &octets)
 }
 
 fn read(disk: &dyn Disk, now: u32) -> io::Result<Option<Rates>> {
