@@ -153,11 +153,9 @@ fn mail_that_comes_while_the_next_hop_is_left_alone_is_deferred_for_its_last_rea
         "{log}"
     );
     let words = line(&second[0]);
-    assert!(
-        words.contains("to=<box@there.example>, relay=none, delay=")
-            && words.contains(", dsn=4.4.0, "),
-        "{words}"
-    );
+    let dsn = |line: &str| line.split_once(", dsn=").unwrap().1[..5].to_owned();
+    assert!(words.contains("to=<box@there.example>, relay=none, delay="), "{words}");
+    assert_eq!(dsn(&words), dsn(&line(&first[0])), "the code of the last error");
     assert!(
         words.contains("status=deferred (delivery temporarily suspended: ")
             && words.contains("closed the connection before its greeting"),

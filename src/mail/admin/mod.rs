@@ -288,7 +288,7 @@ impl<S: Spool> Outbound<S> {
                 Some(Suspension::Until(until, error)) => {
                     progress.due = progress.due.max(clock::wall(until));
                     if progress.reason.is_empty() {
-                        progress.reason = error;
+                        progress.reason = error.words();
                     }
                 }
                 None => {}

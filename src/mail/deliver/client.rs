@@ -51,7 +51,7 @@ pub struct Connection {
     /// The present message was probably rejected for its 8-bit content.
     pub(super) eight_bit_refused: bool,
     /// The reply by which the peer rejected this relay, whatever the message.
-    pub(super) refused_us: Option<String>,
+    pub(super) refused_us: Option<Outcome>,
     /// Buffer for commands and content, reused for each message.
     pub(super) out: Vec<u8>,
     /// Recipients of one transaction, at most; lowered when the peer has shown that it accepts

@@ -324,7 +324,7 @@ impl Connection {
 
     fn refuses_us(&mut self, stage: Stage, outcome: Outcome) -> Outcome {
         self.client.refused(stage);
-        self.refused_us = Some(outcome.words());
+        self.refused_us = Some(outcome.clone());
         outcome
     }
 

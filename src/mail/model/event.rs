@@ -87,7 +87,7 @@ pub enum MailEvent<'a> {
         target: Target,
         /// Since it was accepted.
         delay: Duration,
-        /// A status for a reason that has no code of its own.
+        /// The code of the reason, or of a suspension in general.
         status: Enhanced,
         /// The last error of the destination, or a local text.
         reason: &'a str,

@@ -49,7 +49,7 @@ pub use id::MessageId;
 pub use imported::{ContentPieces, ImportedMessage};
 pub use message::{Draft, Kind, Message, Progress, Status, Target};
 pub use offline::{Damage, Files, Findings, Looked, Meaning, OfflineError, OfflineQueue};
-pub use outcome::{Outcome, Report};
+pub use outcome::{LastError, Outcome, Report};
 pub use reply::{Class, Enhanced, Reply};
 pub use route::{Hop, Route, RouteError};
 pub use route_test::{

@@ -1,6 +1,6 @@
 //! The outcome of one target in one attempt.
 
-use super::{Class, Reply, Target};
+use super::{Class, Enhanced, Reply, Target};
 
 /// The outcome of one attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +35,47 @@ impl Outcome {
     }
 }
 
+/// The last error of a destination; none at first, and after a delivery. Its text is untrusted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LastError(Option<Outcome>);
+
+impl LastError {
+    /// As [`Outcome::words`]; empty without an error.
+    pub fn words(&self) -> String {
+        self.0.as_ref().map(Outcome::words).unwrap_or_default()
+    }
+
+    /// Its text without codes; empty without an error.
+    pub fn text(&self) -> &str {
+        self.0.as_ref().map_or("", |outcome| &outcome.reply.text)
+    }
+
+    /// Its enhanced status code, where it has one.
+    pub fn enhanced(&self) -> Option<Enhanced> {
+        self.0.as_ref()?.reply.enhanced
+    }
+}
+
+impl From<&Outcome> for LastError {
+    fn from(outcome: &Outcome) -> Self {
+        Self(Some(outcome.clone()))
+    }
+}
+
+impl From<String> for LastError {
+    /// A local text.
+    fn from(text: String) -> Self {
+        Self(Some(Outcome::own(Reply::plain(451, text))))
+    }
+}
+
+impl From<&str> for LastError {
+    /// A local text.
+    fn from(text: &str) -> Self {
+        text.to_owned().into()
+    }
+}
+
 /// The outcomes of one transaction, and the state of the connection.
 #[derive(Debug, Clone)]
 pub struct Report {
@@ -59,7 +100,7 @@ pub struct Report {
     pub elsewhere: bool,
     /// The reply by which the next hop rejected this relay, whatever the mail; `None` if it did
     /// not.
-    pub refused_us: Option<String>,
+    pub refused_us: Option<Outcome>,
 }
 
 impl Report {

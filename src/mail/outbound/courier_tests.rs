@@ -484,10 +484,12 @@ async fn mail_behind_a_next_hop_that_is_given_up_ends_with_its_lifetime() {
     assert_eq!((relay.told(slow).await, relay.told(old).await), (vec![PUT_OFF], vec![PUT_OFF]));
     let rest = outbound.state.rests(&[Some(at("slow.example"))], clock::steady());
     let [Some(Suspension::Until(_, reason))] = rest.as_slice() else { panic!("{rest:?}") };
-    let waited =
-        reason.split_once("slow.example was not ready for mail within ").map(|(_, rest)| rest);
+    let waited = reason
+        .text()
+        .split_once("slow.example was not ready for mail within ")
+        .map(|(_, rest)| rest);
     let waited: u64 = waited.and_then(|rest| rest.strip_suffix(" s")).unwrap().parse().unwrap();
-    assert!(waited <= *until.get().unwrap(), "{reason}");
+    assert!(waited <= *until.get().unwrap(), "{reason:?}");
 }
 
 /// A message that was held while it was attempted still has a job.

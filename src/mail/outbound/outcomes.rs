@@ -65,7 +65,7 @@ impl<S: Spool> Outbound<S> {
         let again = outcomes
             .iter()
             .find(|(_, outcome)| outcome.class() == Class::Temporary)
-            .map(|(_, outcome)| (job, self.state.complained(id, job, &outcome.words(), steady)));
+            .map(|(_, outcome)| (job, self.state.complained(id, job, outcome, steady)));
         // On the volume by the wall clock, because the monotonic clock does not outlive the
         // process.
         let due = again.map_or(0, |(_, due)| clock::wall(due));

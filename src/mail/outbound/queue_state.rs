@@ -14,7 +14,8 @@
 use super::table::Table;
 use crate::ground::lock::{Guard, Level, Lock};
 use crate::mail::model::{
-    Destination, DestinationStatus, DestinationSummary, Message, MessageId, Progress, Target,
+    Destination, DestinationStatus, DestinationSummary, LastError, Message, MessageId, Progress,
+    Target,
 };
 use crate::mail::outbound::counters::OutboundCounters;
 use crate::mail::schedule::{
@@ -216,7 +217,7 @@ impl QueueState {
         &self,
         destination: DestinationId,
         job: Job,
-        error: &str,
+        error: impl Into<LastError>,
         now: u32,
     ) -> Vec<Job> {
         let mut state = self.lock();
@@ -363,7 +364,13 @@ impl QueueState {
 
     /// The destination was reached and rejects this relay, whatever the mail; it is not suspended.
     /// The job was attempted so many times before.
-    pub fn refused_us(&self, destination: DestinationId, attempts: u8, error: &str, now: u32) {
+    pub fn refused_us(
+        &self,
+        destination: DestinationId,
+        attempts: u8,
+        error: impl Into<LastError>,
+        now: u32,
+    ) {
         self.lock().schedule.refused_us(destination, attempts, error, now);
     }
 
@@ -372,7 +379,7 @@ impl QueueState {
         &self,
         destination: DestinationId,
         began: u32,
-        error: &str,
+        error: impl Into<LastError>,
         now: u32,
     ) -> Vec<Job> {
         self.lock().schedule.given_up_connecting(destination, began, error, now)
@@ -380,7 +387,13 @@ impl QueueState {
 
     /// An attempt failed temporarily in a way that concerns the destination; gives when the next
     /// one is due.
-    pub fn complained(&self, destination: DestinationId, job: Job, error: &str, now: u32) -> u32 {
+    pub fn complained(
+        &self,
+        destination: DestinationId,
+        job: Job,
+        error: impl Into<LastError>,
+        now: u32,
+    ) -> u32 {
         let mut state = self.lock();
         state.schedule.complained(destination, error);
         state.schedule.next_try(job, now)
@@ -409,7 +422,7 @@ impl QueueState {
         &self,
         destination: DestinationId,
         job: Job,
-        error: &str,
+        error: impl Into<LastError>,
         began: u32,
         now: u32,
     ) -> bool {
@@ -428,7 +441,7 @@ impl QueueState {
     pub fn down(
         &self,
         destination: DestinationId,
-        error: &str,
+        error: impl Into<LastError>,
         now: u32,
     ) -> (Vec<Job>, Vec<Arc<Message>>) {
         let mut state = self.lock();
@@ -554,12 +567,12 @@ impl QueueState {
         &self,
         destinations: &[Option<Destination>],
         now: u32,
-    ) -> Vec<Option<Suspension<String>>> {
+    ) -> Vec<Option<Suspension<LastError>>> {
         let state = self.lock();
         let rest = |destination: &Option<Destination>| {
             Some(match state.schedule.rest_of(destination.as_ref()?, now)? {
                 Suspension::Paused => Suspension::Paused,
-                Suspension::Until(until, error) => Suspension::Until(until, error.to_owned()),
+                Suspension::Until(until, error) => Suspension::Until(until, error.clone()),
             })
         };
         destinations.iter().map(rest).collect()

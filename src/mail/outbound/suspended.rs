@@ -31,7 +31,9 @@ impl<S: Spool> Outbound<S> {
             // RFC 3463 §3.5 and §3.4: a general network status, and a system that does not accept
             // messages.
             let (status, reason) = match rest {
-                Some(Suspension::Until(_, why)) => (Enhanced(4, 4, 0), why),
+                Some(Suspension::Until(_, why)) => {
+                    (why.enhanced().unwrap_or(Enhanced(4, 4, 0)), why.text().to_owned())
+                }
                 Some(Suspension::Paused) => {
                     (Enhanced(4, 3, 2), "an operator has paused the destination".to_owned())
                 }

@@ -8,6 +8,7 @@
 //! Source: RFC 5321 §4.5.4.1 (retry at least 30 minutes apart on the long run).
 
 use super::{Config, DestinationId, Job, Schedule};
+use crate::mail::model::LastError;
 
 impl Config {
     /// The longest pause between two attempts.
@@ -18,8 +19,8 @@ impl Config {
 
 impl Schedule {
     /// An attempt failed in a way that concerns the destination but does not mean that it is down.
-    pub fn complained(&mut self, id: DestinationId, error: &str) {
-        error.clone_into(&mut self.destinations[id.0 as usize].last_error);
+    pub fn complained(&mut self, id: DestinationId, error: impl Into<LastError>) {
+        self.destinations[id.0 as usize].last_error = error.into();
     }
 
     /// When a job that has just failed temporarily is tried again.

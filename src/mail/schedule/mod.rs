@@ -48,7 +48,7 @@ mod suspension;
 mod turn;
 mod untried;
 
-use crate::mail::model::{Destination, MessageId};
+use crate::mail::model::{Destination, LastError, MessageId};
 use deferred::Deferred;
 use idle::Idlers;
 pub use idle::Waiting;
@@ -181,7 +181,7 @@ impl Schedule {
     pub fn is_well_otherwise(
         &mut self,
         id: DestinationId,
-        error: &str,
+        error: impl Into<LastError>,
         began: u32,
         now: u32,
     ) -> bool {
@@ -195,7 +195,7 @@ impl Schedule {
         }
         destination.window = open;
         destination.ceiling = (open, now.saturating_add(CEILING_TIME));
-        error.clone_into(&mut destination.last_error);
+        destination.last_error = error.into();
         true
     }
 
@@ -206,7 +206,7 @@ impl Schedule {
         let (ceiling, until) = destination.ceiling;
         let limit = if until > now { allowed.min(ceiling) } else { allowed };
         destination.window = (destination.window + 1).min(limit);
-        destination.last_error.clear();
+        destination.last_error = LastError::default();
         destination.suspended_until = 0;
         self.answered(id, now);
         self.offer(id);
@@ -216,11 +216,17 @@ impl Schedule {
     /// attempts of the job. It is not suspended, since other mail may be accepted. If it has
     /// accepted other mail since the attempt before, the rejection was about this message after
     /// all.
-    pub fn refused_us(&mut self, id: DestinationId, attempts: u8, error: &str, now: u32) {
+    pub fn refused_us(
+        &mut self,
+        id: DestinationId,
+        attempts: u8,
+        error: impl Into<LastError>,
+        now: u32,
+    ) {
         let pause = self.backoff_without_chance(attempts);
         let longest = pause.saturating_add(pause / 4);
         let destination = &mut self.destinations[id.0 as usize];
-        error.clone_into(&mut destination.last_error);
+        destination.last_error = error.into();
         if destination.answered_at == 0 || now.saturating_sub(destination.answered_at) > longest {
             destination.down_since = destination.down_since.or(Some(now));
         }

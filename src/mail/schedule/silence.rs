@@ -15,6 +15,7 @@ use super::slow::Stage;
 use super::state::DestinationState;
 use super::suspension::PROBE_PAUSE;
 use super::{DestinationId, Job, Schedule, Standing};
+use crate::mail::model::LastError;
 use std::cmp::Reverse;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -67,7 +68,7 @@ impl Schedule {
             return;
         }
         let (name, quiet) = (&destination.destination, now.saturating_sub(quiet_since));
-        destination.last_error = match stage {
+        let words = match stage {
             Stage::Connecting => format!("{name} was not ready for mail within {quiet} s"),
             Stage::Talking => {
                 format!("{name} has not answered for {quiet} s in the middle of a message")
@@ -76,6 +77,7 @@ impl Schedule {
                 format!("{name} has not answered for {quiet} s at the end of a message")
             }
         };
+        destination.last_error = words.into();
         destination.down_since = destination.down_since.or(Some(quiet_since));
         destination.window = 1;
         if destination.suspended_until <= now {
@@ -93,7 +95,7 @@ impl Schedule {
         &mut self,
         id: DestinationId,
         began: u32,
-        error: &str,
+        error: impl Into<LastError>,
         now: u32,
     ) -> Vec<Job> {
         let destination = &mut self.destinations[id.0 as usize];
@@ -101,7 +103,7 @@ impl Schedule {
             || destination.has_answered_since(began, now);
         let is_silent = destination.standing == Standing::Suspect && !has_spoken;
         if is_silent && destination.suspended_until <= now {
-            error.clone_into(&mut destination.last_error);
+            destination.last_error = error.into();
             destination.suspended_until = now.saturating_add(PROBE_PAUSE);
             self.suspended.push(Reverse((destination.suspended_until, id)));
         }
@@ -173,7 +175,10 @@ mod tests {
         assert_eq!((schedule.unreachable(), schedule.destinations[0].down_since), (1, Some(NOW)));
         assert_eq!(
             schedule.rest_of(&at(RELAY), NOW + 30),
-            Some(Suspension::Until(NOW + 60, "relay.example was not ready for mail within 30 s"))
+            Some(Suspension::Until(
+                NOW + 60,
+                &"relay.example was not ready for mail within 30 s".into()
+            ))
         );
         assert!(start(&mut schedule, NOW + 59).is_empty());
         for probe in 1..=5 {
@@ -211,7 +216,7 @@ mod tests {
         );
         assert_eq!(
             schedule.rest_of(&at(RELAY), NOW + 11),
-            Some(Suspension::Until(NOW + 11 + PROBE_PAUSE, "late"))
+            Some(Suspension::Until(NOW + 11 + PROBE_PAUSE, &"late".into()))
         );
         assert_eq!(schedule.unreachable(), 0, "nobody knows that it is down");
         // It has answered while the next attempt was aborted.
@@ -299,7 +304,7 @@ mod tests {
             schedule.down(id, "refused", NOW);
         }
         let until = |name| match schedule.rest_of(&at(name), NOW) {
-            Some(Suspension::Until(until, "refused")) => until - NOW,
+            Some(Suspension::Until(until, why)) if why.text() == "refused" => until - NOW,
             other => panic!("{other:?}"),
         };
         assert_eq!(until(RELAY), PROBE_PAUSE);

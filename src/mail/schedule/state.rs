@@ -4,7 +4,7 @@ use super::job::Job;
 use super::ready::Ready;
 use super::shares::{LIVELY_TIME, Rank, Standing};
 use super::source::Source;
-use crate::mail::model::Destination;
+use crate::mail::model::{Destination, LastError};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use tokio::sync::Notify;
@@ -57,7 +57,7 @@ pub struct DestinationState {
     /// Paused by an operator.
     pub paused: bool,
     /// The error of the last failed attempt.
-    pub last_error: String,
+    pub last_error: LastError,
     /// Wakes idle agents.
     pub bell: Arc<Notify>,
 }
@@ -87,7 +87,7 @@ impl DestinationState {
             host_waits: 0,
             suspended_until: 0,
             paused: false,
-            last_error: String::new(),
+            last_error: LastError::default(),
             bell: Arc::new(Notify::new()),
         }
     }

@@ -42,7 +42,7 @@ impl Schedule {
             couriers: state.couriers,
             window: state.window,
             limit,
-            last_error: state.last_error.clone(),
+            last_error: state.last_error.words(),
         }
     }
 
@@ -90,7 +90,7 @@ fn row(waiting: &Waiting, destination: &DestinationState, now: u32) -> Destinati
         active: u64::from(destination.active),
         oldest: waiting.arrived,
         next_try: ready_at.into_iter().chain(due).min(),
-        last_error: destination.last_error.clone(),
+        last_error: destination.last_error.words(),
         deferred: u64::from(destination.deferred)
             + deferred_among_ready(destination, now).count() as u64,
         couriers: destination.couriers,

@@ -11,7 +11,7 @@
 
 use super::state::DestinationState;
 use super::{DestinationId, Job, Schedule, Standing};
-use crate::mail::model::Destination;
+use crate::mail::model::{Destination, LastError};
 use std::cmp::Reverse;
 
 /// How long a destination waits, in seconds, when its hosts have all the connections that they may
@@ -46,10 +46,10 @@ impl Schedule {
     /// The destination cannot be reached: it is suspended for a while. Gives back waiting jobs
     /// whose senders must be notified (their lifetime has ended, or the delay warning is due); they
     /// count as taken.
-    pub fn down(&mut self, id: DestinationId, error: &str, now: u32) -> Vec<Job> {
+    pub fn down(&mut self, id: DestinationId, error: impl Into<LastError>, now: u32) -> Vec<Job> {
         let until = now.saturating_add(self.pause_of(id));
         let destination = &mut self.destinations[id.0 as usize];
-        error.clone_into(&mut destination.last_error);
+        destination.last_error = error.into();
         destination.window = 1;
         destination.suspended_until = until;
         destination.down_since = destination.down_since.or(Some(now));
@@ -67,11 +67,11 @@ impl Schedule {
         &mut self,
         id: DestinationId,
         job: Job,
-        error: &str,
+        error: impl Into<LastError>,
         now: u32,
     ) -> Vec<Job> {
         let destination = &mut self.destinations[id.0 as usize];
-        error.clone_into(&mut destination.last_error);
+        destination.last_error = error.into();
         if destination.suspended_until <= now {
             let pause = (HOST_PAUSE << destination.host_waits.min(8)).min(HOST_PAUSE_MAX);
             destination.host_waits = destination.host_waits.saturating_add(1);
@@ -114,16 +114,13 @@ impl Schedule {
     }
 
     /// Why nothing is sent to a destination now; `None` when it is not suspended.
-    pub fn rest_of(&self, destination: &Destination, now: u32) -> Option<Suspension<&str>> {
+    pub fn rest_of(&self, destination: &Destination, now: u32) -> Option<Suspension<&LastError>> {
         if self.paused.contains(destination) {
             return Some(Suspension::Paused);
         }
         let destination = &self.destinations[self.ids.get(destination)?.0 as usize];
         let suspended = destination.suspended_until > now;
-        suspended.then_some(Suspension::Until(
-            destination.suspended_until,
-            destination.last_error.as_str(),
-        ))
+        suspended.then_some(Suspension::Until(destination.suspended_until, &destination.last_error))
     }
 
     /// Pauses or resumes a destination. Its jobs stay queued; an attempt in progress is not
@@ -180,7 +177,7 @@ mod tests {
             else {
                 panic!("it does not wait")
             };
-            assert_eq!(error, "full");
+            assert_eq!(error.text(), "full");
             pauses.push(wake - now);
             assert_eq!(schedule.start(now), None);
             now = wake;

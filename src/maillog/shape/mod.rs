@@ -179,15 +179,14 @@ impl Shape {
         message: &Message,
         target: Target,
         delay: Duration,
-        (status, reason): (Enhanced, &str),
+        (dsn, reason): (Enhanced, &str),
     ) {
         let (id, what, delay) = (message.id, To(message, target), seconds(delay));
-        let own = reason.get(4..).and_then(Enhanced::parse);
-        let (dsn, why) = (own.unwrap_or(status), Phrase(codes(reason).1));
-        let status = DeliveryStatus::Deferred.log_word();
+        let why = Phrase(reason);
+        let deferred = DeliveryStatus::Deferred.log_word();
         let words = format_args!(
             "{id}: {what}, relay=none, delay={delay}, delays={delay}/0/0/0, dsn={dsn}, \
-            status={status} (delivery temporarily suspended: {why})"
+            status={deferred} (delivery temporarily suspended: {why})"
         );
         self.put(lines, "error", None, words);
     }
@@ -335,19 +334,6 @@ fn named(relay: &str) -> String {
 
 fn within_brackets(text: &str) -> &str {
     text.strip_prefix('<').and_then(|text| text.strip_suffix('>')).unwrap_or(text)
-}
-
-/// The codes of a reply, each followed by a blank, and its text.
-fn codes(reply: &str) -> (&str, &str) {
-    let is_code = |text: &str| text.len() == 3 && text.bytes().all(|byte| byte.is_ascii_digit());
-    let Some((_, words)) = reply.split_once(' ').filter(|(code, _)| is_code(code)) else {
-        return ("", reply);
-    };
-    let words = match (Enhanced::parse(words), words.split_once(' ')) {
-        (Some(_), Some((_, words))) => words,
-        _ => words,
-    };
-    reply.split_at(reply.len() - words.len())
 }
 
 /// Two significant digits, and never finer than a hundredth.

@@ -82,7 +82,7 @@ impl<S: Spool> Courier<S> {
         }
         self.in_hand = None;
         let (state, number) = (&self.outbound.state, self.id.number());
-        self.to_tell = state.wait_for_host(self.id, job, &outcome.words(), clock::steady());
+        self.to_tell = state.wait_for_host(self.id, job, &outcome, clock::steady());
         // Asked only now: an invitation that came before would have found no waiting destination.
         if self.outbound.client.wait_for_room(hosts, number, job.source.marks())
             && let Some(must_ring) = state.invited(number, clock::steady())
@@ -109,21 +109,15 @@ impl<S: Spool> Courier<S> {
         let text = format!("{} was not ready for mail within {waited} s", self.destination);
         let not_ready = Outcome::own(Reply::new(451, (4, 4, 1), text));
         // After the end of the attempt, which stores its own reason as the last one.
-        self.to_tell =
-            self.outbound.state.given_up_connecting(self.id, began, &not_ready.words(), now);
+        self.to_tell = self.outbound.state.given_up_connecting(self.id, began, &not_ready, now);
         self.tell_waiting(&not_ready).await;
     }
 
     /// Whether the destination accepts mail over other agents' connections and only refuses another
     /// connection: then those agents take the job.
     pub(super) fn others_carry_on(&mut self, job: Job, outcome: &Outcome) -> bool {
-        let others_carry_on = self.outbound.state.give_back(
-            self.id,
-            job,
-            &outcome.words(),
-            self.began(),
-            clock::steady(),
-        );
+        let others_carry_on =
+            self.outbound.state.give_back(self.id, job, outcome, self.began(), clock::steady());
         if others_carry_on {
             self.in_hand = None;
         }
@@ -144,7 +138,7 @@ impl<S: Spool> Courier<S> {
         if !down {
             return;
         }
-        let (to_tell, fresh) = self.outbound.state.down(self.id, &outcome.words(), clock::steady());
+        let (to_tell, fresh) = self.outbound.state.down(self.id, outcome, clock::steady());
         self.to_tell = to_tell;
         // They would wait for long, and others need the memory.
         let waits = |message: &Arc<Message>| self.targets_here(message).next().is_some();

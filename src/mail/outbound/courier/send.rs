@@ -159,9 +159,9 @@ impl<S: Spool> Courier<S> {
         }
         if report.outcomes.iter().any(|(_, outcome)| outcome.remote) {
             self.outbound.state.answered(self.id, clock::steady());
-        } else if let Some(words) = &report.refused_us {
+        } else if let Some(outcome) = &report.refused_us {
             let attempts = self.in_hand.map_or(0, |job| job.attempts);
-            self.outbound.state.refused_us(self.id, attempts, words, clock::steady());
+            self.outbound.state.refused_us(self.id, attempts, outcome, clock::steady());
         } else if !report.reusable
             && (self.given_up || self.times.begun.elapsed() >= self.standing.dawdles_after())
         {
