@@ -13,11 +13,11 @@
 use crate::appliance::event::Severity;
 use crate::appliance::failure::{Exit, Failure};
 use crate::appliance::supervise::confine::confine;
-use crate::appliance::supervise::orders::Listener;
-use crate::appliance::supervise::signals::Signals;
+use crate::appliance::supervise::orders::OrderReader;
+use crate::appliance::supervise::signals::SupervisorSignals;
 use crate::appliance::supervise::status::StatusWriter;
 use crate::ground::{clock, sys};
-use crate::maillog::{self, Carrier, Step};
+use crate::maillog::{self, Carrier, CarryResult};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use nix::sys::signal::Signal;
@@ -81,8 +81,8 @@ pub fn run() -> ExitCode {
 
 fn live(status: &StatusWriter) -> Result<(), Failure> {
     leave_standard_streams(status);
-    let signals = Signals::block().map_err(|error| failed("signals", &error))?;
-    let task = Listener::stdin().properties().map_err(|error| failed("properties", &error))?;
+    let signals = SupervisorSignals::block().map_err(|error| failed("signals", &error))?;
+    let task = OrderReader::stdin().properties().map_err(|error| failed("properties", &error))?;
     let task: Task = serde_json::from_str(&task).map_err(|error| failed("properties", &error))?;
     if !task.timezone.is_empty() {
         // The supervisor has rejected an invalid name.
@@ -118,7 +118,11 @@ fn leave_standard_streams(status: &StatusWriter) {
 
 /// A former carrier that hangs keeps the lines locked until it has ended. `None` = told to stop
 /// meanwhile.
-fn take_over(lines: &Path, task: &Task, signals: &Signals) -> Result<Option<Carrier>, Failure> {
+fn take_over(
+    lines: &Path,
+    task: &Task,
+    signals: &SupervisorSignals,
+) -> Result<Option<Carrier>, Failure> {
     loop {
         match Carrier::new(lines, &task.terminal_log, &task.maillog_filename) {
             Ok(carrier) => return Ok(Some(carrier)),
@@ -137,7 +141,7 @@ fn take_over(lines: &Path, task: &Task, signals: &Signals) -> Result<Option<Carr
 struct Round<'a> {
     carrier: Carrier,
     status: &'a StatusWriter,
-    signals: Signals,
+    signals: SupervisorSignals,
     inotify: Inotify,
     trouble: Option<Trouble>,
     /// When it must end, once it was told to.
@@ -171,10 +175,10 @@ impl Round<'_> {
                 return;
             }
             match self.carrier.step() {
-                Ok(Step::Carried) => self.be_well(),
-                Ok(Step::Found) => found = true,
-                Ok(Step::Idle) if self.leaving.is_some() => return,
-                Ok(Step::Idle) => {
+                Ok(CarryResult::Carried) => self.be_well(),
+                Ok(CarryResult::Found) => found = true,
+                Ok(CarryResult::Idle) if self.leaving.is_some() => return,
+                Ok(CarryResult::Idle) => {
                     // All waiting lines were on the share already.
                     if std::mem::take(&mut found) {
                         self.be_well();
@@ -184,7 +188,7 @@ impl Round<'_> {
                     // The directory is read to see what has changed.
                     let _ = self.inotify.read_events();
                 }
-                Ok(Step::AnotherShare) => {
+                Ok(CarryResult::AnotherShare) => {
                     self.status.report(
                         Severity::Info,
                         "the log share was remounted; its carrier is restarted",
@@ -246,7 +250,7 @@ fn watch(directory: &Path) -> nix::Result<Inotify> {
     Ok(inotify)
 }
 
-fn told_to_stop(signals: &Signals) -> bool {
+fn told_to_stop(signals: &SupervisorSignals) -> bool {
     std::iter::from_fn(|| signals.next())
         .any(|signal| matches!(signal, Signal::SIGTERM | Signal::SIGINT | Signal::SIGQUIT))
 }

@@ -7,8 +7,8 @@
 
 use crate::ground::clock;
 use crate::mail::model::{
-    Address, BodyType, Envelope, ImportedMessage, Kind, Message, MessageId, Origin, Progress,
-    Status, Target,
+    Address, BodyType, Envelope, ImportedMessage, Message, MessageId, MessageKind, Origin, Target,
+    TargetProgress, TargetStatus,
 };
 use serde::{Deserialize, Serialize};
 
@@ -24,7 +24,7 @@ const HELO_MAX: usize = 255;
 /// `ID.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Record {
+pub struct ExportedMessage {
     /// The version of this format: 1.
     pub postern_mail: u32,
     /// The queue id in the source queue; empty if it was in no queue of a Postern.
@@ -55,23 +55,23 @@ pub struct Record {
     #[serde(default)]
     pub delay_told: bool,
     /// All recipients, including those that have it already.
-    pub recipients: Vec<TargetView>,
+    pub recipients: Vec<ExportedTarget>,
     /// The carbon copy to `cc_mta`, if there is one; its address is `cc_mta`.
     #[serde(default)]
-    pub copy: Option<TargetView>,
+    pub copy: Option<ExportedTarget>,
     /// Size and checksum of `ID.eml`.
-    pub content: ContentView,
+    pub content: ExportedContent,
 }
 
 /// The state of one recipient.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct TargetView {
+pub struct ExportedTarget {
     /// The forward-path.
     pub address: String,
     /// `pending`, `delivered`, `failed` or `dropped`.
     #[serde(default = "pending", with = "status")]
-    pub status: Status,
+    pub status: TargetStatus,
     /// Attempts that ended in a temporary failure.
     #[serde(default)]
     pub attempts: u16,
@@ -86,7 +86,7 @@ pub struct TargetView {
 /// Size and checksum of the content.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct ContentView {
+pub struct ExportedContent {
     /// Octets.
     pub size: u64,
     /// CRC-32 (IEEE, as in zlib and gzip) in eight hexadecimal digits.
@@ -97,46 +97,51 @@ fn mail() -> String {
     "mail".to_owned()
 }
 
-fn pending() -> Status {
-    Status::Pending
+fn pending() -> TargetStatus {
+    TargetStatus::Pending
 }
 
 /// The words for a recipient's state in this shape. One differs from [`DeliveryStatus`]'s: format 1
 /// says `failed`, which versions before this one expect, and mail is taken back to them by these
 /// files.
 mod status {
-    use crate::mail::model::{DeliveryStatus, Status};
+    use crate::mail::model::{DeliveryStatus, TargetStatus};
     use serde::de::{Deserialize, Deserializer, Error};
     use serde::ser::Serializer;
 
     #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
-    pub(super) fn serialize<S: Serializer>(status: &Status, to: S) -> Result<S::Ok, S::Error> {
+    pub(super) fn serialize<S: Serializer>(
+        status: &TargetStatus,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
         to.serialize_str(match status {
-            Status::Bounced => "failed",
+            TargetStatus::Bounced => "failed",
             other => DeliveryStatus::from(*other).as_str(),
         })
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Status, D::Error> {
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<TargetStatus, D::Error> {
         let status = DeliveryStatus::deserialize(from)
-            .and_then(|status| Status::try_from(status).map_err(D::Error::custom));
+            .and_then(|status| TargetStatus::try_from(status).map_err(D::Error::custom));
         status.map_err(|_| {
             D::Error::custom("status: pending, delivered, failed or dropped is expected")
         })
     }
 }
 
-impl Record {
+impl ExportedMessage {
     /// The record of a message; the checksum of its content is computed by the code that reads it.
     pub fn of(message: &Message, crc: u32) -> Self {
         let envelope = &message.envelope;
-        let target = |progress: &Progress| TargetView {
+        let target = |progress: &TargetProgress| ExportedTarget {
             address: target_name(envelope, progress.target),
             status: progress.status,
             attempts: progress.attempts,
-            next_try: (progress.status == Status::Pending
+            next_try: (progress.status == TargetStatus::Pending
                 && progress.due > 0
-                && progress.due != Progress::PAUSED)
+                && progress.due != TargetProgress::PAUSED)
                 .then(|| clock::rfc3339(progress.due)),
             last_reply: progress.reason.clone(),
         };
@@ -145,8 +150,8 @@ impl Record {
             id: message.id.to_string(),
             arrived: clock::rfc3339(message.arrived),
             kind: match message.kind {
-                Kind::Mail => mail(),
-                Kind::Notification => "notification".to_owned(),
+                MessageKind::Mail => mail(),
+                MessageKind::Notification => "notification".to_owned(),
             },
             sender: envelope.sender_text().to_owned(),
             body: match envelope.body {
@@ -169,7 +174,7 @@ impl Record {
                 .iter()
                 .find(|progress| progress.target == Target::Copy)
                 .map(target),
-            content: ContentView { size: message.body.len(), crc32: crc_text(crc) },
+            content: ExportedContent { size: message.body.len(), crc32: crc_text(crc) },
         }
     }
 
@@ -227,7 +232,7 @@ impl Record {
         if let Some(copy) = &self.copy {
             progress.push(copy.progress(Target::Copy)?);
         }
-        if progress.iter().all(|progress| progress.status != Status::Pending) {
+        if progress.iter().all(|progress| progress.status != TargetStatus::Pending) {
             return Err("nobody waits for it: no recipient is pending".to_owned());
         }
         if self.helo.len() > HELO_MAX {
@@ -241,8 +246,8 @@ impl Record {
             was,
             arrived,
             kind: match self.kind.as_str() {
-                "mail" => Kind::Mail,
-                "notification" => Kind::Notification,
+                "mail" => MessageKind::Mail,
+                "notification" => MessageKind::Notification,
                 _ => return Err("kind: mail or notification is expected".to_owned()),
             },
             envelope: Envelope {
@@ -266,8 +271,8 @@ impl Record {
     }
 }
 
-impl TargetView {
-    fn progress(&self, target: Target) -> Result<Progress, String> {
+impl ExportedTarget {
+    fn progress(&self, target: Target) -> Result<TargetProgress, String> {
         let wrong = |field: &str, wanted: &str| {
             format!("{field} of <{}>: {wanted} is expected", self.address)
         };
@@ -276,14 +281,15 @@ impl TargetView {
             Some(text) => clock::from_rfc3339(text)
                 .ok_or_else(|| wrong("next_try", "a date and time of RFC 3339"))?,
         };
-        let reason =
-            self.last_reply[..self.last_reply.floor_char_boundary(Progress::REASON_MAX)].to_owned();
-        Ok(Progress {
+        let reason = self.last_reply
+            [..self.last_reply.floor_char_boundary(TargetProgress::REASON_MAX)]
+            .to_owned();
+        Ok(TargetProgress {
             status: self.status,
             attempts: self.attempts,
             due,
             reason,
-            ..Progress::new(target)
+            ..TargetProgress::new(target)
         })
     }
 }
@@ -315,9 +321,11 @@ mod tests {
     use crate::mail::model::Body;
 
     fn message() -> Message {
-        let mut progress: Vec<Progress> =
-            [Target::Recipient(0), Target::Recipient(1), Target::Copy].map(Progress::new).into();
-        progress[0].status = Status::Delivered;
+        let mut progress: Vec<TargetProgress> =
+            [Target::Recipient(0), Target::Recipient(1), Target::Copy]
+                .map(TargetProgress::new)
+                .into();
+        progress[0].status = TargetStatus::Delivered;
         progress[1].attempts = 3;
         progress[1].due = 1_763_800_300;
         progress[1].reason = "450 4.2.0 later \"quoted\"\u{1}".to_owned();
@@ -336,7 +344,7 @@ mod tests {
                 peer: Some("2001:db8::1".parse().unwrap()),
                 helo: "client\u{7}".into(),
             },
-            kind: Kind::Notification,
+            kind: MessageKind::Notification,
             progress,
             held: true,
             delay_told: true,
@@ -347,8 +355,8 @@ mod tests {
     #[test]
     fn what_goes_out_comes_in() {
         let message = message();
-        let json = serde_json::to_vec(&Record::of(&message, 0x00ab_cdef)).unwrap();
-        let imported = Record::read(&json).unwrap().imported().unwrap();
+        let json = serde_json::to_vec(&ExportedMessage::of(&message, 0x00ab_cdef)).unwrap();
+        let imported = ExportedMessage::read(&json).unwrap().imported().unwrap();
         assert_eq!(imported.was, Some(message.id));
         assert_eq!(imported.arrived, message.arrived);
         assert_eq!(imported.envelope, message.envelope);
@@ -365,7 +373,7 @@ mod tests {
     fn earlier_versions_read_what_goes_out() {
         let mut message = message();
         message.progress[1].destination = crate::mail::model::Destination::domain("y.example");
-        let json = serde_json::to_value(Record::of(&message, 1)).unwrap();
+        let json = serde_json::to_value(ExportedMessage::of(&message, 1)).unwrap();
         let names = |json: &serde_json::Value| {
             let mut names: Vec<String> = json.as_object().unwrap().keys().cloned().collect();
             names.sort();
@@ -416,9 +424,9 @@ mod tests {
             ),
         ];
         for (change, word) in changes {
-            let mut json = serde_json::to_value(Record::of(&message(), 1)).unwrap();
+            let mut json = serde_json::to_value(ExportedMessage::of(&message(), 1)).unwrap();
             change(&mut json);
-            let fault = Record::read(json.to_string().as_bytes())
+            let fault = ExportedMessage::read(json.to_string().as_bytes())
                 .and_then(|view| view.imported())
                 .unwrap_err();
             assert!(fault.contains(word), "{word}: {fault}");
@@ -427,8 +435,8 @@ mod tests {
 
     #[test]
     fn a_reason_without_end_is_cut() {
-        let mut view = Record::of(&message(), 1);
+        let mut view = ExportedMessage::of(&message(), 1);
         view.recipients[1].last_reply = "é".repeat(9999);
-        assert_eq!(view.imported().unwrap().progress[1].reason.len(), Progress::REASON_MAX);
+        assert_eq!(view.imported().unwrap().progress[1].reason.len(), TargetProgress::REASON_MAX);
     }
 }

@@ -9,20 +9,20 @@
 use crate::appliance::event::{EventLog, Severity};
 use crate::appliance::failure::{Exit, Failure, exit_of};
 use crate::appliance::mount::Mounter;
-use crate::appliance::places::Places;
-use crate::appliance::property::{self, Loaded, Settings, check, relay};
+use crate::appliance::places::MountPaths;
+use crate::appliance::property::{self, LoadedProperties, Settings, check, relay};
 use crate::appliance::resources::{self, OPEN_FILES, Resources};
-use crate::appliance::supervise::carrier::Carrier;
+use crate::appliance::supervise::carrier::CarrierSupervisor;
 use crate::appliance::supervise::core_supervisor::CoreSupervisor;
 use crate::appliance::supervise::identity::Identity;
 use crate::appliance::supervise::keywatch::{self, KeyWatch};
-use crate::appliance::supervise::signals::Signals;
+use crate::appliance::supervise::signals::SupervisorSignals;
 use crate::appliance::supervise::{rundir, worker_process};
 use crate::appliance::volume::AS_WORKING_DIRECTORY;
 use crate::appliance::volume::keys::KeyFiles;
 use crate::appliance::{terminal, volume};
 use crate::ground::gateway::default_gateways;
-use crate::ground::memory::Ceiling;
+use crate::ground::memory::MemoryLimit;
 use crate::ground::threads;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::path::Path;
@@ -35,7 +35,7 @@ pub fn run() -> ExitCode {
 
 fn live() -> u8 {
     // Before anything else, so that an early signal is neither lost nor kills the process.
-    let signals = Signals::block();
+    let signals = SupervisorSignals::block();
     // No core dumps: this process has passwords and the private key. Where this is not permitted,
     // they are as safe as those of any other program.
     let _ = setrlimit(Resource::RLIMIT_CORE, 0, 0);
@@ -76,7 +76,7 @@ fn live() -> u8 {
         Err(failure) => (None, Some(failure)),
     };
     let mut failures: Vec<_> = failure.into_iter().collect();
-    failures.extend(resources::too_little(&loaded.settings, Ceiling::find().as_ref()));
+    failures.extend(resources::too_little(&loaded.settings, MemoryLimit::find().as_ref()));
     failures.extend(resources::too_few_threads(&loaded.settings, threads::limit()));
     let mut mounter = Mounter::new(&signals, identity, &loaded.settings.run_dir);
     let places = prepare(&event_log, &mut loaded, &mut mounter, &mut failures);
@@ -96,7 +96,7 @@ fn live() -> u8 {
     get_ready_for_children(&event_log);
     // From now on the limit of open files is the one that the core will have.
     let files = getrlimit(Resource::RLIMIT_NOFILE).map_or(OPEN_FILES, |(soft, _)| soft);
-    let resources = Resources::of(settings, Ceiling::find().as_ref(), files);
+    let resources = Resources::of(settings, MemoryLimit::find().as_ref(), files);
     tell_trust(&event_log, settings, &resources);
     tell_resources(&event_log, settings, &resources);
     let directory = if places.data_as_working_directory {
@@ -105,7 +105,7 @@ fn live() -> u8 {
         Path::new("/")
     };
     let carrier = carrier(settings, &places)
-        .map(|properties| Carrier::new(&event_log, identity, directory, properties));
+        .map(|properties| CarrierSupervisor::new(&event_log, identity, directory, properties));
     let supervisor =
         CoreSupervisor::new(settings, &event_log, &signals, identity).working_in(directory);
     supervisor.with_keys(keys).with_carrier(carrier).keep()
@@ -119,7 +119,7 @@ fn give_up(event_log: &EventLog, failures: &[Failure]) -> u8 {
 }
 
 /// Logs the effective configuration, with remarks.
-fn tell(event_log: &EventLog, loaded: &Loaded, why_same: Option<String>) {
+fn tell(event_log: &EventLog, loaded: &LoadedProperties, why_same: Option<String>) {
     event_log.note(
         Severity::Info,
         format!("postern {} starts; its properties:", env!("CARGO_PKG_VERSION")),
@@ -159,12 +159,12 @@ fn tell_resources(event_log: &EventLog, settings: &Settings, resources: &Resourc
 /// The paths of terminals and volumes, and all their failures.
 fn prepare(
     event_log: &EventLog,
-    loaded: &mut Loaded,
+    loaded: &mut LoadedProperties,
     mounter: &mut Mounter<'_>,
     failures: &mut Vec<Failure>,
-) -> Places {
+) -> MountPaths {
     let settings = &mut loaded.settings;
-    let mut places = Places::default();
+    let mut places = MountPaths::default();
     // First, because file servers and monitors may be behind it.
     match terminal::gateway::connect(settings, mounter) {
         Ok(events) => {
@@ -218,8 +218,8 @@ fn failed<T>(failures: &mut Vec<Failure>, failure: Failure) -> Option<T> {
 fn read_keys(
     event_log: &EventLog,
     settings: &Settings,
-    places: &Places,
-    signals: &Signals,
+    places: &MountPaths,
+    signals: &SupervisorSignals,
     identity: Identity,
 ) -> Result<Option<KeyWatch>, Failure> {
     let Some(files) = KeyFiles::of(settings, places.keys.as_deref())? else { return Ok(None) };
@@ -237,7 +237,7 @@ fn read_keys(
 
 /// The task of the mail log's carrier: only what it needs, so that it never gets a secret. `None` =
 /// there is no mail log.
-fn carrier(settings: &Settings, places: &Places) -> Option<String> {
+fn carrier(settings: &Settings, places: &MountPaths) -> Option<String> {
     let data = if places.data_as_working_directory {
         Path::new(AS_WORKING_DIRECTORY)
     } else {
@@ -283,7 +283,8 @@ mod tests {
             webhook_secret: Some(Secret::new("whsec_hunter2".to_owned())),
             ..loaded.settings
         };
-        let places = Places { log: Some(PathBuf::from("/terminals/log")), ..Places::default() };
+        let places =
+            MountPaths { log: Some(PathBuf::from("/terminals/log")), ..MountPaths::default() };
         let task: serde_json::Value =
             serde_json::from_str(&carrier(&settings, &places).unwrap()).unwrap();
         let names: Vec<_> = task.as_object().unwrap().keys().map(String::as_str).collect();

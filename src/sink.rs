@@ -11,14 +11,14 @@ mod maildir;
 mod session;
 mod tally;
 
-use crate::ground::net::{self, ConnectionLimits, Peer, Source};
+use crate::ground::net::{self, ConnectionLimits, Peer, PeerClass};
 use crate::mail::accept::counters::AcceptCounters;
 use crate::mail::accept::{self, Limits, SmtpListener};
 use crate::mail::model::Envelope;
-use crate::mail::parse::Rules;
-pub use failures::Failure;
+use crate::mail::parse::SessionLimits;
+pub use failures::InjectedFailure;
 use maildir::make_maildir;
-use session::Session;
+use session::SinkSession;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
@@ -65,7 +65,7 @@ pub struct SinkArgs {
     pub maildir: Option<PathBuf>,
     /// Fail on demand (see below)
     #[arg(long, value_name = "SPEC", value_delimiter = ',')]
-    pub fail: Vec<Failure>,
+    pub fail: Vec<InjectedFailure>,
 }
 
 fn listen_address(text: &str) -> Result<SocketAddr, String> {
@@ -114,12 +114,12 @@ async fn serve(args: SinkArgs) -> io::Result<()> {
     })?;
     println!("postern sink: listening on {}", listener.local_addr()?);
     let sink = Arc::new(Sink {
-        rules: Rules {
+        rules: SessionLimits {
             recipients_limit: Envelope::RECIPIENTS_MAX,
             errors_limit: usize::MAX,
             mails_limit: usize::MAX,
             chatter_limit: usize::MAX,
-            ..Rules::new("sink.postern", CONTENT_MAX)
+            ..SessionLimits::new("sink.postern", CONTENT_MAX)
         },
         limits: Limits::from(ConnectionLimits {
             sessions: usize::MAX,
@@ -136,7 +136,7 @@ async fn serve(args: SinkArgs) -> io::Result<()> {
     let shared = Arc::clone(&sink);
     let session = move |wire, peer: Peer| {
         let sink = Arc::clone(&shared);
-        async move { Session::new(&sink, wire, peer.address).run().await }
+        async move { SinkSession::new(&sink, wire, peer.address).run().await }
     };
     let (mut interrupt, mut terminate) =
         (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
@@ -147,7 +147,7 @@ async fn serve(args: SinkArgs) -> io::Result<()> {
         &sink.rules.hostname,
         counters,
         stop,
-        |_: IpAddr| Source::Trusted,
+        |_: IpAddr| PeerClass::Trusted,
         session,
     );
     tokio::pin!(serving);

@@ -3,7 +3,7 @@
 //! as from clients that may relay.
 
 use libfuzzer_sys::fuzz_target;
-use postern::mail::model::{Address, Class};
+use postern::mail::model::{Address, ReplyClass};
 use postern::mail::parse::{Command, CommandError, Grammar, Recipient};
 
 const LENIENT: Grammar<'_> = Grammar::Lenient { origin_domain: "origin.example" };
@@ -44,7 +44,7 @@ fn judge(line: &[u8], said: &Result<Command, CommandError>) {
         Ok(_) => {}
         Err(error) => {
             let reply = error.reply();
-            assert!(reply.class() == Class::Permanent || reply.code == 421);
+            assert!(reply.class() == ReplyClass::Permanent || reply.code == 421);
             assert!(
                 reply.enhanced.is_some()
                     && !reply.text.contains(char::is_control)

@@ -3,14 +3,14 @@
 //! the rest is cut.
 
 use libfuzzer_sys::fuzz_target;
-use postern::mail::parse::{Content, Flaw};
+use postern::mail::parse::{ContentError, ContentParser};
 
 const LIMIT: u64 = 200;
 
-type Read = Option<(Vec<u8>, usize, Option<Flaw>)>;
+type Read = Option<(Vec<u8>, usize, Option<ContentError>)>;
 
 fn read(input: &[u8], sizes: &[u8]) -> Read {
-    let (mut content, mut out, mut done) = (Content::new(LIMIT), Vec::new(), 0);
+    let (mut content, mut out, mut done) = (ContentParser::new(LIMIT), Vec::new(), 0);
     let mut sizes = sizes.iter().cycle();
     while done < input.len() {
         let size = sizes

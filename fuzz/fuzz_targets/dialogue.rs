@@ -3,11 +3,11 @@
 
 use libfuzzer_sys::fuzz_target;
 use postern::mail::model::{Address, Refusal, Reply, Verdict};
-use postern::mail::parse::{Command, Dialogue, Gate, Next, Rules, Tls};
+use postern::mail::parse::{AccessPolicy, Command, Dialogue, NextStep, SessionLimits, TlsState};
 
 struct Fickle;
 
-impl Gate for Fickle {
+impl AccessPolicy for Fickle {
     fn mail(&self) -> Verdict {
         Verdict::Accept
     }
@@ -21,13 +21,13 @@ impl Gate for Fickle {
 }
 
 fuzz_target!(|session: &[u8]| {
-    let rules = Rules { recipients_limit: 3, ..Rules::new("mta.example", 1000) };
-    let mut dialogue = Dialogue::new(&rules, Tls::Offered);
+    let rules = SessionLimits { recipients_limit: 3, ..SessionLimits::new("mta.example", 1000) };
+    let mut dialogue = Dialogue::new(&rules, TlsState::Offered);
     let mut errors = 0;
     for line in session.split(|byte| *byte == b'\n') {
         let mut out = Vec::new();
         let mut heard = dialogue.hear(Command::parse(line), &Fickle, &mut out);
-        if let Next::Content(envelope) = heard.next {
+        if let NextStep::Content(envelope) = heard.next {
             assert!(
                 out.starts_with(b"354 ")
                     && !dialogue.hello().0.is_empty()
@@ -48,9 +48,9 @@ fuzz_target!(|session: &[u8]| {
         );
         assert_eq!(text.lines().filter(|line| line.as_bytes()[3] == b' ').count(), 1, "{text}");
         errors += usize::from(text.starts_with('5'));
-        assert!(errors < rules.errors_limit || heard.next == Next::Close);
-        assert!(heard.next != Next::Secure || dialogue.mail().is_none());
-        if heard.next == Next::Close {
+        assert!(errors < rules.errors_limit || heard.next == NextStep::Close);
+        assert!(heard.next != NextStep::Secure || dialogue.mail().is_none());
+        if heard.next == NextStep::Close {
             return;
         }
     }

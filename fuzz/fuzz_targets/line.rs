@@ -2,33 +2,33 @@
 //! Pieces of any size give the same lines. The first octets define how the rest is cut.
 
 use libfuzzer_sys::fuzz_target;
-use postern::mail::parse::{Line, LineFlaw, Lines};
+use postern::mail::parse::{InputLine, LineFlaw, LineSplitter};
 
 fn cut(input: &[u8], sizes: &[u8]) -> Vec<Result<Vec<u8>, LineFlaw>> {
     let (mut lines, mut buffer, mut out, mut rest) =
-        (Lines::default(), Vec::new(), Vec::new(), input);
+        (LineSplitter::default(), Vec::new(), Vec::new(), input);
     let mut sizes = sizes.iter().cycle();
     loop {
         match lines.next(&buffer) {
-            Line::Complete { text, taken } => {
+            InputLine::Complete { text, taken } => {
                 assert!(
                     !text.contains(&b'\r')
                         && !text.contains(&b'\n')
-                        && text.len() + 2 <= Lines::LIMIT
+                        && text.len() + 2 <= LineSplitter::LIMIT
                 );
                 out.push(Ok(text.to_vec()));
                 buffer.drain(..taken);
             }
-            Line::Flawed { flaw, taken } => {
+            InputLine::Flawed { flaw, taken } => {
                 out.push(Err(flaw));
                 if flaw != LineFlaw::TooLong {
                     return out;
                 }
                 buffer.drain(..taken);
             }
-            Line::More { taken } => {
+            InputLine::More { taken } => {
                 buffer.drain(..taken);
-                assert!(buffer.len() <= Lines::LIMIT);
+                assert!(buffer.len() <= LineSplitter::LIMIT);
                 if rest.is_empty() {
                     return out;
                 }

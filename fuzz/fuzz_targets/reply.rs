@@ -4,7 +4,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use postern::mail::deliver::reply::{
-    Fed, LINE_MAX, LINES_MAX, Malformed, Parser, REPLY_MAX, TEXT_MAX,
+    LINE_MAX, LINES_MAX, MalformedReply, ParseProgress, REPLY_MAX, ReplyParser, TEXT_MAX,
 };
 use postern::mail::model::Reply;
 
@@ -20,8 +20,8 @@ fuzz_target!(|input: (u8, &[u8])| {
 });
 
 /// All replies up to the first invalid octet.
-fn replies(octets: &[u8], size: usize) -> (Vec<Reply>, Option<Malformed>) {
-    let mut parser = Parser::default();
+fn replies(octets: &[u8], size: usize) -> (Vec<Reply>, Option<MalformedReply>) {
+    let mut parser = ReplyParser::default();
     let mut replies = Vec::new();
     let (mut from, mut to) = (0, 0);
     while to < octets.len() || from < to {
@@ -29,7 +29,7 @@ fn replies(octets: &[u8], size: usize) -> (Vec<Reply>, Option<Malformed>) {
         loop {
             match parser.feed(&octets[from..to]) {
                 Err(malformed) => return (replies, Some(malformed)),
-                Ok(Fed { used, code }) => {
+                Ok(ParseProgress { used, code }) => {
                     from += used;
                     assert!(to - from <= LINE_MAX || code.is_some());
                     let lines: Vec<usize> = parser.lines().map(<[u8]>::len).collect();

@@ -5,12 +5,15 @@
 //! The input is a list of changes of a small real queue: a file, an offset, and the change.
 
 use libfuzzer_sys::fuzz_target;
-use postern::ground::disk::{Disk, Snapshot, Volume};
+use postern::ground::disk::{DirectoryDisk, Disk, Snapshot};
 use postern::mail::model::{
-    Address, BodyType, Envelope, Kind, Message, MessageId, OfflineQueue, Origin, Progress, Status,
+    Address, BodyType, Envelope, Message, MessageId, MessageKind, OfflineQueue, Origin,
+    TargetProgress, TargetStatus,
 };
 use postern::mail::spool::counters::SpoolCounters;
-use postern::mail::spool::{Config, Entry, OfflineSpool, SegmentLog, Spool, Writer};
+use postern::mail::spool::{
+    IncomingContent, OfflineSpool, QueueEntry, SegmentLog, Spool, SpoolConfig,
+};
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::{Path, PathBuf};
@@ -97,8 +100,8 @@ impl Original {
             .into_bytes();
             let message = accept(&spool, number, &content);
             match number % 4 {
-                0 => spool.settle(message.id, progress(&message, Status::Delivered)),
-                1 => spool.settle(message.id, progress(&message, Status::Pending)),
+                0 => spool.settle(message.id, progress(&message, TargetStatus::Delivered)),
+                1 => spool.settle(message.id, progress(&message, TargetStatus::Pending)),
                 2 => wait(spool.hold(message.id, true)).unwrap(),
                 _ => {}
             }
@@ -131,10 +134,10 @@ fn accept(spool: &SegmentLog, number: usize, content: &[u8]) -> Message {
         body: BodyType::SevenBit,
         smtputf8: false,
     };
-    let entry = Entry {
+    let entry = QueueEntry {
         envelope,
         origin: Origin { peer: None, helo: "".into() },
-        kind: Kind::Mail,
+        kind: MessageKind::Mail,
         copy: false,
         destinations: Vec::new(),
     };
@@ -151,16 +154,16 @@ fn address(text: &str) -> Address {
 }
 
 /// The second recipient is done, the first has this status.
-fn progress(message: &Message, first: Status) -> Vec<Progress> {
+fn progress(message: &Message, first: TargetStatus) -> Vec<TargetProgress> {
     let mut progress = message.progress.clone();
     progress[0].status = first;
-    progress[1].status = Status::Delivered;
+    progress[1].status = TargetStatus::Delivered;
     progress
 }
 
 fn start(directory: &Path) -> Option<SegmentLog> {
-    let disk: Arc<dyn Disk> = Arc::new(Volume::open(directory).unwrap());
-    let config = Config { segment_max: 64 << 10, ..Config::default() };
+    let disk: Arc<dyn Disk> = Arc::new(DirectoryDisk::open(directory).unwrap());
+    let config = SpoolConfig { segment_max: 64 << 10, ..SpoolConfig::default() };
     SegmentLog::open(disk, config, SpoolCounters::alone().unwrap(), &|_| {}).ok()
 }
 

@@ -3,7 +3,7 @@
 //! in pieces gives the same as reading at once.
 
 use libfuzzer_sys::fuzz_target;
-use postern::mail::model::{Body, Content};
+use postern::mail::model::{Body, StoredContent};
 use postern::mail::rewrite::seven_bit::{convert, convert_bytes};
 use std::io;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use std::sync::Arc;
 /// Content that gives a few octets at a time.
 struct Rest(Vec<u8>);
 
-impl Content for OfflineQueue {
+impl StoredContent for OfflineQueue {
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
         let rest = &self.0[(offset as usize).min(self.0.len())..];
         let length = rest.len().min(buffer.len()).min(13);

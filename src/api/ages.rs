@@ -1,6 +1,6 @@
 //! The queue by age, as totals that everybody may see.
 
-use super::Answer;
+use super::HttpResponse;
 use crate::api::state::AppState;
 use crate::http::answer;
 use crate::mail::model::DestinationSummary;
@@ -17,7 +17,7 @@ pub struct AgesView {
 }
 
 /// `GET /api/v1/ages`
-pub(super) async fn ages(app: &AppState) -> Answer {
+pub(super) async fn ages(app: &AppState) -> HttpResponse {
     answer::json(StatusCode::OK, &ages_view(app).await)
 }
 

@@ -1,7 +1,7 @@
 //! Queries of the queue that may take long or fail, and the answer then.
 
-use crate::http::answer::{Answer, error};
-use crate::mail::model::{AdminError, Answer as AdminAnswer};
+use crate::http::answer::{HttpResponse, error};
+use crate::mail::model::{AdminError, AdminFuture as AdminAnswer};
 use hyper::StatusCode;
 use std::time::Duration;
 use tokio::time::timeout;
@@ -13,7 +13,7 @@ pub(super) const ADMIN_PATIENCE: Duration = Duration::from_secs(30);
 ///
 /// # Errors
 /// The answer for the client.
-pub(crate) async fn ask<T>(question: AdminAnswer<'_, T>) -> Result<T, Answer> {
+pub(crate) async fn ask<T>(question: AdminAnswer<'_, T>) -> Result<T, HttpResponse> {
     match timeout(ADMIN_PATIENCE, question).await {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(fault)) => Err(admin_error(&fault)),
@@ -25,7 +25,7 @@ pub(crate) async fn ask<T>(question: AdminAnswer<'_, T>) -> Result<T, Answer> {
 }
 
 /// The answer for the client after a failure of the queue.
-pub(crate) fn admin_error(fault: &AdminError) -> Answer {
+pub(crate) fn admin_error(fault: &AdminError) -> HttpResponse {
     let status = match fault {
         AdminError::Unknown => StatusCode::NOT_FOUND,
         AdminError::Storage(_) => StatusCode::SERVICE_UNAVAILABLE,

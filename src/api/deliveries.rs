@@ -2,7 +2,7 @@
 //!
 //! Limits: [`DESTINATIONS_SHOWN`] destinations.
 
-use super::Answer;
+use super::HttpResponse;
 use crate::api::state::AppState;
 use crate::ground::clock;
 use crate::http::answer;
@@ -50,7 +50,7 @@ pub struct DeliveryView {
 }
 
 /// `GET /api/v1/deliveries`
-pub(super) fn deliveries(app: &AppState) -> Answer {
+pub(super) fn deliveries(app: &AppState) -> HttpResponse {
     answer::json(StatusCode::OK, &deliveries_view(app, DESTINATIONS_SHOWN))
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Limits: a text has [`TEXT_MAX`] octets.
 
-use crate::mail::model::{Filter, Standing};
+use crate::mail::model::{Filter, MessageState};
 use serde::{Deserialize, Serialize};
 
 /// Octets of a search text, at most.
@@ -105,7 +105,8 @@ impl FilterView {
         let standing = match self.state.as_str() {
             "" => None,
             word => {
-                let standing = Standing::ALL.into_iter().find(|standing| standing.as_str() == word);
+                let standing =
+                    MessageState::ALL.into_iter().find(|standing| standing.as_str() == word);
                 Some(standing.ok_or("state: active, deferred, held or waiting is expected")?)
             }
         };
@@ -166,7 +167,7 @@ mod tests {
         let filter = view.filter().unwrap();
         assert_eq!(
             (filter.standing, filter.older, filter.larger),
-            (Some(Standing::Held), Some(3600), Some(2048))
+            (Some(MessageState::Held), Some(3600), Some(2048))
         );
         for (name, bad) in [
             ("state", "lost"),

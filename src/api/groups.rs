@@ -1,10 +1,10 @@
 //! The queue in groups: by sender, by recipient's domain, by error.
 
-use super::{Answer, ask, error, since};
+use super::{HttpResponse, ask, error, since};
 use crate::api::state::AppState;
 use crate::ground::clock;
 use crate::http::answer;
-use crate::http::visit::Visit;
+use crate::http::visit::RequestHead;
 use crate::mail::model::Grouping;
 use hyper::StatusCode;
 use serde::{Deserialize, Serialize};
@@ -38,7 +38,7 @@ pub struct GroupView {
 }
 
 /// `GET /api/v1/groups?by=reason`
-pub(super) async fn groups(app: &AppState, visit: &Visit<'_>) -> Answer {
+pub(super) async fn groups(app: &AppState, visit: &RequestHead<'_>) -> HttpResponse {
     let by = visit
         .query
         .strip_prefix("by=")
@@ -60,9 +60,9 @@ pub(super) async fn groups(app: &AppState, visit: &Visit<'_>) -> Answer {
 }
 
 /// The groups, for programs and for the page.
-pub(crate) async fn view(app: &AppState, by: Grouping) -> Result<GroupsView, Answer> {
+pub(crate) async fn view(app: &AppState, by: Grouping) -> Result<GroupsView, HttpResponse> {
     let (found, now) = (ask(app.views.admin.groups(by)).await?, clock::now());
-    let group = |group: crate::mail::model::Group| GroupView {
+    let group = |group: crate::mail::model::QueueGroup| GroupView {
         name: group.name,
         messages: group.messages,
         oldest_age_seconds: since(group.oldest, now),

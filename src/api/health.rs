@@ -1,45 +1,45 @@
 //! The endpoints for orchestrators and monitors: `/healthz`, `/readyz`, `/metrics`.
 
 use crate::api::state::AppState;
-use crate::http::answer::{self, Answer, PROMETHEUS, TEXT};
-use crate::http::rights::Need;
-use crate::http::route::{LOOK, Route, at_once};
-use crate::http::visit::Visit;
+use crate::http::answer::{self, HttpResponse, PROMETHEUS, TEXT};
+use crate::http::rights::RequiredRight;
+use crate::http::route::{HttpRoute, LOOK, at_once};
+use crate::http::visit::RequestHead;
 use crate::monitor::metrics;
 use hyper::StatusCode;
 
 /// The rows of this module in the table of routes.
-pub(crate) const ROUTES: &[Route<AppState>] = &[
-    Route {
+pub(crate) const ROUTES: &[HttpRoute<AppState>] = &[
+    HttpRoute {
         path: "/healthz",
         methods: LOOK,
-        need: Need::Health,
+        need: RequiredRight::Health,
         handler: |call| at_once(health(call.app)),
     },
-    Route {
+    HttpRoute {
         path: "/readyz",
         methods: LOOK,
-        need: Need::Health,
+        need: RequiredRight::Health,
         handler: |call| at_once(ready(call.app)),
     },
-    Route {
+    HttpRoute {
         path: "/metrics",
         methods: LOOK,
-        need: Need::Numbers,
+        need: RequiredRight::Numbers,
         handler: |call| Box::pin(all(call.app, call.visit)),
     },
 ];
 
 /// Whether anything hangs, for an orchestrator that would restart the container. A disk that does
 /// not answer does not count: the next core would wait for it, too.
-fn health(app: &AppState) -> Answer {
+fn health(app: &AppState) -> HttpResponse {
     match app.monitor.vitals.late() {
         None => answer::found(TEXT, "ok\n"),
         Some(what) => not_ready(&what),
     }
 }
 
-fn ready(app: &AppState) -> Answer {
+fn ready(app: &AppState) -> HttpResponse {
     if let Some(what) = app.monitor.vitals.late().or_else(|| app.monitor.vitals.slow()) {
         return not_ready(&what);
     }
@@ -49,11 +49,11 @@ fn ready(app: &AppState) -> Answer {
     }
 }
 
-fn not_ready(reason: &str) -> Answer {
+fn not_ready(reason: &str) -> HttpResponse {
     answer::plain(StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {reason}\n"))
 }
 
-async fn all(app: &AppState, visit: &Visit<'_>) -> Answer {
+async fn all(app: &AppState, visit: &RequestHead<'_>) -> HttpResponse {
     match metrics::text(&app.monitor).await {
         Ok(text) => answer::found(PROMETHEUS, text),
         Err(fault) => visit.error(StatusCode::INTERNAL_SERVER_ERROR, &fault.to_string()),

@@ -2,13 +2,15 @@
 //!
 //! Limits: a page has at most [`HISTORY_MAX`] messages.
 
-use super::{Answer, ask, error, since};
+use super::{HttpResponse, ask, error, since};
 use crate::api::state::AppState;
 use crate::ground::clock;
 use crate::http::answer;
-use crate::http::rights::Need;
-use crate::http::visit::Visit;
-use crate::mail::model::{Attempt, DeliveryStatus, Ending, Finished, MessageId, Wanted};
+use crate::http::rights::RequiredRight;
+use crate::http::visit::RequestHead;
+use crate::mail::model::{
+    AttemptRecord, DeliveryStatus, FinishedMessage, HistoryFilter, MessageId, RecipientResult,
+};
 use hyper::StatusCode;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -50,7 +52,7 @@ pub struct AttemptView {
     /// How long it took.
     pub duration_seconds: f64,
     /// The outcome of each recipient.
-    pub outcomes: Vec<Ending>,
+    pub outcomes: Vec<RecipientResult>,
     /// Commands (`>`), replies (`<`) and remarks (`*`); empty after success.
     pub transcript: Vec<String>,
 }
@@ -88,7 +90,7 @@ pub struct FinishedView {
     /// Protocol version and cipher suite of that attempt; empty in plain text.
     pub tls: String,
     /// The final status of each recipient.
-    pub recipients: Vec<Ending>,
+    pub recipients: Vec<RecipientResult>,
     /// For a move: the mark in its order.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub mark: String,
@@ -97,7 +99,7 @@ pub struct FinishedView {
 /// A query of the history.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct HistoryQuery {
-    pub(crate) wanted: Wanted,
+    pub(crate) wanted: HistoryFilter,
     pub(crate) after: Option<String>,
     pub(crate) limit: Option<usize>,
 }
@@ -157,7 +159,11 @@ impl HistoryQuery {
 }
 
 /// `GET /api/v1/queue/ID/attempts`
-pub(super) async fn attempts(app: &AppState, visit: &Visit<'_>, id: MessageId) -> Answer {
+pub(super) async fn attempts(
+    app: &AppState,
+    visit: &RequestHead<'_>,
+    id: MessageId,
+) -> HttpResponse {
     let _search = match visit.search().await {
         Ok(search) => search,
         Err(answer) => return answer,
@@ -172,16 +178,16 @@ pub(super) async fn attempts(app: &AppState, visit: &Visit<'_>, id: MessageId) -
 /// users who may read content. The caller has the permission to search.
 pub(crate) async fn attempts_view(
     app: &AppState,
-    visit: &Visit<'_>,
+    visit: &RequestHead<'_>,
     id: MessageId,
-) -> Result<AttemptsView, Answer> {
-    let reads = visit.right(Need::Read).is_ok();
+) -> Result<AttemptsView, HttpResponse> {
+    let reads = visit.right(RequiredRight::Read).is_ok();
     let attempts = ask(app.views.history.attempts(id, ONE_PATIENCE)).await?;
     Ok(AttemptsView { attempts: attempts.into_iter().map(|one| attempt(one, reads)).collect() })
 }
 
 /// `GET /api/v1/history?search=…&after=…`
-pub(super) async fn history(app: &AppState, visit: &Visit<'_>) -> Answer {
+pub(super) async fn history(app: &AppState, visit: &RequestHead<'_>) -> HttpResponse {
     let asked = match HistoryQuery::parse(visit.query) {
         Ok(asked) => asked,
         Err(words) => return error(StatusCode::BAD_REQUEST, &words),
@@ -197,7 +203,7 @@ pub(super) async fn history(app: &AppState, visit: &Visit<'_>) -> Answer {
 }
 
 /// `GET /api/v1/history/ID`
-pub(super) async fn one(app: &AppState, visit: &Visit<'_>, id: MessageId) -> Answer {
+pub(super) async fn one(app: &AppState, visit: &RequestHead<'_>, id: MessageId) -> HttpResponse {
     let _search = match visit.search().await {
         Ok(search) => search,
         Err(answer) => return answer,
@@ -215,8 +221,9 @@ pub(super) async fn one(app: &AppState, visit: &Visit<'_>, id: MessageId) -> Ans
 pub(crate) async fn finished_view(
     app: &AppState,
     id: MessageId,
-) -> Result<Option<FinishedView>, Answer> {
-    let wanted = Wanted { id: id.to_string(), search: id.to_string(), ..Wanted::default() };
+) -> Result<Option<FinishedView>, HttpResponse> {
+    let wanted =
+        HistoryFilter { id: id.to_string(), search: id.to_string(), ..HistoryFilter::default() };
     let page = ask(app.views.history.finished(wanted, None, 1, ONE_PATIENCE)).await?;
     match page.finished.into_iter().next() {
         Some(found) => Ok(Some(finished(found))),
@@ -230,7 +237,7 @@ pub(crate) async fn finished_view(
 pub(crate) async fn history_view(
     app: &AppState,
     asked: HistoryQuery,
-) -> Result<HistoryView, Answer> {
+) -> Result<HistoryView, HttpResponse> {
     let history = &app.views.history;
     let page =
         ask(history.finished(asked.wanted, asked.after, asked.limit.unwrap_or(PAGE), PATIENCE))
@@ -239,8 +246,8 @@ pub(crate) async fn history_view(
     Ok(HistoryView { kept: history.is_kept(), entries, next: page.next })
 }
 
-fn attempt(attempt: Attempt, reads: bool) -> AttemptView {
-    let lines = |attempt: &Attempt| match reads {
+fn attempt(attempt: AttemptRecord, reads: bool) -> AttemptView {
+    let lines = |attempt: &AttemptRecord| match reads {
         true => attempt.transcript.lines().map(str::to_owned).collect(),
         false => attempt.dialogue().map(str::to_owned).collect(),
     };
@@ -255,7 +262,7 @@ fn attempt(attempt: Attempt, reads: bool) -> AttemptView {
     }
 }
 
-fn finished(finished: Finished) -> FinishedView {
+fn finished(finished: FinishedMessage) -> FinishedView {
     FinishedView {
         arrived: clock::rfc3339(finished.arrived),
         finished: clock::rfc3339(finished.at),
@@ -277,7 +284,7 @@ mod tests {
 
     #[test]
     fn what_a_bounce_says_is_shown_to_those_who_may_read_it() {
-        let kept = Attempt {
+        let kept = AttemptRecord {
             id: "0".into(),
             at: 1,
             destination: String::new(),
@@ -287,7 +294,7 @@ mod tests {
             outcomes: Vec::new(),
             transcript: format!(
                 "> RCPT TO:<a@b.example>\n< 550 no\n{}\nSubject: secret\n",
-                Attempt::TEXT_MARK
+                AttemptRecord::TEXT_MARK
             ),
         };
         assert_eq!(

@@ -1,8 +1,8 @@
 //! `GET /api/v1/`: the list of endpoints, as JSON for programs and as a page of links for browsers.
 
-use super::Answer;
+use super::HttpResponse;
 use crate::http::answer::{self, HTML};
-use crate::http::visit::Visit;
+use crate::http::visit::RequestHead;
 use hyper::StatusCode;
 use hyper::header;
 use serde::Serialize;
@@ -29,7 +29,7 @@ struct Endpoint {
 }
 
 /// The list in the format for the client.
-pub(super) fn index(visit: &Visit<'_>) -> Answer {
+pub(super) fn index(visit: &RequestHead<'_>) -> HttpResponse {
     let endpoints = endpoints();
     let accept = visit
         .headers

@@ -44,8 +44,8 @@ pub(crate) use groups::view as groups_view;
 pub use groups::{GroupView, GroupsView};
 pub use history::{AttemptView, AttemptsView, FinishedView, HistoryView};
 pub(crate) use history::{HistoryQuery, attempts_view, finished_view, history_view};
-pub use orders::{HitView, IDS_MAX, OrderView, Remark};
-pub(crate) use orders::{Wish, carry_out};
+pub use orders::{IDS_MAX, MatchedView, OrderView, Remark};
+pub(crate) use orders::{OrderRequest, carry_out};
 pub use queue::{
     DestinationView, DestinationsView, MessageView, PAGE_MAX, PageView, RECIPIENTS_SHOWN,
     RecipientView,
@@ -68,202 +68,202 @@ pub use text::{AttachmentView, HeaderView, TextView, read as read_text};
 
 pub use crate::http::answer::ErrorView;
 pub(crate) use crate::http::answer::error;
-use crate::http::answer::{self, Answer};
-use crate::http::rights::Need;
-use crate::http::route::{Call, Handling, LOOK, POST, Route, at_once};
+use crate::http::answer::{self, HttpResponse};
+use crate::http::rights::RequiredRight;
+use crate::http::route::{HandlerFuture, HttpRoute, LOOK, POST, RequestContext, at_once};
 use crate::mail::model::MessageId;
 use hyper::StatusCode;
 use index::DOCUMENT;
 use state::AppState;
 
 /// The rows of this module in the table of routes. [`DOCUMENT`] describes all except those of the
-/// control socket ([`Need::Carry`]).
-pub(crate) const ROUTES: &[Route<AppState>] = &[
-    Route {
+/// control socket ([`RequiredRight::Carry`]).
+pub(crate) const ROUTES: &[HttpRoute<AppState>] = &[
+    HttpRoute {
         path: "/api/v1",
         methods: LOOK,
-        need: Need::Numbers,
+        need: RequiredRight::Numbers,
         handler: |call| at_once(index::index(call.visit)),
     },
-    Route {
+    HttpRoute {
         path: "/api/v1/",
         methods: LOOK,
-        need: Need::Numbers,
+        need: RequiredRight::Numbers,
         handler: |call| at_once(index::index(call.visit)),
     },
-    Route {
+    HttpRoute {
         path: "/api/v1/status",
         methods: LOOK,
-        need: Need::Numbers,
+        need: RequiredRight::Numbers,
         handler: |call| Box::pin(status::status(call.app, call.visit)),
     },
-    Route {
+    HttpRoute {
         path: "/api/v1/ages",
         methods: LOOK,
-        need: Need::Numbers,
+        need: RequiredRight::Numbers,
         handler: |call| Box::pin(ages::ages(call.app)),
     },
-    Route {
+    HttpRoute {
         path: "/api/v1/rates",
         methods: LOOK,
-        need: Need::Numbers,
+        need: RequiredRight::Numbers,
         handler: |call| at_once(rates::rates(call.app, call.visit.query)),
     },
-    Route {
+    HttpRoute {
         path: "/api/v1/stream",
         methods: LOOK,
-        need: Need::Numbers,
+        need: RequiredRight::Numbers,
         handler: |call| Box::pin(stream::stream(call.app, call.visit)),
     },
-    Route {
+    HttpRoute {
         path: "/api/v1/openapi.json",
         methods: LOOK,
-        need: Need::Numbers,
+        need: RequiredRight::Numbers,
         handler: |_| at_once(answer::found(answer::JSON, DOCUMENT)),
     },
-    Route {
+    HttpRoute {
         path: "/api/v1/destinations",
         methods: LOOK,
-        need: Need::Look,
+        need: RequiredRight::Look,
         handler: |call| at_once(queue::destinations(call.app)),
     },
-    Route {
+    HttpRoute {
         path: "/api/v1/deliveries",
         methods: LOOK,
-        need: Need::Look,
+        need: RequiredRight::Look,
         handler: |call| at_once(deliveries::deliveries(call.app)),
     },
-    Route {
+    HttpRoute {
         path: "/api/v1/groups",
         methods: LOOK,
-        need: Need::Look,
+        need: RequiredRight::Look,
         handler: |call| Box::pin(groups::groups(call.app, call.visit)),
     },
-    Route {
+    HttpRoute {
         path: "/api/v1/route",
         methods: LOOK,
-        need: Need::Look,
+        need: RequiredRight::Look,
         handler: |call| Box::pin(route_test::route(call.app, call.visit)),
     },
-    Route {
+    HttpRoute {
         path: "/api/v1/settings",
         methods: LOOK,
-        need: Need::Settings,
+        need: RequiredRight::Settings,
         handler: |call| at_once(settings::settings(call.app)),
     },
-    Route {
+    HttpRoute {
         path: "/api/v1/sessions",
         methods: LOOK,
-        need: Need::Look,
+        need: RequiredRight::Look,
         handler: |call| at_once(sessions::sessions(call.app)),
     },
-    Route {
+    HttpRoute {
         path: "/api/v1/refusals",
         methods: LOOK,
-        need: Need::Look,
+        need: RequiredRight::Look,
         handler: |call| at_once(sessions::refusals(call.app)),
     },
-    Route {
+    HttpRoute {
         path: "/api/v1/log",
         methods: LOOK,
-        need: Need::Look,
+        need: RequiredRight::Look,
         handler: |call| at_once(sessions::log(call.app, call.visit.query)),
     },
-    Route {
+    HttpRoute {
         path: "/api/v1/queue",
         methods: LOOK,
-        need: Need::Look,
+        need: RequiredRight::Look,
         handler: |call| Box::pin(queue::queue(call.app, call.visit)),
     },
-    Route {
+    HttpRoute {
         path: "/api/v1/queue",
         methods: POST,
-        need: Need::Carry,
+        need: RequiredRight::Carry,
         handler: |call| Box::pin(transfer::import(call.app, call.content)),
     },
-    Route {
+    HttpRoute {
         path: "/api/v1/queue/{id}",
         methods: LOOK,
-        need: Need::Look,
+        need: RequiredRight::Look,
         handler: |call| of_one(&call, |id| Box::pin(queue::message(call.app, id))),
     },
-    Route {
+    HttpRoute {
         path: "/api/v1/queue/{id}/body",
         methods: LOOK,
-        need: Need::Read,
+        need: RequiredRight::Read,
         handler: |call| of_one(&call, |id| Box::pin(queue::body(call.app, id))),
     },
-    Route {
+    HttpRoute {
         path: "/api/v1/queue/{id}/text",
         methods: LOOK,
-        need: Need::Read,
+        need: RequiredRight::Read,
         handler: |call| of_one(&call, |id| Box::pin(text::text(call.app, id))),
     },
-    Route {
+    HttpRoute {
         path: "/api/v1/queue/{id}/mail",
         methods: LOOK,
-        need: Need::Carry,
+        need: RequiredRight::Carry,
         handler: |call| {
             of_one(&call, |id| Box::pin(transfer::mail(call.app, id, call.visit.query)))
         },
     },
-    Route {
+    HttpRoute {
         path: "/api/v1/queue/{id}/attempts",
         methods: LOOK,
-        need: Need::Look,
+        need: RequiredRight::Look,
         handler: |call| of_one(&call, |id| Box::pin(history::attempts(call.app, call.visit, id))),
     },
-    Route {
+    HttpRoute {
         path: "/api/v1/history",
         methods: LOOK,
-        need: Need::Look,
+        need: RequiredRight::Look,
         handler: |call| Box::pin(history::history(call.app, call.visit)),
     },
-    Route {
+    HttpRoute {
         path: "/api/v1/history/{id}",
         methods: LOOK,
-        need: Need::Look,
+        need: RequiredRight::Look,
         handler: |call| of_one(&call, |id| Box::pin(history::one(call.app, call.visit, id))),
     },
-    Route {
+    HttpRoute {
         path: "/api/v1/history/{id}/resend",
         methods: POST,
-        need: Need::Order,
+        need: RequiredRight::Order,
         handler: |call| Box::pin(resend_one(call)),
     },
-    Route {
+    HttpRoute {
         path: "/api/v1/orders",
         methods: POST,
-        need: Need::Order,
+        need: RequiredRight::Order,
         handler: |call| Box::pin(orders::order(call.app, call.visit, call.content)),
     },
-    Route {
+    HttpRoute {
         path: "/api/v1/messages",
         methods: POST,
-        need: Need::Send,
+        need: RequiredRight::Send,
         handler: |call| Box::pin(send::send(call.app, call.visit, call.content)),
     },
 ];
 
 /// The answer about the message in the path.
 fn of_one<'a>(
-    call: &Call<'a, AppState>,
-    answer: impl FnOnce(MessageId) -> Handling<'a>,
-) -> Handling<'a> {
+    call: &RequestContext<'a, AppState>,
+    answer: impl FnOnce(MessageId) -> HandlerFuture<'a>,
+) -> HandlerFuture<'a> {
     match call.id.parse() {
         Ok(id) => answer(id),
         Err(()) => at_once(no_id(call.id)),
     }
 }
 
-async fn resend_one(call: Call<'_, AppState>) -> Answer {
+async fn resend_one(call: RequestContext<'_, AppState>) -> HttpResponse {
     match call.id.parse() {
         Ok(id) => resend::order(call.app, call.visit, id, call.content).await,
         Err(()) => no_id(call.id),
     }
 }
 
-fn no_id(text: &str) -> Answer {
+fn no_id(text: &str) -> HttpResponse {
     let shown: String = text.chars().take(40).collect();
     error(
         StatusCode::NOT_FOUND,
@@ -288,7 +288,7 @@ mod tests {
             }
         }
         let mut there = BTreeSet::new();
-        for route in ROUTES.iter().filter(|route| route.need != Need::Carry) {
+        for route in ROUTES.iter().filter(|route| route.need != RequiredRight::Carry) {
             // The trailing slash makes no difference, and HEAD is implied by GET.
             let path = route.path.trim_start_matches("/api/v1");
             for method in

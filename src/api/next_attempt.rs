@@ -7,7 +7,7 @@ use std::fmt;
 
 /// When it is attempted next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum NextTry {
+pub(crate) enum NextAttempt {
     /// Not before an operator releases it.
     Held,
     /// Not before an operator resumes its destination.
@@ -22,7 +22,7 @@ pub(crate) enum NextTry {
     Never,
 }
 
-impl NextTry {
+impl NextAttempt {
     fn of(held: bool, paused: bool, seconds: Option<u64>) -> Self {
         match seconds {
             _ if held => Self::Held,
@@ -54,7 +54,7 @@ impl NextTry {
     }
 }
 
-impl fmt::Display for NextTry {
+impl fmt::Display for NextAttempt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Held => f.write_str("held"),
@@ -74,13 +74,13 @@ mod tests {
 
     #[test]
     fn a_hold_is_told_before_a_pause_and_a_pause_before_any_moment() {
-        let words = |held, paused, seconds| NextTry::of(held, paused, seconds).to_string();
+        let words = |held, paused, seconds| NextAttempt::of(held, paused, seconds).to_string();
         assert_eq!(words(true, true, None), "held");
         assert_eq!(words(false, true, Some(14)), "paused");
         assert_eq!(words(false, false, Some(0)), "now");
         assert_eq!(words(false, false, Some(14)), "in 14 s");
         assert_eq!(words(false, false, None), "");
-        assert_eq!(NextTry::Active(3, 3).to_string(), "delivering");
-        assert_eq!(NextTry::Active(1200, 5000).to_string(), "1,200 delivering");
+        assert_eq!(NextAttempt::Active(3, 3).to_string(), "delivering");
+        assert_eq!(NextAttempt::Active(1200, 5000).to_string(), "1,200 delivering");
     }
 }

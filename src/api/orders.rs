@@ -4,12 +4,12 @@
 //! [`PREVIEW_PATIENCE`].
 
 use super::filter::FilterView;
-use super::{Answer, admin_error, error};
+use super::{HttpResponse, admin_error, error};
 use crate::api::state::AppState;
 use crate::http::answer;
-use crate::http::visit::{EntryPoint, Visit};
+use crate::http::visit::{EntryPoint, RequestHead};
 use crate::mail::model::{
-    AdminError, DESTINATIONS_MAX, Filter, MessageId, Order, Paused, Selection,
+    AdminError, DESTINATIONS_MAX, Filter, MessageId, Paused, QueueOrder, Selection,
 };
 use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
@@ -72,7 +72,7 @@ pub struct OrderView {
 
 /// How many messages an order changed, or would change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HitView {
+pub struct MatchedView {
     /// Messages. Of `pause` and `resume`: destinations whose state changed.
     pub messages: u64,
     /// For `retry`: those of them that are not attempted, because they are held or wait only for
@@ -131,8 +131,8 @@ impl Remark {
 
 /// A parsed order.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Wish {
-    Messages(Order, Selection),
+pub(crate) enum OrderRequest {
+    Messages(QueueOrder, Selection),
     Pause(String, bool),
     /// One message, if it still has this version.
     Move {
@@ -146,7 +146,10 @@ pub(crate) enum Wish {
 ///
 /// # Errors
 /// It is not JSON, too long, or took too long to arrive.
-pub(super) async fn content(visit: &Visit<'_>, content: Incoming) -> Result<Bytes, Answer> {
+pub(super) async fn content(
+    visit: &RequestHead<'_>,
+    content: Incoming,
+) -> Result<Bytes, HttpResponse> {
     let media = visit
         .headers
         .get(header::CONTENT_TYPE)
@@ -173,7 +176,7 @@ pub(super) async fn content(visit: &Visit<'_>, content: Incoming) -> Result<Byte
 }
 
 /// `POST /api/v1/orders`
-pub(super) async fn order(app: &AppState, visit: &Visit<'_>, body: Incoming) -> Answer {
+pub(super) async fn order(app: &AppState, visit: &RequestHead<'_>, body: Incoming) -> HttpResponse {
     let content = match content(visit, body).await {
         Ok(content) => content,
         Err(answer) => return answer,
@@ -195,12 +198,12 @@ pub(super) async fn order(app: &AppState, visit: &Visit<'_>, body: Incoming) -> 
 /// Executes an order, or counts the messages that it would change. The queue writes the audit line.
 pub(crate) async fn carry_out(
     app: &AppState,
-    visit: &Visit<'_>,
-    wish: Wish,
+    visit: &RequestHead<'_>,
+    wish: OrderRequest,
     preview: bool,
-) -> Result<HitView, AdminError> {
+) -> Result<MatchedView, AdminError> {
     let admin = &app.views.admin;
-    let done = |messages| HitView {
+    let done = |messages| MatchedView {
         messages,
         untried: None,
         preview: false,
@@ -209,34 +212,42 @@ pub(crate) async fn carry_out(
         remark: None,
     };
     match (wish, preview) {
-        (Wish::Messages(order, selection), false) => {
+        (OrderRequest::Messages(order, selection), false) => {
             let obeyed = admin.order(order, selection, visit.asker()).await?;
-            Ok(HitView {
+            Ok(MatchedView {
                 untried: Some(obeyed.untried).filter(|untried| *untried > 0),
                 ..done(obeyed.messages)
             })
         }
-        (Wish::Messages(order, selection), true) => {
+        (OrderRequest::Messages(order, selection), true) => {
             let seen = admin.preview(order, selection, PREVIEW_PATIENCE).await?;
             let sample = seen.sample.iter().map(MessageId::to_string).collect();
-            Ok(HitView { preview: true, sample, incomplete: !seen.complete, ..done(seen.messages) })
+            Ok(MatchedView {
+                preview: true,
+                sample,
+                incomplete: !seen.complete,
+                ..done(seen.messages)
+            })
         }
         // It has no preview, see OrderView::moved.
-        (Wish::Move { id, version, mark }, _) => {
+        (OrderRequest::Move { id, version, mark }, _) => {
             admin.move_out(id, version, mark, visit.asker()).await.map(|()| done(1))
         }
-        (Wish::Pause(destination, paused), false) => {
+        (OrderRequest::Pause(destination, paused), false) => {
             let destination = admin.meant(&destination, paused)?;
             let became = admin.pause(destination, paused, visit.asker()).await?;
-            Ok(HitView { remark: Remark::of(paused, became), ..done(u64::from(became.changed)) })
+            Ok(MatchedView {
+                remark: Remark::of(paused, became),
+                ..done(u64::from(became.changed))
+            })
         }
-        (Wish::Pause(destination, paused), true) => {
+        (OrderRequest::Pause(destination, paused), true) => {
             let destination = admin.meant(&destination, paused)?;
             let known = admin
                 .destinations(DESTINATIONS_MAX)
                 .into_iter()
                 .any(|d| d.destination == destination && d.paused);
-            Ok(HitView { preview: true, ..done(u64::from(known != paused)) })
+            Ok(MatchedView { preview: true, ..done(u64::from(known != paused)) })
         }
     }
 }
@@ -246,12 +257,12 @@ impl OrderView {
     ///
     /// # Errors
     /// What is wrong with it, as text.
-    pub(crate) fn wish(&self) -> Result<Wish, String> {
+    pub(crate) fn wish(&self) -> Result<OrderRequest, String> {
         let order = match self.order.as_str() {
-            "retry" => Order::Retry,
-            "hold" => Order::Hold,
-            "release" => Order::Release,
-            "delete" => Order::Delete,
+            "retry" => QueueOrder::Retry,
+            "hold" => QueueOrder::Hold,
+            "release" => QueueOrder::Release,
+            "delete" => QueueOrder::Delete,
             "move" => return self.moved(),
             "pause" | "resume" => return self.pause(self.order == "pause"),
             _ => {
@@ -297,17 +308,17 @@ impl OrderView {
                 // An id that is given twice counts once.
                 let mut seen = HashSet::new();
                 ids.retain(|id| seen.insert(*id));
-                Ok(Wish::Messages(order, Selection::Some(ids)))
+                Ok(OrderRequest::Messages(order, Selection::Some(ids)))
             }
             Selection::Matching(filter) if filter.is_empty() => {
                 Err("filter: it is empty; use all:true for all messages".to_owned())
             }
-            selection => Ok(Wish::Messages(order, selection)),
+            selection => Ok(OrderRequest::Messages(order, selection)),
         }
     }
 
     /// A move is for a single message in the version that was read.
-    fn moved(&self) -> Result<Wish, String> {
+    fn moved(&self) -> Result<OrderRequest, String> {
         let others = !self.ids.is_empty()
             || self.domain.is_some()
             || self.destination.is_some()
@@ -319,7 +330,7 @@ impl OrderView {
             || mark.len() == 16 && mark.bytes().all(|octet| octet.is_ascii_hexdigit());
         match (id, version) {
             (Some(id), Some(version)) if is_mark && !others && !self.all && !self.preview => {
-                Ok(Wish::Move { id, version, mark })
+                Ok(OrderRequest::Move { id, version, mark })
             }
             _ => Err(
                 "move: give the id, the version that was read, optionally a mark of 16 hexadecimal \
@@ -329,7 +340,7 @@ impl OrderView {
         }
     }
 
-    fn pause(&self, paused: bool) -> Result<Wish, String> {
+    fn pause(&self, paused: bool) -> Result<OrderRequest, String> {
         let others = self.version.is_some()
             || self.mark.is_some()
             || self.id.is_some()
@@ -343,7 +354,7 @@ impl OrderView {
                     && (1..=255).contains(&name.len())
                     && !name.contains(char::is_control) =>
             {
-                Ok(Wish::Pause(name.to_lowercase(), paused))
+                Ok(OrderRequest::Pause(name.to_lowercase(), paused))
             }
             _ => Err("give one destination, and nothing else: \"destination\":\"example.org\""
                 .to_owned()),
@@ -384,34 +395,38 @@ mod tests {
                 .map_err(|e| e.to_string())
                 .and_then(|view| view.wish())
         };
-        let messages = |order, selection| Ok(Wish::Messages(order, selection));
+        let messages = |order, selection| Ok(OrderRequest::Messages(order, selection));
         let id = MessageId(32);
-        assert_eq!(parse(r#"{"order":"hold","all":true}"#), messages(Order::Hold, Selection::All));
+        assert_eq!(
+            parse(r#"{"order":"hold","all":true}"#),
+            messages(QueueOrder::Hold, Selection::All)
+        );
         assert_eq!(
             parse(r#"{"order":"retry","id":"0000000000010"}"#),
-            messages(Order::Retry, Selection::One(id))
+            messages(QueueOrder::Retry, Selection::One(id))
         );
         assert_eq!(
             parse(r#"{"order":"retry","ids":["0000000000010"]}"#),
-            messages(Order::Retry, Selection::Some(vec![id]))
+            messages(QueueOrder::Retry, Selection::Some(vec![id]))
         );
         assert_eq!(
             parse(r#"{"order":"delete","domain":"b"}"#),
-            messages(Order::Delete, Selection::Domain("b".into()))
+            messages(QueueOrder::Delete, Selection::Domain("b".into()))
         );
         let filter = Filter { destination: "b".into(), ..Filter::default() };
         assert_eq!(
             parse(r#"{"order":"hold","destination":"b"}"#),
-            messages(Order::Hold, Selection::Matching(filter))
+            messages(QueueOrder::Hold, Selection::Matching(filter))
         );
         let filter = Filter { sender: "shop@".into(), older: Some(3600), ..Filter::default() };
         let text = r#"{"order":"hold","filter":{"sender":"shop@","older":"1h"}}"#;
-        assert_eq!(parse(text), messages(Order::Hold, Selection::Matching(filter)));
+        assert_eq!(parse(text), messages(QueueOrder::Hold, Selection::Matching(filter)));
         assert_eq!(
             parse(r#"{"order":"pause","destination":"B.example"}"#),
-            Ok(Wish::Pause("b.example".into(), true))
+            Ok(OrderRequest::Pause("b.example".into(), true))
         );
-        let moved = |mark: &str| Ok(Wish::Move { id, version: 0x1f, mark: mark.to_owned() });
+        let moved =
+            |mark: &str| Ok(OrderRequest::Move { id, version: 0x1f, mark: mark.to_owned() });
         assert_eq!(parse(r#"{"order":"move","id":"0000000000010","version":"1f"}"#), moved(""));
         let text =
             r#"{"order":"move","id":"0000000000010","version":"1f","mark":"0123456789abcdef"}"#;

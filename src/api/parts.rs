@@ -6,7 +6,7 @@
 //! browser's policy applies, and the code that serves it must sandbox it; an attachment is never
 //! served with its declared type. Source: RFC 2045 to 2047, RFC 2183.
 
-use super::{ADMIN_PATIENCE, Answer, ask, error};
+use super::{ADMIN_PATIENCE, HttpResponse, ask, error};
 use crate::api::state::AppState;
 use crate::mail::model::{Body, MessageId};
 use hyper::StatusCode;
@@ -46,7 +46,7 @@ pub(crate) struct Attachment {
 
 /// The HTML of a mail without elements that load, navigate or run something; `None` when it has
 /// none.
-pub(crate) async fn html(app: &AppState, id: MessageId) -> Result<Option<String>, Answer> {
+pub(crate) async fn html(app: &AppState, id: MessageId) -> Result<Option<String>, HttpResponse> {
     let message = ask(app.views.admin.show(id)).await?;
     taken_apart(message.body, READ_MAX, |mail| html_of(mail).map(disarmed)).await
 }
@@ -56,7 +56,7 @@ pub(crate) async fn attachment(
     app: &AppState,
     id: MessageId,
     place: u32,
-) -> Result<Option<Attachment>, Answer> {
+) -> Result<Option<Attachment>, HttpResponse> {
     let message = ask(app.views.admin.show(id)).await?;
     if message.body.len() > TAKEN_APART_MAX {
         return Err(error(
@@ -78,7 +78,7 @@ async fn taken_apart<T: Send + 'static>(
     body: Body,
     limit: usize,
     take: impl FnOnce(&Message<'_>) -> Option<T> + Send + 'static,
-) -> Result<Option<T>, Answer> {
+) -> Result<Option<T>, HttpResponse> {
     let read = tokio::task::spawn_blocking(move || {
         let content = body.head(limit)?;
         Ok::<_, io::Error>(MessageParser::new().parse(&content[..]).as_ref().and_then(take))

@@ -5,16 +5,16 @@
 //! in memory.
 
 use super::filter::FilterView;
-use super::{ADMIN_PATIENCE, Answer, ask, error, since};
+use super::{ADMIN_PATIENCE, HttpResponse, ask, error, since};
 use crate::api::state::AppState;
 use crate::api::transfer::stream;
 use crate::export::target_name;
 use crate::ground::clock;
-use crate::http::answer::{self, Content, MAIL};
-use crate::http::visit::Visit;
+use crate::http::answer::{self, MAIL, ResponseBody};
+use crate::http::visit::RequestHead;
 use crate::mail::model::{
-    Body, DESTINATIONS_MAX, DeliveryStatus, DestinationSummary, Kind, Message, MessageId, Progress,
-    Status, Target,
+    Body, DESTINATIONS_MAX, DeliveryStatus, DestinationSummary, Message, MessageId, MessageKind,
+    Target, TargetProgress, TargetStatus,
 };
 use bytes::Bytes;
 use hyper::StatusCode;
@@ -209,7 +209,7 @@ pub struct RecipientView {
 }
 
 /// `GET /api/v1/destinations`
-pub(super) fn destinations(app: &AppState) -> Answer {
+pub(super) fn destinations(app: &AppState) -> HttpResponse {
     let now = clock::now();
     let destinations = app
         .views
@@ -243,7 +243,7 @@ pub(crate) fn destination_view(destination: DestinationSummary, now: u32) -> Des
 }
 
 /// `GET /api/v1/queue?after=ID&limit=N&…`, with the conditions of a [`FilterView`].
-pub(super) async fn queue(app: &AppState, visit: &Visit<'_>) -> Answer {
+pub(super) async fn queue(app: &AppState, visit: &RequestHead<'_>) -> HttpResponse {
     let asked = match PageQuery::parse(visit.query) {
         Ok(asked) => asked,
         Err(words) => return error(StatusCode::BAD_REQUEST, &words),
@@ -257,9 +257,9 @@ pub(super) async fn queue(app: &AppState, visit: &Visit<'_>) -> Answer {
 /// A page of the queue, for the API and for people.
 pub(crate) async fn page(
     app: &AppState,
-    visit: &Visit<'_>,
+    visit: &RequestHead<'_>,
     asked: &PageQuery,
-) -> Result<PageView, Answer> {
+) -> Result<PageView, HttpResponse> {
     let filter = asked.filter.filter().map_err(|words| error(StatusCode::BAD_REQUEST, &words))?;
     let _search = if filter.is_empty() { None } else { visit.search().await? };
     let (now, deadline) = (clock::now(), Instant::now() + SEARCH_PATIENCE);
@@ -292,7 +292,7 @@ pub(crate) async fn page(
 }
 
 /// `GET /api/v1/queue/ID`
-pub(super) async fn message(app: &AppState, id: MessageId) -> Answer {
+pub(super) async fn message(app: &AppState, id: MessageId) -> HttpResponse {
     match message_with_subject(app, id).await {
         Ok(view) => answer::json(StatusCode::OK, &view),
         Err(answer) => answer,
@@ -303,7 +303,7 @@ pub(super) async fn message(app: &AppState, id: MessageId) -> Answer {
 pub(crate) async fn message_with_subject(
     app: &AppState,
     id: MessageId,
-) -> Result<MessageView, Answer> {
+) -> Result<MessageView, HttpResponse> {
     let message = ask(app.views.admin.show(id)).await?;
     let mut view = message_view(&message, clock::now(), None);
     let head = tokio::task::spawn_blocking(move || message.body.head(HEAD_MAX));
@@ -339,7 +339,7 @@ fn subject(head: &[u8], masked: bool) -> String {
 }
 
 /// `GET /api/v1/queue/ID/body`: the content as it will be sent, not dot-stuffed.
-pub(super) async fn body(app: &AppState, id: MessageId) -> Answer {
+pub(super) async fn body(app: &AppState, id: MessageId) -> HttpResponse {
     let body = match ask(app.views.admin.show(id)).await {
         Ok(message) => message.body,
         Err(answer) => return answer,
@@ -348,7 +348,7 @@ pub(super) async fn body(app: &AppState, id: MessageId) -> Answer {
         Body::Memory(bytes) => answer::found(MAIL, bytes),
         Body::Stored(content, len) => {
             let pieces = stream(Bytes::new(), Body::Stored(content, len));
-            answer::answer(StatusCode::OK, MAIL, Content::Pieces(pieces, len))
+            answer::answer(StatusCode::OK, MAIL, ResponseBody::Pieces(pieces, len))
         }
     };
     // A browser saves it as a file and never shows it as a page of this server.
@@ -360,14 +360,14 @@ pub(super) async fn body(app: &AppState, id: MessageId) -> Answer {
 
 fn message_view(message: &Message, now: u32, shown: Option<usize>) -> MessageView {
     let envelope = &message.envelope;
-    let paused = |progress: &Progress| {
-        progress.status == Status::Pending && progress.due == Progress::PAUSED
+    let paused = |progress: &TargetProgress| {
+        progress.status == TargetStatus::Pending && progress.due == TargetProgress::PAUSED
     };
-    let waits = |progress: &Progress| {
-        !message.held && progress.status == Status::Pending && !paused(progress)
+    let waits = |progress: &TargetProgress| {
+        !message.held && progress.status == TargetStatus::Pending && !paused(progress)
     };
-    let due = |progress: &Progress| waits(progress).then(|| since(now, progress.due));
-    let view = |progress: &Progress| RecipientView {
+    let due = |progress: &TargetProgress| waits(progress).then(|| since(now, progress.due));
+    let view = |progress: &TargetProgress| RecipientView {
         address: target_name(envelope, progress.target),
         status: progress.status.into(),
         attempts: progress.attempts,
@@ -376,7 +376,7 @@ fn message_view(message: &Message, now: u32, shown: Option<usize>) -> MessageVie
         last_reply: progress.reason.clone(),
     };
     let recipients = || message.progress.iter().filter(|progress| progress.target != Target::Copy);
-    let pending = || recipients().filter(|progress| progress.status == Status::Pending);
+    let pending = || recipients().filter(|progress| progress.status == TargetStatus::Pending);
     MessageView {
         id: message.id.to_string(),
         arrived: clock::rfc3339(message.arrived),
@@ -384,8 +384,8 @@ fn message_view(message: &Message, now: u32, shown: Option<usize>) -> MessageVie
         size_bytes: message.body.len(),
         sender: envelope.sender_text().to_owned(),
         kind: match message.kind {
-            Kind::Mail => "mail".to_owned(),
-            Kind::Notification => "notification".to_owned(),
+            MessageKind::Mail => "mail".to_owned(),
+            MessageKind::Notification => "notification".to_owned(),
         },
         held: message.held,
         state: None,
@@ -399,7 +399,7 @@ fn message_view(message: &Message, now: u32, shown: Option<usize>) -> MessageVie
             let mut pending = message
                 .progress
                 .iter()
-                .filter(|progress| progress.status == Status::Pending)
+                .filter(|progress| progress.status == TargetStatus::Pending)
                 .peekable();
             pending.peek().is_some() && pending.all(paused)
         },

@@ -1,10 +1,10 @@
 //! Rates over time: for the charts, and for users without a monitoring system.
 
-use super::{Answer, error};
+use super::{HttpResponse, error};
 use crate::api::state::AppState;
 use crate::ground::clock;
 use crate::http::answer;
-use crate::monitor::rates::Point;
+use crate::monitor::rates::RatePoint;
 use hyper::StatusCode;
 use serde::{Deserialize, Serialize};
 
@@ -36,13 +36,13 @@ pub struct RatesView {
 }
 
 /// `GET /api/v1/rates?span=1h`
-pub(super) fn rates(app: &AppState, query: &str) -> Answer {
+pub(super) fn rates(app: &AppState, query: &str) -> HttpResponse {
     let span =
         if query.is_empty() { "1h" } else { query.strip_prefix("span=").unwrap_or_default() };
     let Some((span, points, end)) = app.monitor.rate_history.points(span) else {
         return error(StatusCode::BAD_REQUEST, "span=1h, 24h or 7d is expected");
     };
-    let of = |number: fn(&Point) -> f32| {
+    let of = |number: fn(&RatePoint) -> f32| {
         points.iter().map(|point| Some(number(point)).filter(|n| n.is_finite())).collect()
     };
     answer::json(

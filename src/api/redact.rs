@@ -1,7 +1,7 @@
 //! Views for clients without a login: numbers and states, without any host, address or mail.
 
 use crate::monitor::alerts::AlertView;
-use crate::monitor::components::{Condition, PartView};
+use crate::monitor::components::{ComponentView, Condition};
 
 /// Alerts whose texts contain only parts of this appliance. Every other alert is redacted.
 const NAMELESS: [&str; 23] = [
@@ -54,14 +54,14 @@ pub(super) fn alerts(alerts: Vec<AlertView>) -> Vec<AlertView> {
 }
 
 /// Only the condition of a terminal or a volume: its text may contain hosts.
-pub(super) fn part(part: PartView) -> PartView {
+pub(super) fn part(part: ComponentView) -> ComponentView {
     let state = match part.condition {
         Condition::Connected => "connected",
         Condition::Mounted => "mounted",
         Condition::NotConnected => "not connected",
         Condition::Failing => "failing",
     };
-    PartView { state: state.to_owned(), ..part }
+    ComponentView { state: state.to_owned(), ..part }
 }
 
 #[cfg(test)]

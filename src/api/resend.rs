@@ -5,11 +5,11 @@
 //! Limits: the body is that of an order.
 
 use super::send::{key, refused, sent};
-use super::{Answer, ask, error, orders};
+use super::{HttpResponse, ask, error, orders};
 use crate::api::state::AppState;
 use crate::ground::words::span;
-use crate::http::idempotency::{Begun, Print};
-use crate::http::visit::Visit;
+use crate::http::idempotency::{Fingerprint, KeyState};
+use crate::http::visit::RequestHead;
 use crate::mail::model::{Address, Envelope, KeptMessage, MessageId, Resubmission, Submission};
 use hyper::StatusCode;
 use hyper::body::Incoming;
@@ -83,10 +83,10 @@ impl ResendView {
 /// What a page does the same with.
 pub(super) async fn order(
     app: &AppState,
-    visit: &Visit<'_>,
+    visit: &RequestHead<'_>,
     id: MessageId,
     content: Incoming,
-) -> Answer {
+) -> HttpResponse {
     let content = match orders::content(visit, content).await {
         Ok(content) => content,
         Err(answer) => return answer,
@@ -113,28 +113,28 @@ pub(super) async fn order(
 /// done so before. Whoever calls has shown the right to give orders.
 pub(crate) async fn resend(
     app: &AppState,
-    visit: &Visit<'_>,
+    visit: &RequestHead<'_>,
     id: MessageId,
     view: &ResendView,
     key: Option<&str>,
-) -> Result<(MessageId, bool), Answer> {
+) -> Result<(MessageId, bool), HttpResponse> {
     let kept = kept(app, visit, id).await?;
     let submission = Arc::clone(&app.views.submission);
     let recipients =
         view.of(&kept, &*submission).map_err(|(status, words)| error(status, &words))?;
-    let print = Print::of_text(&format!("resend {id} {recipients:?}"));
+    let print = Fingerprint::of_text(&format!("resend {id} {recipients:?}"));
     let asker = visit.asker();
     let claim = match key
         .map(|key| app.views.idempotency_keys.begin(&format!("{} resend {key}", asker.user)))
     {
         None => None,
-        Some(Begun::New(claim)) => Some(claim),
-        Some(Begun::Known(known, new)) if known == print => return Ok((new, true)),
-        Some(Begun::Known(..)) => {
+        Some(KeyState::New(claim)) => Some(claim),
+        Some(KeyState::Known(known, new)) if known == print => return Ok((new, true)),
+        Some(KeyState::Known(..)) => {
             let words = "this Idempotency-Key was used for another order";
             return Err(error(StatusCode::UNPROCESSABLE_ENTITY, words));
         }
-        Some(Begun::UnderWay) => {
+        Some(KeyState::UnderWay) => {
             let words = "a request with this Idempotency-Key is in progress; try again later";
             return Err(error(StatusCode::CONFLICT, words));
         }
@@ -157,7 +157,11 @@ pub(crate) async fn resend(
 }
 
 /// The message with its content, or what to do where there is none.
-async fn kept(app: &AppState, visit: &Visit<'_>, id: MessageId) -> Result<KeptMessage, Answer> {
+async fn kept(
+    app: &AppState,
+    visit: &RequestHead<'_>,
+    id: MessageId,
+) -> Result<KeptMessage, HttpResponse> {
     let _search = visit.search().await?;
     let history = &app.views.history;
     match ask(history.kept(id)).await? {

@@ -6,10 +6,10 @@
 //! needs the right to read the queue; hosts and replies are untrusted text.
 
 use super::state::AppState;
-use super::{Answer, ask, error, since};
+use super::{HttpResponse, ask, error, since};
 use crate::ground::clock;
 use crate::http::answer;
-use crate::http::visit::Visit;
+use crate::http::visit::RequestHead;
 use crate::mail::model::{
     Address, ClientVerdict, Destination, DestinationStatus, HostLookup, HostUse, Reply,
     RouteQuestion, TargetReport, TracedHost,
@@ -171,7 +171,7 @@ fn address(text: &str) -> Option<IpAddr> {
 }
 
 /// `GET /api/v1/route`
-pub(super) async fn route(app: &AppState, visit: &Visit<'_>) -> Answer {
+pub(super) async fn route(app: &AppState, visit: &RequestHead<'_>) -> HttpResponse {
     let view = match RouteQuery::parse(visit.query) {
         Ok(query) => route_test(app, visit, &query).await,
         Err(words) => Err(RouteRefusal::Question(words)),
@@ -188,13 +188,13 @@ pub(crate) enum RouteRefusal {
     /// The request makes no sense; the text says what to write.
     Question(String),
     /// The replies that reject the client's mail.
-    Answer(Box<Answer>),
+    Answer(Box<HttpResponse>),
 }
 
 /// The test, for programs and for the page.
 pub(crate) async fn route_test(
     app: &AppState,
-    visit: &Visit<'_>,
+    visit: &RequestHead<'_>,
     query: &RouteQuery,
 ) -> Result<RouteTestView, RouteRefusal> {
     let read = |text: &str| app.views.submission.mailbox(text);

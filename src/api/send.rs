@@ -8,14 +8,14 @@
 //! `ui_port` lives for a minute, and so does an upload. Source: RFC 5321 §4.2 (replies); The
 //! Idempotency-Key HTTP Header Field (IETF draft).
 
-use super::{Answer, error};
+use super::{HttpResponse, error};
 use crate::api::state::AppState;
 use crate::api::transfer::pieces;
 use crate::ground::lock::Lock;
 use crate::http::access::Caller;
 use crate::http::answer;
-use crate::http::idempotency::{Begun, KeyClaim, Print};
-use crate::http::visit::Visit;
+use crate::http::idempotency::{Fingerprint, KeyClaim, KeyState};
+use crate::http::visit::RequestHead;
 use crate::mail::model::{ContentPieces, MessageId, Reply, Submission, SubmittedEnvelope};
 use aws_lc_rs::digest;
 use bytes::Bytes;
@@ -45,7 +45,11 @@ pub struct SentView {
 }
 
 /// Accepts a mail.
-pub(crate) async fn send(app: &AppState, visit: &Visit<'_>, content: Incoming) -> Answer {
+pub(crate) async fn send(
+    app: &AppState,
+    visit: &RequestHead<'_>,
+    content: Incoming,
+) -> HttpResponse {
     let media = visit
         .headers
         .get(header::CONTENT_TYPE)
@@ -78,15 +82,15 @@ pub(crate) async fn send(app: &AppState, visit: &Visit<'_>, content: Incoming) -
     };
     let envelope = format!("{:?} {:?}", submitted.sender, submitted.recipients);
     match app.views.idempotency_keys.begin(&key) {
-        Begun::New(claim) => match within_rate(app, visit) {
+        KeyState::New(claim) => match within_rate(app, visit) {
             Ok(()) => take(app, submitted, content, Some((claim, envelope))).await,
             Err(refusal) => *refusal,
         },
-        Begun::UnderWay => error(
+        KeyState::UnderWay => error(
             StatusCode::CONFLICT,
             "a request with this Idempotency-Key is in progress; try again later",
         ),
-        Begun::Known(print, id) => match printed(content).await {
+        KeyState::Known(print, id) => match printed(content).await {
             Some(other) if other.with(&envelope) == print => sent(app, id, true),
             _ => error(
                 StatusCode::UNPROCESSABLE_ENTITY,
@@ -96,7 +100,10 @@ pub(crate) async fn send(app: &AppState, visit: &Visit<'_>, content: Incoming) -
     }
 }
 
-fn submitted(submission: &dyn Submission, visit: &Visit<'_>) -> Result<SubmittedEnvelope, String> {
+fn submitted(
+    submission: &dyn Submission,
+    visit: &RequestHead<'_>,
+) -> Result<SubmittedEnvelope, String> {
     let address = |name: &str, text: &str| {
         let shown: String = text.chars().take(80).collect();
         submission
@@ -133,7 +140,7 @@ fn submitted(submission: &dyn Submission, visit: &Visit<'_>) -> Result<Submitted
 }
 
 /// Applies a token's rate. A repeated request with the key of a sent mail does not count.
-fn within_rate(app: &AppState, visit: &Visit<'_>) -> Result<(), Box<Answer>> {
+fn within_rate(app: &AppState, visit: &RequestHead<'_>) -> Result<(), Box<HttpResponse>> {
     let Caller::Token(token) = visit.caller else { return Ok(()) };
     token.take(Instant::now()).map_err(|wait| {
         app.http.refused("token_rate");
@@ -156,7 +163,7 @@ async fn take(
     submitted: SubmittedEnvelope,
     content: Incoming,
     claim: Option<(KeyClaim, String)>,
-) -> Answer {
+) -> HttpResponse {
     let submission = Arc::clone(&app.views.submission);
     let task = tokio::spawn(async move {
         let (pump, pieces) = pieces(content, Bytes::new());
@@ -180,7 +187,7 @@ async fn take(
 }
 
 /// Reads a content to its end, only to compute its hash.
-async fn printed(content: Incoming) -> Option<Print> {
+async fn printed(content: Incoming) -> Option<Fingerprint> {
     let (pump, pieces) = pieces(content, Bytes::new());
     let mut printing = Printing::new(pieces);
     let read = async {
@@ -217,11 +224,11 @@ impl ContentPieces for Printing {
     }
 }
 
-fn print(context: &Lock<digest::Context>) -> Print {
-    Print::of(&context.lock())
+fn print(context: &Lock<digest::Context>) -> Fingerprint {
+    Fingerprint::of(&context.lock())
 }
 
-pub(super) fn sent(app: &AppState, id: MessageId, repeated: bool) -> Answer {
+pub(super) fn sent(app: &AppState, id: MessageId, repeated: bool) -> HttpResponse {
     let base = app.http.access.outside.as_ref().map_or("", |outside| outside.path.as_str());
     let status = if repeated { StatusCode::OK } else { StatusCode::CREATED };
     let mut answer = answer::json(status, &SentView { id: id.to_string(), repeated });
@@ -232,7 +239,7 @@ pub(super) fn sent(app: &AppState, id: MessageId, repeated: bool) -> Answer {
 }
 
 /// An SMTP reply as an HTTP answer.
-pub(super) fn refused(reply: &Reply) -> Answer {
+pub(super) fn refused(reply: &Reply) -> HttpResponse {
     let status = match reply.code {
         552 => StatusCode::PAYLOAD_TOO_LARGE,
         // X.4.Z: the content was cut off. A data volume that does not answer is 451 as well, but

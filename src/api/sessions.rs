@@ -2,7 +2,7 @@
 //!
 //! Limits: [`SESSIONS_MAX`] sessions, [`LINES_MAX`] lines.
 
-use super::{Answer, error, since};
+use super::{HttpResponse, error, since};
 use crate::api::state::AppState;
 use crate::ground::clock;
 use crate::http::answer;
@@ -111,7 +111,7 @@ pub(crate) struct LogQuery {
 }
 
 /// `GET /api/v1/sessions`
-pub(super) fn sessions(app: &AppState) -> Answer {
+pub(super) fn sessions(app: &AppState) -> HttpResponse {
     answer::json(StatusCode::OK, &sessions_view(app))
 }
 
@@ -136,7 +136,7 @@ pub(crate) fn sessions_view(app: &AppState) -> SessionsView {
 }
 
 /// `GET /api/v1/refusals`
-pub(super) fn refusals(app: &AppState) -> Answer {
+pub(super) fn refusals(app: &AppState) -> HttpResponse {
     answer::json(StatusCode::OK, &refusals_view(app))
 }
 
@@ -183,7 +183,7 @@ pub(crate) fn refusals_view(app: &AppState) -> RefusalsView {
 }
 
 /// `GET /api/v1/log?filter=TEXT&level=warn&limit=N`
-pub(super) fn log(app: &AppState, query: &str) -> Answer {
+pub(super) fn log(app: &AppState, query: &str) -> HttpResponse {
     match LogQuery::parse(query) {
         Ok(asked) => answer::json(StatusCode::OK, &LogView { lines: log_lines(app, &asked) }),
         Err(words) => error(StatusCode::BAD_REQUEST, &words),

@@ -1,9 +1,9 @@
 //! `GET /api/v1/settings`: every effective property, and its origin.
 //!
 //! Security: secrets are masked before they reach the HTTP server; still, this requires the login
-//! ([`Need::Settings`](crate::http::rights::Need)).
+//! ([`Need::Settings`](crate::http::rights::RequiredRight)).
 
-use super::Answer;
+use super::HttpResponse;
 use super::setting::Setting;
 use super::state::AppState;
 use crate::http::answer;
@@ -18,6 +18,6 @@ pub struct SettingsView<'a> {
 }
 
 /// `GET /api/v1/settings`
-pub(super) fn settings(app: &AppState) -> Answer {
+pub(super) fn settings(app: &AppState) -> HttpResponse {
     answer::json(StatusCode::OK, &SettingsView { settings: &app.facts.settings })
 }

@@ -1,15 +1,15 @@
 //! A summary of the appliance, for programs; the page shows the same.
 
-use super::{Answer, since};
+use super::{HttpResponse, since};
 use crate::api::redact;
 use crate::api::state::AppState;
 use crate::ground::clock;
 use crate::http::answer;
-use crate::http::rights::Need;
-use crate::http::visit::Visit;
+use crate::http::rights::RequiredRight;
+use crate::http::visit::RequestHead;
 use crate::mail::model::{Refusal, SESSION_REFUSALS};
 use crate::monitor::alerts::{self, AlertView};
-use crate::monitor::components::PartView;
+use crate::monitor::components::ComponentView;
 use crate::monitor::counters::Counters;
 use crate::monitor::metrics;
 use crate::monitor::rates::Buckets;
@@ -54,9 +54,9 @@ pub struct StatusView {
     /// Which clients may relay, as text; empty without the right to look.
     pub who_may_relay: String,
     /// Terminals and their states.
-    pub terminals: Vec<PartView>,
+    pub terminals: Vec<ComponentView>,
     /// Volumes and their states.
-    pub volumes: Vec<PartView>,
+    pub volumes: Vec<ComponentView>,
 }
 
 /// The queue in numbers.
@@ -119,7 +119,7 @@ pub struct DiskView {
 }
 
 /// `GET /api/v1/status`
-pub(super) async fn status(app: &AppState, visit: &Visit<'_>) -> Answer {
+pub(super) async fn status(app: &AppState, visit: &RequestHead<'_>) -> HttpResponse {
     answer::json(StatusCode::OK, &status_view(app, visit.may_look()).await)
 }
 
@@ -156,7 +156,13 @@ pub(crate) async fn status_view(app: &AppState, look: bool) -> StatusView {
             .accept
             .certificate_expiry()
             .map(|end| clock::rfc3339(u32::try_from(end).unwrap_or(u32::MAX))),
-        orders_refused: app.http.access.port_rights().may(Need::Order).err().map(str::to_owned),
+        orders_refused: app
+            .http
+            .access
+            .port_rights()
+            .may(RequiredRight::Order)
+            .err()
+            .map(str::to_owned),
         who_may_relay: facts.who_may_relay.clone(),
         terminals: app.monitor.terminals(),
         volumes: app.monitor.volumes(),

@@ -3,11 +3,11 @@
 //! Limits: `rate_history` counts the streams; a stream ends with its connection, and its client
 //! opens another. A client that reads nothing for [`PATIENCE`] is disconnected.
 
-use super::{Answer, error};
+use super::{HttpResponse, error};
 use crate::api::state::AppState;
 use crate::ground::text::harmless_json;
-use crate::http::answer::{self, Content, EVENTS};
-use crate::http::visit::Visit;
+use crate::http::answer::{self, EVENTS, ResponseBody};
+use crate::http::visit::RequestHead;
 use bytes::Bytes;
 use hyper::header::{self, HeaderValue};
 use hyper::{Method, StatusCode, Version};
@@ -22,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const RETRY: &str = "retry: 1000\n\n";
 
 /// `GET /api/v1/stream`
-pub(super) async fn stream(app: &AppState, visit: &Visit<'_>) -> Answer {
+pub(super) async fn stream(app: &AppState, visit: &RequestHead<'_>) -> HttpResponse {
     if visit.version == Version::HTTP_10 {
         return error(
             StatusCode::BAD_REQUEST,
@@ -55,7 +55,7 @@ pub(super) async fn stream(app: &AppState, visit: &Visit<'_>) -> Answer {
             }
         });
     }
-    answer::answer(StatusCode::OK, EVENTS, Content::Endless(events))
+    answer::answer(StatusCode::OK, EVENTS, ResponseBody::Endless(events))
 }
 
 /// An event of the stream (WHATWG HTML §9.2).

@@ -6,7 +6,7 @@
 //! Source: RFC 5322, RFC 2045 to 2047.
 
 use super::parts::{READ_MAX, html_of};
-use super::{ADMIN_PATIENCE, Answer, ask, error};
+use super::{ADMIN_PATIENCE, HttpResponse, ask, error};
 use crate::api::state::AppState;
 use crate::http::answer;
 use crate::mail::model::MessageId;
@@ -64,7 +64,7 @@ pub struct AttachmentView {
 }
 
 /// `GET /api/v1/queue/ID/text`
-pub(super) async fn text(app: &AppState, id: MessageId) -> Answer {
+pub(super) async fn text(app: &AppState, id: MessageId) -> HttpResponse {
     match view(app, id).await {
         Ok(view) => answer::json(StatusCode::OK, &view),
         Err(answer) => answer,
@@ -72,7 +72,7 @@ pub(super) async fn text(app: &AppState, id: MessageId) -> Answer {
 }
 
 /// The text, for programs and for the page.
-pub(crate) async fn view(app: &AppState, id: MessageId) -> Result<TextView, Answer> {
+pub(crate) async fn view(app: &AppState, id: MessageId) -> Result<TextView, HttpResponse> {
     let message = ask(app.views.admin.show(id)).await?;
     let whole = message.body.len() <= READ_MAX as u64;
     let read = tokio::task::spawn_blocking(move || {

@@ -1,14 +1,14 @@
 //! Export and import of mail over the control socket.
 //!
-//! In both directions the body of a request or answer is one line of JSON, the mail's [`Record`],
-//! followed by the mail's content as it is. Limits: [`export::HEAD_MAX`] octets for the line;
-//! contents are transferred in pieces, [`PIECES`] at a time in memory; a client that sends nothing
-//! for [`PATIENCE`] is disconnected.
+//! In both directions the body of a request or answer is one line of JSON, the mail's
+//! [`ExportedMessage`], followed by the mail's content as it is. Limits: [`export::HEAD_MAX`]
+//! octets for the line; contents are transferred in pieces, [`PIECES`] at a time in memory; a
+//! client that sends nothing for [`PATIENCE`] is disconnected.
 
 use crate::api::state::AppState;
 use crate::api::{self, admin_error, ask};
-use crate::export::{self, Record};
-use crate::http::answer::{self, Answer, Content};
+use crate::export::{self, ExportedMessage};
+use crate::http::answer::{self, HttpResponse, ResponseBody};
 use crate::mail::model::{Body, ContentPieces, MessageId};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
@@ -42,7 +42,7 @@ pub struct ImportedView {
 }
 
 /// `GET /api/v1/queue/ID/mail`, with `?still` after all its attempts have ended.
-pub(crate) async fn mail(app: &AppState, id: MessageId, query: &str) -> Answer {
+pub(crate) async fn mail(app: &AppState, id: MessageId, query: &str) -> HttpResponse {
     let still = match query {
         "" => false,
         "still" => true,
@@ -61,13 +61,13 @@ pub(crate) async fn mail(app: &AppState, id: MessageId, query: &str) -> Answer {
         Ok(Err(error)) => return unreadable(&error),
         Err(error) => return unreadable(&error),
     };
-    let head = match serde_json::to_string(&Record::of(&message, crc)) {
+    let head = match serde_json::to_string(&ExportedMessage::of(&message, crc)) {
         Ok(json) => Bytes::from(json + "\n"),
         Err(error) => return unreadable(&error),
     };
     let len = head.len() as u64 + message.body.len();
     let mut answer =
-        answer::answer(StatusCode::OK, PAIR, Content::Pieces(stream(head, message.body), len));
+        answer::answer(StatusCode::OK, PAIR, ResponseBody::Pieces(stream(head, message.body), len));
     if let Ok(tag) = HeaderValue::from_str(&format!("\"{version:016x}\"")) {
         answer.headers_mut().insert(header::ETAG, tag);
     }
@@ -75,7 +75,7 @@ pub(crate) async fn mail(app: &AppState, id: MessageId, query: &str) -> Answer {
 }
 
 /// `POST /api/v1/queue`
-pub(crate) async fn import(app: &AppState, mut content: Incoming) -> Answer {
+pub(crate) async fn import(app: &AppState, mut content: Incoming) -> HttpResponse {
     let (view, rest) = match head(&mut content).await {
         Ok(head) => head,
         Err(words) => return api::error(StatusCode::UNPROCESSABLE_ENTITY, &words),
@@ -121,12 +121,12 @@ pub(crate) fn pieces(
 }
 
 /// The line of JSON, and the octets that came after it.
-async fn head(content: &mut Incoming) -> Result<(Record, Bytes), String> {
+async fn head(content: &mut Incoming) -> Result<(ExportedMessage, Bytes), String> {
     let mut read = BytesMut::new();
     loop {
         if let Some(end) = memchr::memchr(b'\n', &read) {
             let line = read.split_to(end + 1);
-            return Ok((Record::read(&line)?, read.freeze()));
+            return Ok((ExportedMessage::read(&line)?, read.freeze()));
         }
         if read.len() > export::HEAD_MAX {
             return Err(format!("the first line has more than {} octets", export::HEAD_MAX));
@@ -215,7 +215,7 @@ pub(crate) fn each_piece(body: &Body, mut take: impl FnMut(Bytes) -> bool) -> io
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mail::model::Content as Stored;
+    use crate::mail::model::StoredContent as Stored;
     use tokio::runtime::Builder;
 
     /// Content of any length, for tests.

@@ -44,14 +44,14 @@ impl Severity {
 
 /// One line.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Event {
+pub struct ApplianceEvent {
     /// Its severity.
     pub severity: Severity,
     /// What happened; line breaks become blanks when it is written.
     pub text: String,
 }
 
-impl Event {
+impl ApplianceEvent {
     /// The line without its end, in the given format.
     pub fn line(&self, format: LogFormat, seconds: u32) -> String {
         let text = self.text.replace(|c: char| c.is_control(), " ");
@@ -102,7 +102,8 @@ impl EventLog {
 
     /// Writes a line to standard error only.
     pub fn note(&self, severity: Severity, text: impl Into<String>) {
-        let line = Event { severity, text: text.into() }.line(self.format, clock::now()) + "\n";
+        let line =
+            ApplianceEvent { severity, text: text.into() }.line(self.format, clock::now()) + "\n";
         tell(&line);
     }
 
@@ -145,7 +146,9 @@ impl EventLog {
 
     fn keep(&self, severity: Severity, text: &str) {
         let Some(path) = &self.path else { return };
-        let line = Event { severity, text: text.to_owned() }.line(self.format, clock::now()) + "\n";
+        let line = ApplianceEvent { severity, text: text.to_owned() }
+            .line(self.format, clock::now())
+            + "\n";
         // Its directory may have been removed meanwhile.
         let kept =
             append(path, &line).or_else(|_| make_parent(path).and_then(|()| append(path, &line)));
@@ -222,7 +225,7 @@ mod tests {
 
     #[test]
     fn an_event_is_one_line_in_both_forms() {
-        let event = Event { severity: Severity::Warning, text: "the core\nended".into() };
+        let event = ApplianceEvent { severity: Severity::Warning, text: "the core\nended".into() };
         assert!(event.line(LogFormat::Plain, 0).ends_with(" WARN init: the core ended"));
         let json: serde_json::Value =
             serde_json::from_str(&event.line(LogFormat::Json, 0)).unwrap();

@@ -9,8 +9,8 @@
 
 use super::mounts::mounted_at;
 use super::supervise::identity::Identity;
-use super::supervise::signals::Signals;
-use super::supervise::worker_process::{self, Lost, WorkerProcess};
+use super::supervise::signals::SupervisorSignals;
+use super::supervise::worker_process::{self, WorkerError, WorkerProcess};
 use caps::{CapSet, Capability};
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
@@ -32,7 +32,7 @@ pub const HARMLESS: MsFlags = MsFlags::MS_NOSUID.union(MsFlags::MS_NODEV).union(
 
 /// One mount request to the kernel.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Request {
+pub struct MountRequest {
     /// Device, share or export, as in /proc/mounts.
     pub source: String,
     /// Type of the file system.
@@ -43,7 +43,7 @@ pub struct Request {
     pub options: String,
 }
 
-impl Request {
+impl MountRequest {
     /// Mounts at `point`. A mount of the same source that a killed process left there is detached
     /// first.
     ///
@@ -60,7 +60,7 @@ impl Request {
 
 /// Mounts, and records what it mounted.
 pub struct Mounter<'a> {
-    signals: &'a Signals,
+    signals: &'a SupervisorSignals,
     identity: Identity,
     run_dir: PathBuf,
     points: Vec<Point>,
@@ -80,7 +80,7 @@ struct Point {
 
 impl<'a> Mounter<'a> {
     /// `identity` is the core's; mount points are below `run_dir` if they cannot be created in `/`.
-    pub fn new(signals: &'a Signals, identity: Identity, run_dir: &Path) -> Self {
+    pub fn new(signals: &'a SupervisorSignals, identity: Identity, run_dir: &Path) -> Self {
         Self {
             signals,
             identity,
@@ -126,7 +126,7 @@ impl<'a> Mounter<'a> {
     {
         match worker_process::run(patience, self.signals, work) {
             Ok(outcome) => outcome.map(Some),
-            Err(Lost::Stopped) => Ok(None),
+            Err(WorkerError::Stopped) => Ok(None),
             Err(lost) => Err(lost.to_string()),
         }
     }
@@ -302,7 +302,7 @@ mod tests {
 
     #[test]
     fn a_mount_without_the_right_to_it_says_what_to_do() {
-        let signals = Signals::block().unwrap();
+        let signals = SupervisorSignals::block().unwrap();
         let dir = tempfile::tempdir().unwrap();
         let mut mounter = Mounter::new(&signals, Identity::same(), dir.path());
         let denied = std::thread::scope(|scope| {

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 /// The directories that are known only after everything has been mounted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Places {
+pub struct MountPaths {
     /// The log share, which the core's user may write; `None` = logs are off.
     pub log: Option<PathBuf>,
     /// The directory of `ssl_key_file` and `ssl_cert_file`: the key volume or the export of

@@ -14,11 +14,11 @@ use super::property::{Settings, webhook};
 use super::resources::{self, OPEN_FILES, Resources};
 use super::supervise::identity::Identity;
 use super::supervise::rundir;
-use super::supervise::signals::Signals;
-use super::terminal::names::Names;
+use super::supervise::signals::SupervisorSignals;
+use super::terminal::names::ResolvedHosts;
 use super::volume::keys::KeyFiles;
 use super::{terminal, volume};
-use crate::ground::memory::Ceiling;
+use crate::ground::memory::MemoryLimit;
 use crate::ground::threads;
 use nix::sys::resource::{Resource, getrlimit};
 use std::io;
@@ -47,12 +47,12 @@ pub fn foresee(settings: &Settings) -> Preflight {
     // The supervisor raises the limit as far as it may.
     let files = getrlimit(Resource::RLIMIT_NOFILE)
         .map_or(OPEN_FILES, |(soft, hard)| soft.max(OPEN_FILES.min(hard)));
-    let ceiling = Ceiling::find();
+    let ceiling = MemoryLimit::find();
     let resources = Resources::of(settings, ceiling.as_ref(), files);
     let mut outlook =
         Preflight { places_of_strangers: resources.for_strangers(), ..Preflight::default() };
     // Without signals nothing is checked; the supervisor would fail in the same way, and report it.
-    let Ok(signals) = Signals::unheard() else { return outlook };
+    let Ok(signals) = SupervisorSignals::unheard() else { return outlook };
     let identity = match Identity::of_the_core() {
         Ok((identity, _)) => identity,
         Err(failure) => {
@@ -66,7 +66,7 @@ pub fn foresee(settings: &Settings) -> Preflight {
     outlook.failures.extend(taken_twice(&settings.listen));
     outlook.failures.extend(settings.listen.iter().find_map(|address| foreign(*address)));
     outlook.look_at_ports(&settings);
-    let names = Names::look_up_briefly(hosts(&settings), LOOKUP_PATIENCE, &mounter);
+    let names = ResolvedHosts::look_up_briefly(hosts(&settings), LOOKUP_PATIENCE, &mounter);
     match terminal::gateway::foresee(&settings, &names) {
         Ok(failure) => outlook.failures.extend(failure),
         Err(unconnected) => outlook.notes.push(unconnected),

@@ -9,7 +9,7 @@ use super::failure::{Exit, Failure};
 use super::lines::PRECONFIGURE;
 use super::property::Settings;
 use crate::ground::credential::password::Password;
-use crate::ground::memory::Ceiling;
+use crate::ground::memory::MemoryLimit;
 
 /// Memory of supervisor, core, health checks and the program's code, apart from everything that is
 /// divided below.
@@ -93,7 +93,7 @@ pub struct Resources {
     /// Of these for trusted clients; at most `session_reserve`.
     pub reserve: u32,
     /// Why there are fewer sessions than `session_limit`.
-    pub scarce: Option<Scarce>,
+    pub scarce: Option<Shortage>,
     /// Connections to next hops.
     pub couriers: u32,
     /// Connections beyond these that only wait for the reply to the end of data.
@@ -115,7 +115,7 @@ pub struct Resources {
 
 /// The resource that is scarce.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Scarce {
+pub enum Shortage {
     /// Memory.
     Memory,
     /// File descriptors; their number.
@@ -124,7 +124,7 @@ pub enum Scarce {
 
 impl Resources {
     /// Divides the resources. `files` is the limit of open files.
-    pub fn of(settings: &Settings, ceiling: Option<&Ceiling>, files: u64) -> Self {
+    pub fn of(settings: &Settings, ceiling: Option<&MemoryLimit>, files: u64) -> Self {
         let octets = ceiling.map_or(u64::MAX, |ceiling| ceiling.octets);
         let left = octets
             .saturating_sub(FIXED + largest_hash(settings).map_or(0, |(_, octets)| octets))
@@ -142,8 +142,8 @@ impl Resources {
         let sessions = wanted.min(by_memory).min(by_files);
         let scarce = match sessions {
             _ if sessions == wanted => None,
-            _ if sessions == by_memory => Some(Scarce::Memory),
-            _ => Some(Scarce::Files(files)),
+            _ if sessions == by_memory => Some(Shortage::Memory),
+            _ => Some(Shortage::Files(files)),
         };
         let connections = number((part(share::COURIERS) / COURIER).min(files_left / 4));
         let overtime = connections / OVERTIME_PART;
@@ -189,12 +189,12 @@ impl Resources {
     pub fn warning(&self, settings: &Settings) -> Option<String> {
         let (wanted, sessions) = (settings.session_limit, self.sessions);
         Some(match self.scarce? {
-            Scarce::Memory => format!(
+            Shortage::Memory => format!(
                 "session_limit={wanted}, and there is memory for {sessions} SMTP sessions; those \
                 beyond are answered 421 4.3.2. Give \
                  the container more memory, or lower session_limit"
             ),
-            Scarce::Files(files) => format!(
+            Shortage::Files(files) => format!(
                 "session_limit={wanted}, and {files} open files are enough for {sessions} SMTP \
                 sessions; those beyond are answered \
                  421. Raise the hard limit of open files (docker run --ulimit nofile=65536), or \
@@ -244,7 +244,7 @@ fn mail_threads(settings: &Settings) -> u64 {
 }
 
 /// Why the core cannot work within the memory limit, with what to do.
-pub fn too_little(settings: &Settings, ceiling: Option<&Ceiling>) -> Option<Failure> {
+pub fn too_little(settings: &Settings, ceiling: Option<&MemoryLimit>) -> Option<Failure> {
     let ceiling = ceiling?;
     let limit = megabytes(ceiling.octets);
     if let Some((name, octets)) = largest_hash(settings)
@@ -296,7 +296,7 @@ mod tests {
     }
 
     fn of(settings: &Settings, megabytes: u64) -> Resources {
-        Resources::of(settings, Some(&Ceiling::of(megabytes << 20)), FILES_ENOUGH)
+        Resources::of(settings, Some(&MemoryLimit::of(megabytes << 20)), FILES_ENOUGH)
     }
 
     #[test]
@@ -326,7 +326,7 @@ mod tests {
     fn what_there_is_no_memory_for_is_told() {
         let many = Settings { session_limit: 20_000, session_reserve: None, ..settings() };
         let small = of(&many, 96);
-        assert_eq!(small.scarce, Some(Scarce::Memory));
+        assert_eq!(small.scarce, Some(Shortage::Memory));
         assert!(
             (1000..1200).contains(&small.sessions) && small.reserve == small.sessions / 5,
             "{small:?}"
@@ -362,7 +362,7 @@ mod tests {
         let few = Resources::of(&settings, None, 1024);
         assert_eq!(
             (few.sessions, few.couriers + few.overtime, few.scarce),
-            (240, 80, Some(Scarce::Files(1024)))
+            (240, 80, Some(Shortage::Files(1024)))
         );
         assert_eq!(few.for_strangers(), 192);
         let words = few.warning(&settings).unwrap();
@@ -387,7 +387,7 @@ mod tests {
             password: Some(Secret::new(hash(kibibytes))),
             ..settings()
         };
-        let ceiling = Ceiling::of(96 << 20);
+        let ceiling = MemoryLimit::of(96 << 20);
         assert!(too_little(&with(65_536), Some(&ceiling)).is_none());
         assert!(of(&with(65_536), 96).sessions < 200);
         let failure = too_little(&with(131_072), Some(&ceiling)).unwrap();

@@ -1,16 +1,17 @@
 //! Requests to the core over its control socket.
 
 use super::trouble::{
-    EX_DATAERR, EX_NOINPUT, EX_NOPERM, EX_SOFTWARE, EX_TEMPFAIL, EX_UNAVAILABLE, EX_USAGE, Trouble,
+    EX_DATAERR, EX_NOINPUT, EX_NOPERM, EX_SOFTWARE, EX_TEMPFAIL, EX_UNAVAILABLE, EX_USAGE,
+    ToolError,
 };
 use crate::api::ErrorView;
 use crate::api::transfer::ImportedView;
-use crate::export::{HEAD_MAX, Record};
+use crate::export::{ExportedMessage, HEAD_MAX};
 use crate::ground::folder::{Folder, FolderLock};
-use crate::ground::http::{self, Reply};
+use crate::ground::http::{self, ReceivedResponse};
 use crate::ground::not_ready;
 use crate::ground::words::harmless;
-use crate::http::answer::Content;
+use crate::http::answer::ResponseBody;
 use crate::mail::model::MessageId;
 use base64::prelude::{BASE64_STANDARD, Engine};
 use bytes::{Bytes, BytesMut};
@@ -54,11 +55,11 @@ pub(super) struct Core {
 impl Core {
     /// Allows one move out of this queue at a time: two would hold, write and delete the same
     /// messages, and each would have their files.
-    pub(super) fn only_move(&self) -> Result<FolderLock, Trouble> {
+    pub(super) fn only_move(&self) -> Result<FolderLock, ToolError> {
         let run_dir = run_dir(&self.socket);
         let locked = Folder::open(&run_dir).and_then(|folder| folder.lock());
         let locked = locked.map_err(|error| {
-            Trouble::new(
+            ToolError::new(
                 EX_NOPERM,
                 format!("cannot lock {} for the move: {error}", run_dir.display()),
             )
@@ -66,12 +67,12 @@ impl Core {
         locked.ok_or_else(|| {
             let words = "another 'postern queue export --move' is under way here; repeat the \
             command when it has ended";
-            Trouble::new(EX_TEMPFAIL, words)
+            ToolError::new(EX_TEMPFAIL, words)
         })
     }
 
     /// The first existing socket that belongs to this user or to root.
-    pub(super) fn find(candidates: Vec<PathBuf>) -> Result<Self, Trouble> {
+    pub(super) fn find(candidates: Vec<PathBuf>) -> Result<Self, ToolError> {
         let own = nix::unistd::getuid().as_raw();
         let looked: Vec<String> =
             candidates.iter().map(|path| path.display().to_string()).collect();
@@ -84,7 +85,7 @@ impl Core {
         match candidates.iter().filter(|path| path.exists()).find(trusted) {
             Some(socket) => Ok(Self { socket: socket.clone() }),
             None => Err(candidates.iter().find_map(|path| restarts(path)).unwrap_or_else(|| {
-                Trouble::new(
+                ToolError::new(
                     EX_UNAVAILABLE,
                     format!(
                         "no appliance is running here: there is no {}. \
@@ -97,7 +98,7 @@ impl Core {
         }
     }
 
-    pub(super) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Trouble> {
+    pub(super) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ToolError> {
         self.ask(Method::GET, path, Bytes::new()).await
     }
 
@@ -105,9 +106,9 @@ impl Core {
         &self,
         path: &str,
         content: &impl Serialize,
-    ) -> Result<T, Trouble> {
+    ) -> Result<T, ToolError> {
         let content = serde_json::to_vec(content)
-            .map_err(|error| Trouble::new(EX_SOFTWARE, error.to_string()))?;
+            .map_err(|error| ToolError::new(EX_SOFTWARE, error.to_string()))?;
         self.ask(Method::POST, path, content.into()).await
     }
 
@@ -117,7 +118,7 @@ impl Core {
         id: &str,
         json: bool,
         out: &mut dyn Write,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), ToolError> {
         let mut reply =
             self.send(Method::GET, &format!("/api/v1/queue/{id}/body"), Bytes::new()).await?;
         if !reply.response.status().is_success() {
@@ -129,7 +130,7 @@ impl Core {
         }
         while let Some(frame) = reply.response.body_mut().frame().await {
             let cut =
-                |error| Trouble::new(EX_UNAVAILABLE, format!("the content was cut off: {error}"));
+                |error| ToolError::new(EX_UNAVAILABLE, format!("the content was cut off: {error}"));
             let Ok(piece) = frame.map_err(cut)?.into_data() else { continue };
             if json {
                 rest.extend_from_slice(&piece);
@@ -152,7 +153,7 @@ impl Core {
         &self,
         id: MessageId,
         still: bool,
-    ) -> Result<(Record, String, Incoming), Trouble> {
+    ) -> Result<(ExportedMessage, String, ContentDownload), ToolError> {
         let query = if still { "?still" } else { "" };
         let reply = self
             .send(Method::GET, &format!("/api/v1/queue/{id}/mail{query}"), Bytes::new())
@@ -167,7 +168,7 @@ impl Core {
             .and_then(|tag| tag.to_str().ok())
             .unwrap_or_default();
         let version = tag.trim_matches('"').to_owned();
-        let mut content = Incoming { reply, read: Bytes::new() };
+        let mut content = ContentDownload { reply, read: Bytes::new() };
         let mut head = BytesMut::new();
         let end = loop {
             if let Some(end) = memchr::memchr(b'\n', &head) {
@@ -176,7 +177,7 @@ impl Core {
             match content.next().await? {
                 Some(piece) if head.len() <= HEAD_MAX => head.extend_from_slice(&piece),
                 _ => {
-                    return Err(Trouble::new(
+                    return Err(ToolError::new(
                         EX_SOFTWARE,
                         "unexpected response: it has no envelope",
                     ));
@@ -185,19 +186,20 @@ impl Core {
         };
         let line = head.split_to(end + 1);
         content.read = head.freeze();
-        let view = Record::read(&line)
-            .map_err(|words| Trouble::new(EX_SOFTWARE, format!("unexpected response: {words}")))?;
+        let view = ExportedMessage::read(&line).map_err(|words| {
+            ToolError::new(EX_SOFTWARE, format!("unexpected response: {words}"))
+        })?;
         Ok((view, version, content))
     }
 
     /// Imports a mail; gives its new id. Code 65: this mail is rejected, others may be accepted.
     pub(super) async fn import(
         &self,
-        view: &Record,
+        view: &ExportedMessage,
         mut content: mpsc::Receiver<io::Result<Bytes>>,
-    ) -> Result<String, Trouble> {
+    ) -> Result<String, ToolError> {
         let mut head = serde_json::to_vec(view)
-            .map_err(|error| Trouble::new(EX_SOFTWARE, error.to_string()))?;
+            .map_err(|error| ToolError::new(EX_SOFTWARE, error.to_string()))?;
         head.push(b'\n');
         let len = head.len() as u64 + view.content.size;
         let (sender, pieces) = mpsc::channel(2);
@@ -210,7 +212,7 @@ impl Core {
             {}
         };
         let (reply, ()) = tokio::join!(
-            self.send(Method::POST, "/api/v1/queue", Content::Pieces(pieces, len)),
+            self.send(Method::POST, "/api/v1/queue", ResponseBody::Pieces(pieces, len)),
             feed
         );
         let reply = reply?;
@@ -226,7 +228,7 @@ impl Core {
         method: Method,
         path: &str,
         content: Bytes,
-    ) -> Result<T, Trouble> {
+    ) -> Result<T, ToolError> {
         let orders = method == Method::POST;
         let reply = self.send(method, path, content).await?;
         if !reply.response.status().is_success() {
@@ -239,18 +241,18 @@ impl Core {
         &self,
         method: Method,
         path: &str,
-        content: impl Into<Content>,
-    ) -> Result<Reply, Trouble> {
+        content: impl Into<ResponseBody>,
+    ) -> Result<ReceivedResponse, ToolError> {
         let orders = method == Method::POST;
         let silent = move |words: &str| {
-            Trouble::new(EX_UNAVAILABLE, format!("{words}{}", if orders { UNSURE } else { "" }))
+            ToolError::new(EX_UNAVAILABLE, format!("{words}{}", if orders { UNSURE } else { "" }))
         };
         let request = Request::builder()
             .method(method)
             .uri(path)
             .header(HOST, "postern")
             .body(content.into())
-            .map_err(|error| Trouble::new(EX_SOFTWARE, error.to_string()))?;
+            .map_err(|error| ToolError::new(EX_SOFTWARE, error.to_string()))?;
         let answer = async {
             let stream = UnixStream::connect(&self.socket)
                 .await
@@ -269,9 +271,9 @@ impl Core {
     /// while, and a core that hangs would never answer.
     async fn while_alive<T>(
         &self,
-        answer: impl Future<Output = Result<T, Trouble>>,
+        answer: impl Future<Output = Result<T, ToolError>>,
         orders: bool,
-    ) -> Result<T, Trouble> {
+    ) -> Result<T, ToolError> {
         let mut answer = pin!(answer);
         loop {
             match timeout(ALIVE_PACE, &mut answer).await {
@@ -282,12 +284,12 @@ impl Core {
     }
 
     /// Asks the core for its health, in parallel to the other request.
-    async fn is_alive(&self, orders: bool) -> Result<(), Trouble> {
+    async fn is_alive(&self, orders: bool) -> Result<(), ToolError> {
         let ask = async {
             let stream = UnixStream::connect(&self.socket).await.ok()?;
             let request = Request::get("/healthz")
                 .header(HOST, "postern")
-                .body(Content::Whole(Bytes::new()))
+                .body(ResponseBody::Whole(Bytes::new()))
                 .ok()?;
             let mut reply = http::send(stream, request).await.ok()?;
             let is_well = reply.response.status().is_success();
@@ -302,7 +304,7 @@ impl Core {
                 .unwrap_or_default(),
         };
         let (words, unsure) = (harmless(&why), if orders { UNSURE } else { "" });
-        Err(Trouble::new(
+        Err(ToolError::new(
             EX_UNAVAILABLE,
             format!(
                 "the core does not answer{words}; see `postern health` and the appliance \
@@ -311,7 +313,7 @@ impl Core {
         ))
     }
 
-    fn unreachable(&self, error: &io::Error) -> Trouble {
+    fn unreachable(&self, error: &io::Error) -> ToolError {
         if error.kind() != io::ErrorKind::PermissionDenied
             && let Some(restarts) = restarts(&self.socket)
         {
@@ -321,7 +323,7 @@ impl Core {
             io::ErrorKind::PermissionDenied => "run this as the user of the appliance or as root",
             _ => "no appliance is running here; start it with 'postern init'",
         };
-        Trouble::new(
+        ToolError::new(
             EX_UNAVAILABLE,
             format!("cannot reach {}: {error}; {advice}", self.socket.display()),
         )
@@ -361,25 +363,25 @@ fn is_trusted(socket: &Path, ours: impl Fn(u32) -> bool) -> bool {
 }
 
 /// The appliance runs but its core does not yet, as the supervisor records next to the socket.
-fn restarts(socket: &Path) -> Option<Trouble> {
+fn restarts(socket: &Path) -> Option<ToolError> {
     let why = not_ready::why(&run_dir(socket))?;
     let words = format!(
         "the appliance runs, but its core cannot answer now: {}; try again in a moment",
         harmless(&why)
     );
-    Some(Trouble::new(EX_TEMPFAIL, words))
+    Some(ToolError::new(EX_TEMPFAIL, words))
 }
 
 /// A content that is being received.
-pub(super) struct Incoming {
-    reply: Reply,
+pub(super) struct ContentDownload {
+    reply: ReceivedResponse,
     /// The part that came together with the envelope.
     read: Bytes,
 }
 
-impl Incoming {
+impl ContentDownload {
     /// The next piece; `None` at the end.
-    pub(super) async fn next(&mut self) -> Result<Option<Bytes>, Trouble> {
+    pub(super) async fn next(&mut self) -> Result<Option<Bytes>, ToolError> {
         if !self.read.is_empty() {
             return Ok(Some(std::mem::take(&mut self.read)));
         }
@@ -387,31 +389,31 @@ impl Incoming {
             Ok(None) => Ok(None),
             Ok(Some(Ok(frame))) => Ok(Some(frame.into_data().unwrap_or_default())),
             Ok(Some(Err(error))) => {
-                Err(Trouble::new(EX_UNAVAILABLE, format!("the content was cut off: {error}")))
+                Err(ToolError::new(EX_UNAVAILABLE, format!("the content was cut off: {error}")))
             }
-            Err(_) => Err(Trouble::new(EX_UNAVAILABLE, "no content was received in time")),
+            Err(_) => Err(ToolError::new(EX_UNAVAILABLE, "no content was received in time")),
         }
     }
 }
 
-fn understand<T: DeserializeOwned>(answer: &[u8]) -> Result<T, Trouble> {
+fn understand<T: DeserializeOwned>(answer: &[u8]) -> Result<T, ToolError> {
     serde_json::from_slice(answer)
-        .map_err(|error| Trouble::new(EX_SOFTWARE, format!("unexpected response: {error}")))
+        .map_err(|error| ToolError::new(EX_SOFTWARE, format!("unexpected response: {error}")))
 }
 
-async fn read(reply: Reply) -> Result<Bytes, Trouble> {
-    let Reply { mut response, .. } = reply;
+async fn read(reply: ReceivedResponse) -> Result<Bytes, ToolError> {
+    let ReceivedResponse { mut response, .. } = reply;
     match timeout(PATIENCE, Limited::new(response.body_mut(), ANSWER_MAX).collect()).await {
         Ok(Ok(content)) => Ok(content.to_bytes()),
         Ok(Err(error)) => {
-            Err(Trouble::new(EX_UNAVAILABLE, format!("the response was cut off: {error}")))
+            Err(ToolError::new(EX_UNAVAILABLE, format!("the response was cut off: {error}")))
         }
-        Err(_) => Err(Trouble::new(EX_UNAVAILABLE, "the response did not end in time")),
+        Err(_) => Err(ToolError::new(EX_UNAVAILABLE, "the response did not end in time")),
     }
 }
 
 /// The core's error text, and the exit code for it.
-async fn refusal(reply: Reply) -> Trouble {
+async fn refusal(reply: ReceivedResponse) -> ToolError {
     let status = reply.response.status();
     let code = match status {
         StatusCode::NOT_FOUND => EX_NOINPUT,
@@ -422,8 +424,8 @@ async fn refusal(reply: Reply) -> Trouble {
     };
     match read(reply).await {
         Ok(bytes) => match serde_json::from_slice::<ErrorView>(&bytes) {
-            Ok(view) => Trouble::new(code, harmless(&view.error)),
-            Err(_) => Trouble::new(EX_SOFTWARE, format!("the appliance answered {status}")),
+            Ok(view) => ToolError::new(code, harmless(&view.error)),
+            Err(_) => ToolError::new(EX_SOFTWARE, format!("the appliance answered {status}")),
         },
         Err(trouble) => trouble,
     }

@@ -6,19 +6,19 @@ mod take_out;
 
 use super::call::Core;
 use super::order::one_way;
-use super::progress::Progress;
+use super::progress::ProgressReporter;
 use super::store::Store;
-use super::trouble::{EX_CANTCREAT, EX_NOINPUT, EX_SOFTWARE, EX_USAGE, Trouble};
+use super::trouble::{EX_CANTCREAT, EX_NOINPUT, EX_SOFTWARE, EX_USAGE, ToolError};
 use super::volume::{self, Volumes};
 use super::words::{PAGE, check_id};
 use crate::api::transfer::{checksum, each_piece};
 use crate::api::{MessageView, PageView};
-use crate::export::Record;
+use crate::export::ExportedMessage;
 use crate::ground::words::count;
-use crate::mail::model::{DeliveryStatus, Message, MessageId, Status};
+use crate::mail::model::{DeliveryStatus, Message, MessageId, TargetStatus};
 use clap::Args;
 use copy::{Copied, copy};
-use report::{Teller, not_written, note_stored};
+use report::{ExportReporter, not_written, note_stored};
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::PathBuf;
@@ -29,7 +29,7 @@ const BATCH: usize = 100;
 
 /// The arguments of an export.
 #[derive(Debug, Args)]
-pub(super) struct Export {
+pub(super) struct ExportArgs {
     /// The directory for the files; created if it does not exist
     directory: PathBuf,
     /// Queue ids
@@ -48,9 +48,9 @@ pub(super) struct Export {
     pub(super) volume: Option<PathBuf>,
 }
 
-impl Export {
+impl ExportArgs {
     /// Checks the arguments.
-    pub(super) fn check(&self) -> Result<(), Trouble> {
+    pub(super) fn check(&self) -> Result<(), ToolError> {
         let ways = [
             ("queue ids", !self.ids.is_empty()),
             ("--domain", self.domain.is_some()),
@@ -60,14 +60,14 @@ impl Export {
         if self.moving && self.volume.is_some() {
             let words = "--move changes the queue, and with --volume the volume is only read; \
             export without --move, then keep or remove the volume";
-            return Err(Trouble::new(EX_USAGE, words));
+            return Err(ToolError::new(EX_USAGE, words));
         }
         self.ids.iter().try_for_each(|id| check_id(id))
     }
 
-    fn open(&self) -> Result<Store, Trouble> {
+    fn open(&self) -> Result<Store, ToolError> {
         Store::open(&self.directory).map_err(|error| {
-            Trouble::new(
+            ToolError::new(
                 EX_CANTCREAT,
                 format!("cannot write to {}: {error}", self.directory.display()),
             )
@@ -82,15 +82,15 @@ impl Export {
 
 /// From a volume that no core uses.
 pub(super) fn offline(
-    export: &Export,
+    export: &ExportArgs,
     volumes: &dyn Volumes,
     json: bool,
     out: &mut dyn Write,
     complaints: &mut dyn Write,
-) -> Result<(), Trouble> {
+) -> Result<(), ToolError> {
     let (_, rest) = volume::open(volumes, export.volume.clone())?;
     let store = export.open()?;
-    let mut teller = Teller::new(json, out, complaints);
+    let mut teller = ExportReporter::new(json, out, complaints);
     let all = rest.ids(&mut |looked| {
         teller.progress.tell(|| {
             format!(
@@ -128,12 +128,16 @@ pub(super) fn offline(
 /// Whether a recipient of this domain is still pending.
 fn waits_for_domain(message: &Message, domain: &str) -> bool {
     let recipients = message.envelope.recipients.iter().zip(&message.progress);
-    let mut pending = recipients.filter(|(_, progress)| progress.status == Status::Pending);
+    let mut pending = recipients.filter(|(_, progress)| progress.status == TargetStatus::Pending);
     pending.any(|(recipient, _)| recipient.domain_text().eq_ignore_ascii_case(domain))
 }
 
 /// Writes the pair of a message that is not in any running core.
-fn copy_offline(store: &Store, message: &Message, teller: &mut Teller<'_>) -> Result<(), Trouble> {
+fn copy_offline(
+    store: &Store,
+    message: &Message,
+    teller: &mut ExportReporter<'_>,
+) -> Result<(), ToolError> {
     let id = message.id;
     let crc = match checksum(&message.body) {
         Ok(crc) => crc,
@@ -156,20 +160,20 @@ fn copy_offline(store: &Store, message: &Message, teller: &mut Teller<'_>) -> Re
         store.abandon(&draft);
         return teller.note(id, "damaged", Some(&error.to_string()));
     }
-    note_stored(store.finish(draft, &Record::of(message, crc)), id, teller)
+    note_stored(store.finish(draft, &ExportedMessage::of(message, crc)), id, teller)
 }
 
 /// From the running core.
 pub(super) async fn online(
-    export: &Export,
+    export: &ExportArgs,
     core: &Core,
     json: bool,
     out: &mut dyn Write,
     complaints: &mut dyn Write,
-) -> Result<(), Trouble> {
+) -> Result<(), ToolError> {
     let _alone = export.moving.then(|| core.only_move()).transpose()?;
     let store = export.open()?;
-    let mut teller = Teller::new(json, out, complaints);
+    let mut teller = ExportReporter::new(json, out, complaints);
     let mut ids: BTreeSet<MessageId> = match export.ids.is_empty() {
         true => select(core, export.domain.as_deref(), &mut teller.progress)
             .await?
@@ -203,8 +207,8 @@ pub(super) async fn online(
 async fn select(
     core: &Core,
     domain: Option<&str>,
-    progress: &mut Progress<'_>,
-) -> Result<Vec<MessageId>, Trouble> {
+    progress: &mut ProgressReporter<'_>,
+) -> Result<Vec<MessageId>, ToolError> {
     let (mut ids, mut after) = (Vec::new(), String::new());
     loop {
         let page: PageView = core.get(&format!("/api/v1/queue?limit={PAGE}&after={after}")).await?;
@@ -222,11 +226,9 @@ async fn select(
                 Some(domain) => waits_for(&message, domain),
             };
             if wanted {
-                ids.push(
-                    message.id.parse().map_err(|()| {
-                        Trouble::new(EX_SOFTWARE, "unexpected response: no queue id")
-                    })?,
-                );
+                ids.push(message.id.parse().map_err(|()| {
+                    ToolError::new(EX_SOFTWARE, "unexpected response: no queue id")
+                })?);
             }
         }
         progress.tell(|| format!("looking through the queue: {} found", count(ids.len() as u64)));

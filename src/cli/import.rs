@@ -6,16 +6,18 @@
 //! directory are untrusted.
 
 use super::call::Core;
-use super::progress::Progress;
+use super::progress::ProgressReporter;
 use super::trouble::{
-    EX_CANTCREAT, EX_DATAERR, EX_NOINPUT, EX_NOPERM, EX_TEMPFAIL, EX_USAGE, Trouble,
+    EX_CANTCREAT, EX_DATAERR, EX_NOINPUT, EX_NOPERM, EX_TEMPFAIL, EX_USAGE, ToolError,
 };
 use super::words::{messages, to_json};
-use crate::export::{ContentView, HEAD_MAX, Record, TargetView, VERSION, crc_text};
+use crate::export::{
+    ExportedContent, ExportedMessage, ExportedTarget, HEAD_MAX, VERSION, crc_text,
+};
 use crate::ground::clock;
 use crate::ground::folder::{Folder, FolderLock};
 use crate::ground::words::{count, harmless};
-use crate::mail::model::{Address, Status};
+use crate::mail::model::{Address, TargetStatus};
 use bytes::Bytes;
 use clap::Args;
 use serde::Serialize;
@@ -34,7 +36,7 @@ const PIECES: usize = 2;
 
 /// The arguments of an import.
 #[derive(Debug, Args)]
-pub(super) struct Import {
+pub(super) struct ImportArgs {
     /// The directory with the files
     directory: PathBuf,
     /// For .eml files without .json: the sender; '<>' = null sender
@@ -46,22 +48,22 @@ pub(super) struct Import {
 }
 
 /// The envelope for files without one.
-struct Given {
+struct GivenEnvelope {
     sender: Option<Address>,
     recipients: Vec<Address>,
 }
 
-impl Import {
+impl ImportArgs {
     /// Checks the arguments.
-    pub(super) fn check(&self) -> Result<(), Trouble> {
+    pub(super) fn check(&self) -> Result<(), ToolError> {
         self.given().map(drop)
     }
 
-    fn given(&self) -> Result<Option<Given>, Trouble> {
+    fn given(&self) -> Result<Option<GivenEnvelope>, ToolError> {
         let parse = |text: &str| {
             let inner =
                 text.strip_prefix('<').and_then(|text| text.strip_suffix('>')).unwrap_or(text);
-            let fault = |error| Trouble::new(EX_USAGE, format!("'{}': {error}", harmless(text)));
+            let fault = |error| ToolError::new(EX_USAGE, format!("'{}': {error}", harmless(text)));
             if inner.is_empty() { Ok(None) } else { Address::parse(inner).map(Some).map_err(fault) }
         };
         let Some(from) = &self.from else { return Ok(None) };
@@ -70,10 +72,10 @@ impl Import {
             match parse(text)? {
                 Some(address) if recipients.contains(&address) => {}
                 Some(address) => recipients.push(address),
-                None => return Err(Trouble::new(EX_USAGE, "--to: a recipient cannot be empty")),
+                None => return Err(ToolError::new(EX_USAGE, "--to: a recipient cannot be empty")),
             }
         }
-        Ok(Some(Given { sender: parse(from)?, recipients }))
+        Ok(Some(GivenEnvelope { sender: parse(from)?, recipients }))
     }
 }
 
@@ -97,39 +99,39 @@ struct Tally {
 }
 
 /// Why one pair is not imported, or why the import ends.
-enum Fault {
+enum ImportError {
     Pair(String),
-    All(Trouble),
+    All(ToolError),
 }
 
-impl From<String> for Fault {
+impl From<String> for ImportError {
     fn from(words: String) -> Self {
         Self::Pair(words)
     }
 }
 
-impl From<Trouble> for Fault {
-    fn from(trouble: Trouble) -> Self {
+impl From<ToolError> for ImportError {
+    fn from(trouble: ToolError) -> Self {
         Self::All(trouble)
     }
 }
 
 /// Imports all pairs in the directory.
 pub(super) async fn run(
-    import: &Import,
+    import: &ImportArgs,
     core: &Core,
     json: bool,
     out: &mut dyn Write,
     complaints: &mut dyn Write,
-) -> Result<(), Trouble> {
-    let desk = Desk::open(import, core)?;
+) -> Result<(), ToolError> {
+    let desk = Importer::open(import, core)?;
     let names = desk.folder.names().map_err(|error| desk.unreadable(&error))?;
     let stems: BTreeSet<&str> = names
         .iter()
         .filter(|name| !name.starts_with('.'))
         .filter_map(|name| name.strip_suffix(".json").or_else(|| name.strip_suffix(".eml")))
         .collect();
-    let mut progress = Progress::new(complaints);
+    let mut progress = ProgressReporter::new(complaints);
     let mut tally = Tally::default();
     let total = stems.len() as u64;
     let mut stopped = None;
@@ -141,8 +143,8 @@ pub(super) async fn run(
         };
         let (id, reason) = match taken {
             Ok(id) => (Some(id), None),
-            Err(Fault::Pair(words)) => (None, Some(words)),
-            Err(Fault::All(trouble)) => {
+            Err(ImportError::Pair(words)) => (None, Some(words)),
+            Err(ImportError::All(trouble)) => {
                 stopped = Some(trouble);
                 break;
             }
@@ -168,30 +170,30 @@ pub(super) async fn run(
         }
     }
     match stopped {
-        Some(Trouble { code, words }) => {
+        Some(ToolError { code, words }) => {
             let left = total - tally.imported - tally.refused;
-            Err(Trouble::new(
+            Err(ToolError::new(
                 code,
                 format!("{words}; {} left, repeat the command when that is fixed", messages(left)),
             ))
         }
-        None if tally.refused > 0 => Err(Trouble::new(EX_DATAERR, "")),
+        None if tally.refused > 0 => Err(ToolError::new(EX_DATAERR, "")),
         None => Ok(()),
     }
 }
 
-struct Desk<'a> {
+struct Importer<'a> {
     core: &'a Core,
-    import: &'a Import,
-    given: Option<Given>,
+    import: &'a ImportArgs,
+    given: Option<GivenEnvelope>,
     folder: Folder,
     imported: Folder,
     /// Two imports of one directory would import each mail twice.
     _lock: FolderLock,
 }
 
-impl<'a> Desk<'a> {
-    fn open(import: &'a Import, core: &'a Core) -> Result<Self, Trouble> {
+impl<'a> Importer<'a> {
+    fn open(import: &'a ImportArgs, core: &'a Core) -> Result<Self, ToolError> {
         let shown = import.directory.display();
         let folder = Folder::open(&import.directory).map_err(|error| {
             let code = if error.kind() == io::ErrorKind::PermissionDenied {
@@ -199,37 +201,37 @@ impl<'a> Desk<'a> {
             } else {
                 EX_NOINPUT
             };
-            Trouble::new(code, format!("cannot read {shown}: {error}"))
+            ToolError::new(code, format!("cannot read {shown}: {error}"))
         })?;
         let lock = folder
             .lock()
-            .map_err(|error| Trouble::new(EX_NOINPUT, format!("cannot lock {shown}: {error}")))?;
+            .map_err(|error| ToolError::new(EX_NOINPUT, format!("cannot lock {shown}: {error}")))?;
         let Some(lock) = lock else {
             let words = format!(
                 "another 'postern queue import' takes the mail of {shown}; repeat the command when \
                 it has ended"
             );
-            return Err(Trouble::new(EX_TEMPFAIL, words));
+            return Err(ToolError::new(EX_TEMPFAIL, words));
         };
         let imported = folder.inner(IMPORTED).map_err(|error| {
             let words = format!(
                 "cannot keep imported mail in {shown}/{IMPORTED}: {error}; the directory must be \
                 writable, or mail would be imported twice"
             );
-            Trouble::new(EX_CANTCREAT, words)
+            ToolError::new(EX_CANTCREAT, words)
         })?;
         Ok(Self { core, import, given: import.given()?, folder, imported, _lock: lock })
     }
 
-    fn unreadable(&self, error: &io::Error) -> Trouble {
-        Trouble::new(
+    fn unreadable(&self, error: &io::Error) -> ToolError {
+        ToolError::new(
             EX_NOINPUT,
             format!("cannot read {}: {error}", self.import.directory.display()),
         )
     }
 
     /// Content whose JSON is in `imported/` already: a crash came between the two renames.
-    fn finish_rename(&self, stem: &str) -> Result<bool, Trouble> {
+    fn finish_rename(&self, stem: &str) -> Result<bool, ToolError> {
         let (eml, json) = (format!("{stem}.eml"), format!("{stem}.json"));
         if self.folder.has(&json) || self.imported.has(&eml) || !self.imported.has(&json) {
             return Ok(false);
@@ -238,7 +240,7 @@ impl<'a> Desk<'a> {
         Ok(true)
     }
 
-    fn put_away(&self, names: &[String]) -> Result<(), Trouble> {
+    fn put_away(&self, names: &[String]) -> Result<(), ToolError> {
         let renamed =
             names.iter().try_for_each(|name| self.folder.rename(name, &self.imported, name));
         let moved = renamed.and_then(|()| self.imported.sync()).and_then(|()| self.folder.sync());
@@ -248,12 +250,12 @@ impl<'a> Desk<'a> {
                 there, or it will be imported again",
                 harmless(&names.join(" and "))
             );
-            Trouble::new(EX_CANTCREAT, words)
+            ToolError::new(EX_CANTCREAT, words)
         })
     }
 
     /// Imports one pair; gives its new id.
-    async fn take(&self, stem: &str) -> Result<String, Fault> {
+    async fn take(&self, stem: &str) -> Result<String, ImportError> {
         let (eml, json) = (format!("{stem}.eml"), format!("{stem}.json"));
         if self.imported.has(&json) || self.imported.has(&eml) {
             return Err(format!(
@@ -280,7 +282,7 @@ impl<'a> Desk<'a> {
             other => other.map_err(|error| unreadable(&eml, error)),
         };
         let (view, raw) = match (&head, &self.given) {
-            (Some(text), _) => (Record::read(text)?, true),
+            (Some(text), _) => (ExportedMessage::read(text)?, true),
             (None, Some(given)) => {
                 (plain(given, open()?).map_err(|error| unreadable(&eml, error))?, false)
             }
@@ -314,7 +316,7 @@ impl<'a> Desk<'a> {
 }
 
 /// The JSON of a mail without one.
-fn plain(given: &Given, file: File) -> io::Result<Record> {
+fn plain(given: &GivenEnvelope, file: File) -> io::Result<ExportedMessage> {
     let arrived = clock::rfc3339(clock::now());
     let mut eight_bit = false;
     let content = Lines::new(file).inspect(|piece| {
@@ -323,14 +325,14 @@ fn plain(given: &Given, file: File) -> io::Result<Record> {
     let (size, crc32) = measure(content)?;
     let addresses = given.recipients.iter().chain(&given.sender);
     let smtputf8 = !addresses.into_iter().all(Address::is_ascii);
-    let target = |address: &Address| TargetView {
+    let target = |address: &Address| ExportedTarget {
         address: address.as_str().to_owned(),
-        status: Status::Pending,
+        status: TargetStatus::Pending,
         attempts: 0,
         next_try: None,
         last_reply: String::new(),
     };
-    Ok(Record {
+    Ok(ExportedMessage {
         postern_mail: VERSION,
         id: String::new(),
         arrived,
@@ -344,7 +346,7 @@ fn plain(given: &Given, file: File) -> io::Result<Record> {
         delay_told: false,
         recipients: given.recipients.iter().map(target).collect(),
         copy: None,
-        content: ContentView { size, crc32 },
+        content: ExportedContent { size, crc32 },
     })
 }
 

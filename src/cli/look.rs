@@ -1,10 +1,10 @@
 //! The commands that show the queue and the history.
 
 use super::call::Core;
-use super::table::Table;
-use super::trouble::{EX_USAGE, Trouble};
+use super::table::TextTable;
+use super::trouble::{EX_USAGE, ToolError};
 use super::words::{messages, null_sender, print_json, to_json};
-use crate::api::next_attempt::NextTry;
+use crate::api::next_attempt::NextAttempt;
 use crate::api::{
     AttemptsView, DestinationsView, FilterView, GroupsView, HistoryView, MessageView, PAGE_MAX,
     PageView, StatusView, TextView,
@@ -51,7 +51,7 @@ pub(super) struct FilterArgs {
 
 impl FilterArgs {
     /// The filter; `None` without conditions.
-    pub(super) fn view(&self) -> Result<Option<FilterView>, Trouble> {
+    pub(super) fn view(&self) -> Result<Option<FilterView>, ToolError> {
         let text = |text: &Option<String>| text.clone().unwrap_or_default();
         let view = FilterView {
             search: text(&self.search),
@@ -67,7 +67,7 @@ impl FilterArgs {
         };
         match view.filter() {
             Ok(filter) => Ok((!filter.is_empty()).then_some(view)),
-            Err(words) => Err(Trouble::new(EX_USAGE, words)),
+            Err(words) => Err(ToolError::new(EX_USAGE, words)),
         }
     }
 }
@@ -104,7 +104,7 @@ pub(super) struct HistoryArgs {
 
 /// By what to group.
 #[derive(Debug, Clone, Copy, ValueEnum)]
-pub(super) enum By {
+pub(super) enum GroupBy {
     /// The sender
     Sender,
     /// Its domain
@@ -121,7 +121,7 @@ pub(super) async fn list(
     what: &Listing,
     json: bool,
     out: &mut dyn Write,
-) -> Result<(), Trouble> {
+) -> Result<(), ToolError> {
     let filter = what.filter.view()?;
     let conditions = query(&filter.as_ref().map(FilterView::conditions).unwrap_or_default());
     let (mut after, mut total) = (String::new(), 0);
@@ -182,13 +182,13 @@ fn tail(found: bool, unknown: bool) -> &'static str {
     }
 }
 
-fn list_table(messages: &[MessageView], first: bool) -> Table {
+fn list_table(messages: &[MessageView], first: bool) -> TextTable {
     let head: &[&str] = if first {
         &["ID", "AGE", "SIZE", "NEXT ATTEMPT", "FROM", "TO", "LAST ERROR"]
     } else {
         &[]
     };
-    let mut table = Table::new(head, &[13, 11, 8, 14, 30, 32, 100]);
+    let mut table = TextTable::new(head, &[13, 11, 8, 14, 30, 32, 100]);
     for message in messages {
         let first = message.recipients.first().or(message.copy.as_ref());
         let to = first.map(|recipient| recipient.address.as_str()).unwrap_or_default();
@@ -201,7 +201,7 @@ fn list_table(messages: &[MessageView], first: bool) -> Table {
             &message.id,
             &span(message.age_seconds),
             &size(message.size_bytes),
-            &NextTry::of_message(message).to_string(),
+            &NextAttempt::of_message(message).to_string(),
             null_sender(&message.sender),
             &to,
             first.map(|recipient| recipient.last_reply.as_str()).unwrap_or_default(),
@@ -215,7 +215,7 @@ pub(super) async fn destinations(
     core: &Core,
     json: bool,
     out: &mut dyn Write,
-) -> Result<(), Trouble> {
+) -> Result<(), ToolError> {
     let found: DestinationsView = core.get("/api/v1/destinations").await?;
     if json {
         return print_json(out, &found);
@@ -231,10 +231,10 @@ pub(super) async fn destinations(
     let mut head = vec!["DESTINATION", "MESSAGES"];
     head.extend(ages.iter().map(String::as_str));
     head.extend(["OLDER", "NEXT ATTEMPT", "LAST ERROR"]);
-    let mut table = Table::new(&head, &[40, 9, 9, 9, 9, 9, 9, 9, 14, 100]);
+    let mut table = TextTable::new(&head, &[40, 9, 9, 9, 9, 9, 9, 9, 14, 100]);
     for destination in &found.destinations {
         let numbers: Vec<String> = destination.ages.iter().map(|number| count(*number)).collect();
-        let next = NextTry::of_destination(destination).to_string();
+        let next = NextAttempt::of_destination(destination).to_string();
         let messages = count(destination.messages);
         let mut row = vec![destination.name.as_str(), &messages];
         row.extend(numbers.iter().map(String::as_str));
@@ -247,21 +247,21 @@ pub(super) async fn destinations(
 /// `postern queue groups`
 pub(super) async fn groups(
     core: &Core,
-    by: By,
+    by: GroupBy,
     json: bool,
     out: &mut dyn Write,
-) -> Result<(), Trouble> {
+) -> Result<(), ToolError> {
     let by = match by {
-        By::Sender => "sender",
-        By::SenderDomain => "sender_domain",
-        By::RecipientDomain => "recipient_domain",
-        By::Reason => "reason",
+        GroupBy::Sender => "sender",
+        GroupBy::SenderDomain => "sender_domain",
+        GroupBy::RecipientDomain => "recipient_domain",
+        GroupBy::Reason => "reason",
     };
     let found: GroupsView = core.get(&format!("/api/v1/groups?by={by}")).await?;
     if json {
         return print_json(out, &found);
     }
-    let mut table = Table::new(&["MESSAGES", "OLDEST", "NAME"], &[9, 11, 140]);
+    let mut table = TextTable::new(&["MESSAGES", "OLDEST", "NAME"], &[9, 11, 140]);
     for group in &found.groups {
         table.row(&[&count(group.messages), &span(group.oldest_age_seconds), &group.name]);
     }
@@ -283,7 +283,7 @@ pub(super) async fn text(
     id: &str,
     json: bool,
     out: &mut dyn Write,
-) -> Result<(), Trouble> {
+) -> Result<(), ToolError> {
     let view: TextView = core.get(&format!("/api/v1/queue/{id}/text")).await?;
     if json {
         return print_json(out, &view);
@@ -311,7 +311,7 @@ pub(super) async fn text(
 }
 
 /// The attempts of a message, after the output of `postern queue show`.
-pub(super) async fn tries(core: &Core, id: &str, out: &mut dyn Write) -> Result<(), Trouble> {
+pub(super) async fn tries(core: &Core, id: &str, out: &mut dyn Write) -> Result<(), ToolError> {
     let found: AttemptsView = core.get(&format!("/api/v1/queue/{id}/attempts")).await?;
     for attempt in &found.attempts {
         // Without a host there is no TLS status; a deletion has no place.
@@ -343,7 +343,7 @@ pub(super) async fn history(
     what: &HistoryArgs,
     json: bool,
     out: &mut dyn Write,
-) -> Result<(), Trouble> {
+) -> Result<(), ToolError> {
     let fields = [
         ("search", &what.search),
         ("recipient", &what.recipient),
@@ -369,7 +369,7 @@ pub(super) async fn history(
         } else {
             &[]
         };
-        let mut table = Table::new(head, &[13, 25, 30, 32, 9, 100]);
+        let mut table = TextTable::new(head, &[13, 25, 30, 32, 9, 100]);
         for entry in &page.entries {
             if json {
                 writeln!(out, "{}", to_json(entry)?)?;

@@ -23,17 +23,17 @@ mod trouble;
 mod volume;
 mod words;
 
-use crate::api::next_attempt::NextTry;
+use crate::api::next_attempt::NextAttempt;
 use crate::api::{
     DestinationsView, FinishedView, MessageView, OrderView, RecipientView, StatusView,
 };
 use crate::ground::words::{count, counted, harmless, size, span, states};
 use call::Core;
 use clap::{Args, Subcommand};
-use export::Export;
-use import::Import;
-use look::{By, HistoryArgs, Listing};
-use order::Choice;
+use export::ExportArgs;
+use import::ImportArgs;
+use look::{GroupBy, HistoryArgs, Listing};
+use order::SelectionArgs;
 use resend::Resend;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -42,8 +42,8 @@ use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
-use table::Table;
-use trouble::{EX_NOINPUT, EX_OK, EX_SOFTWARE, Trouble};
+use table::TextTable;
+use trouble::{EX_NOINPUT, EX_OK, EX_SOFTWARE, ToolError};
 use words::{check_id, messages, null_sender, print_json};
 
 pub use volume::Volumes;
@@ -96,7 +96,7 @@ enum Command {
     Groups {
         /// What to group by
         #[arg(long, value_enum, default_value = "reason")]
-        by: By,
+        by: GroupBy,
     },
     /// Pause delivery to a destination; its mail stays in the queue
     Pause {
@@ -116,13 +116,13 @@ enum Command {
     /// recipients that did not get it, or to all where everybody did.
     Resend(Resend),
     /// Attempt delivery now
-    Retry(Choice),
+    Retry(SelectionArgs),
     /// Stop delivery attempts until released
-    Hold(Choice),
+    Hold(SelectionArgs),
     /// Release held messages
-    Release(Choice),
+    Release(SelectionArgs),
     /// Delete messages; no bounces are sent
-    Delete(Choice),
+    Delete(SelectionArgs),
     /// Show totals, and the queue by destination
     Stats(Watch),
     /// Check a data volume that no running Postern uses; nothing is changed
@@ -141,13 +141,13 @@ enum Command {
     /// Without --move the messages stay in the queue. With it each is held, written, synced and
     /// only then deleted: repeat the command if it is interrupted. Existing files are never
     /// overwritten with other mail.
-    Export(Export),
+    Export(ExportArgs),
     /// Import messages from files: pairs as export writes them, or .eml files with --from and --to
     ///
     /// Recipients that were delivered before do not get the message again, and it keeps its age.
     /// Imported files are moved to DIR/imported; refused files stay where they are, the reason is
     /// printed, and the exit code is 65.
-    Import(Import),
+    Import(ImportArgs),
 }
 
 /// Whether to refresh.
@@ -179,7 +179,7 @@ pub fn run_to(
     let mut out = io::BufWriter::new(out);
     // The output so far is shown, however it ended.
     let performed = perform(args, volumes, &mut out, complaints);
-    match performed.and(out.flush().map_err(Trouble::from)) {
+    match performed.and(out.flush().map_err(ToolError::from)) {
         Ok(()) => EX_OK,
         Err(trouble) if trouble.words.is_empty() => trouble.code,
         Err(trouble) => {
@@ -211,7 +211,7 @@ fn perform(
     volumes: &dyn Volumes,
     out: &mut dyn Write,
     complaints: &mut dyn Write,
-) -> Result<(), Trouble> {
+) -> Result<(), ToolError> {
     // Errors in the arguments are reported before anything is called.
     let order = order_of(&args.command)?;
     // These need no core.
@@ -274,15 +274,15 @@ fn sockets(given: Option<PathBuf>) -> Vec<PathBuf> {
 }
 
 /// What calls of the core run on.
-fn runtime() -> Result<tokio::runtime::Runtime, Trouble> {
+fn runtime() -> Result<tokio::runtime::Runtime, ToolError> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|error| Trouble::new(EX_SOFTWARE, format!("cannot start: {error}")))
+        .map_err(|error| ToolError::new(EX_SOFTWARE, format!("cannot start: {error}")))
 }
 
 /// The order that a command gives, if it gives one. Checks the arguments of the others.
-fn order_of(command: &Command) -> Result<Option<OrderView>, Trouble> {
+fn order_of(command: &Command) -> Result<Option<OrderView>, ToolError> {
     Ok(match command {
         Command::Retry(choice) => Some(choice.order("retry")?),
         Command::Hold(choice) => Some(choice.order("hold")?),
@@ -320,8 +320,8 @@ impl Watch {
     async fn look(
         &self,
         out: &mut dyn Write,
-        mut look: impl AsyncFnMut(&mut dyn Write) -> Result<(), Trouble>,
-    ) -> Result<(), Trouble> {
+        mut look: impl AsyncFnMut(&mut dyn Write) -> Result<(), ToolError>,
+    ) -> Result<(), ToolError> {
         let Some(seconds) = self.watch else { return look(out).await };
         loop {
             if io::stdout().is_terminal() {
@@ -335,7 +335,7 @@ impl Watch {
     }
 }
 
-async fn show(core: &Core, id: &str, json: bool, out: &mut dyn Write) -> Result<(), Trouble> {
+async fn show(core: &Core, id: &str, json: bool, out: &mut dyn Write) -> Result<(), ToolError> {
     let message: MessageView = match core.get(&format!("/api/v1/queue/{id}")).await {
         Ok(message) => message,
         // It may have left the queue.
@@ -359,19 +359,19 @@ async fn show(core: &Core, id: &str, json: bool, out: &mut dyn Write) -> Result<
         ("Client", &client),
         ("Subject", subject),
         ("Size", &size(message.size_bytes)),
-        ("Next attempt", &NextTry::of_message(&message).to_string()),
+        ("Next attempt", &NextAttempt::of_message(&message).to_string()),
     ];
     for (name, value) in facts {
         writeln!(out, "{name:<12} {}", harmless(value))?;
     }
     writeln!(out)?;
-    let mut table = Table::new(
+    let mut table = TextTable::new(
         &["RECIPIENT", "STATE", "ATTEMPTS", "NEXT ATTEMPT", "LAST REPLY OR ERROR"],
         &[60, 9, 8, 14, 400],
     );
     for recipient in message.recipients.iter().chain(&message.copy) {
         let RecipientView { address, status, attempts, last_reply, .. } = recipient;
-        let next = NextTry::of_recipient(&message, recipient).to_string();
+        let next = NextAttempt::of_recipient(&message, recipient).to_string();
         table.row(&[address, status.as_str(), &attempts.to_string(), &next, last_reply]);
     }
     table.write(out)?;
@@ -379,7 +379,7 @@ async fn show(core: &Core, id: &str, json: bool, out: &mut dyn Write) -> Result<
 }
 
 /// The final state of a message that is not in the queue any more.
-async fn ended(core: &Core, id: &str, json: bool, out: &mut dyn Write) -> Result<(), Trouble> {
+async fn ended(core: &Core, id: &str, json: bool, out: &mut dyn Write) -> Result<(), ToolError> {
     let entry: FinishedView = core.get(&format!("/api/v1/history/{id}")).await?;
     if json {
         return print_json(out, &entry);
@@ -400,7 +400,7 @@ struct Stats {
     destinations: DestinationsView,
 }
 
-async fn stats(core: &Core, json: bool, out: &mut dyn Write) -> Result<(), Trouble> {
+async fn stats(core: &Core, json: bool, out: &mut dyn Write) -> Result<(), ToolError> {
     let status: StatusView = core.get("/api/v1/status").await?;
     let destinations: DestinationsView = core.get("/api/v1/destinations").await?;
     if json {
@@ -452,12 +452,12 @@ async fn stats(core: &Core, json: bool, out: &mut dyn Write) -> Result<(), Troub
     }
     if !destinations.destinations.is_empty() {
         writeln!(out)?;
-        let mut table = Table::new(
+        let mut table = TextTable::new(
             &["DESTINATION", "MESSAGES", "OLDEST", "NEXT ATTEMPT", "LAST ERROR"],
             &[48, 9, 11, 14, 120],
         );
         for destination in &destinations.destinations {
-            let next = NextTry::of_destination(destination).to_string();
+            let next = NextAttempt::of_destination(destination).to_string();
             let oldest = destination.oldest_age_seconds.map(span).unwrap_or_default();
             table.row(&[
                 &destination.name,

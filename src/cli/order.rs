@@ -2,9 +2,9 @@
 
 use super::call::Core;
 use super::look::FilterArgs;
-use super::trouble::{EX_DATAERR, EX_DECLINED, EX_NOINPUT, EX_SOFTWARE, EX_USAGE, Trouble};
+use super::trouble::{EX_DATAERR, EX_DECLINED, EX_NOINPUT, EX_SOFTWARE, EX_USAGE, ToolError};
 use super::words::{check_id, messages, print_json};
-use crate::api::{HitView, IDS_MAX, OrderView};
+use crate::api::{IDS_MAX, MatchedView, OrderView};
 use crate::ground::words::harmless;
 use clap::Args;
 use std::collections::HashSet;
@@ -15,7 +15,7 @@ const REPLY_MAX: u64 = 100;
 
 /// The choice of messages.
 #[derive(Debug, Args)]
-pub(super) struct Choice {
+pub(super) struct SelectionArgs {
     /// Queue ids
     ids: Vec<String>,
     /// All messages with a pending recipient in this domain
@@ -34,12 +34,12 @@ pub(super) struct Choice {
     filter: FilterArgs,
 }
 
-impl Choice {
+impl SelectionArgs {
     /// The order in the form for the API.
     ///
     /// # Errors
     /// It names no messages, or names them in two ways, or an id is not valid.
-    pub(super) fn order(&self, word: &str) -> Result<OrderView, Trouble> {
+    pub(super) fn order(&self, word: &str) -> Result<OrderView, ToolError> {
         let filter = self.filter.view()?;
         let ways = [
             ("queue ids", !self.ids.is_empty()),
@@ -54,7 +54,7 @@ impl Choice {
         )?;
         self.ids.iter().try_for_each(|id| check_id(id))?;
         if self.ids.len() > IDS_MAX {
-            return Err(Trouble::new(
+            return Err(ToolError::new(
                 EX_USAGE,
                 format!("at most {IDS_MAX} queue ids at once; you gave {}", self.ids.len()),
             ));
@@ -88,12 +88,12 @@ impl Choice {
         core: &Core,
         order: &OrderView,
         to: &mut dyn Write,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), ToolError> {
         if !self.ids.is_empty() || self.yes || self.dry_run {
             return Ok(());
         }
         let preview = OrderView { preview: true, ..order.clone() };
-        let hit: HitView = core.post("/api/v1/orders", &preview).await?;
+        let hit: MatchedView = core.post("/api/v1/orders", &preview).await?;
         if hit.messages <= 1 && !hit.incomplete {
             return Ok(());
         }
@@ -105,7 +105,7 @@ impl Choice {
                 "this would {what}{loss}; nothing was done. Pass --yes to confirm, or --dry-run to \
                 see how many messages are affected"
             );
-            return Err(Trouble::new(EX_USAGE, words));
+            return Err(ToolError::new(EX_USAGE, words));
         }
         // If standard error is closed, there is no answer either.
         write!(to, "This will {what}{loss}. Continue? [y/N] ")?;
@@ -114,7 +114,7 @@ impl Choice {
         io::stdin().lock().take(REPLY_MAX).read_line(&mut reply)?;
         match reply.trim().to_ascii_lowercase().as_str() {
             "y" | "yes" => Ok(()),
-            _ => Err(Trouble::new(EX_DECLINED, "nothing was done")),
+            _ => Err(ToolError::new(EX_DECLINED, "nothing was done")),
         }
     }
 }
@@ -124,13 +124,13 @@ impl Choice {
 ///
 /// # Errors
 /// There is none, or several; `how` lists them.
-pub(super) fn one_way(word: &str, how: &str, ways: &[(&str, bool)]) -> Result<(), Trouble> {
+pub(super) fn one_way(word: &str, how: &str, ways: &[(&str, bool)]) -> Result<(), ToolError> {
     let chosen: Vec<&str> =
         ways.iter().filter(|(_, chosen)| *chosen).map(|(way, _)| *way).collect();
     match chosen.as_slice() {
         [_] => Ok(()),
-        [] => Err(Trouble::new(EX_USAGE, format!("{word} what? Give {how}"))),
-        several => Err(Trouble::new(
+        [] => Err(ToolError::new(EX_USAGE, format!("{word} what? Give {how}"))),
+        several => Err(ToolError::new(
             EX_USAGE,
             format!("{word} what? Give only one of {}", several.join(", ")),
         )),
@@ -155,24 +155,24 @@ pub(super) async fn give(
     order: &OrderView,
     json: bool,
     out: &mut dyn Write,
-) -> Result<(), Trouble> {
+) -> Result<(), ToolError> {
     // Before the order, after which deleted ones are not there either.
     let missing = missing(core, &order.ids).await?;
     obeyed(core, order, json, out).await?;
     if missing.is_empty() {
         return Ok(());
     }
-    Err(Trouble::new(EX_NOINPUT, format!("not in the queue: {}", missing.join(", "))))
+    Err(ToolError::new(EX_NOINPUT, format!("not in the queue: {}", missing.join(", "))))
 }
 
 /// Those of several messages that are not in the queue.
-async fn missing<'a>(core: &Core, ids: &'a [String]) -> Result<Vec<&'a str>, Trouble> {
+async fn missing<'a>(core: &Core, ids: &'a [String]) -> Result<Vec<&'a str>, ToolError> {
     let mut missing = Vec::new();
     for id in ids {
         match core.get::<serde_json::Value>(&format!("/api/v1/queue/{id}")).await {
             Err(trouble) if trouble.code == EX_NOINPUT => missing.push(id.as_str()),
             // A message that cannot be read is there; the order gives the result for it.
-            Ok(_) | Err(Trouble { code: EX_DATAERR | EX_SOFTWARE, .. }) => {}
+            Ok(_) | Err(ToolError { code: EX_DATAERR | EX_SOFTWARE, .. }) => {}
             Err(trouble) => return Err(trouble),
         }
     }
@@ -184,8 +184,8 @@ async fn obeyed(
     order: &OrderView,
     json: bool,
     out: &mut dyn Write,
-) -> Result<(), Trouble> {
-    let hit: HitView = core.post("/api/v1/orders", order).await?;
+) -> Result<(), ToolError> {
+    let hit: MatchedView = core.post("/api/v1/orders", order).await?;
     if json {
         return print_json(out, &hit);
     }
@@ -229,7 +229,7 @@ mod tests {
 
     #[test]
     fn an_order_needs_exactly_one_choice() {
-        let choice = |ids: &[&str], domain: Option<&str>, all| Choice {
+        let choice = |ids: &[&str], domain: Option<&str>, all| SelectionArgs {
             ids: ids.iter().map(|id| (*id).to_owned()).collect(),
             domain: domain.map(str::to_owned),
             all,
@@ -248,7 +248,7 @@ mod tests {
         assert_eq!((several.id, several.ids.len()), (None, 2));
         assert!(choice(&[], Some("b"), false).order("retry").is_ok());
         assert!(choice(&[], None, true).order("retry").is_ok());
-        let refused = |choice: Choice| {
+        let refused = |choice: SelectionArgs| {
             let trouble = choice.order("retry").unwrap_err();
             assert_eq!(trouble.code, EX_USAGE);
             trouble.words

@@ -8,12 +8,12 @@ const TELL_EVERY: Duration = Duration::from_secs(2);
 
 /// Prints the progress of long work from time to time, for a user who waits and for the log of a
 /// job.
-pub(super) struct Progress<'a> {
+pub(super) struct ProgressReporter<'a> {
     to: &'a mut dyn Write,
     told: Instant,
 }
 
-impl<'a> Progress<'a> {
+impl<'a> ProgressReporter<'a> {
     pub(super) fn new(to: &'a mut dyn Write) -> Self {
         Self { to, told: Instant::now() }
     }

@@ -1,7 +1,7 @@
 //! `postern queue resend`: a finished message once more.
 
 use super::call::Core;
-use super::trouble::{EX_USAGE, Trouble};
+use super::trouble::{EX_USAGE, ToolError};
 use super::words::{check_id, print_json};
 use crate::api::{OriginalRecipients, ResendView, SentView};
 use clap::Args;
@@ -25,9 +25,12 @@ impl Resend {
     ///
     /// # Errors
     /// The id is none, or the recipients are named in two ways.
-    pub(super) fn check(&self) -> Result<(), Trouble> {
+    pub(super) fn check(&self) -> Result<(), ToolError> {
         if self.all && !self.to.is_empty() {
-            return Err(Trouble::new(EX_USAGE, "resend to whom? Give only one of --to and --all"));
+            return Err(ToolError::new(
+                EX_USAGE,
+                "resend to whom? Give only one of --to and --all",
+            ));
         }
         check_id(&self.id)
     }
@@ -41,7 +44,7 @@ impl Resend {
         core: &Core,
         json: bool,
         out: &mut dyn Write,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), ToolError> {
         let to = self.to.clone();
         let view = ResendView { to, recipients: self.all.then_some(OriginalRecipients::All) };
         let sent: SentView =

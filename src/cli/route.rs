@@ -5,7 +5,7 @@
 //! cannot, and those of `postern queue`.
 
 use super::call::Core;
-use super::trouble::{EX_DECLINED, EX_OK, Trouble};
+use super::trouble::{EX_DECLINED, EX_OK, ToolError};
 use super::words::{null_sender, print_json};
 use super::{runtime, sockets};
 use crate::api::{RouteTestView, TargetView};
@@ -58,7 +58,7 @@ pub fn run(args: RouteArgs) -> ExitCode {
 pub fn run_to(args: RouteArgs, out: &mut dyn Write, complaints: &mut dyn Write) -> u8 {
     let mut out = io::BufWriter::new(out);
     let told = tell(args, &mut out);
-    match told.and_then(|code| out.flush().map(|()| code).map_err(Trouble::from)) {
+    match told.and_then(|code| out.flush().map(|()| code).map_err(ToolError::from)) {
         Ok(code) => code,
         Err(trouble) => {
             if !trouble.words.is_empty() {
@@ -70,7 +70,7 @@ pub fn run_to(args: RouteArgs, out: &mut dyn Write, complaints: &mut dyn Write) 
     }
 }
 
-fn tell(args: RouteArgs, out: &mut dyn Write) -> Result<u8, Trouble> {
+fn tell(args: RouteArgs, out: &mut dyn Write) -> Result<u8, ToolError> {
     let query: String = form_urlencoded::Serializer::new(String::new())
         .extend_pairs([("to", &args.to), ("from", &args.from), ("client", &args.client)])
         .finish();

@@ -4,7 +4,7 @@
 //! makes the pair. A pair counts after [`Store::sync`]. `ID.moving` marks a pair whose message is
 //! being moved and is still in the queue.
 
-use crate::export::{HEAD_MAX, Record, crc_text};
+use crate::export::{ExportedMessage, HEAD_MAX, crc_text};
 use crate::ground::folder::Folder;
 use crate::mail::model::MessageId;
 use std::fs::File;
@@ -16,7 +16,7 @@ pub(super) const ASIDE: &str = ".left";
 
 /// The result of writing a pair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Stored {
+pub(super) enum StoreResult {
     /// It was written.
     Written,
     /// An identical one was there.
@@ -28,7 +28,7 @@ pub(super) enum Stored {
 /// The content of `ID.moving`: `held 0123456789abcdef` or `free 0123456789abcdef`, followed by
 /// `exported` if a pair was there before.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Mark {
+pub(super) struct MoveMarker {
     /// Whether an operator held the message before.
     pub(super) held: bool,
     /// Identifies this move in the history: another directory may have the message by now. Empty in
@@ -39,7 +39,7 @@ pub(super) struct Mark {
     pub(super) exported: bool,
 }
 
-impl Mark {
+impl MoveMarker {
     /// A unique mark.
     pub(super) fn new(held: bool, exported: bool) -> Self {
         Self { held, word: format!("{:016x}", fastrand::u64(..)), exported }
@@ -64,14 +64,14 @@ pub(super) struct Store {
 }
 
 /// Content that is being written.
-pub(super) struct Draft {
+pub(super) struct ContentFile {
     id: MessageId,
     file: File,
     crc: crc32fast::Hasher,
     len: u64,
 }
 
-impl Draft {
+impl ContentFile {
     pub(super) fn write(&mut self, piece: &[u8]) -> io::Result<()> {
         self.crc.update(piece);
         self.len += piece.len() as u64;
@@ -85,30 +85,34 @@ impl Store {
         Ok(Self { folder: Folder::open_or_create(path)? })
     }
 
-    pub(super) fn begin(&self, id: MessageId) -> io::Result<Draft> {
+    pub(super) fn begin(&self, id: MessageId) -> io::Result<ContentFile> {
         let file = self.folder.write_anew(&part(id))?;
-        Ok(Draft { id, file, crc: crc32fast::Hasher::new(), len: 0 })
+        Ok(ContentFile { id, file, crc: crc32fast::Hasher::new(), len: 0 })
     }
 
     /// Removes incomplete content.
-    pub(super) fn abandon(&self, draft: &Draft) {
+    pub(super) fn abandon(&self, draft: &ContentFile) {
         // If it cannot be removed, the next attempt overwrites it.
         let _ = self.folder.remove(&part(draft.id));
     }
 
     /// Completes the content, and writes the pair. `Err` with `InvalidData`: the content is not
     /// what was announced.
-    pub(super) fn finish(&self, draft: Draft, view: &Record) -> io::Result<Stored> {
+    pub(super) fn finish(
+        &self,
+        draft: ContentFile,
+        view: &ExportedMessage,
+    ) -> io::Result<StoreResult> {
         let id = draft.id;
         let stored = self.place(draft, view);
-        if !matches!(stored, Ok(Stored::Written)) {
+        if !matches!(stored, Ok(StoreResult::Written)) {
             let _ = self.folder.remove(&part(id));
         }
         stored
     }
 
-    fn place(&self, draft: Draft, view: &Record) -> io::Result<Stored> {
-        let Draft { id, file, crc, len } = draft;
+    fn place(&self, draft: ContentFile, view: &ExportedMessage) -> io::Result<StoreResult> {
+        let ContentFile { id, file, crc, len } = draft;
         let crc = crc_text(crc.finalize());
         if len != view.content.size || crc != view.content.crc32 {
             return Err(io::Error::new(
@@ -118,18 +122,18 @@ impl Store {
         }
         let (eml, json) = (format!("{id}.eml"), format!("{id}.json"));
         if self.folder.has(&eml) && !self.is_content(&eml, view)? {
-            return Ok(Stored::Conflict);
+            return Ok(StoreResult::Conflict);
         }
         let mut known = false;
         if self.folder.has(&json) {
             let text = self.folder.read_small(&json, HEAD_MAX)?.unwrap_or_default();
-            known = Record::read(&text).is_ok_and(|there| there == *view);
+            known = ExportedMessage::read(&text).is_ok_and(|there| there == *view);
             // With a mark that found no pair it is from an unfinished attempt of this move.
             if !known && self.marked(id)?.is_none_or(|mark| mark.exported) {
-                return Ok(Stored::Conflict);
+                return Ok(StoreResult::Conflict);
             }
             if known && self.folder.has(&eml) {
-                return Ok(Stored::Identical);
+                return Ok(StoreResult::Identical);
             }
         }
         file.sync_all()?;
@@ -139,7 +143,7 @@ impl Store {
             text.push(b'\n');
             self.write_small(&json, &text)?;
         }
-        Ok(Stored::Written)
+        Ok(StoreResult::Written)
     }
 
     /// Makes everything written so far durable.
@@ -148,17 +152,17 @@ impl Store {
     }
 
     /// Records, durably, that a message is being moved.
-    pub(super) fn mark(&self, id: MessageId, mark: &Mark) -> io::Result<()> {
+    pub(super) fn mark(&self, id: MessageId, mark: &MoveMarker) -> io::Result<()> {
         self.write_small(&mark_name(id), mark.text().as_bytes())?;
         self.folder.sync()
     }
 
     /// The mark of a message that is being moved; `None` if it is not.
-    pub(super) fn marked(&self, id: MessageId) -> io::Result<Option<Mark>> {
+    pub(super) fn marked(&self, id: MessageId) -> io::Result<Option<MoveMarker>> {
         Ok(self
             .folder
             .read_small(&mark_name(id), 64)?
-            .map(|text| Mark::read(&String::from_utf8_lossy(&text))))
+            .map(|text| MoveMarker::read(&String::from_utf8_lossy(&text))))
     }
 
     /// The move is complete.
@@ -206,7 +210,7 @@ impl Store {
         pair(id).iter().all(|name| self.folder.has(name))
     }
 
-    fn is_content(&self, name: &str, view: &Record) -> io::Result<bool> {
+    fn is_content(&self, name: &str, view: &ExportedMessage) -> io::Result<bool> {
         let mut file = self.folder.read(name)?;
         if file.metadata()?.len() != view.content.size {
             return Ok(false);

@@ -4,12 +4,12 @@ use crate::ground::words::{harmless, shorten};
 use std::io::{self, Write};
 
 /// Rows that are aligned when they are written.
-pub(super) struct Table {
+pub(super) struct TextTable {
     limits: Vec<usize>,
     rows: Vec<Vec<String>>,
 }
 
-impl Table {
+impl TextTable {
     /// A table with a header (an empty one writes none) and the most characters of each column.
     pub(super) fn new(head: &[&str], limits: &[usize]) -> Self {
         let mut table = Self { limits: limits.to_vec(), rows: Vec::new() };
@@ -62,7 +62,7 @@ mod tests {
 
     #[test]
     fn columns_are_aligned_and_nothing_hostile_passes() {
-        let mut table = Table::new(&["ID", "TEXT"], &[4, 50]);
+        let mut table = TextTable::new(&["ID", "TEXT"], &[4, 50]);
         table.row(&["1234567", "a\x1b[31m"]);
         table.row(&["é", &"x".repeat(99)]);
         let mut out = Vec::new();

@@ -16,18 +16,18 @@ pub(super) const EX_NOPERM: u8 = 77;
 
 /// An error: an exit code and a text that says what to do.
 #[derive(Debug)]
-pub(super) struct Trouble {
+pub(super) struct ToolError {
     pub(super) code: u8,
     pub(super) words: String,
 }
 
-impl Trouble {
+impl ToolError {
     pub(super) fn new(code: u8, words: impl Into<String>) -> Self {
         Self { code, words: words.into() }
     }
 }
 
-impl From<io::Error> for Trouble {
+impl From<io::Error> for ToolError {
     /// Output whose reader has closed it (`postern queue list | head`) is not an error to report.
     fn from(error: io::Error) -> Self {
         match error.kind() {

@@ -1,12 +1,14 @@
 //! `postern queue verify`, and how the tool finds a data volume.
 
-use super::progress::Progress;
+use super::progress::ProgressReporter;
 use super::trouble::{
-    EX_DATAERR, EX_NOINPUT, EX_NOPERM, EX_SOFTWARE, EX_UNAVAILABLE, EX_USAGE, Trouble,
+    EX_DATAERR, EX_NOINPUT, EX_NOPERM, EX_SOFTWARE, EX_UNAVAILABLE, EX_USAGE, ToolError,
 };
 use super::words::{messages, null_sender, to_json};
 use crate::ground::words::{count, counted, harmless, size};
-use crate::mail::model::{Address, Damage, Files, Findings, Meaning, OfflineError, OfflineQueue};
+use crate::mail::model::{
+    Address, Damage, DamageMeaning, FileCount, OfflineError, OfflineQueue, VerifyReport,
+};
 use serde::Serialize;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -30,11 +32,11 @@ pub trait Volumes {
 pub(super) fn open(
     volumes: &dyn Volumes,
     given: Option<PathBuf>,
-) -> Result<(PathBuf, Box<dyn OfflineQueue>), Trouble> {
+) -> Result<(PathBuf, Box<dyn OfflineQueue>), ToolError> {
     let path = match given {
         Some(path) => path,
         None => volumes.usual().map_err(|words| {
-            Trouble::new(
+            ToolError::new(
                 EX_USAGE,
                 format!(
                     "the properties do not say which volume is meant: {words}; give --volume DIR"
@@ -46,7 +48,7 @@ pub(super) fn open(
     Ok((path, rest))
 }
 
-pub(super) fn trouble(error: &OfflineError) -> Trouble {
+pub(super) fn trouble(error: &OfflineError) -> ToolError {
     let code = match error {
         OfflineError::Missing(_) => EX_NOINPUT,
         OfflineError::InUse(_) => EX_UNAVAILABLE,
@@ -54,7 +56,7 @@ pub(super) fn trouble(error: &OfflineError) -> Trouble {
         OfflineError::NotUnderstood(_) => EX_DATAERR,
         OfflineError::Storage(_) => EX_SOFTWARE,
     };
-    Trouble::new(code, harmless(&error.to_string()))
+    ToolError::new(code, harmless(&error.to_string()))
 }
 
 /// Verifies a volume and prints a report.
@@ -64,9 +66,9 @@ pub(super) fn verify(
     json: bool,
     out: &mut dyn Write,
     complaints: &mut dyn Write,
-) -> Result<(), Trouble> {
+) -> Result<(), ToolError> {
     let (path, rest) = open(volumes, given)?;
-    let mut progress = Progress::new(complaints);
+    let mut progress = ProgressReporter::new(complaints);
     let findings = rest.verify(&mut |looked| {
         progress.tell(|| {
             format!(
@@ -86,11 +88,11 @@ pub(super) fn verify(
     out.flush()?;
     match findings.damages_total {
         0 => Ok(()),
-        _ => Err(Trouble::new(EX_DATAERR, "")),
+        _ => Err(ToolError::new(EX_DATAERR, "")),
     }
 }
 
-fn report(path: &Path, findings: &Findings, out: &mut dyn Write) -> Result<(), Trouble> {
+fn report(path: &Path, findings: &VerifyReport, out: &mut dyn Write) -> Result<(), ToolError> {
     let format = findings
         .format
         .map_or_else(|| "none yet (a new volume)".to_owned(), |format| format.to_string());
@@ -174,41 +176,41 @@ fn place(damage: &Damage) -> String {
 
 fn meaning(damage: &Damage) -> &'static str {
     match damage.meaning {
-        Meaning::Lost => {
+        DamageMeaning::Lost => {
             "LOST: this message cannot be delivered; its octets are quarantined at the next start, \
             or when it is due. If a crash cut off the last writes, it may never have been \
             answered 250"
         }
-        Meaning::Repeated => {
+        DamageMeaning::Repeated => {
             "the message is there; recipients that already have it may get it again"
         }
-        Meaning::Returns => {
+        DamageMeaning::Returns => {
             "this message was completed; it may return to the queue and be delivered again"
         }
-        Meaning::Missing => {
+        DamageMeaning::Missing => {
             "MISSING: the file was removed. Restore it from a backup before the next start, which \
             continues without it: messages in it are lost, and completed messages may be \
             delivered again"
         }
-        Meaning::Unknown => {
+        DamageMeaning::Unknown => {
             "the message is unknown; it may be lost, repeated, or completed long ago"
         }
-        Meaning::Harmless => "nothing in the queue needs it",
+        DamageMeaning::Harmless => "nothing in the queue needs it",
     }
 }
 
-fn meaning_name(meaning: Meaning) -> &'static str {
+fn meaning_name(meaning: DamageMeaning) -> &'static str {
     match meaning {
-        Meaning::Lost => "lost",
-        Meaning::Repeated => "repeated",
-        Meaning::Returns => "returns",
-        Meaning::Missing => "missing",
-        Meaning::Unknown => "unknown",
-        Meaning::Harmless => "harmless",
+        DamageMeaning::Lost => "lost",
+        DamageMeaning::Repeated => "repeated",
+        DamageMeaning::Returns => "returns",
+        DamageMeaning::Missing => "missing",
+        DamageMeaning::Unknown => "unknown",
+        DamageMeaning::Harmless => "harmless",
     }
 }
 
-fn notes(findings: &Findings) -> Vec<String> {
+fn notes(findings: &VerifyReport) -> Vec<String> {
     let mut notes = findings.notes.clone();
     if let Some(damage) = &findings.unfinished {
         let who = damage.id.map(|id| format!(" of message {id}")).unwrap_or_default();
@@ -247,7 +249,7 @@ fn notes(findings: &Findings) -> Vec<String> {
     notes
 }
 
-fn files(files: Files) -> String {
+fn files(files: FileCount) -> String {
     match files.files {
         0 => "none".to_owned(),
         1 => format!("1 file, {}", size(files.octets)),
@@ -301,8 +303,8 @@ struct DamageView<'a> {
     meaning: &'static str,
 }
 
-impl From<Files> for FilesView {
-    fn from(files: Files) -> Self {
+impl From<FileCount> for FilesView {
+    fn from(files: FileCount) -> Self {
         Self { files: files.files, bytes: files.octets }
     }
 }
@@ -325,7 +327,7 @@ impl<'a> From<&'a Damage> for DamageView<'a> {
 }
 
 impl<'a> VerifiedView<'a> {
-    fn of(path: &Path, findings: &'a Findings) -> Self {
+    fn of(path: &Path, findings: &'a VerifyReport) -> Self {
         Self {
             volume: path.display().to_string(),
             clean: findings.damages_total == 0,

@@ -2,7 +2,7 @@
 //! starts.
 
 use super::base::Base;
-use super::config::Config;
+use super::config::CoreConfig;
 use super::exclusive::Ports;
 #[cfg(debug_assertions)]
 use super::faults;
@@ -37,7 +37,7 @@ impl App {
     ///
     /// # Errors
     /// The first step that failed, with the contract's line and a cause that says what to do.
-    pub(super) async fn build(config: Config) -> Result<Self, Failure> {
+    pub(super) async fn build(config: CoreConfig) -> Result<Self, Failure> {
         let (base, orders) = Base::take(config).await?;
         let ports = Ports::bind(&base.settings, &base.volume)?;
         let spool = rooms::open_spool(&base)?;

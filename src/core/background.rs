@@ -4,12 +4,12 @@ use crate::appliance::event::Severity;
 use crate::appliance::supervise::status::StatusWriter;
 use crate::ground::clock;
 use crate::ground::gateway::default_gateways;
-use crate::ground::memory::{Ceiling, Gauge, Pressure};
+use crate::ground::memory::{Gauge, MemoryLimit, Pressure};
 use crate::ground::sys;
 use crate::mail::admit::Policy;
 use crate::mail::spool::{self, SegmentLog, SpoolError};
 use crate::monitor::counters::{Counters, MonitorCounters};
-use crate::monitor::disk_alerts::Alert;
+use crate::monitor::disk_alerts::DiskAlert;
 use crate::monitor::state::{MonitorState, Readiness};
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,13 +32,13 @@ const STORAGE_PACE: Duration = Duration::from_secs(1);
 const REST_AFTER: Duration = Duration::from_secs(20);
 
 /// Alerts of the data volume are sent to the supervisor, which writes them to the appliance log.
-pub(super) fn tell_supervisor(status: &Arc<StatusWriter>) -> impl Fn(Alert) + use<> {
+pub(super) fn tell_supervisor(status: &Arc<StatusWriter>) -> impl Fn(DiskAlert) + use<> {
     let status = status.clone();
     move |alert| {
         let severity = match alert {
-            Alert::Below1 => Severity::Error,
-            Alert::Below5 => Severity::Warning,
-            Alert::RoomAgain => Severity::Info,
+            DiskAlert::Below1 => Severity::Error,
+            DiskAlert::Below5 => Severity::Warning,
+            DiskAlert::RoomAgain => Severity::Info,
         };
         status.report(severity, alert.text());
     }
@@ -90,7 +90,7 @@ pub(super) async fn follow_clock(counters: Arc<MonitorCounters>) {
 }
 
 /// Checks the free memory; logs when it gets short, and when it is sufficient again.
-pub(super) async fn follow_memory(ceiling: Option<Ceiling>, gauge: Arc<Gauge>) {
+pub(super) async fn follow_memory(ceiling: Option<MemoryLimit>, gauge: Arc<Gauge>) {
     let Some(ceiling) = ceiling else { return };
     let mut pace = tokio::time::interval(MEMORY_PACE);
     pace.set_missed_tick_behavior(MissedTickBehavior::Delay);

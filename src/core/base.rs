@@ -1,18 +1,18 @@
 //! The base of the relay: the data volume, the counters, the limits of the machine, the signals.
 
-use super::config::Config;
+use super::config::CoreConfig;
 use super::counters::counters;
 use super::exclusive;
 use super::trouble::internal;
 use crate::appliance::failure::Failure;
 use crate::appliance::property::Settings;
 use crate::appliance::resources::{OPEN_FILES, Resources};
-use crate::appliance::supervise::orders::Listener;
-use crate::appliance::supervise::status::{Health, StatusWriter};
-use crate::ground::disk::{Calls, Disk, Watched};
+use crate::appliance::supervise::orders::OrderReader;
+use crate::appliance::supervise::status::{CoreHealth, StatusWriter};
+use crate::ground::disk::{Disk, DiskCalls, Watched};
 use crate::ground::log::Tail;
-use crate::ground::memory::{Ceiling, Gauge};
-use crate::ground::tls::{Authorities, Presenter};
+use crate::ground::memory::{Gauge, MemoryLimit};
+use crate::ground::tls::{Authorities, CertificatePresenter};
 use crate::http::counters::HttpCounters;
 use crate::maillog::{MailLog, MailLogGuard};
 use crate::monitor::counters::Counters;
@@ -29,7 +29,7 @@ pub(super) struct Base {
     pub(super) maillog: Option<Arc<MailLog>>,
     pub(super) settings: Settings,
     /// The TLS keys; `None` without TLS.
-    pub(super) presenter: Option<Arc<Presenter>>,
+    pub(super) presenter: Option<Arc<CertificatePresenter>>,
     /// The authorities that verify receivers of webhooks.
     pub(super) authorities: Authorities,
     /// The last lines of the log.
@@ -38,18 +38,18 @@ pub(super) struct Base {
     pub(super) counters: Arc<Counters>,
     pub(super) http_counters: Arc<HttpCounters>,
     /// The memory limit, if it is known.
-    pub(super) ceiling: Option<Ceiling>,
+    pub(super) ceiling: Option<MemoryLimit>,
     pub(super) memory: Arc<Gauge>,
     pub(super) resources: Resources,
-    pub(super) signals: Signals,
+    pub(super) signals: CoreSignals,
     /// The present disk accesses, for the watchdog.
-    pub(super) calls: Arc<Calls>,
+    pub(super) calls: Arc<DiskCalls>,
     pub(super) disk: Arc<dyn Disk>,
     pub(super) volume: PathBuf,
 }
 
 /// The signals that an operator or a program may send.
-pub(super) struct Signals {
+pub(super) struct CoreSignals {
     pub(super) terminate: Signal,
     pub(super) hangup: Signal,
 }
@@ -60,22 +60,22 @@ impl Base {
     ///
     /// # Errors
     /// Another core has the volume, or it cannot be opened.
-    pub(super) async fn take(config: Config) -> Result<(Self, Listener), Failure> {
-        let Config { settings, volume, authorities, presenter, orders, maillog, tail, status } =
+    pub(super) async fn take(config: CoreConfig) -> Result<(Self, OrderReader), Failure> {
+        let CoreConfig { settings, volume, authorities, presenter, orders, maillog, tail, status } =
             config;
-        let mut signals = Signals {
+        let mut signals = CoreSignals {
             terminate: signal(SignalKind::terminate())
                 .map_err(|error| internal("SIGTERM", &error))?,
             hangup: signal(SignalKind::hangup()).map_err(|error| internal("SIGHUP", &error))?,
         };
         let disk = exclusive::open_volume(&settings, &volume, &mut signals.terminate).await?;
         let disk = Watched::new(disk);
-        status.health(&Health::Alive);
+        status.health(&CoreHealth::Alive);
         let (counters, http_counters) = counters().map_err(|error| internal("counters", &error))?;
         let maillog_guard = maillog
             .as_ref()
             .map(|log| log.open(&volume, settings.maillog_buffer_limit, counters.maillog.clone()));
-        let ceiling = Ceiling::find();
+        let ceiling = MemoryLimit::find();
         let files = getrlimit(Resource::RLIMIT_NOFILE).map_or(OPEN_FILES, |(soft, _)| soft);
         let base = Self {
             _maillog_guard: maillog_guard,

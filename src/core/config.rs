@@ -1,8 +1,8 @@
 //! The configuration from the supervisor: the first step of the core, before any thread exists.
 //!
-//! In: the properties and the first pair of keys, on standard input. Out: a [`Config`], from which
-//! the relay is built, and its runtime. Security: the process is confined here, before its first
-//! thread, because the kernel confines a thread and those that it starts.
+//! In: the properties and the first pair of keys, on standard input. Out: a [`CoreConfig`], from
+//! which the relay is built, and its runtime. Security: the process is confined here, before its
+//! first thread, because the kernel confines a thread and those that it starts.
 
 use super::trouble::internal;
 use super::{exclusive, keys};
@@ -10,11 +10,11 @@ use crate::appliance::failure::Failure;
 use crate::appliance::property::{LogFormat, Settings, webhook};
 use crate::appliance::resources;
 use crate::appliance::supervise::confine::confine;
-use crate::appliance::supervise::orders::Listener;
+use crate::appliance::supervise::orders::OrderReader;
 use crate::appliance::supervise::status::StatusWriter;
 use crate::ground::log::{self, LogGuard, Tail};
 use crate::ground::threads;
-use crate::ground::tls::{Authorities, Presenter};
+use crate::ground::tls::{Authorities, CertificatePresenter};
 use crate::maillog::MailLog;
 use nix::sys::signal::SigSet;
 use std::path::PathBuf;
@@ -23,16 +23,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::runtime::{Builder, Runtime};
 
 /// The inputs from which a relay is built.
-pub(super) struct Config {
+pub(super) struct CoreConfig {
     pub(super) settings: Settings,
     /// The path of the data volume for a confined process.
     pub(super) volume: PathBuf,
     /// The authorities that verify receivers of webhooks.
     pub(super) authorities: Authorities,
     /// The TLS keys; `None` without TLS.
-    pub(super) presenter: Option<Arc<Presenter>>,
+    pub(super) presenter: Option<Arc<CertificatePresenter>>,
     /// The further orders of the supervisor.
-    pub(super) orders: Listener,
+    pub(super) orders: OrderReader,
     /// `None` without a mail log.
     pub(super) maillog: Option<Arc<MailLog>>,
     /// The last lines of the log.
@@ -41,7 +41,7 @@ pub(super) struct Config {
     pub(super) status: Arc<StatusWriter>,
 }
 
-impl Config {
+impl CoreConfig {
     /// Reads the supervisor's input, confines the process and starts its log, which must end last.
     ///
     /// # Errors
@@ -50,7 +50,7 @@ impl Config {
         // The supervisor reads its signals from a descriptor and blocks them; here they must be
         // delivered.
         SigSet::all().thread_unblock().map_err(|error| vec![internal("signals", &error)])?;
-        let mut orders = Listener::stdin();
+        let mut orders = OrderReader::stdin();
         let json = orders.properties().map_err(|error| vec![internal("properties", &error)])?;
         let settings = Settings::from_json(&json)?;
         // Before the confinement makes its file inaccessible.

@@ -6,7 +6,7 @@ use crate::appliance::property::Settings;
 use crate::appliance::supervise::rundir::SOCKET;
 use crate::appliance::terminal::ports::not_opened;
 use crate::appliance::volume::AS_WORKING_DIRECTORY;
-use crate::ground::disk::Volume;
+use crate::ground::disk::DirectoryDisk;
 use crate::ground::net;
 use std::fs::{File, Permissions};
 use std::io;
@@ -134,11 +134,11 @@ pub(super) async fn open_volume(
     settings: &Settings,
     volume: &Path,
     terminate: &mut Signal,
-) -> Result<Volume, Failure> {
+) -> Result<DirectoryDisk, Failure> {
     let patience = Instant::now() + settings.drain_time + Duration::from_secs(15);
     let mut told = false;
     loop {
-        match Volume::open(volume) {
+        match DirectoryDisk::open(volume) {
             Ok(volume) => return Ok(volume),
             Err(error)
                 if error.kind() == io::ErrorKind::WouldBlock && Instant::now() < patience =>

@@ -2,11 +2,11 @@
 
 use crate::api::setting::{Setting, SettingOrigin};
 use crate::api::state::Facts;
-use crate::appliance::property::{AddressMasking, Settings, ShownProperty, Source, relay};
+use crate::appliance::property::{AddressMasking, Settings, ShownProperty, ValueOrigin, relay};
 use crate::appliance::resources::Resources;
 use crate::ground::clock;
 use crate::ground::gateway::default_gateways;
-use crate::monitor::components::{Condition, Part};
+use crate::monitor::components::{ComponentStatus, Condition};
 
 /// From the properties, after everything was mounted.
 pub(super) fn facts(settings: &Settings, resources: &Resources) -> Facts {
@@ -25,9 +25,9 @@ fn setting(shown: ShownProperty) -> Setting {
         variable: shown.variable(),
         source: shown.origin(),
         origin: match shown.source {
-            Source::Default => SettingOrigin::Default,
-            Source::Environment => SettingOrigin::Environment,
-            Source::File(_) => SettingOrigin::File,
+            ValueOrigin::Default => SettingOrigin::Default,
+            ValueOrigin::Environment => SettingOrigin::Environment,
+            ValueOrigin::File(_) => SettingOrigin::File,
         },
         name: shown.name,
         value: shown.value,
@@ -63,7 +63,7 @@ fn who_may_relay(settings: &Settings, resources: &Resources) -> String {
 }
 
 /// The terminals.
-pub(super) fn terminals(settings: &Settings) -> Vec<Part> {
+pub(super) fn terminals(settings: &Settings) -> Vec<ComponentStatus> {
     let smtp = if settings.ssl_disabled {
         format!("SMTP on port {}", settings.smtp_port)
     } else {
@@ -80,7 +80,7 @@ pub(super) fn terminals(settings: &Settings) -> Vec<Part> {
     if let Some(gateway) = &settings.terminal_net {
         net += &format!(", through gateway {gateway}");
     }
-    let connected = |name, text| Part { name, condition: Condition::Connected, text };
+    let connected = |name, text| ComponentStatus { name, condition: Condition::Connected, text };
     vec![
         connected("in", format!("{smtp}, this web UI on port {}", settings.ui_port)),
         connected("net", net),
@@ -91,7 +91,7 @@ pub(super) fn terminals(settings: &Settings) -> Vec<Part> {
 }
 
 /// The volumes.
-pub(super) fn volumes(settings: &Settings) -> Vec<Part> {
+pub(super) fn volumes(settings: &Settings) -> Vec<ComponentStatus> {
     let key = settings.volume_key.as_ref().map(|path| path.display().to_string());
     vec![
         optional("data", Condition::Mounted, Some(settings.volume_data.display().to_string())),
@@ -99,9 +99,13 @@ pub(super) fn volumes(settings: &Settings) -> Vec<Part> {
     ]
 }
 
-fn optional(name: &'static str, condition: Condition, wired_to: Option<String>) -> Part {
+fn optional(name: &'static str, condition: Condition, wired_to: Option<String>) -> ComponentStatus {
     match wired_to {
-        Some(text) => Part { name, condition, text },
-        None => Part { name, condition: Condition::NotConnected, text: "not connected".to_owned() },
+        Some(text) => ComponentStatus { name, condition, text },
+        None => ComponentStatus {
+            name,
+            condition: Condition::NotConnected,
+            text: "not connected".to_owned(),
+        },
     }
 }

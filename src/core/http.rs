@@ -13,8 +13,8 @@ use crate::appliance::property::Settings;
 use crate::appliance::resources;
 use crate::appliance::terminal::ports::not_opened;
 use crate::ground::threads;
-use crate::ground::tls::Presenter;
-use crate::http::route::Routes;
+use crate::ground::tls::CertificatePresenter;
+use crate::http::route::HttpRoutes;
 use crate::http::server;
 use crate::monitor::push;
 use crate::ui;
@@ -36,12 +36,12 @@ const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
 const CONTROL_PACE: Duration = Duration::from_secs(2);
 
 /// All routes.
-pub fn routes() -> Routes<AppState> {
-    Routes::new(vec![health::ROUTES, api::ROUTES, ui::ROUTES], ui::dressed)
+pub fn routes() -> HttpRoutes<AppState> {
+    HttpRoutes::new(vec![health::ROUTES, api::ROUTES, ui::ROUTES], ui::dressed)
 }
 
 /// The running HTTP server.
-pub(super) struct Opened {
+pub(super) struct HttpService {
     /// Ends with the server.
     pub(super) thread: JoinHandle<()>,
     /// Its runtime.
@@ -57,10 +57,10 @@ pub(super) fn open(
     instance: &str,
     app: Arc<AppState>,
     webhooks: Option<WebhookService>,
-    (public, tls): (Vec<TcpListener>, Option<Arc<Presenter>>),
+    (public, tls): (Vec<TcpListener>, Option<Arc<CertificatePresenter>>),
     control: ControlSocket,
     closing: watch::Receiver<bool>,
-) -> Result<Opened, Failure> {
+) -> Result<HttpService, Failure> {
     let push = push_config(settings, instance)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .max_blocking_threads(resources::http_threads(settings, threads::limit()))
@@ -98,25 +98,25 @@ pub(super) fn open(
             runtime.block_on(serve);
             runtime.shutdown_timeout(CLOSE_PATIENCE);
         })
-        .map(|thread| Opened { thread, runtime: handle, doors })
+        .map(|thread| HttpService { thread, runtime: handle, doors })
         .map_err(|error| internal("the HTTP server's thread", &error))
 }
 
-fn push_config(settings: &Settings, instance: &str) -> Result<Option<push::Config>, Failure> {
+fn push_config(settings: &Settings, instance: &str) -> Result<Option<push::PushConfig>, Failure> {
     let push = settings
         .terminal_mon
         .as_ref()
-        .map(|url| push::Config::new(url, instance, settings.mon_interval));
+        .map(|url| push::PushConfig::new(url, instance, settings.mon_interval));
     push.transpose().map_err(|error| Failure::preconfigure(Exit::Property, error.to_string()))
 }
 
 /// Serves all listeners, and runs sampling, pushes and webhooks, until `closing` is true.
 async fn serve(
     app: Arc<AppState>,
-    (public, tls): (Vec<TcpListener>, Option<Arc<Presenter>>),
+    (public, tls): (Vec<TcpListener>, Option<Arc<CertificatePresenter>>),
     (control, run_dir, knocks): (ControlSocket, PathBuf, Control),
     webhooks: Option<WebhookService>,
-    push: Option<push::Config>,
+    push: Option<push::PushConfig>,
     closing: watch::Receiver<bool>,
 ) {
     // It ends with the runtime.
@@ -140,7 +140,7 @@ async fn serve(
 /// directory, it is created again, because clients find it by its name.
 async fn keep_control(
     app: Arc<AppState>,
-    routes: Arc<Routes<AppState>>,
+    routes: Arc<HttpRoutes<AppState>>,
     first: ControlSocket,
     run_dir: PathBuf,
     knocks: Control,

@@ -58,12 +58,13 @@ fn keep(disk: &dyn Disk, identity: String) -> io::Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ground::disk::Volume;
+    use crate::ground::disk::DirectoryDisk;
 
     #[test]
     fn nameless_appliances_have_names_of_their_own_that_last() {
         let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let (one, two) = (Volume::open(one.path()).unwrap(), Volume::open(two.path()).unwrap());
+        let (one, two) =
+            (DirectoryDisk::open(one.path()).unwrap(), DirectoryDisk::open(two.path()).unwrap());
         let first = name("localhost.localdomain", &one);
         assert!(first.starts_with("localhost.localdomain-"), "{first}");
         assert_ne!(first, name("localhost.localdomain", &two));
@@ -76,7 +77,7 @@ mod tests {
     fn what_is_no_identity_is_replaced() {
         let directory = tempfile::tempdir().unwrap();
         std::fs::write(directory.path().join(FILE), b"../../../etc/x y").unwrap();
-        let disk = Volume::open(directory.path()).unwrap();
+        let disk = DirectoryDisk::open(directory.path()).unwrap();
         let first = name("localhost", &disk);
         assert_eq!(first.len(), "localhost-".len() + LENGTH, "{first}");
         assert_eq!(first, name("localhost", &disk));

@@ -1,8 +1,8 @@
 //! `postern core`, the composition root: properties in, a running relay out. The only module that
 //! may import all others.
 //!
-//! Its steps: [`config::Config`] is the supervisor's input, [`app::App`] is built from it step by
-//! step, [`running::Running`] is the relay that serves until it is requested to stop.
+//! Its steps: [`config::CoreConfig`] is the supervisor's input, [`app::App`] is built from it step
+//! by step, [`running::Running`] is the relay that serves until it is requested to stop.
 //!
 //! The order: confined before any thread exists; the data volume locked, which only one core can
 //! have; listeners bound before anything is served; the queue recovered and its mail on the
@@ -39,7 +39,7 @@ use crate::appliance::failure::{Exit, Failure, exit_of};
 use crate::appliance::supervise::status::StatusWriter;
 use crate::ground::sys;
 use app::App;
-use config::Config;
+use config::CoreConfig;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -62,7 +62,7 @@ pub fn run() -> ExitCode {
 }
 
 fn live(status: &Arc<StatusWriter>) -> Result<(), Vec<Failure>> {
-    let (config, _log) = Config::told(status)?;
+    let (config, _log) = CoreConfig::told(status)?;
     sys::give_back_in_background();
     let runtime = config.runtime()?;
     let ended = runtime.block_on(serve(config));
@@ -70,7 +70,7 @@ fn live(status: &Arc<StatusWriter>) -> Result<(), Vec<Failure>> {
     ended.map_err(|failure| vec![failure])
 }
 
-async fn serve(config: Config) -> Result<(), Failure> {
+async fn serve(config: CoreConfig) -> Result<(), Failure> {
     let mut running = App::build(config).await?.start()?;
     running.until_told().await;
     running.stop().await;

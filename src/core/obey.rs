@@ -7,7 +7,7 @@
 
 use super::base::Base;
 use super::keys;
-use crate::appliance::supervise::orders::{Listener, Order};
+use crate::appliance::supervise::orders::{CoreOrder, OrderReader};
 use crate::ground::sys;
 use std::io::{self, Read};
 use std::sync::Arc;
@@ -23,7 +23,7 @@ const GRACE: Duration = Duration::from_secs(20);
 /// # Errors
 /// No thread can be created.
 pub(super) fn follow<R: Read + Send + 'static>(
-    orders: Listener<R>,
+    orders: OrderReader<R>,
     base: &Base,
 ) -> io::Result<Arc<Notify>> {
     let (presenter, counters) = (base.presenter.clone(), base.counters.accept.clone());
@@ -36,14 +36,14 @@ pub(super) fn follow<R: Read + Send + 'static>(
     let obey = move || {
         for order in orders {
             match order {
-                Ok(Order::Keys(keys)) => {
+                Ok(CoreOrder::Keys(keys)) => {
                     if let Some(presenter) = &presenter {
                         keys::take(presenter, &keys, &counters, &status);
                     }
                 }
-                Ok(Order::Stacks) => status.stacks(&sys::stacks()),
-                Ok(Order::Stop) => stop_in_time(&stop, drain_time)?,
-                Ok(Order::End) => end(),
+                Ok(CoreOrder::Stacks) => status.stacks(&sys::stacks()),
+                Ok(CoreOrder::Stop) => stop_in_time(&stop, drain_time)?,
+                Ok(CoreOrder::End) => end(),
                 Err(error) => {
                     let text = format!("invalid order from the supervisor: {error}");
                     tracing::error!(target: "mta", "{text}");

@@ -9,8 +9,8 @@ use crate::appliance::failure::Failure;
 use crate::mail::accept::Tls;
 use crate::mail::admin::Admin;
 use crate::mail::admit::Policy;
-use crate::mail::deliver::Client;
-use crate::mail::events::Events;
+use crate::mail::deliver::SmtpClient;
+use crate::mail::events::MailEvents;
 use crate::mail::history::HistoryLog;
 use crate::mail::intake::Intake;
 use crate::mail::model::{MailEventSink, QueueAdmin};
@@ -51,7 +51,7 @@ impl Relay {
             base.presenter.clone().map(|presenter| Tls::new(presenter, counters.accept.clone()));
         let router =
             rooms::router(settings, ports.smtp.iter().chain(&ports.smtps), &counters.route)?;
-        let client = Client::new(rooms::deliver_config(settings), counters.deliver.clone())
+        let client = SmtpClient::new(rooms::deliver_config(settings), counters.deliver.clone())
             .map_err(|error| internal("TLS", &error))?;
         let history = HistoryLog::open(
             disk.clone(),
@@ -99,9 +99,9 @@ fn events(
     history: &Arc<HistoryLog>,
     registry: &Arc<SessionRegistry>,
     webhooks: Option<&WebhookService>,
-) -> Arc<Events> {
+) -> Arc<MailEvents> {
     let mut sinks: Vec<Arc<dyn MailEventSink>> = vec![history.clone(), registry.clone()];
     sinks.extend(webhooks.map(WebhookService::event_sink));
     sinks.extend(base.maillog.clone().map(|maillog| maillog as Arc<dyn MailEventSink>));
-    Events::new(sinks)
+    MailEvents::new(sinks)
 }

@@ -5,24 +5,24 @@ use super::trouble::{data_volume, internal};
 use crate::appliance::failure::Failure;
 use crate::appliance::property::account::Account;
 use crate::appliance::property::{AddressMasking, Settings};
-use crate::appliance::resources::{Resources, Scarce};
-use crate::appliance::supervise::status::Health;
+use crate::appliance::resources::{Resources, Shortage};
+use crate::appliance::supervise::status::CoreHealth;
 use crate::ground::dns;
 use crate::ground::gateway::default_gateways;
 use crate::ground::net::{ConnectionLimits, WIDE_MAX};
 use crate::http::Login;
 use crate::http::access::Access;
-use crate::http::hosts::Hosts;
+use crate::http::hosts::AllowedHosts;
 use crate::http::token::Token;
 use crate::mail::accept::{Conduct, Limits, Tls};
 use crate::mail::admit::Policy;
 use crate::mail::deliver;
-use crate::mail::events::Events;
+use crate::mail::events::MailEvents;
 use crate::mail::history::{self, Masking};
 use crate::mail::intake::Intake;
 use crate::mail::model::Address;
 use crate::mail::outbound::{self, Outbound};
-use crate::mail::parse::Rules;
+use crate::mail::parse::SessionLimits;
 use crate::mail::rewrite;
 use crate::mail::route::counters::RouteCounters;
 use crate::mail::route::{self, Router};
@@ -37,13 +37,13 @@ pub(super) fn open_spool(base: &Base) -> Result<Arc<SegmentLog>, Failure> {
     let resources = &base.resources;
     let tell = |progress: String| {
         // The supervisor ends a start that reports nothing for long.
-        base.status.health(&Health::Alive);
+        base.status.health(&CoreHealth::Alive);
         tracing::info!(target: "mta", "{progress}");
     };
-    let config = spool::Config {
+    let config = spool::SpoolConfig {
         own: resources.own.min(spool::OWN),
         lendable: resources.lendable.min(spool::LENDABLE),
-        ..spool::Config::default()
+        ..spool::SpoolConfig::default()
     };
     SegmentLog::open(base.disk.clone(), config, base.counters.spool.clone(), &tell)
         .map(Arc::new)
@@ -56,7 +56,7 @@ pub(super) fn router<'a>(
     counters: &Arc<RouteCounters>,
 ) -> Result<Router, Failure> {
     let resolver = dns::system(&settings.dns_servers).map_err(|error| internal("DNS", &error))?;
-    let config = route::Config {
+    let config = route::RouteConfig {
         smart_relay: settings.smart_relay.clone(),
         cc_mta: settings.cc_mta.clone(),
         hostname: settings.hostname.clone(),
@@ -67,8 +67,8 @@ pub(super) fn router<'a>(
     Ok(router.counted(counters.clone()))
 }
 
-pub(super) fn deliver_config(settings: &Settings) -> deliver::Config {
-    deliver::Config {
+pub(super) fn deliver_config(settings: &Settings) -> deliver::DeliverConfig {
+    deliver::DeliverConfig {
         hostname: settings.hostname.clone(),
         timeouts: deliver::Timeouts::default(),
         bind: None,
@@ -94,10 +94,13 @@ pub(super) fn masking(settings: &Settings) -> Masking {
     }
 }
 
-pub(super) fn outbound_config(settings: &Settings, resources: &Resources) -> outbound::Config {
+pub(super) fn outbound_config(
+    settings: &Settings,
+    resources: &Resources,
+) -> outbound::OutboundConfig {
     let bounce_address =
         settings.bounce_address.as_deref().and_then(|address| Address::parse(address).ok());
-    outbound::Config {
+    outbound::OutboundConfig {
         hostname: settings.hostname.clone(),
         bounce_address,
         schedule: schedule_config(settings, resources),
@@ -105,9 +108,9 @@ pub(super) fn outbound_config(settings: &Settings, resources: &Resources) -> out
     }
 }
 
-fn schedule_config(settings: &Settings, resources: &Resources) -> schedule::Config {
+fn schedule_config(settings: &Settings, resources: &Resources) -> schedule::ScheduleConfig {
     let seconds = |duration: Duration| u32::try_from(duration.as_secs()).unwrap_or(u32::MAX);
-    schedule::Config {
+    schedule::ScheduleConfig {
         concurrency: settings.destination_concurrency_limit,
         couriers_max: resources.couriers.min(outbound::COURIERS_MAX),
         overtime_max: resources.overtime,
@@ -128,7 +131,7 @@ pub(super) fn intake(
     base: &Base,
     policy: &Arc<Policy>,
     (spool, outbound): (&Arc<SegmentLog>, &Arc<Outbound<SegmentLog>>),
-    (registry, events): (&Arc<SessionRegistry>, &Arc<Events>),
+    (registry, events): (&Arc<SessionRegistry>, &Arc<MailEvents>),
     tls: Option<Arc<Tls>>,
 ) -> Intake<SegmentLog> {
     let Base { settings, counters, resources, memory, .. } = base;
@@ -137,8 +140,8 @@ pub(super) fn intake(
         spool: spool.clone(),
         onward: Box::new(move |message| onward.enqueue(message)),
         policy: policy.clone(),
-        rules: Rules::new(settings.hostname.clone(), settings.message_size_limit),
-        rewriting: rewrite::Config {
+        rules: SessionLimits::new(settings.hostname.clone(), settings.message_size_limit),
+        rewriting: rewrite::RewriteConfig {
             origin_domain: settings.origin_domain.as_ref().unwrap_or(&settings.hostname).clone(),
             drop_headers: settings.message_drop_headers.0.clone(),
             add_missing_headers: settings.always_add_missing_headers,
@@ -152,7 +155,7 @@ pub(super) fn intake(
         limits: Limits::from(ConnectionLimits {
             sessions: resources.sessions as usize,
             reserve: resources.reserve as usize,
-            scarce: resources.scarce == Some(Scarce::Memory),
+            scarce: resources.scarce == Some(Shortage::Memory),
             memory: memory.clone(),
             input: resources.input,
             wide: resources.wide.min(WIDE_MAX),
@@ -174,7 +177,7 @@ pub(super) fn access(settings: &Settings, policy: &Arc<Policy>) -> Access {
         tokens: settings.api_tokens.iter().filter_map(token).collect(),
         public: settings.ui_public,
         read_only: settings.ui_read_only,
-        hosts: Hosts::new(names.chain(settings.ui_hosts.iter().map(String::as_str))),
+        hosts: AllowedHosts::new(names.chain(settings.ui_hosts.iter().map(String::as_str))),
         outside: settings.ui_url.clone(),
         proxies: settings.proxy_networks.clone(),
         near: Some(Box::new(move |address| near.may_relay(address))),

@@ -6,7 +6,7 @@ use crate::api::state::AppState;
 use crate::ground::clock;
 use crate::ground::stop::stopped;
 use crate::monitor::alerts;
-use crate::monitor::rates::{Events, Totals, store};
+use crate::monitor::rates::{RateEvent, Totals, store};
 use crate::monitor::state::MonitorState;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -39,7 +39,7 @@ pub(super) async fn run(app: Arc<AppState>, mut stop: watch::Receiver<bool>) {
             let named = api::event(&view);
             rate_history
                 .events
-                .send_replace(Events { named, nameless: api::event(&api::without_names(view)) });
+                .send_replace(RateEvent { named, nameless: api::event(&api::without_names(view)) });
         }
         if kept.elapsed() >= KEPT {
             kept = Instant::now();

@@ -2,7 +2,7 @@
 
 use super::base::Base;
 use super::exclusive::ControlSocket;
-use super::http::{self, Opened};
+use super::http::{self, HttpService};
 use super::relay::Relay;
 use super::trouble::internal;
 use super::{facts, instance, rooms};
@@ -24,7 +24,7 @@ pub(super) struct Server {
     pub(super) readiness: watch::Sender<Readiness>,
     /// Closes it, once it is true.
     pub(super) close: watch::Sender<bool>,
-    pub(super) opened: Opened,
+    pub(super) opened: HttpService,
 }
 
 impl Server {

@@ -15,9 +15,9 @@
 //! no part.
 
 use super::base::Base;
-use crate::appliance::supervise::status::Health;
+use crate::appliance::supervise::status::CoreHealth;
 use crate::appliance::supervise::watchdog::LATE;
-use crate::ground::disk::{Call, Calls, SLOW};
+use crate::ground::disk::{DiskCall, DiskCalls, SLOW};
 use crate::ground::lock::Lock;
 use crate::mail::outbound::Outbound;
 use crate::mail::spool::SegmentLog;
@@ -103,11 +103,11 @@ pub(super) fn watch(
             vitals.note(late.clone().filter(|_| slow.is_none()), slow.clone());
             match (slow, late) {
                 // A part that waits for a disk may look as if it hung.
-                (Some(slow), _) => status.health(&Health::Slow(slow)),
-                (None, Some(late)) => status.health(&Health::Late(late)),
+                (Some(slow), _) => status.health(&CoreHealth::Slow(slow)),
+                (None, Some(late)) => status.health(&CoreHealth::Late(late)),
                 // A part that is probed and not late yet must not stop the reports: a missing
                 // report counts as a hang.
-                (None, None) => status.health(&Health::Alive),
+                (None, None) => status.health(&CoreHealth::Alive),
             }
         }
     };
@@ -238,13 +238,13 @@ impl Worker {
 }
 
 /// What the disk does not do, as text; updates its gauges.
-fn disk(calls: &Calls, counters: &MonitorCounters) -> Option<String> {
+fn disk(calls: &DiskCalls, counters: &MonitorCounters) -> Option<String> {
     let sync = calls.oldest_sync().unwrap_or_default();
     counters.sync_running_seconds.set(i64::try_from(sync.as_secs()).unwrap_or(i64::MAX));
     let returned = calls.slow_syncs();
     counters.slow_syncs_total.inc_by(returned.saturating_sub(counters.slow_syncs_total.get()));
     let (call, since) = calls.oldest()?;
-    let (call, since) = if sync >= SLOW { (Call::Sync, sync) } else { (call, since) };
+    let (call, since) = if sync >= SLOW { (DiskCall::Sync, sync) } else { (call, since) };
     (since >= SLOW).then(|| format!("data volume: {} for {} s", call.as_str(), since.as_secs()))
 }
 

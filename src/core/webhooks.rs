@@ -5,9 +5,11 @@ use crate::appliance::failure::{Exit, Failure};
 use crate::appliance::property::WebhookEvent;
 use crate::ground::tls::verifying_client;
 use crate::mail::history::{Mask, Masking};
-use crate::mail::model::{Class, MailEventSink};
+use crate::mail::model::{MailEventSink, ReplyClass};
 use crate::monitor::state::MonitorState;
-use crate::webhooks::{ALERTS_PACE, Config, Courier, Key, Shape, Webhooks, watch_alerts};
+use crate::webhooks::{
+    ALERTS_PACE, WebhookConfig, WebhookFormat, WebhookKey, WebhookSender, Webhooks, watch_alerts,
+};
 use std::sync::Arc;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -15,7 +17,7 @@ use tokio::task::JoinSet;
 /// The sink of events and the senders.
 pub(super) struct WebhookService {
     webhooks: Arc<Webhooks>,
-    couriers: Vec<Courier>,
+    couriers: Vec<WebhookSender>,
 }
 
 /// `None` without a receiver.
@@ -28,23 +30,28 @@ pub(super) fn open(base: &Base, masking: Masking) -> Result<Option<WebhookServic
         Failure::preconfigure(Exit::Internal, format!("events: {error}"))
     };
     let outcome = |event: &WebhookEvent| match event {
-        WebhookEvent::Delivered => Some(Class::Success),
-        WebhookEvent::Deferred => Some(Class::Temporary),
-        WebhookEvent::Bounced => Some(Class::Permanent),
+        WebhookEvent::Delivered => Some(ReplyClass::Success),
+        WebhookEvent::Deferred => Some(ReplyClass::Temporary),
+        WebhookEvent::Bounced => Some(ReplyClass::Permanent),
         WebhookEvent::Alert => None,
     };
     let receivers = settings.webhook_url.iter().cloned();
-    let config = Config {
+    let config = WebhookConfig {
         hostname: settings.hostname.clone(),
         receivers: receivers
-            .map(|hook| (if hook.slack { Shape::Slack } else { Shape::Plain }, hook.endpoint))
+            .map(|hook| {
+                (
+                    if hook.slack { WebhookFormat::Slack } else { WebhookFormat::Plain },
+                    hook.endpoint,
+                )
+            })
             .collect(),
         outcomes: settings.webhook_events.iter().filter_map(outcome).collect(),
         alerts: settings.webhook_events.contains(&WebhookEvent::Alert),
         mask: Arc::new(Mask::open(base.disk.as_ref(), masking).map_err(|error| internal(&error))?),
         key: match &settings.webhook_secret {
             Some(secret) => Some(
-                Key::new(secret.expose())
+                WebhookKey::new(secret.expose())
                     .ok_or_else(|| internal(&"webhook_secret is not a key"))?,
             ),
             None => None,

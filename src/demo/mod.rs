@@ -18,15 +18,15 @@ mod trouble;
 
 use crate::appliance::failure::Exit;
 use crate::appliance::supervise::identity::Identity;
-use parts::{Parts, Setting};
-use place::Place;
-use signals::Signals;
+use parts::{DemoProcesses, DemoSettings};
+use place::DemoDirectory;
+use signals::DemoSignals;
 use std::io::{self, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
-use trouble::Trouble;
+use trouble::DemoError;
 
 /// Time limit of a start.
 const READY_MAX: Duration = Duration::from_secs(60);
@@ -61,22 +61,22 @@ pub fn run(args: DemoArgs) -> ExitCode {
     }
 }
 
-fn live(args: DemoArgs) -> Result<(), Trouble> {
-    let signals = Signals::catch()
-        .map_err(|error| Trouble::new(Exit::Internal, format!("no signals: {error}")))?;
+fn live(args: DemoArgs) -> Result<(), DemoError> {
+    let signals = DemoSignals::catch()
+        .map_err(|error| DemoError::new(Exit::Internal, format!("no signals: {error}")))?;
     let (identity, _) = Identity::of_the_core()
-        .map_err(|failure| Trouble::new(Exit::Permission, failure.to_string()))?;
-    let place = Place::make(args.directory, &identity).map_err(|error| {
-        Trouble::new(Exit::Create, format!("cannot make the directory of the demo: {error}"))
+        .map_err(|failure| DemoError::new(Exit::Permission, failure.to_string()))?;
+    let place = DemoDirectory::make(args.directory, &identity).map_err(|error| {
+        DemoError::new(Exit::Create, format!("cannot make the directory of the demo: {error}"))
     })?;
-    let setting = Setting {
+    let setting = DemoSettings {
         smtp: free(args.smtp_port)?,
         ui: free(args.ui_port)?,
         directory: place.path.clone(),
         identity,
     };
     println!("postern demo: starting in {}", place.path.display());
-    let mut parts = Parts::start(setting, READY_MAX)?;
+    let mut parts = DemoProcesses::start(setting, READY_MAX)?;
     if parts.wait_ready(READY_MAX, &signals)? && (place.is_old || send_samples(&parts, &signals)?) {
         // Without a reader of the output the demo still runs.
         let _ = io::stdout().write_all(words(&parts.setting, &place).as_bytes());
@@ -91,26 +91,29 @@ fn live(args: DemoArgs) -> Result<(), Trouble> {
 
 /// Sends the samples, holds one, and waits until each is in its final state; `false` = a signal
 /// came first.
-fn send_samples(parts: &Parts, signals: &Signals) -> Result<bool, Trouble> {
+fn send_samples(parts: &DemoProcesses, signals: &DemoSignals) -> Result<bool, DemoError> {
     let held = samples::send(parts.setting.smtp).map_err(|error| {
-        Trouble::new(Exit::Unavailable, format!("the relay does not accept the messages: {error}"))
+        DemoError::new(
+            Exit::Unavailable,
+            format!("the relay does not accept the messages: {error}"),
+        )
     })?;
     parts.ask(&["queue", "hold", &held]);
     Ok(parts.wait_settled(SETTLED_MAX, signals))
 }
 
 /// The port, or a free one if it is in use.
-fn free(wanted: u16) -> Result<SocketAddr, Trouble> {
+fn free(wanted: u16) -> Result<SocketAddr, DemoError> {
     let bind = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port));
     bind(wanted)
         .or_else(|_| bind(0))
         .and_then(|listener| listener.local_addr())
-        .map_err(|error| Trouble::new(Exit::Unavailable, format!("no port is free: {error}")))
+        .map_err(|error| DemoError::new(Exit::Unavailable, format!("no port is free: {error}")))
 }
 
 /// The text about what to see and what to try.
-fn words(setting: &Setting, place: &Place) -> String {
-    let Setting { smtp, ui, .. } = setting;
+fn words(setting: &DemoSettings, place: &DemoDirectory) -> String {
+    let DemoSettings { smtp, ui, .. } = setting;
     let directory = place.path.display();
     let end = if place.is_temporary { "removes this directory" } else { "keeps this directory" };
     format!(

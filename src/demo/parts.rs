@@ -1,8 +1,8 @@
 //! The processes of a demo: the sink and the relay, both from this program.
 
 use super::samples;
-use super::signals::Signals;
-use super::trouble::Trouble;
+use super::signals::DemoSignals;
+use super::trouble::DemoError;
 use crate::appliance::failure::Exit;
 use crate::appliance::supervise::identity::Identity;
 use nix::sys::signal::{Signal, kill};
@@ -23,14 +23,14 @@ const DRAIN: Duration = Duration::from_secs(3);
 const LINES_TOLD: usize = 8;
 
 /// The paths and ports of a demo.
-pub(super) struct Setting {
+pub(super) struct DemoSettings {
     pub(super) smtp: SocketAddr,
     pub(super) ui: SocketAddr,
     pub(super) directory: PathBuf,
     pub(super) identity: Identity,
 }
 
-impl Setting {
+impl DemoSettings {
     /// This program again, as an ordinary user and without the properties of the caller. In its own
     /// process group: Ctrl-C is only for the demo, which ends the processes in their order.
     fn command(&self, arguments: &[&str]) -> Command {
@@ -81,14 +81,14 @@ impl Setting {
     }
 
     /// Starts a process that writes to a log of its own.
-    fn spawn(&self, name: &'static str, mut command: Command) -> Result<Part, Trouble> {
+    fn spawn(&self, name: &'static str, mut command: Command) -> Result<Part, DemoError> {
         let log = self.log(name);
         let started = File::create(&log).and_then(|file| {
             command.stdout(file.try_clone()?).stderr(file);
             command.spawn()
         });
         let child = started.map_err(|error| {
-            Trouble::new(Exit::Unavailable, format!("the {name} cannot be started: {error}"))
+            DemoError::new(Exit::Unavailable, format!("the {name} cannot be started: {error}"))
         })?;
         Ok(Part { name, child, log })
     }
@@ -109,13 +109,13 @@ impl Part {
 
     /// # Errors
     /// It has ended; the text has its last lines.
-    fn look(&mut self) -> Result<(), Trouble> {
+    fn look(&mut self) -> Result<(), DemoError> {
         let Ok(Some(status)) = self.child.try_wait() else { return Ok(()) };
         let said = self.said();
         let lines: Vec<_> = said.lines().collect();
         let last = lines[lines.len().saturating_sub(LINES_TOLD)..].join("\n  ");
         let words = format!("the {} of the demo has ended ({status}):\n  {last}", self.name);
-        Err(Trouble::new(Exit::Unavailable, words))
+        Err(DemoError::new(Exit::Unavailable, words))
     }
 
     /// Ends it regularly, or by force when it takes too long.
@@ -141,15 +141,15 @@ impl Drop for Part {
 }
 
 /// The running processes.
-pub(super) struct Parts {
-    pub(super) setting: Setting,
+pub(super) struct DemoProcesses {
+    pub(super) setting: DemoSettings,
     relay: Part,
     sink: Part,
 }
 
-impl Parts {
+impl DemoProcesses {
     /// Starts the sink, and when that listens, the relay.
-    pub(super) fn start(setting: Setting, limit: Duration) -> Result<Self, Trouble> {
+    pub(super) fn start(setting: DemoSettings, limit: Duration) -> Result<Self, DemoError> {
         let mut sink = setting.spawn("sink", setting.sink())?;
         let until = Instant::now() + limit;
         let address = loop {
@@ -160,7 +160,7 @@ impl Parts {
             }
             sink.look()?;
             if Instant::now() > until {
-                return Err(Trouble::new(Exit::Unavailable, "the sink of the demo is not ready"));
+                return Err(DemoError::new(Exit::Unavailable, "the sink of the demo is not ready"));
             }
             std::thread::sleep(PACE);
         };
@@ -175,13 +175,16 @@ impl Parts {
     pub(super) fn wait_ready(
         &mut self,
         limit: Duration,
-        signals: &Signals,
-    ) -> Result<bool, Trouble> {
+        signals: &DemoSignals,
+    ) -> Result<bool, DemoError> {
         let until = Instant::now() + limit;
         while self.ask(&["health"]).is_none() {
             self.look()?;
             if Instant::now() > until {
-                return Err(Trouble::new(Exit::Unavailable, "the relay of the demo is not ready"));
+                return Err(DemoError::new(
+                    Exit::Unavailable,
+                    "the relay of the demo is not ready",
+                ));
             }
             if signals.came_within(PACE) {
                 return Ok(false);
@@ -192,7 +195,7 @@ impl Parts {
 
     /// Waits until each sample is in its final state, or the time limit is reached; `false` = a
     /// signal came first.
-    pub(super) fn wait_settled(&self, limit: Duration, signals: &Signals) -> bool {
+    pub(super) fn wait_settled(&self, limit: Duration, signals: &DemoSignals) -> bool {
         let until = Instant::now() + limit;
         while Instant::now() < until {
             let list = self.ask(&["queue", "list", "--json"]).unwrap_or_default();
@@ -217,7 +220,7 @@ impl Parts {
 
     /// # Errors
     /// One of them has ended.
-    pub(super) fn look(&mut self) -> Result<(), Trouble> {
+    pub(super) fn look(&mut self) -> Result<(), DemoError> {
         self.relay.look()?;
         self.sink.look()
     }

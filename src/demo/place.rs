@@ -7,14 +7,14 @@ use std::os::unix::fs::{DirBuilderExt, chown};
 use std::path::{Path, PathBuf};
 
 /// The directory of the demo; a temporary one is removed when this is dropped.
-pub(super) struct Place {
+pub(super) struct DemoDirectory {
     pub(super) path: PathBuf,
     pub(super) is_temporary: bool,
     /// Whether an earlier demo has left its mail here.
     pub(super) is_old: bool,
 }
 
-impl Place {
+impl DemoDirectory {
     pub(super) fn make(wanted: Option<PathBuf>, identity: &Identity) -> io::Result<Self> {
         let place = match wanted {
             Some(path) => {
@@ -49,7 +49,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for DemoDirectory {
     fn drop(&mut self) {
         if self.is_temporary
             && let Err(error) = fs::remove_dir_all(&self.path)

@@ -7,9 +7,9 @@ use tokio::signal::unix::{SignalKind, signal};
 
 /// The signals that end a demo. They are caught and not blocked, because child processes would
 /// inherit the mask.
-pub(super) struct Signals(Receiver<()>);
+pub(super) struct DemoSignals(Receiver<()>);
 
-impl Signals {
+impl DemoSignals {
     /// # Errors
     /// No runtime, or no thread.
     pub(super) fn catch() -> io::Result<Self> {

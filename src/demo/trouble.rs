@@ -3,12 +3,12 @@
 use crate::appliance::failure::Exit;
 
 /// An exit code, and a text.
-pub(super) struct Trouble {
+pub(super) struct DemoError {
     pub(super) exit: Exit,
     pub(super) words: String,
 }
 
-impl Trouble {
+impl DemoError {
     pub(super) fn new(exit: Exit, words: impl Into<String>) -> Self {
         Self { exit, words: words.into() }
     }

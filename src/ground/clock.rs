@@ -4,7 +4,7 @@
 //! it comes from here. Displayed and stored times are wall-clock time ([`now`]). Waiting and ages
 //! use [`steady`] and [`age`], which do not depend on how the wall clock is set.
 
-use super::steady::{Jump, Steady};
+use super::steady::{ClockJump, SteadyClock};
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
 use std::cell::RefCell;
@@ -27,7 +27,7 @@ struct Clocks {
     first: Duration,
     /// How far the wall clock is ahead of the monotonic time, in seconds, as last seen.
     offset: AtomicI64,
-    steady: Mutex<(Steady, Vec<Jump>)>,
+    steady: Mutex<(SteadyClock, Vec<ClockJump>)>,
     /// The second of the wall clock at which the two were last compared.
     compared: AtomicI64,
     /// The last jump: its length and, in monotonic seconds, when it was seen; 0 = none.
@@ -37,12 +37,12 @@ struct Clocks {
 impl Clocks {
     fn start() -> Self {
         let first = since_1970();
-        let steady = Mutex::new((Steady::new(seconds(first)), Vec::new()));
+        let steady = Mutex::new((SteadyClock::new(seconds(first)), Vec::new()));
         let (begun, offset, compared) = (Instant::now(), AtomicI64::new(0), AtomicI64::new(0));
         Self { begun, first, offset, steady, compared, last: Default::default() }
     }
 
-    fn lock(&self) -> MutexGuard<'_, (Steady, Vec<Jump>)> {
+    fn lock(&self) -> MutexGuard<'_, (SteadyClock, Vec<ClockJump>)> {
         self.steady.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -108,7 +108,7 @@ pub fn uptime() -> u32 {
 }
 
 /// The age in seconds of something that was recorded at `then` by the wall clock; see
-/// [`Steady::age`].
+/// [`SteadyClock::age`].
 pub fn age(then: u32) -> u32 {
     now();
     let clocks = clocks();
@@ -138,7 +138,7 @@ pub fn last_jump() -> Option<(i64, u32)> {
 
 /// Compares the clocks, and gives the jumps that were not reported yet. To be called about once a
 /// second.
-pub fn jumps() -> Vec<Jump> {
+pub fn jumps() -> Vec<ClockJump> {
     clocks().compare(since_1970());
     std::mem::take(&mut clocks().lock().1)
 }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 /// A control group.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Group {
+pub struct ControlGroup {
     /// The directory of its files.
     pub directory: PathBuf,
     /// The names of its files depend on it.
@@ -25,7 +25,7 @@ pub enum Version {
     V2,
 }
 
-impl Group {
+impl ControlGroup {
     /// The number in one of its files; `None` without a number, as in `max`, which means no limit.
     pub fn number(&self, file: &str) -> Option<u64> {
         fs::read_to_string(self.directory.join(file)).ok()?.trim().parse().ok()
@@ -37,21 +37,23 @@ impl Group {
 pub fn lowest(
     proc: &Path,
     controller: &str,
-    limit: impl Fn(&Group) -> Option<u64>,
-) -> Option<(u64, Group)> {
+    limit: impl Fn(&ControlGroup) -> Option<u64>,
+) -> Option<(u64, ControlGroup)> {
     let groups = groups(proc, controller);
     let above = groups.iter().flat_map(|(group, top)| {
         let directories =
             group.directory.ancestors().take_while(move |directory| directory.starts_with(top));
-        directories
-            .map(|directory| Group { directory: directory.to_owned(), version: group.version })
+        directories.map(|directory| ControlGroup {
+            directory: directory.to_owned(),
+            version: group.version,
+        })
     });
     above.filter_map(|group| Some((limit(&group)?, group))).min_by_key(|(limit, _)| *limit)
 }
 
 /// The groups of this process in the trees of a controller, each with the top of the visible part
 /// of its tree.
-fn groups(proc: &Path, controller: &str) -> Vec<(Group, PathBuf)> {
+fn groups(proc: &Path, controller: &str) -> Vec<(ControlGroup, PathBuf)> {
     let read = |name: &str| fs::read_to_string(proc.join("self").join(name)).unwrap_or_default();
     let (paths, mounts) = (read("cgroup"), read("mountinfo"));
     let mounted = mounts.lines().filter_map(|line| Mount::parse(line, controller));
@@ -62,7 +64,7 @@ fn groups(proc: &Path, controller: &str) -> Vec<(Group, PathBuf)> {
             let below = Path::new(line).strip_prefix(&mount.root).unwrap_or(Path::new(""));
             let directory = mount.place.join(below);
             let directory = if directory.is_dir() { directory } else { mount.place.clone() };
-            Some((Group { directory, version: mount.version }, mount.place))
+            Some((ControlGroup { directory, version: mount.version }, mount.place))
         })
         .collect()
 }

@@ -24,7 +24,7 @@ const WORDS_MAX: usize = 4096;
 const WORDS_PATIENCE: Duration = Duration::from_secs(1);
 
 /// An answer; its content can be read as long as this exists.
-pub(crate) struct Reply {
+pub(crate) struct ReceivedResponse {
     pub(crate) response: Response<Incoming>,
     /// Dropping it ends the connection, whatever the other side does.
     _connection: JoinSet<()>,
@@ -37,7 +37,10 @@ pub(crate) fn request(method: Method, authority: &str, target: &str) -> Builder 
 }
 
 /// Sends one request and waits for the answer's header. The caller sets a time limit.
-pub(crate) async fn send<S, C>(stream: S, request: Request<C>) -> Result<Reply, hyper::Error>
+pub(crate) async fn send<S, C>(
+    stream: S,
+    request: Request<C>,
+) -> Result<ReceivedResponse, hyper::Error>
 where
     C: Body<Data = Bytes> + Send + 'static,
     C::Error: Into<Box<dyn Error + Send + Sync>>,
@@ -51,12 +54,12 @@ where
         let _ = connection.await;
     });
     let response = sender.send_request(request).await?;
-    Ok(Reply { response, _connection: connections })
+    Ok(ReceivedResponse { response, _connection: connections })
 }
 
 /// The text of an error answer, for a log line after the status: `: text`, or empty. The log
 /// escapes it.
-pub(crate) async fn words(reply: &mut Reply) -> String {
+pub(crate) async fn words(reply: &mut ReceivedResponse) -> String {
     if reply.response.status().is_redirection() {
         return ", a redirection, which is not followed".to_owned();
     }

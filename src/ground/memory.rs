@@ -1,12 +1,12 @@
 //! How much memory this process may use, and whether little of it is left.
 //!
 //! In: the control groups of this process (version 1 and 2, and all groups above it that can be
-//! seen), and the machine's memory. Out: the [`Ceiling`], the lowest of these limits; a [`Gauge`]
-//! of the memory pressure. Limits: a group above the root of a container's own view is visible only
-//! in version 1 (`hierarchical_memory_limit`). Source: cgroups(7), proc_pid_mountinfo(5), the
-//! kernel's admin-guide/cgroup-v2 and cgroup-v1/memory.
+//! seen), and the machine's memory. Out: the [`MemoryLimit`], the lowest of these limits; a
+//! [`Gauge`] of the memory pressure. Limits: a group above the root of a container's own view is
+//! visible only in version 1 (`hierarchical_memory_limit`). Source: cgroups(7),
+//! proc_pid_mountinfo(5), the kernel's admin-guide/cgroup-v2 and cgroup-v1/memory.
 
-use super::control_group::{self, Group, Version};
+use super::control_group::{self, ControlGroup, Version};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,14 +23,14 @@ const NONE_FROM: u64 = 1 << 60;
 
 /// The lowest limit for this process.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ceiling {
+pub struct MemoryLimit {
     /// Octets.
     pub octets: u64,
     /// The group with the limit; `None`: it is the memory of the machine.
-    group: Option<Group>,
+    group: Option<ControlGroup>,
 }
 
-impl Ceiling {
+impl MemoryLimit {
     /// Reads the groups of this process and the machine's memory. `None`: neither is known.
     pub fn find() -> Option<Self> {
         Self::find_in(Path::new("/proc"))
@@ -38,7 +38,7 @@ impl Ceiling {
 
     /// A fixed limit of so many octets; the use of memory is not known then.
     pub fn of(octets: u64) -> Self {
-        let group = Group { directory: PathBuf::new(), version: Version::V2 };
+        let group = ControlGroup { directory: PathBuf::new(), version: Version::V2 };
         Self { octets, group: Some(group) }
     }
 
@@ -105,7 +105,7 @@ impl Gauge {
     }
 
     /// Measures again, and gives the octets in use and the pressure if that has changed.
-    pub fn look(&self, ceiling: &Ceiling) -> Option<(u64, Pressure)> {
+    pub fn look(&self, ceiling: &MemoryLimit) -> Option<(u64, Pressure)> {
         let used = ceiling.in_use()?;
         let percent = used.saturating_mul(100) / ceiling.octets.max(1);
         let pressure = match percent {
@@ -128,7 +128,7 @@ impl Gauge {
 }
 
 /// The lowest limit of a group, or of one above it that is not visible.
-fn limit(group: &Group) -> Option<u64> {
+fn limit(group: &ControlGroup) -> Option<u64> {
     let own = group.number(if group.version == Version::V1 {
         "memory.limit_in_bytes"
     } else {

@@ -2,7 +2,7 @@
 //!
 //! Purpose: waiting and ages in this process must not depend on a wall clock that is set, that is
 //! wrong when a virtual machine resumes, or that has no battery. [`super::clock`] has the one
-//! [`Steady`] of the process. In: readings of the wall clock and of the monotonic clock, taken
+//! [`SteadyClock`] of the process. In: readings of the wall clock and of the monotonic clock, taken
 //! together. Out: monotonic ("steady") seconds, ages, and jumps. Model: steady time is the wall
 //! clock's time at the start, advanced by the monotonic clock. The wall clock is ahead of it by an
 //! offset that changes only at a jump; each period without a jump is an era. A recorded wall-clock
@@ -30,19 +30,19 @@ struct Era {
 
 /// A change of the wall clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Jump {
+pub struct ClockJump {
     /// Seconds; forward when positive.
     pub by: i64,
 }
 
 /// The steady clock. Pure: readings of the machine's clocks are arguments.
 #[derive(Debug, Clone)]
-pub struct Steady {
+pub struct SteadyClock {
     start: i64,
     eras: Vec<Era>,
 }
 
-impl Steady {
+impl SteadyClock {
     /// Begins when the wall clock is `wall`.
     pub fn new(wall: i64) -> Self {
         Self { start: wall, eras: vec![Era { began: wall, offset: 0 }] }
@@ -59,7 +59,7 @@ impl Steady {
     }
 
     /// Compares the clocks: `wall` and `elapsed` were read together. Each jump is reported once.
-    pub fn look(&mut self, wall: i64, elapsed: i64) -> Option<Jump> {
+    pub fn look(&mut self, wall: i64, elapsed: i64) -> Option<ClockJump> {
         let now = self.at(elapsed);
         let offset = wall.saturating_sub(now);
         let by = offset.saturating_sub(self.offset());
@@ -70,7 +70,7 @@ impl Steady {
             self.eras.remove(1);
         }
         self.eras.push(Era { began: now, offset });
-        Some(Jump { by })
+        Some(ClockJump { by })
     }
 
     /// The age in seconds of something recorded at `then` by the wall clock; never negative.
@@ -113,17 +113,17 @@ mod tests {
 
     #[test]
     fn six_days_forward_and_back_make_nothing_older() {
-        let mut clock = Steady::new(START);
+        let mut clock = SteadyClock::new(START);
         let before = START - 3600;
         assert_eq!(clock.look(START + 60, 60), None);
-        assert_eq!(clock.look(START + 100 + 6 * DAY, 100), Some(Jump { by: 6 * DAY }));
+        assert_eq!(clock.look(START + 100 + 6 * DAY, 100), Some(ClockJump { by: 6 * DAY }));
         assert_eq!(clock.look(START + 101 + 6 * DAY, 101), None, "told once");
         let meanwhile = START + 102 + 6 * DAY;
         assert_eq!(
             (clock.age(before, 103), clock.age(START + 50, 103), clock.age(meanwhile, 103)),
             (3703, 53, 1)
         );
-        assert_eq!(clock.look(START + 104, 104), Some(Jump { by: -6 * DAY }));
+        assert_eq!(clock.look(START + 104, 104), Some(ClockJump { by: -6 * DAY }));
         assert_eq!(
             (clock.age(before, 204), clock.age(START + 50, 204), clock.age(meanwhile, 204)),
             (3804, 154, 102)
@@ -132,8 +132,8 @@ mod tests {
 
     #[test]
     fn a_clock_that_is_set_after_the_start_does_not_age_what_waits() {
-        let mut clock = Steady::new(1000);
-        assert_eq!(clock.look(START, 60), Some(Jump { by: START - 1060 }));
+        let mut clock = SteadyClock::new(1000);
+        assert_eq!(clock.look(START, 60), Some(ClockJump { by: START - 1060 }));
         assert_eq!(clock.age(1010, 70), 60);
         assert_eq!(clock.age(START + 5, 70), 5);
         assert_eq!(
@@ -142,12 +142,12 @@ mod tests {
             "what was there before, by the clock that is right now"
         );
         // After the next start its age is not known.
-        assert_eq!(Steady::new(START + DAY).age(1010, 33), 33);
+        assert_eq!(SteadyClock::new(START + DAY).age(1010, 33), 33);
     }
 
     #[test]
     fn what_comes_from_the_future_grows_old_like_anything() {
-        let clock = Steady::new(START);
+        let clock = SteadyClock::new(START);
         let (first, later) =
             (clock.age(START + 80 * 365 * DAY, 10), clock.age(START + 80 * 365 * DAY, 500_000));
         assert_eq!((first, later), (10, 500_000));
@@ -155,9 +155,9 @@ mod tests {
 
     #[test]
     fn of_a_moment_that_the_clock_says_twice_the_later_one_is_taken() {
-        let mut clock = Steady::new(START);
+        let mut clock = SteadyClock::new(START);
         let then = START + 1000;
-        assert_eq!(clock.look(START + 200, 2000), Some(Jump { by: -1800 }));
+        assert_eq!(clock.look(START + 200, 2000), Some(ClockJump { by: -1800 }));
         assert_eq!(clock.age(then, 2000), 1000, "the clock says it again in 800 s");
         assert_eq!(clock.age(then, 2000 + 800), 0);
         assert_eq!(clock.age(then, 2000 + 800 + 3600), 3600);
@@ -172,7 +172,7 @@ mod tests {
             jumps in prop::collection::vec((1..5000i64, -200 * DAY..200 * DAY), 0..ERAS_MAX - 1),
             arrives in 0..20_000i64,
         ) {
-            let (mut clock, mut wall, mut elapsed) = (Steady::new(START), START, 0);
+            let (mut clock, mut wall, mut elapsed) = (SteadyClock::new(START), START, 0);
             let mut then = None;
             for (pause, by) in jumps {
                 for _ in 0..pause.min(50) {

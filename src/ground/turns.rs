@@ -3,7 +3,7 @@
 //! Purpose: neither a sender with ten thousand entries nor a client with ten thousand senders
 //! delays others by more than one turn. Pure. In: entries with the tags of client and sender. Out:
 //! the next one. Limits: none of its own; a caller with a limit frees a place by
-//! [`Turns::displace`], which removes an entry of those that have the most.
+//! [`FairQueue::displace`], which removes an entry of those that have the most.
 
 use std::collections::VecDeque;
 
@@ -11,35 +11,35 @@ use std::collections::VecDeque;
 const SPARE: usize = 1024;
 
 /// The tags of a client and of a sender, by which they are distinguished.
-pub type Marks = (u8, u8);
+pub type ShareMarks = (u8, u8);
 
 /// The queue.
-pub struct Turns<T> {
+pub struct FairQueue<T> {
     clients: Ring<Ring<VecDeque<T>>>,
     len: usize,
 }
 
-impl<T> Default for Turns<T> {
+impl<T> Default for FairQueue<T> {
     fn default() -> Self {
         Self { clients: Ring::default(), len: 0 }
     }
 }
 
-impl<T> Turns<T> {
+impl<T> FairQueue<T> {
     /// Adds an entry at the end of its sender's queue.
-    pub fn push(&mut self, (client, sender): Marks, entry: T) {
+    pub fn push(&mut self, (client, sender): ShareMarks, entry: T) {
         self.len += 1;
         self.clients.entry(client).entry(sender).push_back(entry);
     }
 
     /// Returns an entry to the front of it.
-    pub fn push_front(&mut self, (client, sender): Marks, entry: T) {
+    pub fn push_front(&mut self, (client, sender): ShareMarks, entry: T) {
         self.len += 1;
         self.clients.entry(client).entry(sender).push_front(entry);
     }
 
     /// The next one whose client and sender `may` be served.
-    pub fn pop(&mut self, mut may: impl FnMut(Marks) -> bool) -> Option<(Marks, T)> {
+    pub fn pop(&mut self, mut may: impl FnMut(ShareMarks) -> bool) -> Option<(ShareMarks, T)> {
         let found = self.clients.find(|client, senders| {
             senders.find(|sender, waiting| {
                 let marks = (client, sender);
@@ -51,14 +51,14 @@ impl<T> Turns<T> {
     }
 
     /// The next one with these tags.
-    pub fn pop_of(&mut self, (client, sender): Marks) -> Option<T> {
+    pub fn pop_of(&mut self, (client, sender): ShareMarks) -> Option<T> {
         let entry = self.clients.ask(client, |senders| senders.ask(sender, pop))?;
         self.len -= 1;
         Some(entry)
     }
 
     /// How many with these tags wait.
-    pub fn len_of(&self, (client, sender): Marks) -> usize {
+    pub fn len_of(&self, (client, sender): ShareMarks) -> usize {
         let senders = self.clients.get(client);
         senders.and_then(|senders| senders.get(sender)).map_or(0, VecDeque::len)
     }
@@ -82,7 +82,7 @@ impl<T> Turns<T> {
 
     /// Removes the last entry of the client with the most, and of its sender with the most, in
     /// favour of one with these tags. `false`: none has more than this one would have then.
-    pub fn displace(&mut self, (client, sender): Marks) -> bool {
+    pub fn displace(&mut self, (client, sender): ShareMarks) -> bool {
         let own = self.clients.get(client).map_or(0, Member::weight);
         let most =
             self.clients.members.iter().map(|(mark, senders)| (senders.weight(), *mark)).max();
@@ -114,7 +114,7 @@ impl<T> Turns<T> {
     }
 }
 
-impl<T: PartialEq> Turns<T> {
+impl<T: PartialEq> FairQueue<T> {
     /// Whether an entry waits. Walks through all of them.
     pub fn contains(&self, entry: &T) -> bool {
         self.iter().any(|one| one == entry)
@@ -241,7 +241,7 @@ mod tests {
 
     #[test]
     fn clients_take_turns_and_so_do_their_senders() {
-        let mut turns = Turns::default();
+        let mut turns = FairQueue::default();
         (0..1000).for_each(|id| turns.push((1, u8::try_from(id % 250).unwrap()), id));
         turns.push((1, 255), 1000);
         turns.push((2, 3), 1001);
@@ -258,13 +258,14 @@ mod tests {
 
     #[test]
     fn who_may_not_is_passed_over_and_keeps_his_place() {
-        let mut turns = Turns::default();
+        let mut turns = FairQueue::default();
         let (full, free) = ((1, 1), (2, 1));
         turns.push(full, 1);
         turns.push(free, 2);
         turns.push(free, 3);
-        let next =
-            |turns: &mut Turns<u32>, all| turns.pop(|marks| all || marks != full).map(|(_, id)| id);
+        let next = |turns: &mut FairQueue<u32>, all| {
+            turns.pop(|marks| all || marks != full).map(|(_, id)| id)
+        };
         assert_eq!(
             [next(&mut turns, false), next(&mut turns, false), next(&mut turns, false)],
             [Some(2), Some(3), None]
@@ -274,7 +275,7 @@ mod tests {
 
     #[test]
     fn who_has_the_most_makes_room_for_who_has_less() {
-        let mut turns = Turns::default();
+        let mut turns = FairQueue::default();
         (0..10).for_each(|id| turns.push((1, 1), id));
         turns.push((1, 2), 10);
         // Another client, and another sender of the same one, until each has as many.
@@ -287,6 +288,6 @@ mod tests {
             assert_eq!((displaced, turns.len()), (taken, 11), "{marks:?}");
         }
         assert!(turns.contains(&0) && !turns.contains(&9), "the last go first");
-        assert!(!Turns::<u32>::default().displace((1, 1)));
+        assert!(!FairQueue::<u32>::default().displace((1, 1)));
     }
 }

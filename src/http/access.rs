@@ -6,10 +6,12 @@
 
 use crate::ground::credential::password::Password;
 use crate::ground::credential::throttle::LoginThrottle;
-use crate::ground::credential::verifier::{Known, Verdict, Verifier, Whose, same_name};
+use crate::ground::credential::verifier::{
+    CachedLogin, LoginClass, PasswordCheck, Verifier, same_name,
+};
 use crate::ground::web_address::WebAddress;
-use crate::http::forwarded::Client;
-use crate::http::hosts::Hosts;
+use crate::http::forwarded::RequestClient;
+use crate::http::hosts::AllowedHosts;
 use crate::http::login::{Credentials, Login};
 use crate::http::rights::Rights;
 use crate::http::token::Token;
@@ -33,7 +35,7 @@ pub struct Access {
     /// Property `ui_read_only`: no operator actions for anybody.
     pub read_only: bool,
     /// The names of this server.
-    pub hosts: Hosts,
+    pub hosts: AllowedHosts,
     /// Property `ui_url`: the external URL.
     pub outside: Option<WebAddress>,
     /// Property `proxy_networks`.
@@ -105,7 +107,7 @@ impl Access {
         &self,
         throttle: &LoginThrottle,
         authorization: Option<&[u8]>,
-        client: Client,
+        client: RequestClient,
         needed: bool,
     ) -> Admission<'_> {
         if self.login.is_none() && self.tokens.is_empty() {
@@ -121,10 +123,10 @@ impl Access {
         let known = if account.is_some() {
             self.verifier.known(name, secret, Instant::now())
         } else {
-            Known::No
+            CachedLogin::No
         };
-        if known != Known::Right {
-            let guess = known == Known::No;
+        if known != CachedLogin::Right {
+            let guess = known == CachedLogin::No;
             if guess && let Err(pause) = throttle.begin(name, client.address, Instant::now()) {
                 return Admission::Wait(pause);
             }
@@ -133,16 +135,17 @@ impl Access {
                 .as_ref()
                 .map(|login| &login.password)
                 .or_else(|| self.tokens.first().map(Token::password));
-            let whose = if guess && !self.is_near(client) { Whose::Stranger } else { Whose::Own };
+            let whose =
+                if guess && !self.is_near(client) { LoginClass::Stranger } else { LoginClass::Own };
             let account = account.map(|(name, password, _)| (name, password));
             match self.verifier.compare(account, stand_in, secret, whose).await {
-                Verdict::Right if guess => throttle.right(name, client.address),
+                PasswordCheck::Right if guess => throttle.right(name, client.address),
                 // It was correct in this process, whose passwords do not change: the hash would
                 // only renew the time until it is forgotten.
-                Verdict::Busy if known == Known::Earlier => {}
-                Verdict::Right => {}
-                Verdict::Wrong => return Admission::Wrong,
-                Verdict::Busy => {
+                PasswordCheck::Busy if known == CachedLogin::Earlier => {}
+                PasswordCheck::Right => {}
+                PasswordCheck::Wrong => return Admission::Wrong,
+                PasswordCheck::Busy => {
                     throttle.taken_back(name, client.address);
                     return Admission::Busy;
                 }
@@ -160,7 +163,7 @@ impl Access {
     }
 
     /// Whether a client is trusted by its address, without a proxy in between.
-    pub(crate) fn is_near(&self, client: Client) -> bool {
+    pub(crate) fn is_near(&self, client: RequestClient) -> bool {
         client.direct && self.is_own(client.address, client.address.is_loopback())
     }
 
@@ -183,14 +186,14 @@ mod tests {
     use super::*;
     use base64::prelude::{BASE64_STANDARD, Engine};
 
-    const HERE: Client =
-        Client { address: IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), direct: true };
+    const HERE: RequestClient =
+        RequestClient { address: IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), direct: true };
 
     fn basic(pair: &str) -> Vec<u8> {
         format!("Basic {}", BASE64_STANDARD.encode(pair.as_bytes())).into_bytes()
     }
 
-    async fn rights(access: &Access, header: &[u8], from: Client) -> Option<Rights> {
+    async fn rights(access: &Access, header: &[u8], from: RequestClient) -> Option<Rights> {
         match access.admit(&LoginThrottle::default(), Some(header), from, true).await {
             Admission::In(caller) => Some(access.rights(caller)),
             _ => None,
@@ -237,12 +240,15 @@ mod tests {
         let token = token.limited(Vec::new(), vec!["127.0.0.0/8".parse().unwrap()], None);
         let access = Access { tokens: vec![token], ..Access::default() };
         assert_eq!(rights(&access, b"Bearer shop:x", HERE).await, Some(Rights::Send));
-        assert_eq!(rights(&access, b"Bearer shop:x", Client { direct: false, ..HERE }).await, None);
+        assert_eq!(
+            rights(&access, b"Bearer shop:x", RequestClient { direct: false, ..HERE }).await,
+            None
+        );
         assert_eq!(
             rights(
                 &access,
                 b"Bearer shop:x",
-                Client { address: "192.0.2.1".parse().unwrap(), direct: true }
+                RequestClient { address: "192.0.2.1".parse().unwrap(), direct: true }
             )
             .await,
             None
@@ -288,8 +294,10 @@ mod tests {
         let guesses: Vec<_> = (0..200u32)
             .map(|n| {
                 let (access, throttle) = (access.clone(), throttle.clone());
-                let stranger =
-                    Client { address: IpAddr::from((0xc633_0000 | n).to_be_bytes()), direct: true };
+                let stranger = RequestClient {
+                    address: IpAddr::from((0xc633_0000 | n).to_be_bytes()),
+                    direct: true,
+                };
                 tokio::spawn(async move {
                     let guess = basic(&format!("operator:{n}"));
                     matches!(

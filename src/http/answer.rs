@@ -12,7 +12,7 @@ use std::task::{Context, Poll};
 use tokio::sync::mpsc;
 
 /// The content of an answer.
-pub(crate) enum Content {
+pub(crate) enum ResponseBody {
     /// The whole content at once.
     Whole(Bytes),
     /// In pieces, with the number of octets still to come.
@@ -24,8 +24,8 @@ pub(crate) enum Content {
 /// Content with what must be kept for it. The server drops a body as soon as it has all of it in
 /// its own buffer, so what must be kept until the kernel has the last octet is attached to every
 /// piece as well.
-pub(crate) struct Held<T, P> {
-    pub(crate) content: Content,
+pub(crate) struct GuardedBody<T, P> {
+    pub(crate) content: ResponseBody,
     /// Kept until the server has read all of the content.
     pub(crate) _turn: Option<T>,
     /// Kept until the kernel has all of it.
@@ -53,7 +53,7 @@ impl<M> AsRef<[u8]> for Piece<M> {
     }
 }
 
-impl<T: Unpin, P: Unread + Unpin> Body for Held<T, P> {
+impl<T: Unpin, P: Unread + Unpin> Body for GuardedBody<T, P> {
     type Data = Bytes;
     type Error = io::Error;
 
@@ -77,7 +77,7 @@ impl<T: Unpin, P: Unread + Unpin> Body for Held<T, P> {
     }
 }
 
-impl From<Bytes> for Content {
+impl From<Bytes> for ResponseBody {
     fn from(bytes: Bytes) -> Self {
         Self::Whole(bytes)
     }
@@ -89,7 +89,7 @@ const PIECES: usize = 64 * 1024;
 /// The same for a stream of events: all streams share an event, and each has its own first one.
 const EVENT: usize = 8 * 1024;
 
-pub(crate) type Answer = Response<Content>;
+pub(crate) type HttpResponse = Response<ResponseBody>;
 
 /// No external resources, no frames, no scripts except the one style sheet and the one script of
 /// this appliance; forms are sent only to this server.
@@ -130,7 +130,11 @@ pub(crate) const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 pub(crate) const TEXT: &str = "text/plain; charset=utf-8";
 
 /// An answer of one type.
-pub(crate) fn answer(status: StatusCode, kind: &'static str, content: Content) -> Answer {
+pub(crate) fn answer(
+    status: StatusCode,
+    kind: &'static str,
+    content: ResponseBody,
+) -> HttpResponse {
     let mut answer = Response::new(content);
     *answer.status_mut() = status;
     let headers = answer.headers_mut();
@@ -142,18 +146,18 @@ pub(crate) fn answer(status: StatusCode, kind: &'static str, content: Content) -
 }
 
 /// 200 with text of one type.
-pub(crate) fn found(kind: &'static str, text: impl Into<Bytes>) -> Answer {
-    answer(StatusCode::OK, kind, Content::Whole(text.into()))
+pub(crate) fn found(kind: &'static str, text: impl Into<Bytes>) -> HttpResponse {
+    answer(StatusCode::OK, kind, ResponseBody::Whole(text.into()))
 }
 
 /// 200 with a page that shows a mail's HTML in a frame.
-pub(crate) fn found_with_frame(page: String) -> Answer {
+pub(crate) fn found_with_frame(page: String) -> HttpResponse {
     with_policy(found(HTML, page), CONTENT_SECURITY_WITH_FRAME)
 }
 
 /// 200 with the HTML of a mail, which is untrusted: only pages of this server may frame it, and
 /// browsers run no script of it, load nothing for it, and look up no name for it.
-pub(crate) fn mail_html(html: String) -> Answer {
+pub(crate) fn mail_html(html: String) -> HttpResponse {
     let mut answer = with_policy(found(HTML, html), CONTENT_SECURITY_OF_MAIL);
     let headers = answer.headers_mut();
     headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("SAMEORIGIN"));
@@ -164,7 +168,7 @@ pub(crate) fn mail_html(html: String) -> Answer {
 
 /// 200 with an attachment of a mail: always a download, never a page, whatever its declared type.
 /// The name is untrusted (RFC 6266 §4.3, RFC 8187 §3.2).
-pub(crate) fn mail_attachment(name: &str, content: Vec<u8>) -> Answer {
+pub(crate) fn mail_attachment(name: &str, content: Vec<u8>) -> HttpResponse {
     let mut answer = with_policy(found(OCTETS, content), CONTENT_SECURITY_OF_MAIL);
     let name = file_name(name);
     let plain: String = name
@@ -198,13 +202,13 @@ fn file_name(hostile: &str) -> String {
     }
 }
 
-fn with_policy(mut answer: Answer, policy: &'static str) -> Answer {
+fn with_policy(mut answer: HttpResponse, policy: &'static str) -> HttpResponse {
     answer.headers_mut().insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
     answer
 }
 
 /// A file of this appliance for its pages; its URL changes with its content, so it may be cached.
-pub(crate) fn asset(kind: &'static str, text: &'static str) -> Answer {
+pub(crate) fn asset(kind: &'static str, text: &'static str) -> HttpResponse {
     let mut answer = found(kind, text);
     answer
         .headers_mut()
@@ -213,19 +217,19 @@ pub(crate) fn asset(kind: &'static str, text: &'static str) -> Answer {
 }
 
 /// JSON, with a line end for terminals.
-pub(crate) fn json(status: StatusCode, value: &impl Serialize) -> Answer {
+pub(crate) fn json(status: StatusCode, value: &impl Serialize) -> HttpResponse {
     match serde_json::to_string(value) {
-        Ok(text) => answer(status, JSON, Content::Whole((harmless_json(text) + "\n").into())),
+        Ok(text) => answer(status, JSON, ResponseBody::Whole((harmless_json(text) + "\n").into())),
         Err(error) => plain(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
     }
 }
 
 /// A line for people.
-pub(crate) fn plain(status: StatusCode, line: impl Into<Bytes>) -> Answer {
-    answer(status, TEXT, Content::Whole(line.into()))
+pub(crate) fn plain(status: StatusCode, line: impl Into<Bytes>) -> HttpResponse {
+    answer(status, TEXT, ResponseBody::Whole(line.into()))
 }
 
-impl Body for Content {
+impl Body for ResponseBody {
     type Data = Bytes;
     type Error = io::Error;
 
@@ -258,7 +262,7 @@ impl Body for Content {
     }
 }
 
-impl Content {
+impl ResponseBody {
     /// Octets of it that are in memory.
     pub(crate) fn octets(&self) -> usize {
         match self {
@@ -286,7 +290,7 @@ pub struct ErrorView {
 }
 
 /// An error in the form for programs.
-pub(crate) fn error(status: StatusCode, words: &str) -> Answer {
+pub(crate) fn error(status: StatusCode, words: &str) -> HttpResponse {
     json(status, &ErrorView { error: words.to_owned() })
 }
 

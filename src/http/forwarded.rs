@@ -17,14 +17,14 @@ const HOPS_MAX: usize = 20;
 
 /// The origin of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Client {
+pub(crate) struct RequestClient {
     /// For limits and logs.
     pub(crate) address: IpAddr,
     /// Whether there is no proxy in between, as far as detectable.
     pub(crate) direct: bool,
 }
 
-impl Client {
+impl RequestClient {
     /// The client of a request from `peer`.
     pub(crate) fn of(peer: IpAddr, headers: &HeaderMap, proxies: &[IpNet]) -> Self {
         let trusted = |address: &IpAddr| proxies.iter().any(|network| network.contains(address));
@@ -107,7 +107,7 @@ mod tests {
             headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
         }
         let proxies = ["10.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()];
-        let client = Client::of(peer.parse().unwrap(), &headers, &proxies);
+        let client = RequestClient::of(peer.parse().unwrap(), &headers, &proxies);
         (client.address.to_string(), client.direct)
     }
 

@@ -15,7 +15,7 @@ const SHOWN: usize = 80;
 
 /// The server's names with a dot.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Hosts(BTreeSet<String>);
+pub struct AllowedHosts(BTreeSet<String>);
 
 /// The host and port of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,7 +26,7 @@ pub(crate) struct Authority {
     pub(crate) port: Option<u16>,
 }
 
-impl Hosts {
+impl AllowedHosts {
     /// These names, in any case.
     pub fn new<'a>(names: impl IntoIterator<Item = &'a str>) -> Self {
         Self(
@@ -131,7 +131,7 @@ mod tests {
 
     #[test]
     fn our_names_are_known_and_others_are_not() {
-        let hosts = Hosts::new(["mta.shop.example", "Relay.Example."]);
+        let hosts = AllowedHosts::new(["mta.shop.example", "Relay.Example."]);
         let knows = |text: &str| {
             Authority::parse(text).is_some_and(|authority| hosts.knows(&authority.host))
         };

@@ -13,9 +13,9 @@ use tokio::io::Interest;
 use tokio::net::UnixStream;
 
 /// The client's connection, watched through a duplicate that neither reads nor writes.
-pub(crate) struct Peer(UnixStream);
+pub(crate) struct PeerWatch(UnixStream);
 
-impl Peer {
+impl PeerWatch {
     /// The client of this connection, which others continue to use.
     pub(crate) fn of(stream: &UnixStream) -> io::Result<Self> {
         UnixStream::from_std(net::UnixStream::from(stream.as_fd().try_clone_to_owned()?)).map(Self)
@@ -58,7 +58,7 @@ mod tests {
     #[tokio::test]
     async fn whoever_has_closed_one_half_is_still_there() {
         let (here, mut there) = UnixStream::pair().unwrap();
-        let peer = Peer::of(&here).unwrap();
+        let peer = PeerWatch::of(&here).unwrap();
         there.write_all(b"order").await.unwrap();
         there.shutdown().await.unwrap();
         assert!(timeout(Duration::from_millis(50), peer.gone()).await.is_err());
@@ -67,7 +67,7 @@ mod tests {
         drop(there);
         gone.await.unwrap();
         let (here, there) = UnixStream::pair().unwrap();
-        let peer = Peer::of(&here).unwrap();
+        let peer = PeerWatch::of(&here).unwrap();
         drop(there);
         assert!(peer.has_hung_up());
         peer.gone().await;

@@ -28,11 +28,11 @@ use crate::ground::net::client_prefix;
 use crate::ground::pace::{Bucket, Rate};
 use crate::http::answer::Unread;
 use crate::http::counters::HttpCounters;
-use crate::http::forwarded::Client;
+use crate::http::forwarded::RequestClient;
 pub use connections::{
     CONNECTIONS_MAX, CONNECTIONS_PER_ADDRESS_MAX, MOMENT, OWN_CONNECTIONS_MAX, UNREAD_PATIENCE,
 };
-use connections::{Connection, Open};
+use connections::{HttpConnection, Open};
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -73,7 +73,7 @@ const CLIENTS_MAX: usize = 4096;
 
 /// The kind of a request, for the limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum RequestClass {
     /// A health check: always permitted.
     Health,
     /// Metrics and status.
@@ -83,7 +83,7 @@ pub(crate) enum Kind {
 }
 
 /// All slots.
-pub(crate) struct Places {
+pub(crate) struct RequestLimits {
     open: Lock<Open>,
     paces: Lock<HashMap<IpAddr, Bucket>>,
     /// Unread answers.
@@ -101,8 +101,8 @@ struct Memory {
 }
 
 /// A connection's slot; dropping it releases the slot.
-pub(crate) struct Place {
-    places: Arc<Places>,
+pub(crate) struct ConnectionPermit {
+    places: Arc<RequestLimits>,
     number: u64,
     /// From this machine, or a client that may relay.
     own: bool,
@@ -110,30 +110,30 @@ pub(crate) struct Place {
 }
 
 /// A request's slot; dropping it releases the slot.
-pub(crate) struct Turn {
-    place: Arc<Place>,
-    kind: Kind,
+pub(crate) struct RequestPermit {
+    place: Arc<ConnectionPermit>,
+    kind: RequestClass,
     own: bool,
     client: IpAddr,
 }
 
 /// The client of an answer, which may or may not read it.
-pub(crate) struct Reader {
-    place: Arc<Place>,
-    kind: Kind,
-    /// Memory of [`Places::answers`] or [`Places::monitors`], until the connection has written the
-    /// last piece.
+pub(crate) struct ResponseReader {
+    place: Arc<ConnectionPermit>,
+    kind: RequestClass,
+    /// Memory of [`RequestLimits::answers`] or [`RequestLimits::monitors`], until the connection
+    /// has written the last piece.
     memory: Option<Arc<OwnedSemaphorePermit>>,
 }
 
 /// A piece of an answer that the connection has not written yet: the kernel's buffer is full, or
 /// that of TLS above it.
-pub(crate) struct Waits {
-    place: Arc<Place>,
+pub(crate) struct PendingPiece {
+    place: Arc<ConnectionPermit>,
     _memory: Option<Arc<OwnedSemaphorePermit>>,
 }
 
-impl Places {
+impl RequestLimits {
     /// `answers` is in octets.
     pub(crate) fn new(counters: Arc<HttpCounters>, answers: usize) -> Arc<Self> {
         let monitors = answers / 100 * MONITORS_PERCENT;
@@ -144,7 +144,11 @@ impl Places {
 
     /// A slot for a connection. `own`: it comes from this machine, or from a client that may relay.
     /// `None`: there is none, and no connection can be closed for it.
-    pub(crate) fn enter(self: &Arc<Self>, address: IpAddr, own: bool) -> Option<Arc<Place>> {
+    pub(crate) fn enter(
+        self: &Arc<Self>,
+        address: IpAddr,
+        own: bool,
+    ) -> Option<Arc<ConnectionPermit>> {
         let address = client_prefix(address);
         let mut open = self.lock();
         if !open.has_room(address, own, Instant::now()) {
@@ -154,7 +158,7 @@ impl Places {
         }
         let (number, give_way) = (open.next, Arc::new(Notify::new()));
         open.next += 1;
-        let connection = Connection {
+        let connection = HttpConnection {
             address,
             own,
             busy: false,
@@ -165,7 +169,7 @@ impl Places {
             give_way: Arc::clone(&give_way),
         };
         open.connections.insert(number, connection);
-        Some(Arc::new(Place { places: Arc::clone(self), number, own, give_way }))
+        Some(Arc::new(ConnectionPermit { places: Arc::clone(self), number, own, give_way }))
     }
 
     /// Whether a client without authentication may send a request now.
@@ -196,31 +200,35 @@ impl Places {
     }
 }
 
-impl Place {
+impl ConnectionPermit {
     /// Ends when the connection must be closed for another.
     pub(crate) async fn given_away(&self) {
         self.give_way.notified().await;
     }
 
-    /// Whether a client without authentication may send a request now; see [`Places::pace`].
+    /// Whether a client without authentication may send a request now; see [`RequestLimits::pace`].
     pub(crate) fn pace(&self, client: IpAddr) -> Result<(), Duration> {
         self.places.pace(client)
     }
 
     /// A slot for a request of this connection; `None`: there is none, or the connection was just
     /// closed for another.
-    pub(crate) fn begin(self: &Arc<Self>, kind: Kind, client: Client) -> Option<Turn> {
+    pub(crate) fn begin(
+        self: &Arc<Self>,
+        kind: RequestClass,
+        client: RequestClient,
+    ) -> Option<RequestPermit> {
         // Behind an unknown proxy there may be any client.
         let (own, client) = (self.own && client.direct, client_prefix(client.address));
         let mut open = self.places.lock();
         let room = match kind {
-            Kind::Health => true,
-            Kind::Monitor => {
+            RequestClass::Health => true,
+            RequestClass::Monitor => {
                 let for_client = if own { MONITORS_MAX } else { MONITORS_PER_CLIENT_MAX };
                 open.monitors.of(own) < MONITORS_MAX
                     && open.monitors.of_client(own, client) < for_client
             }
-            Kind::Other => {
+            RequestClass::Other => {
                 let for_all = if own { REQUESTS_MAX + OWN_REQUESTS_MAX } else { REQUESTS_MAX };
                 open.requests.all() < for_all
                     && open.requests.of_client(own, client) < REQUESTS_PER_CLIENT_MAX
@@ -234,15 +242,15 @@ impl Place {
         };
         (connection.busy, connection.asked) = (true, true);
         match kind {
-            Kind::Health => {}
-            Kind::Monitor => open.monitors.add(own, client),
-            Kind::Other => open.requests.add(own, client),
+            RequestClass::Health => {}
+            RequestClass::Monitor => open.monitors.add(own, client),
+            RequestClass::Other => open.requests.add(own, client),
         }
-        Some(Turn { place: Arc::clone(self), kind, own, client })
+        Some(RequestPermit { place: Arc::clone(self), kind, own, client })
     }
 
     /// Changes the entry of this connection, if it was not closed.
-    fn note(&self, change: impl FnOnce(&mut Connection)) {
+    fn note(&self, change: impl FnOnce(&mut HttpConnection)) {
         if let Some(connection) = self.places.lock().connections.get_mut(&self.number) {
             change(connection);
         }
@@ -263,22 +271,23 @@ impl Memory {
     }
 }
 
-impl Turn {
+impl RequestPermit {
     /// The client of the answer.
-    pub(crate) fn reader(&self) -> Reader {
-        Reader { place: Arc::clone(&self.place), kind: self.kind, memory: None }
+    pub(crate) fn reader(&self) -> ResponseReader {
+        ResponseReader { place: Arc::clone(&self.place), kind: self.kind, memory: None }
     }
 }
 
-impl Reader {
+impl ResponseReader {
     /// Takes memory for an answer of so many octets; `false`: slow clients occupy all of it. Short
     /// answers, including health, need none.
     pub(crate) fn may_have(&mut self, octets: usize) -> bool {
-        if self.kind == Kind::Health || octets <= SHORT {
+        if self.kind == RequestClass::Health || octets <= SHORT {
             return true;
         }
         let places = &self.place.places;
-        let own = (self.kind == Kind::Monitor).then(|| places.monitors.take(octets)).flatten();
+        let own =
+            (self.kind == RequestClass::Monitor).then(|| places.monitors.take(octets)).flatten();
         self.memory = own.or_else(|| places.answers.take(octets)).map(Arc::new);
         if self.memory.is_none() {
             places.refused("memory");
@@ -287,36 +296,36 @@ impl Reader {
     }
 }
 
-impl Unread for Reader {
-    type Mark = Waits;
+impl Unread for ResponseReader {
+    type Mark = PendingPiece;
 
-    fn mark(&self) -> Waits {
+    fn mark(&self) -> PendingPiece {
         self.place.note(|connection| connection.sends(Instant::now()));
-        Waits { place: Arc::clone(&self.place), _memory: self.memory.clone() }
+        PendingPiece { place: Arc::clone(&self.place), _memory: self.memory.clone() }
     }
 }
 
-impl Drop for Waits {
+impl Drop for PendingPiece {
     fn drop(&mut self) {
         self.place.note(|connection| connection.sent(Instant::now()));
     }
 }
 
-impl Drop for Turn {
+impl Drop for RequestPermit {
     fn drop(&mut self) {
         let mut open = self.place.places.lock();
         if let Some(connection) = open.connections.get_mut(&self.place.number) {
             (connection.busy, connection.since) = (false, Instant::now());
         }
         match self.kind {
-            Kind::Health => {}
-            Kind::Monitor => open.monitors.remove(self.own, self.client),
-            Kind::Other => open.requests.remove(self.own, self.client),
+            RequestClass::Health => {}
+            RequestClass::Monitor => open.monitors.remove(self.own, self.client),
+            RequestClass::Other => open.requests.remove(self.own, self.client),
         }
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionPermit {
     fn drop(&mut self) {
         self.places.lock().connections.remove(&self.number);
     }

@@ -2,7 +2,7 @@
 
 /// The right that an answer requires.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Need {
+pub(crate) enum RequiredRight {
     /// None: health.
     Health,
     /// To see numbers, without data of any mail: no address, subject, host or reply.
@@ -55,29 +55,37 @@ impl Rights {
     ///
     /// # Errors
     /// Why not, and what to do.
-    pub(crate) fn may(self, need: Need) -> Result<(), &'static str> {
+    pub(crate) fn may(self, need: RequiredRight) -> Result<(), &'static str> {
         match (need, self) {
-            (Need::Health | Need::Numbers, _)
-            | (Need::Look, Self::All | Self::ReadOnly | Self::Public)
-            | (Need::Read | Need::Settings, Self::All | Self::ReadOnly)
-            | (Need::Order, Self::All)
-            | (Need::Send, Self::All | Self::Send) => Ok(()),
-            (Need::Carry, _) => Err(
+            (RequiredRight::Health | RequiredRight::Numbers, _)
+            | (RequiredRight::Look, Self::All | Self::ReadOnly | Self::Public)
+            | (RequiredRight::Read | RequiredRight::Settings, Self::All | Self::ReadOnly)
+            | (RequiredRight::Order, Self::All)
+            | (RequiredRight::Send, Self::All | Self::Send) => Ok(()),
+            (RequiredRight::Carry, _) => Err(
                 "whole mails are moved through the control socket: use 'postern queue export' and \
                 'import'",
             ),
-            (Need::Send, Self::ReadOnly) => Err(
+            (RequiredRight::Send, Self::ReadOnly) => Err(
                 "this server is read-only (ui_read_only=yes); send by SMTP, or with a token of \
                 api_tokens",
             ),
-            (Need::Order, Self::ReadOnly) => {
+            (RequiredRight::Order, Self::ReadOnly) => {
                 Err("this server is read-only (ui_read_only=yes); use 'postern queue'")
             }
-            (Need::Look | Need::Read | Need::Settings | Need::Order, Self::Send) => Err(TOKEN),
-            (Need::Send, Self::Public | Self::Anybody) => Err(SEND),
-            (Need::Settings, Self::Public | Self::Anybody) => Err(SETTINGS),
-            (Need::Read | Need::Order, Self::Public | Self::Anybody) => Err(KNOWN),
-            (Need::Look, Self::Anybody) => Err(LOOK),
+            (
+                RequiredRight::Look
+                | RequiredRight::Read
+                | RequiredRight::Settings
+                | RequiredRight::Order,
+                Self::Send,
+            ) => Err(TOKEN),
+            (RequiredRight::Send, Self::Public | Self::Anybody) => Err(SEND),
+            (RequiredRight::Settings, Self::Public | Self::Anybody) => Err(SETTINGS),
+            (RequiredRight::Read | RequiredRight::Order, Self::Public | Self::Anybody) => {
+                Err(KNOWN)
+            }
+            (RequiredRight::Look, Self::Anybody) => Err(LOOK),
         }
     }
 }
@@ -90,14 +98,14 @@ mod tests {
     fn only_who_is_known_looks_reads_sends_and_orders() {
         let may = |rights: Rights| {
             [
-                Need::Health,
-                Need::Numbers,
-                Need::Look,
-                Need::Read,
-                Need::Settings,
-                Need::Order,
-                Need::Send,
-                Need::Carry,
+                RequiredRight::Health,
+                RequiredRight::Numbers,
+                RequiredRight::Look,
+                RequiredRight::Read,
+                RequiredRight::Settings,
+                RequiredRight::Order,
+                RequiredRight::Send,
+                RequiredRight::Carry,
             ]
             .map(|need| rights.may(need).is_ok())
         };

@@ -1,10 +1,10 @@
 //! The table of routes: path, methods, required right, and handler. Each module of handlers has its
-//! own rows, [`Routes`] joins them, and so an endpoint is declared in one place.
+//! own rows, [`HttpRoutes`] joins them, and so an endpoint is declared in one place.
 
-use super::answer::Answer;
-use super::rights::Need;
+use super::answer::HttpResponse;
+use super::rights::RequiredRight;
 use super::state::Application;
-use super::visit::Visit;
+use super::visit::RequestHead;
 use hyper::Method;
 use hyper::body::Incoming;
 use std::future::{Future, ready};
@@ -17,46 +17,46 @@ pub(crate) const LOOK: &[Method] = &[Method::GET, Method::HEAD];
 pub(crate) const POST: &[Method] = &[Method::POST];
 
 /// One row.
-pub(crate) struct Route<A: Application> {
+pub(crate) struct HttpRoute<A: Application> {
     /// `{id}` in it stands for any text up to the next slash, once.
     pub(crate) path: &'static str,
     /// The permitted methods.
     pub(crate) methods: &'static [Method],
     /// The required right.
-    pub(crate) need: Need,
+    pub(crate) need: RequiredRight,
     /// The handler.
-    pub(crate) handler: for<'a> fn(Call<'a, A>) -> Handling<'a>,
+    pub(crate) handler: for<'a> fn(RequestContext<'a, A>) -> HandlerFuture<'a>,
 }
 
 /// The future of an answer.
-pub(crate) type Handling<'a> = Pin<Box<dyn Future<Output = Answer> + Send + 'a>>;
+pub(crate) type HandlerFuture<'a> = Pin<Box<dyn Future<Output = HttpResponse> + Send + 'a>>;
 
 /// The input of a handler.
-pub(crate) struct Call<'a, A> {
+pub(crate) struct RequestContext<'a, A> {
     pub(crate) app: &'a A,
-    pub(crate) visit: &'a Visit<'a>,
+    pub(crate) visit: &'a RequestHead<'a>,
     /// The value of `{id}`; empty if the path has none.
     pub(crate) id: &'a str,
     pub(crate) content: Incoming,
 }
 
 /// An answer that is complete already.
-pub(crate) fn at_once<'a>(answer: Answer) -> Handling<'a> {
+pub(crate) fn at_once<'a>(answer: HttpResponse) -> HandlerFuture<'a> {
     Box::pin(ready(answer))
 }
 
 /// Converts an answer into the form for its client.
-pub(crate) type Finish<A> = fn(&A, &Visit<'_>, Answer) -> Answer;
+pub(crate) type Finish<A> = fn(&A, &RequestHead<'_>, HttpResponse) -> HttpResponse;
 
 /// All rows.
-pub struct Routes<A: Application> {
-    tables: Vec<&'static [Route<A>]>,
+pub struct HttpRoutes<A: Application> {
+    tables: Vec<&'static [HttpRoute<A>]>,
     pub(super) finish: Finish<A>,
 }
 
-impl<A: Application> Routes<A> {
+impl<A: Application> HttpRoutes<A> {
     /// Joins the rows of modules; the first that fits is used.
-    pub(crate) fn new(tables: Vec<&'static [Route<A>]>, finish: Finish<A>) -> Self {
+    pub(crate) fn new(tables: Vec<&'static [HttpRoute<A>]>, finish: Finish<A>) -> Self {
         Self { tables, finish }
     }
 
@@ -66,7 +66,7 @@ impl<A: Application> Routes<A> {
         &self,
         path: &'a str,
         method: &Method,
-    ) -> Option<(&'static Route<A>, &'a str)> {
+    ) -> Option<(&'static HttpRoute<A>, &'a str)> {
         let mut fitting = self.fitting(path);
         let first = fitting.next()?;
         if first.0.methods.contains(method) {
@@ -80,7 +80,7 @@ impl<A: Application> Routes<A> {
         self.fitting(path).flat_map(|(route, _)| route.methods).collect()
     }
 
-    fn fitting<'a>(&self, path: &'a str) -> impl Iterator<Item = (&'static Route<A>, &'a str)> {
+    fn fitting<'a>(&self, path: &'a str) -> impl Iterator<Item = (&'static HttpRoute<A>, &'a str)> {
         let rows = self.tables.iter().flat_map(|table| table.iter());
         rows.filter_map(move |route| fit(route.path, path).map(|id| (route, id)))
     }

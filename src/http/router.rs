@@ -6,14 +6,14 @@
 //! another site: `hosts` and `origin` detect those.
 
 use crate::http::access::Caller;
-use crate::http::answer::{self, Answer, Held};
+use crate::http::answer::{self, GuardedBody, HttpResponse};
 use crate::http::hosts::{self, Authority};
 use crate::http::origin;
-use crate::http::places::{Kind, Place, Reader, Turn};
-use crate::http::rights::Need;
-use crate::http::route::{Call, Routes};
+use crate::http::places::{ConnectionPermit, RequestClass, RequestPermit, ResponseReader};
+use crate::http::rights::RequiredRight;
+use crate::http::route::{HttpRoutes, RequestContext};
 use crate::http::state::{Application, HttpState};
-use crate::http::visit::{EntryPoint, Visit};
+use crate::http::visit::{EntryPoint, RequestHead};
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode, Uri};
@@ -23,30 +23,30 @@ use std::sync::Arc;
 pub(crate) const OF_PROGRAMS: [&str; 4] = ["/healthz", "/readyz", "/status", "/metrics"];
 
 /// An answer with its slot and memory.
-type Placed = Response<Held<Turn, Reader>>;
+type Placed = Response<GuardedBody<RequestPermit, ResponseReader>>;
 
 /// The answer to any request; it never fails. Its request slot is released when the server has all
 /// of it, its memory when the kernel has.
 pub(crate) async fn answer<A: Application>(
     app: &A,
-    routes: &Routes<A>,
+    routes: &HttpRoutes<A>,
     entry: EntryPoint,
-    place: Option<&Arc<Place>>,
+    place: Option<&Arc<ConnectionPermit>>,
     request: Request<Incoming>,
 ) -> Placed {
     let http = app.http();
     let (client, path) = (entry.client(http, request.headers()), below(http, request.uri().path()));
     let (Some(place), Some(client)) = (place, client) else {
-        return reply(app, routes, entry, None, request).await.map(|content| Held {
+        return reply(app, routes, entry, None, request).await.map(|content| GuardedBody {
             content,
             _turn: None,
             unread: None,
         });
     };
     let kind = match path {
-        "/healthz" | "/readyz" => Kind::Health,
-        "/metrics" | "/status" => Kind::Monitor,
-        _ => Kind::Other,
+        "/healthz" | "/readyz" => RequestClass::Health,
+        "/metrics" | "/status" => RequestClass::Monitor,
+        _ => RequestClass::Other,
     };
     match place.begin(kind, client) {
         Some(turn) => {
@@ -57,7 +57,7 @@ pub(crate) async fn answer<A: Application>(
             if !reader.may_have(answer.body().octets()) && looks {
                 return busy("503 too many responses are still being read; try again later\n");
             }
-            answer.map(|content| Held { content, _turn: Some(turn), unread: Some(reader) })
+            answer.map(|content| GuardedBody { content, _turn: Some(turn), unread: Some(reader) })
         }
         None => busy("503 too many requests in progress; try again later\n"),
     }
@@ -67,23 +67,23 @@ pub(crate) async fn answer<A: Application>(
 fn busy(line: &'static str) -> Placed {
     let mut answer = answer::plain(StatusCode::SERVICE_UNAVAILABLE, line);
     answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
-    answer.map(|content| Held { content, _turn: None, unread: None })
+    answer.map(|content| GuardedBody { content, _turn: None, unread: None })
 }
 
 async fn reply<A: Application>(
     app: &A,
-    routes: &Routes<A>,
+    routes: &HttpRoutes<A>,
     entry: EntryPoint,
-    place: Option<&Arc<Place>>,
+    place: Option<&Arc<ConnectionPermit>>,
     request: Request<Incoming>,
-) -> Answer {
+) -> HttpResponse {
     let (parts, content) = request.into_parts();
     let (whole_path, query) = (parts.uri.path(), parts.uri.query().unwrap_or_default());
     let http = app.http();
     let path = below(http, whole_path);
     let client = entry.client(http, &parts.headers);
     let (method, version, headers) = (&parts.method, parts.version, &parts.headers);
-    let mut visit = Visit {
+    let mut visit = RequestHead {
         http,
         entry,
         client,
@@ -102,12 +102,12 @@ async fn reply<A: Application>(
 /// The answer to a request whose client is known.
 async fn led<'a, A: Application>(
     app: &'a A,
-    routes: &Routes<A>,
-    visit: &mut Visit<'a>,
-    place: Option<&Arc<Place>>,
+    routes: &HttpRoutes<A>,
+    visit: &mut RequestHead<'a>,
+    place: Option<&Arc<ConnectionPermit>>,
     uri: &Uri,
     content: Incoming,
-) -> Answer {
+) -> HttpResponse {
     let (http, entry, path, client) = (visit.http, visit.entry, visit.path, visit.client);
     let host = match hosts::authority(uri, visit.headers, visit.version) {
         Ok(host) => host,
@@ -123,16 +123,16 @@ async fn led<'a, A: Application>(
     }
     let asked = visit.asked_path();
     let route = routes.find(asked, visit.method);
-    let need = route.map_or(Need::Numbers, |(route, _)| route.need);
+    let need = route.map_or(RequiredRight::Numbers, |(route, _)| route.need);
     if entry != EntryPoint::Control
         && let Some(host) = host.as_ref().filter(|host| !http.access.hosts.knows(&host.host))
         && (visit.is_plain() || !OF_PROGRAMS.contains(&asked))
-        && need != Need::Health
+        && need != RequiredRight::Health
     {
         http.refused("host");
         return visit.error(StatusCode::MISDIRECTED_REQUEST, &host.misdirected());
     }
-    if visit.is_plain() && need != Need::Health {
+    if visit.is_plain() && need != RequiredRight::Health {
         return visit.inside_tls_alone(host.as_ref());
     }
     match visit.identified(need).await {
@@ -140,7 +140,7 @@ async fn led<'a, A: Application>(
         Err(refusal) => return refusal,
     }
     if let (Caller::Anybody, Some(place), Some(client)) = (visit.caller, place, client)
-        && need != Need::Health
+        && need != RequiredRight::Health
         && let Err(wait) = place.pace(client.address)
     {
         return visit.later(
@@ -161,17 +161,17 @@ async fn led<'a, A: Application>(
     if let Err(words) = visit.right(need) {
         return visit.error(StatusCode::FORBIDDEN, words);
     }
-    if matches!(need, Need::Order | Need::Send)
+    if matches!(need, RequiredRight::Order | RequiredRight::Send)
         && entry != EntryPoint::Control
         && let Some(refusal) = foreign_page(visit, host.as_ref())
     {
         return refusal;
     }
-    (route.handler)(Call { app, visit, id, content }).await
+    (route.handler)(RequestContext { app, visit, id, content }).await
 }
 
 /// The refusal of a request that changes something and may have been made by another site's page.
-fn foreign_page(visit: &Visit<'_>, host: Option<&Authority>) -> Option<Answer> {
+fn foreign_page(visit: &RequestHead<'_>, host: Option<&Authority>) -> Option<HttpResponse> {
     let outside = visit.http.access.outside.as_ref();
     let foreign = origin::foreign(visit.headers, host, outside);
     if let Some(words) = foreign {

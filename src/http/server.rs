@@ -11,10 +11,10 @@
 
 use crate::ground::net::{Service, Stream, TlsAcceptor, accept_loop};
 use crate::ground::stop::stopped;
-use crate::ground::tls::Presenter;
-use crate::http::peer::Peer;
-use crate::http::places::{Place, Places};
-use crate::http::route::Routes;
+use crate::ground::tls::CertificatePresenter;
+use crate::http::peer::PeerWatch;
+use crate::http::places::{ConnectionPermit, RequestLimits};
+use crate::http::route::HttpRoutes;
 use crate::http::router;
 use crate::http::state::Application;
 use crate::http::tls;
@@ -65,13 +65,13 @@ Content-Length: 43\r\n\r\nToo many connections to this server; wait.\n";
 /// moment. With `tls` pages are shown only over TLS.
 pub async fn serve_public<A: Application>(
     app: Arc<A>,
-    routes: Arc<Routes<A>>,
+    routes: Arc<HttpRoutes<A>>,
     listeners: Vec<TcpListener>,
-    tls: Option<Arc<Presenter>>,
+    tls: Option<Arc<CertificatePresenter>>,
     stop: watch::Receiver<bool>,
 ) {
     let http = app.http();
-    let places = Places::new(Arc::clone(&http.counters), http.answers_max);
+    let places = RequestLimits::new(Arc::clone(&http.counters), http.answers_max);
     let site = Arc::new(Site { app, routes, stop });
     let service = Arc::new(PublicService {
         site: Arc::clone(&site),
@@ -90,7 +90,7 @@ pub async fn serve_public<A: Application>(
 /// access to other users.
 pub async fn serve_control<A: Application>(
     app: Arc<A>,
-    routes: Arc<Routes<A>>,
+    routes: Arc<HttpRoutes<A>>,
     listener: UnixListener,
     stop: watch::Receiver<bool>,
 ) {
@@ -103,7 +103,7 @@ pub async fn serve_control<A: Application>(
 /// What all connections of a listener share.
 struct Site<A: Application> {
     app: Arc<A>,
-    routes: Arc<Routes<A>>,
+    routes: Arc<HttpRoutes<A>>,
     stop: watch::Receiver<bool>,
 }
 
@@ -127,7 +127,7 @@ impl<A: Application> Site<A> {
 /// Serves `ui_port`.
 struct PublicService<A: Application> {
     site: Arc<Site<A>>,
-    places: Arc<Places>,
+    places: Arc<RequestLimits>,
     tls: Option<Arc<TlsAcceptor>>,
 }
 
@@ -176,7 +176,7 @@ impl<A: Application> Service<UnixStream> for ControlService<A> {
         let site = Arc::clone(&self.site);
         Some(async move {
             // Without it an order is executed even if its client has disconnected.
-            let peer = Peer::of(&stream).ok().map(Arc::new);
+            let peer = PeerWatch::of(&stream).ok().map(Arc::new);
             attend(site, EntryPoint::Control, None, peer, stream).await;
             drop(slot);
         })
@@ -203,7 +203,7 @@ async fn receive<A: Application>(
     stream: TcpStream,
     client: IpAddr,
     tls: Option<Arc<TlsAcceptor>>,
-    place: Arc<Place>,
+    place: Arc<ConnectionPermit>,
 ) {
     let (entry, stream) = match tls {
         None => (EntryPoint::Public(client), Stream::Plain(stream)),
@@ -220,8 +220,8 @@ async fn receive<A: Application>(
 async fn attend<A: Application, S>(
     site: Arc<Site<A>>,
     entry: EntryPoint,
-    place: Option<Arc<Place>>,
-    peer: Option<Arc<Peer>>,
+    place: Option<Arc<ConnectionPermit>>,
+    peer: Option<Arc<PeerWatch>>,
     stream: S,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,

@@ -2,14 +2,14 @@
 
 use crate::ground::net::client_prefix;
 use crate::http::access::{Admission, Caller};
-use crate::http::answer::{self, Answer, Content, TEXT};
-use crate::http::forwarded::Client;
+use crate::http::answer::{self, HttpResponse, ResponseBody, TEXT};
+use crate::http::forwarded::RequestClient;
 use crate::http::hosts::Authority;
 use crate::http::origin;
-use crate::http::rights::{Need, Rights};
+use crate::http::rights::{RequiredRight, Rights};
 use crate::http::searches::{Search, Searches};
 use crate::http::state::HttpState;
-use crate::mail::model::Asker;
+use crate::mail::model::Principal;
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Method, StatusCode, Version};
 use std::net::IpAddr;
@@ -29,11 +29,11 @@ pub(crate) enum EntryPoint {
 }
 
 /// A request without its content.
-pub(crate) struct Visit<'a> {
+pub(crate) struct RequestHead<'a> {
     pub(crate) http: &'a HttpState,
     pub(crate) entry: EntryPoint,
     /// The client, also behind a configured proxy; `None` at the control socket.
-    pub(crate) client: Option<Client>,
+    pub(crate) client: Option<RequestClient>,
     /// The authenticated client, once that is known.
     pub(crate) caller: Caller<'a>,
     pub(crate) method: &'a Method,
@@ -48,26 +48,26 @@ pub(crate) struct Visit<'a> {
 }
 
 impl EntryPoint {
-    pub(super) fn client(self, http: &HttpState, headers: &HeaderMap) -> Option<Client> {
+    pub(super) fn client(self, http: &HttpState, headers: &HeaderMap) -> Option<RequestClient> {
         match self {
             Self::Public(peer) | Self::Plain(peer) => {
-                Some(Client::of(peer, headers, &http.access.proxies))
+                Some(RequestClient::of(peer, headers, &http.access.proxies))
             }
             Self::Control => None,
         }
     }
 }
 
-impl<'a> Visit<'a> {
+impl<'a> RequestHead<'a> {
     /// The user, for the audit log.
-    pub(crate) fn asker(&self) -> Asker {
+    pub(crate) fn asker(&self) -> Principal {
         let user = match self.caller {
             Caller::Control => "operator",
             Caller::Login(name) => name,
             Caller::Token(token) => &token.name,
             Caller::Anybody => "",
         };
-        Asker { user: user.to_owned(), address: self.client.map(|client| client.address) }
+        Principal { user: user.to_owned(), address: self.client.map(|client| client.address) }
     }
 
     /// The permission to search the queue or the history; each search occupies a processor for a
@@ -75,15 +75,15 @@ impl<'a> Visit<'a> {
     ///
     /// # Errors
     /// The answer for a client that has too many searches in progress.
-    pub(crate) async fn search(&self) -> Result<Option<Search<'a>>, Answer> {
+    pub(crate) async fn search(&self) -> Result<Option<Search<'a>>, HttpResponse> {
         self.turn(&self.http.searches, "too many searches in progress; one at a time").await
     }
 
     /// The right to a route test, which waits for name servers.
     ///
     /// # Errors
-    /// As [`Visit::search`].
-    pub(crate) async fn route_test(&self) -> Result<Option<Search<'a>>, Answer> {
+    /// As [`RequestHead::search`].
+    pub(crate) async fn route_test(&self) -> Result<Option<Search<'a>>, HttpResponse> {
         self.turn(&self.http.route_tests, "too many route tests in progress; one at a time").await
     }
 
@@ -91,7 +91,7 @@ impl<'a> Visit<'a> {
         &self,
         searches: &'a Searches,
         refusal: &str,
-    ) -> Result<Option<Search<'a>>, Answer> {
+    ) -> Result<Option<Search<'a>>, HttpResponse> {
         let Some(client) = self.client else { return Ok(None) };
         let visitor = format!("{} {}", self.asker().user, client_prefix(client.address));
         match searches.begin(&visitor).await {
@@ -104,7 +104,7 @@ impl<'a> Visit<'a> {
     }
 
     /// Why a request does not have the right that its route requires, as text.
-    pub(crate) fn right(&self, need: Need) -> Result<(), &'static str> {
+    pub(crate) fn right(&self, need: RequiredRight) -> Result<(), &'static str> {
         match self.entry {
             EntryPoint::Control => Ok(()),
             EntryPoint::Public(_) => self.http.access.rights(self.caller).may(need),
@@ -114,7 +114,7 @@ impl<'a> Visit<'a> {
 
     /// Whether names, addresses and subjects are shown.
     pub(crate) fn may_look(&self) -> bool {
-        self.right(Need::Look).is_ok()
+        self.right(RequiredRight::Look).is_ok()
     }
 
     /// The relative URL from this page to the first page: correct whether or not a proxy removes a
@@ -151,7 +151,7 @@ impl<'a> Visit<'a> {
     }
 
     /// Redirects people to the same page over TLS; a program gets an error.
-    pub(super) fn inside_tls_alone(&self, host: Option<&Authority>) -> Answer {
+    pub(super) fn inside_tls_alone(&self, host: Option<&Authority>) -> HttpResponse {
         let mut answer =
             self.error(StatusCode::FORBIDDEN, "this server speaks TLS: ask for https://");
         let Some(host) = host.filter(|_| [Method::GET, Method::HEAD].contains(self.method)) else {
@@ -168,7 +168,7 @@ impl<'a> Visit<'a> {
     }
 
     /// Redirects `/mta` to `/mta/`, because relative links need the slash.
-    pub(super) fn with_slash(&self) -> Answer {
+    pub(super) fn with_slash(&self) -> HttpResponse {
         let mut answer = self.error(StatusCode::PERMANENT_REDIRECT, "add a slash at the end");
         let last = self.whole_path.rsplit('/').next().unwrap_or_default();
         if let Ok(place) = HeaderValue::from_str(&format!("{last}/")) {
@@ -178,7 +178,7 @@ impl<'a> Visit<'a> {
     }
 
     /// Requires the login if there is one, or a token, and slows down password guessing.
-    pub(super) async fn identified(&self, need: Need) -> Result<Caller<'a>, Answer> {
+    pub(super) async fn identified(&self, need: RequiredRight) -> Result<Caller<'a>, HttpResponse> {
         let (EntryPoint::Public(_), Some(client)) = (self.entry, self.client) else {
             return Ok(if self.entry == EntryPoint::Control {
                 Caller::Control
@@ -186,11 +186,11 @@ impl<'a> Visit<'a> {
                 Caller::Anybody
             });
         };
-        if need == Need::Health {
+        if need == RequiredRight::Health {
             return Ok(Caller::Anybody);
         }
         let (access, throttle) = (&self.http.access, &self.http.throttle);
-        let needed = access.login.is_some() || need == Need::Send;
+        let needed = access.login.is_some() || need == RequiredRight::Send;
         let authorization = self.headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes);
         match access.admit(throttle, authorization, client, needed).await {
             Admission::In(caller) => Ok(caller),
@@ -241,18 +241,18 @@ impl<'a> Visit<'a> {
     }
 
     /// An error in the format of the path: JSON for programs, a line for people.
-    pub(crate) fn error(&self, status: StatusCode, words: &str) -> Answer {
+    pub(crate) fn error(&self, status: StatusCode, words: &str) -> HttpResponse {
         if self.path.starts_with("/api/") {
             return answer::error(status, words);
         }
         answer::answer(
             status,
             TEXT,
-            Content::Whole(format!("{} {words}\n", status.as_u16()).into()),
+            ResponseBody::Whole(format!("{} {words}\n", status.as_u16()).into()),
         )
     }
 
-    pub(crate) fn unauthorized(&self) -> Answer {
+    pub(crate) fn unauthorized(&self) -> HttpResponse {
         let mut answer = self
             .error(StatusCode::UNAUTHORIZED, "a user name and password, or a token, is required");
         let challenge = HeaderValue::from_static("Basic realm=\"Postern\", charset=\"UTF-8\"");
@@ -261,13 +261,13 @@ impl<'a> Visit<'a> {
     }
 
     /// An error that ends by itself, with the time to wait.
-    pub(crate) fn later(&self, status: StatusCode, words: &str, seconds: u64) -> Answer {
+    pub(crate) fn later(&self, status: StatusCode, words: &str, seconds: u64) -> HttpResponse {
         let mut answer = self.error(status, words);
         answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         answer
     }
 
-    pub(super) fn method_not_allowed(&self, allowed: &[&Method]) -> Answer {
+    pub(super) fn method_not_allowed(&self, allowed: &[&Method]) -> HttpResponse {
         let mut answer = self.error(StatusCode::METHOD_NOT_ALLOWED, "method not allowed");
         let names: Vec<&str> = allowed.iter().map(|method| method.as_str()).collect();
         if let Ok(names) = HeaderValue::from_str(&names.join(", ")) {

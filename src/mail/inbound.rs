@@ -5,13 +5,13 @@
 //! RFC 5321 §4.5.3 (limits).
 
 use super::accept::{self, ClientClassifier, SmtpListener, Summary};
-use super::admit::{Policy, Standing};
+use super::admit::{ClientClass, Policy};
 use super::intake::Intake;
 use super::model::MailEvent;
 use super::session::Session;
 use super::spool::Spool;
 use crate::ground::log;
-use crate::ground::net::{Peer, Source};
+use crate::ground::net::{Peer, PeerClass};
 use crate::ground::stop::Stop;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -52,7 +52,7 @@ pub async fn serve<S: Spool>(intake: Arc<Intake<S>>, listeners: Vec<SmtpListener
 struct Clients<S: Spool>(Arc<Intake<S>>);
 
 impl<S: Spool> ClientClassifier for Clients<S> {
-    fn classify(&self, client: IpAddr) -> Source {
+    fn classify(&self, client: IpAddr) -> PeerClass {
         source(&self.0.policy, client)
     }
 
@@ -62,12 +62,12 @@ impl<S: Spool> ClientClassifier for Clients<S> {
 }
 
 /// The class of a client's address.
-fn source(policy: &Policy, client: IpAddr) -> Source {
+fn source(policy: &Policy, client: IpAddr) -> PeerClass {
     match policy.standing(client) {
-        Standing::Trusted => Source::Trusted,
-        Standing::Gateway => Source::Gateway,
-        Standing::Stranger if policy.is_gateway(client) => Source::Gateway,
-        Standing::Stranger => Source::Stranger,
+        ClientClass::Trusted => PeerClass::Trusted,
+        ClientClass::Gateway => PeerClass::Gateway,
+        ClientClass::Stranger if policy.is_gateway(client) => PeerClass::Gateway,
+        ClientClass::Stranger => PeerClass::Stranger,
     }
 }
 

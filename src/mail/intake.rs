@@ -8,16 +8,16 @@
 
 use super::accept::{self, Conduct, Limits};
 use super::admit::Policy;
-use super::events::Events;
+use super::events::MailEvents;
 use super::model::{
-    Address, Destination, Encryption, Envelope, Kind, MailEvent, Message, MessageId, Origin,
+    Address, Destination, Encryption, Envelope, MailEvent, Message, MessageId, MessageKind, Origin,
     Refusal, Reply, Verdict,
 };
-use super::parse::Rules;
+use super::parse::SessionLimits;
 use super::rewrite::{self, HeaderSection, Missing};
 use super::route::RouteRules;
 use super::sessions::SessionRegistry;
-use super::spool::{Entry, Spool, SpoolError, Writer};
+use super::spool::{IncomingContent, QueueEntry, Spool, SpoolError};
 use crate::ground::memory::Pressure;
 use crate::mail::accept::counters::AcceptCounters;
 use std::future::poll_fn;
@@ -38,15 +38,15 @@ pub struct Intake<S> {
     /// Which clients may relay.
     pub policy: Arc<Policy>,
     /// The relay's host name, and the limits of a session.
-    pub rules: Rules,
+    pub rules: SessionLimits,
     /// What is changed in content of clients that may relay.
-    pub rewriting: rewrite::Config,
+    pub rewriting: rewrite::RewriteConfig,
     /// The destinations of mail, and whether all of it goes to `cc_mta` too.
     pub route_rules: RouteRules,
     /// The counters.
     pub counters: Arc<AcceptCounters>,
     /// The consumers of events.
-    pub events: Arc<Events>,
+    pub events: Arc<MailEvents>,
     /// Limits of sessions and time.
     pub limits: Limits,
     /// The registry of sessions.
@@ -85,7 +85,8 @@ impl<S: Spool> Intake<S> {
         id: MessageId,
         date: &str,
     ) -> HeaderSection<'_> {
-        let rewrite::Config { origin_domain, drop_headers, add_missing_headers } = &self.rewriting;
+        let rewrite::RewriteConfig { origin_domain, drop_headers, add_missing_headers } =
+            &self.rewriting;
         let missing = add_missing_headers.then(|| Missing {
             from: envelope
                 .sender
@@ -112,16 +113,16 @@ impl<S: Spool> Intake<S> {
     }
 
     /// A mail from a client, with its destinations: they are decided here, once.
-    pub(super) fn entry(&self, envelope: Envelope, origin: Origin) -> Entry {
+    pub(super) fn entry(&self, envelope: Envelope, origin: Origin) -> QueueEntry {
         let (destinations, copy) = self.destinations(&envelope);
-        Entry { envelope, origin, kind: Kind::Mail, copy, destinations }
+        QueueEntry { envelope, origin, kind: MessageKind::Mail, copy, destinations }
     }
 
     /// Makes a mail durable, counts and logs it, and passes it on for delivery. `port` is the
     /// client's, if it has one.
     pub(super) async fn queue(
         &self,
-        entry: Entry,
+        entry: QueueEntry,
         writer: S::Writer,
         size: u64,
         port: Option<u16>,
@@ -140,7 +141,7 @@ impl<S: Spool> Intake<S> {
 }
 
 /// Writes a piece to the queue, and drops the mail when the queue cannot take it.
-pub(super) async fn store<W: Writer>(intaking: &mut Intaking<W>, piece: &[u8]) {
+pub(super) async fn store<W: IncomingContent>(intaking: &mut Intaking<W>, piece: &[u8]) {
     if piece.is_empty() {
         return;
     }
@@ -150,7 +151,7 @@ pub(super) async fn store<W: Writer>(intaking: &mut Intaking<W>, piece: &[u8]) {
     }
 }
 
-async fn write_in_time<W: Writer>(writer: &mut W, piece: &[u8]) -> Result<(), SpoolError> {
+async fn write_in_time<W: IncomingContent>(writer: &mut W, piece: &[u8]) -> Result<(), SpoolError> {
     let mut writing = pin!(writer.write(piece));
     // Most pieces go into memory at once: a timer is used only when a write waits for the disk.
     if let Poll::Ready(written) =

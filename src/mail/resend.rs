@@ -11,7 +11,7 @@ use super::intake::{Intake, Intaking, store};
 use super::model::{
     Address, Body, Envelope, MailEvent, MessageId, Origin, Refusal, Reply, Resubmission,
 };
-use super::spool::{Spool, Writer};
+use super::spool::{IncomingContent, Spool};
 use super::trace::resent;
 use crate::ground::clock;
 use crc32fast::Hasher;
@@ -51,7 +51,7 @@ impl<S: Spool> Intake<S> {
 }
 
 /// Gives the content to the queue, and tells its checksum; `None` when it could not be read.
-async fn copied<W: Writer>(intaking: &mut Intaking<W>, body: Body) -> Option<u32> {
+async fn copied<W: IncomingContent>(intaking: &mut Intaking<W>, body: Body) -> Option<u32> {
     let (mut crc, mut done) = (Hasher::new(), 0);
     while done < body.len() && intaking.is_ok() {
         let piece = read(body.clone(), done).await.ok().filter(|piece| !piece.is_empty())?;

@@ -10,11 +10,11 @@
 use super::deliver::TLS_POLICY;
 use super::intake::Intake;
 use super::model::{
-    AdminError, Answer, BodyType, ClientVerdict, Destination, Envelope, Refusal, Reply, RouteError,
-    RouteQuestion, RouteReport, RouteTest, RouteTrace, TargetReport, Verdict,
+    AdminError, AdminFuture, BodyType, ClientVerdict, Destination, Envelope, Refusal, Reply,
+    RouteError, RouteQuestion, RouteReport, RouteTest, RouteTrace, TargetReport, Verdict,
 };
 use super::outbound::Outbound;
-use super::parse::{Command, Dialogue, Mail, Recipient, Tls};
+use super::parse::{Command, Dialogue, Mail, Recipient, TlsState};
 use super::session::Gatekeeper;
 use super::spool::Spool;
 use crate::ground::clock;
@@ -46,7 +46,7 @@ impl<S: Spool> RouteTester<S> {
 }
 
 impl<S: Spool> RouteTest for RouteTester<S> {
-    fn test(&self, question: RouteQuestion) -> Answer<'_, RouteReport> {
+    fn test(&self, question: RouteQuestion) -> AdminFuture<'_, RouteReport> {
         let (intake, outbound) = (self.intake.clone(), self.outbound.clone());
         // It ends when the request ends.
         let mut task = JoinSet::new();
@@ -87,7 +87,7 @@ async fn report<S: Spool>(
 /// What the relay replies to a client of terminal `in` with this envelope.
 fn heard<S: Spool>(intake: &Intake<S>, client: IpAddr, envelope: &Envelope) -> Result<(), Reply> {
     let gate = Gatekeeper::without_session(intake, client);
-    let mut dialogue = Dialogue::new(&intake.rules, Tls::Absent);
+    let mut dialogue = Dialogue::new(&intake.rules, TlsState::Absent);
     let Envelope { sender, body, smtputf8, .. } = envelope.clone();
     let mut commands = vec![
         Command::Hello { name: HELLO.into(), extended: true },

@@ -1,11 +1,12 @@
 //! An SMTP session: from the wire to the queue.
 //!
 //! Purpose: connects accept (a stream with a peer), parse (commands and content), admit (relay
-//! rules) and the intake (durable mail). Limits: [`Limits`] on time, [`Rules`](super::parse::Rules)
-//! on commands and mails, [`SURPLUS_MAX`] on rejected content. Security: the 250 after the end of
-//! data is sent only after the intake has the mail. The content of a rejected mail is still read to
-//! its real end, so that content is never read as commands. Source: RFC 5321 §4.5.3 (limits), §7.8
-//! (misuse); RFC 3207 (STARTTLS); RFC 2920 (a group's replies go out together).
+//! rules) and the intake (durable mail). Limits: [`Limits`] on time,
+//! [`Rules`](super::parse::SessionLimits) on commands and mails, [`SURPLUS_MAX`] on rejected
+//! content. Security: the 250 after the end of data is sent only after the intake has the mail. The
+//! content of a rejected mail is still read to its real end, so that content is never read as
+//! commands. Source: RFC 5321 §4.5.3 (limits), §7.8 (misuse); RFC 3207 (STARTTLS); RFC 2920 (a
+//! group's replies go out together).
 
 use super::accept::{Conduct, Limits, SmtpStage};
 use super::events::CommandSummary;
@@ -15,15 +16,15 @@ use super::model::{
     Reply, Verdict,
 };
 use super::parse::{
-    Command, CommandError, Content, Dialogue, Flaw, Gate, Grammar, Heard, Line, Lines, Next, Tls,
-    write_reply,
+    AccessPolicy, Command, CommandError, CommandResult, ContentError, ContentParser, Dialogue,
+    Grammar, InputLine, LineSplitter, NextStep, TlsState, write_reply,
 };
 use super::rewrite::HeaderSection;
 use super::sessions::RegisteredSession;
-use super::spool::{Spool, Writer};
-use super::trace::{Client, received};
+use super::spool::{IncomingContent, Spool};
+use super::trace::{ReceivedFrom, received};
 use crate::ground::clock;
-use crate::ground::net::{Peer, SessionSlot, Source, Wire, WireError};
+use crate::ground::net::{Peer, PeerClass, SessionSlot, Wire, WireError};
 use crate::ground::stop::{Stop, draining};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -48,7 +49,7 @@ pub(super) struct Session<'a, S: Spool> {
     stop: Stop,
     /// Set once the relay is stopping.
     deadline: Option<Instant>,
-    lines: Lines,
+    lines: LineSplitter,
     dialogue: Dialogue<'a>,
     registered: RegisteredSession,
     /// Commands in a row that do not lead to a mail.
@@ -88,9 +89,9 @@ impl<'a, S: Spool> Session<'a, S> {
         registered: RegisteredSession,
     ) -> Self {
         let tls = match (&intake.tls, wire.tls()) {
-            (_, Some(_)) => Tls::On,
-            (Some(_), None) => Tls::Offered,
-            (None, None) => Tls::Absent,
+            (_, Some(_)) => TlsState::On,
+            (Some(_), None) => TlsState::Offered,
+            (None, None) => TlsState::Absent,
         };
         let dialogue = Dialogue::new(&intake.rules, tls);
         Self {
@@ -99,7 +100,7 @@ impl<'a, S: Spool> Session<'a, S> {
             peer,
             stop,
             deadline: None,
-            lines: Lines::default(),
+            lines: LineSplitter::default(),
             dialogue,
             registered,
             junk: 0,
@@ -176,19 +177,19 @@ impl<'a, S: Spool> Session<'a, S> {
             self.registered.did(asked.command, self.dialogue.hello().0, self.dialogue.mail());
             let recent = self.note(&heard, &asked);
             if self.peer.is_stranger()
-                && self.slow_down(&heard, recent, before).await? == Next::Close
+                && self.slow_down(&heard, recent, before).await? == NextStep::Close
             {
                 return Ok(Talked::Over);
             }
             match heard.next {
-                Next::Command => {}
-                Next::Content(envelope) => {
-                    if self.content(envelope).await? == Next::Close {
+                NextStep::Command => {}
+                NextStep::Content(envelope) => {
+                    if self.content(envelope).await? == NextStep::Close {
                         return Ok(Talked::Over);
                     }
                 }
-                Next::Secure => return Ok(Talked::Secure),
-                Next::Close => return Ok(Talked::Over),
+                NextStep::Secure => return Ok(Talked::Secure),
+                NextStep::Close => return Ok(Talked::Over),
             }
             if self.wire.output().len() > Wire::OUTPUT_MAX {
                 self.wire.flush().await?;
@@ -200,10 +201,10 @@ impl<'a, S: Spool> Session<'a, S> {
     /// that does not lead to a mail, and then ends.
     async fn slow_down(
         &mut self,
-        heard: &Heard,
+        heard: &CommandResult,
         recent: u32,
         before: usize,
-    ) -> Result<Next, Leave> {
+    ) -> Result<NextStep, Leave> {
         let Self { intake, .. } = *self;
         let mail = self.dialogue.mail();
         let recipients = mail.map_or(0, |mail| mail.recipients.len());
@@ -216,23 +217,27 @@ impl<'a, S: Spool> Session<'a, S> {
             };
             slot.reached(stage.into());
         }
-        if heard.refused.is_none() && (recipients > 0 || matches!(heard.next, Next::Content(_))) {
+        if heard.refused.is_none() && (recipients > 0 || matches!(heard.next, NextStep::Content(_)))
+        {
             self.junk = 0;
-            return Ok(Next::Command);
+            return Ok(NextStep::Command);
         }
         self.junk += 1;
-        if self.junk >= JUNK_MAX && heard.next == Next::Command {
+        if self.junk >= JUNK_MAX && heard.next == NextStep::Command {
             let reply = Reply::new(421, (4, 7, 0), "Too many commands without a mail");
             self.wire.output().truncate(before);
             write_reply(self.wire.output(), &reply);
             self.intake.counters.refused_total.with_label_values(&[Refusal::Limit.as_str()]).inc();
-            return Ok(Next::Close);
+            return Ok(NextStep::Close);
         }
         self.errors += u32::from(heard.refused.is_some() || self.junk > JUNK_FREE);
         // Behind a gateway there are other clients, too: they must not wait for one client's
         // errors.
-        let recent =
-            if self.peer.source == Source::Gateway { self.errors } else { self.errors.max(recent) };
+        let recent = if self.peer.source == PeerClass::Gateway {
+            self.errors
+        } else {
+            self.errors.max(recent)
+        };
         let wait = Conduct::wait(recent, &intake.limits);
         if (heard.refused.is_some() || self.junk > JUNK_FREE) && !wait.is_zero() {
             if !std::mem::replace(&mut self.slowed, true) {
@@ -240,7 +245,7 @@ impl<'a, S: Spool> Session<'a, S> {
             }
             self.pause(wait).await?;
         }
-        Ok(Next::Command)
+        Ok(NextStep::Command)
     }
 
     /// Waits for a while, unless the relay stops or the session must end to free a slot.
@@ -266,7 +271,7 @@ impl<'a, S: Spool> Session<'a, S> {
         let mut until = None;
         loop {
             match self.lines.next(self.wire.input()) {
-                Line::Complete { text, taken } => {
+                InputLine::Complete { text, taken } => {
                     let grammar = match self.intake.policy.may_relay(self.peer.address) {
                         true => {
                             Grammar::Lenient { origin_domain: &self.intake.rewriting.origin_domain }
@@ -277,11 +282,11 @@ impl<'a, S: Spool> Session<'a, S> {
                     self.wire.take(taken);
                     return Ok(command);
                 }
-                Line::Flawed { flaw, taken } => {
+                InputLine::Flawed { flaw, taken } => {
                     self.wire.take(taken);
                     return Ok((Err(flaw.into()), None));
                 }
-                Line::More { taken } => {
+                InputLine::More { taken } => {
                     self.wire.take(taken);
                     self.wire.flush().await?;
                     let until = *until.get_or_insert_with(|| Instant::now() + self.command_time());
@@ -317,17 +322,21 @@ impl<'a, S: Spool> Session<'a, S> {
     }
 
     /// Reads the content of a mail to its end, and replies with the result.
-    async fn content(&mut self, envelope: Envelope) -> Result<Next, Leave> {
+    async fn content(&mut self, envelope: Envelope) -> Result<NextStep, Leave> {
         self.wire.flush().await?;
         let (intake, start) = (self.intake, Instant::now());
-        let mut content = Content::new(intake.rules.size_limit);
+        let mut content = ContentParser::new(intake.rules.size_limit);
         let writer = intake.spool.begin();
         let (id, date) = (writer.id(), clock::rfc5322(clock::now()));
         let mut intaking = Ok(writer);
         let (name, extended) = self.dialogue.hello();
         let protocol = if extended { Protocol::Esmtp } else { Protocol::Smtp };
-        let client =
-            Client { name, protocol, address: self.peer.address, encryption: self.encryption() };
+        let client = ReceivedFrom {
+            name,
+            protocol,
+            address: self.peer.address,
+            encryption: self.encryption(),
+        };
         let trace = received(&envelope, &client, &intake.rules.hostname, id, &date);
         let mut section = match intake.policy.may_relay(self.peer.address) {
             true => intake.header_section(&envelope, id, &date),
@@ -382,7 +391,7 @@ impl<'a, S: Spool> Session<'a, S> {
         };
         let heard = self.dialogue.end(result, self.wire.output());
         self.note(&heard, &asked);
-        Ok(if cut_off { Next::Close } else { heard.next })
+        Ok(if cut_off { NextStep::Close } else { heard.next })
     }
 
     /// Makes the mail durable.
@@ -390,7 +399,7 @@ impl<'a, S: Spool> Session<'a, S> {
         &mut self,
         mut envelope: Envelope,
         writer: S::Writer,
-        content: &Content,
+        content: &ContentParser,
     ) -> Result<Reply, (Reply, Refusal)> {
         let intake = self.intake;
         // The content decides, not the BODY parameter of MAIL: plain text must not fail at a next
@@ -407,7 +416,7 @@ impl<'a, S: Spool> Session<'a, S> {
 
     /// Counts a rejection, and logs it unless this client has reached its limit of log lines. Gives
     /// back the recent errors of its address.
-    fn note(&self, heard: &Heard, asked: &CommandSummary) -> u32 {
+    fn note(&self, heard: &CommandResult, asked: &CommandSummary) -> u32 {
         let Some((reply, reason)) = &heard.refused else { return 0 };
         self.intake.counters.refused_total.with_label_values(&[reason.as_str()]).inc();
         let (helo, extended) = self.dialogue.hello();
@@ -472,10 +481,12 @@ impl<'a, S: Spool> Session<'a, S> {
 }
 
 /// Until when the next octets of content must arrive.
-fn content_deadline(content: &Content, limits: &Limits, start: Instant) -> Instant {
+fn content_deadline(content: &ContentParser, limits: &Limits, start: Instant) -> Instant {
     let earned = Duration::from_secs(content.size() / limits.content_rate.max(1));
     let pause = match content.flaw() {
-        Some(Flaw::BareCr | Flaw::BareLf) => limits.flawed_content.min(limits.content),
+        Some(ContentError::BareCr | ContentError::BareLf) => {
+            limits.flawed_content.min(limits.content)
+        }
         _ => limits.content,
     };
     (Instant::now() + pause).min(start + limits.content_grace + earned)
@@ -505,7 +516,7 @@ impl<'a, S> Gatekeeper<'a, S> {
     }
 }
 
-impl<S: Spool> Gate for Gatekeeper<'_, S> {
+impl<S: Spool> AccessPolicy for Gatekeeper<'_, S> {
     fn mail(&self) -> Verdict {
         if self.stopping {
             let text = format!("{} is stopping; try again later", self.intake.rules.hostname);
@@ -535,7 +546,7 @@ mod tests {
             ..Limits::default()
         };
         let start = Instant::now();
-        let mut content = Content::new(1_000_000);
+        let mut content = ContentParser::new(1_000_000);
         assert_eq!(content_deadline(&content, &limits, start), start + Duration::from_secs(10));
         content.next(&b"0123456789abcdefgh\r\n".repeat(100));
         assert_eq!(content_deadline(&content, &limits, start), start + Duration::from_secs(30));

@@ -11,10 +11,10 @@ use super::model::{
     Protocol, Refusal, Rejection, Reply, Resubmission, SessionClient, Submission, Submitted,
     SubmittedEnvelope, Verdict,
 };
-use super::parse::{Content, lenient_mailbox};
+use super::parse::{ContentParser, lenient_mailbox};
 use super::rewrite::HeaderSection;
-use super::spool::{Spool, Writer};
-use super::trace::{Client, received};
+use super::spool::{IncomingContent, Spool};
+use super::trace::{ReceivedFrom, received};
 use crate::ground::clock;
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -70,7 +70,8 @@ impl<S: Spool> Intake<S> {
         };
         let writer = self.spool.begin();
         let (id, date) = (writer.id(), clock::rfc5322(clock::now()));
-        let client = Client { name: &name, protocol: Protocol::Http, address, encryption: None };
+        let client =
+            ReceivedFrom { name: &name, protocol: Protocol::Http, address, encryption: None };
         let trace = received(&envelope, &client, &self.rules.hostname, id, &date);
         let mut intaking = Ok(writer);
         store(&mut intaking, trace.as_bytes()).await;
@@ -106,14 +107,14 @@ impl<S: Spool> Intake<S> {
 const COMMAND: &str = "POST";
 
 /// Writes the content to the queue as long as there is no error in it.
-async fn judged<W: Writer>(
+async fn judged<W: IncomingContent>(
     intaking: &mut Intaking<W>,
     mut section: HeaderSection<'_>,
     mut content: Box<dyn ContentPieces>,
     size_limit: u64,
-) -> Content {
+) -> ContentParser {
     let mut ahead = Vec::new();
-    let mut judge = Content::new(size_limit);
+    let mut judge = ContentParser::new(size_limit);
     let (mut stuffer, mut octets, mut ended) = (DotStuffer::default(), Vec::new(), false);
     while !ended && intaking.is_ok() {
         octets.clear();
@@ -210,7 +211,8 @@ mod tests {
             let (mut stuffer, mut octets) = (DotStuffer::default(), Vec::new());
             content.chunks(piece).for_each(|piece| stuffer.encode(piece, &mut octets));
             stuffer.finish(&mut octets);
-            let (mut judge, mut rest, mut kept) = (Content::new(1000), &octets[..], Vec::new());
+            let (mut judge, mut rest, mut kept) =
+                (ContentParser::new(1000), &octets[..], Vec::new());
             let mut end = false;
             while !rest.is_empty() {
                 let step = judge.next(rest);

@@ -13,7 +13,7 @@ use std::net::IpAddr;
 
 /// The client of a mail.
 #[derive(Clone, Copy)]
-pub(super) struct Client<'a> {
+pub(super) struct ReceivedFrom<'a> {
     /// Its HELO name.
     pub name: &'a str,
     /// Its protocol.
@@ -27,12 +27,12 @@ pub(super) struct Client<'a> {
 /// The field for a mail, with its CR LF. `date` is the time of receipt in the form of RFC 5322.
 pub(super) fn received(
     envelope: &Envelope,
-    client: &Client<'_>,
+    client: &ReceivedFrom<'_>,
     hostname: &str,
     id: MessageId,
     date: &str,
 ) -> String {
-    let Client { name, protocol, address, encryption } = client;
+    let ReceivedFrom { name, protocol, address, encryption } = client;
     let with = match (protocol, envelope.smtputf8, encryption) {
         // Not registered, but in common use.
         (Protocol::Http, _, _) => "HTTP",
@@ -133,15 +133,19 @@ mod tests {
         let (one, two) =
             (envelope(&["a@b.example"], false), envelope(&["a@b.example", "c@d.example"], false));
         let address = IpAddr::from([192, 0, 2, 1]);
-        let client =
-            Client { name: "client.example", protocol: Protocol::Esmtp, address, encryption: None };
+        let client = ReceivedFrom {
+            name: "client.example",
+            protocol: Protocol::Esmtp,
+            address,
+            encryption: None,
+        };
         assert_eq!(
             received(&one, &client, "mta.example", MessageId(1), date),
             "Received: from client.example ([192.0.2.1])\r\n\tby mta.example (Postern) with ESMTP \
             id 0000000000001\r\n\tfor <a@b.example>;\r\n\t\
              Sun, 22 Nov 2026 12:00:00 +0000\r\n"
         );
-        let hostile = Client {
+        let hostile = ReceivedFrom {
             name: "[x](y;z)",
             protocol: Protocol::Smtp,
             address: "2001:db8::1".parse().unwrap(),
@@ -154,7 +158,7 @@ mod tests {
              Sun, 22 Nov 2026 12:00:00 +0000\r\n"
         );
         let encryption = Some(Encryption { version: "TLSv1.3", cipher: "TLS_AES_256_GCM_SHA384" });
-        let secured = Client { encryption, ..client };
+        let secured = ReceivedFrom { encryption, ..client };
         assert_eq!(
             received(&two, &secured, "mta.example", MessageId(1), date),
             "Received: from client.example ([192.0.2.1])\r\n\t(using TLSv1.3 with cipher \

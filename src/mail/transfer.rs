@@ -13,7 +13,7 @@ use super::intake::STORAGE_PATIENCE;
 use super::model::{AdminError, ContentPieces, ImportedMessage, MailEvent, MessageId, Target};
 use super::outbound::Outbound;
 use super::rewrite::HeaderSection;
-use super::spool::{Entry, Past, Spool, SpoolError, Writer};
+use super::spool::{IncomingContent, PriorProgress, QueueEntry, Spool, SpoolError};
 
 impl<S: Spool> Outbound<S> {
     /// Imports a mail.
@@ -78,8 +78,8 @@ impl<S: Spool> Outbound<S> {
             one.destination = rules.destination(&envelope, one);
         }
         let destinations = rules.decide(&envelope, copy);
-        let entry = Entry { envelope, origin, kind, copy, destinations };
-        let past = Past { arrived, progress, held, delay_told };
+        let entry = QueueEntry { envelope, origin, kind, copy, destinations };
+        let past = PriorProgress { arrived, progress, held, delay_told };
         let message =
             self.spool.bring_in(entry, past, writer, tokio::time::sleep(STORAGE_PATIENCE)).await?;
         self.events.emit(MailEvent::Imported { message: &message, was, size, held });
@@ -92,7 +92,7 @@ impl<S: Spool> Outbound<S> {
 }
 
 /// Writes a piece to the queue, with a time limit for the volume.
-async fn store<W: Writer>(writer: &mut W, piece: &[u8]) -> Result<(), SpoolError> {
+async fn store<W: IncomingContent>(writer: &mut W, piece: &[u8]) -> Result<(), SpoolError> {
     let written = tokio::time::timeout(STORAGE_PATIENCE, writer.write(piece)).await;
     written.unwrap_or(Err(SpoolError::Slow(STORAGE_PATIENCE.as_secs())))
 }

@@ -9,9 +9,9 @@
 //! reports nothing.
 
 use super::segment::{self, Position};
-use super::shape::{LINE_MAX, Shape};
+use super::shape::{LINE_MAX, PostfixFormat};
 use crate::ground::clock;
-use crate::ground::log::Outlet;
+use crate::ground::log::LineSink;
 use crate::maillog::counters::MailLogCounters;
 use nix::sys::statvfs::statvfs;
 use std::fs::{File, OpenOptions};
@@ -44,7 +44,7 @@ const PACE: Duration = Duration::from_secs(1);
 pub struct Buffer {
     directory: PathBuf,
     limit: u64,
-    shape: Arc<Shape>,
+    shape: Arc<PostfixFormat>,
     counters: Arc<MailLogCounters>,
     active: Option<Active>,
     lost: Option<Lost>,
@@ -76,7 +76,7 @@ impl Buffer {
     pub fn new(
         directory: PathBuf,
         limit: u64,
-        shape: Arc<Shape>,
+        shape: Arc<PostfixFormat>,
         counters: Arc<MailLogCounters>,
         scarce: Arc<AtomicBool>,
     ) -> Self {
@@ -239,7 +239,7 @@ impl Buffer {
     }
 }
 
-impl Outlet for Buffer {
+impl LineSink for Buffer {
     /// Avoids a write for each line; at most this much is lost when the process is killed.
     const GATHER: Duration = Duration::from_millis(10);
     const PACE: Option<Duration> = Some(PACE);
@@ -292,7 +292,7 @@ mod tests {
     use super::*;
 
     fn buffer(directory: &std::path::Path, limit: u64) -> Buffer {
-        let shape = Arc::new(Shape::new("postfix", "relay"));
+        let shape = Arc::new(PostfixFormat::new("postfix", "relay"));
         Buffer::new(
             directory.join("maillog"),
             limit,

@@ -1,13 +1,13 @@
 //! The mail log: events of mails, as lines in a file of terminal `log`.
 //!
 //! In: events of mails (as a [`MailEventSink`]), and everything else that the log shows (as a
-//! [`LogSubscriber`]). Out: lines in Postfix's format ([`Shape`]), which wait on the data volume
-//! ([`Buffer`]) until a separate process ([`Carrier`]) has copied them to the share. So a file
-//! server that is slow, full, dead or not reachable blocks only that process. Limits: lines wait in
-//! memory as in [`crate::ground::log`], then on the data volume within [`Buffer`]'s limits. Lines
-//! without space are dropped and counted in `mta_maillog_dropped_lines_total`, and a line in their
-//! place says so; lines caused by untrusted clients are dropped when half of the space is in use,
-//! and beyond their [`Share`] of each minute.
+//! [`LogSubscriber`]). Out: lines in Postfix's format ([`PostfixFormat`]), which wait on the data
+//! volume ([`Buffer`]) until a separate process ([`Carrier`]) has copied them to the share. So a
+//! file server that is slow, full, dead or not reachable blocks only that process. Limits: lines
+//! wait in memory as in [`crate::ground::log`], then on the data volume within [`Buffer`]'s limits.
+//! Lines without space are dropped and counted in `mta_maillog_dropped_lines_total`, and a line in
+//! their place says so; lines caused by untrusted clients are dropped when half of the space is in
+//! use, and beyond their [`LogQuota`] of each minute.
 
 mod buffer;
 mod carrier;
@@ -17,7 +17,7 @@ mod segment;
 mod shape;
 mod target;
 
-use crate::ground::log::{LogSubscriber, LogWriter, Said, Share};
+use crate::ground::log::{EventFields, LogQuota, LogSubscriber, LogWriter};
 use crate::mail::model::{MailEvent, MailEventSink};
 use crate::maillog::counters::MailLogCounters;
 use std::path::Path;
@@ -27,9 +27,9 @@ use std::time::Duration;
 use tracing::Level;
 
 pub use buffer::Buffer;
-pub use carrier::{Carrier, CarryError, Step};
+pub use carrier::{Carrier, CarryError, CarryResult};
 pub use segment::create_directory;
-pub use shape::{LINE_MAX, Shape};
+pub use shape::{LINE_MAX, PostfixFormat};
 
 /// The directory of the lines that wait, on the data volume.
 pub const DIRECTORY: &str = "maillog";
@@ -39,9 +39,9 @@ const FAREWELL_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Makes lines of events. Before [`MailLog::open`] they wait in memory.
 pub struct MailLog {
-    shape: Arc<Shape>,
+    shape: Arc<PostfixFormat>,
     writer: Arc<LogWriter>,
-    strangers: Share,
+    strangers: LogQuota,
     scarce: Arc<AtomicBool>,
 }
 
@@ -53,9 +53,9 @@ impl MailLog {
     /// `syslog_name` and `hostname` are in each line.
     pub fn new(syslog_name: &str, hostname: &str) -> Arc<Self> {
         Arc::new(Self {
-            shape: Arc::new(Shape::new(syslog_name, hostname)),
+            shape: Arc::new(PostfixFormat::new(syslog_name, hostname)),
             writer: LogWriter::new(),
-            strangers: Share::new(),
+            strangers: LogQuota::new(),
             scarce: Arc::default(),
         })
     }
@@ -98,7 +98,7 @@ impl MailLog {
         if self.scarce.load(Ordering::Relaxed)
             || self.strangers.takes(lines) && !self.writer.push_if_half_empty(lines)
         {
-            Share::leave_out(lines);
+            LogQuota::leave_out(lines);
         }
     }
 }
@@ -122,7 +122,7 @@ impl MailEventSink for MailLog {
 }
 
 impl LogSubscriber for MailLog {
-    fn event(&self, level: Level, said: &Said) {
+    fn event(&self, level: Level, said: &EventFields) {
         self.write(&self.shape.other(level, said), said.stranger);
     }
 }

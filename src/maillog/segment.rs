@@ -23,7 +23,7 @@ const FAILING: &str = "failing";
 
 /// One file of lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Segment {
+pub(super) struct BufferSegment {
     pub(super) number: u64,
     pub(super) length: u64,
 }
@@ -34,13 +34,13 @@ pub(super) struct Position {
     pub(super) segment: u64,
     pub(super) offset: u64,
     /// The file on the share at that time; `None` before the first line.
-    pub(super) target: Option<Mark>,
+    pub(super) target: Option<FileIdentity>,
 }
 
 /// Identifies a file on the share. Without its device, which changes each time the share is
 /// mounted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Mark {
+pub(super) struct FileIdentity {
     pub(super) inode: u64,
     pub(super) length: u64,
 }
@@ -57,7 +57,7 @@ pub fn create_directory(directory: &Path) -> io::Result<()> {
 }
 
 /// All files of lines, oldest first.
-pub(super) fn list(directory: &Path) -> io::Result<Vec<Segment>> {
+pub(super) fn list(directory: &Path) -> io::Result<Vec<BufferSegment>> {
     let mut segments = Vec::new();
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
@@ -65,7 +65,7 @@ pub(super) fn list(directory: &Path) -> io::Result<Vec<Segment>> {
             entry.file_name().to_str().and_then(|name| name.strip_suffix(SUFFIX)?.parse().ok());
         let Some(number) = number else { continue };
         match entry.metadata() {
-            Ok(metadata) => segments.push(Segment { number, length: metadata.len() }),
+            Ok(metadata) => segments.push(BufferSegment { number, length: metadata.len() }),
             // The carrier has removed it meanwhile.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
@@ -81,8 +81,8 @@ pub(super) fn path(directory: &Path, number: u64) -> PathBuf {
 }
 
 /// Octets that are not on the share yet.
-pub(super) fn waiting(segments: &[Segment], position: &Position) -> u64 {
-    let left = |segment: &Segment| match segment.number.cmp(&position.segment) {
+pub(super) fn waiting(segments: &[BufferSegment], position: &Position) -> u64 {
+    let left = |segment: &BufferSegment| match segment.number.cmp(&position.segment) {
         std::cmp::Ordering::Less => 0,
         std::cmp::Ordering::Equal => segment.length.saturating_sub(position.offset),
         std::cmp::Ordering::Greater => segment.length,
@@ -161,7 +161,7 @@ mod tests {
             Notes::open(directory.path()).err().map(|error| error.kind()),
             Some(io::ErrorKind::WouldBlock)
         );
-        let far = Mark { inode: u64::MAX, length: u64::MAX };
+        let far = FileIdentity { inode: u64::MAX, length: u64::MAX };
         let long = Position { segment: u64::MAX, offset: u64::MAX, target: Some(far) };
         for position in [long, Position { segment: 7, offset: 9, target: None }] {
             notes.save(&position).unwrap();
@@ -174,7 +174,7 @@ mod tests {
 
     #[test]
     fn what_waits_is_what_the_carrier_has_not_passed() {
-        let segments = [1, 2, 3].map(|number| Segment { number, length: 100 });
+        let segments = [1, 2, 3].map(|number| BufferSegment { number, length: 100 });
         let at = |segment, offset| Position { segment, offset, target: None };
         for (position, expected) in
             [(at(0, 0), 300), (at(1, 40), 260), (at(2, 100), 100), (at(3, 100), 0), (at(4, 7), 0)]

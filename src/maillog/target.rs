@@ -5,7 +5,7 @@
 //! stale. Security: names on a share are controlled by everyone who can write there; links are not
 //! followed, and only regular files are written. Source: open(2), O_NOFOLLOW and O_APPEND.
 
-use super::segment::Mark;
+use super::segment::FileIdentity;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open, openat};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -16,7 +16,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 /// The target of the mail log.
-pub(super) struct Target {
+pub(super) struct LogTarget {
     share: PathBuf,
     directories: Vec<String>,
     name: String,
@@ -27,14 +27,14 @@ pub(super) struct Target {
 }
 
 /// The opened file.
-pub(super) enum Opened {
+pub(super) enum OpenedLog {
     /// To be appended to, with its present state.
-    File(File, Mark),
+    File(File, FileIdentity),
     /// Another file system is mounted where the share was.
     AnotherShare,
 }
 
-impl Target {
+impl LogTarget {
     /// `file` is relative to `share`, whether or not it begins with a slash.
     ///
     /// # Errors
@@ -58,23 +58,23 @@ impl Target {
     ///
     /// # Errors
     /// The share's.
-    pub(super) fn open(&self) -> io::Result<Opened> {
+    pub(super) fn open(&self) -> io::Result<OpenedLog> {
         match self.walk() {
             // Device and inode may be the same again after a mount, but the Landlock rules of this
             // process are for the old mount.
             Err(error)
                 if error.kind() == io::ErrorKind::PermissionDenied && self.has_mounts_changed() =>
             {
-                Ok(Opened::AnotherShare)
+                Ok(OpenedLog::AnotherShare)
             }
             opened => opened,
         }
     }
 
-    fn walk(&self) -> io::Result<Opened> {
+    fn walk(&self) -> io::Result<OpenedLog> {
         let mut at = directory(&self.share)?;
         if Some(identity(&at)?) != self.identity {
-            return Ok(Opened::AnotherShare);
+            return Ok(OpenedLog::AnotherShare);
         }
         for name in &self.directories {
             at = below(&at, name)?;
@@ -90,9 +90,11 @@ impl Target {
         if SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT != SFlag::S_IFREG {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "this is no ordinary file"));
         }
-        let mark =
-            Mark { inode: stat.st_ino, length: u64::try_from(stat.st_size).unwrap_or_default() };
-        Ok(Opened::File(File::from(file), mark))
+        let mark = FileIdentity {
+            inode: stat.st_ino,
+            length: u64::try_from(stat.st_size).unwrap_or_default(),
+        };
+        Ok(OpenedLog::File(File::from(file), mark))
     }
 
     /// proc_pid_mounts(5): the kernel reports a change as an exceptional condition.
@@ -140,10 +142,12 @@ mod tests {
     use std::io::Write;
     use std::os::unix::fs::symlink;
 
-    fn append(target: &Target, text: &str) -> io::Result<u64> {
+    fn append(target: &LogTarget, text: &str) -> io::Result<u64> {
         match target.open()? {
-            Opened::File(mut file, mark) => file.write_all(text.as_bytes()).map(|()| mark.length),
-            Opened::AnotherShare => Err(io::ErrorKind::StaleNetworkFileHandle.into()),
+            OpenedLog::File(mut file, mark) => {
+                file.write_all(text.as_bytes()).map(|()| mark.length)
+            }
+            OpenedLog::AnotherShare => Err(io::ErrorKind::StaleNetworkFileHandle.into()),
         }
     }
 
@@ -152,7 +156,7 @@ mod tests {
         let share = tempfile::tempdir().unwrap();
         for (number, name) in ["/srv1/logs/maillog", "srv1//logs/./maillog"].into_iter().enumerate()
         {
-            let before = append(&Target::new(share.path(), name).unwrap(), "x\n").unwrap();
+            let before = append(&LogTarget::new(share.path(), name).unwrap(), "x\n").unwrap();
             assert_eq!(before, 2 * number as u64);
         }
         assert_eq!(fs::read_to_string(share.path().join("srv1/logs/maillog")).unwrap(), "x\nx\n");
@@ -162,14 +166,14 @@ mod tests {
     fn names_and_links_do_not_lead_out() {
         let (share, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         for name in ["", "/", "..", "../x", "a/../../x", "a/.."] {
-            assert!(Target::new(share.path(), name).is_err(), "{name}");
+            assert!(LogTarget::new(share.path(), name).is_err(), "{name}");
         }
         symlink(elsewhere.path(), share.path().join("link")).unwrap();
         symlink(elsewhere.path().join("x"), share.path().join("file")).unwrap();
         fs::create_dir(share.path().join("directory")).unwrap();
         nix::unistd::mkfifo(&share.path().join("fifo"), Mode::S_IRWXU).unwrap();
         for name in ["link/x", "file", "directory", "fifo"] {
-            assert!(append(&Target::new(share.path(), name).unwrap(), "x").is_err(), "{name}");
+            assert!(append(&LogTarget::new(share.path(), name).unwrap(), "x").is_err(), "{name}");
         }
         assert_eq!(fs::read_dir(elsewhere.path()).unwrap().count(), 0);
     }
@@ -179,11 +183,11 @@ mod tests {
         let above = tempfile::tempdir().unwrap();
         let (share, away) = (above.path().join("share"), above.path().join("away"));
         fs::create_dir(&share).unwrap();
-        let target = Target::new(&share, "maillog").unwrap();
+        let target = LogTarget::new(&share, "maillog").unwrap();
         append(&target, "x").unwrap();
         fs::rename(&share, &away).unwrap();
         assert_eq!(append(&target, "x").unwrap_err().kind(), io::ErrorKind::NotFound);
         fs::create_dir(&share).unwrap();
-        assert!(matches!(target.open(), Ok(Opened::AnotherShare)));
+        assert!(matches!(target.open(), Ok(OpenedLog::AnotherShare)));
     }
 }

@@ -25,7 +25,7 @@ pub enum Condition {
 
 /// A terminal or a volume at the start.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Part {
+pub struct ComponentStatus {
     /// Its name in the class.
     pub name: &'static str,
     /// Never [`Condition::Failing`]: that is set by [`Components::note`].
@@ -36,7 +36,7 @@ pub struct Part {
 
 /// A terminal or a volume now.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PartView {
+pub struct ComponentView {
     /// Its name.
     pub name: String,
     /// Its condition.
@@ -49,14 +49,14 @@ pub struct PartView {
 
 /// All terminals and volumes.
 pub struct Components {
-    terminals: Vec<Part>,
-    volumes: Vec<Part>,
+    terminals: Vec<ComponentStatus>,
+    volumes: Vec<ComponentStatus>,
     failing: Lock<HashMap<&'static str, (u32, String)>>,
 }
 
 impl Components {
     /// Their state at the start.
-    pub fn new(terminals: Vec<Part>, volumes: Vec<Part>) -> Self {
+    pub fn new(terminals: Vec<ComponentStatus>, volumes: Vec<ComponentStatus>) -> Self {
         Self { terminals, volumes, failing: Lock::default() }
     }
 
@@ -72,25 +72,25 @@ impl Components {
     }
 
     /// The terminals now.
-    pub(crate) fn terminals(&self) -> Vec<PartView> {
+    pub(crate) fn terminals(&self) -> Vec<ComponentView> {
         self.views(&self.terminals)
     }
 
     /// The volumes now.
-    pub(crate) fn volumes(&self) -> Vec<PartView> {
+    pub(crate) fn volumes(&self) -> Vec<ComponentView> {
         self.views(&self.volumes)
     }
 
-    fn views(&self, parts: &[Part]) -> Vec<PartView> {
+    fn views(&self, parts: &[ComponentStatus]) -> Vec<ComponentView> {
         let failing = self.lock();
-        let view = |part: &Part| match failing.get(part.name) {
-            Some((since, why)) => PartView {
+        let view = |part: &ComponentStatus| match failing.get(part.name) {
+            Some((since, why)) => ComponentView {
                 name: part.name.to_owned(),
                 condition: Condition::Failing,
                 state: format!("{}; {}", part.text, shorten(&harmless(why), SHOWN)),
                 since: Some(clock::rfc3339(*since)),
             },
-            None => PartView {
+            None => ComponentView {
                 name: part.name.to_owned(),
                 condition: part.condition,
                 state: part.text.clone(),
@@ -111,7 +111,7 @@ mod tests {
 
     #[test]
     fn a_failure_keeps_its_beginning_and_ends() {
-        let part = Part {
+        let part = ComponentStatus {
             name: "mon",
             condition: Condition::Connected,
             text: "connected to http://mon".to_owned(),

@@ -1,8 +1,8 @@
 //! The founding document's two alerts about the data volume.
 //!
-//! In: the gauges of free space and size, which the committer updates. Out: an [`Alert`] for each
-//! limit that is crossed, and one when there is space again. The effect of a full volume (452 for
-//! new mail) is in the spool.
+//! In: the gauges of free space and size, which the committer updates. Out: an [`DiskAlert`] for
+//! each limit that is crossed, and one when there is space again. The effect of a full volume (452
+//! for new mail) is in the spool.
 
 use crate::mail::spool::counters::SpoolCounters;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ const PACE: Duration = Duration::from_secs(2);
 
 /// The alerts about the data volume; the first two are literally those of 2011.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Alert {
+pub enum DiskAlert {
     /// Less than five percent are free.
     Below5,
     /// New mail is refused.
@@ -21,7 +21,7 @@ pub enum Alert {
     RoomAgain,
 }
 
-impl Alert {
+impl DiskAlert {
     /// The line.
     pub fn text(self) -> &'static str {
         match self {
@@ -41,7 +41,7 @@ enum Level {
 }
 
 /// Runs until it is aborted, and reports each alert once.
-pub async fn watch_over(counters: Arc<SpoolCounters>, tell: impl Fn(Alert)) {
+pub async fn watch_over(counters: Arc<SpoolCounters>, tell: impl Fn(DiskAlert)) {
     let mut pace = tokio::time::interval(PACE);
     let mut level = Level::Enough;
     loop {
@@ -54,12 +54,12 @@ pub async fn watch_over(counters: Arc<SpoolCounters>, tell: impl Fn(Alert)) {
 
 /// If both limits are crossed between two checks, both alerts are sent: some tools wait for one,
 /// some for the other.
-fn alerts(level: Level, next: Level) -> &'static [Alert] {
+fn alerts(level: Level, next: Level) -> &'static [DiskAlert] {
     match (level, next) {
-        (Level::Enough, Level::Below5) => &[Alert::Below5],
-        (Level::Enough, Level::Below1) => &[Alert::Below5, Alert::Below1],
-        (Level::Below5, Level::Below1) => &[Alert::Below1],
-        (Level::Below5 | Level::Below1, Level::Enough) => &[Alert::RoomAgain],
+        (Level::Enough, Level::Below5) => &[DiskAlert::Below5],
+        (Level::Enough, Level::Below1) => &[DiskAlert::Below5, DiskAlert::Below1],
+        (Level::Below5, Level::Below1) => &[DiskAlert::Below1],
+        (Level::Below5 | Level::Below1, Level::Enough) => &[DiskAlert::RoomAgain],
         (Level::Enough, Level::Enough)
         | (Level::Below5 | Level::Below1, Level::Below5)
         | (Level::Below1, Level::Below1) => &[],
@@ -114,8 +114,8 @@ mod tests {
             told.push(alerts(level, next).to_vec());
             level = next;
         }
-        use Alert::{Below1, Below5, RoomAgain};
-        let expected: [&[Alert]; 10] = [
+        use DiskAlert::{Below1, Below5, RoomAgain};
+        let expected: [&[DiskAlert]; 10] = [
             &[],
             &[Below5],
             &[],

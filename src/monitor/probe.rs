@@ -21,7 +21,7 @@ pub(crate) struct Probe {
 }
 
 /// The values read.
-pub(super) struct Sight {
+pub(super) struct ProbeSample {
     /// Free for an unprivileged user, and in total; octets.
     pub(super) disk: Option<(u64, u64)>,
     /// Resident memory in octets.
@@ -34,11 +34,11 @@ impl Probe {
     }
 
     /// `None` when another read is still running, or this one takes too long.
-    pub(super) async fn look(&self) -> Option<Sight> {
+    pub(super) async fn look(&self) -> Option<ProbeSample> {
         let turn = Arc::clone(&self.looking).try_lock_owned().ok()?;
         let volume = Arc::clone(&self.data_volume);
         let look = tokio::task::spawn_blocking(move || {
-            let sight = Sight { disk: disk(&volume), memory: memory() };
+            let sight = ProbeSample { disk: disk(&volume), memory: memory() };
             drop(turn);
             sight
         });

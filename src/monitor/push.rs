@@ -10,7 +10,7 @@
 //! values that a path cannot hold).
 
 use crate::ground::http;
-use crate::ground::http::Reply;
+use crate::ground::http::ReceivedResponse;
 use crate::ground::stop::stopped;
 use crate::monitor::metrics;
 use crate::monitor::state::MonitorState;
@@ -39,7 +39,7 @@ const SHOWN_MAX: usize = 4 << 20;
 
 /// The gateway, the instance name, the interval.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Config {
+pub struct PushConfig {
     host: String,
     port: u16,
     /// `host:port` for the Host header.
@@ -75,7 +75,7 @@ enum Failure {
     Answer { status: u16, words: String },
 }
 
-impl Config {
+impl PushConfig {
     /// Reads the address `http://host[:port][/path]`; `instance` is the appliance's host name,
     /// `pace` the time between pushes.
     ///
@@ -110,7 +110,7 @@ impl Config {
 }
 
 /// Pushes until `stop` is true, then deletes the group.
-pub async fn push(config: Config, monitor: Arc<MonitorState>, mut stop: watch::Receiver<bool>) {
+pub async fn push(config: PushConfig, monitor: Arc<MonitorState>, mut stop: watch::Receiver<bool>) {
     let config = Arc::new(config);
     let mut ticks = interval(config.pace);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -152,7 +152,7 @@ pub async fn push(config: Config, monitor: Arc<MonitorState>, mut stop: watch::R
 }
 
 /// Deletes the group, unless the last push to it came from another appliance; gives whether it did.
-async fn farewell(config: &Config, monitor: &MonitorState) -> Result<bool, Failure> {
+async fn farewell(config: &PushConfig, monitor: &MonitorState) -> Result<bool, Failure> {
     // A gateway that does not list its groups may still delete one.
     let shown =
         timeout(FAREWELL_PATIENCE / 2, shown(config)).await.ok().flatten().unwrap_or_default();
@@ -176,7 +176,7 @@ async fn farewell(config: &Config, monitor: &MonitorState) -> Result<bool, Failu
 }
 
 /// The gateway's list of all groups, at most [`SHOWN_MAX`] octets.
-async fn shown(config: &Config) -> Option<String> {
+async fn shown(config: &PushConfig) -> Option<String> {
     let mut reply = request(config, Method::GET, &config.all, Bytes::new()).await.ok()?;
     let mut octets = Vec::new();
     while let Some(Ok(frame)) = reply.response.body_mut().frame().await
@@ -188,7 +188,7 @@ async fn shown(config: &Config) -> Option<String> {
 }
 
 /// One line for each change of state.
-fn tell(config: &Config, result: &Result<(), Failure>, before: Option<bool>) {
+fn tell(config: &PushConfig, result: &Result<(), Failure>, before: Option<bool>) {
     match (result, before) {
         (Ok(()), Some(false)) => {
             tracing::info!(monitor = config.authority, "pushes to terminal mon succeed again")
@@ -208,7 +208,7 @@ fn tell(config: &Config, result: &Result<(), Failure>, before: Option<bool>) {
 }
 
 /// One push in a task of its own: a panic there ends only that push.
-async fn contained(config: &Arc<Config>, monitor: &Arc<MonitorState>) -> Result<(), Failure> {
+async fn contained(config: &Arc<PushConfig>, monitor: &Arc<MonitorState>) -> Result<(), Failure> {
     let (config, counters) = (Arc::clone(config), Arc::clone(&monitor.counters));
     let monitor = Arc::clone(monitor);
     let mut push = JoinSet::new();
@@ -219,7 +219,7 @@ async fn contained(config: &Arc<Config>, monitor: &Arc<MonitorState>) -> Result<
     })
 }
 
-async fn once(config: &Config, monitor: &MonitorState) -> Result<(), Failure> {
+async fn once(config: &PushConfig, monitor: &MonitorState) -> Result<(), Failure> {
     let text = metrics::text(monitor).await?;
     within(PATIENCE, send(config, Method::PUT, text.into())).await
 }
@@ -231,7 +231,7 @@ async fn within<T>(
     timeout(patience, sending).await.unwrap_or(Err(Failure::Slow(patience)))
 }
 
-async fn send(config: &Config, method: Method, content: Bytes) -> Result<(), Failure> {
+async fn send(config: &PushConfig, method: Method, content: Bytes) -> Result<(), Failure> {
     let mut reply = request(config, method, &config.path, content).await?;
     let status = reply.response.status();
     if status.is_success() {
@@ -242,11 +242,11 @@ async fn send(config: &Config, method: Method, content: Bytes) -> Result<(), Fai
 }
 
 async fn request(
-    config: &Config,
+    config: &PushConfig,
     method: Method,
     path: &str,
     content: Bytes,
-) -> Result<Reply, Failure> {
+) -> Result<ReceivedResponse, Failure> {
     let request = http::request(method, &config.authority, path)
         .header(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")
         .body(Full::new(content))?;
@@ -283,7 +283,7 @@ mod tests {
     #[test]
     fn reads_a_monitors_address() {
         let path = |url| {
-            Config::new(url, "mta.example", Duration::from_secs(10))
+            PushConfig::new(url, "mta.example", Duration::from_secs(10))
                 .map(|c| (c.host, c.port, c.path))
         };
         let group = "/metrics/job/mta/instance/mta.example";

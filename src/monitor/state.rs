@@ -2,7 +2,7 @@
 //! volumes, and what is remembered between two checks.
 
 use super::ages::{CountedAges, register_ages};
-use super::components::{Components, Part, PartView};
+use super::components::{ComponentStatus, ComponentView, Components};
 use super::counters::Counters;
 use super::probe::Probe;
 use super::rates::RateHistory;
@@ -32,9 +32,9 @@ pub struct MonitorSources {
     /// Whether mail is taken.
     pub ready: watch::Receiver<Readiness>,
     /// The terminals.
-    pub terminals: Vec<Part>,
+    pub terminals: Vec<ComponentStatus>,
     /// The volumes.
-    pub volumes: Vec<Part>,
+    pub volumes: Vec<ComponentStatus>,
     /// When the core started, seconds since 1970.
     pub started: u32,
     /// Where the data volume is mounted; its free space is shown.
@@ -102,7 +102,7 @@ impl MonitorState {
     }
 
     /// The terminals as they fare now; `in` tells how long its certificate is good for.
-    pub(crate) fn terminals(&self) -> Vec<PartView> {
+    pub(crate) fn terminals(&self) -> Vec<ComponentView> {
         self.look_at_log();
         let mut terminals = self.components.terminals();
         if let Some(end) = self.counters.accept.certificate_expiry() {
@@ -115,7 +115,7 @@ impl MonitorState {
     }
 
     /// The volumes as they fare now.
-    pub(crate) fn volumes(&self) -> Vec<PartView> {
+    pub(crate) fn volumes(&self) -> Vec<ComponentView> {
         self.components.volumes()
     }
 

@@ -4,8 +4,8 @@ use std::str::FromStr;
 
 /// One failure requested by `--fail`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Failure {
-    pub(super) stage: Stage,
+pub struct InjectedFailure {
+    pub(super) stage: SinkStage,
     pub(super) mishap: Mishap,
     pub(super) percent: u8,
     /// The domain of the recipients concerned, in lower case; `None` = all.
@@ -13,7 +13,7 @@ pub struct Failure {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Stage {
+pub(super) enum SinkStage {
     Connect,
     Greeting,
     Hello,
@@ -30,7 +30,7 @@ pub(super) enum Mishap {
     Hang,
 }
 
-impl Stage {
+impl SinkStage {
     fn named(name: &str) -> Option<Self> {
         Some(match name {
             "connect" => Self::Connect,
@@ -45,7 +45,7 @@ impl Stage {
     }
 }
 
-impl FromStr for Failure {
+impl FromStr for InjectedFailure {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -72,14 +72,14 @@ impl FromStr for Failure {
             ),
             None => (rest, 100),
         };
-        let stage = Stage::named(stage).ok_or_else(wrong)?;
-        if domain.is_some() && stage != Stage::Recipient {
+        let stage = SinkStage::named(stage).ok_or_else(wrong)?;
+        if domain.is_some() && stage != SinkStage::Recipient {
             return Err(format!("'{text}': a domain is known at stage rcpt only"));
         }
         let mishap = match what {
             "drop" => Mishap::Drop,
             "hang" => Mishap::Hang,
-            _ if stage == Stage::Connect => {
+            _ if stage == SinkStage::Connect => {
                 return Err(format!("'{text}': before the greeting there is only drop or hang"));
             }
             code => Mishap::Reply(
@@ -96,11 +96,11 @@ mod tests {
 
     #[test]
     fn failures_are_read_and_nonsense_is_not() {
-        let read = |text: &str| text.parse::<Failure>();
+        let read = |text: &str| text.parse::<InjectedFailure>();
         assert_eq!(
             read("rcpt=450:30"),
-            Ok(Failure {
-                stage: Stage::Recipient,
+            Ok(InjectedFailure {
+                stage: SinkStage::Recipient,
                 mishap: Mishap::Reply(450),
                 percent: 30,
                 domain: None
@@ -108,8 +108,8 @@ mod tests {
         );
         assert_eq!(
             read("rcpt=550:5@Busy.example"),
-            Ok(Failure {
-                stage: Stage::Recipient,
+            Ok(InjectedFailure {
+                stage: SinkStage::Recipient,
                 mishap: Mishap::Reply(550),
                 percent: 5,
                 domain: Some("busy.example".into())
@@ -117,11 +117,21 @@ mod tests {
         );
         assert_eq!(
             read("dot=drop"),
-            Ok(Failure { stage: Stage::Dot, mishap: Mishap::Drop, percent: 100, domain: None })
+            Ok(InjectedFailure {
+                stage: SinkStage::Dot,
+                mishap: Mishap::Drop,
+                percent: 100,
+                domain: None
+            })
         );
         assert_eq!(
             read("connect=hang:1"),
-            Ok(Failure { stage: Stage::Connect, mishap: Mishap::Hang, percent: 1, domain: None })
+            Ok(InjectedFailure {
+                stage: SinkStage::Connect,
+                mishap: Mishap::Hang,
+                percent: 1,
+                domain: None
+            })
         );
         for bad in [
             "",

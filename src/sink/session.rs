@@ -1,12 +1,13 @@
 //! One session of a client with a sink.
 
-use super::failures::{Failure, Mishap, Stage};
+use super::failures::{InjectedFailure, Mishap, SinkStage};
 use super::maildir::Letter;
 use super::tally::{CONTENT_MAX, Sink};
 use crate::ground::net::{Wire, WireError};
 use crate::mail::model::{Address, Envelope, Refusal, Reply, Verdict};
 use crate::mail::parse::{
-    Command, CommandError, Content, Dialogue, Gate, Line, Lines, Next, Recipient, Tls, write_reply,
+    AccessPolicy, Command, CommandError, ContentParser, Dialogue, InputLine, LineSplitter,
+    NextStep, Recipient, TlsState, write_reply,
 };
 use std::io::{self, Write};
 use std::net::IpAddr;
@@ -14,11 +15,11 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::time::Instant;
 
-pub(super) struct Session<'a> {
+pub(super) struct SinkSession<'a> {
     sink: &'a Sink,
     wire: Wire,
     peer: IpAddr,
-    lines: Lines,
+    lines: LineSplitter,
     dialogue: Dialogue<'a>,
 }
 
@@ -31,14 +32,14 @@ impl From<WireError> for Gone {
     }
 }
 
-impl<'a> Session<'a> {
+impl<'a> SinkSession<'a> {
     pub(super) fn new(sink: &'a Sink, wire: Wire, peer: IpAddr) -> Self {
         Self {
             sink,
             wire,
             peer,
-            lines: Lines::default(),
-            dialogue: Dialogue::new(&sink.rules, Tls::Absent),
+            lines: LineSplitter::default(),
+            dialogue: Dialogue::new(&sink.rules, TlsState::Absent),
         }
     }
 
@@ -50,18 +51,20 @@ impl<'a> Session<'a> {
     }
 
     async fn talk(&mut self) -> Result<(), Gone> {
-        self.mishap(Stage::Connect, None).await?;
-        match self.mishap(Stage::Greeting, None).await? {
+        self.mishap(SinkStage::Connect, None).await?;
+        match self.mishap(SinkStage::Greeting, None).await? {
             Some(reply) => return self.turn_away(&reply).await,
             None => self.dialogue.greet(self.wire.output()),
         }
         loop {
             let command = self.command().await?;
             let stage = match &command {
-                Ok(Command::Hello { extended: true, .. }) => Some((Stage::Hello, None)),
-                Ok(Command::Mail(_)) => Some((Stage::Mail, None)),
-                Ok(Command::Recipient(recipient)) => Some((Stage::Recipient, domain(recipient))),
-                Ok(Command::Data) => Some((Stage::Data, None)),
+                Ok(Command::Hello { extended: true, .. }) => Some((SinkStage::Hello, None)),
+                Ok(Command::Mail(_)) => Some((SinkStage::Mail, None)),
+                Ok(Command::Recipient(recipient)) => {
+                    Some((SinkStage::Recipient, domain(recipient)))
+                }
+                Ok(Command::Data) => Some((SinkStage::Data, None)),
                 _ => None,
             };
             if let Some((stage, domain)) = stage
@@ -74,10 +77,10 @@ impl<'a> Session<'a> {
                 continue;
             }
             let mut next = self.dialogue.hear(command, &Anything, self.wire.output()).next;
-            if let Next::Content(envelope) = next {
+            if let NextStep::Content(envelope) = next {
                 next = self.content(&envelope).await?;
             }
-            if next == Next::Close {
+            if next == NextStep::Close {
                 return Ok(());
             }
             if self.wire.output().len() > Wire::OUTPUT_MAX {
@@ -99,16 +102,16 @@ impl<'a> Session<'a> {
         let until = Instant::now() + self.sink.limits.connection.command;
         loop {
             match self.lines.next(self.wire.input()) {
-                Line::Complete { text, taken } => {
+                InputLine::Complete { text, taken } => {
                     let command = Command::parse(text);
                     self.wire.take(taken);
                     return Ok(command);
                 }
-                Line::Flawed { flaw, taken } => {
+                InputLine::Flawed { flaw, taken } => {
                     self.wire.take(taken);
                     return Ok(Err(flaw.into()));
                 }
-                Line::More { taken } => {
+                InputLine::More { taken } => {
                     self.wire.take(taken);
                     self.wire.flush().await?;
                     self.wire.fill(until).await?;
@@ -117,9 +120,9 @@ impl<'a> Session<'a> {
         }
     }
 
-    async fn content(&mut self, envelope: &Envelope) -> Result<Next, Gone> {
+    async fn content(&mut self, envelope: &Envelope) -> Result<NextStep, Gone> {
         self.wire.flush().await?;
-        let mut content = Content::new(CONTENT_MAX);
+        let mut content = ContentParser::new(CONTENT_MAX);
         let mut file = self.sink.maildir.as_ref().map(|maildir| Letter::new(maildir, envelope));
         'reading: loop {
             while !self.wire.input().is_empty() {
@@ -138,7 +141,7 @@ impl<'a> Session<'a> {
             self.wire.widen();
             self.wire.fill(Instant::now() + self.sink.limits.content).await?;
         }
-        let result = match (content.flaw(), self.mishap(Stage::Dot, None).await?) {
+        let result = match (content.flaw(), self.mishap(SinkStage::Dot, None).await?) {
             (Some(flaw), _) => Err((flaw.reply(), flaw.refusal())),
             (None, Some(reply)) => Err((reply, Refusal::Storage)),
             (None, None) => self.keep(file, envelope, content.size()),
@@ -167,8 +170,12 @@ impl<'a> Session<'a> {
 
     /// The failure that `--fail` requires at this stage: a reply instead of the usual one, the end,
     /// or nothing.
-    async fn mishap(&mut self, stage: Stage, domain: Option<&str>) -> Result<Option<Reply>, Gone> {
-        let due = |failure: &&Failure| {
+    async fn mishap(
+        &mut self,
+        stage: SinkStage,
+        domain: Option<&str>,
+    ) -> Result<Option<Reply>, Gone> {
+        let due = |failure: &&InjectedFailure| {
             failure.stage == stage
                 && (failure.domain.is_none() || failure.domain.as_deref() == domain)
                 && fastrand::u8(0..100) < failure.percent
@@ -206,7 +213,7 @@ fn domain(recipient: &Recipient) -> Option<String> {
 /// Accepts every mail.
 struct Anything;
 
-impl Gate for Anything {
+impl AccessPolicy for Anything {
     fn mail(&self) -> Verdict {
         Verdict::Accept
     }

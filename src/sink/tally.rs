@@ -1,8 +1,8 @@
 //! The settings of a sink, and its counters.
 
-use super::failures::Failure;
+use super::failures::InjectedFailure;
 use crate::mail::accept::Limits;
-use crate::mail::parse::Rules;
+use crate::mail::parse::SessionLimits;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,9 +11,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub(super) const CONTENT_MAX: u64 = 1 << 30;
 
 pub(super) struct Sink {
-    pub(super) rules: Rules,
+    pub(super) rules: SessionLimits,
     pub(super) limits: Limits,
-    pub(super) fail: Vec<Failure>,
+    pub(super) fail: Vec<InjectedFailure>,
     pub(super) maildir: Option<PathBuf>,
     pub(super) tally: Tally,
 }

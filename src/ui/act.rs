@@ -5,13 +5,13 @@
 //! this process's token, and the router has rejected requests from pages of other sites; the page
 //! to return to is always one of this server.
 
-use super::{Frame, Refused, notice};
+use super::{PageError, PageFrame, notice};
 use crate::api::state::AppState;
-use crate::api::{self, FilterView, IDS_MAX, OrderView, Wish};
+use crate::api::{self, FilterView, IDS_MAX, OrderRequest, OrderView};
 use crate::ground::words::{counted, harmless};
-use crate::http::answer::{self, Answer, HTML};
-use crate::http::visit::Visit;
-use crate::mail::model::{Order, Selection};
+use crate::http::answer::{self, HTML, HttpResponse};
+use crate::http::visit::RequestHead;
+use crate::mail::model::{QueueOrder, Selection};
 use askama::Template;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
@@ -31,7 +31,7 @@ const FORM_PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Template)]
 #[template(path = "confirm.html", config = "src/ui/askama.toml")]
 struct Question {
-    frame: Frame,
+    frame: PageFrame,
     order: String,
     question: String,
     consequence: &'static str,
@@ -58,22 +58,22 @@ struct Form {
 /// `POST /act`
 pub(super) async fn act(
     app: &AppState,
-    visit: &Visit<'_>,
+    visit: &RequestHead<'_>,
     content: Incoming,
-) -> Result<Answer, Refused> {
+) -> Result<HttpResponse, PageError> {
     let form = Form::parse(&fields(content).await?);
     check_token(app, &form.token)?;
     let order = form.order_view()?;
-    let wish = order.wish().map_err(Refused::Query)?;
-    if matches!(wish, Wish::Move { .. }) {
+    let wish = order.wish().map_err(PageError::Query)?;
+    if matches!(wish, OrderRequest::Move { .. }) {
         // It removes exported messages from the queue, which no page does.
-        return Err(Refused::Form("no page moves messages: 'postern queue export --move' does"));
+        return Err(PageError::Form("no page moves messages: 'postern queue export --move' does"));
     }
-    let refused = |fault| Refused::Answer(Box::new(api::admin_error(&fault)));
+    let refused = |fault| PageError::Answer(Box::new(api::admin_error(&fault)));
     if !form.confirmed && is_grave(&wish) {
         let seen = api::carry_out(app, visit, wish, true).await.map_err(refused)?;
         let question = Question {
-            frame: Frame::of(app, visit, "queue"),
+            frame: PageFrame::of(app, visit, "queue"),
             question: question(&order.order, seen.messages, !seen.incomplete),
             consequence: consequence(&order.order),
             sample: seen.sample,
@@ -83,7 +83,7 @@ pub(super) async fn act(
             back: way_back(&form.back).trim_start_matches('/').to_owned(),
             order: order.order,
         };
-        return Ok(answer::found(HTML, question.render().map_err(Refused::Render)?));
+        return Ok(answer::found(HTML, question.render().map_err(PageError::Render)?));
     }
     let hit = api::carry_out(app, visit, wish, false).await.map_err(refused)?;
     let mut back = way_back(&form.back);
@@ -96,19 +96,19 @@ pub(super) async fn act(
 }
 
 /// The fields of a form.
-pub(super) async fn fields(content: Incoming) -> Result<Bytes, Refused> {
+pub(super) async fn fields(content: Incoming) -> Result<Bytes, PageError> {
     match timeout(FORM_PATIENCE, Limited::new(content, FORM_MAX).collect()).await {
         Ok(Ok(content)) => Ok(content.to_bytes()),
-        Ok(Err(_)) => Err(Refused::Form("the form is too long")),
-        Err(_) => Err(Refused::Form("the form took too long to arrive")),
+        Ok(Err(_)) => Err(PageError::Form("the form is too long")),
+        Err(_) => Err(PageError::Form("the form took too long to arrive")),
     }
 }
 
 /// Whether a form is from a page of this process.
-pub(super) fn check_token(app: &AppState, token: &str) -> Result<(), Refused> {
+pub(super) fn check_token(app: &AppState, token: &str) -> Result<(), PageError> {
     match app.http.form_token.fits(token) {
         true => Ok(()),
-        false => Err(Refused::Form(
+        false => Err(PageError::Form(
             "this form is from before a restart, or from another site: go back, reload the page, \
             and try again",
         )),
@@ -116,12 +116,14 @@ pub(super) fn check_token(app: &AppState, token: &str) -> Result<(), Refused> {
 }
 
 /// Whether an order must be confirmed.
-fn is_grave(wish: &Wish) -> bool {
+fn is_grave(wish: &OrderRequest) -> bool {
     match wish {
-        Wish::Messages(Order::Delete, _) => true,
-        Wish::Messages(_, Selection::One(_)) | Wish::Pause(..) | Wish::Move { .. } => false,
-        Wish::Messages(_, Selection::Some(ids)) => ids.len() > 1,
-        Wish::Messages(..) => true,
+        OrderRequest::Messages(QueueOrder::Delete, _) => true,
+        OrderRequest::Messages(_, Selection::One(_))
+        | OrderRequest::Pause(..)
+        | OrderRequest::Move { .. } => false,
+        OrderRequest::Messages(_, Selection::Some(ids)) => ids.len() > 1,
+        OrderRequest::Messages(..) => true,
     }
 }
 
@@ -157,7 +159,7 @@ impl Form {
     }
 
     /// The order of the form.
-    fn order_view(&self) -> Result<OrderView, Refused> {
+    fn order_view(&self) -> Result<OrderView, PageError> {
         let mut order = self.order.clone();
         match self.scope.as_str() {
             "matching" => {
@@ -170,7 +172,7 @@ impl Form {
             }
             _ if order.destination.is_some() => {}
             _ if order.ids.is_empty() => {
-                return Err(Refused::Query(
+                return Err(PageError::Query(
                     "select messages first, or choose all that match".to_owned(),
                 ));
             }
@@ -226,7 +228,7 @@ fn way_back(text: &str) -> String {
 }
 
 /// 303: the browser requests the page again, and a reload repeats nothing (RFC 9110 §15.4.4).
-pub(super) fn see_other(path: &str) -> Answer {
+pub(super) fn see_other(path: &str) -> HttpResponse {
     let mut answer: Response<_> = answer::plain(StatusCode::SEE_OTHER, format!("see {path}\n"));
     if let Ok(path) = HeaderValue::from_str(path) {
         answer.headers_mut().insert(header::LOCATION, path);
@@ -262,24 +264,24 @@ mod tests {
         };
         let all =
             |filter: &str| order(&format!("order=hold&scope=matching&ids=0000000000010{filter}"));
-        assert_eq!(all(""), Some(Wish::Messages(Order::Hold, Selection::All)));
+        assert_eq!(all(""), Some(OrderRequest::Messages(QueueOrder::Hold, Selection::All)));
         assert!(matches!(
             all("&f.sender=a"),
-            Some(Wish::Messages(Order::Hold, Selection::Matching(_)))
+            Some(OrderRequest::Messages(QueueOrder::Hold, Selection::Matching(_)))
         ));
         assert!(matches!(
             order("order=retry&scope=ids&ids=0000000000010"),
-            Some(Wish::Messages(_, Selection::Some(_)))
+            Some(OrderRequest::Messages(_, Selection::Some(_)))
         ));
         assert_eq!(
             order("order=pause&destination=a.example"),
-            Some(Wish::Pause("a.example".into(), true))
+            Some(OrderRequest::Pause("a.example".into(), true))
         );
         assert_eq!(order("order=delete&scope=ids"), None);
         let twice = order("order=hold&ids=0000000000010&ids=0000000000010");
-        assert!(
-            matches!(twice, Some(Wish::Messages(_, Selection::Some(ids))) if ids.len() == 1),
-            "it is one message"
-        );
+        let Some(OrderRequest::Messages(_, Selection::Some(ids))) = twice else {
+            panic!("no selection")
+        };
+        assert_eq!(ids.len(), 1, "it is one message");
     }
 }

@@ -4,7 +4,7 @@ use super::text::encoded;
 use crate::monitor::alerts::AlertView;
 
 /// An alert on the page.
-pub(super) struct Alert {
+pub(super) struct AlertRow {
     pub(super) grave: bool,
     pub(super) text: String,
     /// RFC 3339.
@@ -15,8 +15,8 @@ pub(super) struct Alert {
 
 /// Alerts for users with the right to look; without it there are no links to pages that are not
 /// shown.
-pub(super) fn alerts(views: &[AlertView], looks: bool) -> Vec<Alert> {
-    let alert = |view: &AlertView| Alert {
+pub(super) fn alerts(views: &[AlertView], looks: bool) -> Vec<AlertRow> {
+    let alert = |view: &AlertView| AlertRow {
         grave: view.grave,
         text: view.text.clone(),
         since: view.since.clone(),

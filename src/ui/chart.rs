@@ -4,7 +4,7 @@
 //! a few kilobytes.
 
 use crate::ground::clock;
-use crate::monitor::rates::{Point, Span};
+use crate::monitor::rates::{RatePoint, Span};
 
 /// The drawing's width and height in its own units; the style sheet scales it.
 pub(super) const WIDTH: u32 = 720;
@@ -21,7 +21,7 @@ const DAYS: u32 = 2 * 86_400;
 
 /// A chart with one scale for all its lines.
 pub(super) struct Chart {
-    pub(super) lines: Vec<Line>,
+    pub(super) lines: Vec<ChartLine>,
     /// Gaps without values: left edge and width.
     pub(super) gaps: Vec<(u32, u32)>,
     /// The value of the upper edge, as text.
@@ -31,7 +31,7 @@ pub(super) struct Chart {
 }
 
 /// A line and its place in the legend.
-pub(super) struct Line {
+pub(super) struct ChartLine {
     pub(super) name: &'static str,
     pub(super) class: &'static str,
     /// The `d` of a path.
@@ -55,21 +55,21 @@ pub(super) type Series = (&'static str, &'static str, Vec<f32>);
 
 /// A value for each time; NaN where there was nothing to measure, and where nothing is known at
 /// all.
-pub(super) struct Moments {
-    points: Vec<Point>,
+pub(super) struct TimeSeries {
+    points: Vec<RatePoint>,
 }
 
-impl Moments {
+impl TimeSeries {
     /// Points of a span; an hour's are merged to one each minute, because points of ten seconds
     /// make a line of spikes.
-    pub(super) fn of(points: &[Point], span: Span) -> Self {
+    pub(super) fn of(points: &[RatePoint], span: Span) -> Self {
         let wanted = if span.step < 60 { (60 / span.step).max(1) as usize } else { 1 };
         let together = wanted.max(points.len().div_ceil(POINTS));
         Self { points: points.chunks(together).map(mean).collect() }
     }
 
     /// One number of each.
-    pub(super) fn series(&self, number: impl Fn(&Point) -> f32) -> Vec<f32> {
+    pub(super) fn series(&self, number: impl Fn(&RatePoint) -> f32) -> Vec<f32> {
         self.points.iter().map(number).collect()
     }
 
@@ -79,16 +79,16 @@ impl Moments {
         let greatest = series.iter().flat_map(|(_, _, values)| values.iter().copied());
         let top = round_up(greatest.filter(|value| value.is_finite()).fold(0.0, f32::max));
         let last = |values: &[f32]| values.last().copied().filter(|value| value.is_finite());
-        let lines: Vec<Line> = series
+        let lines: Vec<ChartLine> = series
             .iter()
-            .map(|(name, class, values)| Line {
+            .map(|(name, class, values)| ChartLine {
                 name,
                 class,
                 path: path(values, &known, top),
                 now: last(values).map(&words).unwrap_or_default(),
             })
             .collect();
-        let told = |line: &Line| {
+        let told = |line: &ChartLine| {
             format!("{} {}", line.name, if line.now.is_empty() { "not known" } else { &line.now })
         };
         let label = lines.iter().map(told).collect::<Vec<_>>().join(", ");
@@ -111,17 +111,17 @@ pub(super) fn labels(span: Span, end: u32) -> Vec<Label> {
 
 /// Merges points: the mean of the rates, the queue as it was at the end, and the highest of the
 /// delays.
-fn mean(points: &[Point]) -> Point {
-    let of = |number: fn(&Point) -> f32| {
+fn mean(points: &[RatePoint]) -> RatePoint {
+    let of = |number: fn(&RatePoint) -> f32| {
         let known: Vec<f32> =
             points.iter().map(number).filter(|number| number.is_finite()).collect();
         if known.is_empty() { f32::NAN } else { known.iter().sum::<f32>() / known.len() as f32 }
     };
-    let last = |number: fn(&Point) -> f32| {
+    let last = |number: fn(&RatePoint) -> f32| {
         points.iter().rev().map(number).find(|number| number.is_finite()).unwrap_or(f32::NAN)
     };
-    let most = |number: fn(&Point) -> f32| points.iter().map(number).fold(f32::NAN, f32::max);
-    Point {
+    let most = |number: fn(&RatePoint) -> f32| points.iter().map(number).fold(f32::NAN, f32::max);
+    RatePoint {
         accepted: of(|point| point.accepted),
         delivered: of(|point| point.delivered),
         deferred: of(|point| point.deferred),
@@ -223,7 +223,7 @@ mod tests {
 
     #[test]
     fn an_hour_has_a_point_a_minute_and_names_its_moments() {
-        let point = |accepted| Point {
+        let point = |accepted| RatePoint {
             accepted,
             delivered: 0.0,
             deferred: 0.0,
@@ -233,11 +233,11 @@ mod tests {
             latency_p50: f32::NAN,
             latency_p99: f32::NAN,
         };
-        let points: Vec<Point> = (0..360u16).map(|n| point(f32::from(n % 6))).collect();
-        let moments = Moments::of(&points, SPANS[0]);
+        let points: Vec<RatePoint> = (0..360u16).map(|n| point(f32::from(n % 6))).collect();
+        let moments = TimeSeries::of(&points, SPANS[0]);
         assert_eq!(moments.series(|point| point.accepted), [2.5; 60]);
         assert_eq!(moments.series(|point| point.messages), [5.0; 60], "as it was at the end");
-        assert_eq!(Moments::of(&points[..288], SPANS[1]).points.len(), 288);
+        assert_eq!(TimeSeries::of(&points[..288], SPANS[1]).points.len(), 288);
         let labels = labels(SPANS[0], 1_800_000_000);
         assert_eq!(labels.len(), 5);
         assert!(labels.iter().all(|label| label.text.len() == 5 && label.form == "time"));

@@ -5,13 +5,13 @@
 //! for.
 
 use super::headline::percent;
-use super::text::{Text, encoded, text};
-use super::{Frame, Refused};
+use super::text::{ShortText, encoded, text};
+use super::{PageError, PageFrame};
 use crate::api::state::AppState;
 use crate::api::{self, DeliveryView, DestinationView};
 use crate::ground::clock;
 use crate::ground::words::{count, fine_span};
-use crate::http::visit::Visit;
+use crate::http::visit::RequestHead;
 use askama::Template;
 use std::collections::BTreeMap;
 
@@ -26,13 +26,13 @@ const ERROR_SHOWN: usize = 110;
 #[derive(Template)]
 #[template(path = "destinations.html", config = "src/ui/askama.toml")]
 struct Page {
-    frame: Frame,
+    frame: PageFrame,
     rows: Vec<Row>,
 }
 
 #[derive(Default)]
 struct Row {
-    name: Text,
+    name: ShortText,
     link: String,
     /// A state and its CSS class.
     state: (&'static str, &'static str),
@@ -46,14 +46,14 @@ struct Row {
     attempts: String,
     latency: Option<(String, String)>,
     connections: String,
-    host: Text,
-    tls: Option<Text>,
-    error: Text,
+    host: ShortText,
+    tls: Option<ShortText>,
+    error: ShortText,
     error_time: Option<String>,
 }
 
 /// The page.
-pub(super) fn page(app: &AppState, visit: &Visit<'_>) -> Result<String, Refused> {
+pub(super) fn page(app: &AppState, visit: &RequestHead<'_>) -> Result<String, PageError> {
     let now = clock::now();
     let queued = app.views.admin.destinations(SHOWN);
     let mut queued: BTreeMap<String, DestinationView> = queued
@@ -72,7 +72,9 @@ pub(super) fn page(app: &AppState, visit: &Visit<'_>) -> Result<String, Refused>
         "held" => 1,
         _ => 2,
     });
-    Page { frame: Frame::of(app, visit, "destinations"), rows }.render().map_err(Refused::Render)
+    Page { frame: PageFrame::of(app, visit, "destinations"), rows }
+        .render()
+        .map_err(PageError::Render)
 }
 
 fn row(name: &str, tried: Option<&DeliveryView>, queued: Option<&DestinationView>) -> Row {

@@ -5,13 +5,13 @@ use crate::api::state::AppState;
 use crate::ground::clock;
 use crate::ground::words::span;
 use crate::http::access::Caller;
-use crate::http::answer::Answer;
-use crate::http::rights::{Need, Rights};
-use crate::http::visit::{EntryPoint, Visit};
+use crate::http::answer::HttpResponse;
+use crate::http::rights::{RequiredRight, Rights};
+use crate::http::visit::{EntryPoint, RequestHead};
 use hyper::StatusCode;
 
 /// Why a page cannot be shown, or a form is rejected.
-pub(super) enum Refused {
+pub(super) enum PageError {
     /// The query or the form is not valid; the text says why.
     Query(String),
     /// It does not exist.
@@ -19,13 +19,13 @@ pub(super) enum Refused {
     /// The form is not valid at all.
     Form(&'static str),
     /// The answer in the form for programs.
-    Answer(Box<Answer>),
+    Answer(Box<HttpResponse>),
     /// A defect of a template.
     Render(askama::Error),
 }
 
-impl Refused {
-    pub(super) fn answer(self, visit: &Visit<'_>) -> Answer {
+impl PageError {
+    pub(super) fn answer(self, visit: &RequestHead<'_>) -> HttpResponse {
         match self {
             Self::Query(words) => visit.error(StatusCode::BAD_REQUEST, &words),
             Self::Missing(words) => visit.error(StatusCode::NOT_FOUND, words),
@@ -39,7 +39,7 @@ impl Refused {
 }
 
 /// The common frame of every page.
-pub(super) struct Frame {
+pub(super) struct PageFrame {
     pub(super) page: &'static str,
     pub(super) hostname: String,
     pub(super) version: String,
@@ -73,8 +73,8 @@ history, log and sessions. Set username and password, or ui_public=no.";
 const NUMBERS: &str = "Numbers only, because no login is configured. Set username and password to \
 see addresses and to manage the queue.";
 
-impl Frame {
-    pub(super) fn of(app: &AppState, visit: &Visit<'_>, page: &'static str) -> Self {
+impl PageFrame {
+    pub(super) fn of(app: &AppState, visit: &RequestHead<'_>, page: &'static str) -> Self {
         let now = clock::now();
         let (alerts, grave) = app.monitor.rate_history.watch.last();
         Self {
@@ -88,7 +88,7 @@ impl Frame {
             ready: app.monitor.ready.borrow().is_ok(),
             assets: crc32fast::hash(STYLE.as_bytes()) ^ crc32fast::hash(SCRIPT.as_bytes()),
             token: app.http.form_token.text().to_owned(),
-            actions: visit.right(Need::Order).err(),
+            actions: visit.right(RequiredRight::Order).err(),
             notice: None,
             logged_in: matches!(
                 (visit.entry, visit.caller),
@@ -111,16 +111,16 @@ impl Frame {
 }
 
 /// Path below the root, name and label of each page whose required right `may` permits.
-fn pages(may: impl Fn(Need) -> bool) -> Vec<(&'static str, &'static str, &'static str)> {
-    const PAGES: [(&str, &str, &str, Need); 8] = [
-        ("", "overview", "Overview", Need::Numbers),
-        ("queue", "queue", "Queue", Need::Look),
-        ("destinations", "destinations", "Destinations", Need::Look),
-        ("history", "history", "History", Need::Look),
-        ("sessions", "sessions", "Sessions", Need::Look),
-        ("log", "log", "Log", Need::Look),
-        ("route", "route", "Route", Need::Look),
-        ("settings", "settings", "Settings", Need::Settings),
+fn pages(may: impl Fn(RequiredRight) -> bool) -> Vec<(&'static str, &'static str, &'static str)> {
+    const PAGES: [(&str, &str, &str, RequiredRight); 8] = [
+        ("", "overview", "Overview", RequiredRight::Numbers),
+        ("queue", "queue", "Queue", RequiredRight::Look),
+        ("destinations", "destinations", "Destinations", RequiredRight::Look),
+        ("history", "history", "History", RequiredRight::Look),
+        ("sessions", "sessions", "Sessions", RequiredRight::Look),
+        ("log", "log", "Log", RequiredRight::Look),
+        ("route", "route", "Route", RequiredRight::Look),
+        ("settings", "settings", "Settings", RequiredRight::Settings),
     ];
     let shown = PAGES.into_iter().filter(|(.., need)| may(*need));
     shown.map(|(path, name, label, _)| (path, name, label)).collect()

@@ -3,7 +3,7 @@
 
 use crate::api::StatusView;
 use crate::ground::words::{count, counted, size, span, states};
-use crate::monitor::rates::{Point, Span};
+use crate::monitor::rates::{RatePoint, Span};
 
 /// Seconds of the present rate.
 const LATELY: u32 = 300;
@@ -29,7 +29,7 @@ pub(super) struct Headline {
 }
 
 /// From the status and the points of the last hour.
-pub(super) fn headline(status: &StatusView, points: &[Point], hour: Span) -> Headline {
+pub(super) fn headline(status: &StatusView, points: &[RatePoint], hour: Span) -> Headline {
     let queue = &status.queue;
     let (success, attempts) = success(points, hour, status);
     let lately = &points[points.len().saturating_sub((LATELY / hour.step) as usize)..];
@@ -53,11 +53,11 @@ pub(super) fn headline(status: &StatusView, points: &[Point], hour: Span) -> Hea
 /// The share of attempts (one for each recipient) that delivered, and how the others ended. The
 /// points do not cover the time before the first whole step after a start: if the start was less
 /// than an hour ago, the totals are used.
-fn success(points: &[Point], hour: Span, status: &StatusView) -> (String, String) {
+fn success(points: &[RatePoint], hour: Span, status: &StatusView) -> (String, String) {
     let totals = &status.totals;
     let is_fresh = status.uptime_seconds <= HOUR;
     #[allow(clippy::cast_possible_truncation, reason = "rounded, and not below nought")]
-    let sum = |number: fn(&Point) -> f32, total: u64| {
+    let sum = |number: fn(&RatePoint) -> f32, total: u64| {
         let known = points.iter().map(number).filter(|rate| rate.is_finite());
         let sum =
             (known.map(f64::from).sum::<f64>() * f64::from(hour.step)).round().max(0.0) as u64;
@@ -92,7 +92,7 @@ pub(super) fn percent(part: u64, whole: u64) -> String {
 }
 
 /// The mean of a rate, by the minute; empty if not known.
-fn a_minute(points: &[Point], number: fn(&Point) -> f32) -> String {
+fn a_minute(points: &[RatePoint], number: fn(&RatePoint) -> f32) -> String {
     let known: Vec<f32> = points.iter().map(number).filter(|rate| rate.is_finite()).collect();
     if known.is_empty() {
         return String::new();
@@ -125,8 +125,8 @@ mod tests {
     use super::*;
     use crate::monitor::rates::SPANS;
 
-    fn point(accepted: f32, delivered: f32, deferred: f32) -> Point {
-        Point {
+    fn point(accepted: f32, delivered: f32, deferred: f32) -> RatePoint {
+        RatePoint {
             accepted,
             delivered,
             deferred,

@@ -1,16 +1,16 @@
 //! The pages of the delivery history: messages that have left the queue.
 
 use super::act::{check_token, fields, see_other};
-use super::message::{Try, sender, tries};
+use super::message::{AttemptRow, sender, tries};
 use super::queue::{PAGE_SIZES, page_size};
-use super::text::{Text, encoded, text};
-use super::{Frame, Refused};
+use super::text::{ShortText, encoded, text};
+use super::{PageError, PageFrame};
 use crate::api::state::AppState;
 use crate::api::{self, FinishedView, HistoryQuery, OriginalRecipients, ResendView};
 use crate::ground::words::{size, span};
-use crate::http::answer::Answer;
-use crate::http::visit::Visit;
-use crate::mail::model::{DeliveryStatus, MessageId, Wanted};
+use crate::http::answer::HttpResponse;
+use crate::http::visit::RequestHead;
+use crate::mail::model::{DeliveryStatus, HistoryFilter, MessageId};
 use askama::Template;
 use hyper::body::Incoming;
 
@@ -24,9 +24,9 @@ const REPLY_SHOWN: usize = 110;
 #[derive(Template)]
 #[template(path = "history.html", config = "src/ui/askama.toml")]
 struct Page {
-    frame: Frame,
+    frame: PageFrame,
     kept: bool,
-    wanted: Wanted,
+    wanted: HistoryFilter,
     any_wanted: bool,
     limits: [usize; 4],
     page_size: usize,
@@ -38,25 +38,25 @@ struct Row {
     id: String,
     finished: String,
     took: String,
-    sender: Text,
-    recipients: Vec<Text>,
+    sender: ShortText,
+    recipients: Vec<ShortText>,
     more: usize,
     status: DeliveryStatus,
-    reply: Text,
-    relay: Text,
+    reply: ShortText,
+    relay: ShortText,
 }
 
 #[derive(Template)]
 #[template(path = "finished.html", config = "src/ui/askama.toml")]
 struct One {
-    frame: Frame,
+    frame: PageFrame,
     entry: FinishedView,
     sender: String,
     took: String,
     size: String,
-    recipients: Vec<(Text, DeliveryStatus, Text)>,
+    recipients: Vec<(ShortText, DeliveryStatus, ShortText)>,
     /// `None`: the search failed.
-    tries: Option<Vec<Try>>,
+    tries: Option<Vec<AttemptRow>>,
     resend: Resend,
 }
 
@@ -73,16 +73,17 @@ enum Resend {
 }
 
 /// The list for a query.
-pub(super) async fn page(app: &AppState, visit: &Visit<'_>) -> Result<String, Refused> {
+pub(super) async fn page(app: &AppState, visit: &RequestHead<'_>) -> Result<String, PageError> {
     let page_size = page_size(visit.query);
     let asked = HistoryQuery {
         limit: Some(page_size),
-        ..HistoryQuery::parse(visit.query).map_err(Refused::Query)?
+        ..HistoryQuery::parse(visit.query).map_err(PageError::Query)?
     };
     let wanted = asked.wanted.clone();
-    let _search = visit.search().await.map_err(|answer| Refused::Answer(Box::new(answer)))?;
-    let found =
-        api::history_view(app, asked).await.map_err(|answer| Refused::Answer(Box::new(answer)))?;
+    let _search = visit.search().await.map_err(|answer| PageError::Answer(Box::new(answer)))?;
+    let found = api::history_view(app, asked)
+        .await
+        .map_err(|answer| PageError::Answer(Box::new(answer)))?;
     let fields =
         [("search", &wanted.search), ("recipient", &wanted.recipient), ("sender", &wanted.sender)];
     let mut base: String =
@@ -92,34 +93,34 @@ pub(super) async fn page(app: &AppState, visit: &Visit<'_>) -> Result<String, Re
     }
     base += &format!("limit={page_size}&");
     let page = Page {
-        frame: Frame::of(app, visit, "history"),
+        frame: PageFrame::of(app, visit, "history"),
         limits: PAGE_SIZES,
         page_size,
         kept: found.kept,
-        any_wanted: wanted != Wanted::default(),
+        any_wanted: wanted != HistoryFilter::default(),
         wanted,
         rows: found.entries.iter().map(row).collect(),
         next: found.next.map(|after| format!("history?{base}after={after}")),
     };
-    page.render().map_err(Refused::Render)
+    page.render().map_err(PageError::Render)
 }
 
 /// One message that has left the queue.
 pub(super) async fn one(
     app: &AppState,
-    visit: &Visit<'_>,
+    visit: &RequestHead<'_>,
     id: MessageId,
-) -> Result<String, Refused> {
-    let refused = |answer| Refused::Answer(Box::new(answer));
+) -> Result<String, PageError> {
+    let refused = |answer| PageError::Answer(Box::new(answer));
     // One permission for both searches: after the first this visitor would have to pause.
     let _search = visit.search().await.map_err(refused)?;
     let Some(entry) = api::finished_view(app, id).await.map_err(refused)? else {
-        return Err(Refused::Missing(
+        return Err(PageError::Missing(
             "no such message has completed, as far as the history goes back; it may still be queued",
         ));
     };
     let tries = tries(app, visit, id).await;
-    let frame = Frame::of(app, visit, "history");
+    let frame = PageFrame::of(app, visit, "history");
     let page = One {
         resend: match frame.actions {
             Some(reason) => Resend::No(reason),
@@ -137,7 +138,7 @@ pub(super) async fn one(
         entry,
         tries,
     };
-    page.render().map_err(Refused::Render)
+    page.render().map_err(PageError::Render)
 }
 
 async fn resend(app: &AppState, id: MessageId) -> Resend {
@@ -156,10 +157,10 @@ async fn resend(app: &AppState, id: MessageId) -> Resend {
 /// `POST /history/ID/resend`: the form of that page.
 pub(super) async fn send_again(
     app: &AppState,
-    visit: &Visit<'_>,
+    visit: &RequestHead<'_>,
     id: MessageId,
     content: Incoming,
-) -> Result<Answer, Refused> {
+) -> Result<HttpResponse, PageError> {
     let content = fields(content).await?;
     let (mut view, mut token, mut key) = (ResendView::default(), String::new(), String::new());
     for (name, value) in form_urlencoded::parse(&content) {
@@ -174,7 +175,7 @@ pub(super) async fn send_again(
     check_token(app, &token)?;
     let key = Some(key.as_str()).filter(|key| !key.is_empty());
     let sent = api::resend(app, visit, id, &view, key).await;
-    let (new, _) = sent.map_err(|answer| Refused::Answer(Box::new(answer)))?;
+    let (new, _) = sent.map_err(|answer| PageError::Answer(Box::new(answer)))?;
     Ok(see_other(&format!("{}queue/{new}?done=resend", visit.root())))
 }
 

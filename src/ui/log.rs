@@ -3,10 +3,10 @@
 //! Limits: [`LINES`] lines, so that a usual page stays below 100 kB.
 
 use super::log_line::LogLine;
-use super::{Frame, Refused};
+use super::{PageError, PageFrame};
 use crate::api::state::AppState;
 use crate::api::{self, LogQuery};
-use crate::http::visit::Visit;
+use crate::http::visit::RequestHead;
 use askama::Template;
 
 /// Lines on the page, at most; `/api/v1/log` has more.
@@ -15,15 +15,17 @@ const LINES: usize = 120;
 #[derive(Template)]
 #[template(path = "log.html", config = "src/ui/askama.toml")]
 struct Page {
-    frame: Frame,
+    frame: PageFrame,
     asked: LogQuery,
     lines: Vec<LogLine>,
 }
 
 /// The page for a query.
-pub(super) fn page(app: &AppState, visit: &Visit<'_>) -> Result<String, Refused> {
-    let asked = LogQuery::parse(visit.query).map_err(Refused::Query)?;
+pub(super) fn page(app: &AppState, visit: &RequestHead<'_>) -> Result<String, PageError> {
+    let asked = LogQuery::parse(visit.query).map_err(PageError::Query)?;
     let newest = api::log_lines(app, &asked).into_iter().rev().take(LINES);
     let lines = newest.map(|line| LogLine::of(&line)).collect();
-    Page { frame: Frame::of(app, visit, "log"), asked, lines }.render().map_err(Refused::Render)
+    Page { frame: PageFrame::of(app, visit, "log"), asked, lines }
+        .render()
+        .map_err(PageError::Render)
 }

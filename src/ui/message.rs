@@ -5,15 +5,15 @@
 //! loaded. Its HTML is a separate document in a sandboxed frame; an attachment is a download.
 
 use super::act::see_other;
-use super::text::{Text, text};
-use super::{Frame, Refused};
-use crate::api::next_attempt::NextTry;
+use super::text::{ShortText, text};
+use super::{PageError, PageFrame};
+use crate::api::next_attempt::NextAttempt;
 use crate::api::state::AppState;
 use crate::api::{self, MessageView, RecipientView, TextView, parts};
 use crate::ground::words::{count, fine_span, harmless, size, span};
-use crate::http::answer::{self, Answer};
-use crate::http::rights::Need;
-use crate::http::visit::Visit;
+use crate::http::answer::{self, HttpResponse};
+use crate::http::rights::RequiredRight;
+use crate::http::visit::RequestHead;
 use crate::mail::model::{DeliveryStatus, MessageId};
 use askama::Template;
 use hyper::StatusCode;
@@ -35,7 +35,7 @@ const TEXT_SHOWN: usize = 20_000;
 #[derive(Template)]
 #[template(path = "message.html", config = "src/ui/askama.toml")]
 struct Page {
-    frame: Frame,
+    frame: PageFrame,
     message: MessageView,
     subject: String,
     sender: String,
@@ -47,29 +47,29 @@ struct Page {
     more: usize,
     content: Content,
     /// `None`: the search failed.
-    tries: Option<Vec<Try>>,
+    tries: Option<Vec<AttemptRow>>,
 }
 
 /// An attempt for some recipients.
-pub(super) struct Try {
+pub(super) struct AttemptRow {
     pub(super) time: String,
     /// `None`: it is a note about the message.
     pub(super) status: Option<DeliveryStatus>,
     /// The destination, or the host, or the note.
-    pub(super) place: Text,
+    pub(super) place: ShortText,
     pub(super) relay: String,
     pub(super) tls: String,
     pub(super) took: String,
-    pub(super) outcomes: Vec<(Text, DeliveryStatus, Text)>,
+    pub(super) outcomes: Vec<(ShortText, DeliveryStatus, ShortText)>,
     pub(super) transcript: String,
 }
 
 struct Recipient {
-    address: Text,
+    address: ShortText,
     status: DeliveryStatus,
     attempts: String,
     next: String,
-    reply: Text,
+    reply: ShortText,
 }
 
 /// The content of the mail, or why it is not shown.
@@ -85,13 +85,13 @@ enum Content {
 /// There is no message of this id, or the queue cannot be read.
 pub(super) async fn page(
     app: &AppState,
-    visit: &Visit<'_>,
+    visit: &RequestHead<'_>,
     id: MessageId,
-) -> Result<String, Refused> {
+) -> Result<String, PageError> {
     let (_, notice) = super::notice::split(visit.query);
-    let refused = |answer| Refused::Answer(Box::new(answer));
+    let refused = |answer| PageError::Answer(Box::new(answer));
     let message = api::message_with_subject(app, id).await.map_err(refused)?;
-    let content = match visit.right(Need::Read) {
+    let content = match visit.right(RequiredRight::Read) {
         Err(reason) => Content::Hidden(reason),
         Ok(()) => match api::text_view(app, id).await {
             Ok(view) => {
@@ -107,7 +107,7 @@ pub(super) async fn page(
         },
     };
     let page = Page {
-        frame: Frame::of(app, visit, "queue").with_notice(notice),
+        frame: PageFrame::of(app, visit, "queue").with_notice(notice),
         subject: harmless(message.subject.as_deref().unwrap_or_default()),
         sender: sender(&message.sender, message.client.is_none()),
         arrived: message.arrived.clone(),
@@ -133,11 +133,11 @@ pub(super) async fn page(
         },
         message,
     };
-    page.render().map_err(Refused::Render)
+    page.render().map_err(PageError::Render)
 }
 
 /// `GET /queue/ID/html`: the HTML of a message, for the frame on its page.
-pub(super) async fn html(app: &AppState, visit: &Visit<'_>, id: MessageId) -> Answer {
+pub(super) async fn html(app: &AppState, visit: &RequestHead<'_>, id: MessageId) -> HttpResponse {
     match parts::html(app, id).await {
         Ok(Some(html)) => answer::mail_html(html),
         Ok(None) => visit.error(StatusCode::NOT_FOUND, "this message has no HTML"),
@@ -147,7 +147,11 @@ pub(super) async fn html(app: &AppState, visit: &Visit<'_>, id: MessageId) -> An
 
 /// `GET /queue/ID/attachment?n=0`: an attachment as a file. Each visitor may extract one at a time,
 /// because that takes the memory of the whole message.
-pub(super) async fn attachment(app: &AppState, visit: &Visit<'_>, id: MessageId) -> Answer {
+pub(super) async fn attachment(
+    app: &AppState,
+    visit: &RequestHead<'_>,
+    id: MessageId,
+) -> HttpResponse {
     let place = visit.query.strip_prefix("n=").and_then(|place| place.parse().ok());
     let Some(place) = place else {
         return visit.error(StatusCode::BAD_REQUEST, "n: the place of the attachment is wanted");
@@ -165,7 +169,7 @@ pub(super) async fn attachment(app: &AppState, visit: &Visit<'_>, id: MessageId)
 
 /// For a message that is not in the queue: redirects to its page in the history, if it is there. So
 /// links of the queue page still work when the mail has just left the queue.
-pub(super) async fn left(app: &AppState, visit: &Visit<'_>, id: MessageId) -> Answer {
+pub(super) async fn left(app: &AppState, visit: &RequestHead<'_>, id: MessageId) -> HttpResponse {
     let _search = match visit.search().await {
         Ok(search) => search,
         Err(answer) => return answer,
@@ -191,20 +195,24 @@ pub(super) fn sender(path: &str, made_here: bool) -> String {
 
 /// The last attempts of a message in the history; `None` if the search failed. The caller has the
 /// permission to search.
-pub(super) async fn tries(app: &AppState, visit: &Visit<'_>, id: MessageId) -> Option<Vec<Try>> {
+pub(super) async fn tries(
+    app: &AppState,
+    visit: &RequestHead<'_>,
+    id: MessageId,
+) -> Option<Vec<AttemptRow>> {
     let found = api::attempts_view(app, visit, id).await.ok()?;
     let surplus = found.attempts.len().saturating_sub(TRIES);
     Some(found.attempts.iter().skip(surplus).map(one_try).collect())
 }
 
-fn one_try(attempt: &api::AttemptView) -> Try {
+fn one_try(attempt: &api::AttemptView) -> AttemptRow {
     let worst = attempt.outcomes.iter().map(|ending| ending.status).max();
     let place = match (attempt.destination.as_str(), &attempt.transcript[..]) {
         ("", [remark]) if worst.is_none() => remark.trim_start_matches("* "),
         ("", _) => &attempt.relay,
         (destination, _) => destination,
     };
-    Try {
+    AttemptRow {
         time: attempt.time.clone(),
         status: worst,
         place: text(place, NAME_SHOWN),
@@ -235,7 +243,7 @@ fn recipient(message: &MessageView, recipient: &RecipientView) -> Recipient {
         // Failed attempts are counted; for a finished recipient the last attempt did not fail
         // temporarily.
         attempts: count(u64::from(recipient.attempts) + u64::from(has_ended)),
-        next: NextTry::of_recipient(message, recipient).to_string(),
+        next: NextAttempt::of_recipient(message, recipient).to_string(),
         reply: text(&recipient.last_reply, REPLY_SHOWN),
     }
 }

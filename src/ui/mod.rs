@@ -31,12 +31,12 @@ mod text;
 
 use crate::api;
 use crate::api::state::AppState;
-use crate::http::answer::{self, Answer, HTML};
-use crate::http::rights::Need;
-use crate::http::route::{Call, LOOK, POST, Route, at_once};
-use crate::http::visit::Visit;
+use crate::http::answer::{self, HTML, HttpResponse};
+use crate::http::rights::RequiredRight;
+use crate::http::route::{HttpRoute, LOOK, POST, RequestContext, at_once};
+use crate::http::visit::RequestHead;
 use assets::asset;
-use frame::{Frame, Refused};
+use frame::{PageError, PageFrame};
 use hyper::StatusCode;
 use hyper::header::HeaderValue;
 
@@ -48,116 +48,121 @@ pub(super) const LOGOUT: &str = "/logout";
 const NO_ID: &str = "not a queue id";
 
 /// The rows of this module in the table of routes.
-pub(crate) const ROUTES: &[Route<AppState>] = &[
-    Route {
+pub(crate) const ROUTES: &[HttpRoute<AppState>] = &[
+    HttpRoute {
         path: "/",
         methods: LOOK,
-        need: Need::Numbers,
+        need: RequiredRight::Numbers,
         handler: |call| {
             Box::pin(async move { shown(overview::page(call.app, call.visit).await, call.visit) })
         },
     },
-    Route {
+    HttpRoute {
         path: "/status",
         methods: LOOK,
-        need: Need::Numbers,
+        need: RequiredRight::Numbers,
         handler: |call| Box::pin(status::status(call.app)),
     },
-    Route {
+    HttpRoute {
         path: "/queue",
         methods: LOOK,
-        need: Need::Look,
+        need: RequiredRight::Look,
         handler: |call| {
             Box::pin(async move { shown(queue::page(call.app, call.visit).await, call.visit) })
         },
     },
-    Route {
+    HttpRoute {
         path: "/queue/{id}",
         methods: LOOK,
-        need: Need::Look,
+        need: RequiredRight::Look,
         handler: |call| Box::pin(message(call)),
     },
-    Route {
+    HttpRoute {
         path: "/queue/{id}/html",
         methods: LOOK,
-        need: Need::Read,
+        need: RequiredRight::Read,
         handler: |call| Box::pin(part(call, Part::Html)),
     },
-    Route {
+    HttpRoute {
         path: "/queue/{id}/attachment",
         methods: LOOK,
-        need: Need::Read,
+        need: RequiredRight::Read,
         handler: |call| Box::pin(part(call, Part::Attachment)),
     },
-    Route {
+    HttpRoute {
         path: LOGOUT,
         methods: LOOK,
-        need: Need::Numbers,
+        need: RequiredRight::Numbers,
         handler: |call| at_once(logout(call.visit)),
     },
-    Route {
+    HttpRoute {
         path: "/destinations",
         methods: LOOK,
-        need: Need::Look,
+        need: RequiredRight::Look,
         handler: |call| at_once(shown(destinations::page(call.app, call.visit), call.visit)),
     },
-    Route {
+    HttpRoute {
         path: "/history",
         methods: LOOK,
-        need: Need::Look,
+        need: RequiredRight::Look,
         handler: |call| {
             Box::pin(async move { shown(history::page(call.app, call.visit).await, call.visit) })
         },
     },
-    Route {
+    HttpRoute {
         path: "/history/{id}",
         methods: LOOK,
-        need: Need::Look,
+        need: RequiredRight::Look,
         handler: |call| Box::pin(finished(call)),
     },
-    Route {
+    HttpRoute {
         path: "/history/{id}/resend",
         methods: POST,
-        need: Need::Order,
+        need: RequiredRight::Order,
         handler: |call| Box::pin(resend(call)),
     },
-    Route {
+    HttpRoute {
         path: "/sessions",
         methods: LOOK,
-        need: Need::Look,
+        need: RequiredRight::Look,
         handler: |call| at_once(shown(sessions::page(call.app, call.visit), call.visit)),
     },
-    Route {
+    HttpRoute {
         path: "/log",
         methods: LOOK,
-        need: Need::Look,
+        need: RequiredRight::Look,
         handler: |call| at_once(shown(log::page(call.app, call.visit), call.visit)),
     },
-    Route {
+    HttpRoute {
         path: "/route",
         methods: LOOK,
-        need: Need::Look,
+        need: RequiredRight::Look,
         handler: |call| {
             Box::pin(async move { shown(route::page(call.app, call.visit).await, call.visit) })
         },
     },
-    Route {
+    HttpRoute {
         path: "/settings",
         methods: LOOK,
-        need: Need::Settings,
+        need: RequiredRight::Settings,
         handler: |call| at_once(shown(settings::page(call.app, call.visit), call.visit)),
     },
-    Route { path: "/act", methods: POST, need: Need::Order, handler: |call| Box::pin(act(call)) },
-    Route {
+    HttpRoute {
+        path: "/act",
+        methods: POST,
+        need: RequiredRight::Order,
+        handler: |call| Box::pin(act(call)),
+    },
+    HttpRoute {
         path: "/favicon.ico",
         methods: LOOK,
-        need: Need::Numbers,
+        need: RequiredRight::Numbers,
         handler: |call| at_once(file(call.visit, "icon.svg")),
     },
-    Route {
+    HttpRoute {
         path: "/assets/{id}",
         methods: LOOK,
-        need: Need::Numbers,
+        need: RequiredRight::Numbers,
         handler: |call| at_once(file(call.visit, call.id)),
     },
 ];
@@ -168,8 +173,8 @@ enum Part {
     Attachment,
 }
 
-async fn part(call: Call<'_, AppState>, part: Part) -> Answer {
-    let Call { app, visit, id, .. } = call;
+async fn part(call: RequestContext<'_, AppState>, part: Part) -> HttpResponse {
+    let RequestContext { app, visit, id, .. } = call;
     let Ok(id) = id.parse() else {
         return visit.error(StatusCode::NOT_FOUND, NO_ID);
     };
@@ -181,7 +186,7 @@ async fn part(call: Call<'_, AppState>, part: Part) -> Answer {
 
 /// Makes a browser forget the login, by a 401 answer (RFC 9110 §11.4), and data of the origin by
 /// `Clear-Site-Data`, which has an effect only over TLS.
-fn logout(visit: &Visit<'_>) -> Answer {
+fn logout(visit: &RequestHead<'_>) -> HttpResponse {
     let mut answer = visit.unauthorized();
     answer
         .headers_mut()
@@ -189,13 +194,13 @@ fn logout(visit: &Visit<'_>) -> Answer {
     answer
 }
 
-async fn message(call: Call<'_, AppState>) -> Answer {
-    let Call { app, visit, id, .. } = call;
+async fn message(call: RequestContext<'_, AppState>) -> HttpResponse {
+    let RequestContext { app, visit, id, .. } = call;
     let Ok(id) = id.parse() else {
         return visit.error(StatusCode::NOT_FOUND, NO_ID);
     };
     match message::page(app, visit, id).await {
-        Err(Refused::Answer(answer)) if answer.status() == StatusCode::NOT_FOUND => {
+        Err(PageError::Answer(answer)) if answer.status() == StatusCode::NOT_FOUND => {
             message::left(app, visit, id).await
         }
         Ok(page) => answer::found_with_frame(page),
@@ -203,14 +208,14 @@ async fn message(call: Call<'_, AppState>) -> Answer {
     }
 }
 
-async fn finished(call: Call<'_, AppState>) -> Answer {
+async fn finished(call: RequestContext<'_, AppState>) -> HttpResponse {
     match call.id.parse() {
         Ok(id) => shown(history::one(call.app, call.visit, id).await, call.visit),
         Err(()) => call.visit.error(StatusCode::NOT_FOUND, NO_ID),
     }
 }
 
-async fn resend(call: Call<'_, AppState>) -> Answer {
+async fn resend(call: RequestContext<'_, AppState>) -> HttpResponse {
     let Ok(id) = call.id.parse() else {
         return call.visit.error(StatusCode::NOT_FOUND, NO_ID);
     };
@@ -218,19 +223,19 @@ async fn resend(call: Call<'_, AppState>) -> Answer {
     done.unwrap_or_else(|refused| refused.answer(call.visit))
 }
 
-async fn act(call: Call<'_, AppState>) -> Answer {
+async fn act(call: RequestContext<'_, AppState>) -> HttpResponse {
     let done = act::act(call.app, call.visit, call.content).await;
     done.unwrap_or_else(|refused| refused.answer(call.visit))
 }
 
-fn file(visit: &Visit<'_>, name: &str) -> Answer {
+fn file(visit: &RequestHead<'_>, name: &str) -> HttpResponse {
     match asset(name) {
         Some((kind, text)) => answer::asset(kind, text),
         None => visit.error(StatusCode::NOT_FOUND, "not found"),
     }
 }
 
-fn shown(page: Result<String, Refused>, visit: &Visit<'_>) -> Answer {
+fn shown(page: Result<String, PageError>, visit: &RequestHead<'_>) -> HttpResponse {
     match page {
         Ok(page) => answer::found(HTML, page),
         Err(refused) => refused.answer(visit),

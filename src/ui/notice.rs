@@ -1,7 +1,7 @@
 //! One line on top of a page about the executed order: it is encoded in the query string, as
 //! numbers and words of a closed list.
 
-use crate::api::{HitView, Remark};
+use crate::api::{MatchedView, Remark};
 use crate::ground::words::counted;
 
 /// The query of a page without the notice, and the notice as text.
@@ -20,7 +20,7 @@ pub(super) fn split(query: &str) -> (String, Option<String>) {
 }
 
 /// The query that makes a page show it.
-pub(super) fn query(order: &str, hit: &HitView) -> String {
+pub(super) fn query(order: &str, hit: &MatchedView) -> String {
     let done = match hit.remark {
         Some(Remark::NoMailWaits) => "no_mail_waits",
         Some(Remark::PausedAlready) => "paused_already",
@@ -60,7 +60,7 @@ mod tests {
             split("sender=a+b&done=hold&n=1"),
             ("sender=a+b".into(), Some("1 message held.".into()))
         );
-        let hit = HitView {
+        let hit = MatchedView {
             messages: 1200,
             untried: None,
             preview: false,
@@ -72,10 +72,10 @@ mod tests {
             split(&query("retry", &hit)),
             (String::new(), Some("1,200 messages will be retried now.".into()))
         );
-        let paused = HitView { untried: Some(3), ..hit.clone() };
+        let paused = MatchedView { untried: Some(3), ..hit.clone() };
         let words = "Note: 3 messages not retried: held, or the destination is paused.";
         assert_eq!(split(&query("retry", &paused)), (String::new(), Some(words.into())));
-        let not = HitView { remark: Some(Remark::NotPaused), ..hit };
+        let not = MatchedView { remark: Some(Remark::NotPaused), ..hit };
         let words = "Note: that destination was not paused; nothing has changed.";
         assert_eq!(split(&query("resume", &not)), (String::new(), Some(words.into())));
         assert_eq!(split("done=%3Cb%3E&n=1"), (String::new(), None));

@@ -2,20 +2,20 @@
 //!
 //! Limits: [`DESTINATIONS`] destinations.
 
-use super::alert::{self, Alert};
-use super::chart::{self, Chart, Label, Moments};
+use super::alert::{self, AlertRow};
+use super::chart::{self, Chart, Label, TimeSeries};
 use super::headline::{Headline, few_digits, headline, whole};
-use super::text::{Text, encoded, text};
-use super::{Frame, Refused};
-use crate::api::next_attempt::NextTry;
+use super::text::{ShortText, encoded, text};
+use super::{PageError, PageFrame};
+use crate::api::next_attempt::NextAttempt;
 use crate::api::state::AppState;
 use crate::api::{self, DestinationView, StatusView};
 use crate::ground::clock;
 use crate::ground::words::{count, fine_span, harmless, size, span};
-use crate::http::visit::Visit;
-use crate::monitor::components::{Condition, PartView};
+use crate::http::visit::RequestHead;
+use crate::monitor::components::{ComponentView, Condition};
 use crate::monitor::counters::Counters;
-use crate::monitor::rates::{Point, SPANS, Span};
+use crate::monitor::rates::{RatePoint, SPANS, Span};
 use askama::Template;
 use prometheus::Histogram;
 
@@ -29,9 +29,9 @@ const ERROR_SHOWN: usize = 110;
 #[derive(Template)]
 #[template(path = "overview.html", config = "src/ui/askama.toml")]
 struct Page {
-    frame: Frame,
+    frame: PageFrame,
     status: StatusView,
-    alerts: Vec<Alert>,
+    alerts: Vec<AlertRow>,
     span: &'static str,
     spans: [&'static str; 3],
     charts: [(&'static str, Chart); 3],
@@ -61,7 +61,7 @@ struct Total {
 }
 
 struct Row {
-    name: Text,
+    name: ShortText,
     /// The name in a query string.
     link: String,
     paused: bool,
@@ -72,7 +72,7 @@ struct Row {
     bar: u64,
     oldest: String,
     next: String,
-    error: Text,
+    error: ShortText,
 }
 
 struct Disk {
@@ -100,7 +100,7 @@ struct Latency {
 ///
 /// # Errors
 /// An error of the template, which a test would have found.
-pub(super) async fn page(app: &AppState, visit: &Visit<'_>) -> Result<String, Refused> {
+pub(super) async fn page(app: &AppState, visit: &RequestHead<'_>) -> Result<String, PageError> {
     let look = visit.may_look();
     let status = api::status_view(app, look).await;
     let now = clock::now();
@@ -121,9 +121,9 @@ pub(super) async fn page(app: &AppState, visit: &Visit<'_>) -> Result<String, Re
         alerts: alert::alerts(&status.alerts, look),
         span: span.name,
         spans: SPANS.map(|span| span.name),
-        charts: charts(&Moments::of(&points, span)),
+        charts: charts(&TimeSeries::of(&points, span)),
         labels: chart::labels(span, end),
-        frame: Frame::of(app, visit, "overview"),
+        frame: PageFrame::of(app, visit, "overview"),
         headline: headline(&status, &of_hour, hour),
         totals: totals(&status),
         refusals: status
@@ -148,22 +148,22 @@ pub(super) async fn page(app: &AppState, visit: &Visit<'_>) -> Result<String, Re
         status,
     }
     .render()
-    .map_err(Refused::Render)
+    .map_err(PageError::Render)
 }
 
 /// The points of a span, and when the last one ended; of an hour if there is no such span.
-fn points(app: &AppState, span: &str) -> (Span, Vec<Point>, u32) {
+fn points(app: &AppState, span: &str) -> (Span, Vec<RatePoint>, u32) {
     app.monitor.rate_history.points(span).unwrap_or_else(|| points_of_hour(app))
 }
 
-fn points_of_hour(app: &AppState) -> (Span, Vec<Point>, u32) {
+fn points_of_hour(app: &AppState) -> (Span, Vec<RatePoint>, u32) {
     let found = app.monitor.rate_history.points(SPANS[0].name);
     found.unwrap_or((SPANS[0], Vec::new(), 0))
 }
 
 /// The charts of a span: rates, queue length, delays.
-fn charts(moments: &Moments) -> [(&'static str, Chart); 3] {
-    let per_minute = |number: fn(&Point) -> f32| moments.series(|point| number(point) * 60.0);
+fn charts(moments: &TimeSeries) -> [(&'static str, Chart); 3] {
+    let per_minute = |number: fn(&RatePoint) -> f32| moments.series(|point| number(point) * 60.0);
     let flow = vec![
         ("messages accepted", "mark", per_minute(|point| point.accepted)),
         ("recipients delivered", "good", per_minute(|point| point.delivered)),
@@ -209,7 +209,7 @@ fn row(destination: &DestinationView, longest: u64) -> Row {
         messages: count(destination.messages),
         bar: (destination.messages * 100 / longest).max(1),
         oldest: destination.oldest_age_seconds.map(span).unwrap_or_default(),
-        next: NextTry::of_destination(destination).to_string(),
+        next: NextAttempt::of_destination(destination).to_string(),
         error: text(&destination.last_error, ERROR_SHOWN),
     }
 }
@@ -250,14 +250,14 @@ fn parts(status: &StatusView) -> (Vec<(&'static str, Vec<Part>)>, Vec<String>) {
         Condition::NotConnected => "off",
         Condition::Failing => "bad",
     };
-    let part = |view: &PartView| Part {
+    let part = |view: &ComponentView| Part {
         state: harmless(&view.state),
         class: class(view.condition),
         name: view.name.clone(),
         since: view.since.clone(),
     };
-    let is_used = |view: &&PartView| view.condition != Condition::NotConnected;
-    let used = |views: &[PartView]| views.iter().filter(is_used).map(part).collect::<Vec<_>>();
+    let is_used = |view: &&ComponentView| view.condition != Condition::NotConnected;
+    let used = |views: &[ComponentView]| views.iter().filter(is_used).map(part).collect::<Vec<_>>();
     let all = || status.terminals.iter().chain(&status.volumes);
     let unused = all().filter(|view| !is_used(view)).map(|view| view.name.clone()).collect();
     (vec![("Terminals", used(&status.terminals)), ("Volumes", used(&status.volumes))], unused)

@@ -4,13 +4,13 @@
 //! [`PAGE_SIZES`] messages; all texts shortened, so that a page of the usual size stays under
 //! 100 kB.
 
-use super::text::{Text, encoded, text};
-use super::{Frame, Refused};
-use crate::api::next_attempt::NextTry;
+use super::text::{ShortText, encoded, text};
+use super::{PageError, PageFrame};
+use crate::api::next_attempt::NextAttempt;
 use crate::api::state::AppState;
 use crate::api::{self, DestinationView, FilterView, MessageView, PageQuery};
 use crate::ground::words::{count, counted, size, span};
-use crate::http::visit::Visit;
+use crate::http::visit::RequestHead;
 use crate::mail::model::{DestinationSummary, Grouping};
 use askama::Template;
 use std::time::Duration;
@@ -46,7 +46,7 @@ const CALM: [&str; 6] = ["fresh", "fresh", "h1", "h1", "h2", "h3"];
 #[derive(Template)]
 #[template(path = "queue.html", config = "src/ui/askama.toml")]
 struct Page {
-    frame: Frame,
+    frame: PageFrame,
     filter: FilterView,
     /// The conditions that are set, for hidden fields.
     conditions: Vec<(&'static str, String)>,
@@ -71,7 +71,7 @@ struct Page {
 }
 
 struct Destination {
-    name: Text,
+    name: ShortText,
     raw: String,
     link: String,
     messages: String,
@@ -81,12 +81,12 @@ struct Destination {
     unreachable_since: Option<String>,
     next: String,
     connections: String,
-    error: Text,
+    error: ShortText,
     paused: bool,
 }
 
 struct Group {
-    name: Text,
+    name: ShortText,
     link: String,
     messages: String,
     oldest: String,
@@ -96,27 +96,28 @@ struct Row {
     id: String,
     arrived: String,
     age: String,
-    subject: Text,
-    sender: Text,
-    recipients: Vec<Text>,
+    subject: ShortText,
+    sender: ShortText,
+    recipients: Vec<ShortText>,
     more: usize,
     size: String,
     state: String,
     next: String,
-    error: Text,
+    error: ShortText,
 }
 
 /// The page for a query.
 ///
 /// # Errors
 /// The query is not valid, or the queue cannot be read.
-pub(super) async fn page(app: &AppState, visit: &Visit<'_>) -> Result<String, Refused> {
+pub(super) async fn page(app: &AppState, visit: &RequestHead<'_>) -> Result<String, PageError> {
     let (query, notice) = super::notice::split(visit.query);
-    let mut asked = PageQuery::parse(&query).map_err(Refused::Query)?;
+    let mut asked = PageQuery::parse(&query).map_err(PageError::Query)?;
     let page_size = page_size(&query);
     (asked.limit, asked.subjects) = (page_size, true);
-    let found =
-        api::page(app, visit, &asked).await.map_err(|answer| Refused::Answer(Box::new(answer)))?;
+    let found = api::page(app, visit, &asked)
+        .await
+        .map_err(|answer| PageError::Answer(Box::new(answer)))?;
     let mut destinations = app.views.admin.destinations(DESTINATIONS + 1);
     let more_destinations = destinations.len() > DESTINATIONS;
     destinations.truncate(DESTINATIONS);
@@ -134,7 +135,7 @@ pub(super) async fn page(app: &AppState, visit: &Visit<'_>) -> Result<String, Re
     }
     let bounds = bounds();
     let page = Page {
-        frame: Frame::of(app, visit, "queue").with_notice(notice),
+        frame: PageFrame::of(app, visit, "queue").with_notice(notice),
         unfolded: conditions.iter().any(|(name, _)| !matches!(*name, "search" | "state")),
         filter,
         destinations: destinations.iter().map(|destination| row(destination, &bounds)).collect(),
@@ -153,7 +154,7 @@ pub(super) async fn page(app: &AppState, visit: &Visit<'_>) -> Result<String, Re
         here: format!("/queue?{}", base.trim_end_matches('&')).trim_end_matches('?').to_owned(),
         conditions,
     };
-    page.render().map_err(Refused::Render)
+    page.render().map_err(PageError::Render)
 }
 
 /// The page size in a query; the default if there is none or an invalid one.
@@ -209,7 +210,7 @@ fn row(destination: &DestinationView, bounds: &[String]) -> Destination {
         messages: count(destination.messages),
         ages: ages(&destination.ages, bounds, !destination.last_error.is_empty()),
         unreachable_since: destination.unreachable_since.clone(),
-        next: NextTry::of_destination(destination).to_string(),
+        next: NextAttempt::of_destination(destination).to_string(),
         connections,
         error: text(&destination.last_error, ERROR_SHOWN),
         paused: destination.paused,
@@ -246,12 +247,12 @@ fn message_row(message: &MessageView) -> Row {
         more: message.recipients_pending.saturating_sub(message.recipients.len().min(2)),
         size: size(message.size_bytes),
         state: message.state.clone().unwrap_or_default(),
-        next: match NextTry::of_message(message) {
-            NextTry::Now => "next attempt now".to_owned(),
-            next @ NextTry::In(_) => format!("next attempt {next}"),
-            NextTry::Paused => "destination paused".to_owned(),
+        next: match NextAttempt::of_message(message) {
+            NextAttempt::Now => "next attempt now".to_owned(),
+            next @ NextAttempt::In(_) => format!("next attempt {next}"),
+            NextAttempt::Paused => "destination paused".to_owned(),
             // The state column shows it.
-            NextTry::Held | NextTry::Active(..) | NextTry::Never => String::new(),
+            NextAttempt::Held | NextAttempt::Active(..) | NextAttempt::Never => String::new(),
         },
         error: text(error.unwrap_or_default(), ERROR_SHOWN),
     }

@@ -4,13 +4,13 @@
 //! even its name.
 
 use super::api::ErrorView;
-use super::{Frame, LOGOUT};
+use super::{LOGOUT, PageFrame};
 use crate::api::state::AppState;
 use crate::ground::words::harmless;
 use crate::http::access::Caller;
-use crate::http::answer::{Answer, Content, HTML};
+use crate::http::answer::{HTML, HttpResponse, ResponseBody};
 use crate::http::router::OF_PROGRAMS;
-use crate::http::visit::{EntryPoint, Visit};
+use crate::http::visit::{EntryPoint, RequestHead};
 use askama::Template;
 use hyper::StatusCode;
 use hyper::header::{self, HeaderValue};
@@ -18,7 +18,7 @@ use hyper::header::{self, HeaderValue};
 #[derive(Template)]
 #[template(path = "refusal.html", config = "src/ui/askama.toml")]
 struct Page {
-    frame: Frame,
+    frame: PageFrame,
     title: &'static str,
     words: String,
     next: &'static str,
@@ -34,19 +34,27 @@ struct Login {
 }
 
 /// The answer in the form for the client.
-pub(crate) fn dressed(app: &AppState, visit: &Visit<'_>, mut answer: Answer) -> Answer {
+pub(crate) fn dressed(
+    app: &AppState,
+    visit: &RequestHead<'_>,
+    mut answer: HttpResponse,
+) -> HttpResponse {
     let is_page = matches!(visit.entry, EntryPoint::Public(_)) && !visit.path.starts_with("/api/");
     if !is_page || OF_PROGRAMS.contains(&visit.path) || !visit.wants_html() {
         return answer;
     }
     if let Some(Ok(page)) = page(app, visit, &answer) {
-        *answer.body_mut() = Content::Whole(page.into());
+        *answer.body_mut() = ResponseBody::Whole(page.into());
         answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(HTML));
     }
     answer
 }
 
-fn page(app: &AppState, visit: &Visit<'_>, answer: &Answer) -> Option<askama::Result<String>> {
+fn page(
+    app: &AppState,
+    visit: &RequestHead<'_>,
+    answer: &HttpResponse,
+) -> Option<askama::Result<String>> {
     if answer.status() == StatusCode::UNAUTHORIZED {
         return Some(Login { left: visit.path == LOGOUT }.render());
     }
@@ -55,7 +63,7 @@ fn page(app: &AppState, visit: &Visit<'_>, answer: &Answer) -> Option<askama::Re
     if matches!(visit.caller, Caller::Anybody) && !nobody_is_asked {
         return None;
     }
-    let page = Page { frame: Frame::of(app, visit, ""), title, words: words(answer)?, next };
+    let page = Page { frame: PageFrame::of(app, visit, ""), title, words: words(answer)?, next };
     Some(page.render())
 }
 
@@ -84,8 +92,8 @@ fn advice(status: StatusCode) -> Option<(&'static str, &'static str)> {
 }
 
 /// The text of an answer that is a line, or an error for programs.
-fn words(answer: &Answer) -> Option<String> {
-    let Content::Whole(octets) = answer.body() else { return None };
+fn words(answer: &HttpResponse) -> Option<String> {
+    let ResponseBody::Whole(octets) = answer.body() else { return None };
     let text = std::str::from_utf8(octets).ok()?;
     if let Ok(view) = serde_json::from_str::<ErrorView>(text) {
         return Some(harmless(&view.error));

@@ -2,11 +2,11 @@
 //!
 //! Limits: [`HOSTS_SHOWN`] hosts of a destination.
 
-use super::text::{Text, encoded, text};
-use super::{Frame, Refused};
+use super::text::{ShortText, encoded, text};
+use super::{PageError, PageFrame};
 use crate::api::state::AppState;
 use crate::api::{self, ClientView, RouteHostView, RouteQuery, RouteRefusal, TargetView};
-use crate::http::visit::Visit;
+use crate::http::visit::RequestHead;
 use askama::Template;
 
 /// The most hosts of a destination; a router looks at no more.
@@ -19,7 +19,7 @@ const REPLY_SHOWN: usize = 400;
 #[derive(Template)]
 #[template(path = "route.html", config = "src/ui/askama.toml")]
 struct Page {
-    frame: Frame,
+    frame: PageFrame,
     query: RouteQuery,
     /// The same question to the API.
     json: String,
@@ -35,53 +35,53 @@ struct Outcome {
     waits: Vec<String>,
     /// What a mail does that goes right, in one line.
     good: Option<String>,
-    to: Text,
-    from: Text,
+    to: ShortText,
+    from: ShortText,
     /// Whether a client may send it, and the reply.
-    client: Option<(bool, Text)>,
+    client: Option<(bool, ShortText)>,
     /// The reply to a program that presents the login or a token; `None` = it may send.
-    known: Option<Text>,
+    known: Option<ShortText>,
     targets: Vec<Target>,
 }
 
 struct Target {
-    name: Text,
+    name: ShortText,
     rule: &'static str,
     lookup: String,
     tls: String,
-    error: Option<Text>,
+    error: Option<ShortText>,
     hosts: Vec<Host>,
     /// A state and its CSS class.
     state: (&'static str, &'static str),
     status: String,
     since: Option<String>,
-    last_error: Text,
+    last_error: ShortText,
 }
 
 struct Host {
     preference: String,
-    name: Text,
+    name: ShortText,
     addresses: String,
-    refusal: Option<Text>,
+    refusal: Option<ShortText>,
 }
 
 /// The page: the form alone, or with what came of it.
-pub(super) async fn page(app: &AppState, visit: &Visit<'_>) -> Result<String, Refused> {
-    let query = RouteQuery::parse(visit.query).map_err(Refused::Query)?;
+pub(super) async fn page(app: &AppState, visit: &RequestHead<'_>) -> Result<String, PageError> {
+    let query = RouteQuery::parse(visit.query).map_err(PageError::Query)?;
     let (mut complaint, mut result) = (None, None);
     if query != RouteQuery::default() {
         match api::route_test(app, visit, &query).await {
             Ok(view) => result = Some(outcome(&view)),
             Err(RouteRefusal::Question(words)) => complaint = Some(words),
-            Err(RouteRefusal::Answer(answer)) => return Err(Refused::Answer(answer)),
+            Err(RouteRefusal::Answer(answer)) => return Err(PageError::Answer(answer)),
         }
     }
-    let frame = Frame::of(app, visit, "route");
+    let frame = PageFrame::of(app, visit, "route");
     let fields = [("to", &query.to), ("from", &query.from), ("client", &query.client)];
     let fields = fields.map(|(name, value)| format!("{name}={}", encoded(value)));
     Page { frame, json: fields.join("&"), query, complaint, result }
         .render()
-        .map_err(Refused::Render)
+        .map_err(PageError::Render)
 }
 
 fn outcome(view: &api::RouteTestView) -> Outcome {
@@ -113,7 +113,7 @@ fn outcome(view: &api::RouteTestView) -> Outcome {
     }
 }
 
-fn client(client: &ClientView) -> (bool, Text) {
+fn client(client: &ClientView) -> (bool, ShortText) {
     (client.may_send, text(&client.words(), REPLY_SHOWN))
 }
 

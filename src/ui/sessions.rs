@@ -2,12 +2,12 @@
 //!
 //! Limits: [`SESSIONS`] sessions; the examples that the session registry keeps.
 
-use super::text::{Text, text};
-use super::{Frame, Refused};
+use super::text::{ShortText, text};
+use super::{PageError, PageFrame};
 use crate::api;
 use crate::api::state::AppState;
 use crate::ground::words::{count, size, span};
-use crate::http::visit::Visit;
+use crate::http::visit::RequestHead;
 use askama::Template;
 
 /// Sessions on the page, at most; `/api/v1/sessions` has more.
@@ -19,7 +19,7 @@ const SHOWN: usize = 60;
 #[derive(Template)]
 #[template(path = "sessions.html", config = "src/ui/askama.toml")]
 struct Page {
-    frame: Frame,
+    frame: PageFrame,
     total: String,
     sessions: Vec<Session>,
     more: usize,
@@ -29,12 +29,12 @@ struct Page {
 
 struct Session {
     client: String,
-    helo: Text,
+    helo: ShortText,
     age: String,
     since: String,
     state: String,
     tls: String,
-    mail: Option<(Text, u32)>,
+    mail: Option<(ShortText, u32)>,
     messages: String,
     octets: String,
 }
@@ -49,15 +49,15 @@ struct Reason {
 struct Example {
     time: String,
     client: String,
-    helo: Text,
+    helo: ShortText,
     command: String,
-    from: Text,
-    to: Text,
-    reply: Text,
+    from: ShortText,
+    to: ShortText,
+    reply: ShortText,
 }
 
 /// The page.
-pub(super) fn page(app: &AppState, visit: &Visit<'_>) -> Result<String, Refused> {
+pub(super) fn page(app: &AppState, visit: &RequestHead<'_>) -> Result<String, PageError> {
     let found = api::sessions_view(app);
     let session = |session: &api::SessionView| Session {
         client: format!("{} port {}", session.client, session.port),
@@ -75,14 +75,14 @@ pub(super) fn page(app: &AppState, visit: &Visit<'_>) -> Result<String, Refused>
     let reasons: Vec<Reason> =
         refusals.reasons.iter().filter(|reason| reason.total > 0).map(reason).collect();
     let page = Page {
-        frame: Frame::of(app, visit, "sessions"),
+        frame: PageFrame::of(app, visit, "sessions"),
         total: count(found.total as u64),
         more: found.total.saturating_sub(SESSIONS),
         sessions: found.sessions.iter().take(SESSIONS).map(session).collect(),
         any_refused: !reasons.is_empty(),
         reasons,
     };
-    page.render().map_err(Refused::Render)
+    page.render().map_err(PageError::Render)
 }
 
 fn reason(reason: &api::ReasonView) -> Reason {

@@ -1,10 +1,10 @@
 //! The page of settings: every effective property, its value, and its origin. Secrets are masked as
 //! in `postern check`.
 
-use super::{Frame, Refused};
+use super::{PageError, PageFrame};
 use crate::api::setting::Setting;
 use crate::api::state::AppState;
-use crate::http::visit::Visit;
+use crate::http::visit::RequestHead;
 use askama::Template;
 
 /// The query that omits properties with their default.
@@ -19,7 +19,7 @@ const GROUPS: [(&str, &str); 2] = [
 #[derive(Template)]
 #[template(path = "settings.html", config = "src/ui/askama.toml")]
 struct Page<'a> {
-    frame: Frame,
+    frame: PageFrame,
     groups: Vec<(&'static str, &'static str, Vec<&'a Setting>)>,
     /// Whether properties with their default are omitted.
     changed_only: bool,
@@ -28,7 +28,7 @@ struct Page<'a> {
 }
 
 /// The page; the settings do not change while the appliance runs.
-pub(super) fn page(app: &AppState, visit: &Visit<'_>) -> Result<String, Refused> {
+pub(super) fn page(app: &AppState, visit: &RequestHead<'_>) -> Result<String, PageError> {
     let settings = &app.facts.settings;
     let changed_only = visit.query == CHANGED;
     let rows = |group: &str| {
@@ -37,11 +37,11 @@ pub(super) fn page(app: &AppState, visit: &Visit<'_>) -> Result<String, Refused>
     };
     let groups = GROUPS.into_iter().map(|(name, heading)| (name, heading, rows(name)));
     let page = Page {
-        frame: Frame::of(app, visit, "settings"),
+        frame: PageFrame::of(app, visit, "settings"),
         groups: groups.filter(|(_, _, rows)| !rows.is_empty()).collect(),
         changed_only,
         changed: settings.iter().filter(|one| one.changed).count(),
         all: settings.len(),
     };
-    page.render().map_err(Refused::Render)
+    page.render().map_err(PageError::Render)
 }

@@ -7,14 +7,14 @@
 //! names, and a few more.
 
 use crate::api::state::AppState;
-use crate::http::answer::{self, Answer, TEXT};
+use crate::http::answer::{self, HttpResponse, TEXT};
 use crate::mail::model::Refusal;
 use crate::monitor::counters::Counters;
 use crate::monitor::metrics;
 use std::fmt::Write;
 
 /// The answer.
-pub(super) async fn status(app: &AppState) -> Answer {
+pub(super) async fn status(app: &AppState) -> HttpResponse {
     metrics::refresh(&app.monitor).await;
     answer::found(TEXT, text(app))
 }

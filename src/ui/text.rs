@@ -7,17 +7,17 @@ const TIP_SHOWN: usize = 400;
 
 /// The text on the page, and the whole text if that is longer.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Text {
+pub(super) struct ShortText {
     pub(super) shown: String,
     pub(super) tip: Option<String>,
 }
 
 /// A text of at most so many characters.
-pub(super) fn text(hostile: &str, limit: usize) -> Text {
+pub(super) fn text(hostile: &str, limit: usize) -> ShortText {
     let whole = harmless(hostile);
     let shown = shorten(&whole, limit);
     let tip = (shown != whole).then(|| shorten(&whole, TIP_SHOWN));
-    Text { shown, tip }
+    ShortText { shown, tip }
 }
 
 /// A value in a query string.

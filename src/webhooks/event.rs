@@ -16,7 +16,7 @@ const SHOWN: usize = 300;
 
 /// The format of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Shape {
+pub enum WebhookFormat {
     /// One event for each request, as JSON, for programs.
     Plain,
     /// Lines of text for people, in the format of Slack, Mattermost, Rocket.Chat and others.
@@ -25,7 +25,7 @@ pub enum Shape {
 
 /// An event.
 #[derive(Debug, Serialize)]
-pub(super) struct Event {
+pub(super) struct WebhookPayload {
     #[serde(skip)]
     pub(super) id: String,
     /// When, seconds since 1970.
@@ -93,7 +93,7 @@ struct Alert {
     since: String,
 }
 
-impl Event {
+impl WebhookPayload {
     pub(super) fn mail(
         id: String,
         hostname: &str,
@@ -163,8 +163,8 @@ impl Event {
 }
 
 /// Several events for people, in one request.
-pub(super) fn lines<'a>(events: impl Iterator<Item = &'a Event>) -> String {
-    let text = events.map(Event::line).collect::<Vec<_>>().join("\n");
+pub(super) fn lines<'a>(events: impl Iterator<Item = &'a WebhookPayload>) -> String {
+    let text = events.map(WebhookPayload::line).collect::<Vec<_>>().join("\n");
     serde_json::json!({ "text": text }).to_string()
 }
 
@@ -180,8 +180,8 @@ fn quoted(text: &str) -> String {
 mod tests {
     use super::*;
     use crate::mail::model::{
-        Body, BodyType, Delays, DeliveryAttempt, Destination, Envelope, Kind, Message, MessageId,
-        Origin, Outcome, Reply, Target,
+        Body, BodyType, Delays, DeliveryAttempt, Destination, Envelope, Message, MessageId,
+        MessageKind, Origin, Outcome, Reply, Target,
     };
 
     /// A mask that replaces only the local part.
@@ -197,7 +197,7 @@ mod tests {
         }
     }
 
-    fn event(code: u16, reply: &'static str) -> Event {
+    fn event(code: u16, reply: &'static str) -> WebhookPayload {
         let message = Message {
             id: MessageId(7),
             arrived: 0,
@@ -208,7 +208,7 @@ mod tests {
                 smtputf8: false,
             },
             origin: Origin { peer: None, helo: "".into() },
-            kind: Kind::Mail,
+            kind: MessageKind::Mail,
             progress: Vec::new(),
             held: false,
             delay_told: false,
@@ -231,7 +231,7 @@ mod tests {
             over: false,
         };
         let delivery = Delivery { attempt: &attempt, target, outcome: &outcome };
-        Event::mail("evt_1".into(), "mta.example", &delivery, &Stars)
+        WebhookPayload::mail("evt_1".into(), "mta.example", &delivery, &Stars)
     }
 
     #[test]

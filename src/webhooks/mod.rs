@@ -19,17 +19,17 @@ use crate::ground::clock;
 use crate::ground::endpoint::Endpoint;
 use crate::ground::public::Public;
 use crate::ground::stop::stopped;
-use crate::mail::model::{AddressMask, Class, MailEvent, MailEventSink, Target};
+use crate::mail::model::{AddressMask, MailEvent, MailEventSink, ReplyClass, Target};
 use crate::monitor::alerts;
 use crate::monitor::alerts::AlertView;
 use crate::monitor::state::MonitorState;
 use crate::webhooks::counters::WebhookCounters;
-pub use event::Shape;
-use event::{Event, lines};
+pub use event::WebhookFormat;
+use event::{WebhookPayload, lines};
 use ipnet::IpNet;
-use post::{Failure, Way};
+use post::{PostError, WebhookTransport};
 use rustls::ClientConfig;
-pub use sign::Key;
+pub use sign::WebhookKey;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -63,19 +63,19 @@ pub const ALERTS_PACE: Duration = Duration::from_secs(10);
 const LINES_MAX: usize = 20;
 
 /// Settings: receivers, events and formats.
-pub struct Config {
+pub struct WebhookConfig {
     /// The appliance's name.
     pub hostname: String,
     /// Formats and URLs.
-    pub receivers: Vec<(Shape, Endpoint)>,
+    pub receivers: Vec<(WebhookFormat, Endpoint)>,
     /// The classes of outcomes that are sent.
-    pub outcomes: Vec<Class>,
+    pub outcomes: Vec<ReplyClass>,
     /// Whether alerts are sent.
     pub alerts: bool,
     /// How addresses are masked.
     pub mask: Arc<dyn AddressMask>,
     /// The key that signs events.
-    pub key: Option<Key>,
+    pub key: Option<WebhookKey>,
     /// Networks besides the public Internet where events may go.
     pub allowed: Vec<IpNet>,
     /// How a receiver's certificate is verified.
@@ -85,23 +85,23 @@ pub struct Config {
 /// The sink for events.
 pub struct Webhooks {
     hostname: String,
-    outcomes: Vec<Class>,
+    outcomes: Vec<ReplyClass>,
     alerts: bool,
     mask: Arc<dyn AddressMask>,
-    lines: Vec<Sender<Arc<Event>>>,
+    lines: Vec<Sender<Arc<WebhookPayload>>>,
     counters: Arc<WebhookCounters>,
     next: AtomicU64,
 }
 
 /// A receiver's task, not running yet.
-pub struct Courier {
-    shape: Shape,
+pub struct WebhookSender {
+    shape: WebhookFormat,
     to: Endpoint,
     /// Its name in the log.
     name: String,
-    waiting: Waiting<Arc<Event>>,
-    key: Option<Arc<Key>>,
-    way: Arc<Way>,
+    waiting: Waiting<Arc<WebhookPayload>>,
+    key: Option<Arc<WebhookKey>>,
+    way: Arc<WebhookTransport>,
     counters: Arc<WebhookCounters>,
     /// Whether the last request succeeded; unknown at first.
     well: Option<bool>,
@@ -109,8 +109,12 @@ pub struct Courier {
 
 impl Webhooks {
     /// The sink, and the tasks that are to be run.
-    pub fn open(config: Config, counters: &Arc<WebhookCounters>) -> (Arc<Self>, Vec<Courier>) {
-        let way = Arc::new(Way { guard: Public::and(config.allowed), tls: config.tls });
+    pub fn open(
+        config: WebhookConfig,
+        counters: &Arc<WebhookCounters>,
+    ) -> (Arc<Self>, Vec<WebhookSender>) {
+        let way =
+            Arc::new(WebhookTransport { guard: Public::and(config.allowed), tls: config.tls });
         let key = config.key.map(Arc::new);
         let mut front = Self {
             hostname: config.hostname,
@@ -127,7 +131,16 @@ impl Webhooks {
             let (line, waiting) = channel(WAITING_MAX);
             front.lines.push(line);
             let (key, way, counters) = (key.clone(), way.clone(), counters.clone());
-            couriers.push(Courier { shape, to, name, waiting, key, way, counters, well: None });
+            couriers.push(WebhookSender {
+                shape,
+                to,
+                name,
+                waiting,
+                key,
+                way,
+                counters,
+                well: None,
+            });
         }
         (Arc::new(front), couriers)
     }
@@ -136,7 +149,7 @@ impl Webhooks {
         format!("evt_{:x}", self.next.fetch_add(1, Ordering::Relaxed))
     }
 
-    fn leave(&self, event: Event) {
+    fn leave(&self, event: WebhookPayload) {
         let event = Arc::new(event);
         for line in &self.lines {
             if line.try_send(event.clone()).is_err() {
@@ -158,7 +171,7 @@ impl MailEventSink for Webhooks {
         // A carbon copy has no recipient of interest.
         if delivery.target != Target::Copy && self.outcomes.contains(&delivery.outcome.class()) {
             let mask = self.mask.as_ref();
-            self.leave(Event::mail(self.id(), &self.hostname, delivery, mask));
+            self.leave(WebhookPayload::mail(self.id(), &self.hostname, delivery, mask));
         }
     }
 }
@@ -195,7 +208,7 @@ pub async fn watch_alerts(
         for (over, (_, alert)) in
             come.map(|alert| (false, alert)).chain(gone.map(|alert| (true, alert)))
         {
-            webhooks.leave(Event::alert(
+            webhooks.leave(WebhookPayload::alert(
                 webhooks.id(),
                 &webhooks.hostname,
                 alert,
@@ -207,7 +220,7 @@ pub async fn watch_alerts(
     }
 }
 
-impl Courier {
+impl WebhookSender {
     /// Sends events until `stop` is true; then each waiting event is tried once.
     pub async fn run(mut self, mut stop: watch::Receiver<bool>) {
         loop {
@@ -226,9 +239,9 @@ impl Courier {
     }
 
     /// People get several lines at once; a program gets one event for each request.
-    fn with_others(&mut self, first: Arc<Event>) -> Vec<Arc<Event>> {
+    fn with_others(&mut self, first: Arc<WebhookPayload>) -> Vec<Arc<WebhookPayload>> {
         let mut events = vec![first];
-        while self.shape == Shape::Slack && events.len() < LINES_MAX {
+        while self.shape == WebhookFormat::Slack && events.len() < LINES_MAX {
             let Ok(event) = self.waiting.try_recv() else { break };
             events.push(event);
         }
@@ -237,7 +250,11 @@ impl Courier {
 
     /// Tries until the receiver has accepted them, or they are dropped. `false` when there is no
     /// time for another attempt.
-    async fn carry(&mut self, events: &[Arc<Event>], stop: &mut watch::Receiver<bool>) -> bool {
+    async fn carry(
+        &mut self,
+        events: &[Arc<WebhookPayload>],
+        stop: &mut watch::Receiver<bool>,
+    ) -> bool {
         let (mut tries, mut refusals) = (0, 0);
         loop {
             let too_late = async {
@@ -246,7 +263,7 @@ impl Courier {
             };
             let result = tokio::select! {
                 result = self.send(events) => result,
-                () = too_late => Err(Failure::Slow(FAREWELL)),
+                () = too_late => Err(PostError::Slow(FAREWELL)),
             };
             self.tell(&result);
             let Err(failure) = result else {
@@ -274,11 +291,11 @@ impl Courier {
         }
     }
 
-    async fn send(&self, events: &[Arc<Event>]) -> Result<(), Failure> {
+    async fn send(&self, events: &[Arc<WebhookPayload>]) -> Result<(), PostError> {
         let Some(first) = events.first() else { return Ok(()) };
         let content = match self.shape {
-            Shape::Plain => first.json(),
-            Shape::Slack => lines(events.iter().map(Arc::as_ref)),
+            WebhookFormat::Plain => first.json(),
+            WebhookFormat::Slack => lines(events.iter().map(Arc::as_ref)),
         };
         let now = clock::now();
         let mut headers =
@@ -290,7 +307,7 @@ impl Courier {
     }
 
     /// One line for each change of state.
-    fn tell(&mut self, result: &Result<(), Failure>) {
+    fn tell(&mut self, result: &Result<(), PostError>) {
         let receiver = &self.name;
         match (result, self.well.replace(result.is_ok())) {
             (Ok(()), Some(false)) => {

@@ -28,7 +28,7 @@ const ADDRESSES_MAX: usize = 4;
 
 /// Why a receiver did not accept an event; text for the log.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Failure {
+pub(super) enum PostError {
     #[error("no answer within {} s", .0.as_secs())]
     Slow(Duration),
     #[error("its name cannot be resolved: {0}")]
@@ -50,7 +50,7 @@ pub(super) enum Failure {
     Answer { status: StatusCode, retry_after: Option<Duration>, words: String },
 }
 
-impl Failure {
+impl PostError {
     /// The receiver has understood the event and rejects it: repeating it is of no use.
     pub(super) fn is_refusal(&self) -> bool {
         const LATER: [StatusCode; 3] =
@@ -71,37 +71,37 @@ impl Failure {
 }
 
 /// How receivers are reached.
-pub(super) struct Way {
+pub(super) struct WebhookTransport {
     pub(super) guard: Public,
     pub(super) tls: Arc<ClientConfig>,
 }
 
-impl Way {
+impl WebhookTransport {
     /// Posts a content. Redirects are not followed: they would bypass the check of addresses.
     pub(super) async fn post(
         &self,
         to: &Endpoint,
         headers: &[(&str, String)],
         content: String,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), PostError> {
         let mut request = http::request(Method::POST, &to.authority, &to.target)
             .header(CONTENT_TYPE, "application/json");
         for (name, value) in headers {
             request = request.header(*name, value);
         }
         let request = request.body(Full::new(Bytes::from(content)))?;
-        timeout(PATIENCE, self.send(to, request)).await.unwrap_or(Err(Failure::Slow(PATIENCE)))
+        timeout(PATIENCE, self.send(to, request)).await.unwrap_or(Err(PostError::Slow(PATIENCE)))
     }
 
-    async fn send(&self, to: &Endpoint, request: Request<Full<Bytes>>) -> Result<(), Failure> {
+    async fn send(&self, to: &Endpoint, request: Request<Full<Bytes>>) -> Result<(), PostError> {
         let stream = self.connect(to).await?;
-        let address = stream.peer_addr().map_err(Failure::Connect)?.ip();
+        let address = stream.peer_addr().map_err(PostError::Connect)?.ip();
         let mut reply = if to.tls {
             let name = tls::server_name(&to.host, address);
             let stream = TlsConnector::from(self.tls.clone())
                 .connect(name, stream)
                 .await
-                .map_err(Failure::Tls)?;
+                .map_err(PostError::Tls)?;
             http::send(stream, request).await?
         } else {
             http::send(stream, request).await?
@@ -116,22 +116,22 @@ impl Way {
             .get(RETRY_AFTER)
             .and_then(|value| value.to_str().ok()?.trim().parse().ok());
         let words = http::words(&mut reply).await;
-        Err(Failure::Answer { status, retry_after: seconds.map(Duration::from_secs), words })
+        Err(PostError::Answer { status, retry_after: seconds.map(Duration::from_secs), words })
     }
 
-    async fn connect(&self, to: &Endpoint) -> Result<TcpStream, Failure> {
+    async fn connect(&self, to: &Endpoint) -> Result<TcpStream, PostError> {
         let found: Vec<SocketAddr> =
-            lookup_host((to.host.as_str(), to.port)).await.map_err(Failure::Name)?.collect();
-        let mut last = Failure::Name(io::Error::from(io::ErrorKind::NotFound));
+            lookup_host((to.host.as_str(), to.port)).await.map_err(PostError::Name)?.collect();
+        let mut last = PostError::Name(io::Error::from(io::ErrorKind::NotFound));
         for address in found.into_iter().take(ADDRESSES_MAX) {
             if !self.guard.permits(address.ip()) {
-                last = Failure::Guarded(address.ip());
+                last = PostError::Guarded(address.ip());
                 continue;
             }
             match timeout(CONNECT_PATIENCE, TcpStream::connect(address)).await {
                 Ok(Ok(stream)) => return Ok(stream),
-                Ok(Err(error)) => last = Failure::Connect(error),
-                Err(_) => last = Failure::Slow(CONNECT_PATIENCE),
+                Ok(Err(error)) => last = PostError::Connect(error),
+                Err(_) => last = PostError::Slow(CONNECT_PATIENCE),
             }
         }
         Err(last)

@@ -14,9 +14,9 @@ const PREFIX: &str = "whsec_";
 const LENGTHS: std::ops::RangeInclusive<usize> = 24..=64;
 
 /// The key shared by appliance and receivers.
-pub struct Key(hmac::Key);
+pub struct WebhookKey(hmac::Key);
 
-impl Key {
+impl WebhookKey {
     /// From `whsec_` and base64; `None` for anything else.
     pub fn new(secret: &str) -> Option<Self> {
         let octets = ANY_PADDING.decode(secret.strip_prefix(PREFIX)?).ok()?;
@@ -38,7 +38,7 @@ mod tests {
     /// hexkey:… -binary | base64`.
     #[test]
     fn signs_as_openssl_does() {
-        let key = Key::new("whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=").unwrap();
+        let key = WebhookKey::new("whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=").unwrap();
         assert_eq!(
             key.sign("evt_1", 1_700_000_000, "{\"a\":1}"),
             "v1,hUVxIYXs8Zy9GDiZD1uQbBwXoZGMAB6RVLdZZ3ffmek="
@@ -55,7 +55,7 @@ mod tests {
             "whsec_!!!!",
             "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=",
         ] {
-            assert!(Key::new(bad).is_none(), "{bad}");
+            assert!(WebhookKey::new(bad).is_none(), "{bad}");
         }
     }
 }

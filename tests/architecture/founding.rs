@@ -2,7 +2,7 @@
 //! class that comes from the founding document is missing.
 
 use crate::root;
-use postern::appliance::class::{Group, class};
+use postern::appliance::class::{PropertyGroup, class};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -69,7 +69,8 @@ fn every_test_exists() {
 fn nothing_of_the_founding_document_is_left_out() {
     let page = page();
     let class = class();
-    let founding = class.property.iter().filter(|property| property.group == Group::Founding);
+    let founding =
+        class.property.iter().filter(|property| property.group == PropertyGroup::Founding);
     let mut names: Vec<String> =
         founding.map(|property| format!("| `{}`: ", property.name)).collect();
     assert_eq!(names.len(), 13);

@@ -9,6 +9,7 @@ mod founding;
 mod length;
 mod names;
 mod source;
+mod types;
 mod width;
 mod words;
 

@@ -113,13 +113,13 @@ impl Names {
 }
 
 /// `["mail", "spool"]` for `src/mail/spool/mod.rs`.
-fn module_of(path: &str) -> Vec<String> {
+pub fn module_of(path: &str) -> Vec<String> {
     let module = path.trim_start_matches("src/").trim_end_matches(".rs").trim_end_matches("/mod");
     let module = if module == "lib" { "" } else { module };
     module.split('/').filter(|part| !part.is_empty()).map(str::to_owned).collect()
 }
 
-fn below(module: &[String], path: &[String]) -> Vec<String> {
+pub fn below(module: &[String], path: &[String]) -> Vec<String> {
     module.iter().chain(path).cloned().collect()
 }
 

@@ -2,15 +2,17 @@
 
 use crate::disk::{Events, SimDisk};
 use crate::history::{SMALL, entry, load, open, open_counted};
-use crate::mail::model::{Meaning, MessageId, OfflineQueue, Progress, Status, Target};
+use crate::mail::model::{
+    DamageMeaning, MessageId, OfflineQueue, Target, TargetProgress, TargetStatus,
+};
 use crate::mail::spool::counters::SpoolCounters;
-use crate::mail::spool::{Config, OfflineSpool, SegmentLog, Spool, Writer};
+use crate::mail::spool::{IncomingContent, OfflineSpool, SegmentLog, Spool, SpoolConfig};
 use crate::world::World;
 use postern::ground::disk::Disk;
 use std::sync::Arc;
 
 /// Few messages to a segment.
-const CONFIG: Config = Config { segment_max: 8 << 10, ..SMALL };
+const CONFIG: SpoolConfig = SpoolConfig { segment_max: 8 << 10, ..SMALL };
 
 /// The magic of a frame.
 const MARK: &[u8] = b"\xf5PR\xf5";
@@ -32,8 +34,12 @@ fn closed(world: &World, seed: u64) -> SimDisk {
         for _ in 0..random.usize(8..30) {
             let id = accept(world, &log, random.usize(..3000));
             if random.u8(..4) == 0 {
-                let status = if random.bool() { Status::Delivered } else { Status::Pending };
-                log.settle(id, vec![Progress { status, ..Progress::new(Target::Recipient(0)) }]);
+                let status =
+                    if random.bool() { TargetStatus::Delivered } else { TargetStatus::Pending };
+                log.settle(
+                    id,
+                    vec![TargetProgress { status, ..TargetProgress::new(Target::Recipient(0)) }],
+                );
             }
         }
         assert!(log.close());
@@ -57,7 +63,7 @@ fn missing(disk: &SimDisk) -> Vec<String> {
     found
         .damages
         .into_iter()
-        .filter(|damage| damage.meaning == Meaning::Missing)
+        .filter(|damage| damage.meaning == DamageMeaning::Missing)
         .map(|damage| damage.file)
         .collect()
 }
@@ -154,7 +160,7 @@ fn end_of_records(disk: &SimDisk, path: &str) -> u64 {
 fn a_full_segment_that_is_cut_is_told_after_a_kill_too() {
     let world = World::enter_new(0);
     let disk = SimDisk::new(1 << 40, 0, Events::default());
-    let config = Config { segment_max: 64 << 10, ..SMALL };
+    let config = SpoolConfig { segment_max: 64 << 10, ..SMALL };
     let log = open(&disk, config).unwrap();
     for _ in 0..60 {
         accept(&world, &log, 3000);

@@ -7,9 +7,10 @@
 use crate::disk::{Events, SimDisk};
 use crate::history::{SMALL, load, open};
 use crate::mail::model::{
-    Address, BodyType, Destination, Envelope, Kind, MessageId, Origin, Progress, Status, Target,
+    Address, BodyType, Destination, Envelope, MessageId, MessageKind, Origin, Target,
+    TargetProgress, TargetStatus,
 };
-use crate::mail::spool::{Config, Entry, SegmentLog, Spool, Writer};
+use crate::mail::spool::{IncomingContent, QueueEntry, SegmentLog, Spool, SpoolConfig};
 use crate::world::World;
 use postern::ground::disk::Disk;
 use postern::ground::host::HostSpec;
@@ -18,7 +19,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-const CONFIG: Config = Config { segment_max: 8 << 10, ..SMALL };
+const CONFIG: SpoolConfig = SpoolConfig { segment_max: 8 << 10, ..SMALL };
 
 fn volumes() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/crash/volumes")
@@ -115,9 +116,9 @@ fn write_a_volume_of_this_version() {
     let waits =
         accept(&world, &log, plain(3), b"Subject: waits\r\n\r\nThree recipients, three fates.\r\n");
     let fates = [
-        (Status::Delivered, 1, 0, ""),
-        (Status::Bounced, 1, 0, "550 5.1.1 unbekannt: Müller"),
-        (Status::Pending, 3, 1_800_000_900, "451 4.7.1 später, 後で"),
+        (TargetStatus::Delivered, 1, 0, ""),
+        (TargetStatus::Bounced, 1, 0, "550 5.1.1 unbekannt: Müller"),
+        (TargetStatus::Pending, 3, 1_800_000_900, "451 4.7.1 später, 後で"),
     ];
     let decided = || Destination::domain("example.org");
     let mut waiting = progress(&fates, None);
@@ -126,9 +127,12 @@ fn write_a_volume_of_this_version() {
     let held = accept(&world, &log, plain(1), b"Subject: held\r\n\r\n");
     world.drive(log.hold(held, true)).unwrap();
     let late = accept(&world, &log, plain(1), b"Subject: late\r\n\r\nThe sender knows.\r\n");
-    log.settle(late, progress(&[(Status::Pending, 9, 1_800_100_000, "421 4.4.2 timed out")], None));
+    log.settle(
+        late,
+        progress(&[(TargetStatus::Pending, 9, 1_800_100_000, "421 4.4.2 timed out")], None),
+    );
     log.delay_told(late);
-    let copy = Entry {
+    let copy = QueueEntry {
         copy: true,
         envelope: Envelope {
             sender: Address::parse("grüße@bücher.example").ok(),
@@ -150,14 +154,14 @@ fn write_a_volume_of_this_version() {
     log.settle(
         copied,
         progress(
-            &[(Status::Delivered, 1, 0, "")],
-            Some((Status::Pending, 1, 1_800_000_100, "connection refused")),
+            &[(TargetStatus::Delivered, 1, 0, "")],
+            Some((TargetStatus::Pending, 1, 1_800_000_100, "connection refused")),
         ),
     );
     accept(
         &world,
         &log,
-        Entry { kind: Kind::Notification, ..plain(1) },
+        QueueEntry { kind: MessageKind::Notification, ..plain(1) },
         b"Subject: bounce\r\n\r\n",
     );
     accept(&world, &log, plain(1), b"");
@@ -166,13 +170,13 @@ fn write_a_volume_of_this_version() {
     accept(
         &world,
         &log,
-        Entry { destinations: vec![relay.clone(), relay], ..plain(2) },
+        QueueEntry { destinations: vec![relay.clone(), relay], ..plain(2) },
         &b"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcd\r\n".repeat(1030),
     );
     let damaged = accept(&world, &log, plain(1), b"Subject: this one is damaged\r\n\r\n");
     let last = accept(&world, &log, plain(1), b"Subject: last\r\n\r\n");
     let done = accept(&world, &log, plain(1), b"Subject: done\r\n\r\n");
-    log.settle(done, progress(&[(Status::Delivered, 1, 0, "")], None));
+    log.settle(done, progress(&[(TargetStatus::Delivered, 1, 0, "")], None));
     world.pass(std::time::Duration::from_secs(2));
     assert!(log.close());
     drop(log);
@@ -218,7 +222,7 @@ fn host(text: &str) -> Arc<HostSpec> {
     Arc::new(text.parse().unwrap())
 }
 
-fn accept(world: &World, log: &SegmentLog, entry: Entry, content: &[u8]) -> MessageId {
+fn accept(world: &World, log: &SegmentLog, entry: QueueEntry, content: &[u8]) -> MessageId {
     world.let_run();
     let mut writer = log.begin();
     world.drive(async {
@@ -227,11 +231,11 @@ fn accept(world: &World, log: &SegmentLog, entry: Entry, content: &[u8]) -> Mess
     })
 }
 
-fn plain(recipients: usize) -> Entry {
+fn plain(recipients: usize) -> QueueEntry {
     let recipients: Vec<Address> =
         (1..=recipients).map(|n| Address::parse(&format!("r{n}@example.org")).unwrap()).collect();
     let destinations = recipients.iter().map(Destination::domain_of).collect();
-    Entry {
+    QueueEntry {
         envelope: Envelope {
             sender: Address::parse("s@example.com").ok(),
             recipients,
@@ -239,19 +243,19 @@ fn plain(recipients: usize) -> Entry {
             smtputf8: false,
         },
         origin: Origin { peer: Some("192.0.2.25".parse().unwrap()), helo: "[192.0.2.25]".into() },
-        kind: Kind::Mail,
+        kind: MessageKind::Mail,
         copy: false,
         destinations,
     }
 }
 
-type Fate = (Status, u16, u32, &'static str);
+type Fate = (TargetStatus, u16, u32, &'static str);
 
-fn progress(recipients: &[Fate], copy: Option<Fate>) -> Vec<Progress> {
+fn progress(recipients: &[Fate], copy: Option<Fate>) -> Vec<TargetProgress> {
     let places = (0..).map(Target::Recipient).zip(recipients.iter().copied());
     places
         .chain(copy.map(|fate| (Target::Copy, fate)))
-        .map(|(target, (status, attempts, due, reason))| Progress {
+        .map(|(target, (status, attempts, due, reason))| TargetProgress {
             target,
             destination: None,
             status,
@@ -295,7 +299,9 @@ fn messages(world: &World, log: &SegmentLog) -> String {
         for recipient in &envelope.recipients {
             writeln!(out, "  to {}", recipient.as_str()).unwrap();
         }
-        for Progress { target, destination, status, attempts, due, reason } in &message.progress {
+        for TargetProgress { target, destination, status, attempts, due, reason } in
+            &message.progress
+        {
             let to = destination.as_ref().map(|to| format!(" to {to:?}")).unwrap_or_default();
             writeln!(out, "  {target:?}{to}: {status:?}, {attempts} tries, due {due}, {reason:?}")
                 .unwrap();

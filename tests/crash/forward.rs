@@ -3,9 +3,9 @@
 use crate::disk::{Events, SimDisk};
 use crate::ground::disk::Disk;
 use crate::history::{SMALL, entry, open, open_counted, targets};
-use crate::mail::model::{MessageId, Progress, Status, Target};
+use crate::mail::model::{MessageId, Target, TargetProgress, TargetStatus};
 use crate::mail::spool::counters::SpoolCounters;
-use crate::mail::spool::{Config, INLINE_MAX, SegmentLog, Spool, Writer};
+use crate::mail::spool::{INLINE_MAX, IncomingContent, SegmentLog, Spool, SpoolConfig};
 use crate::world::World;
 use std::time::Duration;
 
@@ -27,14 +27,14 @@ fn fill(world: &World, log: &SegmentLog, messages: usize) -> Vec<MessageId> {
 fn progress_and_hold_survive_the_move_to_a_younger_segment() {
     let world = World::enter_new(0);
     let disk = SimDisk::new(1 << 40, 0, Events::default());
-    let config = Config { segment_max: 1 << 20, ..SMALL };
+    let config = SpoolConfig { segment_max: 1 << 20, ..SMALL };
     let log = open(&disk, config).unwrap();
     // Its accept record is in the first segment, its state in the second, among mail that stays.
     let old = accept(&world, &log, 2);
     let first = fill(&world, &log, 30);
     let progress = targets(2).map(|place| {
-        let status = if place == 0 { Status::Delivered } else { Status::Pending };
-        Progress { status, ..Progress::new(Target::Recipient(place)) }
+        let status = if place == 0 { TargetStatus::Delivered } else { TargetStatus::Pending };
+        TargetProgress { status, ..TargetProgress::new(Target::Recipient(place)) }
     });
     log.settle(old, progress.collect());
     world.drive(log.hold(old, true)).unwrap();
@@ -58,8 +58,13 @@ fn progress_and_hold_survive_the_move_to_a_younger_segment() {
     let log = open(&disk, config).unwrap();
     let message = world.drive(log.load(old)).unwrap();
     assert!(message.held, "the hold is forgotten");
-    let known: Vec<Status> = message.progress.iter().map(|progress| progress.status).collect();
-    assert_eq!(known, [Status::Delivered, Status::Pending], "the progress is forgotten");
+    let known: Vec<TargetStatus> =
+        message.progress.iter().map(|progress| progress.status).collect();
+    assert_eq!(
+        known,
+        [TargetStatus::Delivered, TargetStatus::Pending],
+        "the progress is forgotten"
+    );
     assert_eq!(message.body.len(), CONTENT as u64);
 }
 
@@ -68,7 +73,7 @@ fn progress_and_hold_survive_the_move_to_a_younger_segment() {
 fn much_mail_that_leaves_at_once_gives_its_room_back_within_seconds() {
     let world = World::enter_new(0);
     let disk = SimDisk::new(1 << 40, 0, Events::default());
-    let config = Config { segment_max: 1 << 20, ..SMALL };
+    let config = SpoolConfig { segment_max: 1 << 20, ..SMALL };
     let log = open(&disk, config).unwrap();
     let messages = fill(&world, &log, 600);
     let segments = || disk.paths("log/").iter().filter(|path| path.ends_with(".seg")).count();
@@ -76,7 +81,10 @@ fn much_mail_that_leaves_at_once_gives_its_room_back_within_seconds() {
     for id in messages.iter().enumerate().filter(|(place, _)| place % 4 != 0).map(|(_, id)| *id) {
         log.settle(
             id,
-            vec![Progress { status: Status::Delivered, ..Progress::new(Target::Recipient(0)) }],
+            vec![TargetProgress {
+                status: TargetStatus::Delivered,
+                ..TargetProgress::new(Target::Recipient(0))
+            }],
         );
     }
     world.pass(Duration::from_secs(3));

@@ -10,12 +10,13 @@ mod flip;
 
 use crate::disk::{Events, SimDisk};
 use crate::mail::model::{
-    Address, BodyType, Destination, Envelope, Kind, Message, MessageId, Origin, Progress, Status,
-    Target,
+    Address, BodyType, Destination, Envelope, Message, MessageId, MessageKind, Origin, Target,
+    TargetProgress, TargetStatus,
 };
 use crate::mail::spool::counters::SpoolCounters;
 use crate::mail::spool::{
-    Config, Entry, INLINE_MAX, LENDABLE, OWN, OpenError, SegmentLog, Spool, SpoolError, Writer,
+    INLINE_MAX, IncomingContent, LENDABLE, OWN, OpenError, QueueEntry, SegmentLog, Spool,
+    SpoolConfig, SpoolError,
 };
 use crate::world::World;
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,7 +27,7 @@ use std::time::Duration;
 pub struct History {
     pub world: World,
     pub disk: SimDisk,
-    pub config: Config,
+    pub config: SpoolConfig,
     pub events: Events,
     seed: u64,
     log: Option<SegmentLog>,
@@ -44,7 +45,7 @@ struct Mail {
     content: Vec<u8>,
     presence: Presence,
     /// Its possible progress; the last is the newest.
-    progress: Vec<Vec<Progress>>,
+    progress: Vec<Vec<TargetProgress>>,
     held: BTreeSet<bool>,
     told: BTreeSet<bool>,
 }
@@ -63,7 +64,7 @@ enum Presence {
 const ROOMY: u64 = 1 << 30;
 
 /// Short segments are released often.
-pub const SMALL: Config = Config {
+pub const SMALL: SpoolConfig = SpoolConfig {
     segment_max: 64 << 10,
     lazy_sync: Duration::from_millis(50),
     housekeeping: Duration::from_secs(1),
@@ -73,12 +74,12 @@ pub const SMALL: Config = Config {
 };
 
 impl History {
-    pub fn new(seed: u64, capacity: u64, config: Config) -> Self {
+    pub fn new(seed: u64, capacity: u64, config: SpoolConfig) -> Self {
         Self::counted(seed, capacity, config, Events::default())
     }
 
     /// A history whose events are counted with others.
-    pub fn counted(seed: u64, capacity: u64, config: Config, events: Events) -> Self {
+    pub fn counted(seed: u64, capacity: u64, config: SpoolConfig, events: Events) -> Self {
         let world = World::enter_new(seed);
         let mut random = fastrand::Rng::with_seed(seed);
         let disk = SimDisk::new(capacity, random.u64(..), events.clone());
@@ -146,9 +147,9 @@ impl History {
             .map(Target::Recipient)
             .chain(progress)
             .zip(&entry.destinations)
-            .map(|(target, destination)| Progress {
+            .map(|(target, destination)| TargetProgress {
                 destination: Some(destination.clone()),
-                ..Progress::new(target)
+                ..TargetProgress::new(target)
             })
             .collect::<Vec<_>>();
         let calm = self.is_calm();
@@ -209,22 +210,22 @@ impl History {
         let (Some(mail), Some(log)) = (self.mails.get_mut(&id), &self.log) else { return };
         let mut progress = mail.progress.last().cloned().unwrap_or_default();
         let finishes = self.random.u8(..3) == 0;
-        for target in progress.iter_mut().filter(|target| target.status == Status::Pending) {
+        for target in progress.iter_mut().filter(|target| target.status == TargetStatus::Pending) {
             target.attempts += 1;
             match self.random.u8(..4) {
-                0 => target.status = Status::Delivered,
+                0 => target.status = TargetStatus::Delivered,
                 1 => {
                     (target.status, target.reason) =
-                        (Status::Bounced, "550 5.1.1 no such user".to_owned())
+                        (TargetStatus::Bounced, "550 5.1.1 no such user".to_owned())
                 }
-                _ if finishes => target.status = Status::Dropped,
+                _ if finishes => target.status = TargetStatus::Dropped,
                 _ => {
                     target.due = self.random.u32(..);
                     target.reason = "451 4.2.1 später".repeat(self.random.usize(1..20));
                 }
             }
         }
-        let finished = progress.iter().all(|target| target.status != Status::Pending);
+        let finished = progress.iter().all(|target| target.status != TargetStatus::Pending);
         self.events.tell(|| format!("{id}: settle, finished: {finished}"));
         log.settle(id, progress.clone());
         // A reader before the record is written must not send it again.
@@ -358,13 +359,13 @@ pub fn load(world: &World, log: &SegmentLog, id: MessageId) -> Result<Message, S
     result
 }
 
-pub fn open(disk: &SimDisk, config: Config) -> Result<SegmentLog, OpenError> {
+pub fn open(disk: &SimDisk, config: SpoolConfig) -> Result<SegmentLog, OpenError> {
     open_counted(disk, config, &SpoolCounters::alone().unwrap())
 }
 
 pub fn open_counted(
     disk: &SimDisk,
-    config: Config,
+    config: SpoolConfig,
     counters: &Arc<SpoolCounters>,
 ) -> Result<SegmentLog, OpenError> {
     SegmentLog::open(Arc::new(disk.clone()), config, counters.clone(), &|_| {})
@@ -374,11 +375,11 @@ pub fn targets(recipients: usize) -> std::ops::Range<u16> {
     0..u16::try_from(recipients).unwrap()
 }
 
-pub fn entry(recipients: usize, copy: bool) -> Entry {
+pub fn entry(recipients: usize, copy: bool) -> QueueEntry {
     let copies = || Destination::Copy(Arc::new("[copies.example]:26".parse().unwrap()));
     let recipients: Vec<Address> =
         (0..recipients).map(|n| Address::parse(&format!("r{n}@bücher.example")).unwrap()).collect();
-    Entry {
+    QueueEntry {
         destinations: recipients
             .iter()
             .map(Destination::domain_of)
@@ -391,7 +392,7 @@ pub fn entry(recipients: usize, copy: bool) -> Entry {
             smtputf8: false,
         },
         origin: Origin { peer: None, helo: "test".into() },
-        kind: Kind::Mail,
+        kind: MessageKind::Mail,
         copy,
     }
 }

@@ -6,7 +6,7 @@
 
 use crate::disk::Events;
 use crate::history::{History, SMALL};
-use crate::mail::spool::Config;
+use crate::mail::spool::SpoolConfig;
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -127,7 +127,7 @@ fn live(seed: u64, events: &Events) -> u64 {
     // Without slack much is copied all the time, and ends during the copy.
     let slack = *choice.choice(&[0, 0, 1, 4]).unwrap();
     let mut history =
-        History::counted(seed, room, Config { segment_max, slack, ..SMALL }, events.clone());
+        History::counted(seed, room, SpoolConfig { segment_max, slack, ..SMALL }, events.clone());
     let flips_at = choice.usize(..16);
     let mut steps = 0;
     for part in 0..choice.usize(4..16) {

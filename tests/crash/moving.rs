@@ -3,8 +3,10 @@
 
 use crate::disk::{Events, SimDisk};
 use crate::history::{SMALL, entry, load, open};
-use crate::mail::model::{MessageId, OfflineQueue, Progress, Status, Target};
-use crate::mail::spool::{OfflineSpool, Past, SegmentLog, Spool, SpoolError, Writer};
+use crate::mail::model::{MessageId, OfflineQueue, Target, TargetProgress, TargetStatus};
+use crate::mail::spool::{
+    IncomingContent, OfflineSpool, PriorProgress, SegmentLog, Spool, SpoolError,
+};
 use crate::world::World;
 use std::sync::Arc;
 use std::task::Poll;
@@ -12,12 +14,13 @@ use std::time::Duration;
 
 const SEEDS: u64 = 400;
 
-fn past(held: bool) -> Past {
-    let mut progress = [Target::Recipient(0), Target::Recipient(1)].map(Progress::new).to_vec();
-    progress[0].status = Status::Delivered;
+fn past(held: bool) -> PriorProgress {
+    let mut progress =
+        [Target::Recipient(0), Target::Recipient(1)].map(TargetProgress::new).to_vec();
+    progress[0].status = TargetStatus::Delivered;
     progress[0].reason = "250 2.0.0 taken".to_owned();
     progress[1].attempts = 7;
-    Past { arrived: 1_763_800_000, progress, held, delay_told: true }
+    PriorProgress { arrived: 1_763_800_000, progress, held, delay_told: true }
 }
 
 /// The ids, by a check that changes nothing.
@@ -99,9 +102,9 @@ fn an_import_that_was_given_up_leaves_nothing() {
         let world = World::enter_new(stage);
         let disk = SimDisk::new(1 << 40, stage, Events::default());
         let log = open(&disk, SMALL).unwrap();
-        let past = Past {
+        let past = PriorProgress {
             arrived: 1,
-            progress: vec![Progress::new(Target::Recipient(0))],
+            progress: vec![TargetProgress::new(Target::Recipient(0))],
             held: false,
             delay_told: false,
         };
@@ -136,8 +139,9 @@ fn who_only_looks_sees_what_a_start_sees() {
             let _ = accept(&world, &log, 1, octets);
             let ids = log.ids(None, usize::MAX);
             if let (Some(id), true) = (random.choice(ids), random.bool()) {
-                let mut progress = Progress::new(Target::Recipient(0));
-                progress.status = if random.bool() { Status::Delivered } else { Status::Pending };
+                let mut progress = TargetProgress::new(Target::Recipient(0));
+                progress.status =
+                    if random.bool() { TargetStatus::Delivered } else { TargetStatus::Pending };
                 log.settle(id, vec![progress]);
             }
         }

@@ -3,7 +3,7 @@
 //! All kinds together: `long`.
 
 use crate::history::{History, SMALL};
-use crate::mail::spool::Config;
+use crate::mail::spool::SpoolConfig;
 
 const ROOM: u64 = 1 << 30;
 
@@ -66,7 +66,8 @@ fn nothing_answered_is_lost_when_a_sync_fails() {
 #[test]
 fn a_full_disk_refuses_and_loses_nothing() {
     for seed in seeds(20) {
-        let mut history = History::new(seed, 3 << 20, Config { segment_max: 1 << 20, ..SMALL });
+        let mut history =
+            History::new(seed, 3 << 20, SpoolConfig { segment_max: 1 << 20, ..SMALL });
         let mut refused = false;
         for _ in 0..700 {
             refused |= history.accept().is_err();

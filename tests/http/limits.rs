@@ -9,7 +9,9 @@ use postern::http::Login;
 use postern::http::access::Access;
 use postern::http::places::REQUESTS_PER_CLIENT_MAX;
 use postern::http::server::{HEADER_MAX, HEADER_PATIENCE};
-use postern::mail::model::{Attempt, DeliveryStatus, Ending, Finished, MessageId};
+use postern::mail::model::{
+    AttemptRecord, DeliveryStatus, FinishedMessage, MessageId, RecipientResult,
+};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -292,12 +294,12 @@ async fn a_look_that_was_cut_off_does_not_say_that_there_is_nothing() {
 async fn the_page_of_a_mail_that_left_has_its_tries_or_says_that_it_could_not_look() {
     let ui = TestUi::open(troubled_queue(), None).await;
     let (now, id) = (clock::now(), MessageId(clock::now_micros()).to_string());
-    let ending = Ending {
+    let ending = RecipientResult {
         to: "c@b.example".into(),
         status: DeliveryStatus::Deferred,
         reply: "450 later".into(),
     };
-    ui.history_log.attempt(Attempt {
+    ui.history_log.attempt(AttemptRecord {
         id: id.clone(),
         at: now,
         destination: "b.example".into(),
@@ -307,7 +309,7 @@ async fn the_page_of_a_mail_that_left_has_its_tries_or_says_that_it_could_not_lo
         outcomes: vec![ending.clone()],
         transcript: "> MAIL\n< 450 later\n".into(),
     });
-    ui.history_log.finished(Finished {
+    ui.history_log.finished(FinishedMessage {
         id: id.clone(),
         arrived: now,
         at: now,
@@ -316,7 +318,7 @@ async fn the_page_of_a_mail_that_left_has_its_tries_or_says_that_it_could_not_lo
         client: "192.0.2.9".into(),
         relay: "mx.b.example[192.0.2.1]:25".into(),
         tls: String::new(),
-        recipients: vec![Ending { status: DeliveryStatus::Delivered, ..ending }],
+        recipients: vec![RecipientResult { status: DeliveryStatus::Delivered, ..ending }],
         mark: String::new(),
     });
     // Each search takes longer than another one waits for it.

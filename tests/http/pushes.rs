@@ -1,7 +1,7 @@
 //! Pushes to a real Pushgateway. Monitors in trouble are in `monitors.rs`.
 
 use crate::support::{TestUi, busy, curl, troubled_queue};
-use postern::monitor::push::{Config, FAREWELL_PATIENCE, push};
+use postern::monitor::push::{FAREWELL_PATIENCE, PushConfig, push};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -56,7 +56,8 @@ impl Drop for Gateway {
 
 pub(crate) fn start(ui: &TestUi, address: SocketAddr, instance: &str) -> JoinHandle<()> {
     let config =
-        Config::new(&format!("http://{address}"), instance, Duration::from_millis(100)).unwrap();
+        PushConfig::new(&format!("http://{address}"), instance, Duration::from_millis(100))
+            .unwrap();
     tokio::spawn(push(config, Arc::clone(&ui.ui.monitor), ui.stop.subscribe()))
 }
 
@@ -108,9 +109,12 @@ async fn a_stop_takes_back_its_own_counters_alone() {
     stays.counters.monitor.start_time_seconds.set(2_000_000);
     let leaving = start(&goes, gateway.address, "mta.example");
     until("a push", || goes.counters.monitor.push_total.get() > 0).await;
-    let slow =
-        Config::new(&format!("http://{}", gateway.address), "mta.example", Duration::from_secs(60))
-            .unwrap();
+    let slow = PushConfig::new(
+        &format!("http://{}", gateway.address),
+        "mta.example",
+        Duration::from_secs(60),
+    )
+    .unwrap();
     // The stopping one is also slow: the last push is the other's.
     leaving.abort();
     let leaving =

@@ -6,7 +6,7 @@ use postern::ground::clock;
 use postern::http::Login;
 use postern::mail::model::{
     Address, Body, Delays, DeliveryAttempt, Destination, MailEvent, MailEventSink, Message,
-    MessageId, Status,
+    MessageId, TargetStatus,
 };
 
 const LOGIN: [&str; 2] = ["--user", "operator:secret"];
@@ -18,8 +18,8 @@ async fn open() -> (TestUi, MessageId) {
     let id = MessageId(clock::now_micros());
     let finished = message(id.0, 0, None, &["a@b.example", "c@d.example"]);
     let mut finished = Message { body: Body::Memory(CONTENT.into()), ..finished };
-    finished.progress[0].status = Status::Delivered;
-    finished.progress[1].status = Status::Bounced;
+    finished.progress[0].status = TargetStatus::Delivered;
+    finished.progress[1].status = TargetStatus::Bounced;
     ui.history_log.take(&MailEvent::Attempted(DeliveryAttempt {
         message: &finished,
         destination: &Destination::domain("b.example").unwrap(),

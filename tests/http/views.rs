@@ -7,7 +7,8 @@ use postern::http::Login;
 use postern::http::access::Access;
 use postern::http::token::Token;
 use postern::mail::model::{
-    Attempt, DeliveryStatus, Ending, Finished, MessageId, Refusal, RefusedExample,
+    AttemptRecord, DeliveryStatus, FinishedMessage, MessageId, RecipientResult, Refusal,
+    RefusedExample,
 };
 use std::net::IpAddr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -225,13 +226,13 @@ async fn the_stream_tells_at_once_and_again() {
 async fn what_became_of_a_mail_is_found_after_it_has_left() {
     let ui = TestUi::open([], None).await;
     let id = MessageId(postern::ground::clock::now_micros()).to_string();
-    let ending = |status: DeliveryStatus, reply: &str| Ending {
+    let ending = |status: DeliveryStatus, reply: &str| RecipientResult {
         to: "c@b.example".into(),
         status,
         reply: reply.into(),
     };
     let now = postern::ground::clock::now();
-    ui.history_log.attempt(Attempt {
+    ui.history_log.attempt(AttemptRecord {
         id: id.clone(),
         at: now,
         destination: "b.example".into(),
@@ -242,10 +243,10 @@ async fn what_became_of_a_mail_is_found_after_it_has_left() {
         transcript: format!(
             "> MAIL FROM:<a@shop.example>\n< 250 ok\n> RCPT TO:<c@b.example>\n< \
             {HOSTILE}\n{}\nSubject: secret\n",
-            Attempt::TEXT_MARK
+            AttemptRecord::TEXT_MARK
         ),
     });
-    ui.history_log.finished(Finished {
+    ui.history_log.finished(FinishedMessage {
         id: id.clone(),
         arrived: now,
         at: now,

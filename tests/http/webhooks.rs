@@ -5,11 +5,11 @@ use crate::support::TestUi;
 use postern::core::counters::counters;
 use postern::ground::tls::verifying_client;
 use postern::mail::model::{
-    Address, AddressMask, Body, BodyType, Class, Delays, Delivery, DeliveryAttempt, Destination,
-    Envelope, Kind, MailEventSink, Message, MessageId, Origin, Outcome, Reply, Target,
+    Address, AddressMask, Body, BodyType, Delays, Delivery, DeliveryAttempt, Destination, Envelope,
+    MailEventSink, Message, MessageId, MessageKind, Origin, Outcome, Reply, ReplyClass, Target,
 };
 use postern::webhooks::counters::WebhookCounters;
-use postern::webhooks::{Config, Shape, WAITING_MAX, Webhooks, watch_alerts};
+use postern::webhooks::{WAITING_MAX, WebhookConfig, WebhookFormat, Webhooks, watch_alerts};
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -26,13 +26,13 @@ struct Running {
 
 impl Running {
     fn start(ports: &[u16], counters: Arc<WebhookCounters>) -> Self {
-        let receivers = ports
-            .iter()
-            .map(|port| (Shape::Plain, format!("http://127.0.0.1:{port}/").parse().unwrap()));
-        let config = Config {
+        let receivers = ports.iter().map(|port| {
+            (WebhookFormat::Plain, format!("http://127.0.0.1:{port}/").parse().unwrap())
+        });
+        let config = WebhookConfig {
             hostname: "mta.example".to_owned(),
             receivers: receivers.collect(),
-            outcomes: vec![Class::Permanent],
+            outcomes: vec![ReplyClass::Permanent],
             alerts: true,
             mask: Arc::new(Whole),
             key: None,
@@ -74,7 +74,7 @@ fn tell(hooks: &Webhooks, number: usize, reply: Reply) {
             smtputf8: false,
         },
         origin: Origin { peer: None, helo: "".into() },
-        kind: Kind::Mail,
+        kind: MessageKind::Mail,
         progress: Vec::new(),
         held: false,
         delay_told: false,

@@ -14,7 +14,7 @@ mod store {
     pub use crate::mail::spool::SpoolError;
 }
 
-use queue::{CommitQueue, Reply, answer};
+use queue::{CommitQueue, CommitSender, answer};
 
 const PREEMPTIONS: usize = 2;
 
@@ -27,7 +27,7 @@ fn check(story: impl Fn() + Send + Sync + 'static) {
 }
 
 /// Takes until the end and answers everything; the first so many waits time out at once.
-fn serve(queue: &CommitQueue<(u32, Option<Reply>)>, mut hasty: u32) -> Vec<u32> {
+fn serve(queue: &CommitQueue<(u32, Option<CommitSender>)>, mut hasty: u32) -> Vec<u32> {
     let mut taken = Vec::new();
     let patience = |hasty: &mut u32| match *hasty {
         0 => FOR_EVER,

@@ -6,10 +6,11 @@
 
 use crate::device::Device;
 use crate::mail::model::{
-    Address, BodyType, Envelope, Kind, MessageId, Origin, Progress, Status, Target,
+    Address, BodyType, Envelope, MessageId, MessageKind, Origin, Target, TargetProgress,
+    TargetStatus,
 };
 use crate::mail::spool::counters::SpoolCounters;
-use crate::mail::spool::{Config, Entry, SegmentLog, Spool, SpoolError, Writer};
+use crate::mail::spool::{IncomingContent, QueueEntry, SegmentLog, Spool, SpoolConfig, SpoolError};
 use crate::sync::{block_on, thread};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
@@ -25,11 +26,11 @@ fn check(lazy_sync: Duration, story: impl Fn(&Device, Arc<SegmentLog>) + Send + 
     model.max_branches = 100_000;
     model.check(move || {
         let disk = Device::new();
-        let config = Config {
+        let config = SpoolConfig {
             segment_max: 1 << 20,
             lazy_sync,
             housekeeping: Duration::MAX,
-            ..Config::default()
+            ..SpoolConfig::default()
         };
         let log =
             SegmentLog::open(Arc::new(disk.clone()), config, COUNTERS.clone(), &|_| {}).unwrap();
@@ -110,7 +111,10 @@ fn what_nobody_waits_for_is_durable_after_the_close() {
             let other = session(disk, &log, b"another mail");
             log.settle(
                 id,
-                vec![Progress { status: Status::Delivered, ..Progress::new(Target::Recipient(0)) }],
+                vec![TargetProgress {
+                    status: TargetStatus::Delivered,
+                    ..TargetProgress::new(Target::Recipient(0))
+                }],
             );
             assert!(other.join().unwrap());
             assert!(log.close());
@@ -120,8 +124,8 @@ fn what_nobody_waits_for_is_durable_after_the_close() {
     }
 }
 
-fn entry() -> Entry {
-    Entry {
+fn entry() -> QueueEntry {
+    QueueEntry {
         envelope: Envelope {
             sender: None,
             recipients: vec![Address::parse("r@example.org").unwrap()],
@@ -129,7 +133,7 @@ fn entry() -> Entry {
             smtputf8: false,
         },
         origin: Origin { peer: None, helo: "test".into() },
-        kind: Kind::Mail,
+        kind: MessageKind::Mail,
         copy: false,
         destinations: Vec::new(),
     }

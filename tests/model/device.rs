@@ -2,7 +2,7 @@
 //! since.
 
 use crate::sync::{Mutex, MutexGuard};
-use postern::ground::disk::{Disk, File, Space};
+use postern::ground::disk::{Disk, DiskSpace, File};
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, PoisonError};
@@ -103,8 +103,8 @@ impl Disk for Device {
             .collect())
     }
 
-    fn space(&self) -> io::Result<Space> {
-        Ok(Space { free: 1 << 20, size: 1 << 20 })
+    fn space(&self) -> io::Result<DiskSpace> {
+        Ok(DiskSpace { free: 1 << 20, size: 1 << 20 })
     }
 }
 

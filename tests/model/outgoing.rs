@@ -3,11 +3,11 @@
 
 use crate::ground::lock::Lock;
 use crate::mail::model::{
-    Address, Body, BodyType, Destination, Envelope, Kind, Message, MessageId, Origin, Progress,
-    Status, Target,
+    Address, Body, BodyType, Destination, Envelope, Message, MessageId, MessageKind, Origin,
+    Target, TargetProgress, TargetStatus,
 };
-use crate::mail::outbound::queue_state::{MustRing, NewJob, Pause, QueueState};
-use crate::mail::schedule::{Config, DestinationId, Job, Source};
+use crate::mail::outbound::queue_state::{AgentPause, NewJob, QueueState, WakeDispatcher};
+use crate::mail::schedule::{DestinationId, FlowKey, Job, ScheduleConfig};
 use crate::sync::thread;
 use bytes::Bytes;
 use std::collections::{BTreeMap, HashSet};
@@ -39,7 +39,7 @@ struct Host {
 /// The queue on the disk, as outgoing mail uses it.
 #[derive(Default)]
 struct Disk {
-    mails: BTreeMap<MessageId, (Vec<Progress>, bool)>,
+    mails: BTreeMap<MessageId, (Vec<TargetProgress>, bool)>,
     delivered: Vec<(MessageId, Target)>,
 }
 
@@ -58,7 +58,7 @@ fn check(story: impl Fn(&Arc<Relay>) + Send + Sync + 'static) {
     model.check(move || {
         // Back-offs have jitter; here they are the same in each run.
         fastrand::seed(1);
-        let config = Config {
+        let config = ScheduleConfig {
             concurrency: 20,
             couriers_max: 500,
             overtime_max: 500,
@@ -79,21 +79,21 @@ fn check(story: impl Fn(&Arc<Relay>) + Send + Sync + 'static) {
     });
 }
 
-fn message(id: u64, domains: &[&str], progress: Option<&[Progress]>) -> Message {
+fn message(id: u64, domains: &[&str], progress: Option<&[TargetProgress]>) -> Message {
     let recipients: Vec<Address> =
         domains.iter().map(|name| Address::parse(&format!("r@{name}")).unwrap()).collect();
     let fresh = || {
         (0..recipients.len())
-            .map(|place| Progress::new(Target::Recipient(u16::try_from(place).unwrap())))
+            .map(|place| TargetProgress::new(Target::Recipient(u16::try_from(place).unwrap())))
             .collect()
     };
     Message {
         id: MessageId(id),
         arrived: NOW,
-        progress: progress.map_or_else(fresh, <[Progress]>::to_vec),
+        progress: progress.map_or_else(fresh, <[TargetProgress]>::to_vec),
         envelope: Envelope { sender: None, recipients, body: BodyType::SevenBit, smtputf8: false },
         origin: Origin { peer: None, helo: "test".into() },
-        kind: Kind::Mail,
+        kind: MessageKind::Mail,
         held: false,
         delay_told: false,
         body: Body::Memory(Bytes::from_static(b"a: b\r\n\r\n")),
@@ -114,18 +114,18 @@ fn first_domain() -> Destination {
 
 fn jobs(message: &Message) -> Vec<NewJob> {
     // Each mail is from a client of its own.
-    let source = Source { client: message.id.0.to_le_bytes()[0], sender: 0 };
+    let source = FlowKey { client: message.id.0.to_le_bytes()[0], sender: 0 };
     let job = Job { id: message.id, arrived: NOW, attempts: 0, told: false, source };
     let pending = message
         .progress
         .iter()
         .zip(domains(message.id))
-        .filter(|(progress, _)| progress.status == Status::Pending);
+        .filter(|(progress, _)| progress.status == TargetStatus::Pending);
     pending.map(|(_, name)| (Destination::domain(name).unwrap(), job, 0)).collect()
 }
 
 impl Relay {
-    fn ring(&self, must_ring: MustRing) {
+    fn ring(&self, must_ring: WakeDispatcher) {
         self.rung.fetch_or(must_ring.0, Ordering::Relaxed);
     }
 
@@ -146,17 +146,17 @@ impl Relay {
         self.disk.lock().mails.get(&id).map(|(_, held)| *held)
     }
 
-    fn settle(&self, id: MessageId, progress: Vec<Progress>) {
+    fn settle(&self, id: MessageId, progress: Vec<TargetProgress>) {
         let mut disk = self.disk.lock();
         let Some(mail) = disk.mails.get_mut(&id) else { return };
         for (before, after) in mail.0.iter().zip(&progress) {
             assert!(
-                before.status == Status::Pending || after.status == before.status,
+                before.status == TargetStatus::Pending || after.status == before.status,
                 "progress is never taken back"
             );
         }
         mail.0 = progress;
-        if mail.0.iter().all(|progress| progress.status != Status::Pending) {
+        if mail.0.iter().all(|progress| progress.status != TargetStatus::Pending) {
             disk.mails.remove(&id);
         }
     }
@@ -167,15 +167,15 @@ impl Relay {
         loop {
             let (Some(job), _) = self.state.take(destination, open, NOW) else {
                 match self.state.pause(destination, NOW) {
-                    Pause::Work => continue,
+                    AgentPause::Work => continue,
                     // No more mail comes in time.
-                    Pause::Wait(waiting)
+                    AgentPause::Wait(waiting)
                         if !self.state.waited(destination, &waiting, false, NOW) =>
                     {
                         break;
                     }
-                    Pause::Wait(_) => continue,
-                    Pause::Home => break,
+                    AgentPause::Wait(_) => continue,
+                    AgentPause::Home => break,
                 }
             };
             let Some(targets) = self.begin(destination, name, job) else { continue };
@@ -200,9 +200,9 @@ impl Relay {
             }
             let again =
                 (!taken).then(|| (job, self.state.complained(destination, job, "451", NOW)));
-            let change = |progress: &mut Progress| {
+            let change = |progress: &mut TargetProgress| {
                 if taken && targets.contains(&progress.target) {
-                    progress.status = Status::Delivered;
+                    progress.status = TargetStatus::Delivered;
                 }
             };
             self.state.record(job.id, change, |progress| self.settle(job.id, progress));

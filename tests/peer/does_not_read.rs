@@ -4,7 +4,7 @@ use crate::support::client::Client;
 use crate::support::eventually;
 use crate::support::receiver::{Receiver, Setup};
 use postern::ground::net::ConnectionLimits;
-use postern::mail::parse::Rules;
+use postern::mail::parse::SessionLimits;
 use std::thread;
 use std::time::Duration;
 
@@ -15,7 +15,8 @@ fn is_left_once_the_pipe_is_full() {
         linger: Duration::from_millis(100),
         ..ConnectionLimits::default()
     };
-    let rules = Rules { chatter_limit: usize::MAX, ..Rules::new("mta.example", 1_000_000) };
+    let rules =
+        SessionLimits { chatter_limit: usize::MAX, ..SessionLimits::new("mta.example", 1_000_000) };
     let receiver = Receiver::start(Setup { limits: limits.into(), rules, ..Setup::default() });
     let mut client = Client::connect(receiver.address);
     // The replies are ten times as long as the commands; both directions are blocked long before

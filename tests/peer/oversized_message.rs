@@ -2,11 +2,14 @@
 
 use crate::support::client::Client;
 use crate::support::receiver::{Receiver, Setup};
-use postern::mail::parse::Rules;
+use postern::mail::parse::SessionLimits;
 use postern::mail::session::SURPLUS_MAX;
 
 fn receiver() -> Receiver {
-    Receiver::start(Setup { rules: Rules::new("mta.example", 1_000_000), ..Setup::default() })
+    Receiver::start(Setup {
+        rules: SessionLimits::new("mta.example", 1_000_000),
+        ..Setup::default()
+    })
 }
 
 #[test]

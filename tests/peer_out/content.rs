@@ -1,7 +1,7 @@
 //! The received content is what was sent, octet by octet, at low cost.
 
 use crate::support::{Peer, Stored, all_delivered, connect, message, send, with_body};
-use postern::mail::deliver::Known;
+use postern::mail::deliver::RecipientOutcomes;
 use postern::mail::model::{Body, BodyType, Target};
 use std::io::Write;
 use std::sync::Arc;
@@ -119,7 +119,8 @@ async fn a_thousand_recipients_go_in_groups() {
 async fn a_copy_goes_to_everybody_and_counts_once() {
     let peer = Peer::good(&["PIPELINING"]).await;
     let mail = message(3, "a\r\n");
-    let report = connect(&peer).await.send(&mail, &[Target::Copy], &mut Known::default()).await;
+    let report =
+        connect(&peer).await.send(&mail, &[Target::Copy], &mut RecipientOutcomes::default()).await;
     assert_eq!(report.outcomes.len(), 1);
     assert!(all_delivered(&report) && report.outcomes[0].0 == Target::Copy);
     assert_eq!(peer.lines().iter().filter(|line| line.starts_with("RCPT")).count(), 3);

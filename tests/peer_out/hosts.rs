@@ -5,9 +5,10 @@ use crate::support::{
 };
 use postern::mail::deliver::counters::DeliverCounters;
 use postern::mail::deliver::{
-    Attempt, Client, Config, HOST_MAX, HOST_UNPROVEN_MAX, Known, SESSIONS_MAX, Timeouts, Witness,
+    AttemptObserver, DeliverConfig, HOST_MAX, HOST_UNPROVEN_MAX, RecipientOutcomes, RouteAttempt,
+    SESSIONS_MAX, SmtpClient, Timeouts,
 };
-use postern::mail::model::{Class, Destination, Hop, Report, Route, Target};
+use postern::mail::model::{Destination, Hop, ReplyClass, Route, Target, TransactionReport};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -91,7 +92,7 @@ async fn a_greeting_of_5xx_is_no_verdict_on_the_mail() {
     assert_eq!(counters.next_hop_refusals_total.with_label_values(&["greeting"]).get(), 2);
     for addresses in [[refuses.address, nobody().await], [nobody().await, refuses.address]] {
         let outcome = client.connect(&route(&addresses)).await.unwrap_err();
-        assert_eq!(outcome.class(), Class::Temporary, "{outcome:?}");
+        assert_eq!(outcome.class(), ReplyClass::Temporary, "{outcome:?}");
     }
 }
 
@@ -157,9 +158,9 @@ async fn finding_a_host_ends_in_time_however_many_are_silent() {
 
 /// Delivers a message from host to host as a delivery agent does: what each host accepted, and the
 /// last report.
-async fn carry(addresses: &[SocketAddr], recipients: usize) -> (Vec<String>, Report) {
+async fn carry(addresses: &[SocketAddr], recipients: usize) -> (Vec<String>, TransactionReport) {
     let client = client(patient());
-    let mut attempt = Attempt::new(&client, &Arc::new(route(addresses)));
+    let mut attempt = RouteAttempt::new(&client, &Arc::new(route(addresses)));
     let message = message(recipients, "a\r\n");
     let mut targets: Vec<Target> =
         message.progress.iter().map(|progress| progress.target).collect();
@@ -167,7 +168,7 @@ async fn carry(addresses: &[SocketAddr], recipients: usize) -> (Vec<String>, Rep
     loop {
         let mut connection = attempt.next().await.unwrap();
         relays.push(connection.relay().split('.').next().unwrap().to_owned());
-        let report = connection.send(&message, &targets, &mut Known::default()).await;
+        let report = connection.send(&message, &targets, &mut RecipientOutcomes::default()).await;
         targets = report.put_off();
         if targets.is_empty() || !attempt.may_go_on() {
             return (relays, report);
@@ -226,7 +227,7 @@ async fn a_verdict_is_not_asked_for_twice() {
         let second = Peer::good(&[]).await;
         let (relays, report) = carry(&[first.address, second.address], 2).await;
         assert_eq!((relays.len(), second.seen(|seen| seen.sessions)), (1, 0), "{state}");
-        assert_eq!(report.outcomes[0].1.class(), Class::Permanent, "{state}");
+        assert_eq!(report.outcomes[0].1.class(), ReplyClass::Permanent, "{state}");
     }
 }
 
@@ -243,7 +244,7 @@ async fn content_whose_fate_is_not_known_goes_to_no_other_host_at_once() {
         let second = Peer::good(&[]).await;
         let (relays, report) = carry(&[first.address, second.address], 1).await;
         assert_eq!(relays, ["mx0"], "{said:?}");
-        assert_eq!(report.outcomes[0].1.class(), Class::Temporary);
+        assert_eq!(report.outcomes[0].1.class(), ReplyClass::Temporary);
     }
 }
 
@@ -293,12 +294,12 @@ async fn other_hosts_come_before_other_addresses() {
     ];
     let route = Route { destination: Destination::domain("there.example").unwrap(), hops };
     let client = client(patient());
-    let mut attempt = Attempt::new(&client, &Arc::new(route));
+    let mut attempt = RouteAttempt::new(&client, &Arc::new(route));
     assert!(attempt.next().await.unwrap().relay().starts_with("many"));
     let second = attempt.next().await.unwrap();
     assert!(second.relay().starts_with("good"));
     // With an open connection, the others are those besides it.
-    let mut beside = Attempt::beside(&second);
+    let mut beside = RouteAttempt::beside(&second);
     assert!(beside.may_go_on());
     assert!(beside.next().await.unwrap().relay().starts_with("many"));
 }
@@ -314,7 +315,7 @@ async fn a_connection_is_opened_anew_though_the_host_has_all_that_it_may_have() 
     let (client, route) = (client(patient()), route(&[peer.address]));
     let (connection, _) = send(client.connect(&route).await.unwrap(), &message(1, "a\r\n")).await;
     let mut others = Vec::new();
-    let has_room = |client: &Client| client.wait_for_room(&[peer.address.ip()], 1, (0, 0));
+    let has_room = |client: &SmtpClient| client.wait_for_room(&[peer.address.ip()], 1, (0, 0));
     while has_room(&client) {
         others.push(client.connect(&route).await.unwrap());
     }
@@ -324,9 +325,9 @@ async fn a_connection_is_opened_anew_though_the_host_has_all_that_it_may_have() 
     assert!(!has_room(&client), "it has one place, not two");
     drop(connection);
     assert!(has_room(&client));
-    let mut attempt = Attempt::new(&client, &Arc::new(route.clone()));
+    let mut attempt = RouteAttempt::new(&client, &Arc::new(route.clone()));
     others.push(attempt.next().await.unwrap());
-    let mut attempt = Attempt::new(&client, &Arc::new(route));
+    let mut attempt = RouteAttempt::new(&client, &Arc::new(route));
     assert!(
         attempt.next().await.is_err() && attempt.full_hosts() == [peer.address.ip()],
         "nothing is known of the host"
@@ -349,7 +350,7 @@ async fn hosts_behind_a_full_one_tell_nothing_of_the_destination() {
     while client.wait_for_room(&[silent.address.ip()], 1, (0, 0)) {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    let mut attempt = Attempt::new(&client, &Arc::new(route(&[silent.address, refuses])));
+    let mut attempt = RouteAttempt::new(&client, &Arc::new(route(&[silent.address, refuses])));
     assert_eq!(code(&attempt.next().await.unwrap_err()), "451 4.4.1");
     assert_eq!(attempt.full_hosts(), [silent.address.ip()]);
     // The wait is for that host, and not for the one that has a free connection and is of no use.
@@ -360,7 +361,7 @@ async fn hosts_behind_a_full_one_tell_nothing_of_the_destination() {
 /// Asked to stop at the last moment.
 struct Hurried;
 
-impl Witness for Hurried {
+impl AttemptObserver for Hurried {
     fn heard(&self) {}
 
     fn may_begin(&self) -> bool {
@@ -385,7 +386,7 @@ async fn a_mail_that_was_given_up_before_its_end_goes_to_no_other_host() {
 /// Asked to stop after so many transactions; records the questions.
 struct Counting(usize, Mutex<Vec<&'static str>>);
 
-impl Witness for Counting {
+impl AttemptObserver for Counting {
     fn heard(&self) {}
 
     fn may_begin(&self) -> bool {
@@ -406,13 +407,13 @@ async fn each_transaction_is_asked_for_and_may_be_the_last() {
     for (most, expected) in [(9, ["250 2.0.0"; 3]), (2, ["250 2.0.0", "250 2.0.0", "451 4.4.2"])] {
         let peer = Peer::good(&["PIPELINING"]).await;
         let witness = Arc::new(Counting(most, Mutex::default()));
-        let config = Config {
+        let config = DeliverConfig {
             hostname: "relay.example".into(),
             timeouts: patient(),
             bind: None,
             recipients_max: 1,
         };
-        let client = Client::new(config, DeliverCounters::alone().unwrap()).unwrap();
+        let client = SmtpClient::new(config, DeliverCounters::alone().unwrap()).unwrap();
         let connection =
             client.followed(witness.clone(), false).connect(&route(&[peer.address])).await.unwrap();
         let (_, report) = send(connection, &message(3, "a\r\n")).await;

@@ -3,7 +3,7 @@
 use crate::support::{Program, free_port};
 use postern::ground::dns::{Absence, DnsError, Resolver, system};
 use postern::mail::model::Destination;
-use postern::mail::route::{Config, Router};
+use postern::mail::route::{RouteConfig, Router};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -38,7 +38,7 @@ impl Names {
     }
 
     async fn hosts(&self, destination: &str) -> Result<Vec<String>, String> {
-        let config = Config {
+        let config = RouteConfig {
             smart_relay: None,
             cc_mta: None,
             hostname: "relay.example".into(),

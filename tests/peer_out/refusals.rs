@@ -3,7 +3,7 @@
 use crate::support::{
     Do, Peer, all_delivered, bounce, codes, connect, counted, message, patient, route, say, send,
 };
-use postern::mail::deliver::Known;
+use postern::mail::deliver::RecipientOutcomes;
 use postern::mail::model::Target;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -358,7 +358,7 @@ async fn a_copy_counts_as_taken_when_anybody_gets_it() {
     .await;
     let report = connect(&peer)
         .await
-        .send(&message(2, "a\r\n"), &[Target::Copy], &mut Known::default())
+        .send(&message(2, "a\r\n"), &[Target::Copy], &mut RecipientOutcomes::default())
         .await;
     assert_eq!(codes(&report), ["250 2.0.0"]);
     let peer = Peer::start(&["PIPELINING"], |step| match step.line {
@@ -369,7 +369,7 @@ async fn a_copy_counts_as_taken_when_anybody_gets_it() {
     .await;
     let report = connect(&peer)
         .await
-        .send(&message(2, "a\r\n"), &[Target::Copy], &mut Known::default())
+        .send(&message(2, "a\r\n"), &[Target::Copy], &mut RecipientOutcomes::default())
         .await;
     assert_eq!(codes(&report), ["450 4.2.1"]);
 }

@@ -4,10 +4,10 @@ use bytes::{Buf, BytesMut};
 use memchr::memmem;
 use postern::ground::tls;
 use postern::mail::deliver::counters::DeliverCounters;
-use postern::mail::deliver::{Client, Config, Connection, Known, Timeouts};
+use postern::mail::deliver::{Connection, DeliverConfig, RecipientOutcomes, SmtpClient, Timeouts};
 use postern::mail::model::{
-    Address, Body, BodyType, Class, Content, Destination, Envelope, Hop, Kind, Message, MessageId,
-    Origin, Outcome, Progress, Report, Route, Target,
+    Address, Body, BodyType, Destination, Envelope, Hop, Message, MessageId, MessageKind, Origin,
+    Outcome, ReplyClass, Route, StoredContent, Target, TargetProgress, TransactionReport,
 };
 use std::fs::File;
 use std::io;
@@ -314,15 +314,19 @@ pub fn patient() -> Timeouts {
     }
 }
 
-pub fn client(timeouts: Timeouts) -> Client {
+pub fn client(timeouts: Timeouts) -> SmtpClient {
     counted(timeouts).0
 }
 
-pub fn counted(timeouts: Timeouts) -> (Client, Arc<DeliverCounters>) {
+pub fn counted(timeouts: Timeouts) -> (SmtpClient, Arc<DeliverCounters>) {
     let counters = DeliverCounters::alone().unwrap();
-    let config =
-        Config { hostname: "relay.example".into(), timeouts, bind: None, recipients_max: 100 };
-    (Client::new(config, counters.clone()).unwrap(), counters)
+    let config = DeliverConfig {
+        hostname: "relay.example".into(),
+        timeouts,
+        bind: None,
+        recipients_max: 100,
+    };
+    (SmtpClient::new(config, counters.clone()).unwrap(), counters)
 }
 
 pub fn route(addresses: &[SocketAddr]) -> Route {
@@ -360,7 +364,7 @@ pub fn with_body(recipients: usize, body: Body) -> Message {
         id: MessageId(1),
         arrived: 0,
         progress: (0..recipients.len())
-            .map(|n| Progress::new(Target::Recipient(u16::try_from(n).unwrap())))
+            .map(|n| TargetProgress::new(Target::Recipient(u16::try_from(n).unwrap())))
             .collect(),
         envelope: Envelope {
             sender: Some(Address::parse("s@here.example").unwrap()),
@@ -369,7 +373,7 @@ pub fn with_body(recipients: usize, body: Body) -> Message {
             smtputf8: false,
         },
         origin: Origin { peer: Some(IpAddr::from([127, 0, 0, 1])), helo: "client".into() },
-        kind: Kind::Mail,
+        kind: MessageKind::Mail,
         held: false,
         delay_told: false,
         body,
@@ -377,11 +381,11 @@ pub fn with_body(recipients: usize, body: Body) -> Message {
 }
 
 /// Sends to all recipients; in a task, as `outbound` does.
-pub async fn send(connection: Connection, message: &Message) -> (Connection, Report) {
+pub async fn send(connection: Connection, message: &Message) -> (Connection, TransactionReport) {
     let targets: Vec<Target> = message.progress.iter().map(|progress| progress.target).collect();
     let (mut connection, message) = (connection, message.clone());
     let report = tokio::spawn(async move {
-        let report = connection.send(&message, &targets, &mut Known::default()).await;
+        let report = connection.send(&message, &targets, &mut RecipientOutcomes::default()).await;
         assert_eq!(report.outcomes.iter().map(|(target, _)| *target).collect::<Vec<_>>(), targets);
         (connection, report)
     });
@@ -389,7 +393,7 @@ pub async fn send(connection: Connection, message: &Message) -> (Connection, Rep
 }
 
 /// `code enhanced` of each outcome.
-pub fn codes(report: &Report) -> Vec<String> {
+pub fn codes(report: &TransactionReport) -> Vec<String> {
     report.outcomes.iter().map(|(_, outcome)| code(outcome)).collect()
 }
 
@@ -400,14 +404,17 @@ pub fn code(outcome: &Outcome) -> String {
     }
 }
 
-pub fn all_delivered(report: &Report) -> bool {
-    report.outcomes.iter().all(|(_, outcome)| outcome.class() == Class::Success && outcome.remote)
+pub fn all_delivered(report: &TransactionReport) -> bool {
+    report
+        .outcomes
+        .iter()
+        .all(|(_, outcome)| outcome.class() == ReplyClass::Success && outcome.remote)
 }
 
 /// Content in a file, as in the spool.
 pub struct Stored(pub File);
 
-impl Content for Stored {
+impl StoredContent for Stored {
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
         self.0.read_at(buffer, offset)
     }

@@ -4,11 +4,12 @@
 
 use postern::ground::clock;
 use postern::mail::model::{
-    Address, AddressError, AdminError, Answer, Asker, Body, BodyType, Content, ContentPieces,
-    Deliveries, Destination, DestinationSummary, Envelope, Filter, Found, Group, Grouping, Groups,
-    ImportedMessage, Kind, Message, MessageId, Obeyed, Order, Origin, Paused, Preview, Progress,
-    QueueAdmin, QueueSummary, Refusal, Reply, Resubmission, RouteQuestion, RouteReport, RouteTest,
-    Seen, Selection, Standing, Status, Submission, Submitted, SubmittedEnvelope, Target,
+    Address, AddressError, AdminError, AdminFuture, Body, BodyType, ContentPieces, Deliveries,
+    Destination, DestinationSummary, Envelope, Filter, Grouping, ImportedMessage, Message,
+    MessageContext, MessageId, MessageKind, MessageState, OrderResult, Origin, Paused, Preview,
+    Principal, QueueAdmin, QueueGroup, QueueGroups, QueueOrder, QueuePage, QueueSummary, Refusal,
+    Reply, Resubmission, RouteQuestion, RouteReport, RouteTest, Selection, StoredContent,
+    Submission, Submitted, SubmittedEnvelope, Target, TargetProgress, TargetStatus,
 };
 use postern::mail::parse::lenient_mailbox;
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,7 +27,7 @@ pub struct MemoryDesk {
     /// The results of deliveries.
     pub deliveries: Mutex<Vec<Deliveries>>,
     /// The users who gave orders.
-    pub askers: Mutex<Vec<Asker>>,
+    pub askers: Mutex<Vec<Principal>>,
     /// Paused destinations.
     pub paused: Mutex<BTreeSet<Destination>>,
     /// The mails submitted by programs.
@@ -82,7 +83,7 @@ impl Submission for MemoryDesk {
 }
 
 impl RouteTest for MemoryDesk {
-    fn test(&self, question: RouteQuestion) -> Answer<'_, RouteReport> {
+    fn test(&self, question: RouteQuestion) -> AdminFuture<'_, RouteReport> {
         Box::pin(async move {
             self.questions.lock().unwrap().push(question);
             let takes = Duration::from_millis(self.slow_route.load(Ordering::Relaxed));
@@ -96,7 +97,7 @@ impl RouteTest for MemoryDesk {
 /// Stored content, generated while it is read.
 struct Repeated(&'static [u8], u64);
 
-impl Content for Repeated {
+impl StoredContent for Repeated {
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
         let left = usize::try_from(self.1 - offset).unwrap().min(buffer.len());
         for (place, byte) in buffer[..left].iter_mut().enumerate() {
@@ -149,8 +150,8 @@ pub fn message(id: u64, age: u32, sender: Option<&str>, recipients: &[&str]) -> 
             smtputf8: false,
         },
         origin: Origin { peer: Some(IpAddr::from([192, 0, 2, 7])), helo: "app.example.org".into() },
-        kind: Kind::Mail,
-        progress: places.map(|place| Progress::new(Target::Recipient(place))).collect(),
+        kind: MessageKind::Mail,
+        progress: places.map(|place| TargetProgress::new(Target::Recipient(place))).collect(),
         held: false,
         delay_told: false,
         body: Body::Memory(content.into()),
@@ -182,8 +183,8 @@ fn domains(message: &Message) -> Vec<Destination> {
     domains
 }
 
-fn pending(message: &Message) -> impl Iterator<Item = (&Address, &Progress)> {
-    message.progress.iter().filter(|progress| progress.status == Status::Pending).filter_map(
+fn pending(message: &Message) -> impl Iterator<Item = (&Address, &TargetProgress)> {
+    message.progress.iter().filter(|progress| progress.status == TargetStatus::Pending).filter_map(
         |progress| match progress.target {
             Target::Recipient(place) => {
                 Some((&message.envelope.recipients[usize::from(place)], progress))
@@ -277,13 +278,13 @@ impl QueueAdmin for MemoryDesk {
         (bounds.iter().map(within).collect(), ages.iter().map(|age| u64::from(*age)).sum())
     }
 
-    fn show(&self, id: MessageId) -> Answer<'_, Message> {
+    fn show(&self, id: MessageId) -> AdminFuture<'_, Message> {
         Box::pin(async move {
             self.messages.lock().unwrap().get(&id).cloned().ok_or(AdminError::Unknown)
         })
     }
 
-    fn export(&self, id: MessageId, _still: bool) -> Answer<'_, Message> {
+    fn export(&self, id: MessageId, _still: bool) -> AdminFuture<'_, Message> {
         self.show(id)
     }
 
@@ -291,7 +292,7 @@ impl QueueAdmin for MemoryDesk {
         &self,
         imported: ImportedMessage,
         mut content: Box<dyn ContentPieces>,
-    ) -> Answer<'_, MessageId> {
+    ) -> AdminFuture<'_, MessageId> {
         Box::pin(async move {
             let mut octets = Vec::new();
             while let Some(piece) = content.next().await {
@@ -313,7 +314,12 @@ impl QueueAdmin for MemoryDesk {
         })
     }
 
-    fn order(&self, order: Order, selection: Selection, asker: Asker) -> Answer<'_, Obeyed> {
+    fn order(
+        &self,
+        order: QueueOrder,
+        selection: Selection,
+        asker: Principal,
+    ) -> AdminFuture<'_, OrderResult> {
         Box::pin(async move {
             self.askers.lock().unwrap().push(asker);
             let hit = self.hit(&selection)?;
@@ -324,24 +330,30 @@ impl QueueAdmin for MemoryDesk {
             };
             let untried = hit
                 .iter()
-                .filter(|id| order == Order::Retry && messages.get(id).is_some_and(rests))
+                .filter(|id| order == QueueOrder::Retry && messages.get(id).is_some_and(rests))
                 .count() as u64;
             for id in &hit {
                 match (order, messages.get_mut(id)) {
-                    (Order::Delete, _) => drop(messages.remove(id)),
-                    (Order::Hold, Some(message)) => message.held = true,
-                    (Order::Release, Some(message)) => message.held = false,
-                    (Order::Retry, Some(message)) => {
+                    (QueueOrder::Delete, _) => drop(messages.remove(id)),
+                    (QueueOrder::Hold, Some(message)) => message.held = true,
+                    (QueueOrder::Release, Some(message)) => message.held = false,
+                    (QueueOrder::Retry, Some(message)) => {
                         message.progress.iter_mut().for_each(|progress| progress.due = 0)
                     }
                     (_, None) => {}
                 }
             }
-            Ok(Obeyed { messages: hit.len() as u64, untried })
+            Ok(OrderResult { messages: hit.len() as u64, untried })
         })
     }
 
-    fn move_out(&self, id: MessageId, version: u64, _mark: String, asker: Asker) -> Answer<'_, ()> {
+    fn move_out(
+        &self,
+        id: MessageId,
+        version: u64,
+        _mark: String,
+        asker: Principal,
+    ) -> AdminFuture<'_, ()> {
         Box::pin(async move {
             self.askers.lock().unwrap().push(asker);
             let mut messages = self.messages.lock().unwrap();
@@ -360,14 +372,14 @@ impl QueueAdmin for MemoryDesk {
         after: Option<MessageId>,
         limit: usize,
         _patience: Duration,
-    ) -> Answer<'_, Found> {
+    ) -> AdminFuture<'_, QueuePage> {
         Box::pin(async move {
             let slow = self.slow.load(Ordering::Relaxed);
             if slow > 0 {
                 tokio::time::sleep(Duration::from_millis(slow)).await;
             }
             let messages = self.messages.lock().unwrap();
-            let mut found = Found { next: after, ..Found::default() };
+            let mut found = QueuePage { next: after, ..QueuePage::default() };
             for message in
                 messages.values().filter(|message| after.is_none_or(|after| message.id > after))
             {
@@ -379,14 +391,14 @@ impl QueueAdmin for MemoryDesk {
                     found.messages.push((message.clone(), standing(message)));
                 }
             }
-            Ok(Found { complete: true, ..found })
+            Ok(QueuePage { complete: true, ..found })
         })
     }
 
-    fn groups(&self, by: Grouping) -> Answer<'_, Groups> {
+    fn groups(&self, by: Grouping) -> AdminFuture<'_, QueueGroups> {
         Box::pin(async move {
             let messages = self.messages.lock().unwrap();
-            let mut groups: BTreeMap<String, Group> = BTreeMap::new();
+            let mut groups: BTreeMap<String, QueueGroup> = BTreeMap::new();
             for message in messages.values() {
                 let names = match by {
                     Grouping::Sender => vec![message.envelope.sender_text().to_owned()],
@@ -404,23 +416,24 @@ impl QueueAdmin for MemoryDesk {
                         .collect(),
                 };
                 for name in names.into_iter().filter(|name| !name.is_empty()) {
-                    let group = Group { name: name.clone(), messages: 0, oldest: message.arrived };
+                    let group =
+                        QueueGroup { name: name.clone(), messages: 0, oldest: message.arrived };
                     groups.entry(name).or_insert(group).messages += 1;
                 }
             }
             let (seen, mut groups) =
                 (messages.len() as u64, groups.into_values().collect::<Vec<_>>());
             groups.sort_by_key(|group| std::cmp::Reverse(group.messages));
-            Ok(Groups { groups, seen, total: seen, as_of: clock::now() })
+            Ok(QueueGroups { groups, seen, total: seen, as_of: clock::now() })
         })
     }
 
     fn preview(
         &self,
-        _order: Order,
+        _order: QueueOrder,
         selection: Selection,
         _patience: Duration,
-    ) -> Answer<'_, Preview> {
+    ) -> AdminFuture<'_, Preview> {
         Box::pin(async move {
             let hit = self.hit(&selection)?;
             let sample = hit.iter().copied().take(Preview::SAMPLE).collect();
@@ -433,7 +446,12 @@ impl QueueAdmin for MemoryDesk {
         Destination::domain(name).filter(|_| !paused || !name.contains(':')).ok_or_else(none)
     }
 
-    fn pause(&self, destination: Destination, paused: bool, asker: Asker) -> Answer<'_, Paused> {
+    fn pause(
+        &self,
+        destination: Destination,
+        paused: bool,
+        asker: Principal,
+    ) -> AdminFuture<'_, Paused> {
         Box::pin(async move {
             self.askers.lock().unwrap().push(asker);
             let mut all = self.paused.lock().unwrap();
@@ -476,14 +494,14 @@ impl MemoryDesk {
     }
 }
 
-fn standing(message: &Message) -> Standing {
+fn standing(message: &Message) -> MessageState {
     let tried = pending(message).any(|(_, progress)| progress.attempts > 0);
     if message.held {
-        Standing::Held
+        MessageState::Held
     } else if tried {
-        Standing::Deferred
+        MessageState::Deferred
     } else {
-        Standing::Waiting
+        MessageState::Waiting
     }
 }
 
@@ -495,7 +513,7 @@ fn passes(filter: &Filter, message: &Message) -> bool {
     let (standing, destinations) = (standing(message), domains(message));
     filter.passes(
         message,
-        &Seen { standing, destinations: &destinations },
+        &MessageContext { standing, destinations: &destinations },
         &subject.unwrap_or_default(),
         clock::now(),
     )

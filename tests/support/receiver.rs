@@ -3,15 +3,15 @@
 use super::spool::{MemorySpool, Trouble};
 use super::threads;
 use postern::ground::net::{self, ConnectionLimits};
-use postern::ground::tls::{KeyPair, Presenter};
+use postern::ground::tls::{CertificatePresenter, KeyPair};
 use postern::mail::accept::counters::AcceptCounters;
 use postern::mail::accept::{Conduct, Limits, SmtpListener, Tls};
 use postern::mail::admit::Policy;
-use postern::mail::events::Events;
+use postern::mail::events::MailEvents;
 use postern::mail::inbound;
 use postern::mail::intake::Intake;
 use postern::mail::model::{Message, MessageId, Refusal};
-use postern::mail::parse::Rules;
+use postern::mail::parse::SessionLimits;
 use postern::mail::rewrite;
 use postern::mail::route::RouteRules;
 use postern::mail::sessions::SessionRegistry;
@@ -28,9 +28,9 @@ pub struct Setup {
     /// Networks that may relay; the loopback by default.
     pub trusted: Vec<String>,
     /// Limits of sessions.
-    pub rules: Rules,
+    pub rules: SessionLimits,
     /// What is changed in content of clients that may relay; nothing by default.
-    pub rewriting: rewrite::Config,
+    pub rewriting: rewrite::RewriteConfig,
     /// Limits of time and number.
     pub limits: Limits,
     /// The key and certificate; without them there is no TLS.
@@ -45,11 +45,11 @@ impl Default for Setup {
     fn default() -> Self {
         Self {
             trusted: vec!["127.0.0.0/8".to_owned(), "::1/128".to_owned()],
-            rules: Rules::new("mta.example", 10_000_000),
-            rewriting: rewrite::Config {
+            rules: SessionLimits::new("mta.example", 10_000_000),
+            rewriting: rewrite::RewriteConfig {
                 drop_headers: Vec::new(),
                 add_missing_headers: false,
-                ..rewrite::Config::new("mta.example")
+                ..rewrite::RewriteConfig::new("mta.example")
             },
             limits: Limits::from(ConnectionLimits {
                 linger: Duration::from_millis(500),
@@ -69,7 +69,7 @@ pub struct Receiver {
     /// Its address with implicit TLS; none without a pair.
     pub smtps: Option<SocketAddr>,
     /// Its certificate.
-    pub presenter: Option<Arc<Presenter>>,
+    pub presenter: Option<Arc<CertificatePresenter>>,
     /// What it has accepted.
     pub spool: Arc<MemorySpool>,
     /// What it has counted.
@@ -96,12 +96,12 @@ impl Receiver {
         let counters = AcceptCounters::alone().unwrap();
         let onward = Arc::new(Mutex::new(Vec::new()));
         let seen = Arc::clone(&onward);
-        let presenter = setup.pair.map(|pair| Arc::new(Presenter::new(pair).unwrap()));
+        let presenter = setup.pair.map(|pair| Arc::new(CertificatePresenter::new(pair).unwrap()));
         let tls =
             presenter.as_ref().map(|presenter| Tls::new(presenter.clone(), Arc::clone(&counters)));
         let registry = Arc::<SessionRegistry>::default();
         let intake = Arc::new(Intake {
-            events: Events::new(vec![registry.clone()]),
+            events: MailEvents::new(vec![registry.clone()]),
             registry,
             spool: Arc::clone(&spool),
             onward: Box::new(move |message: Message| {

@@ -1,8 +1,10 @@
 //! The queue's interface with a list in memory: its second implementation, and as strict as the
 //! first, except for power cuts.
 
-use postern::mail::model::{Body, Message, MessageId, Progress, Status, Target};
-use postern::mail::spool::{Arrival, Entry, Past, Spool, SpoolError, Writer};
+use postern::mail::model::{Body, Message, MessageId, Target, TargetProgress, TargetStatus};
+use postern::mail::spool::{
+    Arrival, IncomingContent, PriorProgress, QueueEntry, Spool, SpoolError,
+};
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Mutex;
 
@@ -31,7 +33,7 @@ struct Queue {
 }
 
 impl Queue {
-    fn note(&mut self, id: MessageId, progress: Vec<Progress>) {
+    fn note(&mut self, id: MessageId, progress: Vec<TargetProgress>) {
         let Some(message) = self.messages.get_mut(&id) else { return };
         for news in progress {
             for known in message.progress.iter_mut().filter(|known| known.target == news.target) {
@@ -68,7 +70,7 @@ impl MemorySpool {
             .collect()
     }
 
-    fn enter(&self, id: MessageId, entry: Entry, body: Body) -> Result<Message, SpoolError> {
+    fn enter(&self, id: MessageId, entry: QueueEntry, body: Body) -> Result<Message, SpoolError> {
         if self.trouble == Some(Trouble::Sync) {
             return Err(SpoolError::Failed("Input/output error (EIO)".to_owned()));
         }
@@ -82,7 +84,7 @@ impl MemorySpool {
             envelope: entry.envelope,
             origin: entry.origin,
             kind: entry.kind,
-            progress: targets.map(Progress::new).collect(),
+            progress: targets.map(TargetProgress::new).collect(),
             held: false,
             delay_told: false,
             body,
@@ -92,7 +94,7 @@ impl MemorySpool {
     }
 }
 
-impl Writer for MemoryWriter {
+impl IncomingContent for MemoryWriter {
     fn id(&self) -> MessageId {
         self.id
     }
@@ -123,13 +125,17 @@ impl Spool for MemorySpool {
         MemoryWriter { id: MessageId(queue.last), content: Vec::new(), trouble: self.trouble }
     }
 
-    async fn commit(&self, entry: Entry, content: MemoryWriter) -> Result<Message, SpoolError> {
+    async fn commit(
+        &self,
+        entry: QueueEntry,
+        content: MemoryWriter,
+    ) -> Result<Message, SpoolError> {
         self.enter(content.id, entry, Body::Memory(content.content.into()))
     }
 
     async fn commit_within(
         &self,
-        entry: Entry,
+        entry: QueueEntry,
         content: MemoryWriter,
         _: impl Future<Output = ()> + Send,
     ) -> Result<Message, SpoolError> {
@@ -138,13 +144,13 @@ impl Spool for MemorySpool {
 
     async fn bring_in(
         &self,
-        entry: Entry,
-        past: Past,
+        entry: QueueEntry,
+        past: PriorProgress,
         content: MemoryWriter,
         _give_up: impl Future<Output = ()> + Send,
     ) -> Result<Message, SpoolError> {
         let message = self.enter(content.id, entry, Body::Memory(content.content.into()))?;
-        let Past { arrived, progress, held, delay_told } = past;
+        let PriorProgress { arrived, progress, held, delay_told } = past;
         let message = Message { arrived, progress, held, delay_told, ..message };
         self.queue.lock().unwrap().messages.insert(message.id, message.clone());
         Ok(message)
@@ -154,13 +160,13 @@ impl Spool for MemorySpool {
         self.queue.lock().unwrap().messages.get(&id).cloned().ok_or(SpoolError::Unknown)
     }
 
-    fn complete(&self, id: MessageId, progress: Vec<Progress>) {
-        let pending = |target: &Progress| target.status == Status::Pending;
+    fn complete(&self, id: MessageId, progress: Vec<TargetProgress>) {
+        let pending = |target: &TargetProgress| target.status == TargetStatus::Pending;
         assert!(!progress.iter().any(pending), "{id} is not complete");
         self.queue.lock().unwrap().messages.remove(&id);
     }
 
-    fn defer(&self, id: MessageId, progress: Vec<Progress>) {
+    fn defer(&self, id: MessageId, progress: Vec<TargetProgress>) {
         self.queue.lock().unwrap().note(id, progress);
     }
 

@@ -7,22 +7,23 @@ use postern::api::state::{AppState, Facts, Views};
 use postern::core::counters::counters;
 use postern::core::http::routes;
 use postern::ground::clock;
-use postern::ground::disk::{Disk, Volume};
+use postern::ground::disk::{DirectoryDisk, Disk};
 use postern::ground::log::Tail;
 use postern::ground::memory::Gauge;
 use postern::http::Login;
 use postern::http::access::Access;
 use postern::http::counters::HttpCounters;
-use postern::http::hosts::Hosts;
+use postern::http::hosts::AllowedHosts;
 use postern::http::idempotency::IdempotencyKeys;
 use postern::http::server::{serve_control, serve_public};
 use postern::http::state::HttpState;
 use postern::mail::history::{self, HistoryLog, Masking};
 use postern::mail::model::{
-    AdminError, Answer, Attempt, FinishedPage, History, KeptMessage, Message, MessageId, Wanted,
+    AdminError, AdminFuture, AttemptRecord, FinishedPage, History, HistoryFilter, KeptMessage,
+    Message, MessageId,
 };
 use postern::mail::sessions::SessionRegistry;
-use postern::monitor::components::{Condition, Part};
+use postern::monitor::components::{ComponentStatus, Condition};
 use postern::monitor::counters::Counters;
 use postern::monitor::rates::RateHistory;
 use postern::monitor::state::{MonitorSources, MonitorState, Readiness};
@@ -67,11 +68,11 @@ impl History for LongHistory {
         self.kept.content_time()
     }
 
-    fn kept(&self, id: MessageId) -> Answer<'_, Option<KeptMessage>> {
+    fn kept(&self, id: MessageId) -> AdminFuture<'_, Option<KeptMessage>> {
         self.kept.kept(id)
     }
 
-    fn attempts(&self, id: MessageId, patience: Duration) -> Answer<'_, Vec<Attempt>> {
+    fn attempts(&self, id: MessageId, patience: Duration) -> AdminFuture<'_, Vec<AttemptRecord>> {
         Box::pin(async move {
             if !self.look(patience).await {
                 return Err(AdminError::Storage(
@@ -84,11 +85,11 @@ impl History for LongHistory {
 
     fn finished(
         &self,
-        wanted: Wanted,
+        wanted: HistoryFilter,
         after: Option<String>,
         limit: usize,
         patience: Duration,
-    ) -> Answer<'_, FinishedPage> {
+    ) -> AdminFuture<'_, FinishedPage> {
         Box::pin(async move {
             if !self.look(patience).await {
                 return Ok(FinishedPage { finished: Vec::new(), next: Some("1-0".to_owned()) });
@@ -175,7 +176,8 @@ fn sources(
     ready: watch::Receiver<Readiness>,
     data_volume: &Path,
 ) -> MonitorSources {
-    let row = |name, condition, text: &str| Part { name, condition, text: text.to_owned() };
+    let row =
+        |name, condition, text: &str| ComponentStatus { name, condition, text: text.to_owned() };
     let (connected, mounted, not_connected) =
         (Condition::Connected, Condition::Mounted, Condition::NotConnected);
     MonitorSources {
@@ -288,7 +290,7 @@ pub fn access(login: Option<Login>) -> Access {
     Access {
         public: login.is_none(),
         login,
-        hosts: Hosts::new(["mta.shop.example"]),
+        hosts: AllowedHosts::new(["mta.shop.example"]),
         ..Access::default()
     }
 }
@@ -315,7 +317,7 @@ impl TestUi {
         let (ready, readiness) = watch::channel(Ok(()));
         let (stop, stopping) = watch::channel(false);
         let asked: Arc<MemoryDesk> = Arc::clone(&admin);
-        let volume: Arc<dyn Disk> = Arc::new(Volume::open(directory.path()).unwrap());
+        let volume: Arc<dyn Disk> = Arc::new(DirectoryDisk::open(directory.path()).unwrap());
         let kept = history::HistoryConfig {
             enabled: true,
             size: 1 << 20,

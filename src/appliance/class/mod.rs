@@ -23,9 +23,9 @@ pub struct Class {
     /// What the appliance needs of the machine.
     pub resource: Vec<Resource>,
     /// The network connections (terminals).
-    pub terminal: Vec<Terminal>,
+    pub terminal: Vec<TerminalDeclaration>,
     /// The disks.
-    pub volume: Vec<Volume>,
+    pub volume: Vec<VolumeDeclaration>,
     /// The settings.
     pub property: Vec<Property>,
     /// The counters.
@@ -33,7 +33,7 @@ pub struct Class {
     /// The error lines of a failed start, literally.
     pub error: Vec<ErrorLine>,
     /// The alerts about a volume that is filling up.
-    pub alert: Vec<Alert>,
+    pub alert: Vec<AlertLine>,
     /// The packages inside the program.
     pub software: Vec<Software>,
 }
@@ -81,7 +81,7 @@ pub struct Resource {
 /// A named network connection.
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-pub struct Terminal {
+pub struct TerminalDeclaration {
     /// Its name.
     pub name: String,
     /// `in` or `out`.
@@ -98,7 +98,7 @@ pub struct Terminal {
 /// A named disk.
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-pub struct Volume {
+pub struct VolumeDeclaration {
     /// Its name.
     pub name: String,
     /// The property that says where it is.
@@ -133,7 +133,7 @@ pub struct Property {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub list: bool,
     /// Its origin: the founding document, or the container version.
-    pub group: Group,
+    pub group: PropertyGroup,
     /// Its meaning, in one line.
     pub help: String,
 }
@@ -164,14 +164,14 @@ pub const PREFIX: &str = "MTA_";
 /// The origin of a property.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Group {
+pub enum PropertyGroup {
     /// The appliance of 2011.
     Founding,
     /// Added for the container world.
     Container,
 }
 
-impl Group {
+impl PropertyGroup {
     /// The name that the class uses for it.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -217,7 +217,7 @@ pub struct ErrorLine {
 /// An alert of the running appliance for the operator.
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-pub struct Alert {
+pub struct AlertLine {
     /// The literal text.
     pub line: String,
     /// `warning` or `critical`.
@@ -273,7 +273,11 @@ mod tests {
             class.property.iter().map(|property| property.name.as_str()).collect();
         assert_eq!(names.len(), class.property.len());
         assert_eq!(
-            class.property.iter().filter(|property| property.group == Group::Founding).count(),
+            class
+                .property
+                .iter()
+                .filter(|property| property.group == PropertyGroup::Founding)
+                .count(),
             13
         );
         const KINDS: [&str; 27] = [

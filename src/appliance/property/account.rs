@@ -5,7 +5,7 @@
 
 use super::network;
 use super::secret::Secret;
-use super::value::{self, Complaint};
+use super::value::{self, ValueError};
 use super::written::Written;
 use crate::ground::credential::password::Password;
 use crate::ground::pace::Rate;
@@ -38,7 +38,7 @@ pub struct Account {
 ///
 /// # Errors
 /// What is wrong, and in which entry.
-pub fn accounts(text: &str) -> Result<Vec<Account>, Complaint> {
+pub fn accounts(text: &str) -> Result<Vec<Account>, ValueError> {
     let mut accounts: Vec<Account> = Vec::new();
     for (place, entry) in text.split_whitespace().enumerate() {
         let account = account(entry)
@@ -101,7 +101,7 @@ fn account(entry: &str) -> Result<Account, String> {
 }
 
 /// An address, or a domain with or without an `@` before it.
-fn sender(item: &str) -> Result<String, Complaint> {
+fn sender(item: &str) -> Result<String, ValueError> {
     let domain = item.rsplit_once('@').map_or(item, |(_, domain)| domain);
     let domain_is_good = !domain.is_empty()
         && domain.chars().all(|c| c.is_alphanumeric() || matches!(c, '.' | '-' | '_'));

@@ -1,6 +1,6 @@
 //! `postern check`: every property, its effective value, its origin, and which clients may relay.
 
-use super::environment::{Loaded, load};
+use super::environment::{LoadedProperties, load};
 use super::relay;
 use crate::appliance::class::PREFIX;
 use crate::appliance::failure::exit_of;
@@ -32,7 +32,7 @@ pub fn run() -> ExitCode {
 }
 
 /// The report, and whether nothing was found that would stop the start.
-fn report(loaded: &Loaded) -> (String, bool) {
+fn report(loaded: &LoadedProperties) -> (String, bool) {
     let mut text = table(loaded).into_iter().fold(String::new(), |text, line| text + &line + "\n");
     let words = relay::who_may_relay(&loaded.settings.smtpd_trusted_networks, &default_gateways());
     let _ = write!(text, "\nWho may relay: {}\n", words.statement);
@@ -64,7 +64,7 @@ fn report(loaded: &Loaded) -> (String, bool) {
 }
 
 /// One line for each property in the order of the class: name, value (secrets masked), origin.
-pub fn table(loaded: &Loaded) -> Vec<String> {
+pub fn table(loaded: &LoadedProperties) -> Vec<String> {
     let shown = loaded.settings.shown();
     let rows: Vec<_> = shown
         .iter()

@@ -1,6 +1,6 @@
 //! Properties whose value is one of a few words, in any case of letters.
 
-use super::value::{Complaint, list};
+use super::value::{ValueError, list};
 use super::written::Written;
 use std::str::FromStr;
 
@@ -71,27 +71,27 @@ impl WebhookEvent {
 }
 
 impl FromStr for LogFormat {
-    type Err = Complaint;
+    type Err = ValueError;
 
-    fn from_str(text: &str) -> Result<Self, Complaint> {
+    fn from_str(text: &str) -> Result<Self, ValueError> {
         chosen(&[Self::Plain, Self::Json], Self::as_str, text)
             .ok_or_else(|| "value must be plain or json".into())
     }
 }
 
 impl FromStr for AddressMasking {
-    type Err = Complaint;
+    type Err = ValueError;
 
-    fn from_str(text: &str) -> Result<Self, Complaint> {
+    fn from_str(text: &str) -> Result<Self, ValueError> {
         let all = [Self::None, Self::Smart, Self::Hash];
         chosen(&all, Self::as_str, text).ok_or_else(|| "value must be none, smart or hash".into())
     }
 }
 
 impl FromStr for WebhookEvent {
-    type Err = Complaint;
+    type Err = ValueError;
 
-    fn from_str(text: &str) -> Result<Self, Complaint> {
+    fn from_str(text: &str) -> Result<Self, ValueError> {
         let all = [Self::Delivered, Self::Deferred, Self::Bounced, Self::Alert];
         chosen(&all, Self::as_str, text).ok_or_else(|| {
             format!(
@@ -103,7 +103,7 @@ impl FromStr for WebhookEvent {
 }
 
 /// Events.
-pub fn webhook_events(text: &str) -> Result<Vec<WebhookEvent>, Complaint> {
+pub fn webhook_events(text: &str) -> Result<Vec<WebhookEvent>, ValueError> {
     list(text, str::parse)
 }
 

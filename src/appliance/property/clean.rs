@@ -7,7 +7,7 @@
 //! bounded by [`super::VALUE_LIMIT`].
 
 use super::lookup::Named;
-use super::source::Source;
+use super::source::ValueOrigin;
 
 /// U+FEFF at the start of a text: some Windows editors write it (RFC 3629 §6).
 const BYTE_ORDER_MARK: char = '\u{feff}';
@@ -36,7 +36,7 @@ pub struct Dirty {
 ///
 /// # Errors
 /// The value has line breaks, control or invisible characters inside, or quotes around it.
-pub fn clean(named: &Named<'_>, source: &Source, text: &str) -> Result<Clean, Dirty> {
+pub fn clean(named: &Named<'_>, source: &ValueOrigin, text: &str) -> Result<Clean, Dirty> {
     let property = named.property;
     let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text).replace("\r\n", "\n");
     let text = text.trim_end_matches(['\n', '\r']);
@@ -57,7 +57,7 @@ pub fn clean(named: &Named<'_>, source: &Source, text: &str) -> Result<Clean, Di
         ));
     }
     let quoted = is_quoted(&value);
-    if quoted && (*source == Source::Environment || !property.secret) {
+    if quoted && (*source == ValueOrigin::Environment || !property.secret) {
         // `docker run --env-file` and compose's env_file keep quotes that a shell would have
         // removed.
         return Err(dirty(
@@ -99,11 +99,11 @@ fn is_quoted(value: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::appliance::property::lookup::Names;
+    use crate::appliance::property::lookup::PropertyNames;
 
     fn cleaned(name: &str, text: &str) -> Result<String, String> {
-        let source = Source::Environment;
-        clean(&Names::of_class().name(name).unwrap(), &source, text)
+        let source = ValueOrigin::Environment;
+        clean(&PropertyNames::of_class().name(name).unwrap(), &source, text)
             .map(|clean| clean.value)
             .map_err(|dirty| dirty.what)
     }
@@ -162,8 +162,8 @@ mod tests {
 
     #[test]
     fn what_is_odd_about_a_secret_is_said() {
-        let password = Names::of_class().name("password").unwrap();
-        let file = Source::File("/run/secrets/password".into());
+        let password = PropertyNames::of_class().name("password").unwrap();
+        let file = ValueOrigin::File("/run/secrets/password".into());
         let warned = |text: &str| clean(&password, &file, text).unwrap().warning;
         assert_eq!(warned("hunter2\n"), None);
         assert!(

@@ -2,8 +2,8 @@
 //! and types.
 
 use super::choice::LogFormat;
-use super::finder::{Found, find};
-use super::lookup::Names;
+use super::finder::{FoundProperties, find};
+use super::lookup::PropertyNames;
 use super::machine::Machine;
 use super::settings::Settings;
 use crate::appliance::failure::Failure;
@@ -12,7 +12,7 @@ use std::path::PathBuf;
 
 /// Valid properties.
 #[derive(Debug)]
-pub struct Loaded {
+pub struct LoadedProperties {
     /// Their values, with their origins.
     pub settings: Settings,
     /// Warnings that do not stop the start.
@@ -21,7 +21,7 @@ pub struct Loaded {
 
 /// Invalid properties, with what is needed to report that in the right place.
 #[derive(Debug)]
-pub struct Refused {
+pub struct InvalidProperties {
     /// Everything that is wrong.
     pub problems: Vec<Failure>,
     /// The run directory, from the property if that one is valid.
@@ -34,7 +34,7 @@ pub struct Refused {
 ///
 /// # Errors
 /// Everything that is wrong with them, at once.
-pub fn load() -> Result<Loaded, Refused> {
+pub fn load() -> Result<LoadedProperties, InvalidProperties> {
     read(std::env::vars_os(), &Machine::here())
 }
 
@@ -45,9 +45,10 @@ pub fn load() -> Result<Loaded, Refused> {
 pub fn read(
     vars: impl Iterator<Item = (OsString, OsString)>,
     machine: &Machine,
-) -> Result<Loaded, Refused> {
-    let Found { mut texts, mut problems, mut warnings } = find(vars, Names::of_class());
-    Names::of_class().add_missing(&mut texts, |property| machine.default_of(property));
+) -> Result<LoadedProperties, InvalidProperties> {
+    let FoundProperties { mut texts, mut problems, mut warnings } =
+        find(vars, PropertyNames::of_class());
+    PropertyNames::of_class().add_missing(&mut texts, |property| machine.default_of(property));
     let value = |name: &str| texts.get(name).map(|text| text.value.as_str());
     let run_dir = value("run_dir").filter(|path| path.starts_with('/')).map(PathBuf::from);
     let run_dir = run_dir.unwrap_or_else(|| machine.run_dir().into());
@@ -55,19 +56,19 @@ pub fn read(
     match Settings::from_texts(texts) {
         Ok(settings) if problems.is_empty() => {
             warnings.extend(settings.warnings());
-            Ok(Loaded { warnings, settings })
+            Ok(LoadedProperties { warnings, settings })
         }
         outcome => {
             problems.extend(outcome.err().into_iter().flatten());
             let log_format = log_format.unwrap_or(LogFormat::Plain);
-            Err(Refused { problems, run_dir, log_format })
+            Err(InvalidProperties { problems, run_dir, log_format })
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::source::Source;
+    use super::super::source::ValueOrigin;
     use super::*;
     use std::io::Write;
     use std::os::unix::ffi::OsStringExt;
@@ -103,8 +104,8 @@ mod tests {
         let loaded = read(vars, &machine()).unwrap();
         assert_eq!(loaded.settings.password.as_ref().unwrap().expose(), "s3cret ");
         assert_eq!(loaded.settings.hostname, "localhost.localdomain");
-        assert_eq!(loaded.settings.sources["password"], Source::File(file.path().to_owned()));
-        assert_eq!(loaded.settings.sources["hostname"], Source::Default);
+        assert_eq!(loaded.settings.sources["password"], ValueOrigin::File(file.path().to_owned()));
+        assert_eq!(loaded.settings.sources["hostname"], ValueOrigin::Default);
         assert_eq!(loaded.settings.run_dir, Path::new("/tmp/postern-1000"));
     }
 

@@ -5,10 +5,10 @@
 //! UTF-8.
 
 use super::clean::{Clean, clean};
-use super::lookup::{FILE, Named, Names};
+use super::lookup::{FILE, Named, PropertyNames};
 use super::other_words;
 use super::service_links::is_service_link;
-use super::source::{Source, Text, Texts};
+use super::source::{PropertyText, PropertyTexts, ValueOrigin};
 use crate::appliance::class::PREFIX;
 use crate::appliance::failure::{Exit, Failure};
 use std::ffi::{OsStr, OsString};
@@ -20,9 +20,9 @@ use std::path::Path;
 pub const VALUE_LIMIT: usize = 16 * 1024;
 
 /// The content of an environment.
-pub struct Found {
+pub struct FoundProperties {
     /// The cleaned texts of the properties that were set.
-    pub texts: Texts,
+    pub texts: PropertyTexts,
     /// What is wrong.
     pub problems: Vec<Failure>,
     /// Warnings that do not stop the start.
@@ -30,10 +30,13 @@ pub struct Found {
 }
 
 /// Sorts variables into values and problems.
-pub fn find(vars: impl Iterator<Item = (OsString, OsString)>, names: Names<'_>) -> Found {
+pub fn find(
+    vars: impl Iterator<Item = (OsString, OsString)>,
+    names: PropertyNames<'_>,
+) -> FoundProperties {
     let mut finder = Finder {
         names,
-        texts: Texts::new(),
+        texts: PropertyTexts::new(),
         problems: Vec::new(),
         warnings: Vec::new(),
         links: Vec::new(),
@@ -46,12 +49,12 @@ pub fn find(vars: impl Iterator<Item = (OsString, OsString)>, names: Names<'_>) 
         }
     }
     finder.tell_of_links();
-    Found { texts: finder.texts, problems: finder.problems, warnings: finder.warnings }
+    FoundProperties { texts: finder.texts, problems: finder.problems, warnings: finder.warnings }
 }
 
 struct Finder<'a> {
-    names: Names<'a>,
-    texts: Texts,
+    names: PropertyNames<'a>,
+    texts: PropertyTexts,
     problems: Vec<Failure>,
     warnings: Vec<String>,
     /// Variables made by container engines.
@@ -74,7 +77,7 @@ impl Finder<'_> {
         // `ssl_key_file` is a property itself, so the whole name is tried first.
         if let Some(named) = self.names.variable(name) {
             if !value.is_empty() {
-                self.found(&named, &value, Source::Environment);
+                self.found(&named, &value, ValueOrigin::Environment);
             }
         } else if let Some(named) = self.names.file(name) {
             if !value.is_empty() {
@@ -99,7 +102,7 @@ impl Finder<'_> {
                     format!("{place}: write the value into it"),
                 )
             }
-            Ok(text) => self.found(named, &text, Source::File(path.to_owned())),
+            Ok(text) => self.found(named, &text, ValueOrigin::File(path.to_owned())),
             Err(cause) => self.problem(
                 format!("Error: the file for {name} cannot be read"),
                 format!("{place}: {cause}"),
@@ -107,12 +110,12 @@ impl Finder<'_> {
         }
     }
 
-    fn found(&mut self, named: &Named<'_>, text: &str, source: Source) {
+    fn found(&mut self, named: &Named<'_>, text: &str, source: ValueOrigin) {
         let variable = named.variable();
         // In an error text a file is named as such, because its variable contains only a path.
         let place = match &source {
-            Source::File(path) => format!("{variable}{FILE}={}: ", path.display()),
-            Source::Environment | Source::Default => String::new(),
+            ValueOrigin::File(path) => format!("{variable}{FILE}={}: ", path.display()),
+            ValueOrigin::Environment | ValueOrigin::Default => String::new(),
         };
         if text.len() > VALUE_LIMIT {
             return self.problem(
@@ -134,7 +137,7 @@ impl Finder<'_> {
             Ok(Clean { value, warning }) => {
                 self.warnings.extend(warning);
                 if !value.is_empty() {
-                    self.texts.insert(named.name.clone(), Text { value, source });
+                    self.texts.insert(named.name.clone(), PropertyText { value, source });
                 }
             }
         }

@@ -3,10 +3,10 @@
 //!
 //! Security: secrets are in the object; the core gets it on its standard input.
 
-use super::lookup::Names;
-use super::reader::Reader;
+use super::lookup::PropertyNames;
+use super::reader::PropertyReader;
 use super::settings::Settings;
-use super::source::Texts;
+use super::source::PropertyTexts;
 use crate::appliance::failure::{Exit, Failure};
 
 impl Settings {
@@ -14,8 +14,8 @@ impl Settings {
     ///
     /// # Errors
     /// Every wrong value and every violated rule, each with its own failure.
-    pub fn from_texts(texts: Texts) -> Result<Self, Vec<Failure>> {
-        let mut reader = Reader::new(Names::of_class(), texts);
+    pub fn from_texts(texts: PropertyTexts) -> Result<Self, Vec<Failure>> {
+        let mut reader = PropertyReader::new(PropertyNames::of_class(), texts);
         let settings = Self::read(&mut reader);
         let mut problems = reader.problems();
         problems.extend(settings.iter().flat_map(Self::broken_rules));
@@ -37,8 +37,8 @@ impl Settings {
             );
             vec![Failure::preconfigure(Exit::Property, cause)]
         };
-        let texts = serde_json::from_str::<Texts>(json).map_err(|error| failure(&error))?;
-        match texts.keys().find(|name| Names::of_class().name(name).is_none()) {
+        let texts = serde_json::from_str::<PropertyTexts>(json).map_err(|error| failure(&error))?;
+        match texts.keys().find(|name| PropertyNames::of_class().name(name).is_none()) {
             Some(unknown) => Err(failure(&format_args!("there is no property {unknown}"))),
             None => Self::from_texts(texts),
         }

@@ -6,7 +6,7 @@
 //! by `MTA_UPSTREAM_BACKUP_HOST` for the member `backup`. A member's name has letters and digits,
 //! so that it ends at the next underscore.
 
-use super::source::{Source, Text, Texts};
+use super::source::{PropertyText, PropertyTexts, ValueOrigin};
 use crate::appliance::class::{PREFIX, Property, class};
 use std::collections::BTreeSet;
 
@@ -15,7 +15,7 @@ pub const FILE: &str = "_FILE";
 
 /// The properties in which names are looked up.
 #[derive(Debug, Clone, Copy)]
-pub struct Names<'a>(&'a [Property]);
+pub struct PropertyNames<'a>(&'a [Property]);
 
 /// The property for a name.
 #[derive(Debug, Clone)]
@@ -38,14 +38,14 @@ pub fn variable(name: &str) -> String {
     format!("{PREFIX}{}", name.to_uppercase())
 }
 
-impl Names<'static> {
+impl PropertyNames<'static> {
     /// All properties of the class.
     pub fn of_class() -> Self {
         Self::of(&class().property)
     }
 }
 
-impl<'a> Names<'a> {
+impl<'a> PropertyNames<'a> {
     /// The given properties.
     pub fn of(properties: &'a [Property]) -> Self {
         Self(properties)
@@ -76,7 +76,7 @@ impl<'a> Names<'a> {
     }
 
     /// The names of a property among these texts: its own, or one for each member of its group.
-    pub fn instances(self, property: &Property, texts: &Texts) -> Vec<String> {
+    pub fn instances(self, property: &Property, texts: &PropertyTexts) -> Vec<String> {
         let Some((group, field)) = property.parts() else { return vec![property.name.clone()] };
         let members = self.members(group, texts);
         members.iter().map(|member| format!("{group}{member}{field}")).collect()
@@ -84,17 +84,18 @@ impl<'a> Names<'a> {
 
     /// Adds the default of every property without a text; a group's fields have one as soon as a
     /// member is named.
-    pub fn add_missing(self, texts: &mut Texts, default: impl Fn(&Property) -> String) {
+    pub fn add_missing(self, texts: &mut PropertyTexts, default: impl Fn(&Property) -> String) {
         for property in self.0 {
             for name in self.instances(property, texts) {
-                let text = || Text { value: default(property), source: Source::Default };
+                let text =
+                    || PropertyText { value: default(property), source: ValueOrigin::Default };
                 texts.entry(name).or_insert_with(text);
             }
         }
     }
 
     /// The members of a group that have a text; `group` is the prefix of their names.
-    pub fn members(self, group: &str, texts: &Texts) -> BTreeSet<String> {
+    pub fn members(self, group: &str, texts: &PropertyTexts) -> BTreeSet<String> {
         let of = |name: &String| {
             let property = self.name(name)?.property;
             let is_of_group = property.parts().is_some_and(|(own, _)| own == group);

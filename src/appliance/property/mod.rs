@@ -45,10 +45,10 @@ pub mod webhook;
 mod written;
 
 pub use choice::{AddressMasking, LogFormat, WebhookEvent};
-pub use environment::{Loaded, Refused, load, read};
+pub use environment::{InvalidProperties, LoadedProperties, load, read};
 pub use finder::VALUE_LIMIT;
 pub use machine::Machine;
 pub use secret::Secret;
 pub use settings::Settings;
 pub use shown::ShownProperty;
-pub use source::Source;
+pub use source::ValueOrigin;

@@ -1,18 +1,18 @@
 //! Values that are names: of hosts, mailboxes, header fields, programs, time zones, and URLs.
 
-use super::value::{Complaint, flag, list};
+use super::value::{ValueError, flag, list};
 use crate::ground::clock;
 use crate::ground::host::{Host, HostSpec};
 
 /// A host with or without a port, see [`HostSpec`].
-pub fn host(text: &str) -> Result<HostSpec, Complaint> {
+pub fn host(text: &str) -> Result<HostSpec, ValueError> {
     text.parse().map_err(|_| {
         "must be a host: write host, host:port, [host]:port, an IPv4 address or [IPv6]:port".into()
     })
 }
 
 /// The host name of the relay (RFC 5321 §2.3.5).
-pub fn host_name(text: &str) -> Result<String, Complaint> {
+pub fn host_name(text: &str) -> Result<String, ValueError> {
     let label_is_good = |label: &str| {
         (1..=63).contains(&label.len())
             && !label.starts_with('-')
@@ -31,7 +31,7 @@ pub fn host_name(text: &str) -> Result<String, Complaint> {
 }
 
 /// Host names.
-pub fn host_names(text: &str) -> Result<Vec<String>, Complaint> {
+pub fn host_names(text: &str) -> Result<Vec<String>, ValueError> {
     let bad = |item: &str| {
         format!(
             "contains '{item}', which is not a host name: write mail.example.com, without port \
@@ -42,7 +42,7 @@ pub fn host_names(text: &str) -> Result<Vec<String>, Complaint> {
 }
 
 /// A mail address with its domain; the details are checked where it is used.
-pub fn mailbox(text: &str) -> Result<String, Complaint> {
+pub fn mailbox(text: &str) -> Result<String, ValueError> {
     let well = |(local, domain): (&str, &str)| {
         !local.is_empty() && !domain.is_empty() && !domain.starts_with('.')
     };
@@ -55,7 +55,7 @@ pub fn mailbox(text: &str) -> Result<String, Complaint> {
 }
 
 /// The name of a program in syslog, or of a group of programs: one word for log readers.
-pub fn syslog_name(text: &str) -> Result<String, Complaint> {
+pub fn syslog_name(text: &str) -> Result<String, ValueError> {
     let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     match text {
         text if text.len() <= 48 && text.chars().all(fits) => Ok(text.to_owned()),
@@ -67,12 +67,12 @@ pub fn syslog_name(text: &str) -> Result<String, Complaint> {
 }
 
 /// In HTTP basic authentication a user name cannot contain a colon (RFC 7617 §2).
-pub fn user_name(text: &str) -> Result<String, Complaint> {
+pub fn user_name(text: &str) -> Result<String, ValueError> {
     if text.contains(':') { Err("must not contain a colon".into()) } else { Ok(text.to_owned()) }
 }
 
 /// An IANA name; it becomes the time zone of this process.
-pub fn time_zone(text: &str) -> Result<String, Complaint> {
+pub fn time_zone(text: &str) -> Result<String, ValueError> {
     match clock::set_zone(text) {
         Ok(()) => Ok(text.to_owned()),
         Err(_) => {
@@ -89,7 +89,7 @@ pub struct HeaderNames(pub Vec<String>);
 const HEADER_NAMES_MAX: usize = 100;
 
 /// Names of header fields; `no` means none.
-pub fn header_names(text: &str) -> Result<HeaderNames, Complaint> {
+pub fn header_names(text: &str) -> Result<HeaderNames, ValueError> {
     const WORDS: &str =
         "must be names of header fields such as bcc, or no; left empty it has its default";
     match flag(text) {
@@ -111,7 +111,7 @@ pub fn header_names(text: &str) -> Result<HeaderNames, Complaint> {
 }
 
 /// `http://host[:port][/path]`, without user, query or fragment.
-pub fn http_url(text: &str) -> Result<String, Complaint> {
+pub fn http_url(text: &str) -> Result<String, ValueError> {
     let complaint = || "must be http://host, http://host:port or http://host:port/path".to_owned();
     let rest = text.strip_prefix("http://").ok_or_else(complaint)?;
     let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));

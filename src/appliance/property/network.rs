@@ -1,12 +1,12 @@
 //! Values that are networks and addresses: parsing and formatting. Pure.
 
-use super::value::{Complaint, list};
+use super::value::{ValueError, list};
 use ipnet::{IpNet, Ipv4Net};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 /// Networks or single addresses; an address alone is a network of its own. The address of a network
 /// has no bits after its prefix, as in Postfix: 10.1.2.3/8 may mean 16 million hosts, or one.
-pub fn networks(text: &str) -> Result<Vec<IpNet>, Complaint> {
+pub fn networks(text: &str) -> Result<Vec<IpNet>, ValueError> {
     list(text, |item| {
         // Brackets around the address of an IPv6 network are in common use: [2001:db8::]/32.
         let bare = item.strip_prefix('[').and_then(|rest| rest.split_once(']'));
@@ -53,7 +53,7 @@ fn unmapped(network: IpNet) -> IpNet {
 }
 
 /// Addresses to listen on.
-pub fn addresses(text: &str) -> Result<Vec<IpAddr>, Complaint> {
+pub fn addresses(text: &str) -> Result<Vec<IpAddr>, ValueError> {
     list(text, |item| {
         let bare = item.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
         let address = match bare {
@@ -70,7 +70,7 @@ pub fn addresses(text: &str) -> Result<Vec<IpAddr>, Complaint> {
 }
 
 /// Name servers; the port is 53 unless given.
-pub fn servers(text: &str) -> Result<Vec<SocketAddr>, Complaint> {
+pub fn servers(text: &str) -> Result<Vec<SocketAddr>, ValueError> {
     list(text, |item| {
         let with_port = item.parse::<SocketAddr>().ok().filter(|server| server.port() != 0);
         let bare = || item.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().ok();

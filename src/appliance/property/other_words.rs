@@ -4,7 +4,7 @@
 //! variable names the property to use. In: the name of a variable, without `MTA_`. Out: what to
 //! write instead, as text. Source: postconf(5), and the variables of widespread mail images.
 
-use super::lookup::{FILE, Names, variable};
+use super::lookup::{FILE, PropertyNames, variable};
 use crate::appliance::class::PREFIX;
 
 /// The meaning of another program's setting here.
@@ -186,7 +186,7 @@ pub fn advice(name: &str) -> Option<String> {
 }
 
 /// The advice for a variable without `MTA_`, if it was certainly meant for a mail relay.
-pub fn without_prefix(names: Names<'_>, variable: &str) -> Option<String> {
+pub fn without_prefix(names: PropertyNames<'_>, variable: &str) -> Option<String> {
     let is_upper = !variable.contains(|c: char| c.is_ascii_lowercase());
     let ours = |name: &str| {
         let named = names.variable(name)?;
@@ -298,7 +298,7 @@ mod tests {
             ("POSTFIX_smtp_helo_name", "postern describe"),
             ("RELAYHOST_PASSWORD", "does not log in"),
         ] {
-            let told = without_prefix(Names::of_class(), variable).unwrap_or_default();
+            let told = without_prefix(PropertyNames::of_class(), variable).unwrap_or_default();
             assert!(
                 told.starts_with(&format!("{variable} is ignored: ")) && told.contains(words),
                 "{variable}: {told}"
@@ -318,7 +318,7 @@ mod tests {
             "DATA_DIR",
             "_",
         ] {
-            assert_eq!(without_prefix(Names::of_class(), variable), None, "{variable}");
+            assert_eq!(without_prefix(PropertyNames::of_class(), variable), None, "{variable}");
         }
     }
 }

@@ -1,27 +1,27 @@
 //! Parses texts to typed values: all fields of a record at once, so that all mistakes are reported
 //! together. The fields are in the record's table.
 
-use super::lookup::{Names, variable};
+use super::lookup::{PropertyNames, variable};
 use super::secret::MASK;
-use super::source::{Source, Sources, Text, Texts};
-use super::value::Complaint;
+use super::source::{PropertyText, PropertyTexts, Sources, ValueOrigin};
+use super::value::ValueError;
 use super::written::Written;
 use crate::appliance::failure::{Exit, Failure};
 use std::mem::take;
 
 /// Reads values one by one and collects the errors.
-pub struct Reader<'a> {
-    names: Names<'a>,
-    texts: Texts,
+pub struct PropertyReader<'a> {
+    names: PropertyNames<'a>,
+    texts: PropertyTexts,
     /// The prefix of the names of fields: nothing, or a group and its member.
     prefix: String,
     sources: Sources,
     problems: Vec<Failure>,
 }
 
-impl<'a> Reader<'a> {
+impl<'a> PropertyReader<'a> {
     /// A reader of these texts; `names` has their defaults.
-    pub fn new(names: Names<'a>, texts: Texts) -> Self {
+    pub fn new(names: PropertyNames<'a>, texts: PropertyTexts) -> Self {
         Self { names, texts, prefix: String::new(), sources: Sources::new(), problems: Vec::new() }
     }
 
@@ -29,13 +29,13 @@ impl<'a> Reader<'a> {
     pub fn value<F, V>(
         &mut self,
         field: &'static str,
-        read: impl FnOnce(&str) -> Result<V, Complaint>,
+        read: impl FnOnce(&str) -> Result<V, ValueError>,
     ) -> Option<F>
     where
         F: Written + From<V>,
     {
         let name = format!("{}{field}", self.prefix);
-        let Text { value, source } = self.texts.remove(&name).unwrap_or_default();
+        let PropertyText { value, source } = self.texts.remove(&name).unwrap_or_default();
         self.sources.insert(field, source.clone());
         // Blanks at the ends are typing errors, except in a secret, where every character counts.
         let text = if F::SECRET { value.as_str() } else { value.trim() };
@@ -91,11 +91,13 @@ impl<'a> Reader<'a> {
         value
     }
 
-    fn wrong<F: Written>(&mut self, name: &str, text: &str, source: &Source, complaint: &str) {
+    fn wrong<F: Written>(&mut self, name: &str, text: &str, source: &ValueOrigin, complaint: &str) {
         let shown = if F::SECRET { MASK.to_owned() } else { without_credentials(text) };
         let cause = match source {
-            Source::File(path) => format!("{} holds '{shown}'", path.display()),
-            Source::Environment | Source::Default => format!("{} is '{shown}'", variable(name)),
+            ValueOrigin::File(path) => format!("{} holds '{shown}'", path.display()),
+            ValueOrigin::Environment | ValueOrigin::Default => {
+                format!("{} is '{shown}'", variable(name))
+            }
         };
         self.problem(format!("Error: {name} {complaint}"), cause);
     }

@@ -1,6 +1,6 @@
 //! Secret values.
 
-use super::value::Complaint;
+use super::value::ValueError;
 use super::written::Written;
 use crate::ground::credential::password::Password;
 use std::fmt;
@@ -45,7 +45,7 @@ impl Written for Secret {
 }
 
 /// A password, or its hash.
-pub fn password(text: &str) -> Result<Secret, Complaint> {
+pub fn password(text: &str) -> Result<Secret, ValueError> {
     let advice = "make one with 'htpasswd -nbB operator PASSWORD' or 'argon2 SALT -id -e'";
     Password::check(text)
         .map(|()| Secret::new(text.to_owned()))
@@ -53,7 +53,7 @@ pub fn password(text: &str) -> Result<Secret, Complaint> {
 }
 
 /// A key that libraries for Standard Webhooks accept: 24 to 64 octets.
-pub fn webhook_secret(text: &str) -> Result<Secret, Complaint> {
+pub fn webhook_secret(text: &str) -> Result<Secret, ValueError> {
     let coded = text.strip_prefix("whsec_").unwrap_or_default();
     let digits = coded.trim_end_matches('=');
     let whole = coded.len() - digits.len() <= 2 && digits.len() % 4 != 1;

@@ -1,10 +1,10 @@
 //! The values in force in a form that may be shown, for `postern check`, pages and the API.
 
-use super::lookup::{FILE, Names, variable};
+use super::lookup::{FILE, PropertyNames, variable};
 use super::secret::MASK;
 use super::settings::Settings;
-use super::source::{Source, Texts};
-use crate::appliance::class::Group;
+use super::source::{PropertyTexts, ValueOrigin};
+use crate::appliance::class::PropertyGroup;
 
 /// A property, its value, and its origin.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,7 +14,7 @@ pub struct ShownProperty {
     /// The effective value, masked if it is a secret; empty = none.
     pub value: String,
     /// Its origin.
-    pub source: Source,
+    pub source: ValueOrigin,
     /// Whether it is set to something else than its default.
     pub changed: bool,
     /// Whether the value is replaced by [`MASK`].
@@ -24,7 +24,7 @@ pub struct ShownProperty {
     /// Whether the value has entries.
     pub list: bool,
     /// Where the property comes from.
-    pub group: Group,
+    pub group: PropertyGroup,
     /// The first sentence of its meaning.
     pub summary: &'static str,
 }
@@ -39,9 +39,9 @@ impl ShownProperty {
     pub fn origin(&self) -> String {
         let variable = self.variable();
         match &self.source {
-            Source::Environment => variable,
-            Source::File(path) => format!("{} ({variable}{FILE})", path.display()),
-            Source::Default => "default".to_owned(),
+            ValueOrigin::Environment => variable,
+            ValueOrigin::File(path) => format!("{} ({variable}{FILE})", path.display()),
+            ValueOrigin::Default => "default".to_owned(),
         }
     }
 }
@@ -49,14 +49,14 @@ impl ShownProperty {
 impl Settings {
     /// All properties in the order of the class.
     pub fn shown(&self) -> Vec<ShownProperty> {
-        let names = Names::of_class();
+        let names = PropertyNames::of_class();
         let (mut texts, defaults) = (self.write(), defaults(names));
         let mut all = Vec::new();
         for property in names.properties() {
             for name in names.instances(property, &texts) {
                 let Some(text) = texts.remove(&name) else { continue };
                 let default = defaults.get(&property.name).map(|text| text.value.as_str());
-                let is_default = text.source == Source::Default
+                let is_default = text.source == ValueOrigin::Default
                     // One that depends on the machine is not known here.
                     || (property.default_note.is_none() && default == Some(text.value.as_str()));
                 let masked = property.secret && !text.value.is_empty();
@@ -79,8 +79,8 @@ impl Settings {
 
 /// The defaults of the class, written as values in force are: `127.0.0.1` of a list of networks has
 /// more than one form.
-fn defaults(names: Names<'static>) -> Texts {
-    let mut texts = Texts::new();
+fn defaults(names: PropertyNames<'static>) -> PropertyTexts {
+    let mut texts = PropertyTexts::new();
     names.add_missing(&mut texts, |property| property.default.clone());
     Settings::from_texts(texts).map(|settings| settings.write()).unwrap_or_default()
 }

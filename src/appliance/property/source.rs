@@ -7,7 +7,7 @@ use std::path::PathBuf;
 /// The origin of a value.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Source {
+pub enum ValueOrigin {
     /// It was not set.
     #[default]
     Default,
@@ -20,15 +20,15 @@ pub enum Source {
 /// A value as text; empty = none. It may be a secret.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-pub struct Text {
+pub struct PropertyText {
     /// In the form in which a person would write it.
     pub value: String,
     /// Its origin.
-    pub source: Source,
+    pub source: ValueOrigin,
 }
 
 /// The texts of properties by name.
-pub type Texts = BTreeMap<String, Text>;
+pub type PropertyTexts = BTreeMap<String, PropertyText>;
 
 /// The origins of a record's values, by field.
-pub type Sources = BTreeMap<&'static str, Source>;
+pub type Sources = BTreeMap<&'static str, ValueOrigin>;

@@ -43,7 +43,7 @@ macro_rules! properties {
         impl $record {
             /// The values of texts, or `None`: then the reader has the errors.
             pub(super) fn read(
-                reader: &mut $crate::appliance::property::reader::Reader<'_>,
+                reader: &mut $crate::appliance::property::reader::PropertyReader<'_>,
             ) -> Option<Self> {
                 // All first, so that a wrong one does not hide others.
                 $( let $name = reader.value(stringify!($name), $read); )*
@@ -56,11 +56,11 @@ macro_rules! properties {
             }
 
             /// The texts of all values, secrets included.
-            pub(super) fn write(&self) -> $crate::appliance::property::source::Texts {
-                use $crate::appliance::property::{source::Text, written::Written};
+            pub(super) fn write(&self) -> $crate::appliance::property::source::PropertyTexts {
+                use $crate::appliance::property::{source::PropertyText, written::Written};
                 let text = |name: &'static str, value: String| {
                     let source = self.sources.get(name).cloned().unwrap_or_default();
-                    (name.to_owned(), Text { value, source })
+                    (name.to_owned(), PropertyText { value, source })
                 };
                 [$( text(stringify!($name), self.$name.to_text()) ),*]
                     .into_iter()
@@ -97,10 +97,10 @@ pub(super) use properties;
 mod tests {
     use crate::appliance::class::Property;
     use crate::appliance::property::finder::find;
-    use crate::appliance::property::lookup::Names;
-    use crate::appliance::property::reader::Reader;
+    use crate::appliance::property::lookup::PropertyNames;
+    use crate::appliance::property::reader::PropertyReader;
     use crate::appliance::property::secret::{Secret, password};
-    use crate::appliance::property::source::Source;
+    use crate::appliance::property::source::ValueOrigin;
     use crate::appliance::property::{name, value};
     use crate::ground::host::HostSpec;
     use std::ffi::OsString;
@@ -150,11 +150,11 @@ mod tests {
     /// The result of an environment, with all errors and warnings.
     fn relay(vars: &[(&str, &str)]) -> (Option<Relay>, Vec<String>) {
         let manifest = manifest();
-        let names = Names::of(&manifest);
+        let names = PropertyNames::of(&manifest);
         let vars = vars.iter().map(|(name, value)| (OsString::from(name), OsString::from(value)));
         let mut found = find(vars, names);
         names.add_missing(&mut found.texts, |property| property.default.clone());
-        let mut reader = Reader::new(names, found.texts);
+        let mut reader = PropertyReader::new(names, found.texts);
         let relay = Relay::read(&mut reader);
         let told = found.problems.into_iter().chain(reader.problems());
         (relay, told.map(|problem| problem.to_string()).chain(found.warnings).collect())
@@ -179,15 +179,15 @@ mod tests {
         assert_eq!(backup.password.as_ref().unwrap().expose(), "hunter2");
         assert_eq!((m2.host.to_string().as_str(), m2.port), ("[m2.example]", 2525));
         assert_eq!(m2.password, None);
-        assert_eq!(backup.sources["password"], Source::File(PathBuf::from(path)));
-        assert_eq!(m2.sources["port"], Source::Environment);
-        assert_eq!(relay.sources["hostname"], Source::Default);
+        assert_eq!(backup.sources["password"], ValueOrigin::File(PathBuf::from(path)));
+        assert_eq!(m2.sources["port"], ValueOrigin::Environment);
+        assert_eq!(relay.sources["hostname"], ValueOrigin::Default);
 
         let texts = relay.write();
         assert_eq!(texts["upstream_backup_password"].value, "hunter2");
-        assert_eq!(texts["upstream_m2_port"].source, Source::Environment);
+        assert_eq!(texts["upstream_m2_port"].source, ValueOrigin::Environment);
         let manifest = manifest();
-        let mut reader = Reader::new(Names::of(&manifest), texts);
+        let mut reader = PropertyReader::new(PropertyNames::of(&manifest), texts);
         assert_eq!(Relay::read(&mut reader), Some(relay));
     }
 

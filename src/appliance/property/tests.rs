@@ -4,7 +4,7 @@ use super::environment::read;
 use super::machine::Machine;
 use super::secret::{MASK, Secret};
 use super::settings::Settings;
-use super::source::Source;
+use super::source::ValueOrigin;
 use crate::appliance::class::class;
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -153,7 +153,7 @@ fn all_values_survive_the_way_to_the_core() {
     ])
     .unwrap();
     assert_eq!(settings.password.as_ref().map(Secret::expose), Some(" s\"ecret\\ "));
-    assert_eq!(settings.sources["password"], Source::Environment);
+    assert_eq!(settings.sources["password"], ValueOrigin::Environment);
     assert_eq!(Settings::from_json(&settings.to_json()), Ok(settings));
 }
 

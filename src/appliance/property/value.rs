@@ -6,18 +6,18 @@ use std::time::Duration;
 
 /// What is wrong with a value: a text that continues the property's name, such as "must be yes or
 /// no".
-pub type Complaint = String;
+pub type ValueError = String;
 
 /// The longest duration: times of the queue have 32 bits.
 const LONGEST: Duration = Duration::from_secs(1000 * 86_400);
 
 /// Any text.
-pub fn text(text: &str) -> Result<String, Complaint> {
+pub fn text(text: &str) -> Result<String, ValueError> {
     Ok(text.to_owned())
 }
 
 /// `yes`/`no`, or another common pair, in any case.
-pub fn flag(text: &str) -> Result<bool, Complaint> {
+pub fn flag(text: &str) -> Result<bool, ValueError> {
     match text.to_ascii_lowercase().as_str() {
         "yes" | "true" | "1" | "on" => Ok(true),
         "no" | "false" | "0" | "off" => Ok(false),
@@ -26,7 +26,7 @@ pub fn flag(text: &str) -> Result<bool, Complaint> {
 }
 
 /// A TCP port.
-pub fn port(text: &str) -> Result<u16, Complaint> {
+pub fn port(text: &str) -> Result<u16, ValueError> {
     match digits(text).and_then(|text| text.parse().ok()) {
         Some(port) if port != 0 => Ok(port),
         _ => Err("value must be between 1 and 65535".into()),
@@ -34,7 +34,7 @@ pub fn port(text: &str) -> Result<u16, Complaint> {
 }
 
 /// A number from 1 to a million.
-pub fn count(text: &str) -> Result<u32, Complaint> {
+pub fn count(text: &str) -> Result<u32, ValueError> {
     match digits(text).and_then(|text| text.parse().ok()) {
         Some(count @ 1..=1_000_000) => Ok(count),
         _ => Err("value must be between 1 and 1000000".into()),
@@ -42,7 +42,7 @@ pub fn count(text: &str) -> Result<u32, Complaint> {
 }
 
 /// The same, or zero.
-pub fn count_or_zero(text: &str) -> Result<u32, Complaint> {
+pub fn count_or_zero(text: &str) -> Result<u32, ValueError> {
     match digits(text).and_then(|text| text.parse().ok()) {
         Some(count @ 0..=1_000_000) => Ok(count),
         _ => Err("value must be between 0 and 1000000".into()),
@@ -53,7 +53,7 @@ pub fn count_or_zero(text: &str) -> Result<u32, Complaint> {
 pub const THREADS_MAX: usize = 256;
 
 /// Threads, from 1 to [`THREADS_MAX`]; 0 means half of the processors.
-pub fn threads(text: &str) -> Result<usize, Complaint> {
+pub fn threads(text: &str) -> Result<usize, ValueError> {
     match digits(text).and_then(|text| text.parse().ok()) {
         Some(0) => Ok(usual_threads()),
         Some(count @ 1..=THREADS_MAX) => Ok(count),
@@ -71,7 +71,7 @@ fn usual_threads() -> usize {
 }
 
 /// Octets: plain digits, or with K, M or G for powers of 1024.
-pub fn size(text: &str) -> Result<u64, Complaint> {
+pub fn size(text: &str) -> Result<u64, ValueError> {
     let complaint =
         || "value must be a size such as 25M, 512K or 1G (or a number of octets)".to_owned();
     let (number, unit) = match text.char_indices().last() {
@@ -90,7 +90,7 @@ pub fn size(text: &str) -> Result<u64, Complaint> {
 }
 
 /// The size of a buffer: below 64K it would be useless.
-pub fn buffer_limit(text: &str) -> Result<u64, Complaint> {
+pub fn buffer_limit(text: &str) -> Result<u64, ValueError> {
     match size(text)? {
         octets if octets < 64 << 10 => Err("value must be at least 64K".into()),
         octets => Ok(octets),
@@ -98,7 +98,7 @@ pub fn buffer_limit(text: &str) -> Result<u64, Complaint> {
 }
 
 /// A duration; `0` is valid.
-pub fn duration_or_zero(text: &str) -> Result<Duration, Complaint> {
+pub fn duration_or_zero(text: &str) -> Result<Duration, ValueError> {
     // It would mean months, but 25M is probably meant as a size.
     if text.contains('M') {
         return Err("value must have m for minutes or d for days; M would be months".into());
@@ -111,7 +111,7 @@ pub fn duration_or_zero(text: &str) -> Result<Duration, Complaint> {
 }
 
 /// How long a core may hang: longer than the time to detect it; `0` = for ever.
-pub fn watchdog_time(text: &str) -> Result<Duration, Complaint> {
+pub fn watchdog_time(text: &str) -> Result<Duration, ValueError> {
     match duration_or_zero(text)? {
         Duration::ZERO => Ok(Duration::ZERO),
         time if time < Duration::from_secs(15) => Err("value must be 0 or at least 15s".into()),
@@ -120,7 +120,7 @@ pub fn watchdog_time(text: &str) -> Result<Duration, Complaint> {
 }
 
 /// A duration above zero.
-pub fn duration(text: &str) -> Result<Duration, Complaint> {
+pub fn duration(text: &str) -> Result<Duration, ValueError> {
     match duration_or_zero(text)? {
         Duration::ZERO => Err("value must be longer than 0".into()),
         duration => Ok(duration),
@@ -131,7 +131,7 @@ pub fn duration(text: &str) -> Result<Duration, Complaint> {
 const SOCKET_PATH_MAX: usize = 107;
 
 /// The directory of the control socket, whose path length the kernel limits.
-pub fn run_dir(text: &str) -> Result<PathBuf, Complaint> {
+pub fn run_dir(text: &str) -> Result<PathBuf, ValueError> {
     let path = absolute_path(text)?;
     let socket = path.join("control.sock").as_os_str().len();
     match socket.checked_sub(SOCKET_PATH_MAX) {
@@ -143,7 +143,7 @@ pub fn run_dir(text: &str) -> Result<PathBuf, Complaint> {
 }
 
 /// An absolute path.
-pub fn absolute_path(text: &str) -> Result<PathBuf, Complaint> {
+pub fn absolute_path(text: &str) -> Result<PathBuf, ValueError> {
     if text.starts_with('/') {
         Ok(PathBuf::from(text))
     } else {
@@ -154,8 +154,8 @@ pub fn absolute_path(text: &str) -> Result<PathBuf, Complaint> {
 /// Items separated by commas, blanks or line breaks, each read by `item`.
 pub(super) fn list<T>(
     text: &str,
-    item: impl Fn(&str) -> Result<T, Complaint>,
-) -> Result<Vec<T>, Complaint> {
+    item: impl Fn(&str) -> Result<T, ValueError>,
+) -> Result<Vec<T>, ValueError> {
     match text
         .split(|c: char| c == ',' || c.is_whitespace())
         .filter(|part| !part.is_empty())

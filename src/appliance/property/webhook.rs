@@ -1,6 +1,6 @@
 //! Properties of webhooks: `webhook_url`, `webhook_ca`.
 
-use super::value::{Complaint, list};
+use super::value::{ValueError, list};
 use super::written::Written;
 use crate::appliance::failure::{Exit, Failure};
 use crate::ground::endpoint::Endpoint;
@@ -22,14 +22,14 @@ pub struct Webhook {
 const SLACK: &str = "slack+";
 
 /// Receivers.
-pub fn webhooks(text: &str) -> Result<Vec<Webhook>, Complaint> {
+pub fn webhooks(text: &str) -> Result<Vec<Webhook>, ValueError> {
     list(text, str::parse)
 }
 
 impl FromStr for Webhook {
-    type Err = Complaint;
+    type Err = ValueError;
 
-    fn from_str(text: &str) -> Result<Self, Complaint> {
+    fn from_str(text: &str) -> Result<Self, ValueError> {
         let address = text.strip_prefix(SLACK);
         let endpoint = address.unwrap_or(text).parse();
         let endpoint = endpoint.map_err(|_| {

@@ -7,7 +7,7 @@
 use super::backoff::Backoff;
 use super::child::Child;
 use super::identity::Identity;
-use super::status::Status;
+use super::status::CoreMessage;
 use crate::appliance::event::{EventLog, Severity};
 use nix::poll::PollFd;
 use nix::sys::signal::Signal;
@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 const GRACE: Duration = Duration::from_secs(5);
 
 /// The carrier, running or about to be started.
-pub struct Carrier<'a> {
+pub struct CarrierSupervisor<'a> {
     event_log: &'a EventLog,
     identity: Identity,
     /// Its working directory.
@@ -33,8 +33,8 @@ pub struct Carrier<'a> {
     deadline: Option<Instant>,
 }
 
-impl<'a> Carrier<'a> {
-    /// Not started yet; the first [`Carrier::turn`] starts it.
+impl<'a> CarrierSupervisor<'a> {
+    /// Not started yet; the first [`CarrierSupervisor::turn`] starts it.
     pub fn new(
         event_log: &'a EventLog,
         identity: Identity,
@@ -68,11 +68,14 @@ impl<'a> Carrier<'a> {
         child.orders.flush();
         for status in child.status.read() {
             match status {
-                Status::Ready | Status::Health(_) | Status::Stack(_) | Status::Stacks => {}
-                Status::Error(text) | Status::Cause(text) => {
+                CoreMessage::Ready
+                | CoreMessage::Health(_)
+                | CoreMessage::Stack(_)
+                | CoreMessage::Stacks => {}
+                CoreMessage::Error(text) | CoreMessage::Cause(text) => {
                     self.event_log.record(Severity::Error, format!("mail log: {text}"))
                 }
-                Status::Event(event) => self.event_log.record(event.severity, event.text),
+                CoreMessage::Event(event) => self.event_log.record(event.severity, event.text),
             }
         }
     }
@@ -129,8 +132,8 @@ impl<'a> Carrier<'a> {
         }
     }
 
-    /// When [`Carrier::turn`] or [`Carrier::is_over`] has something to do, if nothing happens
-    /// before.
+    /// When [`CarrierSupervisor::turn`] or [`CarrierSupervisor::is_over`] has something to do, if
+    /// nothing happens before.
     pub fn next(&self) -> Option<Instant> {
         match self.child {
             Some(_) => self.deadline,

@@ -2,7 +2,7 @@
 //! on its standard input.
 
 use super::identity::Identity;
-use super::orders::Speaker;
+use super::orders::OrderWriter;
 use super::status::StatusReader;
 use crate::appliance::class::PREFIX;
 use crate::ground::sys::{Jail, spawn};
@@ -25,7 +25,7 @@ pub struct Child {
     /// Its status lines.
     pub status: StatusReader,
     /// The orders for it.
-    pub orders: Speaker,
+    pub orders: OrderWriter,
     /// When it was started.
     pub started: Instant,
 }
@@ -56,7 +56,7 @@ impl Child {
         }
         let identity = identity.changes.then_some((identity.uid, identity.gid));
         let mut child = spawn(&mut command, &writer, Jail { identity, directory, keep_bind })?;
-        let mut orders = Speaker::new(child.stdin.take().ok_or(io::ErrorKind::BrokenPipe)?)?;
+        let mut orders = OrderWriter::new(child.stdin.take().ok_or(io::ErrorKind::BrokenPipe)?)?;
         orders.properties(properties);
         Ok(Self {
             pid: Pid::from_raw(i32::try_from(child.id()).map_err(io::Error::other)?),

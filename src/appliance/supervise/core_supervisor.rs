@@ -2,23 +2,23 @@
 //!
 //! One thread, one loop: it waits in poll(2) for signals, for its children's status lines, and for
 //! deadlines. As PID 1 it reaps every process that ends; otherwise it becomes the subreaper of its
-//! descendants. Besides the core there may be the carrier of the mail log ([`Carrier`]) and a watch
-//! over the key files ([`KeyWatch`]); neither can delay the core.
+//! descendants. Besides the core there may be the carrier of the mail log ([`CarrierSupervisor`])
+//! and a watch over the key files ([`KeyWatch`]); neither can delay the core.
 
 mod hanging;
 mod run_dir;
 
 use super::backoff::Backoff;
-use super::carrier::Carrier;
+use super::carrier::CarrierSupervisor;
 use super::child::Child;
-use super::hang::Ending;
+use super::hang::CoreTermination;
 use super::identity::Identity;
-use super::keywatch::{Found, KeyWatch};
-use super::orders::Order;
-use super::rundir::Readiness;
-use super::signals::Signals;
-use super::status::Status;
-use super::watchdog::{Step, Watchdog};
+use super::keywatch::{KeyChange, KeyWatch};
+use super::orders::CoreOrder;
+use super::rundir::ReadyFile;
+use super::signals::SupervisorSignals;
+use super::status::CoreMessage;
+use super::watchdog::{Watchdog, WatchdogAction};
 use crate::appliance::event::{EventLog, Severity};
 use crate::appliance::failure::{Exit, Failure};
 use crate::appliance::lines;
@@ -45,16 +45,16 @@ const START_LINE: &str = lines::START;
 pub struct CoreSupervisor<'a> {
     settings: &'a Settings,
     event_log: &'a EventLog,
-    signals: &'a Signals,
+    signals: &'a SupervisorSignals,
     identity: Identity,
     /// The core's working directory.
     directory: PathBuf,
-    readiness: Readiness,
+    readiness: ReadyFile,
     core: Option<Core>,
     backoff: Backoff,
     /// When the next core is to be started, while there is none.
     start_at: Instant,
-    carrier: Option<Carrier<'a>>,
+    carrier: Option<CarrierSupervisor<'a>>,
     keys: Option<KeyWatch>,
     run_dir: RunDirWatch<'a>,
     /// The signal that ends the appliance, once it has come.
@@ -84,7 +84,7 @@ struct Core {
     /// Detects when it hangs; from the moment it is ready.
     watchdog: Option<Watchdog>,
     /// It hangs, and is being ended.
-    ending: Option<Ending>,
+    ending: Option<CoreTermination>,
 }
 
 impl<'a> CoreSupervisor<'a> {
@@ -92,7 +92,7 @@ impl<'a> CoreSupervisor<'a> {
     pub fn new(
         settings: &'a Settings,
         event_log: &'a EventLog,
-        signals: &'a Signals,
+        signals: &'a SupervisorSignals,
         identity: Identity,
     ) -> Self {
         Self {
@@ -101,7 +101,7 @@ impl<'a> CoreSupervisor<'a> {
             signals,
             identity,
             directory: PathBuf::from("/"),
-            readiness: Readiness::new(&settings.run_dir),
+            readiness: ReadyFile::new(&settings.run_dir),
             core: None,
             backoff: Backoff::new(),
             start_at: Instant::now(),
@@ -126,7 +126,7 @@ impl<'a> CoreSupervisor<'a> {
     }
 
     /// The carrier of the mail log runs next to the core.
-    pub fn with_carrier(mut self, carrier: Option<Carrier<'a>>) -> Self {
+    pub fn with_carrier(mut self, carrier: Option<CarrierSupervisor<'a>>) -> Self {
         self.carrier = carrier;
         self
     }
@@ -238,7 +238,7 @@ impl<'a> CoreSupervisor<'a> {
             &self.settings.to_json(),
         )?;
         if let Some(watch) = &self.keys {
-            child.orders.say(&Order::Keys(watch.keys().clone()));
+            child.orders.say(&CoreOrder::Keys(watch.keys().clone()));
         }
         let (next_progress, heard) = (child.started + PROGRESS, child.started);
         let (error, cause, deadline, watchdog, ending) = (None, None, None, None, None);
@@ -266,27 +266,27 @@ impl<'a> CoreSupervisor<'a> {
         for status in core.child.status.read() {
             (core.heard, core.suspected) = (Instant::now(), false);
             match status {
-                Status::Health(health) => {
+                CoreMessage::Health(health) => {
                     let step = core
                         .watchdog
                         .as_mut()
                         .map(|watchdog| watchdog.hear(&health, Instant::now()));
-                    steps.extend(step.filter(|step| *step != Step::Wait));
+                    steps.extend(step.filter(|step| *step != WatchdogAction::Wait));
                 }
-                Status::Stack(stack) => {
+                CoreMessage::Stack(stack) => {
                     if let Some(ending) = &mut core.ending {
                         ending.take(stack);
                     }
                 }
-                Status::Stacks => {
+                CoreMessage::Stacks => {
                     if let Some(ending) = &mut core.ending {
                         ending.complete();
                     }
                 }
-                Status::Ready => is_ready = true,
-                Status::Error(line) => core.error = Some(line),
-                Status::Cause(text) => core.cause = Some(text),
-                Status::Event(event) => self.event_log.record(event.severity, event.text),
+                CoreMessage::Ready => is_ready = true,
+                CoreMessage::Error(line) => core.error = Some(line),
+                CoreMessage::Cause(text) => core.cause = Some(text),
+                CoreMessage::Event(event) => self.event_log.record(event.severity, event.text),
             }
         }
         if is_ready {
@@ -314,18 +314,18 @@ impl<'a> CoreSupervisor<'a> {
         sys::give_back_program();
     }
 
-    fn keys_were_looked_at(&mut self, found: &Found) {
+    fn keys_were_looked_at(&mut self, found: &KeyChange) {
         match found {
-            Found::Renewed => {
+            KeyChange::Renewed => {
                 self.event_log.record(
                     Severity::Info,
                     "the key files have changed; new sessions get the new certificate",
                 );
                 if let (Some(core), Some(watch)) = (&mut self.core, &self.keys) {
-                    core.child.orders.say(&Order::Keys(watch.keys().clone()));
+                    core.child.orders.say(&CoreOrder::Keys(watch.keys().clone()));
                 }
             }
-            Found::Trouble(why) => {
+            KeyChange::Trouble(why) => {
                 self.event_log.record(
                     Severity::Error,
                     format!(
@@ -334,7 +334,7 @@ impl<'a> CoreSupervisor<'a> {
                     ),
                 );
             }
-            Found::Well => self.event_log.record(
+            KeyChange::Well => self.event_log.record(
                 Severity::Info,
                 "the key files are valid again; their contents are unchanged",
             ),
@@ -356,7 +356,7 @@ impl<'a> CoreSupervisor<'a> {
         // Before it is logged: the reader of the log may be blocked.
         let may_signal = core.child.signal(Signal::SIGTERM);
         if !may_signal {
-            core.child.orders.say(&Order::Stop);
+            core.child.orders.say(&CoreOrder::Stop);
         }
         let text = format!(
             "{signal}: stopping; sessions may finish for {} s",
@@ -494,14 +494,14 @@ impl<'a> CoreSupervisor<'a> {
             }
             None => Some(self.start_at),
         };
-        let carrier_at = self.carrier.as_ref().and_then(Carrier::next);
+        let carrier_at = self.carrier.as_ref().and_then(CarrierSupervisor::next);
         let next = [core_at, carrier_at, self.keys.as_ref().map(KeyWatch::next)]
             .into_iter()
             .flatten()
             .min();
         let fds = core.iter().flat_map(|core| core.child.poll_fds());
         let fds = fds.chain(core.and_then(|core| core.ending.as_ref()?.poll_fd()));
-        let fds = fds.chain(self.carrier.iter().flat_map(Carrier::poll_fds));
+        let fds = fds.chain(self.carrier.iter().flat_map(CarrierSupervisor::poll_fds));
         wait(self.signals, fds.chain(self.keys.as_ref().and_then(KeyWatch::poll_fd)), next);
     }
 }
@@ -512,12 +512,12 @@ fn end_core(core: &mut Core) -> &'static str {
     if core.child.signal(Signal::SIGKILL) {
         return "is killed; accepted mail is safe on the data volume";
     }
-    core.child.orders.say(&Order::End);
+    core.child.orders.say(&CoreOrder::End);
     "cannot be killed (no CAP_KILL); it was ordered over its standard input to end at once"
 }
 
 fn wait<'a>(
-    signals: &'a Signals,
+    signals: &'a SupervisorSignals,
     others: impl Iterator<Item = PollFd<'a>>,
     until: Option<Instant>,
 ) {

@@ -6,7 +6,7 @@
 //! is not ended. Limits: the core has [`PATIENCE`] to report; a stack has [`WORDS_MAX`] characters;
 //! threads at the same place share a line.
 
-use super::watchdog::Look;
+use super::watchdog::ProcessSample;
 use super::worker_process::WorkerProcess;
 use crate::appliance::event::{EventLog, Severity};
 use crate::ground::sys::{Stack, words_of_stack};
@@ -30,7 +30,7 @@ const STACKS_MAX: usize = 256;
 
 /// The end of a core that hangs.
 #[derive(Debug)]
-pub(super) struct Ending {
+pub(super) struct CoreTermination {
     stage: Stage,
     stacks: Vec<Stack>,
 }
@@ -48,7 +48,7 @@ enum Stage {
 /// Addresses on stacks, each with its threads.
 type Alike = BTreeMap<String, Vec<String>>;
 
-impl Ending {
+impl CoreTermination {
     /// Asks a core that can answer for its stacks.
     pub(super) fn begin(can_answer: bool, now: Instant) -> Self {
         Self {
@@ -71,7 +71,7 @@ impl Ending {
         }
     }
 
-    /// When [`Ending::turn`] has something to do, if nothing happens before.
+    /// When [`CoreTermination::turn`] has something to do, if nothing happens before.
     pub(super) fn next(&self) -> Option<Instant> {
         match &self.stage {
             Stage::Asked(at) => Some(*at),
@@ -112,7 +112,7 @@ impl Ending {
                 .or_default()
                 .push(format!("{} ({})", stack.name, stack.thread));
         }
-        let look = Look::at(pid);
+        let look = ProcessSample::at(pid);
         let all = look.threads.join("; ");
         event_log.record(Severity::Error, format!("the threads of the SMTP core: {all}"));
         let places: Vec<String> = alike.keys().cloned().collect();

@@ -9,7 +9,7 @@
 
 use super::identity::Identity;
 use super::orders::Keys;
-use super::worker_process::{Lost, WorkerProcess};
+use super::worker_process::{WorkerError, WorkerProcess};
 use crate::appliance::volume::keys::KeyFiles;
 use nix::poll::{PollFd, PollFlags};
 use nix::unistd::Pid;
@@ -28,7 +28,7 @@ pub const FIRST_PATIENCE: Duration = Duration::from_secs(120);
 
 /// The result of a read.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Found {
+pub enum KeyChange {
     /// Another valid pair.
     Renewed,
     /// The files cannot be used, and why. Reported once for each reason.
@@ -77,12 +77,12 @@ impl KeyWatch {
     }
 
     /// Starts a read when it is due, and takes its result.
-    pub fn turn(&mut self) -> Option<Found> {
+    pub fn turn(&mut self) -> Option<KeyChange> {
         if let Some(look) = &mut self.look {
             let end = look.look()?;
             let child = look.child();
             self.look = None;
-            if matches!(end, Err(Lost::Late(_))) {
+            if matches!(end, Err(WorkerError::Late(_))) {
                 self.lost = Some(child);
             }
             return self.heard(
@@ -101,15 +101,15 @@ impl KeyWatch {
         None
     }
 
-    fn heard(&mut self, read: Result<Keys, String>) -> Option<Found> {
+    fn heard(&mut self, read: Result<Keys, String>) -> Option<KeyChange> {
         match read {
             Ok(keys) => {
                 let told = self.trouble.take().is_some_and(|trouble| trouble.told.is_some());
                 if keys != self.keys {
                     self.keys = keys;
-                    return Some(Found::Renewed);
+                    return Some(KeyChange::Renewed);
                 }
-                told.then_some(Found::Well)
+                told.then_some(KeyChange::Well)
             }
             Err(why) => {
                 let Some(trouble) = &mut self.trouble else {
@@ -124,7 +124,7 @@ impl KeyWatch {
                 trouble.last.clone_from(&why);
                 is_news.then(|| {
                     trouble.told = Some(why.clone());
-                    Found::Trouble(why)
+                    KeyChange::Trouble(why)
                 })
             }
         }
@@ -168,7 +168,7 @@ mod tests {
         assert_eq!(watch.heard(broken()), None, "half a renewal");
         assert_eq!(watch.heard(Ok(keys("one"))), None);
         assert_eq!(watch.heard(broken()), None);
-        assert_eq!(watch.heard(broken()), Some(Found::Trouble("broken".to_owned())));
+        assert_eq!(watch.heard(broken()), Some(KeyChange::Trouble("broken".to_owned())));
         assert_eq!(watch.heard(broken()), None);
         let torn = || Err("torn".to_owned());
         for look in [torn(), broken(), torn(), broken()] {
@@ -176,10 +176,10 @@ mod tests {
         }
         assert_eq!(
             (watch.heard(torn()), watch.heard(torn())),
-            (None, Some(Found::Trouble("torn".to_owned())))
+            (None, Some(KeyChange::Trouble("torn".to_owned())))
         );
-        assert_eq!(watch.heard(Ok(keys("one"))), Some(Found::Well));
-        assert_eq!(watch.heard(Ok(keys("two"))), Some(Found::Renewed));
+        assert_eq!(watch.heard(Ok(keys("one"))), Some(KeyChange::Well));
+        assert_eq!(watch.heard(Ok(keys("two"))), Some(KeyChange::Renewed));
         assert_eq!(watch.keys(), &keys("two"));
     }
 }

@@ -6,8 +6,8 @@
 //! and again whenever the files change, because only the supervisor may read them. A core whose
 //! supervisor may not send it signals (a container without CAP_KILL) is stopped and ended by
 //! orders, too. Limits: a line has at most [`LINE_LIMIT`] octets. The supervisor never waits for a
-//! child that does not read: [`Speaker::say`] buffers up to [`PENDING_MAX`] octets and writes them
-//! when the pipe accepts them.
+//! child that does not read: [`OrderWriter::say`] buffers up to [`PENDING_MAX`] octets and writes
+//! them when the pipe accepts them.
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -26,7 +26,7 @@ pub const PENDING_MAX: usize = 2 * LINE_LIMIT;
 /// The orders after the properties.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Order {
+pub enum CoreOrder {
     /// The key pair to be used from now on.
     Keys(Keys),
     /// Report the stacks of all threads.
@@ -56,12 +56,12 @@ impl fmt::Debug for Keys {
 
 /// The supervisor's side.
 #[derive(Debug)]
-pub struct Speaker {
+pub struct OrderWriter {
     pipe: Option<ChildStdin>,
     pending: Vec<u8>,
 }
 
-impl Speaker {
+impl OrderWriter {
     /// Writes to the standard input of a child.
     ///
     /// # Errors
@@ -77,7 +77,7 @@ impl Speaker {
     }
 
     /// Sends an order. A child that does not read earlier ones does not get it.
-    pub fn say(&mut self, order: &Order) {
+    pub fn say(&mut self, order: &CoreOrder) {
         // Strings in an enumeration: they can always be written as JSON.
         if let Ok(line) = serde_json::to_string(order) {
             self.line(&line);
@@ -115,16 +115,16 @@ impl Speaker {
 
 /// The child's side.
 #[derive(Debug)]
-pub struct Listener<R = Stdin>(BufReader<R>);
+pub struct OrderReader<R = Stdin>(BufReader<R>);
 
-impl Listener {
+impl OrderReader {
     /// Reads standard input.
     pub fn stdin() -> Self {
         Self(BufReader::new(io::stdin()))
     }
 }
 
-impl<R: Read> Listener<R> {
+impl<R: Read> OrderReader<R> {
     /// The first line.
     ///
     /// # Errors
@@ -146,9 +146,9 @@ impl<R: Read> Listener<R> {
 }
 
 /// The orders that follow; waits for each. It ends when the supervisor has ended.
-impl<R: Read> Iterator for Listener<R> {
+impl<R: Read> Iterator for OrderReader<R> {
     /// A line that is too long or not an order is an error.
-    type Item = io::Result<Order>;
+    type Item = io::Result<CoreOrder>;
 
     fn next(&mut self) -> Option<Self::Item> {
         let line = self.line().transpose()?;
@@ -168,7 +168,7 @@ mod tests {
 
     #[test]
     fn a_key_is_in_no_log() {
-        assert!(!format!("{:?}", Order::Keys(keys(3))).contains("kkk"));
+        assert!(!format!("{:?}", CoreOrder::Keys(keys(3))).contains("kkk"));
     }
 
     #[test]
@@ -179,12 +179,12 @@ mod tests {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut speaker = Speaker::new(child.stdin.take().unwrap()).unwrap();
+        let mut speaker = OrderWriter::new(child.stdin.take().unwrap()).unwrap();
         speaker.properties("{}");
         // More than a pipe's buffer, so that a part must wait.
-        speaker.say(&Order::Keys(keys(200_000)));
+        speaker.say(&CoreOrder::Keys(keys(200_000)));
         assert!(speaker.waits_on().is_some());
-        let mut listener = Listener(BufReader::new(child.stdout.take().unwrap()));
+        let mut listener = OrderReader(BufReader::new(child.stdout.take().unwrap()));
         assert_eq!(listener.properties().unwrap(), "{}\n");
         let heard = std::thread::spawn(move || listener.map(Result::unwrap).collect::<Vec<_>>());
         while speaker.waits_on().is_some() {
@@ -192,15 +192,15 @@ mod tests {
             std::thread::yield_now();
         }
         drop(speaker);
-        assert_eq!(heard.join().unwrap(), [Order::Keys(keys(200_000))]);
+        assert_eq!(heard.join().unwrap(), [CoreOrder::Keys(keys(200_000))]);
         child.wait().unwrap();
     }
 
     #[test]
     fn nonsense_and_endless_lines_are_no_orders() {
-        assert!(Listener(BufReader::new(&b"{\"open\":1}\n"[..])).next().unwrap().is_err());
-        assert!(Listener(BufReader::new(&b"{\"keys\""[..])).next().unwrap().is_err());
-        assert!(Listener(BufReader::new(io::repeat(b'x'))).properties().is_err());
-        assert!(Listener(BufReader::new(io::empty())).next().is_none());
+        assert!(OrderReader(BufReader::new(&b"{\"open\":1}\n"[..])).next().unwrap().is_err());
+        assert!(OrderReader(BufReader::new(&b"{\"keys\""[..])).next().unwrap().is_err());
+        assert!(OrderReader(BufReader::new(io::repeat(b'x'))).properties().is_err());
+        assert!(OrderReader(BufReader::new(io::empty())).next().is_none());
     }
 }

@@ -191,9 +191,9 @@ fn try_entry(dir: &Path) -> io::Result<()> {
 
 /// The readiness file.
 #[derive(Debug)]
-pub struct Readiness(PathBuf);
+pub struct ReadyFile(PathBuf);
 
-impl Readiness {
+impl ReadyFile {
     /// Not ready; a file that an earlier process left is removed.
     pub fn new(run_dir: &Path) -> Self {
         let readiness = Self(run_dir.join("ready"));
@@ -233,7 +233,7 @@ impl Readiness {
     }
 }
 
-impl Drop for Readiness {
+impl Drop for ReadyFile {
     fn drop(&mut self) {
         self.clear();
     }
@@ -252,7 +252,7 @@ mod tests {
         assert_eq!(run.metadata().unwrap().mode() & 0o777, 0o700);
         assert_eq!(above.metadata().unwrap().mode() & 0o055, 0o055, "the core passes through it");
         let claimed = claim(&run).unwrap();
-        let readiness = Readiness::new(&run);
+        let readiness = ReadyFile::new(&run);
         readiness.set().unwrap();
         readiness.set().unwrap();
         assert!(run.join("ready").exists());

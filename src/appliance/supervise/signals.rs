@@ -8,13 +8,13 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 /// The supervisor's signals, blocked and readable.
 #[derive(Debug)]
-pub struct Signals {
+pub struct SupervisorSignals {
     fd: SignalFd,
     /// Read while something else was waited for; to be handled by the supervisor.
     heard: RefCell<VecDeque<Signal>>,
 }
 
-impl Signals {
+impl SupervisorSignals {
     /// Blocks them; to be called before anything else, so that none is missed.
     ///
     /// # Errors
@@ -51,7 +51,7 @@ impl Signals {
     }
 
     /// Whether a signal that ends the appliance has come; it can still be read by
-    /// [`Signals::next`].
+    /// [`SupervisorSignals::next`].
     pub fn stop_has_come(&self) -> bool {
         let mut heard = self.heard.borrow_mut();
         // Each signal is pending at most once (signal(7)), so this is short.
@@ -65,7 +65,7 @@ impl Signals {
     }
 }
 
-impl AsFd for Signals {
+impl AsFd for SupervisorSignals {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }

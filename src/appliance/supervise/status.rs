@@ -7,7 +7,7 @@
 //! `alive`, `late: <what hangs>` or `slow: <what the disk does>`. When it is asked for its stacks,
 //! it sends a line `stack: <name> <thread> <places>` for each thread, and then `stacks`.
 
-use crate::appliance::event::{Event, Severity};
+use crate::appliance::event::{ApplianceEvent, Severity};
 use crate::ground::sys::{STATUS_FD, Stack, inherited};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -23,7 +23,7 @@ const FIELD_END: char = '\u{1f}';
 
 /// The health of a core that is ready.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Health {
+pub enum CoreHealth {
     /// Each of its parts has responded recently.
     Alive,
     /// A part that has not responded for long, and what is known about it. A restart helps.
@@ -78,13 +78,13 @@ impl StatusWriter {
 
     /// The core's health, once a second. It is not written into a pipe that is nearly full: a
     /// supervisor that does not read must not block other writers.
-    pub fn health(&self, health: &Health) {
+    pub fn health(&self, health: &CoreHealth) {
         let mut room = [PollFd::new(self.0.as_fd(), PollFlags::POLLOUT)];
         if poll(&mut room, PollTimeout::ZERO).is_ok_and(|ready| ready > 0) {
             match health {
-                Health::Alive => self.line("alive", ""),
-                Health::Late(what) => self.line("late: ", what),
-                Health::Slow(what) => self.line("slow: ", what),
+                CoreHealth::Alive => self.line("alive", ""),
+                CoreHealth::Late(what) => self.line("late: ", what),
+                CoreHealth::Slow(what) => self.line("slow: ", what),
             }
         }
     }
@@ -114,7 +114,7 @@ impl StatusWriter {
 
 /// A status line of the core.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Status {
+pub enum CoreMessage {
     /// It serves.
     Ready,
     /// It gives up; the line of the contract.
@@ -122,9 +122,9 @@ pub enum Status {
     /// Why.
     Cause(String),
     /// For the appliance log.
-    Event(Event),
+    Event(ApplianceEvent),
     /// Its health.
-    Health(Health),
+    Health(CoreHealth),
     /// The stack of one of its threads.
     Stack(Stack),
     /// There are no more stacks.
@@ -151,7 +151,7 @@ impl StatusReader {
     }
 
     /// All lines that have been written so far.
-    pub fn read(&mut self) -> Vec<Status> {
+    pub fn read(&mut self) -> Vec<CoreMessage> {
         let mut said = Vec::new();
         let mut buffer = [0; LINE_LIMIT];
         while self.open {
@@ -166,7 +166,7 @@ impl StatusReader {
         said
     }
 
-    fn take(&mut self, bytes: &[u8], said: &mut Vec<Status>) {
+    fn take(&mut self, bytes: &[u8], said: &mut Vec<CoreMessage>) {
         for &byte in bytes {
             if byte == b'\n' {
                 said.extend(parse(&String::from_utf8_lossy(&self.begun)));
@@ -184,30 +184,30 @@ impl AsFd for StatusReader {
     }
 }
 
-fn parse(line: &str) -> Option<Status> {
+fn parse(line: &str) -> Option<CoreMessage> {
     match line {
-        "ready" => return Some(Status::Ready),
-        "alive" => return Some(Status::Health(Health::Alive)),
-        "stacks" => return Some(Status::Stacks),
+        "ready" => return Some(CoreMessage::Ready),
+        "alive" => return Some(CoreMessage::Health(CoreHealth::Alive)),
+        "stacks" => return Some(CoreMessage::Stacks),
         _ => {}
     }
     let (word, text) = line.split_once(": ")?;
     match word {
-        "error" => Some(Status::Error(text.to_owned())),
-        "cause" => Some(Status::Cause(text.to_owned())),
-        "late" => Some(Status::Health(Health::Late(text.to_owned()))),
-        "slow" => Some(Status::Health(Health::Slow(text.to_owned()))),
+        "error" => Some(CoreMessage::Error(text.to_owned())),
+        "cause" => Some(CoreMessage::Cause(text.to_owned())),
+        "late" => Some(CoreMessage::Health(CoreHealth::Late(text.to_owned()))),
+        "slow" => Some(CoreMessage::Health(CoreHealth::Slow(text.to_owned()))),
         "stack" => {
             let mut fields = text.splitn(3, FIELD_END).map(str::to_owned);
             let (name, thread, places) =
                 (fields.next()?, fields.next()?.parse().ok()?, fields.next()?);
-            Some(Status::Stack(Stack { name, thread, places }))
+            Some(CoreMessage::Stack(Stack { name, thread, places }))
         }
         _ => {
             let known = [Severity::Info, Severity::Warning, Severity::Error];
             let severity =
                 known.into_iter().find(|severity| line.starts_with(self::word(*severity)))?;
-            Some(Status::Event(Event { severity, text: text.to_owned() }))
+            Some(CoreMessage::Event(ApplianceEvent { severity, text: text.to_owned() }))
         }
     }
 }
@@ -241,24 +241,27 @@ mod tests {
         writer.ready();
         let stack =
             Stack { name: "mail".to_owned(), thread: 7, places: "+1f libc.so.6+2".to_owned() };
-        writer.health(&Health::Alive);
-        writer.health(&Health::Late("queue lock: 12 s".to_owned()));
-        writer.health(&Health::Slow("sync for 12 s".to_owned()));
+        writer.health(&CoreHealth::Alive);
+        writer.health(&CoreHealth::Late("queue lock: 12 s".to_owned()));
+        writer.health(&CoreHealth::Slow("sync for 12 s".to_owned()));
         writer.stacks(std::slice::from_ref(&stack));
         let said = reader.read();
         let text = |text: &str| text.to_owned();
         let expected = [
-            Status::Event(Event { severity: Severity::Info, text: text("a b: c") }),
-            Status::Event(Event { severity: Severity::Warning, text: text("a b: c") }),
-            Status::Event(Event { severity: Severity::Error, text: text("a b: c") }),
-            Status::Error(text("Error: failed to start")),
-            Status::Cause(text("port 25: in use")),
-            Status::Ready,
-            Status::Health(Health::Alive),
-            Status::Health(Health::Late(text("queue lock: 12 s"))),
-            Status::Health(Health::Slow(text("sync for 12 s"))),
-            Status::Stack(stack),
-            Status::Stacks,
+            CoreMessage::Event(ApplianceEvent { severity: Severity::Info, text: text("a b: c") }),
+            CoreMessage::Event(ApplianceEvent {
+                severity: Severity::Warning,
+                text: text("a b: c"),
+            }),
+            CoreMessage::Event(ApplianceEvent { severity: Severity::Error, text: text("a b: c") }),
+            CoreMessage::Error(text("Error: failed to start")),
+            CoreMessage::Cause(text("port 25: in use")),
+            CoreMessage::Ready,
+            CoreMessage::Health(CoreHealth::Alive),
+            CoreMessage::Health(CoreHealth::Late(text("queue lock: 12 s"))),
+            CoreMessage::Health(CoreHealth::Slow(text("sync for 12 s"))),
+            CoreMessage::Stack(stack),
+            CoreMessage::Stacks,
         ];
         assert_eq!(said, expected);
         assert!(reader.is_open());
@@ -273,7 +276,7 @@ mod tests {
         (&writer.0).write_all(b"nonsense\nready\n").unwrap();
         let said = reader.read();
         assert_eq!(said.len(), 2, "{said:?}");
-        assert!(matches!(&said[0], Status::Event(event) if event.text.len() < LINE_LIMIT));
+        assert!(matches!(&said[0], CoreMessage::Event(event) if event.text.len() < LINE_LIMIT));
         let mut endless = StatusReader { begun: vec![b'x'; LINE_LIMIT], ..reader };
         endless.take(&[b'x'; 10], &mut Vec::new());
         assert_eq!(endless.begun.len(), LINE_LIMIT);

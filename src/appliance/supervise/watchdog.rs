@@ -3,14 +3,14 @@
 //! Purpose: the core reports its health every second (`core/watchdog.rs`). A core that reports that
 //! one of its parts hangs ([`LATE`]), or reports nothing ([`SILENT`]), is not ready any more; one
 //! that does so for `watchdog_time` is ended and started again. In: the core's reports, its state
-//! in `/proc`, and the time. Out: a [`Step`]. Pure except for [`Look::at`].
+//! in `/proc`, and the time. Out: a [`WatchdogAction`]. Pure except for [`ProcessSample::at`].
 //!
 //! What is never ended: a core whose disk does not answer, because the next one would wait for the
 //! same disk, and this one could not even be killed; and one that is stopped by a debugger. What is
 //! not counted: time in which this process was paused, too (a frozen container, a suspended
 //! machine).
 
-use super::status::Health;
+use super::status::CoreHealth;
 use nix::unistd::Pid;
 use std::fmt;
 use std::fs;
@@ -35,7 +35,7 @@ const THREADS_MAX: usize = 256;
 
 /// What the supervisor must do.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Step {
+pub enum WatchdogAction {
     /// Nothing.
     Wait,
     /// The core is not ready any more, for this reason.
@@ -52,7 +52,7 @@ pub enum Step {
 
 /// The state of the core as judged here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Opinion {
+enum CoreState {
     Well,
     Slow,
     Hangs,
@@ -73,7 +73,7 @@ pub struct Watchdog {
     /// Since when the state is not good.
     since: Option<Instant>,
     said: Option<String>,
-    opinion: Opinion,
+    opinion: CoreState,
 }
 
 impl Watchdog {
@@ -88,13 +88,13 @@ impl Watchdog {
             silent,
             since: None,
             said: None,
-            opinion: Opinion::Well,
+            opinion: CoreState::Well,
         }
     }
 
     /// Whether no problem is known.
     pub fn is_well(&self) -> bool {
-        self.opinion == Opinion::Well
+        self.opinion == CoreState::Well
     }
 
     /// When to check again.
@@ -103,58 +103,61 @@ impl Watchdog {
     }
 
     /// The core reported its health.
-    pub fn hear(&mut self, health: &Health, now: Instant) -> Step {
+    pub fn hear(&mut self, health: &CoreHealth, now: Instant) -> WatchdogAction {
         self.silent = Duration::ZERO;
         match health {
-            Health::Alive => {
+            CoreHealth::Alive => {
                 self.unwell = Duration::ZERO;
                 self.said = None;
-                self.opinion = Opinion::Well;
-                self.since.take().map_or(Step::Wait, |since| Step::Well(now.duration_since(since)))
+                self.opinion = CoreState::Well;
+                self.since.take().map_or(WatchdogAction::Wait, |since| {
+                    WatchdogAction::Well(now.duration_since(since))
+                })
             }
-            Health::Slow(what) => {
+            CoreHealth::Slow(what) => {
                 self.unwell = Duration::ZERO;
                 self.said = None;
-                self.become_of(Opinion::Slow, now, || Step::DiskIsSlow(what.clone()))
+                self.become_of(CoreState::Slow, now, || WatchdogAction::DiskIsSlow(what.clone()))
             }
-            Health::Late(what) => {
+            CoreHealth::Late(what) => {
                 self.said = Some(what.clone());
                 self.unwell = self.unwell.max(LATE);
-                if self.opinion == Opinion::Spared {
-                    return Step::Wait;
+                if self.opinion == CoreState::Spared {
+                    return WatchdogAction::Wait;
                 }
-                self.become_of(Opinion::Hangs, now, || Step::Hangs(what.clone()))
+                self.become_of(CoreState::Hangs, now, || WatchdogAction::Hangs(what.clone()))
             }
         }
     }
 
     /// Time passes. `look` is called only when the core has been silent for long, or is to be
     /// ended.
-    pub fn turn(&mut self, now: Instant, look: impl FnOnce() -> Look) -> Step {
+    pub fn turn(&mut self, now: Instant, look: impl FnOnce() -> ProcessSample) -> WatchdogAction {
         let passed = now.saturating_duration_since(self.last_turn);
         if passed < PACE {
-            return Step::Wait;
+            return WatchdogAction::Wait;
         }
         self.last_turn = now;
         if passed > PAUSED {
             (self.unwell, self.silent) = (Duration::ZERO, Duration::ZERO);
-            return Step::Wait;
+            return WatchdogAction::Wait;
         }
         self.unwell += passed;
         self.silent += passed;
         if self.unwell < SILENT && self.said.is_none() {
-            return Step::Wait;
+            return WatchdogAction::Wait;
         }
-        if matches!(self.opinion, Opinion::Well | Opinion::Slow) {
+        if matches!(self.opinion, CoreState::Well | CoreState::Slow) {
             // It has reported nothing: it hangs as a whole.
             let look = look();
             return match look.disk {
-                Some(_) if self.opinion == Opinion::Slow => Step::Wait,
-                _ => self.become_of(Opinion::Hangs, now, || Step::Hangs(look.to_string())),
+                Some(_) if self.opinion == CoreState::Slow => WatchdogAction::Wait,
+                _ => self
+                    .become_of(CoreState::Hangs, now, || WatchdogAction::Hangs(look.to_string())),
             };
         }
         if self.limit.is_none_or(|limit| self.unwell < limit) {
-            return Step::Wait;
+            return WatchdogAction::Wait;
         }
         let look = look();
         let reason = match &self.said {
@@ -162,24 +165,33 @@ impl Watchdog {
             _ => look.to_string(),
         };
         match look.is_beyond_help() {
-            None => Step::End(reason),
-            Some(_) if self.opinion == Opinion::Spared => Step::Wait,
+            None => WatchdogAction::End(reason),
+            Some(_) if self.opinion == CoreState::Spared => WatchdogAction::Wait,
             Some(why) => {
-                self.opinion = Opinion::Spared;
-                Step::Spare(format!("{reason}; {why}"))
+                self.opinion = CoreState::Spared;
+                WatchdogAction::Spare(format!("{reason}; {why}"))
             }
         }
     }
 
-    fn become_of(&mut self, opinion: Opinion, now: Instant, step: impl FnOnce() -> Step) -> Step {
+    fn become_of(
+        &mut self,
+        opinion: CoreState,
+        now: Instant,
+        step: impl FnOnce() -> WatchdogAction,
+    ) -> WatchdogAction {
         self.since.get_or_insert(now);
-        if std::mem::replace(&mut self.opinion, opinion) == opinion { Step::Wait } else { step() }
+        if std::mem::replace(&mut self.opinion, opinion) == opinion {
+            WatchdogAction::Wait
+        } else {
+            step()
+        }
     }
 }
 
 /// What the kernel knows about a process.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Look {
+pub struct ProcessSample {
     /// The state of its first thread (proc_pid_stat(5)).
     pub state: char,
     /// A thread that waits for a disk, if there is one.
@@ -188,7 +200,7 @@ pub struct Look {
     pub threads: Vec<String>,
 }
 
-impl Look {
+impl ProcessSample {
     /// Examines a process; needs no privileges.
     pub fn at(pid: Pid) -> Self {
         let mut look = Self { state: '?', ..Self::default() };
@@ -239,7 +251,7 @@ impl Look {
     }
 }
 
-impl fmt::Display for Look {
+impl fmt::Display for ProcessSample {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.state, &self.disk) {
             ('T', _) => f.write_str("it is stopped (SIGSTOP)"),
@@ -287,19 +299,19 @@ mod tests {
         fn until(
             &mut self,
             seconds: u32,
-            said: Option<&Health>,
-            look: &Look,
-        ) -> Option<(u32, Step)> {
+            said: Option<&CoreHealth>,
+            look: &ProcessSample,
+        ) -> Option<(u32, WatchdogAction)> {
             for second in 1..=seconds {
                 self.now += PACE;
                 if let Some(said) = said {
                     let step = self.dog.hear(said, self.now);
-                    if step != Step::Wait {
+                    if step != WatchdogAction::Wait {
                         return Some((second, step));
                     }
                 }
                 let step = self.dog.turn(self.now, || look.clone());
-                if step != Step::Wait {
+                if step != WatchdogAction::Wait {
                     return Some((second, step));
                 }
             }
@@ -307,62 +319,83 @@ mod tests {
         }
     }
 
-    fn look(state: char, disk: Option<&str>) -> Look {
-        Look { state, disk: disk.map(str::to_owned), threads: Vec::new() }
+    fn look(state: char, disk: Option<&str>) -> ProcessSample {
+        ProcessSample { state, disk: disk.map(str::to_owned), threads: Vec::new() }
     }
 
     #[test]
     fn a_core_that_says_nothing_hangs_and_is_ended_in_the_end() {
         let mut story = Story::new(LIMIT);
-        assert_eq!(story.until(500, Some(&Health::Alive), &look('S', None)), None);
+        assert_eq!(story.until(500, Some(&CoreHealth::Alive), &look('S', None)), None);
         let stopped = look('T', None);
         let words = "it is stopped (SIGSTOP)".to_owned();
-        assert_eq!(story.until(99, None, &stopped), Some((12, Step::Hangs(words.clone()))));
-        assert_eq!(story.until(99, None, &stopped), Some((47, Step::End(words))));
+        assert_eq!(
+            story.until(99, None, &stopped),
+            Some((12, WatchdogAction::Hangs(words.clone())))
+        );
+        assert_eq!(story.until(99, None, &stopped), Some((47, WatchdogAction::End(words))));
     }
 
     #[test]
     fn a_core_that_comes_back_is_well() {
         let mut story = Story::new(LIMIT);
-        assert!(matches!(story.until(20, None, &look('R', None)), Some((13, Step::Hangs(_)))));
+        assert!(matches!(
+            story.until(20, None, &look('R', None)),
+            Some((13, WatchdogAction::Hangs(_)))
+        ));
         story.until(30, None, &look('R', None));
-        let well = story.until(1, Some(&Health::Alive), &look('S', None));
-        assert_eq!(well, Some((1, Step::Well(Duration::from_secs(31)))));
-        assert!(matches!(story.until(20, None, &look('R', None)), Some((12, Step::Hangs(_)))));
+        let well = story.until(1, Some(&CoreHealth::Alive), &look('S', None));
+        assert_eq!(well, Some((1, WatchdogAction::Well(Duration::from_secs(31)))));
+        assert!(matches!(
+            story.until(20, None, &look('R', None)),
+            Some((12, WatchdogAction::Hangs(_)))
+        ));
     }
 
     #[test]
     fn a_part_that_hangs_is_named() {
         let mut story = Story::new(LIMIT);
-        let late = Health::Late("queue lock: no turn for 10 s".to_owned());
+        let late = CoreHealth::Late("queue lock: no turn for 10 s".to_owned());
         let words = "queue lock: no turn for 10 s".to_owned();
         assert_eq!(
             story.until(9, Some(&late), &look('S', None)),
-            Some((1, Step::Hangs(words.clone())))
+            Some((1, WatchdogAction::Hangs(words.clone())))
         );
         // The ten seconds before the report count.
-        assert_eq!(story.until(99, Some(&late), &look('S', None)), Some((49, Step::End(words))));
+        assert_eq!(
+            story.until(99, Some(&late), &look('S', None)),
+            Some((49, WatchdogAction::End(words)))
+        );
     }
 
     #[test]
     fn a_slow_disk_is_told_and_never_ended() {
         let mut story = Story::new(LIMIT);
-        let slow = Health::Slow("sync for 6 s".to_owned());
-        let told = Step::DiskIsSlow("sync for 6 s".to_owned());
+        let slow = CoreHealth::Slow("sync for 6 s".to_owned());
+        let told = WatchdogAction::DiskIsSlow("sync for 6 s".to_owned());
         assert_eq!(story.until(9, Some(&slow), &look('S', None)), Some((1, told)));
         assert_eq!(story.until(900, Some(&slow), &look('S', Some("committer"))), None);
-        let well = story.until(1, Some(&Health::Alive), &look('S', None));
-        assert!(matches!(well, Some((1, Step::Well(_)))), "{well:?}");
+        let well = story.until(1, Some(&CoreHealth::Alive), &look('S', None));
+        assert!(matches!(well, Some((1, WatchdogAction::Well(_)))), "{well:?}");
     }
 
     #[test]
     fn what_waits_for_a_disk_or_a_debugger_is_spared_as_long_as_it_does() {
         for beyond_help in [look('S', Some("committer")), look('t', None)] {
             let mut story = Story::new(LIMIT);
-            assert!(matches!(story.until(20, None, &beyond_help), Some((13, Step::Hangs(_)))));
-            assert!(matches!(story.until(99, None, &beyond_help), Some((47, Step::Spare(_)))));
+            assert!(matches!(
+                story.until(20, None, &beyond_help),
+                Some((13, WatchdogAction::Hangs(_)))
+            ));
+            assert!(matches!(
+                story.until(99, None, &beyond_help),
+                Some((47, WatchdogAction::Spare(_)))
+            ));
             assert_eq!(story.until(500, None, &beyond_help), None);
-            assert!(matches!(story.until(9, None, &look('S', None)), Some((1, Step::End(_)))));
+            assert!(matches!(
+                story.until(9, None, &look('S', None)),
+                Some((1, WatchdogAction::End(_)))
+            ));
         }
     }
 
@@ -375,21 +408,27 @@ mod tests {
             story.now += Duration::from_secs(600);
             assert_eq!(story.until(1, None, &look('S', None)), None);
         }
-        assert!(matches!(story.until(20, None, &look('S', None)), Some((13, Step::Hangs(_)))));
+        assert!(matches!(
+            story.until(20, None, &look('S', None)),
+            Some((13, WatchdogAction::Hangs(_)))
+        ));
     }
 
     #[test]
     fn without_a_limit_it_is_only_told() {
         let mut story = Story::new(Duration::ZERO);
-        assert!(matches!(story.until(20, None, &look('T', None)), Some((13, Step::Hangs(_)))));
+        assert!(matches!(
+            story.until(20, None, &look('T', None)),
+            Some((13, WatchdogAction::Hangs(_)))
+        ));
         assert_eq!(story.until(5000, None, &look('T', None)), None);
     }
 
     #[test]
     fn the_threads_of_a_process_are_told() {
-        let look = Look::at(nix::unistd::getpid());
+        let look = ProcessSample::at(nix::unistd::getpid());
         assert!(look.can_answer() && look.disk.is_none(), "{look:?}");
         assert!(look.threads.iter().any(|thread| thread.contains("running")), "{look:?}");
-        assert!(!Look::at(Pid::from_raw(i32::MAX)).can_answer());
+        assert!(!ProcessSample::at(Pid::from_raw(i32::MAX)).can_answer());
     }
 }

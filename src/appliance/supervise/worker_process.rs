@@ -7,7 +7,7 @@
 //! the time limit or not at all. Security: the child has the same rights, and none of the
 //! descriptors.
 
-use super::signals::Signals;
+use super::signals::SupervisorSignals;
 use crate::ground::sys::fork_with_pipe;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -26,7 +26,7 @@ pub const ANSWER_LIMIT: usize = 4 << 20;
 
 /// Why there is no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Lost {
+pub enum WorkerError {
     /// The time is up; the child was killed, which takes effect only when the kernel lets it go.
     #[error("no answer within {} s", .0.as_secs())]
     Late(Duration),
@@ -54,20 +54,20 @@ pub struct WorkerProcess<T> {
 /// signal that ends the appliance. Only for a process with a single thread.
 ///
 /// # Errors
-/// [`Lost`].
-pub fn run<T, W>(patience: Duration, signals: &Signals, work: W) -> Result<T, Lost>
+/// [`WorkerError`].
+pub fn run<T, W>(patience: Duration, signals: &SupervisorSignals, work: W) -> Result<T, WorkerError>
 where
     T: Serialize + DeserializeOwned,
     W: FnOnce() -> T,
 {
-    let mut worker =
-        WorkerProcess::begin(patience, work).map_err(|error| Lost::Broken(error.to_string()))?;
+    let mut worker = WorkerProcess::begin(patience, work)
+        .map_err(|error| WorkerError::Broken(error.to_string()))?;
     loop {
         if let Some(end) = worker.look() {
             return end;
         }
         if signals.stop_has_come() {
-            return Err(Lost::Stopped);
+            return Err(WorkerError::Stopped);
         }
         wait(&worker, signals);
     }
@@ -108,30 +108,30 @@ impl<T: Serialize + DeserializeOwned> WorkerProcess<T> {
     /// The value, or why there will be none; `None` while neither is known. Does not block. To be
     /// called when [`WorkerProcess::as_fd`] is readable or the deadline has passed, and not again
     /// after an answer.
-    pub fn look(&mut self) -> Option<Result<T, Lost>> {
+    pub fn look(&mut self) -> Option<Result<T, WorkerError>> {
         let mut buffer = [0; 16 * 1024];
         loop {
             match nix::unistd::read(&self.pipe, &mut buffer) {
                 Ok(0) => return Some(self.end()),
                 Ok(count) if self.answer.len() + count > ANSWER_LIMIT => {
-                    return Some(Err(Lost::Broken("its answer is too long".to_owned())));
+                    return Some(Err(WorkerError::Broken("its answer is too long".to_owned())));
                 }
                 Ok(count) => self.answer.extend_from_slice(&buffer[..count]),
                 Err(Errno::EINTR) => {}
                 Err(Errno::EAGAIN) if Instant::now() < self.deadline => return None,
-                Err(Errno::EAGAIN) => return Some(Err(Lost::Late(self.patience))),
-                Err(error) => return Some(Err(Lost::Broken(error.to_string()))),
+                Err(Errno::EAGAIN) => return Some(Err(WorkerError::Late(self.patience))),
+                Err(error) => return Some(Err(WorkerError::Broken(error.to_string()))),
             }
         }
     }
 
-    fn end(&mut self) -> Result<T, Lost> {
+    fn end(&mut self) -> Result<T, WorkerError> {
         self.over = true;
         // Usually it has ended with its answer; if not, or if it was reaped elsewhere, it is not
         // waited for.
         let _ = waitpid(self.child, Some(WaitPidFlag::WNOHANG));
         serde_json::from_slice(&self.answer)
-            .map_err(|_| Lost::Broken("it ended without an answer".to_owned()))
+            .map_err(|_| WorkerError::Broken("it ended without an answer".to_owned()))
     }
 }
 
@@ -151,7 +151,7 @@ impl<T> Drop for WorkerProcess<T> {
     }
 }
 
-fn wait<T>(worker: &WorkerProcess<T>, signals: &Signals) {
+fn wait<T>(worker: &WorkerProcess<T>, signals: &SupervisorSignals) {
     let left = worker.deadline.saturating_duration_since(Instant::now());
     let timeout =
         i32::try_from(left.as_millis() + 1).ok().and_then(|ms| PollTimeout::try_from(ms).ok());
@@ -171,25 +171,25 @@ mod tests {
 
     #[test]
     fn an_answer_comes_back_however_long_it_is() {
-        let signals = Signals::block().unwrap();
+        let signals = SupervisorSignals::block().unwrap();
         let answer = run(PATIENCE, &signals, || Ok::<_, String>("x".repeat(300_000)));
         assert_eq!(answer.map(|text| text.map(|text| text.len())), Ok(Ok(300_000)));
         assert!(matches!(
             run(PATIENCE, &signals, || "x".repeat(ANSWER_LIMIT + 1)),
-            Err(Lost::Broken(_))
+            Err(WorkerError::Broken(_))
         ));
     }
 
     #[test]
     fn work_that_hangs_is_given_up_and_work_that_fails_is_told() {
-        let signals = Signals::block().unwrap();
+        let signals = SupervisorSignals::block().unwrap();
         let patience = Duration::from_millis(200);
         assert_eq!(
             run(patience, &signals, || std::thread::sleep(PATIENCE)),
-            Err(Lost::Late(patience))
+            Err(WorkerError::Late(patience))
         );
         let broken = run(PATIENCE, &signals, || -> u8 { panic!("this panic belongs to the test") });
-        assert_eq!(broken, Err(Lost::Broken("it ended without an answer".to_owned())));
+        assert_eq!(broken, Err(WorkerError::Broken("it ended without an answer".to_owned())));
     }
 
     #[test]
@@ -197,17 +197,20 @@ mod tests {
         let mut worker =
             WorkerProcess::begin(Duration::ZERO, || std::thread::sleep(PATIENCE)).unwrap();
         let child = worker.child();
-        assert_eq!(worker.look(), Some(Err(Lost::Late(Duration::ZERO))));
+        assert_eq!(worker.look(), Some(Err(WorkerError::Late(Duration::ZERO))));
         drop(worker);
         assert_eq!(waitpid(child, None).unwrap().pid(), Some(child));
     }
 
     #[test]
     fn a_stop_is_heard_meanwhile_and_kept_for_others() {
-        let signals = Signals::block().unwrap();
+        let signals = SupervisorSignals::block().unwrap();
         // Only to this thread: the test harness has others that do not block it.
         nix::sys::signal::raise(Signal::SIGTERM).unwrap();
-        assert_eq!(run(PATIENCE, &signals, || std::thread::sleep(PATIENCE)), Err(Lost::Stopped));
+        assert_eq!(
+            run(PATIENCE, &signals, || std::thread::sleep(PATIENCE)),
+            Err(WorkerError::Stopped)
+        );
         assert_eq!(
             std::iter::from_fn(|| signals.next()).find(|signal| *signal != Signal::SIGCHLD),
             Some(Signal::SIGTERM)
@@ -216,7 +219,7 @@ mod tests {
 
     #[test]
     fn a_child_has_no_descriptor_of_ours() {
-        let signals = Signals::block().unwrap();
+        let signals = SupervisorSignals::block().unwrap();
         let _held = std::fs::File::open("/dev/null").unwrap();
         let open = run(PATIENCE, &signals, || {
             // The pipe is 3, and reading the directory takes another one.

@@ -8,7 +8,7 @@
 //! ever written or chowned. Source: nfs(5); the kernel's fs/nfs/fs_context.c reads the options.
 
 use super::remote::{RemoteDirectory, name_of};
-use crate::appliance::mount::{Request, in_words};
+use crate::appliance::mount::{MountRequest, in_words};
 use crate::appliance::supervise::identity::Identity;
 use crate::ground::host::HostSpec;
 use crate::ground::net::source_address;
@@ -30,7 +30,7 @@ const REPEATS: u32 = 2;
 
 /// The place of key and certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Export {
+pub enum ExportLocation {
     /// A directory of this machine.
     Path(PathBuf),
     /// An export to be mounted.
@@ -46,7 +46,7 @@ pub struct RemoteExport {
     pub path: String,
 }
 
-impl Export {
+impl ExportLocation {
     /// Reads the property.
     ///
     /// # Errors
@@ -79,7 +79,7 @@ impl Export {
 /// # Errors
 /// A text that continues the property's name.
 pub fn export_text(text: &str) -> Result<String, String> {
-    Export::parse(text).map(|_| text.to_owned())
+    ExportLocation::parse(text).map(|_| text.to_owned())
 }
 
 impl RemoteDirectory for RemoteExport {
@@ -87,7 +87,7 @@ impl RemoteDirectory for RemoteExport {
         &self.server
     }
 
-    fn requests(&self, address: IpAddr, _: &Identity) -> Vec<Request> {
+    fn requests(&self, address: IpAddr, _: &Identity) -> Vec<MountRequest> {
         let port = self.server.port.unwrap_or(NFS_PORT);
         let common = format!(
             "addr={address},port={port},proto={},sec=sys,soft,timeo={TIMEOUT},retrans={REPEATS},actimeo={ATTRIBUTES_SECONDS}",
@@ -111,7 +111,7 @@ impl RemoteDirectory for RemoteExport {
         let source = format!("{}:{}", name_of(&self.server.host), self.path);
         options
             .into_iter()
-            .map(|options| Request {
+            .map(|options| MountRequest {
                 source: source.clone(),
                 kind: KIND,
                 flags: MsFlags::MS_RDONLY,
@@ -166,15 +166,18 @@ mod tests {
     use super::*;
 
     fn remote(text: &str) -> RemoteExport {
-        match Export::parse(text).unwrap() {
-            Export::Remote(remote) => remote,
-            Export::Path(path) => panic!("{path:?}"),
+        match ExportLocation::parse(text).unwrap() {
+            ExportLocation::Remote(remote) => remote,
+            ExportLocation::Path(path) => panic!("{path:?}"),
         }
     }
 
     #[test]
     fn every_form_is_read() {
-        assert_eq!(Export::parse("/mnt/keys"), Ok(Export::Path(PathBuf::from("/mnt/keys"))));
+        assert_eq!(
+            ExportLocation::parse("/mnt/keys"),
+            Ok(ExportLocation::Path(PathBuf::from("/mnt/keys")))
+        );
         assert_eq!(remote("nas:/srv/keys").path, "/srv/keys");
         let full = remote("[2001:db8::1]:1049:/");
         assert_eq!(
@@ -182,11 +185,11 @@ mod tests {
             ("[2001:db8::1]:1049", "/")
         );
         for bad in ["nas", "nas:keys", ":/keys", "nas:x:/keys", "u@nas:/keys"] {
-            assert!(Export::parse(bad).is_err(), "{bad}");
+            assert!(ExportLocation::parse(bad).is_err(), "{bad}");
         }
         for other in ["//nas/share", "\\\\nas\\share", "nfs://nas/keys"] {
             assert!(
-                Export::parse(other).unwrap_err().ends_with("which is server:/export"),
+                ExportLocation::parse(other).unwrap_err().ends_with("which is server:/export"),
                 "{other}"
             );
         }

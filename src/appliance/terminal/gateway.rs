@@ -10,9 +10,9 @@
 //! later than this.
 
 use super::late;
-use super::names::Names;
+use super::names::ResolvedHosts;
 use super::{LOOKUP_PATIENCE, unconnected};
-use crate::appliance::event::{Event, Severity};
+use crate::appliance::event::{ApplianceEvent, Severity};
 use crate::appliance::failure::{Exit, Failure};
 use crate::appliance::mount::Mounter;
 use crate::appliance::property::Settings;
@@ -33,16 +33,21 @@ const NETWORKS_SHOWN: usize = 8;
 ///
 /// # Errors
 /// The route cannot be set: no permission, or the gateway is not on a network of this machine.
-pub fn connect(settings: &mut Settings, mounter: &Mounter<'_>) -> Result<Vec<Event>, Failure> {
-    let event = |severity, text: String| Event { severity, text: format!("terminal net: {text}") };
+pub fn connect(
+    settings: &mut Settings,
+    mounter: &Mounter<'_>,
+) -> Result<Vec<ApplianceEvent>, Failure> {
+    let event =
+        |severity, text: String| ApplianceEvent { severity, text: format!("terminal net: {text}") };
     let Some(text) = settings.terminal_net.clone() else { return Ok(Vec::new()) };
-    let gateways = match find(&text, &Names::look_up(host(settings), LOOKUP_PATIENCE, mounter)) {
-        Ok(addresses) => addresses.into_iter().map(gateway),
-        Err(why) => {
-            settings.terminal_net = None;
-            return Ok(vec![event(Severity::Warning, unused(&why))]);
-        }
-    };
+    let gateways =
+        match find(&text, &ResolvedHosts::look_up(host(settings), LOOKUP_PATIENCE, mounter)) {
+            Ok(addresses) => addresses.into_iter().map(gateway),
+            Err(why) => {
+                settings.terminal_net = None;
+                return Ok(vec![event(Severity::Warning, unused(&why))]);
+            }
+        };
     let mut told = Vec::new();
     let mut failed = Vec::new();
     for gateway in gateways {
@@ -89,7 +94,7 @@ pub fn host(settings: &Settings) -> Option<String> {
 ///
 /// # Errors
 /// Why it is not connected.
-pub fn foresee(settings: &Settings, names: &Names) -> Result<Option<Failure>, String> {
+pub fn foresee(settings: &Settings, names: &ResolvedHosts) -> Result<Option<Failure>, String> {
     let Some(text) = settings.terminal_net.as_deref() else { return Ok(None) };
     let found = find(text, names).map_err(|why| format!("terminal net: {}", unused(&why)))?;
     if let Some(late) = late(bare(text), names) {
@@ -133,7 +138,7 @@ fn is_ourselves(gateway: Gateway) -> bool {
 }
 
 /// The gateways that are meant: the first address of each family; or why there is none.
-fn find(text: &str, names: &Names) -> Result<Vec<SocketAddr>, String> {
+fn find(text: &str, names: &ResolvedHosts) -> Result<Vec<SocketAddr>, String> {
     let host = bare(text);
     if let Some(why) = unconnected(host, false, names) {
         return Err(why);
@@ -248,7 +253,7 @@ mod tests {
     use super::*;
 
     fn find(text: &str) -> Result<Vec<SocketAddr>, String> {
-        super::find(text, &Names::ask(&[bare(text).to_owned()], LOOKUP_PATIENCE))
+        super::find(text, &ResolvedHosts::ask(&[bare(text).to_owned()], LOOKUP_PATIENCE))
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! other host may start later. Limits: only addresses are looked up here, not MX records; and by
 //! the system's resolver, not by `dns_servers`.
 
-use super::names::Names;
+use super::names::ResolvedHosts;
 use crate::appliance::property::Settings;
 use crate::ground::host::{Host, HostSpec};
 use std::net::{IpAddr, SocketAddr};
@@ -22,7 +22,7 @@ pub fn hosts(settings: &Settings) -> Vec<String> {
 }
 
 /// Warnings about them.
-pub fn foresee(settings: &Settings, names: &Names) -> Vec<String> {
+pub fn foresee(settings: &Settings, names: &ResolvedHosts) -> Vec<String> {
     let own: Vec<IpAddr> = own_addresses().collect();
     let hops = settings.named_hops().into_iter().filter_map(|(property, hop)| match &hop.host {
         // The loopback and listening addresses need no check of the machine: `Settings::warnings`.
@@ -100,7 +100,7 @@ mod tests {
         let vars = vars.iter().map(|(name, value)| (OsString::from(name), OsString::from(value)));
         let machine = Machine { uid: 1, key_volume: false, writable_run: true, runtime_dir: None };
         let settings = read(vars, &machine).unwrap().settings;
-        foresee(&settings, &Names::ask(&hosts(&settings), Duration::from_secs(30)))
+        foresee(&settings, &ResolvedHosts::ask(&hosts(&settings), Duration::from_secs(30)))
     }
 
     #[test]

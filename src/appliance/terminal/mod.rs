@@ -26,9 +26,9 @@ use crate::appliance::lines;
 use crate::appliance::mount::Mounter;
 use crate::appliance::property::Settings;
 use crate::ground::host::{Host, HostSpec};
-use export::Export;
-use names::Names;
-use share::Share;
+use export::ExportLocation;
+use names::ResolvedHosts;
+use share::ShareLocation;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
@@ -43,7 +43,7 @@ const LOOKUP_PATIENCE: Duration = Duration::from_secs(30);
 /// # Errors
 /// Logs are on and terminal `log` is not connected.
 pub fn connect(settings: &mut Settings, mounter: &Mounter<'_>) -> Result<Vec<String>, Failure> {
-    let names = Names::look_up(hosts(settings), LOOKUP_PATIENCE, mounter);
+    let names = ResolvedHosts::look_up(hosts(settings), LOOKUP_PATIENCE, mounter);
     connect_known(settings, &names)
 }
 
@@ -56,7 +56,10 @@ pub fn hosts(settings: &Settings) -> Vec<String> {
 ///
 /// # Errors
 /// Its own.
-pub fn connect_known(settings: &mut Settings, names: &Names) -> Result<Vec<String>, Failure> {
+pub fn connect_known(
+    settings: &mut Settings,
+    names: &ResolvedHosts,
+) -> Result<Vec<String>, Failure> {
     let unknown_is_connected = [false, false, true];
     let hosts = hosts_of(settings);
     let whys = hosts
@@ -84,7 +87,7 @@ pub fn connect_known(settings: &mut Settings, names: &Names) -> Result<Vec<Strin
 
 /// Warnings that [`connect`] does not give: a monitor whose name does not resolve now, and names
 /// for which a start would wait longer.
-pub fn foresee(settings: &Settings, names: &Names) -> Vec<String> {
+pub fn foresee(settings: &Settings, names: &ResolvedHosts) -> Vec<String> {
     let [log, fs, mon] = hosts_of(settings);
     let late = [("log", log), ("fs", fs)].into_iter().filter_map(|(name, host)| {
         let late = late(&host?, names)?;
@@ -98,7 +101,7 @@ pub fn foresee(settings: &Settings, names: &Names) -> Vec<String> {
 }
 
 /// The text about a host without an answer yet, if an answer matters.
-fn late(host: &str, names: &Names) -> Option<String> {
+fn late(host: &str, names: &ResolvedHosts) -> Option<String> {
     let why = names.of(host)?.err().filter(|_| names.is_late(host))?;
     Some(format!("{why}; a start waits {} s for it", LOOKUP_PATIENCE.as_secs()))
 }
@@ -112,7 +115,7 @@ fn hosts_of(settings: &Settings) -> [Option<String>; 3] {
 }
 
 /// Why a host counts as not connected, if it does.
-fn unconnected(host: &str, unknown_is_connected: bool, names: &Names) -> Option<String> {
+fn unconnected(host: &str, unknown_is_connected: bool, names: &ResolvedHosts) -> Option<String> {
     match names.of(host)? {
         Ok(addresses) => {
             let nowhere = addresses.iter().any(|address| address.ip() == IpAddr::V4(NOWHERE));
@@ -125,17 +128,17 @@ fn unconnected(host: &str, unknown_is_connected: bool, names: &Names) -> Option<
 
 /// A path of this machine has no host.
 fn share_host(text: &str) -> Option<String> {
-    match Share::parse(text).ok()? {
-        Share::Remote(remote) => Some(bare(&remote.server)),
-        Share::Path(_) => None,
+    match ShareLocation::parse(text).ok()? {
+        ShareLocation::Remote(remote) => Some(bare(&remote.server)),
+        ShareLocation::Path(_) => None,
     }
 }
 
 /// A path of this machine has no host.
 fn export_host(text: &str) -> Option<String> {
-    match Export::parse(text).ok()? {
-        Export::Remote(remote) => Some(bare(&remote.server)),
-        Export::Path(_) => None,
+    match ExportLocation::parse(text).ok()? {
+        ExportLocation::Remote(remote) => Some(bare(&remote.server)),
+        ExportLocation::Path(_) => None,
     }
 }
 
@@ -165,7 +168,7 @@ mod tests {
 
     fn connected(settings: &mut Settings) -> Result<Vec<String>, Failure> {
         // A forked child of this process, which has many threads, would not be reliable.
-        let names = Names::ask(&hosts(settings), LOOKUP_PATIENCE);
+        let names = ResolvedHosts::ask(&hosts(settings), LOOKUP_PATIENCE);
         connect_known(settings, &names)
     }
 
@@ -211,7 +214,7 @@ mod tests {
         assert!(failure.cause.contains("nobody.invalid"), "{failure}");
         assert_eq!(failure.exit, Exit::Unavailable);
         assert!(settings.terminal_mon.is_some());
-        let names = Names::ask(&hosts(&settings), LOOKUP_PATIENCE);
+        let names = ResolvedHosts::ask(&hosts(&settings), LOOKUP_PATIENCE);
         let told = foresee(&settings, &names);
         assert!(
             told.len() == 1 && told[0].starts_with("terminal mon: nobody.invalid does not resolve"),
@@ -226,7 +229,7 @@ mod tests {
             ("MTA_TERMINAL_LOG", "//nas.invalid/share"),
             ("MTA_LOGS_ENABLED", "yes"),
         ]);
-        let names = Names::all_late(&hosts(&settings), "no answer within 0 s");
+        let names = ResolvedHosts::all_late(&hosts(&settings), "no answer within 0 s");
         assert_eq!(connect_known(&mut settings, &names), Ok(Vec::new()));
         assert!(settings.terminal_log.is_some() && settings.terminal_fs.is_some());
         let told = foresee(&settings, &names);

@@ -3,9 +3,9 @@
 //! In: the properties. Out: a directory, or the failure that stops the start. Limits: a server gets
 //! [`MOUNT_PATIENCE`] in total, and at most [`ADDRESSES_MAX`] of its addresses are tried.
 
-use super::export::Export;
+use super::export::ExportLocation;
 use super::remote::RemoteDirectory;
-use super::share::Share;
+use super::share::ShareLocation;
 use crate::appliance::failure::{Exit, Failure};
 use crate::appliance::lines;
 use crate::appliance::mount::Mounter;
@@ -51,10 +51,10 @@ pub fn log(settings: &Settings, mounter: &mut Mounter<'_>) -> Result<Option<Path
             },
         )
     };
-    let outcome = Share::parse(text).and_then(|share| match share {
+    let outcome = ShareLocation::parse(text).and_then(|share| match share {
         // For a directory of this machine, or a share mounted by the engine, the permissions are
         // not decided by the server alone.
-        Share::Path(path) => found(path, mounter, |path: &Path| {
+        ShareLocation::Path(path) => found(path, mounter, |path: &Path| {
             let hint = |error: &io::Error| match error.kind() {
                 io::ErrorKind::ReadOnlyFilesystem => how_to_write(path, &identity, error),
                 _ => format!(
@@ -66,13 +66,15 @@ pub fn log(settings: &Settings, mounter: &mut Mounter<'_>) -> Result<Option<Path
             };
             trial(path, &hint)
         }),
-        Share::Remote(remote) => brought(&remote, "/terminals/log", mounter, |path: &Path| {
-            trial(path, &|_| {
-                "allow guests to write to the share (Samba: read only = no, and rights on the \
+        ShareLocation::Remote(remote) => {
+            brought(&remote, "/terminals/log", mounter, |path: &Path| {
+                trial(path, &|_| {
+                    "allow guests to write to the share (Samba: read only = no, and rights on the \
                 directory)"
-                    .to_owned()
+                        .to_owned()
+                })
             })
-        }),
+        }
     });
     outcome.map_err(|cause| {
         Failure::new(Exit::Unavailable, LOG_LINE, format!("terminal_log is {text}: {cause}"))
@@ -88,9 +90,9 @@ pub fn fs(settings: &Settings, mounter: &mut Mounter<'_>) -> Result<Option<PathB
     let Some(text) = settings.terminal_fs.as_deref() else { return Ok(None) };
     // What can be read there is decided by the export, and noticed by the reader of the keys.
     let trial = |_: &Path| Ok(());
-    let outcome = Export::parse(text).and_then(|export| match export {
-        Export::Path(path) => found(path, mounter, trial),
-        Export::Remote(remote) => brought(&remote, "/terminals/fs", mounter, trial),
+    let outcome = ExportLocation::parse(text).and_then(|export| match export {
+        ExportLocation::Path(path) => found(path, mounter, trial),
+        ExportLocation::Remote(remote) => brought(&remote, "/terminals/fs", mounter, trial),
     });
     outcome.map_err(|cause| {
         Failure::new(Exit::Unavailable, FS_LINE, format!("terminal_fs is {text}: {cause}"))

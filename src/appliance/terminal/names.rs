@@ -21,13 +21,13 @@ const SLACK: Duration = Duration::from_millis(500);
 
 /// The results of the lookups.
 #[derive(Debug, Default, Serialize, Deserialize)]
-pub struct Names {
+pub struct ResolvedHosts {
     found: BTreeMap<String, Result<Vec<SocketAddr>, String>>,
     /// Hosts that may still resolve: a start waits longer for them.
     late: BTreeSet<String>,
 }
 
-impl Names {
+impl ResolvedHosts {
     /// Looks hosts up in a child process, within `patience` in total. Nothing is known about any
     /// host if a signal ended the start meanwhile.
     pub fn look_up(
@@ -120,7 +120,7 @@ mod tests {
     #[test]
     fn each_host_gets_its_own_answer() {
         let hosts = ["192.0.2.1", "nobody.invalid", "::1"].map(str::to_owned);
-        let names = Names::ask(&hosts, Duration::from_secs(30));
+        let names = ResolvedHosts::ask(&hosts, Duration::from_secs(30));
         let addresses = |host: &str| {
             names.of(host).unwrap().unwrap().iter().map(SocketAddr::to_string).collect::<Vec<_>>()
         };
@@ -138,7 +138,7 @@ mod tests {
 
     #[test]
     fn whoever_does_not_answer_in_time_is_unknown() {
-        let names = Names::ask(&["nobody.invalid".to_owned()], Duration::ZERO);
+        let names = ResolvedHosts::ask(&["nobody.invalid".to_owned()], Duration::ZERO);
         assert!(names.of("nobody.invalid").unwrap().is_err());
     }
 

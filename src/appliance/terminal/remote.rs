@@ -1,9 +1,9 @@
 //! A directory on a file server: the requests for it, and the meaning of the answers.
 //!
-//! [`Share`](super::share::Share) and [`Export`](super::export::Export) each have one; `mounted`
-//! mounts either.
+//! [`Share`](super::share::ShareLocation) and [`Export`](super::export::ExportLocation) each have
+//! one; `mounted` mounts either.
 
-use crate::appliance::mount::Request;
+use crate::appliance::mount::MountRequest;
 use crate::appliance::supervise::identity::Identity;
 use crate::ground::host::{Host, HostSpec};
 use nix::errno::Errno;
@@ -14,7 +14,7 @@ pub trait RemoteDirectory {
     /// The server.
     fn server(&self) -> &HostSpec;
     /// The requests at this address: each is worth trying when those before it failed.
-    fn requests(&self, address: IpAddr, identity: &Identity) -> Vec<Request>;
+    fn requests(&self, address: IpAddr, identity: &Identity) -> Vec<MountRequest>;
     /// Whether the next request may succeed after one that got this answer.
     fn is_worth_another(errno: Errno) -> bool;
     /// The meaning of the kernel's answer, as text.

@@ -8,7 +8,7 @@
 //! fs/smb/client/fs_context.c reads them.
 
 use super::remote::{RemoteDirectory, name_of};
-use crate::appliance::mount::{Request, in_words};
+use crate::appliance::mount::{MountRequest, in_words};
 use crate::appliance::supervise::identity::Identity;
 use crate::ground::host::HostSpec;
 use nix::errno::Errno;
@@ -30,7 +30,7 @@ const ECHO_INTERVAL: u32 = 5;
 
 /// The place of the mail log.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Share {
+pub enum ShareLocation {
     /// A directory of this machine.
     Path(PathBuf),
     /// A share to be mounted.
@@ -48,7 +48,7 @@ pub struct RemoteShare {
     pub path: String,
 }
 
-impl Share {
+impl ShareLocation {
     /// Reads the property.
     ///
     /// # Errors
@@ -103,7 +103,7 @@ impl Share {
 /// # Errors
 /// A text that continues the property's name.
 pub fn share_text(text: &str) -> Result<String, String> {
-    Share::parse(text).map(|_| text.to_owned())
+    ShareLocation::parse(text).map(|_| text.to_owned())
 }
 
 impl RemoteDirectory for RemoteShare {
@@ -111,7 +111,7 @@ impl RemoteDirectory for RemoteShare {
         &self.server
     }
 
-    fn requests(&self, address: IpAddr, identity: &Identity) -> Vec<Request> {
+    fn requests(&self, address: IpAddr, identity: &Identity) -> Vec<MountRequest> {
         // A guest with a name first: Samba may allow an anonymous user to create directories, and
         // then nothing inside them. Old kernels negotiate fewer versions.
         [(GUEST, "default"), (NOBODY, "default"), (GUEST, "3.1.1"), (GUEST, "3.0"), (GUEST, "2.1")]
@@ -163,7 +163,13 @@ impl RemoteDirectory for RemoteShare {
 }
 
 impl RemoteShare {
-    fn request(&self, address: IpAddr, identity: &Identity, who: &str, dialect: &str) -> Request {
+    fn request(
+        &self,
+        address: IpAddr,
+        identity: &Identity,
+        who: &str,
+        dialect: &str,
+    ) -> MountRequest {
         let host = name_of(&self.server.host);
         let (uid, gid) = (identity.uid, identity.gid);
         let mut options = format!(
@@ -180,7 +186,7 @@ impl RemoteShare {
             options += &format!(",prefixpath={}", self.path);
             source += &format!("/{}", self.path);
         }
-        Request { source, kind: KIND, flags: MsFlags::empty(), options }
+        MountRequest { source, kind: KIND, flags: MsFlags::empty(), options }
     }
 }
 
@@ -189,15 +195,18 @@ mod tests {
     use super::*;
 
     fn remote(text: &str) -> RemoteShare {
-        match Share::parse(text).unwrap() {
-            Share::Remote(remote) => remote,
-            Share::Path(path) => panic!("{path:?}"),
+        match ShareLocation::parse(text).unwrap() {
+            ShareLocation::Remote(remote) => remote,
+            ShareLocation::Path(path) => panic!("{path:?}"),
         }
     }
 
     #[test]
     fn every_form_is_read() {
-        assert_eq!(Share::parse("/mnt/log"), Ok(Share::Path(PathBuf::from("/mnt/log"))));
+        assert_eq!(
+            ShareLocation::parse("/mnt/log"),
+            Ok(ShareLocation::Path(PathBuf::from("/mnt/log")))
+        );
         let alone = remote("nas");
         assert_eq!(
             (alone.share.as_str(), alone.path.as_str(), alone.server.port),
@@ -220,10 +229,13 @@ mod tests {
             "nas/share",
             "//nas/a\\b",
         ] {
-            assert!(Share::parse(bad).is_err(), "{bad}");
+            assert!(ShareLocation::parse(bad).is_err(), "{bad}");
         }
         for other in ["\\\\nas\\share", "smb://nas/share", "nas:/export"] {
-            assert!(Share::parse(other).unwrap_err().ends_with("//server/share"), "{other}");
+            assert!(
+                ShareLocation::parse(other).unwrap_err().ends_with("//server/share"),
+                "{other}"
+            );
         }
     }
 

@@ -5,7 +5,7 @@
 //! Source: ext4 (Documentation/filesystems/ext4, s_magic), XFS (xfs_dsb), btrfs
 //! (btrfs_super_block): the kernel's headers.
 
-use super::super::mount::{Request, in_words};
+use super::super::mount::{MountRequest, in_words};
 use nix::errno::Errno;
 use nix::mount::MsFlags;
 use std::fs::File;
@@ -106,8 +106,8 @@ fn content(device: &impl FileExt) -> io::Result<Option<Content>> {
 }
 
 /// On a read-only device the journal cannot be replayed; then it is mounted without.
-fn requests(device: &Path, kind: &'static str, read_only: bool) -> Vec<Request> {
-    let request = |options: &str| Request {
+fn requests(device: &Path, kind: &'static str, read_only: bool) -> Vec<MountRequest> {
+    let request = |options: &str| MountRequest {
         source: device.display().to_string(),
         kind,
         flags: if read_only { MsFlags::MS_RDONLY } else { MsFlags::MS_NOATIME },

@@ -392,7 +392,7 @@ fn words(error: &io::Error) -> String {
 mod tests {
     use super::*;
     use crate::appliance::property::{Machine, read};
-    use crate::appliance::supervise::signals::Signals;
+    use crate::appliance::supervise::signals::SupervisorSignals;
     use std::ffi::OsString;
 
     #[test]
@@ -493,7 +493,7 @@ mod tests {
             .unwrap()
             .settings
         };
-        let signals = Signals::block().unwrap();
+        let signals = SupervisorSignals::block().unwrap();
         let mounter = Mounter::new(&signals, Identity::same(), Path::new("/nowhere"));
         assert_eq!(check_keys(&settings("/"), &mounter), Ok(()));
         let failure = check_keys(&settings("/nowhere/keys"), &mounter).unwrap_err();

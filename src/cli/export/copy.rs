@@ -2,14 +2,14 @@
 
 use super::report::not_written;
 use crate::cli::call::Core;
-use crate::cli::store::{Store, Stored};
-use crate::cli::trouble::{EX_DATAERR, EX_NOINPUT, EX_TEMPFAIL, Trouble};
+use crate::cli::store::{Store, StoreResult};
+use crate::cli::trouble::{EX_DATAERR, EX_NOINPUT, EX_TEMPFAIL, ToolError};
 use crate::mail::model::MessageId;
 
 /// What came of a copy.
 pub(super) enum Copied {
     /// With the version of the message that the pair contains.
-    Stored(std::io::Result<Stored>, String),
+    Stored(std::io::Result<StoreResult>, String),
     /// Why there is no pair: a result, and a text.
     Not(&'static str, String),
 }
@@ -21,7 +21,7 @@ pub(super) async fn copy(
     store: &Store,
     id: MessageId,
     held: Option<bool>,
-) -> Result<Copied, Trouble> {
+) -> Result<Copied, ToolError> {
     let (mut view, version, mut content) = match core.mail(id, held.is_some()).await {
         Ok(mail) => mail,
         Err(trouble) => {

@@ -1,8 +1,8 @@
 //! The output of `postern queue export`: a line for each message, the totals, the exit code.
 
-use crate::cli::progress::Progress;
-use crate::cli::store::Stored;
-use crate::cli::trouble::{EX_CANTCREAT, EX_DATAERR, EX_NOINPUT, EX_UNAVAILABLE, Trouble};
+use crate::cli::progress::ProgressReporter;
+use crate::cli::store::StoreResult;
+use crate::cli::trouble::{EX_CANTCREAT, EX_DATAERR, EX_NOINPUT, EX_UNAVAILABLE, ToolError};
 use crate::cli::words::{messages, to_json};
 use crate::ground::words::{count, harmless};
 use crate::mail::model::MessageId;
@@ -34,21 +34,21 @@ struct Tally {
 }
 
 /// Where the results of an export are printed.
-pub(super) struct Teller<'a> {
+pub(super) struct ExportReporter<'a> {
     json: bool,
     out: &'a mut dyn Write,
-    pub(super) progress: Progress<'a>,
+    pub(super) progress: ProgressReporter<'a>,
     tally: Tally,
     pub(super) total: usize,
     done: usize,
 }
 
-impl<'a> Teller<'a> {
+impl<'a> ExportReporter<'a> {
     pub(super) fn new(json: bool, out: &'a mut dyn Write, complaints: &'a mut dyn Write) -> Self {
         Self {
             json,
             out,
-            progress: Progress::new(complaints),
+            progress: ProgressReporter::new(complaints),
             tally: Tally::default(),
             total: 0,
             done: 0,
@@ -61,7 +61,7 @@ impl<'a> Teller<'a> {
         id: MessageId,
         result: &'static str,
         reason: Option<&str>,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), ToolError> {
         let tally = &mut self.tally;
         *match result {
             "exported" => &mut tally.exported,
@@ -90,7 +90,7 @@ impl<'a> Teller<'a> {
 
     /// Writes the sums and gives the exit code. `by_id`: whether messages were named one by one, so
     /// that one that is missing is an error.
-    pub(super) fn end(self, directory: &Path, by_id: bool) -> Result<(), Trouble> {
+    pub(super) fn end(self, directory: &Path, by_id: bool) -> Result<(), ToolError> {
         let tally = &self.tally;
         if self.json {
             writeln!(self.out, "{}", to_json(tally)?)?;
@@ -125,19 +125,19 @@ impl<'a> Teller<'a> {
             Tally { left: 1.., .. } if by_id => EX_NOINPUT,
             _ => return Ok(()),
         };
-        Err(Trouble::new(code, ""))
+        Err(ToolError::new(code, ""))
     }
 }
 
 pub(super) fn note_stored(
-    stored: std::io::Result<Stored>,
+    stored: std::io::Result<StoreResult>,
     id: MessageId,
-    teller: &mut Teller<'_>,
-) -> Result<(), Trouble> {
+    teller: &mut ExportReporter<'_>,
+) -> Result<(), ToolError> {
     match stored {
-        Ok(Stored::Written) => teller.note(id, "exported", None),
-        Ok(Stored::Identical) => teller.note(id, "identical", None),
-        Ok(Stored::Conflict) => teller.note(
+        Ok(StoreResult::Written) => teller.note(id, "exported", None),
+        Ok(StoreResult::Identical) => teller.note(id, "identical", None),
+        Ok(StoreResult::Conflict) => teller.note(
             id,
             "conflict",
             Some("its files exist with different contents; use another directory"),
@@ -150,8 +150,8 @@ pub(super) fn note_stored(
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "it takes the place of a closure's error")]
-pub(super) fn not_written(error: std::io::Error) -> Trouble {
-    Trouble::new(
+pub(super) fn not_written(error: std::io::Error) -> ToolError {
+    ToolError::new(
         EX_CANTCREAT,
         format!(
             "cannot write the files: {error}; what was exported before is complete, repeat the \

@@ -1,11 +1,11 @@
 //! `--move`: exports a message and removes it from the queue.
 
 use super::copy::{Copied, copy};
-use super::report::{Teller, not_written, note_stored};
-use crate::api::{FinishedView, HitView, MessageView, OrderView};
+use super::report::{ExportReporter, not_written, note_stored};
+use crate::api::{FinishedView, MatchedView, MessageView, OrderView};
 use crate::cli::call::Core;
-use crate::cli::store::{ASIDE, Mark, Store, Stored};
-use crate::cli::trouble::{EX_NOINPUT, EX_TEMPFAIL, EX_UNAVAILABLE, Trouble};
+use crate::cli::store::{ASIDE, MoveMarker, Store, StoreResult};
+use crate::cli::trouble::{EX_NOINPUT, EX_TEMPFAIL, EX_UNAVAILABLE, ToolError};
 use crate::mail::model::{DeliveryStatus, MessageId};
 use std::time::{Duration, Instant};
 
@@ -20,8 +20,8 @@ pub(super) async fn take_out(
     core: &Core,
     store: &Store,
     id: MessageId,
-    teller: &mut Teller<'_>,
-) -> Result<(), Trouble> {
+    teller: &mut ExportReporter<'_>,
+) -> Result<(), ToolError> {
     let shown = match core.get::<MessageView>(&format!("/api/v1/queue/{id}")).await {
         Err(trouble) if trouble.code == EX_NOINPUT => return gone(core, store, id, teller).await,
         other => other?,
@@ -29,13 +29,13 @@ pub(super) async fn take_out(
     let mark = match store.marked(id).map_err(not_written)? {
         Some(mark) => mark,
         None => {
-            let mark = Mark::new(shown.held, store.has_any(id));
+            let mark = MoveMarker::new(shown.held, store.has_any(id));
             store.mark(id, &mark).map_err(not_written)?;
             mark
         }
     };
     let stays = match hold_and_copy(core, store, id, mark.held).await {
-        Ok(Copied::Stored(Ok(Stored::Written | Stored::Identical), version)) => {
+        Ok(Copied::Stored(Ok(StoreResult::Written | StoreResult::Identical), version)) => {
             store.sync().map_err(not_written)?;
             match move_out(core, id, version, &mark).await {
                 Ok(_) => {
@@ -58,14 +58,14 @@ pub(super) async fn take_out(
     // earlier attempt that was still waiting.
     match order(core, if mark.held { "hold" } else { "release" }, id).await {
         Err(trouble) if trouble.code == EX_NOINPUT => return gone(core, store, id, teller).await,
-        Ok(HitView { messages: 0, .. }) => return gone(core, store, id, teller).await,
+        Ok(MatchedView { messages: 0, .. }) => return gone(core, store, id, teller).await,
         other => drop(other?),
     }
     // A pair of this attempt, or of one before it, has an old state of the message: it must not be
     // imported while the message is still delivered here. The pair of an export without a move
     // belongs to the operator, and of a damaged message it may be the only intact copy.
     match &stays {
-        Ok(Copied::Stored(Ok(Stored::Conflict), _)) => {}
+        Ok(Copied::Stored(Ok(StoreResult::Conflict), _)) => {}
         Ok(Copied::Not("damaged", _)) if !mark.exported => {
             store.set_aside(id).map_err(not_written)?;
         }
@@ -85,8 +85,8 @@ async fn gone(
     core: &Core,
     store: &Store,
     id: MessageId,
-    teller: &mut Teller<'_>,
-) -> Result<(), Trouble> {
+    teller: &mut ExportReporter<'_>,
+) -> Result<(), ToolError> {
     let Some(mark) = store.marked(id).map_err(not_written)?.filter(|_| store.has_pair(id)) else {
         store.unmark(id).map_err(not_written)?;
         return teller.note(id, "left", Some("no such message in the queue"));
@@ -125,7 +125,7 @@ async fn gone(
 }
 
 /// How a message left the queue, unless it was by the move with this mark.
-fn how_it_left(end: &FinishedView, mark: &Mark) -> Option<String> {
+fn how_it_left(end: &FinishedView, mark: &MoveMarker) -> Option<String> {
     let mut ends: Vec<DeliveryStatus> =
         end.recipients.iter().map(|recipient| recipient.status).collect();
     if !ends.contains(&DeliveryStatus::Moved) {
@@ -144,7 +144,7 @@ async fn hold_and_copy(
     store: &Store,
     id: MessageId,
     held: bool,
-) -> Result<Copied, Trouble> {
+) -> Result<Copied, ToolError> {
     match order(core, "hold", id).await {
         Err(trouble) if trouble.code == EX_NOINPUT => {
             return Ok(Copied::Not("left", trouble.words));
@@ -161,7 +161,7 @@ async fn hold_and_copy(
     }
 }
 
-async fn order(core: &Core, word: &str, id: MessageId) -> Result<HitView, Trouble> {
+async fn order(core: &Core, word: &str, id: MessageId) -> Result<MatchedView, ToolError> {
     let order =
         OrderView { order: word.to_owned(), id: Some(id.to_string()), ..OrderView::default() };
     core.post("/api/v1/orders", &order).await
@@ -171,8 +171,8 @@ async fn move_out(
     core: &Core,
     id: MessageId,
     version: String,
-    mark: &Mark,
-) -> Result<HitView, Trouble> {
+    mark: &MoveMarker,
+) -> Result<MatchedView, ToolError> {
     let order = OrderView {
         order: "move".to_owned(),
         id: Some(id.to_string()),

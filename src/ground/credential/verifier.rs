@@ -38,7 +38,7 @@ pub const PASSWORD_MAX: usize = 1024;
 
 /// What is known about a login without a comparison.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Known {
+pub enum CachedLogin {
     /// It was correct recently.
     Right,
     /// It was correct in the last day; it must be compared again, and does not count as a guess.
@@ -49,7 +49,7 @@ pub enum Known {
 
 /// The result of a comparison.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub enum PasswordCheck {
     /// It fits.
     Right,
     /// It is not correct.
@@ -60,7 +60,7 @@ pub enum Verdict {
 
 /// The class of the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Whose {
+pub enum LoginClass {
     /// A client that may relay by its address, or a login that was correct in the last day.
     Own,
     /// Any other client.
@@ -96,15 +96,15 @@ impl Default for Verifier {
 
 impl Verifier {
     /// Whether this secret of this account was correct recently.
-    pub fn known(&self, account: &str, secret: &[u8], now: Instant) -> Known {
+    pub fn known(&self, account: &str, secret: &[u8], now: Instant) -> CachedLogin {
         let known = self.known.lock();
         match known
             .get(&self.digest(account, secret))
             .map(|since| now.saturating_duration_since(*since))
         {
-            Some(age) if age < REMEMBERED => Known::Right,
-            Some(age) if age < RECOGNISED => Known::Earlier,
-            Some(_) | None => Known::No,
+            Some(age) if age < REMEMBERED => CachedLogin::Right,
+            Some(age) if age < RECOGNISED => CachedLogin::Earlier,
+            Some(_) | None => CachedLogin::No,
         }
     }
 
@@ -115,10 +115,10 @@ impl Verifier {
         account: Option<(&str, &Password)>,
         stand_in: Option<&Password>,
         secret: &[u8],
-        whose: Whose,
-    ) -> Verdict {
+        whose: LoginClass,
+    ) -> PasswordCheck {
         let Some(password) = account.map(|(_, password)| password).or(stand_in) else {
-            return Verdict::Wrong;
+            return PasswordCheck::Wrong;
         };
         let fits = if !password.is_hash() {
             password.fits(secret)
@@ -127,22 +127,22 @@ impl Verifier {
         } else {
             match self.hashed(password.clone(), secret.to_vec(), whose).await {
                 Some(fits) => fits,
-                None => return Verdict::Busy,
+                None => return PasswordCheck::Busy,
             }
         };
         match account {
             Some((name, _)) if fits => {
                 self.remember(name, secret);
-                Verdict::Right
+                PasswordCheck::Right
             }
-            _ => Verdict::Wrong,
+            _ => PasswordCheck::Wrong,
         }
     }
 
     /// `None`: too many wait.
-    async fn hashed(&self, password: Password, secret: Vec<u8>, whose: Whose) -> Option<bool> {
+    async fn hashed(&self, password: Password, secret: Vec<u8>, whose: LoginClass) -> Option<bool> {
         let mut among_strangers = None;
-        if whose == Whose::Stranger {
+        if whose == LoginClass::Stranger {
             let place = Waiting::join(&self.strangers_waiting, STRANGERS_WAITING_MAX)?;
             among_strangers = Some((place, self.stranger.acquire().await.ok()?));
         }
@@ -220,22 +220,28 @@ mod tests {
         let (verifier, password) =
             (Verifier::default(), Password::of(&bcrypt::hash("s3cret", 8).unwrap()));
         let account = Some(("anna", &password));
-        assert_eq!(verifier.known("anna", b"s3cret", Instant::now()), Known::No);
-        assert_eq!(verifier.compare(account, None, b"s3cret", Whose::Own).await, Verdict::Right);
-        assert_eq!(verifier.compare(account, None, b"s3cre", Whose::Own).await, Verdict::Wrong);
+        assert_eq!(verifier.known("anna", b"s3cret", Instant::now()), CachedLogin::No);
         assert_eq!(
-            verifier.compare(None, Some(&password), b"s3cret", Whose::Own).await,
-            Verdict::Wrong,
+            verifier.compare(account, None, b"s3cret", LoginClass::Own).await,
+            PasswordCheck::Right
+        );
+        assert_eq!(
+            verifier.compare(account, None, b"s3cre", LoginClass::Own).await,
+            PasswordCheck::Wrong
+        );
+        assert_eq!(
+            verifier.compare(None, Some(&password), b"s3cret", LoginClass::Own).await,
+            PasswordCheck::Wrong,
             "nobody's password"
         );
         let now = Instant::now();
         let known = |account, secret: &[u8], later| verifier.known(account, secret, now + later);
-        assert_eq!(known("anna", b"s3cret", Duration::ZERO), Known::Right);
-        assert_eq!(known("anna", b"s3cret", REMEMBERED), Known::Earlier);
-        assert_eq!(known("anna", b"s3cret", RECOGNISED), Known::No);
+        assert_eq!(known("anna", b"s3cret", Duration::ZERO), CachedLogin::Right);
+        assert_eq!(known("anna", b"s3cret", REMEMBERED), CachedLogin::Earlier);
+        assert_eq!(known("anna", b"s3cret", RECOGNISED), CachedLogin::No);
         for (account, secret) in [("anna", &b"s3cre"[..]), ("ann", b"as3cret"), ("", b"annas3cret")]
         {
-            assert_eq!(known(account, secret, Duration::ZERO), Known::No);
+            assert_eq!(known(account, secret, Duration::ZERO), CachedLogin::No);
         }
     }
 
@@ -248,14 +254,19 @@ mod tests {
                 let (verifier, password) = (verifier.clone(), password.clone());
                 tokio::spawn(async move {
                     verifier
-                        .compare(Some(("a", &password)), None, &n.to_be_bytes(), Whose::Stranger)
+                        .compare(
+                            Some(("a", &password)),
+                            None,
+                            &n.to_be_bytes(),
+                            LoginClass::Stranger,
+                        )
                         .await
                 })
             })
             .collect();
         let mut busy = 0;
         for guess in guesses {
-            busy += usize::from(guess.await.unwrap() == Verdict::Busy);
+            busy += usize::from(guess.await.unwrap() == PasswordCheck::Busy);
         }
         assert!(
             (60 - STRANGERS_WAITING_MAX - 3..60).contains(&busy),

@@ -1,6 +1,6 @@
 //! For tests: a volume whose calls can be made to block, like those of a disk that hangs.
 
-use super::{Disk, File, Space, Volume};
+use super::{DirectoryDisk, Disk, DiskSpace, File};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A volume that blocks in every change of a directory for which `halts` is true.
 pub struct Halting {
-    volume: Volume,
+    volume: DirectoryDisk,
     halts: fn(call: &str, path: &str) -> bool,
     /// Receives each blocked call, with the means to continue it.
     tell: Sender<Sender<()>>,
@@ -26,7 +26,7 @@ impl Halting {
         halts: fn(&str, &str) -> bool,
     ) -> (Arc<dyn Disk>, Receiver<Sender<()>>) {
         let (tell, told) = channel();
-        (Arc::new(Self { volume: Volume::open(path).unwrap(), halts, tell }), told)
+        (Arc::new(Self { volume: DirectoryDisk::open(path).unwrap(), halts, tell }), told)
     }
 
     fn call(&self, call: &str, path: &str) {
@@ -70,7 +70,7 @@ impl Disk for Halting {
         self.volume.list(directory)
     }
 
-    fn space(&self) -> io::Result<Space> {
+    fn space(&self) -> io::Result<DiskSpace> {
         self.volume.space()
     }
 }

@@ -1,7 +1,7 @@
 //! The queue's interface to the disk: few calls, each with a stated guarantee.
 //!
 //! Purpose: the only interface between the queue and the file system, so that tests can replace it
-//! by a disk with torn writes, lost writes and false success. [`Volume`] is the real one,
+//! by a disk with torn writes, lost writes and false success. [`DirectoryDisk`] is the real one,
 //! [`Snapshot`] a read-only one. Limits: paths are relative to the volume, `directory/file` at
 //! most; nothing outside the volume can be named. Security: files are created with mode 0600,
 //! directories with 0700. Source: POSIX fdatasync(2), fsync(2) of a directory, rename(2).
@@ -17,12 +17,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use snapshot::Snapshot;
-pub use volume::Volume;
-pub use watched::{Call, Calls, SLOW, Watched};
+pub use volume::DirectoryDisk;
+pub use watched::{DiskCall, DiskCalls, SLOW, Watched};
 
 /// Free space and size in octets, for an unprivileged process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Space {
+pub struct DiskSpace {
     /// Octets that can still be written.
     pub free: u64,
     /// Octets in total.
@@ -55,7 +55,7 @@ pub trait Disk: Send + Sync + 'static {
     fn list(&self, directory: &str) -> io::Result<Vec<String>>;
 
     /// Free space and size of the volume.
-    fn space(&self) -> io::Result<Space>;
+    fn space(&self) -> io::Result<DiskSpace>;
 
     /// How long a slow call has been running; `None` while the disk answers.
     fn slow(&self) -> Option<Duration> {

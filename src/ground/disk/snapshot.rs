@@ -1,7 +1,7 @@
 //! A read-only directory: the queue of a stopped relay, a backup of one, a read-only snapshot.
 
 use super::volume::{LOCK, OpenFile, names, space};
-use super::{Disk, File, Space};
+use super::{Disk, DiskSpace, File};
 use nix::fcntl::{Flock, FlockArg, OFlag};
 use nix::libc;
 use std::fs::{self, OpenOptions};
@@ -88,20 +88,20 @@ impl Disk for Snapshot {
         names(&self.root.join(directory))
     }
 
-    fn space(&self) -> io::Result<Space> {
+    fn space(&self) -> io::Result<DiskSpace> {
         space(&self.root)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::Volume;
+    use super::super::DirectoryDisk;
     use super::*;
 
     #[test]
     fn nothing_changes_and_nobody_else_may_change_it() {
         let directory = tempfile::tempdir().unwrap();
-        let volume = Volume::open(directory.path()).unwrap();
+        let volume = DirectoryDisk::open(directory.path()).unwrap();
         volume.create_dir("log").unwrap();
         volume.create("log/a").unwrap().write_at(0, b"octets").unwrap();
         assert_eq!(
@@ -113,7 +113,7 @@ mod tests {
         let first = Snapshot::open(directory.path()).unwrap();
         let second = Snapshot::open(directory.path()).unwrap();
         assert_eq!(
-            Volume::open(directory.path()).err().map(|e| e.kind()),
+            DirectoryDisk::open(directory.path()).err().map(|e| e.kind()),
             Some(io::ErrorKind::WouldBlock)
         );
         assert_eq!(second.list("log").unwrap(), ["a"]);
@@ -130,7 +130,7 @@ mod tests {
             assert_eq!(refused.map(|error| error.kind()), Some(io::ErrorKind::ReadOnlyFilesystem));
         }
         drop((first, second));
-        Volume::open(directory.path()).unwrap();
+        DirectoryDisk::open(directory.path()).unwrap();
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The real disk: a directory.
 
-use super::{Disk, File, Space};
+use super::{Disk, DiskSpace, File};
 use nix::fcntl::{Flock, FlockArg, OFlag, PosixFadviseAdvice, posix_fadvise};
 use nix::unistd::geteuid;
 use std::fs::{self, FileType, OpenOptions};
@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// A directory that only this process uses.
-pub struct Volume {
+pub struct DirectoryDisk {
     root: PathBuf,
     _lock: Flock<fs::File>,
 }
@@ -18,7 +18,7 @@ pub struct Volume {
 /// The name of the lock file; the file stays on the volume, only the lock on it comes and goes.
 pub(super) const LOCK: &str = "lock";
 
-impl Volume {
+impl DirectoryDisk {
     /// Locks the directory for this process (flock, which ends with its process, so that no stale
     /// lock can remain).
     ///
@@ -36,7 +36,7 @@ impl Volume {
     }
 }
 
-impl Disk for Volume {
+impl Disk for DirectoryDisk {
     fn create(&self, path: &str) -> io::Result<Arc<dyn File>> {
         let path = self.root.join(path);
         let file =
@@ -82,7 +82,7 @@ impl Disk for Volume {
         names(&path).map_err(|error| named(&path, error))
     }
 
-    fn space(&self) -> io::Result<Space> {
+    fn space(&self) -> io::Result<DiskSpace> {
         space(&self.root)
     }
 }
@@ -153,9 +153,9 @@ fn strange(path: &Path, kind: FileType, wanted: &str) -> io::Error {
 }
 
 /// Free space and size of the volume that contains a directory.
-pub(super) fn space(directory: &Path) -> io::Result<Space> {
+pub(super) fn space(directory: &Path) -> io::Result<DiskSpace> {
     let stat = nix::sys::statvfs::statvfs(directory)?;
-    Ok(Space {
+    Ok(DiskSpace {
         free: stat.blocks_available() * stat.fragment_size(),
         size: stat.blocks() * stat.fragment_size(),
     })
@@ -202,19 +202,19 @@ mod tests {
     #[test]
     fn a_volume_has_one_user() {
         let directory = tempfile::tempdir().unwrap();
-        let first = Volume::open(directory.path()).unwrap();
+        let first = DirectoryDisk::open(directory.path()).unwrap();
         assert_eq!(
-            Volume::open(directory.path()).err().map(|e| e.kind()),
+            DirectoryDisk::open(directory.path()).err().map(|e| e.kind()),
             Some(io::ErrorKind::WouldBlock)
         );
         drop(first);
-        Volume::open(directory.path()).unwrap();
+        DirectoryDisk::open(directory.path()).unwrap();
     }
 
     #[test]
     fn what_is_no_file_is_named_and_left_alone() {
         let directory = tempfile::tempdir().unwrap();
-        let volume = Volume::open(directory.path()).unwrap();
+        let volume = DirectoryDisk::open(directory.path()).unwrap();
         volume.create_dir("log").unwrap();
         volume.create("log/a").unwrap();
         let stranger = directory.path().join("log/b");
@@ -243,7 +243,7 @@ mod tests {
     #[test]
     fn files_come_back_as_written() {
         let directory = tempfile::tempdir().unwrap();
-        let volume = Volume::open(directory.path()).unwrap();
+        let volume = DirectoryDisk::open(directory.path()).unwrap();
         volume.create_dir("log").unwrap();
         volume.create_dir("log").unwrap();
         let file = volume.create("log/b").unwrap();

@@ -2,11 +2,11 @@
 //!
 //! Purpose: a call to a disk that hangs does not return, so its thread cannot report it. So each
 //! call is recorded before it begins, and other threads read the records. In: any [`Disk`]. Out:
-//! the same, and [`Calls`]. Limits: one record for each thread that is in a call. Time in which the
-//! whole process was paused (a paused container) does not count: the watching thread calls
-//! [`Calls::turn`] each second, and longer gaps are subtracted.
+//! the same, and [`DiskCalls`]. Limits: one record for each thread that is in a call. Time in which
+//! the whole process was paused (a paused container) does not count: the watching thread calls
+//! [`DiskCalls::turn`] each second, and longer gaps are subtracted.
 
-use super::{Disk, File, Space};
+use super::{Disk, DiskSpace, File};
 use crate::ground::lock::{Guard, Level, Lock};
 use std::collections::BTreeMap;
 use std::io;
@@ -18,13 +18,13 @@ use std::time::{Duration, Instant};
 /// two.
 pub const SLOW: Duration = Duration::from_secs(5);
 
-/// The longest time between two calls of [`Calls::turn`] that counts as time of the disk.
+/// The longest time between two calls of [`DiskCalls::turn`] that counts as time of the disk.
 const TURN_MAX: Duration = Duration::from_secs(2);
 
 /// The calls that have begun and not returned.
-pub struct Calls(Lock<Running>);
+pub struct DiskCalls(Lock<Running>);
 
-impl Default for Calls {
+impl Default for DiskCalls {
     fn default() -> Self {
         Self(Lock::new(Level::Last, Running::default()))
     }
@@ -33,9 +33,9 @@ impl Default for Calls {
 #[derive(Debug, Default)]
 struct Running {
     next: u64,
-    calls: BTreeMap<u64, (Call, Instant)>,
+    calls: BTreeMap<u64, (DiskCall, Instant)>,
     slow: u64,
-    /// The last call of [`Calls::turn`]; `None`: it is not called.
+    /// The last call of [`DiskCalls::turn`]; `None`: it is not called.
     turn: Option<Instant>,
 }
 
@@ -55,7 +55,7 @@ impl Running {
 
 /// The kind of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Call {
+pub enum DiskCall {
     /// fdatasync(2), or fsync(2) of a directory.
     Sync,
     /// Reads content or attributes of files.
@@ -66,7 +66,7 @@ pub enum Call {
     Name,
 }
 
-impl Call {
+impl DiskCall {
     /// The name for people.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -78,7 +78,7 @@ impl Call {
     }
 }
 
-impl Calls {
+impl DiskCalls {
     /// To be called each second by one thread: a longer gap means that the whole process was
     /// paused.
     pub fn turn(&self) {
@@ -95,16 +95,20 @@ impl Calls {
     }
 
     /// The call that has been running longest, and how long.
-    pub fn oldest(&self) -> Option<(Call, Duration)> {
+    pub fn oldest(&self) -> Option<(DiskCall, Duration)> {
         self.oldest_at(Instant::now(), |_| true)
     }
 
     /// The sync that has been running longest.
     pub fn oldest_sync(&self) -> Option<Duration> {
-        self.oldest_at(Instant::now(), |call| call == Call::Sync).map(|(_, age)| age)
+        self.oldest_at(Instant::now(), |call| call == DiskCall::Sync).map(|(_, age)| age)
     }
 
-    fn oldest_at(&self, now: Instant, wanted: impl Fn(Call) -> bool) -> Option<(Call, Duration)> {
+    fn oldest_at(
+        &self,
+        now: Instant,
+        wanted: impl Fn(DiskCall) -> bool,
+    ) -> Option<(DiskCall, Duration)> {
         let running = self.lock();
         // Numbers ascend with time, so the first is the oldest.
         let mut calls = running.calls.values().filter(|(call, _)| wanted(*call));
@@ -116,7 +120,7 @@ impl Calls {
         self.lock().slow
     }
 
-    fn watch<T>(&self, call: Call, work: impl FnOnce() -> T) -> T {
+    fn watch<T>(&self, call: DiskCall, work: impl FnOnce() -> T) -> T {
         let mut running = self.lock();
         let number = running.next;
         running.next += 1;
@@ -126,7 +130,7 @@ impl Calls {
         // visible.
         let result = work();
         let mut running = self.lock();
-        if let Some((Call::Sync, since)) = running.calls.remove(&number)
+        if let Some((DiskCall::Sync, since)) = running.calls.remove(&number)
             && running.age(since, Instant::now()) >= SLOW
         {
             running.slow += 1;
@@ -142,7 +146,7 @@ impl Calls {
 /// A disk whose calls are recorded.
 pub struct Watched<D> {
     disk: D,
-    calls: Arc<Calls>,
+    calls: Arc<DiskCalls>,
 }
 
 impl<D: Disk> Watched<D> {
@@ -152,7 +156,7 @@ impl<D: Disk> Watched<D> {
     }
 
     /// The records.
-    pub fn calls(&self) -> Arc<Calls> {
+    pub fn calls(&self) -> Arc<DiskCalls> {
         self.calls.clone()
     }
 
@@ -163,35 +167,35 @@ impl<D: Disk> Watched<D> {
 
 impl<D: Disk> Disk for Watched<D> {
     fn create(&self, path: &str) -> io::Result<Arc<dyn File>> {
-        self.calls.watch(Call::Name, || self.disk.create(path)).map(|file| self.file(file))
+        self.calls.watch(DiskCall::Name, || self.disk.create(path)).map(|file| self.file(file))
     }
 
     fn open(&self, path: &str) -> io::Result<Arc<dyn File>> {
-        self.calls.watch(Call::Name, || self.disk.open(path)).map(|file| self.file(file))
+        self.calls.watch(DiskCall::Name, || self.disk.open(path)).map(|file| self.file(file))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        self.calls.watch(Call::Name, || self.disk.rename(from, to))
+        self.calls.watch(DiskCall::Name, || self.disk.rename(from, to))
     }
 
     fn remove(&self, path: &str) -> io::Result<()> {
-        self.calls.watch(Call::Name, || self.disk.remove(path))
+        self.calls.watch(DiskCall::Name, || self.disk.remove(path))
     }
 
     fn sync_dir(&self, directory: &str) -> io::Result<()> {
-        self.calls.watch(Call::Sync, || self.disk.sync_dir(directory))
+        self.calls.watch(DiskCall::Sync, || self.disk.sync_dir(directory))
     }
 
     fn create_dir(&self, directory: &str) -> io::Result<()> {
-        self.calls.watch(Call::Name, || self.disk.create_dir(directory))
+        self.calls.watch(DiskCall::Name, || self.disk.create_dir(directory))
     }
 
     fn list(&self, directory: &str) -> io::Result<Vec<String>> {
-        self.calls.watch(Call::Read, || self.disk.list(directory))
+        self.calls.watch(DiskCall::Read, || self.disk.list(directory))
     }
 
-    fn space(&self) -> io::Result<Space> {
-        self.calls.watch(Call::Read, || self.disk.space())
+    fn space(&self) -> io::Result<DiskSpace> {
+        self.calls.watch(DiskCall::Read, || self.disk.space())
     }
 
     fn slow(&self) -> Option<Duration> {
@@ -201,20 +205,20 @@ impl<D: Disk> Disk for Watched<D> {
 
 struct WatchedFile {
     file: Arc<dyn File>,
-    calls: Arc<Calls>,
+    calls: Arc<DiskCalls>,
 }
 
 impl File for WatchedFile {
     fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.calls.watch(Call::Write, || self.file.write_at(offset, data))
+        self.calls.watch(DiskCall::Write, || self.file.write_at(offset, data))
     }
 
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
-        self.calls.watch(Call::Read, || self.file.read_at(offset, buffer))
+        self.calls.watch(DiskCall::Read, || self.file.read_at(offset, buffer))
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.calls.watch(Call::Sync, || self.file.sync())
+        self.calls.watch(DiskCall::Sync, || self.file.sync())
     }
 
     fn read_anew(&self) {
@@ -222,7 +226,7 @@ impl File for WatchedFile {
     }
 
     fn length(&self) -> io::Result<u64> {
-        self.calls.watch(Call::Read, || self.file.length())
+        self.calls.watch(DiskCall::Read, || self.file.length())
     }
 }
 
@@ -232,24 +236,28 @@ mod tests {
 
     #[test]
     fn a_call_is_seen_while_it_runs_and_not_after() {
-        let calls = Calls::default();
+        let calls = DiskCalls::default();
         assert_eq!(calls.oldest(), None);
-        calls.watch(Call::Sync, || {
-            calls.watch(Call::Read, || {
-                assert_eq!(calls.oldest().map(|(call, _)| call), Some(Call::Sync), "the older one");
+        calls.watch(DiskCall::Sync, || {
+            calls.watch(DiskCall::Read, || {
+                assert_eq!(
+                    calls.oldest().map(|(call, _)| call),
+                    Some(DiskCall::Sync),
+                    "the older one"
+                );
             });
             assert!(calls.oldest_sync().is_some());
         });
-        calls.watch(Call::Write, || assert_eq!(calls.oldest_sync(), None));
+        calls.watch(DiskCall::Write, || assert_eq!(calls.oldest_sync(), None));
         assert_eq!(calls.oldest(), None);
         assert_eq!(calls.slow_syncs(), 0);
     }
     #[test]
     fn time_in_which_the_process_had_no_turn_is_not_the_disks() {
-        let (calls, start) = (Calls::default(), Instant::now());
+        let (calls, start) = (DiskCalls::default(), Instant::now());
         let at = |seconds| start + Duration::from_secs(seconds);
         let age = |seconds| calls.oldest_at(at(seconds), |_| true).map(|(_, age)| age.as_secs());
-        calls.watch(Call::Sync, || {
+        calls.watch(DiskCall::Sync, || {
             assert_eq!(age(12), Some(11), "nobody looks, so all of it counts");
             calls.turn_at(at(1));
             assert_eq!(age(2), Some(1));

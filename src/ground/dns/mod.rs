@@ -63,17 +63,17 @@ pub const LOCAL_TIME: Duration = Duration::from_secs(5);
 pub const ENGINE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 11);
 
 /// A future of an answer, independent of the implementation.
-pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, DnsError>> + Send + 'a>>;
+pub type DnsFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, DnsError>> + Send + 'a>>;
 
 /// Answers queries about names.
 pub trait Resolver: Send + Sync + 'static {
     /// The MX records of a name, in no particular order, as preference and host without trailing
     /// dot. The host of a null MX (RFC 7505) is the empty text. Aliases (CNAME) of `name` are
     /// followed.
-    fn mx(&self, name: &str) -> Answer<'_, Vec<(u16, String)>>;
+    fn mx(&self, name: &str) -> DnsFuture<'_, Vec<(u16, String)>>;
 
     /// The IPv6 and IPv4 addresses of a host; never an empty list. Aliases are followed.
-    fn addresses(&self, name: &str) -> Answer<'_, Vec<IpAddr>>;
+    fn addresses(&self, name: &str) -> DnsFuture<'_, Vec<IpAddr>>;
 
     /// Removes a name from the cache, because its hosts do not answer.
     fn forget(&self, _name: &str) {}

@@ -4,7 +4,7 @@
 use super::lookup::parse;
 use super::setup::{Paths, Setup, SetupError};
 use super::{
-    Answer, DnsError, QUESTIONS_MAX, Resolver, SLOW_QUESTION, SLOW_QUESTIONS_MAX, TOTAL_TIME,
+    DnsError, DnsFuture, QUESTIONS_MAX, Resolver, SLOW_QUESTION, SLOW_QUESTIONS_MAX, TOTAL_TIME,
 };
 use crate::ground::lock::Lock;
 use std::net::{IpAddr, SocketAddr};
@@ -111,7 +111,7 @@ impl System {
 }
 
 impl Resolver for System {
-    fn mx(&self, name: &str) -> Answer<'_, Vec<(u16, String)>> {
+    fn mx(&self, name: &str) -> DnsFuture<'_, Vec<(u16, String)>> {
         let name = name.to_owned();
         Box::pin(async move {
             let asked = parse(&name)?;
@@ -120,7 +120,7 @@ impl Resolver for System {
         })
     }
 
-    fn addresses(&self, name: &str) -> Answer<'_, Vec<IpAddr>> {
+    fn addresses(&self, name: &str) -> DnsFuture<'_, Vec<IpAddr>> {
         let name = name.to_owned();
         Box::pin(async move {
             let asked = parse(&name)?;

@@ -20,7 +20,7 @@ const VALUE_USUAL: usize = 48;
 
 /// The content of an event. Texts may be untrusted.
 #[derive(Debug, Default)]
-pub struct Said {
+pub struct EventFields {
     /// Its message.
     pub message: String,
     /// Its fields in their order.
@@ -30,7 +30,7 @@ pub struct Said {
     pub stranger: bool,
 }
 
-impl Said {
+impl EventFields {
     /// The content of `event`.
     pub(super) fn by(event: &Event<'_>) -> Self {
         let mut said = Self { fields: Vec::with_capacity(FIELDS_USUAL), ..Self::default() };
@@ -47,7 +47,7 @@ impl Said {
     }
 }
 
-impl Visit for Said {
+impl Visit for EventFields {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         let mut text = Bounded { text: String::with_capacity(VALUE_USUAL), characters: 0 };
         // A text that is full refuses the rest.

@@ -1,7 +1,7 @@
 //! An event as a line: plain for people, JSON for collectors. Untrusted text cannot leave its
 //! field.
 
-use super::Said;
+use super::EventFields;
 use crate::ground::clock;
 use crate::ground::text::{harmless_json, is_tricky};
 use serde_json::{Map, Value};
@@ -13,7 +13,7 @@ use tracing::Level;
 const LINE_USUAL: usize = 512;
 
 /// `TIME LEVEL message name=value …`; a value with blanks or quotes is quoted.
-pub(super) fn plain(level: Level, said: &Said) -> String {
+pub(super) fn plain(level: Level, said: &EventFields) -> String {
     let mut line = String::with_capacity(LINE_USUAL);
     put_now(&mut line);
     line.push(' ');
@@ -26,7 +26,7 @@ pub(super) fn plain(level: Level, said: &Said) -> String {
 }
 
 /// Appends ` name=value` for each field.
-pub fn put_fields(line: &mut String, said: &Said) {
+pub fn put_fields(line: &mut String, said: &EventFields) {
     for (name, value) in &said.fields {
         line.push(' ');
         line.push_str(name);
@@ -56,7 +56,7 @@ pub fn put_fields(line: &mut String, said: &Said) {
 }
 
 /// One flat object.
-pub(super) fn json(level: Level, target: &str, said: Said) -> String {
+pub(super) fn json(level: Level, target: &str, said: EventFields) -> String {
     let mut map = Map::with_capacity(said.fields.len() + 4);
     map.insert("time".to_owned(), now().into());
     map.insert("level".to_owned(), level.as_str().into());

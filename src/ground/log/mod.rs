@@ -7,7 +7,7 @@
 //! flat object with `time`, `level`, `target`, `message` and the fields. Limits: [`BACKLOG_MAX`]
 //! octets wait for a slow reader, then lines are dropped and a line gives their number; a value has
 //! at most [`VALUE_MAX`] characters, an event at most [`FIELDS_MAX`] fields. Events with the field
-//! `stranger = true` have a limited share ([`Share`]) of standard error and of the stored lines.
+//! `stranger = true` have a limited share ([`LogQuota`]) of standard error and of the stored lines.
 //! Security: texts from the network cannot break a line, forge a field or control a terminal:
 //! control characters and those that change the reading direction are escaped. Postern's events are
 //! shown from level info on, those of libraries from warn on.
@@ -28,11 +28,11 @@ use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::registry::Registry;
 
-pub use event::{FIELDS_MAX, Said, VALUE_MAX};
+pub use event::{EventFields, FIELDS_MAX, VALUE_MAX};
 pub use line::put_fields;
-pub use share::{STRANGERS_OCTETS, Share, left_out};
+pub use share::{LogQuota, STRANGERS_OCTETS, left_out};
 pub use tail::{TAIL_MAX, Tail};
-pub use writer::{BACKLOG_MAX, LogWriter, Outlet};
+pub use writer::{BACKLOG_MAX, LineSink, LogWriter};
 
 /// Octets that a pipe accepts from one writer without mixing them with another's (pipe(7)).
 const PIPE_BUF: usize = 4096;
@@ -52,7 +52,7 @@ pub const TYPED: &str = "typed";
 /// A second consumer of the events that the log shows. Must not block.
 pub trait LogSubscriber: Send + Sync + 'static {
     /// An event that is shown, and not [`TYPED`].
-    fn event(&self, level: Level, said: &Said);
+    fn event(&self, level: Level, said: &EventFields);
 }
 
 /// When dropped, writes the waiting lines; keep it until the program ends.
@@ -97,7 +97,7 @@ struct Lines {
     writer: Arc<LogWriter>,
     json: bool,
     subscriber: Option<Arc<dyn LogSubscriber>>,
-    strangers: Share,
+    strangers: LogQuota,
     tail: Arc<Tail>,
 }
 
@@ -114,7 +114,7 @@ impl Lines {
             writer: Arc::clone(&writer),
             json,
             subscriber,
-            strangers: Share::new(),
+            strangers: LogQuota::new(),
             tail: Arc::clone(&tail),
         };
         (lines, LogGuard { writer, tail })
@@ -129,7 +129,7 @@ impl<S: Subscriber> Layer<S> for Lines {
     }
 
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        let said = Said::by(event);
+        let said = EventFields::by(event);
         let metadata = event.metadata();
         if let Some(subscriber) = &self.subscriber
             && metadata.name() != TYPED
@@ -143,7 +143,7 @@ impl<S: Subscriber> Layer<S> for Lines {
         } else if !self.strangers.takes(&line) {
             return;
         } else if !self.writer.push_if_half_empty(&line) {
-            Share::leave_out(&line);
+            LogQuota::leave_out(&line);
         }
         self.tail.push(&line, stranger);
     }
@@ -158,7 +158,7 @@ fn is_shown(metadata: &Metadata<'_>) -> bool {
     *metadata.level() <= if is_own(metadata) { Level::INFO } else { Level::WARN }
 }
 
-fn line(json: bool, level: Level, target: &str, said: Said) -> String {
+fn line(json: bool, level: Level, target: &str, said: EventFields) -> String {
     if json { line::json(level, target, said) } else { line::plain(level, &said) }
 }
 
@@ -169,7 +169,7 @@ struct Written<W> {
     tail: Arc<Tail>,
 }
 
-impl<W: Write + Send + 'static> Outlet for Written<W> {
+impl<W: Write + Send + 'static> LineSink for Written<W> {
     // A busy relay writes two lines for each mail; a write call for each would cost as much as the
     // delivery.
     const GATHER: Duration = Duration::from_millis(10);
@@ -177,8 +177,11 @@ impl<W: Write + Send + 'static> Outlet for Written<W> {
     fn take(&mut self, mut lines: String, missed: u64) {
         if missed > 0 {
             let message = "log lines were dropped because they were not read in time".to_owned();
-            let said =
-                Said { message, fields: vec![("lines", Value::from(missed))], stranger: false };
+            let said = EventFields {
+                message,
+                fields: vec![("lines", Value::from(missed))],
+                stranger: false,
+            };
             let line = line(self.json, Level::WARN, module_path!(), said);
             self.tail.push(&line, false);
             lines.push_str(&line);
@@ -348,7 +351,7 @@ mod tests {
     fn a_subscriber_hears_what_is_shown_and_is_not_typed() {
         struct Noted(Mutex<Vec<String>>);
         impl LogSubscriber for Noted {
-            fn event(&self, level: Level, said: &Said) {
+            fn event(&self, level: Level, said: &EventFields) {
                 let mut noted = format!("{level} {}", said.message);
                 put_fields(&mut noted, said);
                 self.0.lock().unwrap().push(noted);

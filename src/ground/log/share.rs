@@ -16,7 +16,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 
 /// The rest of the share.
 #[derive(Debug)]
-pub struct Share {
+pub struct LogQuota {
     used: Lock<(Instant, usize)>,
 }
 
@@ -25,7 +25,7 @@ pub fn left_out() -> u64 {
     LEFT_OUT.load(Ordering::Relaxed)
 }
 
-impl Share {
+impl LogQuota {
     /// A full share.
     pub fn new() -> Self {
         Self { used: Lock::new(Level::Log, (Instant::now(), 0)) }
@@ -60,7 +60,7 @@ impl Share {
     }
 }
 
-impl Default for Share {
+impl Default for LogQuota {
     fn default() -> Self {
         Self::new()
     }
@@ -72,7 +72,7 @@ mod tests {
 
     #[test]
     fn strangers_get_so_much_in_each_minute() {
-        let (share, start, line) = (Share::new(), Instant::now(), "x".repeat(99) + "\n");
+        let (share, start, line) = (LogQuota::new(), Instant::now(), "x".repeat(99) + "\n");
         let before = left_out();
         let taken = (0..10_000).filter(|_| share.takes_at(&line, start)).count();
         assert_eq!(taken, STRANGERS_OCTETS / 100);

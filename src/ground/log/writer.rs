@@ -1,7 +1,7 @@
 //! A writer of lines on a thread of its own.
 //!
 //! Purpose: a caller passes a line on and never waits, neither for a slow reader nor for a disk.
-//! In: whole lines. Out: the same in their order, many at once, to an [`Outlet`]. Limits:
+//! In: whole lines. Out: the same in their order, many at once, to an [`LineSink`]. Limits:
 //! [`BACKLOG_MAX`] octets wait in memory; lines that do not fit are counted, and the outlet gets
 //! their number.
 
@@ -14,11 +14,11 @@ use std::time::{Duration, Instant};
 pub const BACKLOG_MAX: usize = 4 * 1024 * 1024;
 
 /// The output of lines. Called only by the writer's thread; it may block.
-pub trait Outlet: Send + 'static {
+pub trait LineSink: Send + 'static {
     /// How long the first line waits for others.
     const GATHER: Duration = Duration::ZERO;
 
-    /// How often [`Outlet::tick`] is called at least; `None` = never.
+    /// How often [`LineSink::tick`] is called at least; `None` = never.
     const PACE: Option<Duration> = None;
 
     /// Writes whole lines. After them `missed` lines did not fit into memory.
@@ -61,7 +61,7 @@ impl LogWriter {
     }
 
     /// Starts the thread, under a name of at most 15 characters; once.
-    pub fn serve(self: &Arc<Self>, name: &str, outlet: impl Outlet) {
+    pub fn serve(self: &Arc<Self>, name: &str, outlet: impl LineSink) {
         let writer = Arc::clone(self);
         if thread::Builder::new().name(name.to_owned()).spawn(move || writer.run(outlet)).is_err() {
             // Without a thread there is no log; the relay continues.
@@ -113,7 +113,7 @@ impl LogWriter {
         }
     }
 
-    fn run<O: Outlet>(&self, mut outlet: O) {
+    fn run<O: LineSink>(&self, mut outlet: O) {
         while let Some((lines, missed)) = self.next::<O>() {
             if !lines.is_empty() || missed > 0 {
                 outlet.take(lines, missed);
@@ -127,7 +127,7 @@ impl LogWriter {
 
     /// All waiting lines, after collecting for a while; empty when a tick is due; `None` at the
     /// end.
-    fn next<O: Outlet>(&self) -> Option<(String, u64)> {
+    fn next<O: LineSink>(&self) -> Option<(String, u64)> {
         let mut state = self.lock();
         let due = O::PACE.map(|pace| Instant::now() + pace);
         while state.is_empty() && !state.closing {
@@ -164,7 +164,7 @@ mod tests {
     /// Accepts lines only when the test receives them.
     struct Slow(mpsc::SyncSender<(String, u64)>);
 
-    impl Outlet for Slow {
+    impl LineSink for Slow {
         fn take(&mut self, lines: String, missed: u64) {
             let _ = self.0.send((lines, missed));
         }
@@ -207,7 +207,7 @@ mod tests {
 
     struct Ticking(mpsc::Sender<()>);
 
-    impl Outlet for Ticking {
+    impl LineSink for Ticking {
         const PACE: Option<Duration> = Some(Duration::from_millis(1));
 
         fn take(&mut self, _: String, _: u64) {}

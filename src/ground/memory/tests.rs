@@ -15,8 +15,8 @@ fn machine_with(files: &[(&str, &str)]) -> TempDir {
     root
 }
 
-fn found(root: &TempDir) -> Option<Ceiling> {
-    Ceiling::find_in(&root.path().join("proc"))
+fn found(root: &TempDir) -> Option<MemoryLimit> {
+    MemoryLimit::find_in(&root.path().join("proc"))
 }
 
 const V2: (&str, &str) = ("proc/self/mountinfo", "30 23 0:26 / ROOT/cg rw - cgroup2 cgroup2 rw\n");
@@ -48,7 +48,7 @@ fn the_lowest_limit_of_all_groups_above_counts() {
 #[test]
 fn without_a_limit_the_machine_is_one() {
     let root = machine_with(&[V2, ("proc/self/cgroup", "0::/a\n"), ("cg/a/memory.max", "max\n")]);
-    assert_eq!(found(&root), Some(Ceiling { octets: 8192 * MB, group: None }));
+    assert_eq!(found(&root), Some(MemoryLimit { octets: 8192 * MB, group: None }));
     assert_eq!(found(&machine_with(&[])).map(|ceiling| ceiling.in_use()), Some(None));
     let root = machine_with(&[
         V1,

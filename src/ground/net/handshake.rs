@@ -11,7 +11,7 @@
 use super::limits::ConnectionLimits;
 use super::stream::Stream;
 use super::wire::{Wire, displaced};
-use crate::ground::tls::{BUFFER_MAX, Presenter};
+use crate::ground::tls::{BUFFER_MAX, CertificatePresenter};
 use rustls::server::Acceptor;
 use std::io;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ use tokio_rustls::server::TlsStream;
 
 /// The state shared by all handshakes.
 pub struct TlsAcceptor {
-    presenter: Arc<Presenter>,
+    presenter: Arc<CertificatePresenter>,
     signing: Semaphore,
 }
 
@@ -39,7 +39,7 @@ pub enum HandshakeError {
 
 impl TlsAcceptor {
     /// Uses the certificate that `presenter` has at the time of each handshake.
-    pub fn new(presenter: Arc<Presenter>) -> Self {
+    pub fn new(presenter: Arc<CertificatePresenter>) -> Self {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         Self { presenter, signing: Semaphore::new((processors / 2).max(1)) }
     }

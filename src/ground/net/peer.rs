@@ -10,12 +10,12 @@ pub struct Peer {
     /// Its port.
     pub port: u16,
     /// Its class.
-    pub source: Source,
+    pub source: PeerClass,
 }
 
 /// The class of a client, by its address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Source {
+pub enum PeerClass {
     /// A trusted client.
     Trusted,
     /// An untrusted client.
@@ -28,13 +28,13 @@ pub enum Source {
 
 impl Peer {
     /// The peer at this address; `source` gives the class of an address.
-    pub fn of(address: SocketAddr, source: impl FnOnce(IpAddr) -> Source) -> Self {
+    pub fn of(address: SocketAddr, source: impl FnOnce(IpAddr) -> PeerClass) -> Self {
         let canonical = address.ip().to_canonical();
         Self { address: canonical, port: address.port(), source: source(canonical) }
     }
 
     /// Whether it is not trusted.
     pub fn is_stranger(&self) -> bool {
-        self.source != Source::Trusted
+        self.source != PeerClass::Trusted
     }
 }

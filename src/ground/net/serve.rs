@@ -1,15 +1,15 @@
 //! Listeners of a protocol whose sessions are dialogues: each connection gets a slot in the table
 //! of sessions and a [`Wire`], or is closed at once.
 //!
-//! In: listening sockets, a [`Protocol`], a signal to stop. Out: one task for each session. Limits:
-//! [`ConnectionLimits`]; a connection over the limits costs no task. [`Sessions`] decides who gets
-//! a slot. For an untrusted client the kernel buffers [`STRANGER_BUFFER`] in each direction, and a
-//! client that has sent [`EARLY_MAX`] before the greeting gets no slot. Security: a panic ends only
-//! its session.
+//! In: listening sockets, a [`ServerProtocol`], a signal to stop. Out: one task for each session.
+//! Limits: [`ConnectionLimits`]; a connection over the limits costs no task. [`Sessions`] decides
+//! who gets a slot. For an untrusted client the kernel buffers [`STRANGER_BUFFER`] in each
+//! direction, and a client that has sent [`EARLY_MAX`] before the greeting gets no slot. Security:
+//! a panic ends only its session.
 
 use super::accept::{Service, accept_loop};
 use super::limits::ConnectionLimits;
-use super::peer::{Peer, Source};
+use super::peer::{Peer, PeerClass};
 use super::sessions::{Full, SessionPermit, Sessions};
 use super::stream::Stream;
 use super::wire::Wire;
@@ -69,12 +69,12 @@ pub struct Refused {
 
 /// The parts of a listener that depend on the protocol: the class of clients, the replies, the
 /// counters.
-pub trait Protocol: Send + Sync + 'static {
+pub trait ServerProtocol: Send + Sync + 'static {
     /// Does TLS handshakes.
     type Tls: Send + Sync + 'static;
 
     /// The class of an address.
-    fn source(&self, client: IpAddr) -> Source;
+    fn source(&self, client: IpAddr) -> PeerClass;
 
     /// A session got a slot; with `displaced` another one is disconnected for it.
     fn begun(&self, displaced: bool);
@@ -109,7 +109,7 @@ pub async fn serve<P, F, S>(
     protocol: P,
     session: F,
 ) where
-    P: Protocol,
+    P: ServerProtocol,
     F: Fn(Wire, Peer) -> S + Clone + Send + Sync + 'static,
     S: Future<Output = ()> + Send + 'static,
 {
@@ -140,7 +140,7 @@ pub async fn serve<P, F, S>(
 }
 
 /// One listener's sessions.
-struct SessionService<P: Protocol, F> {
+struct SessionService<P: ServerProtocol, F> {
     limits: ConnectionLimits,
     sessions: Arc<Sessions>,
     protocol: Arc<P>,
@@ -151,7 +151,7 @@ struct SessionService<P: Protocol, F> {
 
 impl<P, F, S> Service<(TcpStream, SocketAddr)> for SessionService<P, F>
 where
-    P: Protocol,
+    P: ServerProtocol,
     F: Fn(Wire, Peer) -> S + Clone + Send + Sync + 'static,
     S: Future<Output = ()> + Send + 'static,
 {
@@ -180,7 +180,7 @@ where
 }
 
 /// The handshake, if the session begins with one; `None` when it failed, or the appliance stops.
-async fn begin<P: Protocol>(
+async fn begin<P: ServerProtocol>(
     protocol: &P,
     tls: Option<Arc<P::Tls>>,
     wire: Wire,
@@ -199,18 +199,18 @@ async fn begin<P: Protocol>(
 }
 
 /// Keeps the counts correct however a session ends.
-struct Guard<P: Protocol> {
+struct Guard<P: ServerProtocol> {
     protocol: Arc<P>,
     _permit: SessionPermit,
 }
 
-impl<P: Protocol> Drop for Guard<P> {
+impl<P: ServerProtocol> Drop for Guard<P> {
     fn drop(&mut self) {
         self.protocol.ended();
     }
 }
 
-impl<P: Protocol, F> SessionService<P, F> {
+impl<P: ServerProtocol, F> SessionService<P, F> {
     fn admit(&self, stream: TcpStream, address: SocketAddr) -> Option<(Wire, Peer, Guard<P>)> {
         let peer = Peer::of(address, |client| self.protocol.source(client));
         let narrowed = if peer.is_stranger() { narrow(&stream) } else { Ok(()) };

@@ -13,7 +13,7 @@
 //! progress, so slow sending and loops do not keep a slot.
 
 use super::limits::ConnectionLimits;
-use super::peer::Source;
+use super::peer::PeerClass;
 use super::prefix::client_prefix;
 use crate::ground::lock::{Guard, Lock};
 use crate::ground::memory::{Gauge, Pressure};
@@ -156,7 +156,7 @@ impl Sessions {
     pub fn enter(
         self: &Arc<Self>,
         address: IpAddr,
-        source: Source,
+        source: PeerClass,
     ) -> Result<(SessionPermit, bool), Full> {
         self.enter_at(address, source, self.now())
     }
@@ -164,16 +164,16 @@ impl Sessions {
     fn enter_at(
         self: &Arc<Self>,
         address: IpAddr,
-        source: Source,
+        source: PeerClass,
         now: u64,
     ) -> Result<(SessionPermit, bool), Full> {
         let prefix = client_prefix(address);
         let mut open = self.lock();
         let from_there = open.by_address.get(&prefix).copied().unwrap_or(0);
-        if source != Source::Gateway && from_there >= self.limit_per_address {
+        if source != PeerClass::Gateway && from_there >= self.limit_per_address {
             return Err(Full::Address);
         }
-        let trusted = source == Source::Trusted;
+        let trusted = source == PeerClass::Trusted;
         let pressure = self.memory.pressure();
         let full = match () {
             () if pressure == Pressure::Critical || pressure == Pressure::Short && !trusted => {

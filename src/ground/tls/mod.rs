@@ -2,9 +2,9 @@
 //!
 //! Purpose: the only place that chooses rustls' provider (aws-lc-rs) and builds its configurations.
 //! Out: [`opportunistic_client`] for deliveries, [`verifying_client`] for webhooks; [`KeyPair`] and
-//! [`Presenter`] for the server side. Limits: TLS 1.2 and 1.3; rustls keeps at most 256 sessions
-//! for resumption. Security: see [`opportunistic_client`]. Source: RFC 3207 (STARTTLS), RFC 7435
-//! (opportunistic security).
+//! [`CertificatePresenter`] for the server side. Limits: TLS 1.2 and 1.3; rustls keeps at most 256
+//! sessions for resumption. Security: see [`opportunistic_client`]. Source: RFC 3207 (STARTTLS),
+//! RFC 7435 (opportunistic security).
 
 mod pair;
 mod pair_error;
@@ -14,7 +14,7 @@ mod server;
 pub use pair::KeyPair;
 pub use pair_error::PairError;
 pub use pair_limits::{CERTIFICATES_MAX, CHAIN_MAX, KEY_MAX};
-pub use server::Presenter;
+pub use server::CertificatePresenter;
 
 use super::clock;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};

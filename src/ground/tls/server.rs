@@ -20,7 +20,7 @@ const RESUMABLE_MAX: usize = 256;
 
 /// The certificate in use, which can be replaced at any time.
 #[derive(Debug)]
-pub struct Presenter {
+pub struct CertificatePresenter {
     shown: Lock<Shown>,
 }
 
@@ -30,7 +30,7 @@ struct Shown {
     config: Arc<ServerConfig>,
 }
 
-impl Presenter {
+impl CertificatePresenter {
     /// Uses this pair.
     ///
     /// # Errors
@@ -42,7 +42,7 @@ impl Presenter {
     /// Uses another pair from the next handshake on.
     ///
     /// # Errors
-    /// As [`Presenter::new`]; the former pair stays.
+    /// As [`CertificatePresenter::new`]; the former pair stays.
     pub fn replace(&self, pair: KeyPair) -> Result<(), Error> {
         let next = Shown::new(pair)?;
         *self.shown.lock() = next;

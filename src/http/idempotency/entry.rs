@@ -8,9 +8,9 @@ pub(super) const KEYS_MAX: usize = 10_000;
 
 /// Identifies a content, or a whole request: its SHA-256.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct Print(pub(super) [u8; digest::SHA256_OUTPUT_LEN]);
+pub(crate) struct Fingerprint(pub(super) [u8; digest::SHA256_OUTPUT_LEN]);
 
-impl Print {
+impl Fingerprint {
     /// Of a content that has been read.
     pub(crate) fn of(context: &digest::Context) -> Self {
         Self::from(context.clone().finish())
@@ -38,13 +38,13 @@ impl Print {
 
 /// A key, and the mail that was sent with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Kept {
+pub(super) struct IdempotencyEntry {
     /// Seconds since 1970.
     pub since: u32,
     /// The hash of the key.
-    pub key: Print,
+    pub key: Fingerprint,
     /// The hash of the mail.
-    pub print: Print,
+    pub print: Fingerprint,
     /// Its queue id.
     pub id: MessageId,
 }

@@ -5,7 +5,7 @@
 //! and a CRC-32 of all of it; an entry with a wrong checksum is ignored. A file in another format
 //! is renamed, and a new one begun.
 
-use super::entry::{KEYS_MAX, Kept, Print};
+use super::entry::{Fingerprint, IdempotencyEntry, KEYS_MAX};
 use crate::ground::disk::{Disk, File};
 use crate::mail::model::MessageId;
 use std::io;
@@ -27,7 +27,7 @@ pub struct KeyFile {
 impl KeyFile {
     /// The file and its entries, the oldest first; `None` if the volume has none and cannot be
     /// written.
-    pub fn open(disk: &dyn Disk) -> Option<(Self, Vec<Kept>)> {
+    pub fn open(disk: &dyn Disk) -> Option<(Self, Vec<IdempotencyEntry>)> {
         let told = |error: &io::Error| {
             tracing::warn!(target: "mta", cause = %error, "idempotency keys are not stored; a \
             restart forgets them");
@@ -35,7 +35,7 @@ impl KeyFile {
         Self::read_or_begin(disk).inspect_err(told).ok()
     }
 
-    fn read_or_begin(disk: &dyn Disk) -> io::Result<(Self, Vec<Kept>)> {
+    fn read_or_begin(disk: &dyn Disk) -> io::Result<(Self, Vec<IdempotencyEntry>)> {
         match disk.open(FILE) {
             Ok(file) => match entries(file.as_ref())? {
                 Some(kept) => return Ok(Self::behind(file, kept)),
@@ -51,7 +51,10 @@ impl KeyFile {
         Ok((Self { file, next: 0 }, Vec::new()))
     }
 
-    fn behind(file: Arc<dyn File>, mut kept: Vec<(usize, Kept)>) -> (Self, Vec<Kept>) {
+    fn behind(
+        file: Arc<dyn File>,
+        mut kept: Vec<(usize, IdempotencyEntry)>,
+    ) -> (Self, Vec<IdempotencyEntry>) {
         let behind_the_last = kept.iter().map(|(place, _)| place + 1).max().unwrap_or(0);
         // Ids rise with time.
         kept.sort_by_key(|(_, kept)| kept.id);
@@ -62,7 +65,7 @@ impl KeyFile {
     }
 
     /// Makes an entry durable. Blocks.
-    pub fn write(&mut self, kept: &Kept) {
+    pub fn write(&mut self, kept: &IdempotencyEntry) {
         let written = self
             .file
             .write_at((MAGIC.len() + self.next * ENTRY) as u64, &encoded(kept))
@@ -76,7 +79,7 @@ impl KeyFile {
 }
 
 /// The entries of a file, with their slots; `None` if it has another format.
-fn entries(file: &dyn File) -> io::Result<Option<Vec<(usize, Kept)>>> {
+fn entries(file: &dyn File) -> io::Result<Option<Vec<(usize, IdempotencyEntry)>>> {
     let mut octets = vec![0; MAGIC.len() + KEYS_MAX * ENTRY];
     let got = file.read_at(0, &mut octets)?;
     let Some(entries) = octets[..got].strip_prefix(MAGIC) else { return Ok(None) };
@@ -89,7 +92,7 @@ fn entries(file: &dyn File) -> io::Result<Option<Vec<(usize, Kept)>>> {
     ))
 }
 
-fn encoded(kept: &Kept) -> Vec<u8> {
+fn encoded(kept: &IdempotencyEntry) -> Vec<u8> {
     let mut entry =
         [&kept.key.0[..], &kept.print.0, &kept.id.0.to_le_bytes(), &kept.since.to_le_bytes()]
             .concat();
@@ -97,7 +100,7 @@ fn encoded(kept: &Kept) -> Vec<u8> {
     entry
 }
 
-fn decoded(entry: &[u8]) -> Option<Kept> {
+fn decoded(entry: &[u8]) -> Option<IdempotencyEntry> {
     let (text, crc) = entry.split_last_chunk::<4>()?;
     if crc32fast::hash(text).to_le_bytes() != *crc {
         return None;
@@ -106,10 +109,10 @@ fn decoded(entry: &[u8]) -> Option<Kept> {
     let (print, rest) = rest.split_first_chunk::<HASH>()?;
     let (id, since) = rest.split_first_chunk::<8>()?;
     let since = u32::from_le_bytes(since.try_into().ok()?);
-    Some(Kept {
+    Some(IdempotencyEntry {
         since,
-        key: Print(*key),
-        print: Print(*print),
+        key: Fingerprint(*key),
+        print: Fingerprint(*print),
         id: MessageId(u64::from_le_bytes(*id)),
     })
 }
@@ -117,17 +120,22 @@ fn decoded(entry: &[u8]) -> Option<Kept> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ground::disk::Volume;
+    use crate::ground::disk::DirectoryDisk;
 
-    fn kept(number: u64) -> Kept {
-        let of = |what: &str| Print::of_text(&format!("{what} {number}"));
-        Kept { since: 1_800_000_000, key: of("key"), print: of("print"), id: MessageId(number) }
+    fn kept(number: u64) -> IdempotencyEntry {
+        let of = |what: &str| Fingerprint::of_text(&format!("{what} {number}"));
+        IdempotencyEntry {
+            since: 1_800_000_000,
+            key: of("key"),
+            print: of("print"),
+            id: MessageId(number),
+        }
     }
 
     #[test]
     fn keys_outlive_the_process_and_the_oldest_are_written_over() {
         let directory = tempfile::tempdir().unwrap();
-        let disk = Volume::open(directory.path()).unwrap();
+        let disk = DirectoryDisk::open(directory.path()).unwrap();
         let (mut key_file, none) = KeyFile::open(&disk).unwrap();
         assert!(none.is_empty());
         (1..=3).for_each(|number| key_file.write(&kept(number)));
@@ -142,7 +150,7 @@ mod tests {
     #[test]
     fn mails_that_came_in_together_do_not_write_over_each_other() {
         let directory = tempfile::tempdir().unwrap();
-        let disk = Volume::open(directory.path()).unwrap();
+        let disk = DirectoryDisk::open(directory.path()).unwrap();
         let (mut key_file, _) = KeyFile::open(&disk).unwrap();
         // The later id was written first.
         [2, 1].into_iter().for_each(|number| key_file.write(&kept(number)));
@@ -154,7 +162,7 @@ mod tests {
     #[test]
     fn a_torn_entry_is_nothing_and_another_file_is_put_beside() {
         let directory = tempfile::tempdir().unwrap();
-        let disk = Volume::open(directory.path()).unwrap();
+        let disk = DirectoryDisk::open(directory.path()).unwrap();
         let (mut key_file, _) = KeyFile::open(&disk).unwrap();
         (1..=2).for_each(|number| key_file.write(&kept(number)));
         let path = directory.path().join(FILE);

@@ -12,8 +12,8 @@ use crate::ground::clock;
 use crate::ground::disk::Disk;
 use crate::ground::lock::Lock;
 use crate::mail::model::MessageId;
-pub(crate) use entry::Print;
-use entry::{KEYS_MAX, Kept};
+pub(crate) use entry::Fingerprint;
+use entry::{IdempotencyEntry, KEYS_MAX};
 use key_file::KeyFile;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -30,27 +30,27 @@ pub struct IdempotencyKeys {
 #[derive(Default)]
 struct State {
     /// By the hash of the key. `None`: in progress.
-    known: HashMap<Print, Option<(Print, MessageId)>>,
+    known: HashMap<Fingerprint, Option<(Fingerprint, MessageId)>>,
     /// The oldest first, with the second since 1970.
-    order: VecDeque<(u32, Print)>,
+    order: VecDeque<(u32, Fingerprint)>,
 }
 
 /// The state of a key.
-pub(crate) enum Begun {
+pub(crate) enum KeyState {
     /// Unknown. The claim decides its further state; if it is dropped before, the key is free
     /// again.
     New(KeyClaim),
     /// A mail is being submitted with it now.
     UnderWay,
     /// A mail was submitted with it.
-    Known(Print, MessageId),
+    Known(Fingerprint, MessageId),
 }
 
 /// The exclusive use of a key.
 pub(crate) struct KeyClaim {
     state: Arc<Lock<State>>,
     key_file: Arc<Lock<Option<KeyFile>>>,
-    key: Print,
+    key: Fingerprint,
 }
 
 impl IdempotencyKeys {
@@ -64,17 +64,17 @@ impl IdempotencyKeys {
     }
 
     /// Claims a key.
-    pub(crate) fn begin(&self, key: &str) -> Begun {
+    pub(crate) fn begin(&self, key: &str) -> KeyState {
         let mut state = self.state.lock();
         state.forget(clock::age);
-        let key = Print::of_text(key);
+        let key = Fingerprint::of_text(key);
         match state.known.get(&key) {
-            Some(Some((print, id))) => return Begun::Known(*print, *id),
-            Some(None) => return Begun::UnderWay,
+            Some(Some((print, id))) => return KeyState::Known(*print, *id),
+            Some(None) => return KeyState::UnderWay,
             None => {}
         }
         state.known.insert(key, None);
-        Begun::New(KeyClaim {
+        KeyState::New(KeyClaim {
             state: Arc::clone(&self.state),
             key_file: Arc::clone(&self.key_file),
             key,
@@ -84,8 +84,8 @@ impl IdempotencyKeys {
 
 impl KeyClaim {
     /// The mail is in the queue; returns when the key is durable, if the volume can be written.
-    pub(crate) async fn done(self, print: Print, id: MessageId) {
-        let kept = Kept { since: clock::now(), key: self.key, print, id };
+    pub(crate) async fn done(self, print: Fingerprint, id: MessageId) {
+        let kept = IdempotencyEntry { since: clock::now(), key: self.key, print, id };
         self.state.lock().note(kept);
         let key_file = Arc::clone(&self.key_file);
         // A mail that is in the queue is answered 201, even if its key cannot be stored.
@@ -106,7 +106,7 @@ impl Drop for KeyClaim {
 }
 
 impl State {
-    fn note(&mut self, kept: Kept) {
+    fn note(&mut self, kept: IdempotencyEntry) {
         self.known.insert(kept.key, Some((kept.print, kept.id)));
         self.order.push_back((kept.since, kept.key));
     }
@@ -130,24 +130,26 @@ mod tests {
     use super::*;
     use aws_lc_rs::digest;
 
-    fn print(text: &[u8]) -> Print {
+    fn print(text: &[u8]) -> Fingerprint {
         let mut context = digest::Context::new(&digest::SHA256);
         context.update(text);
-        Print::of(&context)
+        Fingerprint::of(&context)
     }
 
     #[tokio::test]
     async fn a_key_stands_for_one_mail() {
         let idempotency_keys = IdempotencyKeys::open(None);
-        let Begun::New(claim) = idempotency_keys.begin("a") else { panic!("a new key is known") };
-        assert!(matches!(idempotency_keys.begin("a"), Begun::UnderWay));
+        let KeyState::New(claim) = idempotency_keys.begin("a") else {
+            panic!("a new key is known")
+        };
+        assert!(matches!(idempotency_keys.begin("a"), KeyState::UnderWay));
         drop(claim);
-        let Begun::New(claim) = idempotency_keys.begin("a") else {
+        let KeyState::New(claim) = idempotency_keys.begin("a") else {
             panic!("a mail that was refused keeps its key")
         };
         claim.done(print(b"x"), MessageId(7)).await;
         match idempotency_keys.begin("a") {
-            Begun::Known(known, id) => assert_eq!((known, id), (print(b"x"), MessageId(7))),
+            KeyState::Known(known, id) => assert_eq!((known, id), (print(b"x"), MessageId(7))),
             _ => panic!("the key is forgotten"),
         }
         assert_ne!(print(b"x"), print(b"y"));
@@ -158,15 +160,15 @@ mod tests {
     async fn the_oldest_keys_are_forgotten() {
         let idempotency_keys = IdempotencyKeys::open(None);
         for key in 0..KEYS_MAX + 10 {
-            let Begun::New(claim) = idempotency_keys.begin(&key.to_string()) else {
+            let KeyState::New(claim) = idempotency_keys.begin(&key.to_string()) else {
                 panic!("{key} is known")
             };
             claim.done(print(b""), MessageId(1)).await;
         }
-        assert!(matches!(idempotency_keys.begin("0"), Begun::New(_)));
-        assert!(matches!(idempotency_keys.begin(&KEYS_MAX.to_string()), Begun::Known(..)));
+        assert!(matches!(idempotency_keys.begin("0"), KeyState::New(_)));
+        assert!(matches!(idempotency_keys.begin(&KEYS_MAX.to_string()), KeyState::Known(..)));
         assert!(idempotency_keys.state.lock().known.len() <= KEYS_MAX + 2);
         idempotency_keys.state.lock().forget(|since| clock::age(since) + KEPT + 1);
-        assert!(matches!(idempotency_keys.begin(&KEYS_MAX.to_string()), Begun::New(_)));
+        assert!(matches!(idempotency_keys.begin(&KEYS_MAX.to_string()), KeyState::New(_)));
     }
 }

@@ -28,7 +28,7 @@ pub const UNREAD_PATIENCE: Duration = Duration::from_secs(5);
 #[derive(Default)]
 pub(super) struct Open {
     pub(super) next: u64,
-    pub(super) connections: HashMap<u64, Connection>,
+    pub(super) connections: HashMap<u64, HttpConnection>,
     /// Requests for metrics and status in progress.
     pub(super) monitors: UnderWay,
     /// All others in progress, except health.
@@ -41,7 +41,7 @@ pub(super) struct Open {
 pub(super) struct UnderWay(HashMap<(bool, IpAddr), usize>);
 
 /// One connection.
-pub(super) struct Connection {
+pub(super) struct HttpConnection {
     pub(super) address: IpAddr,
     /// From this machine, or from a client that may relay.
     pub(super) own: bool,
@@ -66,7 +66,7 @@ impl Open {
         // An untrusted client may be in the same network as a trusted one; only its own connections
         // are closed for it.
         let of_it =
-            |connection: &Connection| connection.own == own && connection.address == address;
+            |connection: &HttpConnection| connection.own == own && connection.address == address;
         let here = self.connections.values().filter(|connection| of_it(connection)).count();
         if here >= CONNECTIONS_PER_ADDRESS_MAX {
             let least = self.idle(of_it).or_else(|| self.unread(of_it, self.patience(of_it), now));
@@ -75,8 +75,10 @@ impl Open {
         if self.connections.len() < CONNECTIONS_MAX {
             return true;
         }
-        let (strangers, ours) =
-            (|connection: &Connection| !connection.own, |connection: &Connection| connection.own);
+        let (strangers, ours) = (
+            |connection: &HttpConnection| !connection.own,
+            |connection: &HttpConnection| connection.own,
+        );
         if !own {
             return self.give_way(self.least(strangers, here, now));
         }
@@ -103,14 +105,14 @@ impl Open {
     /// `here` already. `None`: all are busy, or in their first moment.
     pub(super) fn least(
         &self,
-        of: impl Fn(&Connection) -> bool + Copy,
+        of: impl Fn(&HttpConnection) -> bool + Copy,
         here: usize,
         now: Instant,
     ) -> Option<u64> {
         let patience = self.patience(of);
         let crowd_unread = if patience.is_zero() { self.unread(of, patience, now) } else { None };
         let silent = self.crowds(|connection| of(connection) && connection.is_idle());
-        let ripe = |connection: &Connection| {
+        let ripe = |connection: &HttpConnection| {
             let crowd = silent.get(&connection.address).copied().unwrap_or_default();
             of(connection) && (!connection.has_a_moment(now) || (crowd > 1 && crowd > here))
         };
@@ -118,7 +120,7 @@ impl Open {
     }
 
     /// How long such connections may leave their answers unread before they are closed for others.
-    fn patience(&self, of: impl Fn(&Connection) -> bool) -> Duration {
+    fn patience(&self, of: impl Fn(&HttpConnection) -> bool) -> Duration {
         let unread = self
             .connections
             .values()
@@ -130,10 +132,10 @@ impl Open {
     }
 
     /// Idle connections among these.
-    fn idle(&self, of: impl Fn(&Connection) -> bool) -> Option<u64> {
-        let is_one = |connection: &Connection| of(connection) && connection.is_idle();
+    fn idle(&self, of: impl Fn(&HttpConnection) -> bool) -> Option<u64> {
+        let is_one = |connection: &HttpConnection| of(connection) && connection.is_idle();
         let crowds = self.crowds(is_one);
-        let order = |connection: &Connection| {
+        let order = |connection: &HttpConnection| {
             let crowd = crowds.get(&connection.address).copied().unwrap_or_default();
             (connection.asked, std::cmp::Reverse(crowd), connection.since)
         };
@@ -145,7 +147,7 @@ impl Open {
     /// follows.
     fn unread(
         &self,
-        of: impl Fn(&Connection) -> bool,
+        of: impl Fn(&HttpConnection) -> bool,
         patience: Duration,
         now: Instant,
     ) -> Option<u64> {
@@ -164,7 +166,7 @@ impl Open {
     }
 
     /// How many such connections each address has.
-    fn crowds(&self, is_one: impl Fn(&Connection) -> bool) -> HashMap<IpAddr, usize> {
+    fn crowds(&self, is_one: impl Fn(&HttpConnection) -> bool) -> HashMap<IpAddr, usize> {
         let mut crowds = HashMap::new();
         for connection in self.connections.values().filter(|connection| is_one(connection)) {
             *crowds.entry(connection.address).or_default() += 1;
@@ -173,7 +175,7 @@ impl Open {
     }
 }
 
-impl Connection {
+impl HttpConnection {
     /// Whether no request is in progress, and no answer is unread.
     fn is_idle(&self) -> bool {
         !self.busy && self.unread.is_none()

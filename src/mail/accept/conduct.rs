@@ -9,7 +9,7 @@
 
 use super::Limits;
 use crate::ground::lock::{Guard, Lock};
-use crate::ground::net::{Source, client_prefix};
+use crate::ground::net::{PeerClass, client_prefix};
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -89,15 +89,15 @@ impl Conduct {
     }
 
     /// A client was rejected.
-    pub fn refused(&self, client: IpAddr, source: Source) -> Noted {
+    pub fn refused(&self, client: IpAddr, source: PeerClass) -> Noted {
         self.refused_at(client, source, self.minute())
     }
 
-    fn refused_at(&self, client: IpAddr, source: Source, minute: u64) -> Noted {
+    fn refused_at(&self, client: IpAddr, source: PeerClass, minute: u64) -> Noted {
         let mut known = self.lock();
         let (table, lines) = match source {
-            Source::Trusted => (&mut known.trusted, Self::LINES_TRUSTED),
-            Source::Stranger | Source::Gateway => (&mut known.strangers, Self::LINES),
+            PeerClass::Trusted => (&mut known.trusted, Self::LINES_TRUSTED),
+            PeerClass::Stranger | PeerClass::Gateway => (&mut known.strangers, Self::LINES),
         };
         let record = table.record(client_prefix(client), minute);
         record.errors = record.errors.saturating_add(1);
@@ -211,21 +211,24 @@ mod tests {
         let conduct = Conduct::new();
         let told =
             |source| (0..1000).filter(|_| conduct.refused_at(client(5), source, 0).told).count();
-        assert_eq!(told(Source::Stranger), Conduct::LINES as usize);
+        assert_eq!(told(PeerClass::Stranger), Conduct::LINES as usize);
         assert_eq!(conduct.due_at(0), []);
         assert_eq!(
             conduct.due_at(1),
             [Summary { client: Some(client(5)), more: 1000 - u64::from(Conduct::LINES) }]
         );
         assert_eq!(conduct.due_at(1), []);
-        assert_eq!(told(Source::Trusted), Conduct::LINES_TRUSTED as usize);
+        assert_eq!(told(PeerClass::Trusted), Conduct::LINES_TRUSTED as usize);
     }
 
     #[test]
     fn errors_make_the_next_answer_wait_and_are_forgotten() {
         let (conduct, limits) = (Conduct::new(), Limits::default());
         let wait = |minute| {
-            Conduct::wait(conduct.refused_at(client(5), Source::Stranger, minute).errors, &limits)
+            Conduct::wait(
+                conduct.refused_at(client(5), PeerClass::Stranger, minute).errors,
+                &limits,
+            )
         };
         let waits: Vec<u128> = (0..8).map(|_| wait(0).as_millis()).collect();
         assert_eq!(waits, [0, 0, 0, 0, 0, 100, 200, 300]);
@@ -245,19 +248,19 @@ mod tests {
     fn more_clients_than_can_be_remembered_share_what_is_left() {
         let conduct = Conduct::new();
         let told = (0..100_000)
-            .filter(|number| conduct.refused_at(client(*number), Source::Stranger, 0).told)
+            .filter(|number| conduct.refused_at(client(*number), PeerClass::Stranger, 0).told)
             .count();
         assert_eq!(
             (told, conduct.lock().strangers.clients.len()),
             (CLIENTS_MAX + Conduct::LINES as usize, CLIENTS_MAX)
         );
         assert!(
-            conduct.refused(client(200_000), Source::Trusted).told,
+            conduct.refused(client(200_000), PeerClass::Trusted).told,
             "a crowd of strangers hides none of ours"
         );
         for number in 0..1000 {
             for _ in 0..10 {
-                conduct.refused_at(client(number), Source::Stranger, 0);
+                conduct.refused_at(client(number), PeerClass::Stranger, 0);
             }
         }
         let due = conduct.due_at(1);

@@ -4,7 +4,7 @@ use super::counters::AcceptCounters;
 use super::limits::Limits;
 use super::tls::Tls;
 use crate::ground::net::{
-    self, ConnectionLimits, Full, Peer, Protocol, Rarely, Refused, Source, Wire,
+    self, ConnectionLimits, Full, Peer, PeerClass, Rarely, Refused, ServerProtocol, Wire,
 };
 use crate::ground::stop::Stop;
 use crate::mail::model::{MailEvent, Refusal, SessionClient};
@@ -20,14 +20,14 @@ pub type SmtpListener = net::Listener<Tls>;
 /// Classifies clients, and gets an event for each that got no slot ([`MailEvent::TurnedAway`]).
 pub trait ClientClassifier: Send + Sync + 'static {
     /// The class of an address.
-    fn classify(&self, client: IpAddr) -> Source;
+    fn classify(&self, client: IpAddr) -> PeerClass;
 
     /// A client got no slot.
     fn emit(&self, _event: MailEvent<'_>) {}
 }
 
-impl<F: Fn(IpAddr) -> Source + Send + Sync + 'static> ClientClassifier for F {
-    fn classify(&self, client: IpAddr) -> Source {
+impl<F: Fn(IpAddr) -> PeerClass + Send + Sync + 'static> ClientClassifier for F {
+    fn classify(&self, client: IpAddr) -> PeerClass {
         self(client)
     }
 }
@@ -67,10 +67,10 @@ struct Smtp<C> {
     turned_away: Rarely,
 }
 
-impl<C: ClientClassifier> Protocol for Smtp<C> {
+impl<C: ClientClassifier> ServerProtocol for Smtp<C> {
     type Tls = Tls;
 
-    fn source(&self, client: IpAddr) -> Source {
+    fn source(&self, client: IpAddr) -> PeerClass {
         self.clients.classify(client)
     }
 
@@ -175,7 +175,7 @@ mod tests {
                 "mta",
                 seen,
                 stopped,
-                |_: IpAddr| Source::Trusted,
+                |_: IpAddr| PeerClass::Trusted,
                 session,
             )
             .await;
@@ -193,8 +193,8 @@ mod tests {
     struct Book(Arc<Lock<Vec<(&'static str, String)>>>);
 
     impl ClientClassifier for Book {
-        fn classify(&self, _: IpAddr) -> Source {
-            Source::Trusted
+        fn classify(&self, _: IpAddr) -> PeerClass {
+            PeerClass::Trusted
         }
 
         fn emit(&self, event: MailEvent<'_>) {

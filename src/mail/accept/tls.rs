@@ -8,7 +8,7 @@ use super::counters::AcceptCounters;
 use crate::ground::net::{
     ConnectionLimits, HandshakeError, Peer, Rarely, Stream, TlsAcceptor, Wire,
 };
-use crate::ground::tls::Presenter;
+use crate::ground::tls::CertificatePresenter;
 use std::sync::Arc;
 
 /// The state shared by all handshakes.
@@ -21,7 +21,7 @@ pub struct Tls {
 
 impl Tls {
     /// Uses the certificate that `presenter` has at the time of each handshake.
-    pub fn new(presenter: Arc<Presenter>, counters: Arc<AcceptCounters>) -> Arc<Self> {
+    pub fn new(presenter: Arc<CertificatePresenter>, counters: Arc<AcceptCounters>) -> Arc<Self> {
         Arc::new(Self {
             acceptor: TlsAcceptor::new(presenter),
             counters,

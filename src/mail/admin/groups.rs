@@ -5,7 +5,9 @@
 //! [`NAME_MAX`] characters.
 
 use crate::ground::clock;
-use crate::mail::model::{AdminError, Group, Grouping, Groups, Message, MessageId, Status};
+use crate::mail::model::{
+    AdminError, Grouping, Message, MessageId, QueueGroup, QueueGroups, TargetStatus,
+};
 use crate::mail::outbound::Outbound;
 use crate::mail::spool::Spool;
 use std::collections::HashMap;
@@ -30,12 +32,12 @@ const OTHERS: &str = "(others)";
 
 impl<S: Spool> Outbound<S> {
     /// The queue in groups.
-    pub(super) async fn groups(&self, by: Grouping) -> Result<Groups, AdminError> {
+    pub(super) async fn groups(&self, by: Grouping) -> Result<QueueGroups, AdminError> {
         let total = self.spool.totals().await?.0;
         let sample = self
             .sample(usize::try_from(total).unwrap_or(usize::MAX).div_ceil(EXACT_MAX).max(1))
             .await?;
-        let mut counted: HashMap<String, Group> = HashMap::new();
+        let mut counted: HashMap<String, QueueGroup> = HashMap::new();
         let mut seen = 0;
         for bunch in sample.chunks(BUNCH) {
             for message in self.list_exact(bunch).await? {
@@ -44,7 +46,7 @@ impl<S: Spool> Outbound<S> {
                 for name in names(&message, by) {
                     let full = counted.len() >= NAMES_MAX && !counted.contains_key(&name);
                     let name = if full { OTHERS.to_owned() } else { name };
-                    let group = counted.entry(name.clone()).or_insert_with(|| Group {
+                    let group = counted.entry(name.clone()).or_insert_with(|| QueueGroup {
                         name,
                         messages: 0,
                         oldest: message.arrived,
@@ -54,10 +56,10 @@ impl<S: Spool> Outbound<S> {
                 }
             }
         }
-        let mut groups: Vec<Group> = counted.into_values().collect();
+        let mut groups: Vec<QueueGroup> = counted.into_values().collect();
         groups.sort_by(|a, b| b.messages.cmp(&a.messages).then_with(|| a.name.cmp(&b.name)));
-        groups.truncate(Groups::MAX);
-        Ok(Groups { groups, seen, total, as_of: clock::now() })
+        groups.truncate(QueueGroups::MAX);
+        Ok(QueueGroups { groups, seen, total, as_of: clock::now() })
     }
 
     /// Every n-th id.
@@ -78,7 +80,7 @@ fn names(message: &Message, by: Grouping) -> Vec<String> {
     let sender = message.envelope.sender.as_ref();
     let pending = || {
         let recipients = message.envelope.recipients.iter().zip(&message.progress);
-        recipients.filter(|(_, progress)| progress.status == Status::Pending)
+        recipients.filter(|(_, progress)| progress.status == TargetStatus::Pending)
     };
     let mut names: Vec<String> = match by {
         Grouping::Sender => {

@@ -9,9 +9,10 @@ mod pauses;
 mod search;
 
 use super::model::{
-    AdminError, Answer, Asker, ContentPieces, DESTINATIONS_MAX, Deliveries, Destination,
-    DestinationSummary, Filter, Found, Grouping, Groups, ImportedMessage, Message, MessageId,
-    Obeyed, Order, Paused, Preview, Progress, QueueAdmin, QueueSummary, Selection, Status,
+    AdminError, AdminFuture, ContentPieces, DESTINATIONS_MAX, Deliveries, Destination,
+    DestinationSummary, Filter, Grouping, ImportedMessage, Message, MessageId, OrderResult, Paused,
+    Preview, Principal, QueueAdmin, QueueGroups, QueueOrder, QueuePage, QueueSummary, Selection,
+    TargetProgress, TargetStatus,
 };
 use super::outbound::Outbound;
 use super::schedule::Suspension;
@@ -35,7 +36,7 @@ pub struct Admin<S> {
     /// Cached destinations: to compute them takes time that grows with the queue, and delays mail.
     destinations: Lock<Option<Destinations>>,
     /// Cached groups; the lock is held while they are computed, so that it is done only once.
-    groups: Arc<tokio::sync::Mutex<HashMap<Grouping, (Instant, Groups)>>>,
+    groups: Arc<tokio::sync::Mutex<HashMap<Grouping, (Instant, QueueGroups)>>>,
     pauses: Arc<Pauses>,
     memory: Arc<Gauge>,
 }
@@ -147,7 +148,7 @@ impl<S: Spool> QueueAdmin for Admin<S> {
         }
     }
 
-    fn show(&self, id: MessageId) -> Answer<'_, Message> {
+    fn show(&self, id: MessageId) -> AdminFuture<'_, Message> {
         Box::pin(async move { Ok(self.outbound.as_scheduled(self.outbound.spool.peek(id).await?)) })
     }
 
@@ -157,12 +158,12 @@ impl<S: Spool> QueueAdmin for Admin<S> {
         after: Option<MessageId>,
         limit: usize,
         patience: Duration,
-    ) -> Answer<'_, Found> {
+    ) -> AdminFuture<'_, QueuePage> {
         Box::pin(async move { self.outbound.find(&filter, after, limit, patience).await })
     }
 
     /// In a task of its own: the caller may disconnect, and the next one uses the result.
-    fn groups(&self, by: Grouping) -> Answer<'_, Groups> {
+    fn groups(&self, by: Grouping) -> AdminFuture<'_, QueueGroups> {
         let (outbound, groups) = (self.outbound.clone(), self.groups.clone());
         let task = tokio::spawn(async move {
             let mut kept = groups.lock().await;
@@ -183,17 +184,22 @@ impl<S: Spool> QueueAdmin for Admin<S> {
 
     fn preview(
         &self,
-        order: Order,
+        order: QueueOrder,
         selection: Selection,
         patience: Duration,
-    ) -> Answer<'_, Preview> {
+    ) -> AdminFuture<'_, Preview> {
         Box::pin(async move { self.outbound.preview(order, selection, patience).await })
     }
 
     /// In a task of its own once all of the queue is planned: the caller may disconnect, and the
     /// order is still completed, also one that waits for another order to end. Before that it is
     /// cancelled with its caller.
-    fn order(&self, order: Order, selection: Selection, asker: Asker) -> Answer<'_, Obeyed> {
+    fn order(
+        &self,
+        order: QueueOrder,
+        selection: Selection,
+        asker: Principal,
+    ) -> AdminFuture<'_, OrderResult> {
         let outbound = self.outbound.clone();
         Box::pin(async move {
             outbound.planned().await;
@@ -202,7 +208,13 @@ impl<S: Spool> QueueAdmin for Admin<S> {
         })
     }
 
-    fn move_out(&self, id: MessageId, version: u64, mark: String, asker: Asker) -> Answer<'_, ()> {
+    fn move_out(
+        &self,
+        id: MessageId,
+        version: u64,
+        mark: String,
+        asker: Principal,
+    ) -> AdminFuture<'_, ()> {
         let outbound = self.outbound.clone();
         Box::pin(async move {
             outbound.planned().await;
@@ -224,7 +236,12 @@ impl<S: Spool> QueueAdmin for Admin<S> {
         rules.meant(name).or_else(|words| once().ok_or(AdminError::NoDestination(words)))
     }
 
-    fn pause(&self, destination: Destination, paused: bool, asker: Asker) -> Answer<'_, Paused> {
+    fn pause(
+        &self,
+        destination: Destination,
+        paused: bool,
+        asker: Principal,
+    ) -> AdminFuture<'_, Paused> {
         let (outbound, pauses) = (self.outbound.clone(), self.pauses.clone());
         let work = move || {
             let apply = || outbound.state.pause_destination(&destination, paused);
@@ -238,14 +255,15 @@ impl<S: Spool> QueueAdmin for Admin<S> {
         Box::pin(async move { to_its_end(tokio::task::spawn_blocking(work)).await })
     }
 
-    fn export(&self, id: MessageId, still: bool) -> Answer<'_, Message> {
+    fn export(&self, id: MessageId, still: bool) -> AdminFuture<'_, Message> {
         Box::pin(async move {
             if still && !self.outbound.still(id, STILL_PATIENCE).await {
                 return Err(AdminError::Busy);
             }
             let message = self.outbound.spool.load(id).await?;
             // All of it was delivered a moment ago; its last record is being written.
-            let waits = message.progress.iter().any(|progress| progress.status == Status::Pending);
+            let waits =
+                message.progress.iter().any(|progress| progress.status == TargetStatus::Pending);
             if waits { Ok(message) } else { Err(AdminError::Unknown) }
         })
     }
@@ -255,7 +273,7 @@ impl<S: Spool> QueueAdmin for Admin<S> {
         &self,
         imported: ImportedMessage,
         content: Box<dyn ContentPieces>,
-    ) -> Answer<'_, MessageId> {
+    ) -> AdminFuture<'_, MessageId> {
         if self.memory.pressure() == Pressure::Critical {
             let words = "there is too little memory for a mail at the moment; try again later";
             return Box::pin(async move { Err(AdminError::Storage(words.to_owned())) });
@@ -281,10 +299,10 @@ impl<S: Spool> Outbound<S> {
             .progress
             .iter_mut()
             .zip(rests)
-            .filter(|(progress, _)| progress.status == Status::Pending);
+            .filter(|(progress, _)| progress.status == TargetStatus::Pending);
         for (progress, rest) in waiting {
             match rest {
-                Some(Suspension::Paused) => progress.due = Progress::PAUSED,
+                Some(Suspension::Paused) => progress.due = TargetProgress::PAUSED,
                 Some(Suspension::Until(until, error)) => {
                     progress.due = progress.due.max(clock::wall(until));
                     if progress.reason.is_empty() {
@@ -342,9 +360,9 @@ impl From<SpoolError> for AdminError {
 mod tests {
     use super::*;
     use crate::ground::disk::halting::{Halting, PATIENCE, in_time};
-    use crate::mail::model::{Address, BodyType, Envelope, Kind, Origin};
+    use crate::mail::model::{Address, BodyType, Envelope, MessageKind, Origin};
     use crate::mail::spool::counters::SpoolCounters;
-    use crate::mail::spool::{Config, Entry, SegmentLog, Spool, Writer};
+    use crate::mail::spool::{IncomingContent, QueueEntry, SegmentLog, Spool, SpoolConfig};
 
     /// What a page needs for its header, and what every new mail needs.
     #[tokio::test]
@@ -354,7 +372,7 @@ mod tests {
             call != "sync" && path.starts_with("log/") && !path.ends_with(".heads")
         };
         let (disk, waiting) = Halting::open(directory.path(), is_segment);
-        let config = Config { segment_max: 4096, ..Config::default() };
+        let config = SpoolConfig { segment_max: 4096, ..SpoolConfig::default() };
         let spool =
             SegmentLog::open(disk, config, SpoolCounters::alone().unwrap(), &|_| {}).unwrap();
         let spool = Arc::new(spool);
@@ -371,10 +389,10 @@ mod tests {
                     smtputf8: false,
                 };
                 let origin = Origin { peer: None, helo: "test".into() };
-                let entry = Entry {
+                let entry = QueueEntry {
                     envelope,
                     origin,
-                    kind: Kind::Mail,
+                    kind: MessageKind::Mail,
                     copy: false,
                     destinations: Vec::new(),
                 };

@@ -4,12 +4,12 @@
 
 use crate::ground::clock;
 use crate::mail::model::{
-    AdminError, Asker, Deletion, Filter, MailEvent, Message, MessageId, Obeyed, Order, Preview,
-    Selection, Status,
+    AdminError, Deletion, Filter, MailEvent, Message, MessageId, OrderResult, Preview, Principal,
+    QueueOrder, Selection, TargetStatus,
 };
 use crate::mail::outbound::Outbound;
 use crate::mail::schedule::Untried;
-use crate::mail::spool::{Spool, SpoolError, Writer};
+use crate::mail::spool::{IncomingContent, Spool, SpoolError};
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
@@ -20,11 +20,11 @@ impl<S: Spool> Outbound<S> {
     /// Executes an order and writes an audit line.
     pub(super) async fn order(
         &self,
-        order: Order,
+        order: QueueOrder,
         selection: Selection,
-        asker: &Asker,
-    ) -> Result<Obeyed, AdminError> {
-        if order == Order::Retry {
+        asker: &Principal,
+    ) -> Result<OrderResult, AdminError> {
+        if order == QueueOrder::Retry {
             // An operator who retries may have repaired the DNS entry that was wrong.
             self.router.forget_all();
         }
@@ -32,10 +32,10 @@ impl<S: Spool> Outbound<S> {
             self.spool.peek(*id).await?;
         }
         let (hit, ended) = match order {
-            Order::Retry => (self.retry_selected(&selection).await?, Ok(())),
-            Order::Hold | Order::Release | Order::Delete => {
+            QueueOrder::Retry => (self.retry_selected(&selection).await?, Ok(())),
+            QueueOrder::Hold | QueueOrder::Release | QueueOrder::Delete => {
                 let (messages, ended) = self.obey_selected(order, &selection).await;
-                (Obeyed { messages, untried: 0 }, ended)
+                (OrderResult { messages, untried: 0 }, ended)
             }
         };
         // Also when it ended in an error: what it did until then stays done.
@@ -44,7 +44,7 @@ impl<S: Spool> Outbound<S> {
     }
 
     /// Makes the messages of a selection due now.
-    async fn retry_selected(&self, selection: &Selection) -> Result<Obeyed, AdminError> {
+    async fn retry_selected(&self, selection: &Selection) -> Result<OrderResult, AdminError> {
         if let Selection::All = selection {
             let (messages, _, held) = self.spool.totals().await?;
             return Ok(self.retry_wanted(messages, held, |_| true));
@@ -62,7 +62,7 @@ impl<S: Spool> Outbound<S> {
     /// many messages were changed, also then.
     async fn obey_selected(
         &self,
-        order: Order,
+        order: QueueOrder,
         selection: &Selection,
     ) -> (u64, Result<(), AdminError>) {
         let (mut hit, mut pages) = (0, self.pages(selection));
@@ -83,7 +83,7 @@ impl<S: Spool> Outbound<S> {
     /// The messages that an order would change.
     pub(super) async fn preview(
         &self,
-        order: Order,
+        order: QueueOrder,
         selection: Selection,
         patience: Duration,
     ) -> Result<Preview, AdminError> {
@@ -104,11 +104,11 @@ impl<S: Spool> Outbound<S> {
         Ok(preview)
     }
 
-    fn would_obey(&self, order: Order, id: MessageId) -> bool {
+    fn would_obey(&self, order: QueueOrder, id: MessageId) -> bool {
         match order {
-            Order::Retry | Order::Delete => self.spool.is_held(id).is_some(),
-            Order::Hold => self.spool.is_held(id) == Some(false),
-            Order::Release => self.spool.is_held(id) == Some(true),
+            QueueOrder::Retry | QueueOrder::Delete => self.spool.is_held(id).is_some(),
+            QueueOrder::Hold => self.spool.is_held(id) == Some(false),
+            QueueOrder::Release => self.spool.is_held(id) == Some(true),
         }
     }
 
@@ -161,13 +161,14 @@ impl<S: Spool> Outbound<S> {
     /// Whether a message has a pending recipient in a domain, or for a destination of that name.
     fn is_for(&self, message: &Message, domain: &str) -> bool {
         let recipients = message.envelope.recipients.iter().zip(&message.progress);
-        let mut pending = recipients.filter(|(_, progress)| progress.status == Status::Pending);
+        let mut pending =
+            recipients.filter(|(_, progress)| progress.status == TargetStatus::Pending);
         pending.any(|(recipient, _)| recipient.domain_text().eq_ignore_ascii_case(domain))
             || self.destinations(message).keys().any(|destination| destination.is_called(domain))
     }
 
     /// Makes messages due now; `ids` in ascending order.
-    fn retry(&self, ids: &[MessageId]) -> Obeyed {
+    fn retry(&self, ids: &[MessageId]) -> OrderResult {
         let held: Vec<bool> = ids.iter().filter_map(|id| self.spool.is_held(*id)).collect();
         let (messages, held) =
             (held.len() as u64, held.iter().filter(|held| **held).count() as u64);
@@ -176,7 +177,12 @@ impl<S: Spool> Outbound<S> {
 
     /// Makes the `wanted` messages due now, of which so many are in the queue and so many held.
     /// Gives how many are not attempted all the same.
-    fn retry_wanted(&self, messages: u64, held: u64, wanted: impl Fn(MessageId) -> bool) -> Obeyed {
+    fn retry_wanted(
+        &self,
+        messages: u64,
+        held: u64,
+        wanted: impl Fn(MessageId) -> bool,
+    ) -> OrderResult {
         let paused = match self.state.retry(wanted) {
             // One that was held during its attempt still has a job, and is counted already.
             Untried::Messages(ids) => {
@@ -185,12 +191,12 @@ impl<S: Spool> Outbound<S> {
             Untried::Jobs(jobs) => jobs,
         };
         self.ring(self.state.must_ring(clock::steady()));
-        Obeyed { messages, untried: (held + paused).min(messages) }
+        OrderResult { messages, untried: (held + paused).min(messages) }
     }
 
     /// Executes an order for a page of messages, and gives how many it changed, also when it ended
     /// in an error; those that left the queue meanwhile do not count.
-    async fn obey(&self, order: Order, ids: &[MessageId]) -> (u64, Result<(), AdminError>) {
+    async fn obey(&self, order: QueueOrder, ids: &[MessageId]) -> (u64, Result<(), AdminError>) {
         // One at a time: a hold that forgets waiting jobs must not forget what a release has just
         // planned.
         let _ordering = self.ordering.lock().await;
@@ -201,12 +207,12 @@ impl<S: Spool> Outbound<S> {
             Err(error) => return (0, Err(error)),
         };
         let (obeyed, ended) = self.record(order, ids, &known).await;
-        if order == Order::Delete {
+        if order == QueueOrder::Delete {
             let deleted = obeyed.iter().filter_map(|id| known.get(id));
             deleted.for_each(|message| self.tell_deleted(message, Deletion::Deleted));
         }
         obeyed.iter().for_each(|id| self.tell_obeyed(order, *id));
-        if order == Order::Release {
+        if order == QueueOrder::Release {
             for message in obeyed.iter().filter_map(|id| known.remove(id)) {
                 let message = Message { held: false, ..message };
                 self.decide_anew(&message);
@@ -221,14 +227,14 @@ impl<S: Spool> Outbound<S> {
     /// The messages of a page that an order must read before it is executed.
     async fn read_for(
         &self,
-        order: Order,
+        order: QueueOrder,
         ids: &[MessageId],
     ) -> Result<HashMap<MessageId, Message>, AdminError> {
         let mut messages = match order {
-            Order::Release | Order::Delete => self.list_exact(ids).await?,
-            Order::Hold | Order::Retry => Vec::new(),
+            QueueOrder::Release | QueueOrder::Delete => self.list_exact(ids).await?,
+            QueueOrder::Hold | QueueOrder::Retry => Vec::new(),
         };
-        messages.retain(|message| order == Order::Delete || message.held);
+        messages.retain(|message| order == QueueOrder::Delete || message.held);
         Ok(messages.into_iter().map(|message| (message.id, message)).collect())
     }
 
@@ -236,7 +242,7 @@ impl<S: Spool> Outbound<S> {
     /// also when it ended in an error.
     async fn record(
         &self,
-        order: Order,
+        order: QueueOrder,
         ids: &[MessageId],
         known: &HashMap<MessageId, Message>,
     ) -> (HashSet<MessageId>, Result<(), AdminError>) {
@@ -245,12 +251,16 @@ impl<S: Spool> Outbound<S> {
         for id in ids.iter().copied() {
             let spool = self.spool.clone();
             match order {
-                Order::Hold => drop(records.spawn(async move { (id, spool.hold(id, true).await) })),
-                Order::Release if known.contains_key(&id) => {
+                QueueOrder::Hold => {
+                    drop(records.spawn(async move { (id, spool.hold(id, true).await) }))
+                }
+                QueueOrder::Release if known.contains_key(&id) => {
                     drop(records.spawn(async move { (id, spool.hold(id, false).await) }));
                 }
-                Order::Delete => drop(records.spawn(async move { (id, spool.delete(id).await) })),
-                Order::Release | Order::Retry => {}
+                QueueOrder::Delete => {
+                    drop(records.spawn(async move { (id, spool.delete(id).await) }))
+                }
+                QueueOrder::Release | QueueOrder::Retry => {}
             }
         }
         let (mut obeyed, mut trouble) = (HashSet::new(), None);
@@ -273,13 +283,13 @@ impl<S: Spool> Outbound<S> {
     }
 
     /// Whether the order has taken effect in the index.
-    fn has_obeyed(&self, order: Order, id: MessageId) -> bool {
+    fn has_obeyed(&self, order: QueueOrder, id: MessageId) -> bool {
         let held = self.spool.is_held(id);
         match order {
-            Order::Hold => held == Some(true),
-            Order::Release => held == Some(false),
-            Order::Delete => held.is_none(),
-            Order::Retry => false,
+            QueueOrder::Hold => held == Some(true),
+            QueueOrder::Release => held == Some(false),
+            QueueOrder::Delete => held.is_none(),
+            QueueOrder::Retry => false,
         }
     }
 
@@ -290,7 +300,7 @@ impl<S: Spool> Outbound<S> {
         id: MessageId,
         version: u64,
         mark: &str,
-        asker: &Asker,
+        asker: &Principal,
     ) -> Result<(), AdminError> {
         // No release comes between the check and the end; and a held message that is not being
         // attempted begins no attempt.
@@ -310,7 +320,7 @@ impl<S: Spool> Outbound<S> {
         // sync failed.
         if deleted.is_ok() || self.spool.is_held(id).is_none() {
             self.tell_deleted(&message, Deletion::Moved(mark));
-            self.tell_obeyed(Order::Delete, id);
+            self.tell_obeyed(QueueOrder::Delete, id);
             self.state.forget(&HashSet::from([id]));
             audit("move", &id.to_string(), 1, asker);
         }
@@ -322,12 +332,12 @@ impl<S: Spool> Outbound<S> {
         self.events.emit(MailEvent::Deleted { message, deletion, at: clock::now() });
     }
 
-    fn tell_obeyed(&self, order: Order, id: MessageId) {
+    fn tell_obeyed(&self, order: QueueOrder, id: MessageId) {
         self.events.emit(match order {
-            Order::Hold => MailEvent::Held(id),
-            Order::Release => MailEvent::Released(id),
-            Order::Delete => MailEvent::Removed { id, by_operator: true },
-            Order::Retry => return,
+            QueueOrder::Hold => MailEvent::Held(id),
+            QueueOrder::Release => MailEvent::Released(id),
+            QueueOrder::Delete => MailEvent::Removed { id, by_operator: true },
+            QueueOrder::Retry => return,
         });
     }
 }
@@ -358,7 +368,7 @@ enum Wanted<'a> {
 }
 
 /// The audit line: which user did what.
-pub(super) fn audit(order: &str, selection: &str, hit: u64, asker: &Asker) {
+pub(super) fn audit(order: &str, selection: &str, hit: u64, asker: &Principal) {
     let from = asker
         .address
         .map_or_else(|| "the control socket".to_owned(), |address| address.to_string());

@@ -133,7 +133,7 @@ fn titled(names: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ground::disk::Volume;
+    use crate::ground::disk::DirectoryDisk;
     use crate::ground::disk::halting::{Halting, PATIENCE, in_time};
 
     fn at(domain: &str) -> Destination {
@@ -144,7 +144,7 @@ mod tests {
     fn a_pause_outlives_a_restart_and_a_damaged_file_stops_nothing() {
         let directory = tempfile::tempdir().unwrap();
         let open = || {
-            let disk: Arc<dyn Disk> = Arc::new(Volume::open(directory.path()).unwrap());
+            let disk: Arc<dyn Disk> = Arc::new(DirectoryDisk::open(directory.path()).unwrap());
             disk.create_dir("corrupt").unwrap();
             Pauses::open(disk, Destination::domain)
         };

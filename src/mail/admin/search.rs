@@ -5,7 +5,8 @@
 
 use crate::ground::clock;
 use crate::mail::model::{
-    AdminError, Destination, Filter, Found, Message, MessageId, Progress, Seen, Standing, Status,
+    AdminError, Destination, Filter, Message, MessageContext, MessageId, MessageState, QueuePage,
+    TargetProgress, TargetStatus,
 };
 use crate::mail::outbound::Outbound;
 use crate::mail::spool::{Arrival, Spool};
@@ -26,9 +27,9 @@ impl<S: Spool> Outbound<S> {
         after: Option<MessageId>,
         limit: usize,
         patience: Duration,
-    ) -> Result<Found, AdminError> {
+    ) -> Result<QueuePage, AdminError> {
         let deadline = Instant::now() + patience;
-        let mut found = Found { next: after, ..Found::default() };
+        let mut found = QueuePage { next: after, ..QueuePage::default() };
         // Without a filter everything that is read is shown.
         let bunch = if filter.is_empty() { limit.min(BUNCH) } else { BUNCH };
         loop {
@@ -79,7 +80,7 @@ impl<S: Spool> Outbound<S> {
         &self,
         filter: &Filter,
         ids: &[MessageId],
-    ) -> Result<Vec<(Message, Standing)>, AdminError> {
+    ) -> Result<Vec<(Message, MessageState)>, AdminError> {
         let now = clock::now();
         let mut candidates = Vec::new();
         for message in self.list_exact(ids).await? {
@@ -88,7 +89,7 @@ impl<S: Spool> Outbound<S> {
             let destinations: Vec<Destination> = self.destinations(&message).into_keys().collect();
             if filter.passes_without_subject(
                 &message,
-                &Seen { standing, destinations: &destinations },
+                &MessageContext { standing, destinations: &destinations },
                 now,
             ) {
                 candidates.push((message, standing, destinations));
@@ -97,7 +98,7 @@ impl<S: Spool> Outbound<S> {
         let filter = filter.clone();
         let filtered = move || {
             candidates.retain(|(message, standing, destinations)| {
-                let seen = Seen { standing: *standing, destinations };
+                let seen = MessageContext { standing: *standing, destinations };
                 let subject =
                     if filter.asks_for_subjects() { subject(message) } else { String::new() };
                 filter.passes(message, &seen, &subject, now)
@@ -111,17 +112,17 @@ impl<S: Spool> Outbound<S> {
         Ok(passed.into_iter().map(|(message, standing, _)| (message, standing)).collect())
     }
 
-    fn standing(&self, message: &Message, now: u32) -> Standing {
-        let pending = |progress: &&Progress| progress.status == Status::Pending;
-        let waits = |progress: &Progress| progress.attempts > 0 || progress.due > now;
+    fn standing(&self, message: &Message, now: u32) -> MessageState {
+        let pending = |progress: &&TargetProgress| progress.status == TargetStatus::Pending;
+        let waits = |progress: &TargetProgress| progress.attempts > 0 || progress.due > now;
         if message.held {
-            Standing::Held
+            MessageState::Held
         } else if self.state.is_being_tried(message.id) {
-            Standing::Active
+            MessageState::Active
         } else if message.progress.iter().filter(pending).any(waits) {
-            Standing::Deferred
+            MessageState::Deferred
         } else {
-            Standing::Waiting
+            MessageState::Waiting
         }
     }
 }

@@ -22,7 +22,7 @@ pub struct Policy {
 
 /// The class of a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
+pub enum ClientClass {
     /// A trusted client: it may send to anybody.
     Trusted,
     /// The relay's own default gateway, inside a trusted network but not named itself: any client
@@ -51,7 +51,7 @@ impl Policy {
     }
 
     /// The class of `peer`.
-    pub fn standing(&self, peer: IpAddr) -> Standing {
+    pub fn standing(&self, peer: IpAddr) -> ClientClass {
         self.judged(peer).0
     }
 
@@ -60,17 +60,17 @@ impl Policy {
         self.judged(peer).1
     }
 
-    fn judged(&self, peer: IpAddr) -> (Standing, Option<IpNet>) {
+    fn judged(&self, peer: IpAddr) -> (ClientClass, Option<IpNet>) {
         let peer = peer.to_canonical();
         let is_gateway = self.gateways.lock().contains(&peer);
-        let mut standing = Standing::Stranger;
+        let mut standing = ClientClass::Stranger;
         for network in self.trusted.iter().filter(|network| network.contains(&peer)) {
             let names_it = network.prefix_len() == network.max_prefix_len();
             let names_everybody = network.prefix_len() == 0;
             if !is_gateway || names_it || names_everybody {
-                return (Standing::Trusted, Some(*network));
+                return (ClientClass::Trusted, Some(*network));
             }
-            standing = Standing::Gateway;
+            standing = ClientClass::Gateway;
         }
         (standing, None)
     }
@@ -82,19 +82,19 @@ impl Policy {
 
     /// Whether `peer` may send to anybody.
     pub fn may_relay(&self, peer: IpAddr) -> bool {
-        self.standing(peer) == Standing::Trusted
+        self.standing(peer) == ClientClass::Trusted
     }
 
     /// Whether `peer` may send to `recipient`.
     pub fn relay(&self, peer: IpAddr, recipient: &Address) -> Verdict {
         let text = match self.standing(peer) {
-            Standing::Trusted => return Verdict::Accept,
-            Standing::Gateway => format!(
+            ClientClass::Trusted => return Verdict::Accept,
+            ClientClass::Gateway => format!(
                 "<{recipient}>: Relay access denied; [{}] is this relay's own gateway and may hide \
                 any client; to trust it nevertheless, list it by itself in smtpd_trusted_networks",
                 peer.to_canonical()
             ),
-            Standing::Stranger => format!(
+            ClientClass::Stranger => format!(
                 "<{recipient}>: Relay access denied; [{}] is not in smtpd_trusted_networks of \
                 this relay",
                 peer.to_canonical()
@@ -127,7 +127,7 @@ fn unmapped(network: IpNet) -> IpNet {
 mod tests {
     use super::*;
 
-    fn standing(trusted: &[&str], gateways: &[&str], peer: &str) -> Standing {
+    fn standing(trusted: &[&str], gateways: &[&str], peer: &str) -> ClientClass {
         let trusted = trusted.iter().map(|text| text.parse().unwrap()).collect();
         let gateways = gateways.iter().map(|text| text.parse().unwrap()).collect();
         Policy::new(trusted, gateways).standing(peer.parse().unwrap())
@@ -137,24 +137,24 @@ mod tests {
     fn networks_of_both_families_are_trusted() {
         let trusted = ["127.0.0.1/32", "10.1.0.0/16", "2001:db8::/32", "::ffff:192.0.2.0/120"];
         for peer in ["127.0.0.1", "10.1.255.1", "::ffff:10.1.0.1", "2001:db8::1", "192.0.2.9"] {
-            assert_eq!(standing(&trusted, &[], peer), Standing::Trusted, "{peer}");
+            assert_eq!(standing(&trusted, &[], peer), ClientClass::Trusted, "{peer}");
         }
         for peer in ["127.0.0.2", "10.2.0.1", "::2", "2001:db9::1", "192.0.3.9", "::ffff:10.2.0.1"]
         {
-            assert_eq!(standing(&trusted, &[], peer), Standing::Stranger, "{peer}");
+            assert_eq!(standing(&trusted, &[], peer), ClientClass::Stranger, "{peer}");
         }
-        assert_eq!(standing(&[], &[], "127.0.0.1"), Standing::Stranger);
+        assert_eq!(standing(&[], &[], "127.0.0.1"), ClientClass::Stranger);
     }
 
     #[test]
     fn this_host_is_meant_by_both_families() {
         for (trusted, expected) in [
-            ("127.0.0.1/32", Standing::Trusted),
-            ("127.0.0.0/8", Standing::Trusted),
-            ("::ffff:127.0.0.1/128", Standing::Trusted),
-            ("0.0.0.0/0", Standing::Trusted),
-            ("127.0.0.2/32", Standing::Stranger),
-            ("10.0.0.0/8", Standing::Stranger),
+            ("127.0.0.1/32", ClientClass::Trusted),
+            ("127.0.0.0/8", ClientClass::Trusted),
+            ("::ffff:127.0.0.1/128", ClientClass::Trusted),
+            ("0.0.0.0/0", ClientClass::Trusted),
+            ("127.0.0.2/32", ClientClass::Stranger),
+            ("10.0.0.0/8", ClientClass::Stranger),
         ] {
             for peer in ["::1", "127.0.0.1", "::ffff:127.0.0.1"] {
                 assert_eq!(standing(&[trusted], &[], peer), expected, "{trusted} {peer}");
@@ -162,7 +162,7 @@ mod tests {
         }
         assert_eq!(
             standing(&["::1/128"], &[], "127.0.0.1"),
-            Standing::Stranger,
+            ClientClass::Stranger,
             "who names ::1 alone has a reason"
         );
     }
@@ -171,12 +171,12 @@ mod tests {
     fn the_gateway_needs_its_own_name_or_everybodys() {
         let gateways = ["172.18.0.1", "fd00::1"];
         for (trusted, expected) in [
-            ("172.18.0.0/16", Standing::Gateway),
-            ("172.18.0.0/31", Standing::Gateway),
-            ("::ffff:172.18.0.0/112", Standing::Gateway),
-            ("172.18.0.1/32", Standing::Trusted),
-            ("0.0.0.0/0", Standing::Trusted),
-            ("10.0.0.0/8", Standing::Stranger),
+            ("172.18.0.0/16", ClientClass::Gateway),
+            ("172.18.0.0/31", ClientClass::Gateway),
+            ("::ffff:172.18.0.0/112", ClientClass::Gateway),
+            ("172.18.0.1/32", ClientClass::Trusted),
+            ("0.0.0.0/0", ClientClass::Trusted),
+            ("10.0.0.0/8", ClientClass::Stranger),
         ] {
             for peer in ["172.18.0.1", "::ffff:172.18.0.1"] {
                 assert_eq!(standing(&[trusted], &gateways, peer), expected, "{trusted} {peer}");
@@ -184,14 +184,14 @@ mod tests {
         }
         assert_eq!(
             standing(&["172.18.0.0/16", "172.18.0.1/32"], &gateways, "172.18.0.1"),
-            Standing::Trusted
+            ClientClass::Trusted
         );
-        assert_eq!(standing(&["172.18.0.0/16"], &gateways, "172.18.0.2"), Standing::Trusted);
-        assert_eq!(standing(&["fd00::/8"], &gateways, "fd00::1"), Standing::Gateway);
-        assert_eq!(standing(&["fd00::1/128"], &gateways, "fd00::1"), Standing::Trusted);
+        assert_eq!(standing(&["172.18.0.0/16"], &gateways, "172.18.0.2"), ClientClass::Trusted);
+        assert_eq!(standing(&["fd00::/8"], &gateways, "fd00::1"), ClientClass::Gateway);
+        assert_eq!(standing(&["fd00::1/128"], &gateways, "fd00::1"), ClientClass::Trusted);
         assert_eq!(
             standing(&["127.0.0.0/8"], &["127.0.0.1"], "127.0.0.1"),
-            Standing::Trusted,
+            ClientClass::Trusted,
             "loopback is no gateway"
         );
     }

@@ -1,12 +1,12 @@
 //! Notifications to the sender about failed and delayed mail.
 //!
 //! Purpose: makes a delivery status notification of outcomes, or none. In: a message with the
-//! outcomes of some targets. Out: a [`Draft`] from the null sender to the message's sender. The
-//! operator's address (`bounce_address`), where one is set, gets a notification about bounces that
-//! failed; if that one fails, it ends there. No notification: for a message from the null sender,
-//! for the relay's own notifications (never a bounce of a bounce, RFC 5321 §6.1), and for the
-//! carbon copy, whose failure concerns only the operator. Form: multipart/report (RFC 6522) of a
-//! text for people, a message/delivery-status (RFC 3464) for programs, and the header section of
+//! outcomes of some targets. Out: a [`NewMessage`] from the null sender to the message's sender.
+//! The operator's address (`bounce_address`), where one is set, gets a notification about bounces
+//! that failed; if that one fails, it ends there. No notification: for a message from the null
+//! sender, for the relay's own notifications (never a bounce of a bounce, RFC 5321 §6.1), and for
+//! the carbon copy, whose failure concerns only the operator. Form: multipart/report (RFC 6522) of
+//! a text for people, a message/delivery-status (RFC 3464) for programs, and the header section of
 //! the original; never its content. All of it is ASCII on the wire, whatever the original was, so
 //! that no next hop can reject it for its form; only an internationalised sender needs SMTPUTF8.
 //! Limits: [`HEADERS_MAX`] of the original's headers, [`DIAGNOSTIC_MAX`] of a server's reply; with
@@ -19,15 +19,15 @@ mod encode;
 mod report;
 
 use crate::mail::model::{
-    Address, BodyType, Draft, Envelope, Kind, Message, Origin, Outcome, Target,
+    Address, BodyType, Envelope, Message, MessageKind, NewMessage, Origin, Outcome, Target,
 };
 pub use report::{DIAGNOSTIC_MAX, HEADERS_MAX};
-use report::{Entry, Fate, Report};
+use report::{ReportKind, ReportedRecipient, StatusNotification};
 
 /// The notification that the message failed permanently for some recipients. A temporary outcome
 /// among `failures` means that the lifetime has ended. `relay` is the last host, as in
-/// [`crate::mail::model::Report::relay`]. Reads the start of the content, which blocks when it is
-/// on the disk.
+/// [`crate::mail::model::TransactionReport::relay`]. Reads the start of the content, which blocks
+/// when it is on the disk.
 ///
 /// `None` when no notification is due.
 pub fn failed(
@@ -36,9 +36,9 @@ pub fn failed(
     relay: &str,
     hostname: &str,
     now: u32,
-) -> Option<Draft> {
+) -> Option<NewMessage> {
     let sender = message.envelope.sender.as_ref().filter(|_| !is_bounce(message))?;
-    draft(message, sender, failures, relay, Fate::Failed, hostname, now)
+    draft(message, sender, failures, relay, ReportKind::Failed, hostname, now)
 }
 
 /// The notification to the operator's address `to` that a bounce has failed permanently. Reads the
@@ -52,18 +52,18 @@ pub fn undeliverable(
     to: &Address,
     hostname: &str,
     now: u32,
-) -> Option<Draft> {
+) -> Option<NewMessage> {
     let is_there = |recipient: &Address| recipient.as_str().eq_ignore_ascii_case(to.as_str());
     if !is_bounce(message) || message.envelope.recipients.iter().any(is_there) {
         return None;
     }
-    draft(message, to, failures, relay, Fate::Undeliverable, hostname, now)
+    draft(message, to, failures, relay, ReportKind::Undeliverable, hostname, now)
 }
 
 /// Whether nobody is notified when the message fails: it is a notification of the relay, or has the
 /// null sender.
 pub fn is_bounce(message: &Message) -> bool {
-    message.envelope.sender.is_none() || message.kind == Kind::Notification
+    message.envelope.sender.is_none() || message.kind == MessageKind::Notification
 }
 
 /// The delay warning: the message is still pending for some recipients and will be attempted until
@@ -77,9 +77,9 @@ pub fn delayed(
     give_up_at: u32,
     hostname: &str,
     now: u32,
-) -> Option<Draft> {
+) -> Option<NewMessage> {
     let sender = message.envelope.sender.as_ref().filter(|_| !is_bounce(message))?;
-    draft(message, sender, delays, "", Fate::Delayed { give_up_at }, hostname, now)
+    draft(message, sender, delays, "", ReportKind::Delayed { give_up_at }, hostname, now)
 }
 
 fn draft(
@@ -87,35 +87,35 @@ fn draft(
     sender: &Address,
     outcomes: &[(Target, Outcome)],
     relay: &str,
-    fate: Fate,
+    fate: ReportKind,
     hostname: &str,
     now: u32,
-) -> Option<Draft> {
-    let entries: Vec<Entry<'_>> = outcomes
+) -> Option<NewMessage> {
+    let entries: Vec<ReportedRecipient<'_>> = outcomes
         .iter()
         .filter_map(|(target, outcome)| match target {
             Target::Recipient(place) => message
                 .envelope
                 .recipients
                 .get(usize::from(*place))
-                .map(|recipient| Entry { recipient, outcome }),
+                .map(|recipient| ReportedRecipient { recipient, outcome }),
             Target::Copy => None,
         })
         .collect();
     if entries.is_empty() {
         return None;
     }
-    let report = Report { message, sender, entries, relay, fate, hostname, now };
+    let report = StatusNotification { message, sender, entries, relay, fate, hostname, now };
     let envelope = Envelope {
         sender: None,
         recipients: vec![sender.clone()],
         body: BodyType::SevenBit,
         smtputf8: !sender.is_ascii(),
     };
-    Some(Draft {
+    Some(NewMessage {
         envelope,
         origin: Origin { peer: None, helo: "".into() },
-        kind: Kind::Notification,
+        kind: MessageKind::Notification,
         copy: false,
         body: report.body(&unguessable(message)),
     })

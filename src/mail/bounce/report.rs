@@ -2,7 +2,7 @@
 
 use super::encode::{ascii_line, final_recipient, is_plain, line, quoted_printable};
 use crate::ground::clock;
-use crate::mail::model::{Address, Body, Class, Enhanced, Message, Outcome};
+use crate::mail::model::{Address, Body, Enhanced, Message, Outcome, ReplyClass};
 use memchr::memmem;
 
 /// Octets of the original's header section that are returned, at most.
@@ -13,7 +13,7 @@ pub const DIAGNOSTIC_MAX: usize = 500;
 
 /// The kind of a report.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fate {
+pub(super) enum ReportKind {
     Failed,
     /// What failed is itself a bounce; the operator is notified.
     Undeliverable,
@@ -23,30 +23,32 @@ pub(super) enum Fate {
 }
 
 /// One recipient and its outcome.
-pub(super) struct Entry<'a> {
+pub(super) struct ReportedRecipient<'a> {
     pub recipient: &'a Address,
     pub outcome: &'a Outcome,
 }
 
 /// The contents of a report.
-pub(super) struct Report<'a> {
+pub(super) struct StatusNotification<'a> {
     pub message: &'a Message,
     pub sender: &'a Address,
-    pub entries: Vec<Entry<'a>>,
+    pub entries: Vec<ReportedRecipient<'a>>,
     pub relay: &'a str,
-    pub fate: Fate,
+    pub fate: ReportKind,
     pub hostname: &'a str,
     pub now: u32,
 }
 
-impl Report<'_> {
+impl StatusNotification<'_> {
     /// The whole notification. `token` makes its boundary and its Message-ID.
     pub fn body(&self, token: &str) -> Body {
         let boundary = format!("report-{token}");
         let (subject, action) = match self.fate {
-            Fate::Failed => ("Your mail could not be delivered", "failed"),
-            Fate::Undeliverable => ("A bounce could not be delivered", "failed"),
-            Fate::Delayed { .. } => ("Your mail is delayed, no need to send it again", "delayed"),
+            ReportKind::Failed => ("Your mail could not be delivered", "failed"),
+            ReportKind::Undeliverable => ("A bounce could not be delivered", "failed"),
+            ReportKind::Delayed { .. } => {
+                ("Your mail is delayed, no need to send it again", "delayed")
+            }
         };
         let mut out = format!(
             "From: Mail Delivery System <MAILER-DAEMON@{host}>\r\n\
@@ -95,19 +97,19 @@ impl Report<'_> {
     fn words(&self) -> String {
         let arrived = clock::rfc5322(self.message.arrived);
         let mut text = match self.fate {
-            Fate::Failed => format!(
+            ReportKind::Failed => format!(
                 "This is the mail system at {}.\r\n\r\n\
                  Your mail of {arrived} did not reach the recipients below, and no\r\n\
                  further attempt will be made. Each one is followed by the reason.\r\n",
                 self.hostname
             ),
-            Fate::Undeliverable => format!(
+            ReportKind::Undeliverable => format!(
                 "This is the mail system at {}.\r\n\r\n\
                  A bounce of {arrived} did not reach the addresses below. No\r\n\
                  other notification is sent. Its header section is attached.\r\n",
                 self.hostname
             ),
-            Fate::Delayed { give_up_at } => format!(
+            ReportKind::Delayed { give_up_at } => format!(
                 "This is the mail system at {}.\r\n\r\n\
                  Your mail of {arrived} has not reached the recipients below yet.\r\n\
                  There is nothing you need to do: it will be attempted again until\r\n\
@@ -116,7 +118,7 @@ impl Report<'_> {
                 clock::rfc5322(give_up_at)
             ),
         };
-        for Entry { recipient, outcome } in &self.entries {
+        for ReportedRecipient { recipient, outcome } in &self.entries {
             let said = line(&outcome.words(), DIAGNOSTIC_MAX);
             let who = match (outcome.remote, self.relay) {
                 (true, "") => "The receiving server said:".to_owned(),
@@ -124,11 +126,11 @@ impl Report<'_> {
                 (false, _) => "This mail system could not deliver it:".to_owned(),
             };
             text.push_str(&format!("\r\n<{recipient}>\r\n    {who}\r\n    {said}\r\n"));
-            if self.fate == Fate::Failed && outcome.class() != Class::Permanent {
+            if self.fate == ReportKind::Failed && outcome.class() != ReplyClass::Permanent {
                 text.push_str("    Delivery was attempted until the time limit of the queue.\r\n");
             }
         }
-        if self.fate == Fate::Failed {
+        if self.fate == ReportKind::Failed {
             text.push_str(
                 "\r\nWhat you can do: look for a mistyped address; if the address is right, \
                 reach\r\n\
@@ -149,7 +151,7 @@ impl Report<'_> {
             self.hostname,
             clock::rfc5322(self.message.arrived)
         );
-        for Entry { recipient, outcome } in &self.entries {
+        for ReportedRecipient { recipient, outcome } in &self.entries {
             let Enhanced(class, subject, detail) = status_code(outcome);
             text.push_str(&format!(
                 "\r\nFinal-Recipient: {}\r\nAction: {action}\r\nStatus: \
@@ -172,7 +174,7 @@ impl Report<'_> {
                 ascii_line(&outcome.words(), DIAGNOSTIC_MAX)
             ));
             text.push_str(&format!("Last-Attempt-Date: {}\r\n", clock::rfc5322(self.now)));
-            if let Fate::Delayed { give_up_at } = self.fate {
+            if let ReportKind::Delayed { give_up_at } = self.fate {
                 text.push_str(&format!("Will-Retry-Until: {}\r\n", clock::rfc5322(give_up_at)));
             }
         }
@@ -199,7 +201,7 @@ impl Report<'_> {
 
 /// The server's enhanced code, else one derived from the reply code (RFC 3464 §2.3.4).
 fn status_code(outcome: &Outcome) -> Enhanced {
-    let class = if outcome.class() == Class::Permanent { 5 } else { 4 };
+    let class = if outcome.class() == ReplyClass::Permanent { 5 } else { 4 };
     outcome.reply.enhanced.filter(|enhanced| enhanced.0 == class).unwrap_or(Enhanced(class, 0, 0))
 }
 

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::ground::clock;
-use crate::mail::model::{Address, Body, MessageId, Progress, Reply};
+use crate::mail::model::{Address, Body, MessageId, Reply, TargetProgress};
 use mail_parser::{MessageParser, MimeHeaders, PartType};
 
 const ARRIVED: u32 = 1_763_800_000;
@@ -20,9 +20,9 @@ fn message(sender: Option<&str>, recipients: &[&str], content: &[u8]) -> Message
             smtputf8: false,
         },
         origin: Origin { peer: None, helo: "client".into() },
-        kind: Kind::Mail,
+        kind: MessageKind::Mail,
         progress: (0..recipients.len())
-            .map(|n| Progress::new(Target::Recipient(u16::try_from(n).unwrap())))
+            .map(|n| TargetProgress::new(Target::Recipient(u16::try_from(n).unwrap())))
             .collect(),
         held: false,
         delay_told: false,
@@ -30,13 +30,13 @@ fn message(sender: Option<&str>, recipients: &[&str], content: &[u8]) -> Message
     }
 }
 
-fn text(draft: &Draft) -> String {
+fn text(draft: &NewMessage) -> String {
     let Body::Memory(bytes) = &draft.body else { panic!("a report is in memory") };
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 
 /// The report without the parts that differ from run to run.
-fn golden(draft: &Draft) -> String {
+fn golden(draft: &NewMessage) -> String {
     let text = text(draft);
     let token = text.split("Message-ID: <").nth(1).and_then(|rest| rest.split('@').next()).unwrap();
     let mut golden = text.replace(token, "TOKEN").replace("\r\n", "\n");
@@ -47,7 +47,7 @@ fn golden(draft: &Draft) -> String {
 }
 
 /// What holds for every report.
-fn check(draft: &Draft) {
+fn check(draft: &NewMessage) {
     let text = text(draft);
     assert!(text.is_ascii() || draft.envelope.smtputf8, "{text}");
     assert!(
@@ -57,7 +57,7 @@ fn check(draft: &Draft) {
     assert!(text.ends_with("--\r\n"));
     assert_eq!(
         (draft.envelope.sender.as_ref(), draft.kind, draft.copy),
-        (None, Kind::Notification, false)
+        (None, MessageKind::Notification, false)
     );
 
     let parsed = MessageParser::default().parse(text.as_bytes()).unwrap();
@@ -167,7 +167,8 @@ fn silence_where_nobody_is_to_be_told() {
     let to = ["b@there.example"];
     assert!(failed(&message(None, &to, b""), &failure, "", "relay.example", NOW).is_none());
     assert!(delayed(&message(None, &to, b""), &failure, NOW, "relay.example", NOW).is_none());
-    let bounce = Message { kind: Kind::Notification, ..message(Some("a@here.example"), &to, b"") };
+    let bounce =
+        Message { kind: MessageKind::Notification, ..message(Some("a@here.example"), &to, b"") };
     assert!(failed(&bounce, &failure, "", "relay.example", NOW).is_none());
     let mail = message(Some("a@here.example"), &to, b"");
     assert!(

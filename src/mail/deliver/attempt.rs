@@ -11,7 +11,7 @@
 
 #[cfg(doc)]
 use super::Timeouts;
-use super::client::{Client, Connection, NotReady};
+use super::client::{Connection, NotReady, SmtpClient};
 use crate::mail::model::{Outcome, Reply, Route};
 use std::collections::VecDeque;
 use std::fmt;
@@ -30,8 +30,8 @@ pub const BESIDE_MAX: usize = 2;
 pub const SESSIONS_MAX: usize = 5;
 
 /// The hosts of a route that were not tried yet in this attempt.
-pub struct Attempt {
-    client: Client,
+pub struct RouteAttempt {
+    client: SmtpClient,
     route: Arc<Route>,
     /// Index of the host in the route, and one of its addresses.
     waiting: VecDeque<(usize, SocketAddr)>,
@@ -44,16 +44,16 @@ pub struct Attempt {
 type Opening = Pin<Box<dyn Future<Output = Result<Connection, NotReady>> + Send>>;
 
 /// A host that is being tried.
-struct Asked {
+struct HostAttempt {
     hop: usize,
     address: SocketAddr,
     since: Instant,
     opening: Opening,
 }
 
-impl Attempt {
+impl RouteAttempt {
     /// An attempt that begins with the best host.
-    pub fn new(client: &Client, route: &Arc<Route>) -> Self {
+    pub fn new(client: &SmtpClient, route: &Arc<Route>) -> Self {
         let waiting = route
             .hops
             .iter()
@@ -103,7 +103,7 @@ impl Attempt {
         let until = Instant::now() + times.route;
         let hosts = u32::try_from(self.waiting.len()).unwrap_or(u32::MAX).max(1);
         let turn = times.turn.min(times.route / hosts);
-        let mut asked: VecDeque<Asked> = VecDeque::new();
+        let mut asked: VecDeque<HostAttempt> = VecDeque::new();
         let mut failure = None;
         loop {
             if let Some((hop, address)) = self.waiting.pop_front() {
@@ -113,7 +113,7 @@ impl Attempt {
                     failure = Some(self.gave_up(&silent));
                 }
                 let opening = Box::pin(open(self.client.clone(), self.route.clone(), hop, address));
-                asked.push_back(Asked { hop, address, since: Instant::now(), opening });
+                asked.push_back(HostAttempt { hop, address, since: Instant::now(), opening });
             }
             if asked.is_empty() {
                 return Err(failure.unwrap_or_else(|| self.nobody()));
@@ -152,7 +152,7 @@ impl Attempt {
         self.waiting = others;
     }
 
-    fn gave_up(&self, silent: &Asked) -> Outcome {
+    fn gave_up(&self, silent: &HostAttempt) -> Outcome {
         let host = self.route.hops.get(silent.hop).map_or("", |hop| hop.host.as_str());
         let text =
             format!("{host} was not ready for mail within {} s", silent.since.elapsed().as_secs());
@@ -169,7 +169,7 @@ impl Attempt {
 }
 
 async fn open(
-    client: Client,
+    client: SmtpClient,
     route: Arc<Route>,
     hop: usize,
     address: SocketAddr,
@@ -180,7 +180,7 @@ async fn open(
 
 /// Waits for the first of them that is done, and removes it.
 fn first(
-    asked: &mut VecDeque<Asked>,
+    asked: &mut VecDeque<HostAttempt>,
 ) -> impl Future<Output = ((usize, SocketAddr), Result<Connection, NotReady>)> + '_ {
     poll_fn(|context| {
         for place in 0..asked.len() {
@@ -194,17 +194,17 @@ fn first(
     })
 }
 
-impl Client {
+impl SmtpClient {
     /// Tries hosts and addresses in order until one is ready for mail.
     ///
     /// # Errors
-    /// As [`Attempt::next`].
+    /// As [`RouteAttempt::next`].
     pub async fn connect(&self, route: &Route) -> Result<Connection, Outcome> {
-        Attempt::new(self, &Arc::new(route.clone())).next().await
+        RouteAttempt::new(self, &Arc::new(route.clone())).next().await
     }
 }
 
-impl fmt::Debug for Attempt {
+impl fmt::Debug for RouteAttempt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Attempt")
             .field("waiting", &self.waiting)

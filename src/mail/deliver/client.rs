@@ -1,12 +1,12 @@
 //! From a route to a connection that is ready for mail.
 
 use super::extensions::Extensions;
-use super::hosts::{Hosts, Invitation, Place};
-use super::refusal::{self, Stage};
-use super::wire::{Trouble, Wire, io_text};
-use super::{Config, Timeouts, Witness};
+use super::hosts::{HostLimits, HostPermit, HostVacancy};
+use super::refusal::{self, ReplyStage};
+use super::wire::{SmtpError, SmtpWire, io_text};
+use super::{AttemptObserver, DeliverConfig, Timeouts};
 use crate::ground::tls;
-use crate::ground::turns::Marks;
+use crate::ground::turns::ShareMarks;
 use crate::mail::deliver::counters::DeliverCounters;
 use crate::mail::model::{Outcome, Reply, Route};
 use std::fmt;
@@ -19,23 +19,23 @@ use tokio_rustls::TlsConnector;
 
 /// Makes connections. Cheap to clone.
 #[derive(Clone)]
-pub struct Client {
+pub struct SmtpClient {
     shared: Arc<Shared>,
     times: Timeouts,
-    witness: Option<Arc<dyn Witness>>,
+    witness: Option<Arc<dyn AttemptObserver>>,
 }
 
 struct Shared {
-    config: Config,
+    config: DeliverConfig,
     counters: Arc<DeliverCounters>,
     tls: TlsConnector,
-    hosts: Arc<Hosts>,
+    hosts: Arc<HostLimits>,
 }
 
 /// A connection to a peer that has greeted and is ready for mail.
 pub struct Connection {
-    pub(super) client: Client,
-    pub(super) wire: Wire,
+    pub(super) client: SmtpClient,
+    pub(super) wire: SmtpWire,
     pub(super) extensions: Extensions,
     /// For logs and messages: `name[address]:port`.
     pub(super) relay: String,
@@ -60,26 +60,29 @@ pub struct Connection {
     pub(super) route: Arc<Route>,
     host: String,
     address: SocketAddr,
-    place: Arc<Place>,
+    place: Arc<HostPermit>,
     _active: Active,
 }
 
-impl Client {
+impl SmtpClient {
     /// A client for this configuration.
     ///
     /// # Errors
     /// TLS cannot be set up: a defect of the build.
-    pub fn new(config: Config, counters: Arc<DeliverCounters>) -> Result<Self, rustls::Error> {
+    pub fn new(
+        config: DeliverConfig,
+        counters: Arc<DeliverCounters>,
+    ) -> Result<Self, rustls::Error> {
         let tls = TlsConnector::from(tls::opportunistic_client()?);
         let times = config.timeouts;
         let shared = Shared { config, counters, tls, hosts: Arc::default() };
         Ok(Self { shared: Arc::new(shared), times, witness: None })
     }
 
-    /// The same for one delivery agent: watched by a [`Witness`], and with the [first
+    /// The same for one delivery agent: watched by a [`AttemptObserver`], and with the [first
     /// timeouts](Timeouts::first) or the full ones.
     #[must_use]
-    pub fn followed(&self, witness: Arc<dyn Witness>, first: bool) -> Self {
+    pub fn followed(&self, witness: Arc<dyn AttemptObserver>, first: bool) -> Self {
         let times = self.shared.config.timeouts;
         Self {
             shared: self.shared.clone(),
@@ -89,24 +92,24 @@ impl Client {
     }
 
     /// Whether any of these hosts may have another connection. If none may, `who` is
-    /// [invited](Client::invite) when that changes; callers with other `marks` (client and sender)
-    /// take turns with it.
-    pub fn wait_for_room(&self, hosts: &[IpAddr], who: u32, marks: Marks) -> bool {
+    /// [invited](SmtpClient::invite) when that changes; callers with other `marks` (client and
+    /// sender) take turns with it.
+    pub fn wait_for_room(&self, hosts: &[IpAddr], who: u32, marks: ShareMarks) -> bool {
         self.shared.hosts.wait_for_room(hosts, who, marks)
     }
 
-    /// Waits until [`Client::invite`] may give something.
+    /// Waits until [`SmtpClient::invite`] may give something.
     pub async fn freed(&self) {
         self.shared.hosts.freed().await;
     }
 
     /// The next waiting destination whose host has a free connection, until there is none.
-    pub fn invite(&self) -> Option<Invitation> {
+    pub fn invite(&self) -> Option<HostVacancy> {
         self.shared.hosts.invite()
     }
 
     /// An invited destination does not use the invitation: the next one in the queue gets it.
-    pub fn decline(&self, invitation: Invitation) {
+    pub fn decline(&self, invitation: HostVacancy) {
         self.shared.hosts.decline(invitation);
     }
 
@@ -128,7 +131,7 @@ impl Client {
     /// last, because others wait for it.
     async fn open_in(
         &self,
-        place: &Arc<Place>,
+        place: &Arc<HostPermit>,
         host: &str,
         address: SocketAddr,
         route: &Arc<Route>,
@@ -164,18 +167,18 @@ impl Client {
         self.witness.as_ref().is_none_or(|witness| witness.may_end())
     }
 
-    fn wire(&self, stream: impl super::wire::Stream + 'static) -> Wire {
-        Wire::new(stream, self.witness.clone())
+    fn wire(&self, stream: impl super::wire::SmtpStream + 'static) -> SmtpWire {
+        SmtpWire::new(stream, self.witness.clone())
     }
 
     /// Counts a rejection of the session, or of this relay.
-    pub(super) fn refused(&self, stage: Stage) {
+    pub(super) fn refused(&self, stage: ReplyStage) {
         self.shared.counters.next_hop_refusals_total.with_label_values(&[stage.label()]).inc();
     }
 
     async fn attempt(
         &self,
-        place: &Arc<Place>,
+        place: &Arc<HostPermit>,
         host: &str,
         address: SocketAddr,
         route: &Arc<Route>,
@@ -216,7 +219,7 @@ impl Client {
         let code = connection.wire.reply(times.greeting).await;
         connection.place.greeted(code.is_ok());
         let code = code.map_err(|trouble| trouble.outcome(&relay, "before its greeting", 1))?;
-        connection.welcome(code, Stage::Greeting)?;
+        connection.welcome(code, ReplyStage::Greeting)?;
         connection.hello().await?;
         if may_tls && connection.extensions.starttls {
             connection.encrypt().await
@@ -321,10 +324,10 @@ impl Connection {
             code if code < 300 => self.extensions = Extensions::parse(self.wire.last_lines()),
             code if code >= 500 => {
                 let code = self.ask("HELO").await?;
-                self.welcome(code, Stage::Hello)?;
+                self.welcome(code, ReplyStage::Hello)?;
                 self.extensions = Extensions::default();
             }
-            code => self.welcome(code, Stage::Hello)?,
+            code => self.welcome(code, ReplyStage::Hello)?,
         }
         Ok(())
     }
@@ -336,13 +339,13 @@ impl Connection {
             self.wire.say(command.as_bytes(), limit).await?;
             self.wire.reply(limit).await
         };
-        asked.await.map_err(|trouble: Trouble| {
+        asked.await.map_err(|trouble: SmtpError| {
             trouble.outcome(&self.relay, &format!("in reply to {verb}"), 2)
         })
     }
 
     /// Accepts 2xx; 4xx and 5xx are a rejection of this relay, and not of the mail.
-    fn welcome(&self, code: u16, stage: Stage) -> Result<(), Outcome> {
+    fn welcome(&self, code: u16, stage: ReplyStage) -> Result<(), Outcome> {
         match code {
             200..300 => Ok(()),
             400.. => {
@@ -369,7 +372,7 @@ impl Connection {
         match asked.await {
             Ok(220) => {}
             Ok(421) => {
-                self.client.refused(Stage::Starttls);
+                self.client.refused(ReplyStage::Starttls);
                 return Err(Outcome::said(self.wire.last_reply()).into());
             }
             Ok(_) => return Ok(self),
@@ -412,7 +415,7 @@ impl Connection {
     }
 }
 
-impl fmt::Debug for Client {
+impl fmt::Debug for SmtpClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Client").field("config", &self.shared.config).finish_non_exhaustive()
     }

@@ -1,7 +1,7 @@
 //! Content for the wire: read in pieces, dot-stuffed, ended.
 
 use super::PIECE;
-use crate::mail::model::{Body, Content};
+use crate::mail::model::{Body, StoredContent};
 use memchr::memmem;
 use std::io;
 use std::sync::Arc;
@@ -9,12 +9,12 @@ use std::sync::Arc;
 /// Doubles the dot at the start of a line (RFC 5321 §4.5.2) and ends the content, in pieces of any
 /// size.
 #[derive(Debug)]
-pub(super) struct Stuffer {
+pub(super) struct DotStuffer {
     /// The last two octets; a line end before the first.
     last: [u8; 2],
 }
 
-impl Stuffer {
+impl DotStuffer {
     pub fn new() -> Self {
         Self { last: *b"\r\n" }
     }
@@ -46,12 +46,12 @@ impl Stuffer {
 }
 
 /// The content in pieces of at most [`PIECE`] octets.
-pub(super) enum Pieces<'a> {
+pub(super) enum OutgoingContent<'a> {
     Memory(&'a [u8]),
-    Stored { content: Arc<dyn Content>, offset: u64, left: u64, buffer: Vec<u8> },
+    Stored { content: Arc<dyn StoredContent>, offset: u64, left: u64, buffer: Vec<u8> },
 }
 
-impl<'a> Pieces<'a> {
+impl<'a> OutgoingContent<'a> {
     pub fn of(body: &'a Body) -> Self {
         match body {
             Body::Memory(bytes) => Self::Memory(bytes),
@@ -85,7 +85,7 @@ impl<'a> Pieces<'a> {
 }
 
 async fn read(
-    content: Arc<dyn Content>,
+    content: Arc<dyn StoredContent>,
     offset: u64,
     wanted: usize,
     mut buffer: Vec<u8>,
@@ -110,7 +110,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn wire(pieces: &[&[u8]]) -> Vec<u8> {
-        let mut stuffer = Stuffer::new();
+        let mut stuffer = DotStuffer::new();
         let mut out = Vec::new();
         for piece in pieces {
             stuffer.stuff(piece, &mut out);

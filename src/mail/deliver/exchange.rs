@@ -1,11 +1,11 @@
 //! The commands of one transaction, its content, and the peer's replies (RFC 5321 §3.3).
 
 use super::client::Connection;
-use super::content::{Pieces, Stuffer};
-use super::refusal::{self, Stage};
-use super::wire::Trouble;
+use super::content::{DotStuffer, OutgoingContent};
+use super::refusal::{self, ReplyStage};
+use super::wire::SmtpError;
 use super::{GROUP_MAX, MIN_PACE};
-use crate::mail::model::{Address, Body, Class, Enhanced, Outcome, Reply};
+use crate::mail::model::{Address, Body, Enhanced, Outcome, Reply, ReplyClass};
 use std::borrow::Cow;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -17,12 +17,12 @@ impl Connection {
     /// The commands of a transaction and its content.
     pub(super) async fn exchange(
         &mut self,
-        plan: &Plan,
+        plan: &TransactionPlan,
         body: &Body,
         recipients: &[&Address],
         asked: &[usize],
         outcomes: &mut [Option<Outcome>],
-    ) -> Result<(Outcome, Heard), Broken> {
+    ) -> Result<(Outcome, EnvelopeResult), Aborted> {
         let open = asked.iter().copied().map(Step::Recipient);
         let mut steps = Vec::with_capacity(asked.len() + 3);
         steps.extend(std::mem::take(&mut self.dirty).then_some(Step::Reset));
@@ -55,7 +55,7 @@ impl Connection {
         // recipients (RFC 5321 §4.1.1.5). After a rejected MAIL there are none, but a peer that
         // accepted RCPT may think otherwise.
         self.dirty = state.mail_refused.is_none() || state.accepted_without_sender;
-        let heard = Heard {
+        let heard = EnvelopeResult {
             accepted: state.accepted,
             too_many: std::mem::take(&mut state.too_many),
             mail_refused: state.mail_refused.is_some(),
@@ -72,20 +72,20 @@ impl Connection {
             // A peer that rejected MAIL but accepted RCPT may have a transaction after all: to end
             // it with no content would send an empty mail. Without an end it is discarded.
             Some(data) if data.code == 354 && state.accepted_without_sender => {
-                return Err(Broken::Midway(state.mail_refused.unwrap_or_else(no_recipient)));
+                return Err(Aborted::Midway(state.mail_refused.unwrap_or_else(no_recipient)));
             }
             Some(data) if data.code == 354 => match (self.nothing().await, state.mail_refused) {
                 (Ok(()), refused) => refused.unwrap_or_else(no_recipient),
-                (Err(_), Some(refused)) => return Err(Broken::Midway(refused)),
+                (Err(_), Some(refused)) => return Err(Aborted::Midway(refused)),
                 (Err(broken), None) => return Err(broken),
             },
             data => match (state.mail_refused, data) {
                 (Some(refused), _) => refused,
-                (None, Some(data)) if data.class() != Class::Success => {
-                    self.judged(Stage::Data, data, plan)
+                (None, Some(data)) if data.class() != ReplyClass::Success => {
+                    self.judged(ReplyStage::Data, data, plan)
                 }
                 (None, Some(data)) if state.accepted > 0 => {
-                    return Err(Broken::Midway(self.unexpected(data.code, "DATA")));
+                    return Err(Aborted::Midway(self.unexpected(data.code, "DATA")));
                 }
                 (None, _) => no_recipient(),
             },
@@ -97,11 +97,11 @@ impl Connection {
     async fn converse(
         &mut self,
         group: &[Step],
-        plan: &Plan,
+        plan: &TransactionPlan,
         recipients: &[&Address],
         outcomes: &mut [Option<Outcome>],
         state: &mut State,
-    ) -> Result<(), Broken> {
+    ) -> Result<(), Aborted> {
         let times = *self.client.timeouts();
         self.out.clear();
         for step in group {
@@ -145,12 +145,12 @@ impl Connection {
                     .unwrap_or_else(|| Outcome::said(self.wire.last_reply()));
                 // After accepted recipients this may mean that there are enough.
                 if matches!(step, Step::Recipient(_)) && state.accepted > 0 {
-                    return Err(Broken::TooMany { outcome, accepted: state.accepted });
+                    return Err(Aborted::TooMany { outcome, accepted: state.accepted });
                 }
                 return Err(if state.heard {
-                    Broken::Midway(outcome)
+                    Aborted::Midway(outcome)
                 } else {
-                    Broken::Gone(outcome)
+                    Aborted::Gone(outcome)
                 });
             }
             state.heard = true;
@@ -158,7 +158,7 @@ impl Connection {
                 Step::Reset => {}
                 Step::Mail if code < 300 => {}
                 Step::Mail if code < 400 => {
-                    return Err(Broken::Midway(self.unexpected(code, name)));
+                    return Err(Aborted::Midway(self.unexpected(code, name)));
                 }
                 Step::Mail => {
                     self.eight_bit_refused =
@@ -171,13 +171,13 @@ impl Connection {
                 }
                 Step::Recipient(_) if code < 300 => state.accepted += 1,
                 Step::Recipient(_) if code < 400 => {
-                    return Err(Broken::Midway(self.unexpected(code, name)));
+                    return Err(Aborted::Midway(self.unexpected(code, name)));
                 }
                 Step::Recipient(place) => {
                     match too_many(self.wire.last_reply(), state.accepted > 0) {
                         Ok(reply) => state.too_many.push((*place, reply)),
                         Err(reply) => {
-                            outcomes[*place] = Some(self.judged(Stage::Recipient, reply, plan))
+                            outcomes[*place] = Some(self.judged(ReplyStage::Recipient, reply, plan))
                         }
                     }
                 }
@@ -199,19 +199,19 @@ impl Connection {
 
     /// Before the content: an unexpected reply would be read as the final reply, and the mail would
     /// count as delivered.
-    async fn nothing_more(&mut self) -> Result<(), Broken> {
+    async fn nothing_more(&mut self) -> Result<(), Aborted> {
         if !self.wire.has_leftover() {
             return Ok(());
         }
-        Err(Broken::Midway(self.last_word(&Trouble::Unasked).await))
+        Err(Aborted::Midway(self.last_word(&SmtpError::Unasked).await))
     }
 
     /// Sends the content and reads the final reply.
-    async fn content(&mut self, body: &Body) -> Result<Outcome, Broken> {
+    async fn content(&mut self, body: &Body) -> Result<Outcome, Aborted> {
         let times = *self.client.timeouts();
         let deadline = Instant::now() + times.piece + Duration::from_secs(body.len() / MIN_PACE);
-        let mut pieces = Pieces::of(body);
-        let mut stuffer = Stuffer::new();
+        let mut pieces = OutgoingContent::of(body);
+        let mut stuffer = DotStuffer::new();
         loop {
             let (piece, last) = match pieces.next().await {
                 Ok(next) => next,
@@ -219,7 +219,7 @@ impl Connection {
                 Err(error) => {
                     let text =
                         format!("the content could not be read from the data volume: {error}");
-                    return Err(Broken::Unsure(Outcome::own(Reply::new(451, (4, 3, 0), text))));
+                    return Err(Aborted::Unsure(Outcome::own(Reply::new(451, (4, 3, 0), text))));
                 }
             };
             self.out.clear();
@@ -231,7 +231,7 @@ impl Connection {
                          other mail needed its courier",
                         self.relay
                     );
-                    return Err(Broken::Unsure(Outcome::own(Reply::new(451, (4, 4, 2), text))));
+                    return Err(Aborted::Unsure(Outcome::own(Reply::new(451, (4, 4, 2), text))));
                 }
                 self.out.extend_from_slice(stuffer.end());
             }
@@ -240,9 +240,9 @@ impl Connection {
                 let outcome = self.last_word(&trouble).await;
                 // The peer may have received the end of data.
                 return Err(if last && !outcome.remote {
-                    Broken::Unsure(outcome)
+                    Aborted::Unsure(outcome)
                 } else {
-                    Broken::Midway(outcome)
+                    Aborted::Midway(outcome)
                 });
             }
             if last {
@@ -253,40 +253,40 @@ impl Connection {
         match self.wire.reply(times.end).await {
             Ok(200..300) => Ok(Outcome::said(self.wire.last_reply())),
             Ok(421) => {
-                self.client.refused(Stage::Data);
-                Err(Broken::Midway(Outcome::said(self.wire.last_reply())))
+                self.client.refused(ReplyStage::Data);
+                Err(Aborted::Midway(Outcome::said(self.wire.last_reply())))
             }
             Ok(400..) => Ok(Outcome::said(self.wire.last_reply())),
             // It has all of the content, and may have accepted it.
-            Ok(code) => Err(Broken::Unsure(self.unexpected(code, "the end of data"))),
+            Ok(code) => Err(Aborted::Unsure(self.unexpected(code, "the end of data"))),
             Err(trouble) => {
-                Err(Broken::Unsure(trouble.outcome(&self.relay, "after the end of data", 2)))
+                Err(Aborted::Unsure(trouble.outcome(&self.relay, "after the end of data", 2)))
             }
         }
     }
 
     /// All recipients were rejected, but DATA was already sent and is now answered 354: an empty
     /// content must be sent and ended (RFC 2920 §3.1). The reply to that is ignored.
-    async fn nothing(&mut self) -> Result<(), Broken> {
+    async fn nothing(&mut self) -> Result<(), Aborted> {
         let times = *self.client.timeouts();
         let ended = async {
             self.wire.write(b".\r\n", times.piece).await?;
             self.wire.reply(times.end).await
         };
         match ended.await {
-            Ok(421) => Err(Broken::Midway(Outcome::said(self.wire.last_reply()))),
+            Ok(421) => Err(Aborted::Midway(Outcome::said(self.wire.last_reply()))),
             Ok(_) => Ok(()),
             Err(trouble) => {
-                Err(Broken::Midway(trouble.outcome(&self.relay, "after an empty DATA", 2)))
+                Err(Aborted::Midway(trouble.outcome(&self.relay, "after an empty DATA", 2)))
             }
         }
     }
 
     /// A peer that stops accepting content often sends the reason before it closes.
-    async fn last_word(&mut self, trouble: &Trouble) -> Outcome {
+    async fn last_word(&mut self, trouble: &SmtpError) -> Outcome {
         match self.wire.reply(LAST_WORD).await {
             Ok(400..) => Outcome::said(self.wire.last_reply()),
-            _ if matches!(trouble, Trouble::Slow(_)) => Outcome::own(Reply::new(
+            _ if matches!(trouble, SmtpError::Slow(_)) => Outcome::own(Reply::new(
                 451,
                 (4, 4, 2),
                 format!("{} accepted the content too slowly", self.relay),
@@ -295,9 +295,9 @@ impl Connection {
         }
     }
 
-    fn broken(&self, trouble: &Trouble, name: &str, state: &mut State) -> Broken {
+    fn broken(&self, trouble: &SmtpError, name: &str, state: &mut State) -> Aborted {
         let outcome = match trouble {
-            Trouble::Slow(_) if state.deadline <= Instant::now() => {
+            SmtpError::Slow(_) if state.deadline <= Instant::now() => {
                 let text = format!(
                     "{} took more than {:?} for the envelope",
                     self.relay,
@@ -308,21 +308,21 @@ impl Connection {
             _ => trouble.outcome(&self.relay, &format!("in reply to {name}"), 2),
         };
         match state.mail_refused.take() {
-            Some(refused) => Broken::Midway(refused),
-            None if !state.heard && trouble.is_loss() => Broken::Gone(outcome),
-            None => Broken::Midway(outcome),
+            Some(refused) => Aborted::Midway(refused),
+            None if !state.heard && trouble.is_loss() => Aborted::Gone(outcome),
+            None => Aborted::Midway(outcome),
         }
     }
 
     /// The rejection of a command, about the mail or about this relay.
-    fn judged(&mut self, stage: Stage, reply: Reply, plan: &Plan) -> Outcome {
+    fn judged(&mut self, stage: ReplyStage, reply: Reply, plan: &TransactionPlan) -> Outcome {
         if refusal::is_about_relay(stage, &reply, plan.null_sender) {
             return self.refuses_us(stage, refusal::outcome(stage, &self.relay, reply));
         }
         Outcome::said(reply)
     }
 
-    fn refuses_us(&mut self, stage: Stage, outcome: Outcome) -> Outcome {
+    fn refuses_us(&mut self, stage: ReplyStage, outcome: Outcome) -> Outcome {
         self.client.refused(stage);
         self.refused_us = Some(outcome.clone());
         outcome
@@ -330,14 +330,14 @@ impl Connection {
 
     /// If a peer requires TLS and the handshake failed, that is not an error of the mail; it may
     /// work later.
-    fn sender_refused(&mut self, plan: &Plan) -> Outcome {
+    fn sender_refused(&mut self, plan: &TransactionPlan) -> Outcome {
         let said = self.wire.last_reply();
         match &self.tls_failure {
             Some(cause) if said.code == 530 => {
                 let text = format!("{cause}, and without TLS: {said}");
-                self.refuses_us(Stage::Mail, Outcome::own(Reply::new(451, (4, 7, 5), text)))
+                self.refuses_us(ReplyStage::Mail, Outcome::own(Reply::new(451, (4, 7, 5), text)))
             }
-            _ => self.judged(Stage::Mail, said, plan),
+            _ => self.judged(ReplyStage::Mail, said, plan),
         }
     }
 
@@ -351,7 +351,7 @@ impl Connection {
 }
 
 /// What was decided before the first command.
-pub(super) struct Plan {
+pub(super) struct TransactionPlan {
     /// The MAIL command with its parameters.
     pub mail: Vec<u8>,
     /// The sender is the null sender.
@@ -369,11 +369,11 @@ enum Step {
 }
 
 impl Step {
-    fn stage(&self) -> Stage {
+    fn stage(&self) -> ReplyStage {
         match self {
-            Self::Reset | Self::Mail => Stage::Mail,
-            Self::Recipient(_) => Stage::Recipient,
-            Self::Data => Stage::Data,
+            Self::Reset | Self::Mail => ReplyStage::Mail,
+            Self::Recipient(_) => ReplyStage::Recipient,
+            Self::Data => ReplyStage::Data,
         }
     }
 }
@@ -394,21 +394,21 @@ struct State {
 }
 
 /// The part of it that counts at the end.
-pub(super) struct Heard {
+pub(super) struct EnvelopeResult {
     pub accepted: usize,
     pub too_many: Vec<(usize, Reply)>,
     pub mail_refused: bool,
 }
 
 /// The connection ended the transaction, with the outcome for all open recipients.
-pub(super) enum Broken {
+pub(super) enum Aborted {
     /// Before any reply: a kept connection that was closed while idle looks like this.
     Gone(Outcome),
     /// Later.
     Midway(Outcome),
     /// At a recipient, after so many were accepted: fewer may be accepted.
     TooMany { outcome: Outcome, accepted: usize },
-    /// As [`Broken::Midway`], but no other host may be tried at once: this one may have accepted
+    /// As [`Aborted::Midway`], but no other host may be tried at once: this one may have accepted
     /// the content, or the cause is local.
     Unsure(Outcome),
 }
@@ -437,7 +437,7 @@ fn too_many(reply: Reply, accepted: bool) -> Result<Reply, Reply> {
 /// Whether a rejection is explicitly for 8-bit content: 5.6.1, media not supported, or 5.6.3,
 /// conversion required but not supported (RFC 3463 §3.7).
 pub(super) fn wants_seven_bit(reply: &Reply) -> bool {
-    matches!(reply.enhanced, Some(Enhanced(5, 6, 1 | 3))) && reply.class() == Class::Permanent
+    matches!(reply.enhanced, Some(Enhanced(5, 6, 1 | 3))) && reply.class() == ReplyClass::Permanent
 }
 
 /// Whether the rejection of MAIL may be for its BODY parameter. Servers have no common reply for
@@ -449,7 +449,7 @@ fn may_want_seven_bit(reply: &Reply) -> bool {
         }
         None => matches!(reply.code, 530 | 535 | 552 | 553),
     };
-    reply.class() == Class::Permanent && !other
+    reply.class() == ReplyClass::Permanent && !other
 }
 
 #[cfg(test)]

@@ -5,16 +5,16 @@
 //! its destinations wait in turn.
 //!
 //! A destination that waits for a host without a free connection is notified when one has ended
-//! ([`Hosts::invite`]). This is an invitation and no reservation: another may be quicker, and then
-//! it waits again. Clients and senders are served in turn, and an idle connection is closed when
-//! others wait ([`Place::gives_way`]).
+//! ([`HostLimits::invite`]). This is an invitation and no reservation: another may be quicker, and
+//! then it waits again. Clients and senders are served in turn, and an idle connection is closed
+//! when others wait ([`HostPermit::gives_way`]).
 //!
 //! Limits: [`HOST_MAX`], [`HOST_UNPROVEN_MAX`]; [`REMEMBERED_MAX`] hosts are remembered;
 //! [`WAITING_MAX`] wait for one host.
 
 use crate::ground::lock::{Guard, Lock};
 use crate::ground::net::client_prefix;
-use crate::ground::turns::{Marks, Turns};
+use crate::ground::turns::{FairQueue, ShareMarks};
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -36,13 +36,13 @@ pub const WAITING_MAX: usize = 1_000;
 const REMEMBERED_MAX: usize = 10_000;
 
 /// All hosts with a connection, and some more.
-pub(super) struct Hosts {
+pub(super) struct HostLimits {
     known: Lock<Known>,
     /// Notified when a destination can be invited.
     bell: Notify,
 }
 
-impl Default for Hosts {
+impl Default for HostLimits {
     fn default() -> Self {
         Self { known: Lock::leaf(Known::default()), bell: Notify::new() }
     }
@@ -62,7 +62,7 @@ struct Host {
     /// Connections in a row that ended without a greeting.
     silent: u32,
     /// The destinations that wait for a connection to end.
-    waiting: Turns<u32>,
+    waiting: FairQueue<u32>,
     /// Idle connections that are about to be closed, because others wait.
     leaving: u32,
 }
@@ -73,7 +73,7 @@ impl Default for Host {
             connections: 0,
             opening: 0,
             silent: HOST_UNPROVEN_MAX,
-            waiting: Turns::default(),
+            waiting: FairQueue::default(),
             leaving: 0,
         }
     }
@@ -91,16 +91,16 @@ impl Host {
 
 /// A destination that may try again, because a connection to a host has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Invitation {
-    /// As given to [`super::Client::wait_for_room`].
+pub struct HostVacancy {
+    /// As given to [`super::SmtpClient::wait_for_room`].
     pub who: u32,
     host: IpAddr,
 }
 
-impl Hosts {
-    /// Whether [`Hosts::enter`] would succeed at one of these addresses. If not, `who` is invited
-    /// when it may.
-    pub fn wait_for_room(&self, addresses: &[IpAddr], who: u32, marks: Marks) -> bool {
+impl HostLimits {
+    /// Whether [`HostLimits::enter`] would succeed at one of these addresses. If not, `who` is
+    /// invited when it may.
+    pub fn wait_for_room(&self, addresses: &[IpAddr], who: u32, marks: ShareMarks) -> bool {
         let mut known = self.lock();
         let hosts: BTreeSet<IpAddr> = addresses.iter().copied().map(client_prefix).collect();
         if hosts.iter().any(|host| known.hosts.get(host).is_none_or(Host::has_room)) {
@@ -117,32 +117,32 @@ impl Hosts {
         false
     }
 
-    /// Waits until [`Hosts::invite`] may give something.
+    /// Waits until [`HostLimits::invite`] may give something.
     pub async fn freed(&self) {
         self.bell.notified().await;
     }
 
     /// The next to be invited, until there is none.
-    pub fn invite(&self) -> Option<Invitation> {
+    pub fn invite(&self) -> Option<HostVacancy> {
         let mut known = self.lock();
         while let Some(host) = known.free.pop_front() {
             if let Some(state) = known.hosts.get_mut(&host)
                 && state.has_room()
                 && let Some((_, who)) = state.waiting.pop(|_| true)
             {
-                return Some(Invitation { who, host });
+                return Some(HostVacancy { who, host });
             }
         }
         None
     }
 
     /// An invited destination does not use the invitation: the next one in the queue gets it.
-    pub fn decline(&self, invitation: Invitation) {
+    pub fn decline(&self, invitation: HostVacancy) {
         self.lock().free.push_back(invitation.host);
     }
 
     /// A slot for one connection; `None` when the host has no free one.
-    pub fn enter(self: &Arc<Self>, address: IpAddr) -> Option<Arc<Place>> {
+    pub fn enter(self: &Arc<Self>, address: IpAddr) -> Option<Arc<HostPermit>> {
         let address = client_prefix(address);
         let mut known = self.lock();
         if known.hosts.len() >= REMEMBERED_MAX && !known.hosts.contains_key(&address) {
@@ -154,7 +154,7 @@ impl Hosts {
         }
         host.connections += 1;
         host.opening += 1;
-        Some(Arc::new(Place {
+        Some(Arc::new(HostPermit {
             hosts: self.clone(),
             address,
             opening: AtomicBool::new(true),
@@ -168,8 +168,8 @@ impl Hosts {
 }
 
 /// A connection's slot; it is free when the last reference is dropped.
-pub(super) struct Place {
-    hosts: Arc<Hosts>,
+pub(super) struct HostPermit {
+    hosts: Arc<HostLimits>,
     address: IpAddr,
     /// It waits for a greeting. Changed under the lock of the hosts.
     opening: AtomicBool,
@@ -177,7 +177,7 @@ pub(super) struct Place {
     leaving: AtomicBool,
 }
 
-impl Place {
+impl HostPermit {
     /// A connection is opened in this slot, which is not its first.
     pub fn opens(&self) {
         let mut known = self.hosts.lock();
@@ -228,7 +228,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for HostPermit {
     fn drop(&mut self) {
         let mut known = self.hosts.lock();
         let Known { hosts, free } = &mut *known;
@@ -259,24 +259,24 @@ mod tests {
         IpAddr::from([0x2001, 0xdb8, 0, 1, 0, 0, 0, n])
     }
 
-    fn enter(hosts: &Arc<Hosts>, most: u16) -> Vec<Arc<Place>> {
+    fn enter(hosts: &Arc<HostLimits>, most: u16) -> Vec<Arc<HostPermit>> {
         (0..most).filter_map(|n| hosts.enter(address(n))).collect()
     }
 
-    fn room_at(hosts: &Hosts, addresses: &[IpAddr]) -> bool {
+    fn room_at(hosts: &HostLimits, addresses: &[IpAddr]) -> bool {
         let known = hosts.lock();
         addresses
             .iter()
             .any(|address| known.hosts.get(&client_prefix(*address)).is_none_or(Host::has_room))
     }
 
-    fn has_room(hosts: &Hosts) -> bool {
+    fn has_room(hosts: &HostLimits) -> bool {
         room_at(hosts, &[address(200)])
     }
 
     #[test]
     fn a_silent_host_gets_few_connections_whatever_its_addresses_and_a_greeting_one_more() {
-        let hosts = Arc::<Hosts>::default();
+        let hosts = Arc::<HostLimits>::default();
         let places = enter(&hosts, 100);
         assert_eq!(places.len(), HOST_UNPROVEN_MAX as usize);
         assert!(!has_room(&hosts) && room_at(&hosts, &[address(1), [192, 0, 2, 1].into()]));
@@ -290,7 +290,7 @@ mod tests {
     #[test]
     fn a_host_that_greets_no_more_has_few_openings_whether_they_fail_or_are_dropped() {
         for fails in [true, false] {
-            let hosts = Arc::<Hosts>::default();
+            let hosts = Arc::<HostLimits>::default();
             let first = hosts.enter(address(0)).unwrap();
             first.greeted(true);
             for _ in 0..HOST_UNPROVEN_MAX {
@@ -316,7 +316,7 @@ mod tests {
 
     #[test]
     fn a_place_that_is_used_again_counts_once() {
-        let hosts = Arc::<Hosts>::default();
+        let hosts = Arc::<HostLimits>::default();
         let place = hosts.enter(address(0)).unwrap();
         place.greeted(true);
         let others = enter(&hosts, 1000);
@@ -332,7 +332,7 @@ mod tests {
 
     #[test]
     fn who_waits_is_invited_once_for_each_connection_that_ends() {
-        let hosts = Arc::<Hosts>::default();
+        let hosts = Arc::<HostLimits>::default();
         let mut places = enter(&hosts, 10);
         let wait = |who| hosts.wait_for_room(&[address(7), address(8)], who, (0, 0));
         assert!((1..=3).all(|who| !wait(who)) && !wait(1));
@@ -358,24 +358,25 @@ mod tests {
     }
 
     /// Waits for the host on behalf of a client.
-    fn wait(hosts: &Hosts, who: u32, client: u8) {
+    fn wait(hosts: &HostLimits, who: u32, client: u8) {
         assert!(!hosts.wait_for_room(&[address(7)], who, (client, 0)));
     }
 
     /// Ends a connection; gives the one that is invited.
-    fn next(hosts: &Hosts, places: &mut Vec<Arc<Place>>) -> Option<u32> {
+    fn next(hosts: &HostLimits, places: &mut Vec<Arc<HostPermit>>) -> Option<u32> {
         places.pop();
         hosts.invite().map(|one| one.who)
     }
 
     #[test]
     fn a_client_with_thousands_of_destinations_keeps_no_other_from_its_invitation() {
-        let hosts = Arc::<Hosts>::default();
+        let hosts = Arc::<HostLimits>::default();
         let mut places = enter(&hosts, 10);
         let many = 5 * u32::try_from(WAITING_MAX).unwrap();
         (0..many).for_each(|who| wait(&hosts, who, 1));
         wait(&hosts, many, 2);
-        let waiting = |hosts: &Hosts| hosts.lock().hosts[&client_prefix(address(0))].waiting.len();
+        let waiting =
+            |hosts: &HostLimits| hosts.lock().hosts[&client_prefix(address(0))].waiting.len();
         assert_eq!(waiting(&hosts), WAITING_MAX, "no more than before");
         let invited = [next(&hosts, &mut places), next(&hosts, &mut places)];
         assert!(invited.contains(&Some(many)) && invited.contains(&Some(0)), "{invited:?}");
@@ -388,13 +389,14 @@ mod tests {
 
     #[test]
     fn connections_without_work_give_way_as_many_as_are_wanted() {
-        let hosts = Arc::<Hosts>::default();
+        let hosts = Arc::<HostLimits>::default();
         hosts.enter(address(0)).unwrap().greeted(true);
         let mut places: Vec<_> = (0..HOST_MAX).map(|_| hosts.enter(address(0)).unwrap()).collect();
         places.iter().for_each(|place| place.greeted(true));
         assert!(!places[0].gives_way(), "nobody waits");
         (0..3).for_each(|who| wait(&hosts, who, 1));
-        let going = |places: &[Arc<Place>]| places.iter().filter(|place| place.gives_way()).count();
+        let going =
+            |places: &[Arc<HostPermit>]| places.iter().filter(|place| place.gives_way()).count();
         assert_eq!(going(&places[..100]), 3);
         // One has work after all, and another is closed instead.
         places[0].stays();

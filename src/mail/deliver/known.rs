@@ -6,11 +6,11 @@
 //! [`Connection::send`](super::Connection::send) and remain after the attempt.
 
 use super::exchange::wants_seven_bit;
-use crate::mail::model::{Address, BodyType, Class, Envelope, Outcome, Reply, Target};
+use crate::mail::model::{Address, BodyType, Envelope, Outcome, Reply, ReplyClass, Target};
 
 /// The outcomes of a message that are known so far; without targets it is empty.
 #[derive(Debug, Default)]
-pub struct Known {
+pub struct RecipientOutcomes {
     /// The targets of this attempt, and how many recipients each has.
     asked: Vec<(Target, usize)>,
     /// One for each recipient, in that order.
@@ -21,7 +21,7 @@ pub struct Known {
     earlier: Vec<(Target, Outcome)>,
 }
 
-impl Known {
+impl RecipientOutcomes {
     /// No outcome is known yet for these targets; the outcomes of others stay.
     pub(super) fn ask(&mut self, envelope: &Envelope, targets: &[Target]) {
         self.asked =
@@ -102,9 +102,9 @@ pub(super) fn addresses(envelope: &Envelope, target: Target) -> &[Address] {
 /// if there is one.
 fn worst_or_best(outcomes: impl Iterator<Item = Outcome>) -> Outcome {
     let rank = |outcome: &Outcome| match outcome.class() {
-        Class::Success => 0,
-        Class::Temporary => 1,
-        Class::Permanent => 2,
+        ReplyClass::Success => 0,
+        ReplyClass::Temporary => 1,
+        ReplyClass::Permanent => 2,
     };
     outcomes.min_by_key(rank).unwrap_or_else(|| {
         Outcome::own(Reply::new(
@@ -136,7 +136,7 @@ mod tests {
         ] {
             let envelope = envelope(body);
             let targets: Vec<Target> = (0..4).map(Target::Recipient).collect();
-            let mut known = Known::default();
+            let mut known = RecipientOutcomes::default();
             known.ask(&envelope, &targets);
             for (place, (code, enhanced)) in
                 [(250, (2, 0, 0)), (554, (5, 6, 3)), (550, (5, 1, 1))].into_iter().enumerate()

@@ -2,10 +2,10 @@
 //!
 //! Purpose: one transaction, one outcome for each target. In: a
 //! [`Route`](crate::mail::model::Route), then messages, as many as the connection will carry. Out:
-//! a [`Report`](crate::mail::model::Report); every local failure is given as a reply too, a whole
-//! sentence with host and cause. Steps: [`Attempt::next`] tries hosts and addresses in order until
-//! one greets, answers EHLO (or HELO) and, if it announces STARTTLS, is encrypted;
-//! [`Connection::send`] delivers one message; deferred recipients go to the next host;
+//! a [`Report`](crate::mail::model::TransactionReport); every local failure is given as a reply
+//! too, a whole sentence with host and cause. Steps: [`RouteAttempt::next`] tries hosts and
+//! addresses in order until one greets, answers EHLO (or HELO) and, if it announces STARTTLS, is
+//! encrypted; [`Connection::send`] delivers one message; deferred recipients go to the next host;
 //! [`Connection::quit`] sends QUIT. Rules: commands are pipelined where the peer allows it; a
 //! rejection of the session or of this relay is temporary for the mail (the table is in `refusal`);
 //! more recipients than a peer accepts at once go in further transactions over the same connection;
@@ -38,10 +38,10 @@ mod wire;
 use std::net::IpAddr;
 use std::time::Duration;
 
-pub use attempt::{Attempt, BESIDE_MAX, SESSIONS_MAX};
-pub use client::{Client, Connection};
-pub use hosts::{HOST_MAX, HOST_UNPROVEN_MAX, Invitation, WAITING_MAX};
-pub use known::{Known, overlay};
+pub use attempt::{BESIDE_MAX, RouteAttempt, SESSIONS_MAX};
+pub use client::{Connection, SmtpClient};
+pub use hosts::{HOST_MAX, HOST_UNPROVEN_MAX, HostVacancy, WAITING_MAX};
+pub use known::{RecipientOutcomes, overlay};
 
 /// Commands that are sent before their replies are read, at most. More could fill both directions
 /// of a connection while each side waits for the other (RFC 2920 §3.1); this many replies fit any
@@ -60,7 +60,7 @@ pub const TLS_POLICY: &str = "opportunistic";
 
 /// Settings of the SMTP client.
 #[derive(Debug, Clone)]
-pub struct Config {
+pub struct DeliverConfig {
     /// The name for EHLO.
     pub hostname: String,
     /// The timeouts.
@@ -106,11 +106,12 @@ pub struct Timeouts {
 }
 
 /// Observes an attempt from outside.
-pub trait Witness: Send + Sync {
+pub trait AttemptObserver: Send + Sync {
     /// The next hop sent a whole reply, or accepted a piece of content.
     fn heard(&self);
-    /// A transaction is about to begin. The results of the one before are in [`Known`], also when
-    /// this one is aborted. `false`: it must not begin, because the agent is needed elsewhere.
+    /// A transaction is about to begin. The results of the one before are in [`RecipientOutcomes`],
+    /// also when this one is aborted. `false`: it must not begin, because the agent is needed
+    /// elsewhere.
     fn may_begin(&self) -> bool;
     /// The end of data is about to be sent, after which an attempt cannot be undone. `false`: it
     /// must not be sent.

@@ -19,11 +19,11 @@
 //! Source: RFC 5321 §4.2 and §4.3.2, RFC 3463 §3, RFC 4954 §6, RFC 3207 §4, RFC 7504, the registry
 //! of enhanced status codes.
 
-use crate::mail::model::{Class, Enhanced, Outcome, Reply};
+use crate::mail::model::{Enhanced, Outcome, Reply, ReplyClass};
 
 /// In which state of the session a reply came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Stage {
+pub(super) enum ReplyStage {
     /// Instead of the greeting.
     Greeting,
     /// In reply to EHLO or HELO.
@@ -38,7 +38,7 @@ pub(super) enum Stage {
     Data,
 }
 
-impl Stage {
+impl ReplyStage {
     /// The label of `mta_next_hop_refusals_total`.
     pub fn label(self) -> &'static str {
         match self {
@@ -74,29 +74,29 @@ enum About {
 
 /// Whether a reply rejects the session or this relay, as opposed to the mail. `null_sender`: MAIL
 /// has the null sender.
-pub(super) fn is_about_relay(stage: Stage, reply: &Reply, null_sender: bool) -> bool {
-    if reply.class() == Class::Success {
+pub(super) fn is_about_relay(stage: ReplyStage, reply: &Reply, null_sender: bool) -> bool {
+    if reply.class() == ReplyClass::Success {
         return false;
     }
     if reply.code == 421 {
         return true;
     }
     match stage {
-        Stage::Greeting | Stage::Hello | Stage::Starttls => true,
+        ReplyStage::Greeting | ReplyStage::Hello | ReplyStage::Starttls => true,
         // A 4xx there is temporary anyway, and may be about the sender.
-        Stage::Mail if reply.class() == Class::Temporary => false,
-        Stage::Mail => match at_mail(reply) {
+        ReplyStage::Mail if reply.class() == ReplyClass::Temporary => false,
+        ReplyStage::Mail => match at_mail(reply) {
             About::Relay => true,
             About::Mail => false,
             About::Unclear => !null_sender,
         },
-        Stage::Recipient | Stage::Data => is_of_login(reply),
+        ReplyStage::Recipient | ReplyStage::Data => is_of_login(reply),
     }
 }
 
 /// The outcome of such a rejection: temporary, with the peer's reply in the text.
-pub(super) fn outcome(stage: Stage, relay: &str, reply: Reply) -> Outcome {
-    if reply.class() == Class::Temporary {
+pub(super) fn outcome(stage: ReplyStage, relay: &str, reply: Reply) -> Outcome {
+    if reply.class() == ReplyClass::Temporary {
         return Outcome::said(reply);
     }
     // RFC 3463 §2: the same subject and detail with the temporary class.
@@ -180,12 +180,12 @@ mod tests {
         let (code, words) = text.split_once(' ').unwrap();
         let enhanced = Enhanced::parse(words);
         let reply = Reply { code: code.parse().unwrap(), enhanced, text: words.to_owned().into() };
-        is_about_relay(Stage::Mail, &reply, null_sender)
+        is_about_relay(ReplyStage::Mail, &reply, null_sender)
     }
 
     #[test]
     fn greetings_and_hellos_never_speak_of_the_mail() {
-        for stage in [Stage::Greeting, Stage::Hello] {
+        for stage in [ReplyStage::Greeting, ReplyStage::Hello] {
             for code in [421, 450, 500, 521, 550, 554, 556] {
                 assert!(is_about_relay(stage, &Reply::plain(code, "no"), false), "{code}");
             }
@@ -287,7 +287,7 @@ mod tests {
 
     #[test]
     fn recipients_and_content_are_judged_except_for_a_missing_login() {
-        for stage in [Stage::Recipient, Stage::Data] {
+        for stage in [ReplyStage::Recipient, ReplyStage::Data] {
             for (code, enhanced, expected) in [
                 (530, (5, 7, 0), true),
                 (550, (5, 7, 57), true),
@@ -309,19 +309,19 @@ mod tests {
     #[test]
     fn the_outcome_is_temporary_and_keeps_the_words() {
         let said = outcome(
-            Stage::Greeting,
+            ReplyStage::Greeting,
             "mx[192.0.2.1]:25",
             Reply::new(554, (5, 7, 1), "access denied"),
         );
         assert_eq!(
             (said.class(), said.remote, said.reply.enhanced),
-            (Class::Temporary, false, Some(Enhanced(4, 7, 1)))
+            (ReplyClass::Temporary, false, Some(Enhanced(4, 7, 1)))
         );
         assert_eq!(
             said.reply.text,
             "mx[192.0.2.1]:25 rejected this relay instead of a greeting: 554 5.7.1 access denied"
         );
-        let said = outcome(Stage::Mail, "mx", Reply::plain(421, "later"));
+        let said = outcome(ReplyStage::Mail, "mx", Reply::plain(421, "later"));
         assert_eq!((said.reply.code, said.remote), (421, true));
     }
 }

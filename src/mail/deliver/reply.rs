@@ -1,6 +1,6 @@
 //! Parses replies from the wire (RFC 5321 §4.2); pure, and fuzzed.
 //!
-//! In: octets in pieces of any size. Out: a code with its lines, or [`Malformed`]. Limits:
+//! In: octets in pieces of any size. Out: a code with its lines, or [`MalformedReply`]. Limits:
 //! [`LINE_MAX`], [`LINES_MAX`], [`REPLY_MAX`]; a [`Reply`] made of it has at most [`TEXT_MAX`]
 //! octets of text, one line without control characters. Tolerance: a bare LF ends a line too, a
 //! code may have no text, lines of one reply may have different codes (the last one counts, the
@@ -26,7 +26,7 @@ pub const TEXT_MAX: usize = 1000;
 
 /// Why octets are not a reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Malformed {
+pub enum MalformedReply {
     /// No three digits at the start (from 200 to 599 in the last line), or something else than a
     /// space or a hyphen after them.
     #[error("a line does not begin with a reply code")]
@@ -38,7 +38,7 @@ pub enum Malformed {
 
 /// How much of the input was used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Fed {
+pub struct ParseProgress {
     /// Octets that were consumed; the caller passes the rest again, followed by more.
     pub used: usize,
     /// The code, once the reply is complete.
@@ -48,7 +48,7 @@ pub struct Fed {
 /// Assembles a reply, line by line. One parser serves a connection as long as it exists and reuses
 /// its buffer.
 #[derive(Debug, Default)]
-pub struct Parser {
+pub struct ReplyParser {
     /// Of the last line so far: this one counts.
     code: Option<u16>,
     /// The lines without their codes, each ended by LF.
@@ -60,13 +60,13 @@ pub struct Parser {
     complete: bool,
 }
 
-impl Parser {
+impl ReplyParser {
     /// Takes the complete lines of `input` up to the end of the reply. The first call after a
     /// complete reply begins the next.
     ///
     /// # Errors
-    /// [`Malformed`]; the connection cannot be used any more.
-    pub fn feed(&mut self, input: &[u8]) -> Result<Fed, Malformed> {
+    /// [`MalformedReply`]; the connection cannot be used any more.
+    pub fn feed(&mut self, input: &[u8]) -> Result<ParseProgress, MalformedReply> {
         if self.complete {
             self.text.clear();
             *self = Self { text: std::mem::take(&mut self.text), ..Self::default() };
@@ -81,7 +81,7 @@ impl Parser {
                 None => self.take(line.strip_suffix(b"\r").unwrap_or(line), end + 1)?,
             }
             if self.complete {
-                return Ok(Fed { used, code: self.code });
+                return Ok(ParseProgress { used, code: self.code });
             }
         }
         let rest = &input[used..];
@@ -92,7 +92,7 @@ impl Parser {
             self.count(rest.len())?;
             used = input.len();
         }
-        Ok(Fed { used, code: None })
+        Ok(ParseProgress { used, code: None })
     }
 
     /// The lines so far, without code and line end; untrusted octets.
@@ -130,12 +130,12 @@ impl Parser {
         Reply { code, enhanced, text: text.into() }
     }
 
-    fn take(&mut self, line: &[u8], octets: usize) -> Result<(), Malformed> {
+    fn take(&mut self, line: &[u8], octets: usize) -> Result<(), MalformedReply> {
         self.lines += 1;
         self.count(octets)?;
-        let (code, last, text) = split(line).ok_or(Malformed::Code)?;
+        let (code, last, text) = split(line).ok_or(MalformedReply::Code)?;
         if last && !(200..600).contains(&code) {
-            return Err(Malformed::Code);
+            return Err(MalformedReply::Code);
         }
         self.code = Some(code);
         self.text.extend_from_slice(text);
@@ -144,10 +144,10 @@ impl Parser {
         Ok(())
     }
 
-    fn count(&mut self, octets: usize) -> Result<(), Malformed> {
+    fn count(&mut self, octets: usize) -> Result<(), MalformedReply> {
         self.octets += octets;
         if self.lines > LINES_MAX || self.octets > REPLY_MAX {
-            Err(Malformed::TooLong)
+            Err(MalformedReply::TooLong)
         } else {
             Ok(())
         }
@@ -172,8 +172,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn parse(input: &[u8]) -> Result<Reply, Malformed> {
-        let mut parser = Parser::default();
+    fn parse(input: &[u8]) -> Result<Reply, MalformedReply> {
+        let mut parser = ReplyParser::default();
         let fed = parser.feed(input)?;
         assert_eq!((fed.used, fed.code.is_some()), (input.len(), true));
         Ok(parser.reply())
@@ -206,14 +206,14 @@ mod tests {
             "+50 x\r\n",
             "HTTP/1.1 400 Bad\r\n",
         ] {
-            assert_eq!(parse(bad.as_bytes()), Err(Malformed::Code), "{bad:?}");
+            assert_eq!(parse(bad.as_bytes()), Err(MalformedReply::Code), "{bad:?}");
         }
-        assert_eq!(parse(b"250-a\r\n050 b\r\n"), Err(Malformed::Code));
-        assert_eq!(parse(&[&[b'2'; LINE_MAX][..], b"\n"].concat()), Err(Malformed::Code));
-        assert_eq!(parse(&vec![b'2'; REPLY_MAX + 1]), Err(Malformed::TooLong));
-        assert_eq!(parse("250-x\r\n".repeat(10_000).as_bytes()), Err(Malformed::TooLong));
+        assert_eq!(parse(b"250-a\r\n050 b\r\n"), Err(MalformedReply::Code));
+        assert_eq!(parse(&[&[b'2'; LINE_MAX][..], b"\n"].concat()), Err(MalformedReply::Code));
+        assert_eq!(parse(&vec![b'2'; REPLY_MAX + 1]), Err(MalformedReply::TooLong));
+        assert_eq!(parse("250-x\r\n".repeat(10_000).as_bytes()), Err(MalformedReply::TooLong));
         let long = format!("250-{}\r\n", "x".repeat(1500));
-        assert_eq!(parse(long.repeat(LINES_MAX).as_bytes()), Err(Malformed::TooLong));
+        assert_eq!(parse(long.repeat(LINES_MAX).as_bytes()), Err(MalformedReply::TooLong));
     }
 
     #[test]
@@ -269,16 +269,16 @@ mod tests {
         ) {
             let input = input.concat();
             let whole = {
-                let mut parser = Parser::default();
+                let mut parser = ReplyParser::default();
                 parser.feed(&input).map(|fed| fed.code.map(|_| (fed.used, parser.reply())))
             };
-            let mut parser = Parser::default();
+            let mut parser = ReplyParser::default();
             let (mut from, mut to) = (0, 0);
             let pieces = loop {
                 to = (to + size).min(input.len());
                 match parser.feed(&input[from..to]) {
                     Err(error) => break Err(error),
-                    Ok(Fed { used, code }) => {
+                    Ok(ParseProgress { used, code }) => {
                         from += used;
                         if code.is_some() {
                             break Ok(Some((from, parser.reply())));

@@ -2,10 +2,11 @@
 //! of them.
 
 use super::client::Connection;
-use super::exchange::{Broken, Plan, no_recipient, wants_seven_bit};
-use super::known::{Known, addresses};
+use super::exchange::{Aborted, TransactionPlan, no_recipient, wants_seven_bit};
+use super::known::{RecipientOutcomes, addresses};
 use crate::mail::model::{
-    Address, Body, BodyType, Class, Envelope, Message, Outcome, Reply, Report, Target,
+    Address, Body, BodyType, Envelope, Message, Outcome, Reply, ReplyClass, Target,
+    TransactionReport,
 };
 use memchr::memmem;
 use std::borrow::Cow;
@@ -30,8 +31,8 @@ impl Connection {
         &mut self,
         message: &Message,
         targets: &[Target],
-        known: &mut Known,
-    ) -> Report {
+        known: &mut RecipientOutcomes,
+    ) -> TransactionReport {
         let envelope = &message.envelope;
         known.ask(envelope, targets);
         let asked = targets.iter().flat_map(|target| addresses(envelope, *target));
@@ -43,12 +44,12 @@ impl Connection {
         let eight_bit = envelope.body == BodyType::EightBitMime;
         let is_refused = |outcome: &Outcome| match self.eight_bit_refused {
             // Whatever its class: the peer has judged only the form of the content.
-            true => outcome.class() != Class::Success,
+            true => outcome.class() != ReplyClass::Success,
             false => wants_seven_bit(&outcome.reply),
         };
         let refused = outcomes.iter().filter(|(_, outcome)| eight_bit && is_refused(outcome));
         let eight_bit_refused = refused.map(|(target, _)| *target).collect();
-        Report {
+        TransactionReport {
             reusable: end.reusable,
             elsewhere: end.elsewhere,
             eight_bit_refused,
@@ -59,14 +60,14 @@ impl Connection {
     /// The report on a message whose [`Connection::send`] was aborted: known outcomes stay, and all
     /// other targets get `rest`. The connection cannot be used any more, and no other host is tried
     /// at once.
-    pub fn given_up(&mut self, known: &mut Known, rest: &Outcome) -> Report {
+    pub fn given_up(&mut self, known: &mut RecipientOutcomes, rest: &Outcome) -> TransactionReport {
         self.report(known.take_given_up(rest))
     }
 
-    fn report(&mut self, outcomes: Vec<(Target, Outcome)>) -> Report {
+    fn report(&mut self, outcomes: Vec<(Target, Outcome)>) -> TransactionReport {
         // A successful dialogue is not recorded.
-        let all_well = outcomes.iter().all(|(_, outcome)| outcome.class() == Class::Success);
-        let report = Report {
+        let all_well = outcomes.iter().all(|(_, outcome)| outcome.class() == ReplyClass::Success);
+        let report = TransactionReport {
             outcomes,
             relay: self.relay.clone(),
             tls: self.tls,
@@ -130,14 +131,14 @@ impl Connection {
                         return End::new(outcome, true);
                     }
                 }
-                Err(Broken::Gone(_)) if kept => {
+                Err(Aborted::Gone(_)) if kept => {
                     if let Err(outcome) = self.reopen().await {
                         return End::new(outcome, false);
                     }
                 }
                 // A peer that closes after so many recipients gets no more than these the next
                 // time.
-                Err(Broken::TooMany { accepted, .. }) if too_many < TOO_MANY_MAX => {
+                Err(Aborted::TooMany { accepted, .. }) if too_many < TOO_MANY_MAX => {
                     too_many += 1;
                     self.recipients_max = accepted;
                     if let Err(outcome) = self.reopen().await {
@@ -145,13 +146,13 @@ impl Connection {
                     }
                 }
                 Err(
-                    Broken::Gone(outcome)
-                    | Broken::Midway(outcome)
-                    | Broken::TooMany { outcome, .. },
+                    Aborted::Gone(outcome)
+                    | Aborted::Midway(outcome)
+                    | Aborted::TooMany { outcome, .. },
                 ) => {
                     return End::new(outcome, false);
                 }
-                Err(Broken::Unsure(outcome)) => {
+                Err(Aborted::Unsure(outcome)) => {
                     return End { elsewhere: false, ..End::new(outcome, false) };
                 }
             }
@@ -169,7 +170,7 @@ impl Connection {
         body: &Body,
         recipients: &[&Address],
         outcomes: &mut [Option<Outcome>],
-    ) -> Result<Plan, Outcome> {
+    ) -> Result<TransactionPlan, Outcome> {
         let permanent =
             |code, enhanced, text: String| Outcome::own(Reply::new(code, enhanced, text));
         let relay = &self.relay;
@@ -224,18 +225,18 @@ impl Connection {
             mail.extend_from_slice(b" SMTPUTF8");
         }
         mail.extend_from_slice(b"\r\n");
-        Ok(Plan { mail, null_sender: envelope.sender.is_none(), eight_bit })
+        Ok(TransactionPlan { mail, null_sender: envelope.sender.is_none(), eight_bit })
     }
 
     /// The transaction itself, with as many of the open recipients as the peer accepts at once:
     /// sets the outcomes of rejected recipients and gives the one for all others.
     async fn transact(
         &mut self,
-        plan: &Plan,
+        plan: &TransactionPlan,
         body: &Body,
         recipients: &[&Address],
         outcomes: &mut [Option<Outcome>],
-    ) -> Result<Ended, Broken> {
+    ) -> Result<Ended, Aborted> {
         let asked = (0..recipients.len()).filter(|place| outcomes[*place].is_none());
         let mut asked: Vec<usize> = asked.take(self.recipients_max).collect();
         if asked.is_empty() {
@@ -248,7 +249,7 @@ impl Connection {
                  other mail needed its courier",
                 self.relay
             );
-            return Err(Broken::Unsure(Outcome::own(Reply::new(451, (4, 4, 2), text))));
+            return Err(Aborted::Unsure(Outcome::own(Reply::new(451, (4, 4, 2), text))));
         }
         let (outcome, state) = self.exchange(plan, body, recipients, &asked, outcomes).await?;
         let mail_refused = state.accepted == 0 && state.mail_refused;
@@ -265,7 +266,8 @@ impl Connection {
         }
         // A temporary rejection of the content, or a permanent one of the sender, is the same with
         // other recipients.
-        let for_all = mail_refused || (state.accepted > 0 && outcome.class() == Class::Temporary);
+        let for_all =
+            mail_refused || (state.accepted > 0 && outcome.class() == ReplyClass::Temporary);
         Ok(Ended { outcome, asked, for_all })
     }
 }
@@ -284,7 +286,7 @@ struct End {
     /// For recipients that have no outcome of their own.
     rest: Outcome,
     reusable: bool,
-    /// As in [`Report::elsewhere`].
+    /// As in [`TransactionReport::elsewhere`].
     elsewhere: bool,
 }
 

@@ -1,7 +1,7 @@
 //! The input and output of one connection: commands out, replies in, each within its time limit.
 
-use super::Witness;
-use super::reply::{Malformed, Parser};
+use super::AttemptObserver;
+use super::reply::{MalformedReply, ReplyParser};
 use super::transcript::Transcript;
 use crate::mail::model::{Outcome, Reply};
 use bytes::{Buf, BytesMut};
@@ -17,26 +17,26 @@ use tokio::time::timeout;
 const READ: usize = 4096;
 
 /// A stream, plain or TLS.
-pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin + Send + Sync {}
+pub(super) trait SmtpStream: AsyncRead + AsyncWrite + Unpin + Send + Sync {}
 
-impl<T: AsyncRead + AsyncWrite + Unpin + Send + Sync> Stream for T {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send + Sync> SmtpStream for T {}
 
 /// Why the connection to the peer cannot be used further.
 #[derive(Debug)]
-pub(super) enum Trouble {
+pub(super) enum SmtpError {
     /// It closed the connection.
     Closed,
     /// It did not reply, or did not accept input, within this time.
     Slow(Duration),
     /// It sent something that is not a reply.
-    Malformed(Malformed),
+    Malformed(MalformedReply),
     /// A network error.
     Io(io::Error),
     /// It sent a reply without a command.
     Unasked,
 }
 
-impl Trouble {
+impl SmtpError {
     /// Whether the connection was lost, as one that was idle for too long is.
     pub fn is_loss(&self) -> bool {
         matches!(self, Self::Closed | Self::Io(_))
@@ -63,7 +63,7 @@ impl Trouble {
     }
 }
 
-impl From<io::Error> for Trouble {
+impl From<io::Error> for SmtpError {
     fn from(error: io::Error) -> Self {
         if error.kind() == io::ErrorKind::UnexpectedEof { Self::Closed } else { Self::Io(error) }
     }
@@ -79,18 +79,21 @@ pub(super) fn io_text(error: &io::Error) -> String {
 }
 
 /// A stream, and the input that was read and not yet parsed.
-pub(super) struct Wire {
-    stream: Box<dyn Stream>,
+pub(super) struct SmtpWire {
+    stream: Box<dyn SmtpStream>,
     /// Never more than one unfinished line and one read.
     input: BytesMut,
-    parser: Parser,
+    parser: ReplyParser,
     pub(super) transcript: Transcript,
-    witness: Option<Arc<dyn Witness>>,
+    witness: Option<Arc<dyn AttemptObserver>>,
 }
 
-impl Wire {
-    pub fn new(stream: impl Stream + 'static, witness: Option<Arc<dyn Witness>>) -> Self {
-        let (parser, transcript) = (Parser::default(), Transcript::default());
+impl SmtpWire {
+    pub fn new(
+        stream: impl SmtpStream + 'static,
+        witness: Option<Arc<dyn AttemptObserver>>,
+    ) -> Self {
+        let (parser, transcript) = (ReplyParser::default(), Transcript::default());
         Self { stream: Box::new(stream), input: BytesMut::new(), parser, transcript, witness }
     }
 
@@ -101,8 +104,9 @@ impl Wire {
     }
 
     /// Waits for a whole reply and gives its code.
-    pub async fn reply(&mut self, limit: Duration) -> Result<u16, Trouble> {
-        let code = timeout(limit, self.read_reply()).await.unwrap_or(Err(Trouble::Slow(limit)))?;
+    pub async fn reply(&mut self, limit: Duration) -> Result<u16, SmtpError> {
+        let code =
+            timeout(limit, self.read_reply()).await.unwrap_or(Err(SmtpError::Slow(limit)))?;
         let mut lines = self.parser.lines().peekable();
         while let Some(line) = lines.next() {
             self.transcript.they(code, lines.peek().is_none(), line);
@@ -112,17 +116,17 @@ impl Wire {
     }
 
     /// Writes commands, and records them in the transcript.
-    pub async fn say(&mut self, commands: &[u8], limit: Duration) -> Result<(), Trouble> {
+    pub async fn say(&mut self, commands: &[u8], limit: Duration) -> Result<(), SmtpError> {
         for line in commands.split(|octet| *octet == b'\n').filter(|line| !line.is_empty()) {
             self.transcript.we(line);
         }
         self.write(commands, limit).await
     }
 
-    async fn read_reply(&mut self) -> Result<u16, Trouble> {
+    async fn read_reply(&mut self) -> Result<u16, SmtpError> {
         loop {
             if !self.input.is_empty() {
-                let fed = self.parser.feed(&self.input).map_err(Trouble::Malformed)?;
+                let fed = self.parser.feed(&self.input).map_err(SmtpError::Malformed)?;
                 self.input.advance(fed.used);
                 if let Some(code) = fed.code {
                     return Ok(code);
@@ -130,7 +134,7 @@ impl Wire {
             }
             self.input.reserve(READ);
             if self.stream.read_buf(&mut self.input).await? == 0 {
-                return Err(Trouble::Closed);
+                return Err(SmtpError::Closed);
             }
         }
     }
@@ -145,12 +149,15 @@ impl Wire {
         self.parser.lines()
     }
 
-    pub async fn write(&mut self, octets: &[u8], limit: Duration) -> Result<(), Trouble> {
+    pub async fn write(&mut self, octets: &[u8], limit: Duration) -> Result<(), SmtpError> {
         let writing = async {
             self.stream.write_all(octets).await?;
             self.stream.flush().await
         };
-        timeout(limit, writing).await.map_err(|_| Trouble::Slow(limit))?.map_err(Trouble::from)?;
+        timeout(limit, writing)
+            .await
+            .map_err(|_| SmtpError::Slow(limit))?
+            .map_err(SmtpError::from)?;
         if octets.len() >= super::PIECE {
             self.heard();
         }
@@ -176,7 +183,7 @@ impl Wire {
     }
 
     /// The stream alone, for a TLS handshake on it.
-    pub fn into_stream(self) -> Box<dyn Stream> {
+    pub fn into_stream(self) -> Box<dyn SmtpStream> {
         self.stream
     }
 

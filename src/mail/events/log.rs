@@ -7,8 +7,8 @@
 
 use crate::ground::log::TYPED;
 use crate::mail::model::{
-    Address, Asker, Deletion, Delivery, Encryption, Envelope, Kind, MailEvent, Message, MessageId,
-    NotificationKind, Outcome, Protocol, Rejection, SessionClient, Status, Target,
+    Address, Deletion, Delivery, Encryption, Envelope, MailEvent, Message, MessageId, MessageKind,
+    NotificationKind, Outcome, Principal, Protocol, Rejection, SessionClient, Target, TargetStatus,
 };
 use std::fmt;
 
@@ -183,7 +183,7 @@ fn delivered(delivery: &Delivery<'_>) {
         ),
         tls = attempt.tls,
         status = delivery.status().log_word(),
-        notification = message.kind == Kind::Notification,
+        notification = message.kind == MessageKind::Notification,
         copy = target == Target::Copy,
         remote = outcome.remote,
         dsn = outcome.reply.enhanced.map(display),
@@ -193,7 +193,7 @@ fn delivered(delivery: &Delivery<'_>) {
 }
 
 /// As the other orders of operators are told.
-fn resent(message: MessageId, of: MessageId, recipients: usize, asker: &Asker) {
+fn resent(message: MessageId, of: MessageId, recipients: usize, asker: &Principal) {
     let from = asker
         .address
         .map_or_else(|| "the control socket".to_owned(), |address| address.to_string());
@@ -220,7 +220,9 @@ fn undeliverable(message: &Message, outcome: &Outcome) {
 
 /// One line for each pending recipient, and for a pending carbon copy.
 fn deleted(message: &Message, deletion: Deletion<'_>) {
-    for progress in message.progress.iter().filter(|progress| progress.status == Status::Pending) {
+    for progress in
+        message.progress.iter().filter(|progress| progress.status == TargetStatus::Pending)
+    {
         tracing::info!(
             name: TYPED,
             target: "mta",

@@ -14,12 +14,12 @@ use std::sync::Arc;
 
 /// The event distributor. Without sinks, events go only to the log.
 #[derive(Default)]
-pub struct Events {
+pub struct MailEvents {
     sinks: Vec<Arc<dyn MailEventSink>>,
     wants_suspended: bool,
 }
 
-impl Events {
+impl MailEvents {
     /// Sends events to these sinks, in this order, and then to the log.
     pub fn new(sinks: Vec<Arc<dyn MailEventSink>>) -> Arc<Self> {
         let wants_suspended = sinks.iter().any(|sink| sink.wants_suspended());

@@ -12,8 +12,8 @@
 use crate::ground::clock;
 use crate::ground::disk::{Disk, File};
 use crate::mail::model::{
-    Address, Body, BodyType, Content, DeliveryStatus, Envelope, KeptMessage, Message, MessageId,
-    Progress, Target,
+    Address, Body, BodyType, DeliveryStatus, Envelope, KeptMessage, Message, MessageId,
+    StoredContent, Target, TargetProgress,
 };
 use crc32fast::Hasher;
 use serde::{Deserialize, Serialize};
@@ -72,10 +72,10 @@ struct Head {
 
 impl Draft {
     /// A message that has left the queue, with where its recipients stand.
-    pub fn new(message: &Message, progress: &[Progress], at: u32) -> Self {
+    pub fn new(message: &Message, progress: &[TargetProgress], at: u32) -> Self {
         let envelope = &message.envelope;
         let status = |place: usize| {
-            let of_it = |progress: &&Progress| {
+            let of_it = |progress: &&TargetProgress| {
                 u16::try_from(place).is_ok_and(|place| progress.target == Target::Recipient(place))
             };
             progress.iter().find(of_it).map_or(DeliveryStatus::Dropped, |one| one.status.into())
@@ -298,7 +298,7 @@ struct Behind {
     len: u64,
 }
 
-impl Content for Behind {
+impl StoredContent for Behind {
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
         let left = usize::try_from(self.len.saturating_sub(offset)).unwrap_or(usize::MAX);
         let wanted = buffer.len().min(left);

@@ -3,11 +3,11 @@
 use super::content::{Contents, DIRECTORY, Draft, find};
 use super::{HistoryConfig, HistoryLog, Masking, counters::HistoryCounters};
 use crate::ground::clock;
-use crate::ground::disk::{Disk, File, Space, Volume};
+use crate::ground::disk::{DirectoryDisk, Disk, DiskSpace, File};
 use crate::mail::model::{
-    Address, Body, BodyType, Content, Delays, DeliveryAttempt, DeliveryStatus, Destination,
-    Envelope, History, Kind, MailEvent, MailEventSink, Message, MessageId, Origin, Progress,
-    Status, Target,
+    Address, Body, BodyType, Delays, DeliveryAttempt, DeliveryStatus, Destination, Envelope,
+    History, MailEvent, MailEventSink, Message, MessageId, MessageKind, Origin, StoredContent,
+    Target, TargetProgress, TargetStatus,
 };
 use std::io;
 use std::os::unix::fs::PermissionsExt;
@@ -20,8 +20,10 @@ const DAY: Duration = Duration::from_secs(86_400);
 
 /// A message to two, of whom the second did not get it.
 fn message(id: u64, body: Body) -> Message {
-    let progress = [(0, Status::Delivered), (1, Status::Bounced)]
-        .map(|(place, status)| Progress { status, ..Progress::new(Target::Recipient(place)) });
+    let progress =
+        [(0, TargetStatus::Delivered), (1, TargetStatus::Bounced)].map(|(place, status)| {
+            TargetProgress { status, ..TargetProgress::new(Target::Recipient(place)) }
+        });
     Message {
         id: MessageId(id),
         arrived: clock::now(),
@@ -34,7 +36,7 @@ fn message(id: u64, body: Body) -> Message {
             smtputf8: false,
         },
         origin: Origin { peer: None, helo: "".into() },
-        kind: Kind::Mail,
+        kind: MessageKind::Mail,
         progress: progress.into(),
         held: false,
         delay_told: false,
@@ -59,7 +61,7 @@ fn names(directory: &Path) -> Vec<String> {
 /// A content that is read piece by piece, a few octets at a time.
 struct Slowly(Vec<u8>);
 
-impl Content for Slowly {
+impl StoredContent for Slowly {
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
         let rest = &self.0[usize::try_from(offset).unwrap()..];
         let got = rest.len().min(buffer.len()).min(7);
@@ -71,7 +73,7 @@ impl Content for Slowly {
 #[test]
 fn a_content_is_kept_as_it_was_and_for_nobody_else() {
     let directory = tempfile::tempdir().unwrap();
-    let disk: Arc<dyn Disk> = Arc::new(Volume::open(directory.path()).unwrap());
+    let disk: Arc<dyn Disk> = Arc::new(DirectoryDisk::open(directory.path()).unwrap());
     let mut contents = Contents::open(disk.clone(), DAY).unwrap();
     let text = b"Subject: \xc3\xbc\r\n\r\nagain\n and again\r\n".to_vec();
     let bodies = [
@@ -99,7 +101,7 @@ fn the_oldest_contents_are_removed_by_age_and_share() {
     let directory = tempfile::tempdir().unwrap();
     // A tenth of it is a thousand octets.
     let free = Arc::new(AtomicU64::new(10_000));
-    let volume = Volume::open(directory.path()).unwrap();
+    let volume = DirectoryDisk::open(directory.path()).unwrap();
     let disk: Arc<dyn Disk> = Arc::new(Sized(volume, free.clone()));
     let mut contents = Contents::open(disk.clone(), DAY).unwrap();
     let now = clock::now();
@@ -135,7 +137,7 @@ fn id_text(id: u64) -> String {
 #[test]
 fn what_a_crash_tore_is_told_from_what_is_whole() {
     let directory = tempfile::tempdir().unwrap();
-    let disk: Arc<dyn Disk> = Arc::new(Volume::open(directory.path()).unwrap());
+    let disk: Arc<dyn Disk> = Arc::new(DirectoryDisk::open(directory.path()).unwrap());
     let mut contents = Contents::open(disk.clone(), DAY).unwrap();
     assert!(contents.keep(&draft(1, 50, clock::now())));
     let path = directory.path().join(DIRECTORY).join(&names(directory.path())[0]);
@@ -163,7 +165,7 @@ async fn a_message_that_left_by_itself_is_kept_and_none_else() {
         masking: Masking::Smart,
     };
     let open = |config| {
-        let disk: Arc<dyn Disk> = Arc::new(Volume::open(directory.path()).unwrap());
+        let disk: Arc<dyn Disk> = Arc::new(DirectoryDisk::open(directory.path()).unwrap());
         HistoryLog::open(disk, config, HistoryCounters::alone().unwrap())
     };
     let history = open(config);
@@ -201,7 +203,7 @@ async fn a_message_that_left_by_itself_is_kept_and_none_else() {
 }
 
 /// A volume of ten thousand octets.
-struct Sized(Volume, Arc<AtomicU64>);
+struct Sized(DirectoryDisk, Arc<AtomicU64>);
 
 impl Disk for Sized {
     fn create(&self, path: &str) -> io::Result<Arc<dyn File>> {
@@ -225,7 +227,7 @@ impl Disk for Sized {
     fn list(&self, directory: &str) -> io::Result<Vec<String>> {
         self.0.list(directory)
     }
-    fn space(&self) -> io::Result<Space> {
-        Ok(Space { free: self.1.load(Ordering::Relaxed), size: 10_000 })
+    fn space(&self) -> io::Result<DiskSpace> {
+        Ok(DiskSpace { free: self.1.load(Ordering::Relaxed), size: 10_000 })
     }
 }

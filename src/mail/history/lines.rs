@@ -1,7 +1,7 @@
 //! The lines of the history, and their files.
 
 use crate::ground::disk::Disk;
-use crate::mail::model::{Attempt, Finished};
+use crate::mail::model::{AttemptRecord, FinishedMessage};
 use serde::{Deserialize, Serialize};
 use std::io;
 
@@ -14,11 +14,11 @@ const START: usize = 16 * 1024;
 /// An entry, as a line.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "what", rename_all = "lowercase")]
-pub enum Line {
+pub enum HistoryLine {
     /// An attempt that did not succeed.
-    Attempt(Attempt),
+    Attempt(AttemptRecord),
     /// A message that has left the queue.
-    Finished(Finished),
+    Finished(FinishedMessage),
 }
 
 /// The path of a file.
@@ -43,11 +43,11 @@ pub fn first_second(disk: &dyn Disk, number: u64) -> io::Result<Option<u32>> {
 }
 
 /// An entry and its time in seconds; `None` for a line that is not an entry.
-pub fn parse(line: &str) -> Option<(Line, u32)> {
-    let line: Line = serde_json::from_str(line).ok()?;
+pub fn parse(line: &str) -> Option<(HistoryLine, u32)> {
+    let line: HistoryLine = serde_json::from_str(line).ok()?;
     let at = match &line {
-        Line::Attempt(attempt) => attempt.at,
-        Line::Finished(finished) => finished.at,
+        HistoryLine::Attempt(attempt) => attempt.at,
+        HistoryLine::Finished(finished) => finished.at,
     };
     Some((line, at))
 }

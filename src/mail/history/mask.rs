@@ -5,7 +5,7 @@
 //! everything that looks like an address is masked there. The text of an undeliverable bounce is
 //! left out.
 
-use super::lines::Line;
+use super::lines::HistoryLine;
 use crate::ground::disk::Disk;
 use crate::mail::model::AddressMask;
 use aws_lc_rs::{hmac, rand};
@@ -45,12 +45,12 @@ impl Mask {
     }
 
     /// Masks all addresses of an entry.
-    pub(super) fn apply(&self, line: &mut Line) {
+    pub(super) fn apply(&self, line: &mut HistoryLine) {
         if self.masking == Masking::None {
             return;
         }
         match line {
-            Line::Attempt(attempt) => {
+            HistoryLine::Attempt(attempt) => {
                 attempt
                     .outcomes
                     .iter_mut()
@@ -59,7 +59,7 @@ impl Mask {
                 let dialogue: String = attempt.dialogue().flat_map(|line| [line, "\n"]).collect();
                 attempt.transcript = self.told(&dialogue);
             }
-            Line::Finished(finished) => {
+            HistoryLine::Finished(finished) => {
                 finished
                     .recipients
                     .iter_mut()
@@ -170,22 +170,22 @@ fn key(disk: &dyn Disk) -> io::Result<hmac::Key> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ground::disk::Volume;
-    use crate::mail::model::{Attempt, DeliveryStatus, Ending};
+    use crate::ground::disk::DirectoryDisk;
+    use crate::mail::model::{AttemptRecord, DeliveryStatus, RecipientResult};
 
     #[test]
     fn no_local_part_is_left_anywhere() {
         let directory = tempfile::tempdir().unwrap();
-        let disk = Volume::open(directory.path()).unwrap();
+        let disk = DirectoryDisk::open(directory.path()).unwrap();
         disk.create_dir("history").unwrap();
-        let attempt = Attempt {
+        let attempt = AttemptRecord {
             id: "0".into(),
             at: 1,
             destination: "b.example".into(),
             relay: String::new(),
             tls: String::new(),
             took_ms: 1,
-            outcomes: vec![Ending {
+            outcomes: vec![RecipientResult {
                 to: "Jane.Doe@b.example".into(),
                 status: DeliveryStatus::Bounced,
                 reply: "550 5.1.1 <Jane.Doe@b.example> unknown".into(),
@@ -193,12 +193,12 @@ mod tests {
             transcript: format!(
                 "> MAIL FROM:<shop@a.example> SIZE=5\n< 250 ok\n> RCPT \
                 TO:<Jane.Doe@b.example>\n{}\nDear Jane,\n",
-                Attempt::TEXT_MARK
+                AttemptRecord::TEXT_MARK
             ),
         };
         let mut seen = Vec::new();
         for masking in [Masking::Smart, Masking::Hash, Masking::Hash] {
-            let mut line = Line::Attempt(attempt.clone());
+            let mut line = HistoryLine::Attempt(attempt.clone());
             Mask::open(&disk, masking).unwrap().apply(&mut line);
             let text = serde_json::to_string(&line).unwrap();
             assert!(
@@ -213,9 +213,9 @@ mod tests {
             seen[0]
         );
         assert_eq!(seen[1], seen[2], "the key is kept");
-        let mut line = Line::Attempt(attempt.clone());
+        let mut line = HistoryLine::Attempt(attempt.clone());
         Mask::open(&disk, Masking::None).unwrap().apply(&mut line);
-        assert_eq!(line, Line::Attempt(attempt));
+        assert_eq!(line, HistoryLine::Attempt(attempt));
     }
 
     #[test]

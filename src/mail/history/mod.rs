@@ -1,9 +1,9 @@
 //! The history: attempts and results, kept for a while after a mail has left the queue.
 //!
 //! Purpose: to answer "what happened to this mail?". In: events (as a
-//! [`MailEventSink`](super::model::MailEventSink)), from which `record` makes [`Attempt`]s that did
-//! not succeed and [`Finished`] messages. Out: these, to pages and the API, by the trait
-//! [`History`].
+//! [`MailEventSink`](super::model::MailEventSink)), from which `record` makes [`AttemptRecord`]s
+//! that did not succeed and [`FinishedMessage`] messages. Out: these, to pages and the API, by the
+//! trait [`History`].
 //!
 //! A thread of its own appends a line of JSON for each to files in `history/` on the data volume,
 //! about once a second, without a sync: a crash may lose the last second of the history, never a
@@ -26,7 +26,8 @@ mod record;
 mod search;
 
 use super::model::{
-    AdminError, Answer, Attempt, Finished, FinishedPage, History, KeptMessage, MessageId, Wanted,
+    AdminError, AdminFuture, AttemptRecord, FinishedMessage, FinishedPage, History, HistoryFilter,
+    KeptMessage, MessageId,
 };
 use crate::ground::disk::Disk;
 use crate::ground::lock::Lock;
@@ -34,7 +35,7 @@ use crate::mail::history::counters::HistoryCounters;
 use content::{Contents, Draft};
 pub use files::HistoryConfig;
 use files::HistoryFiles;
-use lines::Line;
+use lines::HistoryLine;
 pub use mask::{Mask, Masking};
 use std::io;
 use std::sync::Arc;
@@ -60,7 +61,7 @@ const WRITTEN_PATIENCE: Duration = Duration::from_secs(2);
 
 /// The input of the writer thread; boxed, so that an empty channel takes little memory.
 enum Entry {
-    Line(Box<Line>),
+    Line(Box<HistoryLine>),
     Content(Box<Draft>),
     /// A reader wants everything before it: write it now, and confirm.
     Wanted(SyncSender<()>),
@@ -135,13 +136,13 @@ impl HistoryLog {
     }
 
     /// An attempt that did not succeed. Returns at once.
-    pub fn attempt(&self, attempt: Attempt) {
-        self.hand_in(Line::Attempt(attempt));
+    pub fn attempt(&self, attempt: AttemptRecord) {
+        self.hand_in(HistoryLine::Attempt(attempt));
     }
 
     /// A message has left the queue. Returns at once.
-    pub fn finished(&self, finished: Finished) {
-        self.hand_in(Line::Finished(finished));
+    pub fn finished(&self, finished: FinishedMessage) {
+        self.hand_in(HistoryLine::Finished(finished));
     }
 
     /// The content of a message that has left the queue, where that is kept. Returns at once.
@@ -160,7 +161,7 @@ impl HistoryLog {
         }
     }
 
-    fn hand_in(&self, line: Line) {
+    fn hand_in(&self, line: HistoryLine) {
         let Some(entries) = &self.entries else { return };
         if let Err(TrySendError::Full(_)) = entries.try_send(Entry::Line(Box::new(line))) {
             self.counters.history_dropped_total.inc();
@@ -187,7 +188,7 @@ impl History for HistoryLog {
         self.content_time
     }
 
-    fn kept(&self, id: MessageId) -> Answer<'_, Option<KeptMessage>> {
+    fn kept(&self, id: MessageId) -> AdminFuture<'_, Option<KeptMessage>> {
         let (disk, entries) = (self.disk.clone(), self.entries.clone());
         let is_wanted = !self.content_time.is_zero();
         Box::pin(async move {
@@ -201,7 +202,7 @@ impl History for HistoryLog {
         })
     }
 
-    fn attempts(&self, id: MessageId, patience: Duration) -> Answer<'_, Vec<Attempt>> {
+    fn attempts(&self, id: MessageId, patience: Duration) -> AdminFuture<'_, Vec<AttemptRecord>> {
         let (disk, entries) = (self.disk.clone(), self.entries.clone());
         Box::pin(async move {
             looked(move || {
@@ -216,11 +217,11 @@ impl History for HistoryLog {
 
     fn finished(
         &self,
-        wanted: Wanted,
+        wanted: HistoryFilter,
         after: Option<String>,
         limit: usize,
         patience: Duration,
-    ) -> Answer<'_, FinishedPage> {
+    ) -> AdminFuture<'_, FinishedPage> {
         let (disk, entries) = (self.disk.clone(), self.entries.clone());
         Box::pin(async move {
             looked(move || {

@@ -2,8 +2,8 @@
 
 use super::{HistoryLog, content};
 use crate::mail::model::{
-    Attempt, Class, Deletion, DeliveryAttempt, Ending, Finished, MailEvent, MailEventSink, Message,
-    MessageId, Outcome, Progress, Status, Target,
+    AttemptRecord, Deletion, DeliveryAttempt, FinishedMessage, MailEvent, MailEventSink, Message,
+    MessageId, Outcome, RecipientResult, ReplyClass, Target, TargetProgress, TargetStatus,
 };
 
 impl MailEventSink for HistoryLog {
@@ -35,7 +35,7 @@ impl HistoryLog {
     fn attempted(&self, attempt: &DeliveryAttempt<'_>) {
         let Some(progress) = attempt.progress else { return };
         let all_well =
-            attempt.outcomes.iter().all(|(_, outcome)| outcome.class() == Class::Success);
+            attempt.outcomes.iter().all(|(_, outcome)| outcome.class() == ReplyClass::Success);
         if !(all_well && attempt.over) {
             self.attempt(tried(attempt));
         }
@@ -47,8 +47,8 @@ impl HistoryLog {
 }
 
 /// A remark about a message.
-fn note(id: MessageId, at: u32, words: &str) -> Attempt {
-    Attempt {
+fn note(id: MessageId, at: u32, words: &str) -> AttemptRecord {
+    AttemptRecord {
         id: id.to_string(),
         at,
         destination: String::new(),
@@ -60,9 +60,9 @@ fn note(id: MessageId, at: u32, words: &str) -> Attempt {
     }
 }
 
-fn tried(attempt: &DeliveryAttempt<'_>) -> Attempt {
+fn tried(attempt: &DeliveryAttempt<'_>) -> AttemptRecord {
     let outcomes = attempt.outcomes.iter();
-    Attempt {
+    AttemptRecord {
         id: attempt.message.id.to_string(),
         at: attempt.at,
         destination: attempt.destination.to_string(),
@@ -76,7 +76,7 @@ fn tried(attempt: &DeliveryAttempt<'_>) -> Attempt {
     }
 }
 
-fn finished(attempt: &DeliveryAttempt<'_>, progress: &[Progress]) -> Finished {
+fn finished(attempt: &DeliveryAttempt<'_>, progress: &[TargetProgress]) -> FinishedMessage {
     let said = |target: Target| {
         attempt
             .outcomes
@@ -84,12 +84,12 @@ fn finished(attempt: &DeliveryAttempt<'_>, progress: &[Progress]) -> Finished {
             .find(|(other, _)| *other == target)
             .map(|(_, outcome)| outcome.words())
     };
-    let recipients = progress.iter().map(|progress| Ending {
+    let recipients = progress.iter().map(|progress| RecipientResult {
         to: name(attempt.message, progress.target),
         status: progress.status.into(),
         reply: said(progress.target).unwrap_or_else(|| elsewhere(progress)),
     });
-    Finished {
+    FinishedMessage {
         recipients: recipients.collect(),
         relay: attempt.relay.to_owned(),
         tls: attempt.security.to_owned(),
@@ -98,31 +98,31 @@ fn finished(attempt: &DeliveryAttempt<'_>, progress: &[Progress]) -> Finished {
 }
 
 /// The entry of a message that an operator removed from the queue.
-fn deleted(message: &Message, deletion: Deletion<'_>, at: u32) -> Finished {
+fn deleted(message: &Message, deletion: Deletion<'_>, at: u32) -> FinishedMessage {
     let mark = match deletion {
         Deletion::Deleted => "",
         Deletion::Moved(mark) => mark,
     };
-    let recipients = message.progress.iter().map(|progress| Ending {
+    let recipients = message.progress.iter().map(|progress| RecipientResult {
         to: name(message, progress.target),
         status: match progress.status {
-            Status::Pending => deletion.status(),
+            TargetStatus::Pending => deletion.status(),
             ended => ended.into(),
         },
         reply: progress.reason.clone(),
     });
-    Finished { recipients: recipients.collect(), mark: mark.to_owned(), ..base(message, at) }
+    FinishedMessage { recipients: recipients.collect(), mark: mark.to_owned(), ..base(message, at) }
 }
 
 /// The text for a recipient that was not part of the last attempt: each destination has its own
 /// attempts, with their replies.
-fn elsewhere(progress: &Progress) -> String {
+fn elsewhere(progress: &TargetProgress) -> String {
     if progress.reason.is_empty() { "in another try".to_owned() } else { progress.reason.clone() }
 }
 
 /// The fields that do not depend on the result.
-fn base(message: &Message, at: u32) -> Finished {
-    Finished {
+fn base(message: &Message, at: u32) -> FinishedMessage {
+    FinishedMessage {
         id: message.id.to_string(),
         arrived: message.arrived,
         at,
@@ -136,8 +136,12 @@ fn base(message: &Message, at: u32) -> Finished {
     }
 }
 
-fn ending(message: &Message, target: Target, outcome: &Outcome) -> Ending {
-    Ending { to: name(message, target), status: outcome.class().into(), reply: outcome.words() }
+fn ending(message: &Message, target: Target, outcome: &Outcome) -> RecipientResult {
+    RecipientResult {
+        to: name(message, target),
+        status: outcome.class().into(),
+        reply: outcome.words(),
+    }
 }
 
 fn name(message: &Message, target: Target) -> String {

@@ -3,9 +3,11 @@
 //! Limits: one file at a time is in memory; a line that is not an entry (a torn one, or one of a
 //! newer version) is skipped.
 
-use super::lines::{Line, numbers, parse, path, second};
+use super::lines::{HistoryLine, numbers, parse, path, second};
 use crate::ground::disk::Disk;
-use crate::mail::model::{Attempt, Ending, Finished, FinishedPage, MessageId, Wanted};
+use crate::mail::model::{
+    AttemptRecord, FinishedMessage, FinishedPage, HistoryFilter, MessageId, RecipientResult,
+};
 use std::collections::HashMap;
 use std::io;
 use std::time::Instant;
@@ -14,7 +16,11 @@ use std::time::Instant;
 const READ_MAX: u64 = 16 << 20;
 
 /// The attempts of a message, oldest first, and then its end if that has more information.
-pub fn attempts(disk: &dyn Disk, id: MessageId, deadline: Instant) -> io::Result<Vec<Attempt>> {
+pub fn attempts(
+    disk: &dyn Disk,
+    id: MessageId,
+    deadline: Instant,
+) -> io::Result<Vec<AttemptRecord>> {
     let (mut attempts, mut ends) = (Vec::new(), Vec::new());
     let (wanted, whole) = (format!("\"id\":\"{id}\""), id.to_string());
     let accepted = accepted(id);
@@ -30,8 +36,8 @@ pub fn attempts(disk: &dyn Disk, id: MessageId, deadline: Instant) -> io::Result
         for (line, _) in text.lines().rev().filter(|line| line.contains(&wanted)).filter_map(parse)
         {
             match line {
-                Line::Attempt(attempt) => attempts.push(attempt),
-                Line::Finished(finished) => ends.push(last_attempt(finished)),
+                HistoryLine::Attempt(attempt) => attempts.push(attempt),
+                HistoryLine::Finished(finished) => ends.push(last_attempt(finished)),
             }
         }
         if reaches_before(&text, accepted) {
@@ -59,7 +65,7 @@ fn reaches_before(text: &str, accepted: u64) -> bool {
 
 /// Whether the attempts contain each outcome of an end. Equal ones, as masked addresses are, must
 /// be as many.
-fn tell_the_end(attempts: &[Attempt], end: &Attempt) -> bool {
+fn tell_the_end(attempts: &[AttemptRecord], end: &AttemptRecord) -> bool {
     let mut untold = HashMap::new();
     for ending in &end.outcomes {
         *untold.entry((&ending.to, ending.status)).or_insert(0_usize) += 1;
@@ -73,8 +79,8 @@ fn tell_the_end(attempts: &[Attempt], end: &Attempt) -> bool {
 }
 
 /// The end of a message as an attempt.
-fn last_attempt(finished: Finished) -> Attempt {
-    Attempt {
+fn last_attempt(finished: FinishedMessage) -> AttemptRecord {
+    AttemptRecord {
         id: finished.id,
         at: finished.at,
         destination: String::new(),
@@ -90,7 +96,7 @@ fn last_attempt(finished: Finished) -> Attempt {
 /// it are not read.
 pub fn finished(
     disk: &dyn Disk,
-    wanted: &Wanted,
+    wanted: &HistoryFilter,
     after: Option<&str>,
     limit: usize,
     deadline: Instant,
@@ -115,7 +121,7 @@ pub fn finished(
             if !search.is_empty() && !line.to_lowercase().contains(&search) {
                 continue;
             }
-            if let Some((Line::Finished(finished), _)) = parse(line)
+            if let Some((HistoryLine::Finished(finished), _)) = parse(line)
                 && passes(wanted, &finished)
             {
                 page.finished.push(finished);
@@ -132,11 +138,11 @@ pub fn finished(
     Ok(page)
 }
 
-fn passes(wanted: &Wanted, finished: &Finished) -> bool {
+fn passes(wanted: &HistoryFilter, finished: &FinishedMessage) -> bool {
     let is_in = |text: &str, part: &str| {
         part.is_empty() || text.to_lowercase().contains(&part.to_lowercase())
     };
-    let any = |test: &dyn Fn(&Ending) -> bool| finished.recipients.iter().any(test);
+    let any = |test: &dyn Fn(&RecipientResult) -> bool| finished.recipients.iter().any(test);
     let sender = if finished.sender.is_empty() { "<>" } else { &finished.sender };
     is_in(sender, &wanted.sender)
         && (wanted.recipient.is_empty() || any(&|ending| is_in(&ending.to, &wanted.recipient)))

@@ -1,6 +1,6 @@
 use super::*;
-use crate::ground::disk::{File, Space, Volume};
-use crate::mail::model::{DeliveryStatus, Ending};
+use crate::ground::disk::{DirectoryDisk, DiskSpace, File};
+use crate::mail::model::{DeliveryStatus, RecipientResult};
 use std::path::Path;
 
 fn config(size: u64) -> HistoryConfig {
@@ -14,16 +14,16 @@ fn config(size: u64) -> HistoryConfig {
 }
 
 fn open(directory: &Path, config: HistoryConfig) -> Arc<HistoryLog> {
-    let disk: Arc<dyn Disk> = Arc::new(Volume::open(directory).unwrap());
+    let disk: Arc<dyn Disk> = Arc::new(DirectoryDisk::open(directory).unwrap());
     HistoryLog::open(disk, config, HistoryCounters::alone().unwrap())
 }
 
-fn ending(to: &str, status: DeliveryStatus) -> Ending {
-    Ending { to: to.to_owned(), status, reply: "250 2.0.0 ok".to_owned() }
+fn ending(to: &str, status: DeliveryStatus) -> RecipientResult {
+    RecipientResult { to: to.to_owned(), status, reply: "250 2.0.0 ok".to_owned() }
 }
 
-fn finished(n: u64, to: &str, status: DeliveryStatus) -> Finished {
-    Finished {
+fn finished(n: u64, to: &str, status: DeliveryStatus) -> FinishedMessage {
+    FinishedMessage {
         id: MessageId(crate::ground::clock::now_micros() / 1_000_000 * 1_000_000 + n).to_string(),
         arrived: crate::ground::clock::now(),
         at: crate::ground::clock::now(),
@@ -39,7 +39,7 @@ fn finished(n: u64, to: &str, status: DeliveryStatus) -> Finished {
 
 async fn page(
     history: &HistoryLog,
-    wanted: Wanted,
+    wanted: HistoryFilter,
     after: Option<String>,
     limit: usize,
 ) -> FinishedPage {
@@ -65,7 +65,7 @@ async fn what_ended_is_found_page_by_page_the_newest_first_also_after_a_restart(
     let history = open(directory.path(), config(64 << 20));
     let (mut all, mut after) = (Vec::new(), None);
     loop {
-        let found = page(&history, Wanted::default(), after, 7).await;
+        let found = page(&history, HistoryFilter::default(), after, 7).await;
         all.extend(found.finished);
         after = found.next;
         if after.is_none() {
@@ -76,17 +76,27 @@ async fn what_ended_is_found_page_by_page_the_newest_first_also_after_a_restart(
     assert!(all.windows(2).all(|pair| pair[0].id > pair[1].id), "the newest first, each once");
     let bounced = page(
         &history,
-        Wanted { status: Some(DeliveryStatus::Bounced), ..Wanted::default() },
+        HistoryFilter { status: Some(DeliveryStatus::Bounced), ..HistoryFilter::default() },
         None,
         100,
     )
     .await;
     assert_eq!(bounced.finished.len(), 10);
-    let one =
-        page(&history, Wanted { search: "C7@B".into(), ..Wanted::default() }, None, 100).await;
+    let one = page(
+        &history,
+        HistoryFilter { search: "C7@B".into(), ..HistoryFilter::default() },
+        None,
+        100,
+    )
+    .await;
     assert_eq!(one.finished.len(), 2);
-    let none =
-        page(&history, Wanted { sender: "nobody".into(), ..Wanted::default() }, None, 100).await;
+    let none = page(
+        &history,
+        HistoryFilter { sender: "nobody".into(), ..HistoryFilter::default() },
+        None,
+        100,
+    )
+    .await;
     assert!(none.finished.is_empty());
 }
 
@@ -96,7 +106,7 @@ async fn the_tries_of_a_message_come_in_their_order_with_its_end() {
     let history = open(directory.path(), config(64 << 20));
     let end = finished(7, "c@b.example", DeliveryStatus::Delivered);
     for n in 0..3u64 {
-        history.attempt(Attempt {
+        history.attempt(AttemptRecord {
             id: end.id.clone(),
             at: end.at,
             destination: "b.example".into(),
@@ -122,7 +132,7 @@ async fn the_try_that_ended_a_message_is_told_once() {
     let directory = tempfile::tempdir().unwrap();
     let history = open(directory.path(), config(64 << 20));
     let end = finished(7, "c@b.example", DeliveryStatus::Bounced);
-    let attempt = Attempt {
+    let attempt = AttemptRecord {
         id: end.id.clone(),
         at: end.at,
         destination: "b.example".into(),
@@ -145,13 +155,13 @@ async fn the_try_that_ended_a_message_is_told_once() {
         ending("d@b.example", DeliveryStatus::Bounced),
     );
     let recipients = vec![ending("c@b.example", DeliveryStatus::Bounced), other.clone()];
-    let tries = [attempt.outcomes.clone(), vec![other]].map(|outcomes| Attempt {
+    let tries = [attempt.outcomes.clone(), vec![other]].map(|outcomes| AttemptRecord {
         id: id.clone(),
         outcomes,
         ..attempt.clone()
     });
     history.attempt(tries[0].clone());
-    history.finished(Finished { id: id.clone(), recipients, ..end });
+    history.finished(FinishedMessage { id: id.clone(), recipients, ..end });
     history.attempt(tries[1].clone());
     assert_eq!(
         history.attempts(id.parse().unwrap(), Duration::from_secs(10)).await.unwrap(),
@@ -173,11 +183,11 @@ async fn an_end_that_tells_more_than_the_tries_is_told() {
     .enumerate()
     {
         let last = ending("***@b.example", DeliveryStatus::Bounced);
-        let end = Finished {
+        let end = FinishedMessage {
             recipients: vec![first, last.clone()],
             ..finished(n as u64, "", DeliveryStatus::Delivered)
         };
-        history.attempt(Attempt {
+        history.attempt(AttemptRecord {
             id: end.id.clone(),
             at: end.at,
             destination: "b.example".into(),
@@ -202,7 +212,7 @@ async fn whoever_reads_finds_what_has_just_ended() {
     for n in 0..20 {
         let end = finished(n, "c@b.example", DeliveryStatus::Moved);
         history.finished(end.clone());
-        let found = page(&history, Wanted::default(), None, 1).await;
+        let found = page(&history, HistoryFilter::default(), None, 1).await;
         assert_eq!(found.finished.first().map(|found| found.id.as_str()), Some(end.id.as_str()));
         assert_eq!(
             history.attempts(end.id.parse().unwrap(), Duration::from_secs(10)).await.unwrap().len(),
@@ -219,7 +229,7 @@ async fn a_look_that_has_read_all_that_may_tell_of_a_message_says_so() {
     for (run, at) in [now - 3000, now - 2000, now - 1000].into_iter().enumerate() {
         let history = open(directory.path(), config(64 << 20));
         let at = u32::try_from(at).unwrap();
-        history.finished(Finished {
+        history.finished(FinishedMessage {
             at,
             arrived: at,
             ..finished(run as u64, "c@b.example", DeliveryStatus::Delivered)
@@ -228,7 +238,7 @@ async fn a_look_that_has_read_all_that_may_tell_of_a_message_says_so() {
     let history = open(directory.path(), config(64 << 20));
     let look = async |second: u64, patience| {
         let id = MessageId(second * 1_000_000).to_string();
-        let wanted = Wanted { id: id.clone(), search: id, ..Wanted::default() };
+        let wanted = HistoryFilter { id: id.clone(), search: id, ..HistoryFilter::default() };
         History::finished(&*history, wanted, None, 1, patience).await.unwrap()
     };
     let young = look(now - 500, Duration::ZERO).await;
@@ -236,10 +246,15 @@ async fn a_look_that_has_read_all_that_may_tell_of_a_message_says_so() {
     let old = look(now - 5000, Duration::ZERO).await;
     assert!(old.next.is_some(), "files are left that may tell of it");
     // The last search may use the remaining time.
-    let last =
-        History::finished(&*history, Wanted::default(), Some("1-9".into()), 9, Duration::ZERO)
-            .await
-            .unwrap();
+    let last = History::finished(
+        &*history,
+        HistoryFilter::default(),
+        Some("1-9".into()),
+        9,
+        Duration::ZERO,
+    )
+    .await
+    .unwrap();
     assert_eq!((last.finished.len(), last.next), (1, None));
 }
 
@@ -263,7 +278,7 @@ fn the_budget_holds_and_the_oldest_go() {
 #[test]
 fn without_a_history_the_key_of_the_hashes_is_kept_for_events() {
     let directory = tempfile::tempdir().unwrap();
-    let disk: Arc<dyn Disk> = Arc::new(Volume::open(directory.path()).unwrap());
+    let disk: Arc<dyn Disk> = Arc::new(DirectoryDisk::open(directory.path()).unwrap());
     let config = HistoryConfig { enabled: false, masking: Masking::Hash, ..config(1 << 20) };
     let mut keys = Vec::new();
     for _ in 0..2 {
@@ -282,7 +297,7 @@ fn without_a_history_the_key_of_the_hashes_is_kept_for_events() {
 }
 
 /// A volume that is full when the flag is set.
-struct Tight(Volume, Arc<std::sync::atomic::AtomicBool>);
+struct Tight(DirectoryDisk, Arc<std::sync::atomic::AtomicBool>);
 
 impl Disk for Tight {
     fn create(&self, path: &str) -> io::Result<Arc<dyn File>> {
@@ -306,9 +321,9 @@ impl Disk for Tight {
     fn list(&self, directory: &str) -> io::Result<Vec<String>> {
         self.0.list(directory)
     }
-    fn space(&self) -> io::Result<Space> {
+    fn space(&self) -> io::Result<DiskSpace> {
         let is_full = self.1.load(Ordering::Relaxed);
-        Ok(Space { free: if is_full { 4 } else { 50 }, size: 100 })
+        Ok(DiskSpace { free: if is_full { 4 } else { 50 }, size: 100 })
     }
 }
 
@@ -317,7 +332,7 @@ fn a_full_volume_interrupts_the_history_and_is_counted() {
     let directory = tempfile::tempdir().unwrap();
     let is_full = Arc::new(std::sync::atomic::AtomicBool::new(false));
     let disk: Arc<dyn Disk> =
-        Arc::new(Tight(Volume::open(directory.path()).unwrap(), is_full.clone()));
+        Arc::new(Tight(DirectoryDisk::open(directory.path()).unwrap(), is_full.clone()));
     let mut book = HistoryFiles::open(disk, config(64 << 20)).unwrap();
     assert_eq!(book.write(b"1\n"), 0);
     is_full.store(true, Ordering::Relaxed);
@@ -352,7 +367,7 @@ async fn what_a_former_version_wrote_is_read() {
     std::fs::create_dir(directory.path().join("history")).unwrap();
     std::fs::write(directory.path().join("history/0000000001.jsonl"), FORMER).unwrap();
     let history = open(directory.path(), config(64 << 20));
-    let found = page(&history, Wanted::default(), None, 100).await.finished;
+    let found = page(&history, HistoryFilter::default(), None, 100).await.finished;
     let ends: Vec<DeliveryStatus> =
         found.iter().rev().map(|finished| finished.recipients[0].status).collect();
     let all = [
@@ -363,7 +378,7 @@ async fn what_a_former_version_wrote_is_read() {
         DeliveryStatus::Moved,
     ];
     assert_eq!(ends, all, "a word that nobody knows is passed over, and nothing else is");
-    let wanted = Wanted { status: Some(DeliveryStatus::Moved), ..Wanted::default() };
+    let wanted = HistoryFilter { status: Some(DeliveryStatus::Moved), ..HistoryFilter::default() };
     let moved = page(&history, wanted, None, 100).await.finished;
     assert_eq!((moved.len(), moved[0].mark.as_str()), (1, "0123456789abcdef"));
     let id = moved[0].id.parse().unwrap();

@@ -1,7 +1,8 @@
 //! What pages, API and tool can read of the queue and do with it.
 
 use super::{
-    ContentPieces, Deliveries, Destination, Filter, ImportedMessage, Message, MessageId, Standing,
+    ContentPieces, Deliveries, Destination, Filter, ImportedMessage, Message, MessageId,
+    MessageState,
 };
 use std::future::Future;
 use std::net::IpAddr;
@@ -12,7 +13,7 @@ use std::time::Duration;
 pub const DESTINATIONS_MAX: usize = 1000;
 
 /// A future of the answer, independent of the implementation.
-pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, AdminError>> + Send + 'a>>;
+pub type AdminFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, AdminError>> + Send + 'a>>;
 
 /// Why the queue could not answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -116,7 +117,7 @@ pub enum Selection {
 
 /// The user who gives an order, for the audit log.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Asker {
+pub struct Principal {
     /// The user name, or `operator` for a user of the control socket.
     pub user: String,
     /// The client's address; `None` = this machine's control socket.
@@ -125,9 +126,9 @@ pub struct Asker {
 
 /// A page of the messages that match a filter.
 #[derive(Debug, Clone, Default)]
-pub struct Found {
+pub struct QueuePage {
     /// In the order of their acceptance, here or by another queue, each with its state.
-    pub messages: Vec<(Message, Standing)>,
+    pub messages: Vec<(Message, MessageState)>,
     /// Where to continue: the time of the last message that was checked, in the form of an id.
     pub next: Option<MessageId>,
     /// How many were checked.
@@ -138,7 +139,7 @@ pub struct Found {
 
 /// The result of an order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Obeyed {
+pub struct OrderResult {
     /// Messages that it changed.
     pub messages: u64,
     /// Of a retry: those of them that are not attempted, because they are held or wait only for
@@ -202,7 +203,7 @@ impl Grouping {
 
 /// A group of messages in the queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Group {
+pub struct QueueGroup {
     /// What its messages have in common; untrusted text.
     pub name: String,
     /// Messages of this group that were seen.
@@ -213,9 +214,9 @@ pub struct Group {
 
 /// The queue in groups, the largest first.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Groups {
-    /// At most [`Groups::MAX`].
-    pub groups: Vec<Group>,
+pub struct QueueGroups {
+    /// At most [`QueueGroups::MAX`].
+    pub groups: Vec<QueueGroup>,
     /// Messages that were checked: all, or every n-th in a long queue.
     pub seen: u64,
     /// Messages in the queue at that time.
@@ -224,14 +225,14 @@ pub struct Groups {
     pub as_of: u32,
 }
 
-impl Groups {
+impl QueueGroups {
     /// Groups, at most.
     pub const MAX: usize = 100;
 }
 
 /// An operator's order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Order {
+pub enum QueueOrder {
     /// Try again now.
     Retry,
     /// No attempts until released.
@@ -242,7 +243,7 @@ pub enum Order {
     Delete,
 }
 
-impl Order {
+impl QueueOrder {
     /// The word for logs.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -271,7 +272,7 @@ pub trait QueueAdmin: Send + Sync {
     fn ages(&self, bounds: &[u32]) -> (Vec<u64>, u64);
 
     /// One message.
-    fn show(&self, id: MessageId) -> Answer<'_, Message>;
+    fn show(&self, id: MessageId) -> AdminFuture<'_, Message>;
 
     /// At most `limit` messages after `after` that match a filter. Searches for at most `patience`,
     /// then gives what it has.
@@ -281,21 +282,26 @@ pub trait QueueAdmin: Send + Sync {
         after: Option<MessageId>,
         limit: usize,
         patience: Duration,
-    ) -> Answer<'_, Found>;
+    ) -> AdminFuture<'_, QueuePage>;
 
     /// The queue in groups; an answer may be some seconds old.
-    fn groups(&self, by: Grouping) -> Answer<'_, Groups>;
+    fn groups(&self, by: Grouping) -> AdminFuture<'_, QueueGroups>;
 
     /// The messages that an order would change, counted for at most `patience`; changes nothing.
     fn preview(
         &self,
-        order: Order,
+        order: QueueOrder,
         selection: Selection,
         patience: Duration,
-    ) -> Answer<'_, Preview>;
+    ) -> AdminFuture<'_, Preview>;
 
     /// Executes an order and gives how many messages it changed.
-    fn order(&self, order: Order, selection: Selection, asker: Asker) -> Answer<'_, Obeyed>;
+    fn order(
+        &self,
+        order: QueueOrder,
+        selection: Selection,
+        asker: Principal,
+    ) -> AdminFuture<'_, OrderResult>;
 
     /// The destination of a name that is to be paused or resumed.
     ///
@@ -305,17 +311,28 @@ pub trait QueueAdmin: Send + Sync {
 
     /// Pauses or resumes a destination; durable when this returns `Ok`. An attempt in progress is
     /// not stopped.
-    fn pause(&self, destination: Destination, paused: bool, asker: Asker) -> Answer<'_, Paused>;
+    fn pause(
+        &self,
+        destination: Destination,
+        paused: bool,
+        asker: Principal,
+    ) -> AdminFuture<'_, Paused>;
 
     /// One message with its content checked, for export. With `still` it waits until every attempt
     /// has ended; a held message gets no new ones.
-    fn export(&self, id: MessageId, still: bool) -> Answer<'_, Message>;
+    fn export(&self, id: MessageId, still: bool) -> AdminFuture<'_, Message>;
 
     /// Removes an exported message from the queue, and records it in the history. Nothing is done
     /// unless it is held, is not being attempted, and has the same progress as when it was read
     /// ([`Message::version`]): otherwise what was delivered since would be delivered again from the
     /// other queue.
-    fn move_out(&self, id: MessageId, version: u64, mark: String, asker: Asker) -> Answer<'_, ()>;
+    fn move_out(
+        &self,
+        id: MessageId,
+        version: u64,
+        mark: String,
+        asker: Principal,
+    ) -> AdminFuture<'_, ()>;
 
     /// Imports a mail of another queue, completely or not at all, and gives its new id. It is
     /// durable when this returns `Ok`, and is then delivered unless it is held.
@@ -323,5 +340,5 @@ pub trait QueueAdmin: Send + Sync {
         &self,
         imported: ImportedMessage,
         content: Box<dyn ContentPieces>,
-    ) -> Answer<'_, MessageId>;
+    ) -> AdminFuture<'_, MessageId>;
 }

@@ -6,7 +6,7 @@ use std::io;
 use std::sync::Arc;
 
 /// Content that is not in memory.
-pub trait Content: Send + Sync {
+pub trait StoredContent: Send + Sync {
     /// Fills `buffer` from `offset` on and gives how many octets it got; zero only at the end.
     ///
     /// # Errors
@@ -20,7 +20,7 @@ pub enum Body {
     /// The whole content.
     Memory(Bytes),
     /// Stored content, with its length in octets. Reading blocks.
-    Stored(Arc<dyn Content>, u64),
+    Stored(Arc<dyn StoredContent>, u64),
 }
 
 impl Body {
@@ -41,7 +41,7 @@ impl Body {
     /// stored content.
     ///
     /// # Errors
-    /// As [`Content::read_at`].
+    /// As [`StoredContent::read_at`].
     pub fn head(&self, limit: usize) -> io::Result<Bytes> {
         match self {
             Self::Memory(bytes) => Ok(bytes.slice(..bytes.len().min(limit))),

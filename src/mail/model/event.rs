@@ -9,8 +9,8 @@
 //! an operator looks for.
 
 use super::{
-    Address, Asker, Class, DeliveryStatus, Destination, Encryption, Enhanced, Message, MessageId,
-    Outcome, Progress, Refusal, Reply, Target,
+    Address, DeliveryStatus, Destination, Encryption, Enhanced, Message, MessageId, Outcome,
+    Principal, Refusal, Reply, ReplyClass, Target, TargetProgress,
 };
 use std::net::IpAddr;
 use std::time::Duration;
@@ -140,7 +140,7 @@ pub enum MailEvent<'a> {
         /// How many recipients the new one has.
         recipients: usize,
         /// Who gave the order.
-        asker: &'a Asker,
+        asker: &'a Principal,
         /// When, seconds since 1970.
         at: u32,
     },
@@ -268,7 +268,7 @@ pub struct DeliveryAttempt<'a> {
     /// The parts of the delay.
     pub delays: Delays,
     /// The progress of all targets of the message; `None` where it left the queue meanwhile.
-    pub progress: Option<&'a [Progress]>,
+    pub progress: Option<&'a [TargetProgress]>,
     /// Whether no target is pending any more.
     pub over: bool,
 }
@@ -288,10 +288,10 @@ impl<'a> Delivery<'a> {
     /// The event for this outcome; `expired` where the lifetime made it final.
     pub fn event(self, expired: bool) -> MailEvent<'a> {
         match self.outcome.class() {
-            Class::Success => MailEvent::Sent(self),
-            Class::Temporary => MailEvent::Deferred(self),
-            Class::Permanent if expired => MailEvent::Expired(self),
-            Class::Permanent => MailEvent::Bounced(self),
+            ReplyClass::Success => MailEvent::Sent(self),
+            ReplyClass::Temporary => MailEvent::Deferred(self),
+            ReplyClass::Permanent if expired => MailEvent::Expired(self),
+            ReplyClass::Permanent => MailEvent::Bounced(self),
         }
     }
 
@@ -307,7 +307,7 @@ impl<'a> Delivery<'a> {
 
     /// When the target is attempted again, seconds since 1970.
     pub fn next_try(&self) -> Option<u32> {
-        (self.outcome.class() == Class::Temporary).then_some(self.attempt.due)
+        (self.outcome.class() == ReplyClass::Temporary).then_some(self.attempt.due)
     }
 }
 

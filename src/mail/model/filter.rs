@@ -1,11 +1,11 @@
 //! A filter for messages of the queue, for listings and orders.
 
-use super::{Address, Destination, Message, MessageId, Status};
+use super::{Address, Destination, Message, MessageId, TargetStatus};
 use std::fmt;
 
 /// The state of a message, in operators' terms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
+pub enum MessageState {
     /// In an attempt now.
     Active,
     /// Waiting for another attempt after a temporary failure.
@@ -16,7 +16,7 @@ pub enum Standing {
     Waiting,
 }
 
-impl Standing {
+impl MessageState {
     /// All of them.
     pub const ALL: [Self; 4] = [Self::Active, Self::Deferred, Self::Held, Self::Waiting];
 
@@ -50,7 +50,7 @@ pub struct Filter {
     /// In the decoded subject. The only condition that needs the content.
     pub subject: String,
     /// Its state.
-    pub standing: Option<Standing>,
+    pub standing: Option<MessageState>,
     /// Its age in seconds, at least.
     pub older: Option<u32>,
     /// Its size in octets, at least.
@@ -75,7 +75,13 @@ impl Filter {
 
     /// Whether a message matches; `subject` is its decoded subject, used only if
     /// [`Filter::asks_for_subjects`] is true.
-    pub fn passes(&self, message: &Message, seen: &Seen<'_>, subject: &str, now: u32) -> bool {
+    pub fn passes(
+        &self,
+        message: &Message,
+        seen: &MessageContext<'_>,
+        subject: &str,
+        now: u32,
+    ) -> bool {
         self.passes_without_subject(message, seen, now)
             && is_in(subject, &self.subject)
             && (self.search.is_empty() || is_in(subject, &self.search) || self.finds(message, seen))
@@ -83,7 +89,12 @@ impl Filter {
 
     /// Whether a message matches all conditions other than those on the subject: if not, its
     /// content need not be read.
-    pub fn passes_without_subject(&self, message: &Message, seen: &Seen<'_>, now: u32) -> bool {
+    pub fn passes_without_subject(
+        &self,
+        message: &Message,
+        seen: &MessageContext<'_>,
+        now: u32,
+    ) -> bool {
         is_in(sender(message), &self.sender)
             && (self.recipient.is_empty()
                 || recipients(message).any(|address| is_in(address.as_str(), &self.recipient)))
@@ -101,7 +112,7 @@ impl Filter {
     }
 
     /// Whether [`Filter::search`] is in the envelope, the id, a destination or an error.
-    fn finds(&self, message: &Message, seen: &Seen<'_>) -> bool {
+    fn finds(&self, message: &Message, seen: &MessageContext<'_>) -> bool {
         is_in(sender(message), &self.search)
             || recipients(message).any(|address| is_in(address.as_str(), &self.search))
             || is_in(&message.id.to_string(), &self.search)
@@ -137,9 +148,9 @@ impl fmt::Display for Filter {
 
 /// What is not stored in the message itself.
 #[derive(Debug, Clone, Copy)]
-pub struct Seen<'a> {
+pub struct MessageContext<'a> {
     /// Its state.
-    pub standing: Standing,
+    pub standing: MessageState,
     /// The destinations of the pending recipients.
     pub destinations: &'a [Destination],
 }
@@ -150,7 +161,7 @@ fn sender(message: &Message) -> &str {
 
 fn recipients(message: &Message) -> impl Iterator<Item = &Address> {
     let all = message.envelope.recipients.iter().zip(&message.progress);
-    all.filter(|(_, progress)| progress.status == Status::Pending).map(|(address, _)| address)
+    all.filter(|(_, progress)| progress.status == TargetStatus::Pending).map(|(address, _)| address)
 }
 
 /// Whether a text contains another, whatever the case of either.
@@ -168,14 +179,16 @@ fn is_in(text: &str, wanted: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mail::model::{Body, BodyType, Envelope, Kind, Origin, Progress, Target};
+    use crate::mail::model::{
+        Body, BodyType, Envelope, MessageKind, Origin, Target, TargetProgress,
+    };
 
     fn message() -> Message {
         let recipients =
             ["anna@one.example", "bert@two.example"].map(|text| Address::parse(text).unwrap());
         let mut progress =
-            [Progress::new(Target::Recipient(0)), Progress::new(Target::Recipient(1))];
-        progress[0].status = Status::Delivered;
+            [TargetProgress::new(Target::Recipient(0)), TargetProgress::new(Target::Recipient(1))];
+        progress[0].status = TargetStatus::Delivered;
         progress[1].reason = "450 4.2.1 Mailbox is BUSY".to_owned();
         Message {
             id: MessageId(1 << 40),
@@ -187,7 +200,7 @@ mod tests {
                 smtputf8: false,
             },
             origin: Origin { peer: None, helo: "".into() },
-            kind: Kind::Mail,
+            kind: MessageKind::Mail,
             progress: progress.to_vec(),
             held: false,
             delay_told: false,
@@ -197,7 +210,7 @@ mod tests {
 
     fn passes(filter: &Filter) -> bool {
         let destinations = [Destination::domain("two.example").unwrap()];
-        let seen = Seen { standing: Standing::Deferred, destinations: &destinations };
+        let seen = MessageContext { standing: MessageState::Deferred, destinations: &destinations };
         filter.passes(&message(), &seen, "Grüße aus Köln", 4600)
     }
 
@@ -223,13 +236,13 @@ mod tests {
         }
         assert!(!text(|f, t| f.search = t, "anna"));
         let deferred = Filter {
-            standing: Some(Standing::Deferred),
+            standing: Some(MessageState::Deferred),
             older: Some(3600),
             larger: Some(500),
             ..Filter::default()
         };
         assert!(passes(&deferred));
-        assert!(!passes(&Filter { standing: Some(Standing::Held), ..deferred.clone() }));
+        assert!(!passes(&Filter { standing: Some(MessageState::Held), ..deferred.clone() }));
         assert!(!passes(&Filter { older: Some(3601), ..deferred.clone() }));
         assert!(!passes(&Filter { larger: Some(501), ..deferred }));
     }

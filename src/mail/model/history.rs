@@ -1,12 +1,12 @@
 //! The history of mail: its attempts and its end.
 
-use super::{Address, Answer, Body, DeliveryStatus, Envelope, MessageId};
+use super::{Address, AdminFuture, Body, DeliveryStatus, Envelope, MessageId};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// An attempt for some recipients at one next hop. All texts are untrusted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Attempt {
+pub struct AttemptRecord {
     /// The message.
     pub id: String,
     /// When it ended, seconds since 1970.
@@ -20,13 +20,13 @@ pub struct Attempt {
     /// How long it took, in milliseconds.
     pub took_ms: u64,
     /// The outcome of each recipient; none where this is a note about the message.
-    pub outcomes: Vec<Ending>,
-    /// Commands and replies, a line each; empty after success. After [`Attempt::TEXT_MARK`] the
-    /// text of a bounce.
+    pub outcomes: Vec<RecipientResult>,
+    /// Commands and replies, a line each; empty after success. After [`AttemptRecord::TEXT_MARK`]
+    /// the text of a bounce.
     pub transcript: String,
 }
 
-impl Attempt {
+impl AttemptRecord {
     /// The line of the transcript after which the text of an undeliverable bounce follows, up to
     /// the end: only users who may read content see it.
     pub const TEXT_MARK: &str = "* the report that was not delivered:";
@@ -39,7 +39,7 @@ impl Attempt {
 
 /// The status of a recipient after an attempt, or at the end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Ending {
+pub struct RecipientResult {
     /// The forward-path, or `(copy)` for the carbon copy.
     pub to: String,
     /// Its status.
@@ -50,7 +50,7 @@ pub struct Ending {
 
 /// A message that has left the queue.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Finished {
+pub struct FinishedMessage {
     /// Its queue id.
     pub id: String,
     /// When it was accepted, seconds since 1970.
@@ -68,7 +68,7 @@ pub struct Finished {
     /// Protocol version and cipher suite of that attempt; empty in plain text.
     pub tls: String,
     /// Its recipients.
-    pub recipients: Vec<Ending>,
+    pub recipients: Vec<RecipientResult>,
     /// The mark of the move that removed it; empty for all other ends.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub mark: String,
@@ -102,7 +102,7 @@ impl KeptMessage {
 /// A filter for finished messages; texts are searched anywhere in the field, without regard to
 /// case.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Wanted {
+pub struct HistoryFilter {
     /// In any field.
     pub search: String,
     /// In a recipient.
@@ -119,7 +119,7 @@ pub struct Wanted {
 #[derive(Debug, Clone, Default)]
 pub struct FinishedPage {
     /// The messages.
-    pub finished: Vec<Finished>,
+    pub finished: Vec<FinishedMessage>,
     /// Where to continue; `None` at the end.
     pub next: Option<String>,
 }
@@ -133,19 +133,19 @@ pub trait History: Send + Sync {
     fn content_time(&self) -> Duration;
 
     /// A finished message with its content; `None` where that is not kept (any more).
-    fn kept(&self, id: MessageId) -> Answer<'_, Option<KeptMessage>>;
+    fn kept(&self, id: MessageId) -> AdminFuture<'_, Option<KeptMessage>>;
 
     /// The attempts of a message, the oldest first; an error when they are not found within
     /// `patience`.
-    fn attempts(&self, id: MessageId, patience: Duration) -> Answer<'_, Vec<Attempt>>;
+    fn attempts(&self, id: MessageId, patience: Duration) -> AdminFuture<'_, Vec<AttemptRecord>>;
 
     /// At most `limit` finished messages, the newest first, continuing at [`FinishedPage::next`] of
     /// another page. Searches for at most `patience`; a page that was cut off by that has a `next`.
     fn finished(
         &self,
-        wanted: Wanted,
+        wanted: HistoryFilter,
         after: Option<String>,
         limit: usize,
         patience: Duration,
-    ) -> Answer<'_, FinishedPage>;
+    ) -> AdminFuture<'_, FinishedPage>;
 }

@@ -1,6 +1,6 @@
 //! A mail that is imported from another queue, with its past there.
 
-use super::{Envelope, Kind, MessageId, Origin, Progress};
+use super::{Envelope, MessageId, MessageKind, Origin, TargetProgress};
 use bytes::Bytes;
 use std::future::Future;
 use std::io;
@@ -14,14 +14,14 @@ pub struct ImportedMessage {
     /// When it was accepted there, seconds since 1970.
     pub arrived: u32,
     /// From a client, or generated there.
-    pub kind: Kind,
+    pub kind: MessageKind,
     /// Sender and recipients.
     pub envelope: Envelope,
     /// Where it came from: client and HELO name.
     pub origin: Origin,
     /// The progress of its targets: the recipients in their order, then the copy if there is one.
     /// At least one is pending.
-    pub progress: Vec<Progress>,
+    pub progress: Vec<TargetProgress>,
     /// Held by an operator.
     pub held: bool,
     /// The delay warning was sent.

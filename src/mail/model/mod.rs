@@ -31,10 +31,11 @@ mod verdict;
 
 pub use address::{Address, AddressError, Domain};
 pub use admin::{
-    AdminError, Answer, Asker, DESTINATIONS_MAX, DestinationSummary, Found, Group, Grouping,
-    Groups, Obeyed, Order, Paused, Preview, QueueAdmin, QueueSummary, Selection,
+    AdminError, AdminFuture, DESTINATIONS_MAX, DestinationSummary, Grouping, OrderResult, Paused,
+    Preview, Principal, QueueAdmin, QueueGroup, QueueGroups, QueueOrder, QueuePage, QueueSummary,
+    Selection,
 };
-pub use body::{Body, Content};
+pub use body::{Body, StoredContent};
 pub use deliveries::Deliveries;
 pub use destination::{Destination, MailDomain};
 pub use encryption::Encryption;
@@ -43,14 +44,19 @@ pub use event::{
     AddressMask, Delays, Deletion, Delivery, DeliveryAttempt, MailEvent, MailEventSink,
     NotificationKind, Protocol, Rejection, SessionClient,
 };
-pub use filter::{Filter, Seen, Standing};
-pub use history::{Attempt, Ending, Finished, FinishedPage, History, KeptMessage, Wanted};
+pub use filter::{Filter, MessageContext, MessageState};
+pub use history::{
+    AttemptRecord, FinishedMessage, FinishedPage, History, HistoryFilter, KeptMessage,
+    RecipientResult,
+};
 pub use id::MessageId;
 pub use imported::{ContentPieces, ImportedMessage};
-pub use message::{Draft, Kind, Message, Progress, Status, Target};
-pub use offline::{Damage, Files, Findings, Looked, Meaning, OfflineError, OfflineQueue};
-pub use outcome::{LastError, Outcome, Report};
-pub use reply::{Class, Enhanced, Reply};
+pub use message::{Message, MessageKind, NewMessage, Target, TargetProgress, TargetStatus};
+pub use offline::{
+    Damage, DamageMeaning, FileCount, OfflineError, OfflineQueue, VerifyProgress, VerifyReport,
+};
+pub use outcome::{LastError, Outcome, TransactionReport};
+pub use reply::{Enhanced, Reply, ReplyClass};
 pub use route::{Hop, Route, RouteError};
 pub use route_test::{
     ClientVerdict, DestinationStatus, RouteQuestion, RouteReport, RouteTest, TargetReport,

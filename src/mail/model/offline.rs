@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 /// Files and octets that have been read so far, to show progress.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Looked {
+pub struct VerifyProgress {
     /// Files that are done.
     pub files: u64,
     /// Files in total.
@@ -16,12 +16,12 @@ pub struct Looked {
 
 /// The result of checking a whole queue.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Findings {
+pub struct VerifyReport {
     /// The version in the file `format`; `None`: there is no such file, or a power cut happened
     /// while it was written.
     pub format: Option<u32>,
     /// Segments, and their octets.
-    pub segments: Files,
+    pub segments: FileCount,
     /// Messages in the queue.
     pub messages: u64,
     /// Of these, held by an operator.
@@ -35,8 +35,8 @@ pub struct Findings {
     /// Records of messages that have left the queue.
     pub finished: u64,
     /// Contents with a file of their own that belong to a message in the queue.
-    pub contents: Files,
-    /// The first [`Findings::DAMAGES_SHOWN`] damages, in the order of the files.
+    pub contents: FileCount,
+    /// The first [`VerifyReport::DAMAGES_SHOWN`] damages, in the order of the files.
     pub damages: Vec<Damage>,
     /// Damages in total.
     pub damages_total: u64,
@@ -46,37 +46,37 @@ pub struct Findings {
     /// exporting side still has them.
     pub imports_unfinished: u64,
     /// Contents that no message needs any more; the next start removes them.
-    pub orphans: Files,
+    pub orphans: FileCount,
     /// Contents whose message is in no segment: they were being received at a crash, or a segment
     /// is missing. The next start quarantines them.
-    pub strays: Files,
+    pub strays: FileCount,
     /// Contents that were being received at a crash; the next start removes them.
-    pub parts: Files,
+    pub parts: FileCount,
     /// Files of dead segments, kept for reuse.
-    pub spares: Files,
+    pub spares: FileCount,
     /// Space that is reserved for a full volume.
-    pub reserve: Files,
+    pub reserve: FileCount,
     /// What earlier starts quarantined.
-    pub set_aside: Files,
+    pub set_aside: FileCount,
     /// Remarks about what is not damage but worth knowing.
     pub notes: Vec<String>,
 }
 
-impl Findings {
+impl VerifyReport {
     /// Damages that are listed; more are only counted.
     pub const DAMAGES_SHOWN: usize = 1000;
 }
 
 /// A number of files, and their octets.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Files {
+pub struct FileCount {
     /// How many.
     pub files: u64,
     /// Their total length.
     pub octets: u64,
 }
 
-impl Files {
+impl FileCount {
     /// Adds a file.
     pub fn add(&mut self, octets: u64) {
         self.files += 1;
@@ -105,12 +105,12 @@ pub struct Damage {
     /// The forward-paths; empty when not known.
     pub recipients: Vec<Address>,
     /// Its consequence.
-    pub meaning: Meaning,
+    pub meaning: DamageMeaning,
 }
 
 /// The consequence of damage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Meaning {
+pub enum DamageMeaning {
     /// An accepted mail cannot be delivered.
     Lost,
     /// The mail is there, but a record of its deliveries is not: some may be repeated.
@@ -151,13 +151,13 @@ pub trait OfflineQueue {
     ///
     /// # Errors
     /// [`OfflineError`]: nothing could be read.
-    fn verify(&self, tell: &mut dyn FnMut(Looked)) -> Result<Findings, OfflineError>;
+    fn verify(&self, tell: &mut dyn FnMut(VerifyProgress)) -> Result<VerifyReport, OfflineError>;
 
     /// The ids of all messages in the queue, in order; contents unread.
     ///
     /// # Errors
     /// [`OfflineError`].
-    fn ids(&self, tell: &mut dyn FnMut(Looked)) -> Result<Vec<MessageId>, OfflineError>;
+    fn ids(&self, tell: &mut dyn FnMut(VerifyProgress)) -> Result<Vec<MessageId>, OfflineError>;
 
     /// One message, its content checked. To be called after [`OfflineQueue::ids`].
     ///

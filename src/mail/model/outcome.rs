@@ -1,6 +1,6 @@
 //! The outcome of one target in one attempt.
 
-use super::{Class, Enhanced, Reply, Target};
+use super::{Enhanced, Reply, ReplyClass, Target};
 
 /// The outcome of one attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,7 +30,7 @@ impl Outcome {
     }
 
     /// What it means for the mail.
-    pub fn class(&self) -> Class {
+    pub fn class(&self) -> ReplyClass {
         self.reply.class()
     }
 }
@@ -78,7 +78,7 @@ impl From<&str> for LastError {
 
 /// The outcomes of one transaction, and the state of the connection.
 #[derive(Debug, Clone)]
-pub struct Report {
+pub struct TransactionReport {
     /// One outcome for each target of the attempt, in the same order.
     pub outcomes: Vec<(Target, Outcome)>,
     /// The last host, `name[address]:port`; empty when none was reached.
@@ -103,13 +103,13 @@ pub struct Report {
     pub refused_us: Option<Outcome>,
 }
 
-impl Report {
+impl TransactionReport {
     /// The targets for which another host may be tried at once.
     pub fn put_off(&self) -> Vec<Target> {
         let put_off = self
             .outcomes
             .iter()
-            .filter(|(_, outcome)| self.elsewhere && outcome.class() == Class::Temporary);
+            .filter(|(_, outcome)| self.elsewhere && outcome.class() == ReplyClass::Temporary);
         put_off.map(|(target, _)| *target).collect()
     }
 }

@@ -5,7 +5,7 @@ use std::fmt;
 
 /// The class of a reply by its first digit (RFC 5321 §4.2.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Class {
+pub enum ReplyClass {
     /// 2xx and 3xx: success.
     Success,
     /// 4xx: a temporary failure.
@@ -65,11 +65,11 @@ impl Reply {
 
     /// The class of the code. A code outside 200 to 599 counts as temporary: the server is faulty
     /// and may be repaired.
-    pub fn class(&self) -> Class {
+    pub fn class(&self) -> ReplyClass {
         match self.code {
-            200..=399 => Class::Success,
-            500..=599 => Class::Permanent,
-            _ => Class::Temporary,
+            200..=399 => ReplyClass::Success,
+            500..=599 => ReplyClass::Permanent,
+            _ => ReplyClass::Temporary,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! A route test: where a message would be sent, and whether its client might send it. No message is
 //! created.
 
-use super::{Address, Answer, Destination, Reply, Route, RouteError, RouteTrace};
+use super::{Address, AdminFuture, Destination, Reply, Route, RouteError, RouteTrace};
 use ipnet::IpNet;
 use std::net::IpAddr;
 
@@ -78,5 +78,5 @@ pub struct DestinationStatus {
 /// Who answers route tests.
 pub trait RouteTest: Send + Sync {
     /// Asks the same components as real mail does, and changes nothing.
-    fn test(&self, question: RouteQuestion) -> Answer<'_, RouteReport>;
+    fn test(&self, question: RouteQuestion) -> AdminFuture<'_, RouteReport>;
 }

@@ -6,7 +6,7 @@
 //! know them.
 //! Source: RFC 3464 §2.3.3 (actions); the `status=` of Postfix's delivery lines.
 
-use super::{Class, Status};
+use super::{ReplyClass, TargetStatus};
 use std::fmt;
 use std::str::FromStr;
 
@@ -119,18 +119,18 @@ impl From<DeliveryStatus> for &'static str {
     }
 }
 
-impl From<Status> for DeliveryStatus {
-    fn from(status: Status) -> Self {
+impl From<TargetStatus> for DeliveryStatus {
+    fn from(status: TargetStatus) -> Self {
         match status {
-            Status::Pending => Self::Pending,
-            Status::Delivered => Self::Delivered,
-            Status::Bounced => Self::Bounced,
-            Status::Dropped => Self::Dropped,
+            TargetStatus::Pending => Self::Pending,
+            TargetStatus::Delivered => Self::Delivered,
+            TargetStatus::Bounced => Self::Bounced,
+            TargetStatus::Dropped => Self::Dropped,
         }
     }
 }
 
-impl TryFrom<DeliveryStatus> for Status {
+impl TryFrom<DeliveryStatus> for TargetStatus {
     type Error = NoStatus;
 
     /// Where a recipient of a message in the queue may stand.
@@ -147,12 +147,12 @@ impl TryFrom<DeliveryStatus> for Status {
     }
 }
 
-impl From<Class> for DeliveryStatus {
-    fn from(class: Class) -> Self {
+impl From<ReplyClass> for DeliveryStatus {
+    fn from(class: ReplyClass) -> Self {
         match class {
-            Class::Success => Self::Delivered,
-            Class::Temporary => Self::Deferred,
-            Class::Permanent => Self::Bounced,
+            ReplyClass::Success => Self::Delivered,
+            ReplyClass::Temporary => Self::Deferred,
+            ReplyClass::Permanent => Self::Bounced,
         }
     }
 }

@@ -1,6 +1,8 @@
 //! A mail that a program submits without an SMTP session.
 
-use super::{Address, AddressError, Asker, ContentPieces, KeptMessage, MessageId, Refusal, Reply};
+use super::{
+    Address, AddressError, ContentPieces, KeptMessage, MessageId, Principal, Refusal, Reply,
+};
 use std::future::Future;
 use std::net::IpAddr;
 use std::pin::Pin;
@@ -27,7 +29,7 @@ pub struct Resubmission {
     /// To whom, without repetitions; at least one.
     pub recipients: Vec<Address>,
     /// Who wants it.
-    pub asker: Asker,
+    pub asker: Principal,
 }
 
 /// Submission by programs: the same rules, limits and guarantees as SMTP.

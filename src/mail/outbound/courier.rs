@@ -5,8 +5,8 @@ mod job;
 mod send;
 
 use super::Outbound;
-use crate::mail::deliver::{Attempt, Connection};
-use crate::mail::model::{Class, Destination};
+use crate::mail::deliver::{Connection, RouteAttempt};
+use crate::mail::model::{Destination, ReplyClass};
 use crate::mail::schedule::DestinationId;
 use crate::mail::spool::Spool;
 use connect::Unconnected;
@@ -52,7 +52,7 @@ pub async fn run<S: Spool>(
         }
         let (open, attempt) = match connection.take() {
             Some(open) => {
-                let attempt = Attempt::beside(&open.0);
+                let attempt = RouteAttempt::beside(&open.0);
                 (open, attempt)
             }
             None => match courier.connected().await {
@@ -84,7 +84,7 @@ pub async fn run<S: Spool>(
         let mut report;
         (connection, report) = courier.carry(open, attempt, job, &message, &targets).await;
         if courier.given_up && courier.is_cut_off() {
-            courier.settle_ahead(job, &message, &mut report, &[Class::Success]).await;
+            courier.settle_ahead(job, &message, &mut report, &[ReplyClass::Success]).await;
             break;
         }
         courier.finish(job, &message, report).await;

@@ -1,24 +1,25 @@
 //! Delivery agents with everything around them: a queue on a volume, and next hops on this host.
 
 use super::counters::OutboundCounters;
-use super::queue_state::MustRing;
-use super::{Config, Outbound};
+use super::queue_state::WakeDispatcher;
+use super::{Outbound, OutboundConfig};
 use crate::ground::clock;
-use crate::ground::disk::{Disk, Volume};
-use crate::ground::dns::{Absence, Answer, DnsError, Resolver};
+use crate::ground::disk::{DirectoryDisk, Disk};
+use crate::ground::dns::{Absence, DnsError, DnsFuture, Resolver};
 use crate::ground::memory::Gauge;
 use crate::mail::admin::Admin;
 use crate::mail::deliver::counters::DeliverCounters;
-use crate::mail::deliver::{self, Client, HOST_UNPROVEN_MAX, Timeouts};
-use crate::mail::events::Events;
+use crate::mail::deliver::{self, HOST_UNPROVEN_MAX, SmtpClient, Timeouts};
+use crate::mail::events::MailEvents;
 use crate::mail::model::{
-    Address, Asker, Attempt, BodyType, Destination, Envelope, Kind, Message, MessageId, Obeyed,
-    Order, Origin, Outcome, Progress, QueueAdmin, Reply, Selection, Status, Target,
+    Address, AttemptRecord, BodyType, Destination, Envelope, Message, MessageId, MessageKind,
+    OrderResult, Origin, Outcome, Principal, QueueAdmin, QueueOrder, Reply, Selection, Target,
+    TargetProgress, TargetStatus,
 };
 use crate::mail::route::{self, Router};
 use crate::mail::schedule::{self, Suspension};
 use crate::mail::spool::counters::SpoolCounters;
-use crate::mail::spool::{self, Entry, Past, SegmentLog, Spool, Writer};
+use crate::mail::spool::{self, IncomingContent, PriorProgress, QueueEntry, SegmentLog, Spool};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -39,11 +40,11 @@ const LIFETIME: u32 = 432_000;
 struct Here;
 
 impl Resolver for Here {
-    fn mx(&self, _: &str) -> Answer<'_, Vec<(u16, String)>> {
+    fn mx(&self, _: &str) -> DnsFuture<'_, Vec<(u16, String)>> {
         Box::pin(async { Err(DnsError::Absent(Absence::Records)) })
     }
 
-    fn addresses(&self, name: &str) -> Answer<'_, Vec<IpAddr>> {
+    fn addresses(&self, name: &str) -> DnsFuture<'_, Vec<IpAddr>> {
         let count = if name == "two.example" { 2 } else { 1 };
         Box::pin(
             async move { Ok((1..=count).map(|last| IpAddr::from([127, 0, 0, last])).collect()) },
@@ -65,15 +66,15 @@ fn relay(port: u16) -> Relay {
 /// The same, where mail expires at this age in seconds.
 fn relay_with(port: u16, lifetime: u32) -> Relay {
     let volume = tempfile::tempdir().unwrap();
-    let disk: Arc<dyn Disk> = Arc::new(Volume::open(volume.path()).unwrap());
+    let disk: Arc<dyn Disk> = Arc::new(DirectoryDisk::open(volume.path()).unwrap());
     let spool = SegmentLog::open(
         disk.clone(),
-        spool::Config::default(),
+        spool::SpoolConfig::default(),
         SpoolCounters::alone().unwrap(),
         &|_| {},
     )
     .unwrap();
-    let routes = route::Config {
+    let routes = route::RouteConfig {
         smart_relay: None,
         cc_mta: None,
         hostname: "relay.example".into(),
@@ -84,14 +85,14 @@ fn relay_with(port: u16, lifetime: u32) -> Relay {
         Router::new(routes, Arc::new(Here)).local_mail_hosts(vec!["127.0.0.0/8".parse().unwrap()]);
     // No agent's end depends on how soon QUIT is answered.
     let timeouts = Timeouts { quit: 10 * PATIENCE, ..Timeouts::default() };
-    let speaks = deliver::Config {
+    let speaks = deliver::DeliverConfig {
         hostname: "relay.example".into(),
         timeouts,
         bind: None,
         recipients_max: 2,
     };
-    let client = Client::new(speaks, DeliverCounters::alone().unwrap()).unwrap();
-    let schedule = schedule::Config {
+    let client = SmtpClient::new(speaks, DeliverCounters::alone().unwrap()).unwrap();
+    let schedule = schedule::ScheduleConfig {
         concurrency: 20,
         couriers_max: 1,
         overtime_max: 1,
@@ -100,7 +101,7 @@ fn relay_with(port: u16, lifetime: u32) -> Relay {
         lifetime,
         delay_warning: 0,
     };
-    let config = Config {
+    let config = OutboundConfig {
         hostname: "relay.example".into(),
         bounce_address: None,
         schedule,
@@ -111,7 +112,7 @@ fn relay_with(port: u16, lifetime: u32) -> Relay {
         router,
         client,
         OutboundCounters::alone().unwrap(),
-        Events::new(Vec::new()),
+        MailEvents::new(Vec::new()),
         config,
     );
     Relay { outbound, disk, _volume: volume }
@@ -145,16 +146,22 @@ impl Relay {
             Envelope { sender: None, recipients, body: BodyType::EightBitMime, smtputf8: false };
         let origin = Origin { peer: None, helo: "test".into() };
         let progress = (0..envelope.recipients.len())
-            .map(|n| Progress::new(Target::Recipient(u16::try_from(n).unwrap())));
-        let past = Past { arrived, progress: progress.collect(), held: false, delay_told: false };
-        let entry =
-            Entry { envelope, origin, kind: Kind::Mail, copy: false, destinations: Vec::new() };
+            .map(|n| TargetProgress::new(Target::Recipient(u16::try_from(n).unwrap())));
+        let past =
+            PriorProgress { arrived, progress: progress.collect(), held: false, delay_told: false };
+        let entry = QueueEntry {
+            envelope,
+            origin,
+            kind: MessageKind::Mail,
+            copy: false,
+            destinations: Vec::new(),
+        };
         spool.bring_in(entry, past, writer, std::future::pending()).await.unwrap()
     }
 
     /// The status of a mail's recipients, and how many attempts of each failed; empty when it has
     /// left the queue.
-    async fn told(&self, id: MessageId) -> Vec<(Status, u16)> {
+    async fn told(&self, id: MessageId) -> Vec<(TargetStatus, u16)> {
         let spool = &self.outbound.spool;
         // After everything that was recorded before.
         let left = spool.hold(id, false).await.is_err();
@@ -168,9 +175,9 @@ fn at(domain: &str) -> Destination {
     Destination::domain(domain).unwrap()
 }
 
-const SENT: (Status, u16) = (Status::Delivered, 0);
-const OPEN: (Status, u16) = (Status::Pending, 0);
-const PUT_OFF: (Status, u16) = (Status::Pending, 1);
+const SENT: (TargetStatus, u16) = (TargetStatus::Delivered, 0);
+const OPEN: (TargetStatus, u16) = (TargetStatus::Pending, 0);
+const PUT_OFF: (TargetStatus, u16) = (TargetStatus::Pending, 1);
 
 /// Where a server stops answering; it signals that once, and goes on when the client has
 /// disconnected.
@@ -387,7 +394,7 @@ fn at_line(field: &'static str, work: impl Fn() + Send + Sync + 'static) -> Defa
 
 /// The result of a mail to two recipients whose attempt panicked between two transactions: here, at
 /// the log line about the rewritten content.
-async fn defect(lifetime: u32) -> (Vec<(Status, u16)>, Relay) {
+async fn defect(lifetime: u32) -> (Vec<(TargetStatus, u16)>, Relay) {
     let (relay, _server) = serving(Case::SevenBits, lifetime).await;
     tokio::spawn(relay.outbound.clone().run());
     let panicking = at_line("changed", || panic!("the defect"));
@@ -441,7 +448,7 @@ async fn what_a_host_has_answered_is_recorded_before_another_one_is_looked_for()
     let (relay, server) = at_work(Case::NextHost).await;
     let mail = relay.accept("two.example", 2).await;
     tokio::time::timeout(PATIENCE, server.stalled.notified()).await.unwrap();
-    assert_eq!(relay.told(mail).await, [(Status::Pending, 0), SENT]);
+    assert_eq!(relay.told(mail).await, [(TargetStatus::Pending, 0), SENT]);
 }
 
 /// The relay itself aborted the attempt: that shows nothing about the destination, and other mail
@@ -503,9 +510,9 @@ async fn a_retry_counts_held_mail_of_a_paused_destination_once() {
     let held = relay.accept("paused.example", 1).await;
     relay.outbound.spool.hold(held, true).await.unwrap();
     let office = Admin::new(relay.outbound.clone(), relay.disk.clone(), Arc::new(Gauge::default()));
-    office.pause(at("paused.example"), true, Asker::default()).await.unwrap();
-    let hit = office.order(Order::Retry, Selection::All, Asker::default()).await.unwrap();
-    assert_eq!(hit, Obeyed { messages: 4, untried: 2 });
+    office.pause(at("paused.example"), true, Principal::default()).await.unwrap();
+    let hit = office.order(QueueOrder::Retry, Selection::All, Principal::default()).await.unwrap();
+    assert_eq!(hit, OrderResult { messages: 4, untried: 2 });
 }
 
 /// Mail that waited in another queue before has the same age while it is attempted as before and
@@ -528,7 +535,7 @@ async fn mail_of_a_paused_destination_is_not_on_its_way() {
     let office =
         || Admin::new(relay.outbound.clone(), relay.disk.clone(), Arc::new(Gauge::default()));
     let pause = async |paused| {
-        office().pause(at("paused.example"), paused, Asker::default()).await.unwrap()
+        office().pause(at("paused.example"), paused, Principal::default()).await.unwrap()
     };
     pause(true).await;
     let arrived = clock::now() - 3 * 86_400;
@@ -548,7 +555,7 @@ async fn mail_that_could_not_be_read_is_planned_on_a_busy_relay() {
     outbound.state.note_unread(&[id]);
     let busy = async {
         while outbound.spool.is_held(id).is_some() {
-            outbound.ring(MustRing(true));
+            outbound.ring(WakeDispatcher(true));
             tokio::task::yield_now().await;
         }
     };
@@ -568,10 +575,10 @@ async fn the_history_keeps_the_text_of_our_own_bounces_alone() {
         "it is a client's, whoever sent it"
     );
     assert_eq!(counted(), 1);
-    let bounce = Message { kind: Kind::Notification, ..mail };
+    let bounce = Message { kind: MessageKind::Notification, ..mail };
     let kept = relay.outbound.note_undeliverable(&bounce, &outcomes).await;
     assert!(
-        kept.starts_with(Attempt::TEXT_MARK) && kept.contains("\nContent-Type: text/plain\n"),
+        kept.starts_with(AttemptRecord::TEXT_MARK) && kept.contains("\nContent-Type: text/plain\n"),
         "{kept}"
     );
 }

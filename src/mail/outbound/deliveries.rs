@@ -4,7 +4,7 @@
 //! Limits: [`DESTINATIONS`] destinations (those attempted the longest ago are removed first), each
 //! with [`Deliveries::HOURS`] hours at most, about 2.5 kB.
 
-use crate::mail::model::{Class, Deliveries, Destination, Outcome, Target};
+use crate::mail::model::{Deliveries, Destination, Outcome, ReplyClass, Target};
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ const BUCKETS: usize = 16;
 const HOUR: u32 = 3600;
 
 /// An attempt that has ended.
-pub(super) struct Ended<'a> {
+pub(super) struct EndedAttempt<'a> {
     pub(super) outcomes: &'a [(Target, Outcome)],
     pub(super) relay: &'a str,
     pub(super) tls: &'a str,
@@ -57,7 +57,7 @@ struct Hour {
 
 impl DeliveryRecords {
     /// Records an attempt.
-    pub(super) fn note(&mut self, destination: &Destination, ended: &Ended<'_>) {
+    pub(super) fn note(&mut self, destination: &Destination, ended: &EndedAttempt<'_>) {
         if self.0.len() >= DESTINATIONS && !self.0.contains_key(destination) {
             self.forget_one();
         }
@@ -88,7 +88,7 @@ impl DeliveryRecords {
 }
 
 impl Record {
-    fn note(&mut self, ended: &Ended<'_>) {
+    fn note(&mut self, ended: &EndedAttempt<'_>) {
         self.last = ended.at;
         if !ended.relay.is_empty() {
             (self.relay, self.tls) = (cut(ended.relay), cut(ended.tls));
@@ -97,14 +97,14 @@ impl Record {
         let mut error = None;
         for (_, outcome) in ended.outcomes {
             match outcome.class() {
-                Class::Success => {
+                ReplyClass::Success => {
                     hour.delivered = hour.delivered.saturating_add(1);
                     let bucket = &mut hour.took[bucket(ended.took)];
                     *bucket = bucket.saturating_add(1);
                     continue;
                 }
-                Class::Temporary => hour.deferred = hour.deferred.saturating_add(1),
-                Class::Permanent => hour.bounced = hour.bounced.saturating_add(1),
+                ReplyClass::Temporary => hour.deferred = hour.deferred.saturating_add(1),
+                ReplyClass::Permanent => hour.bounced = hour.bounced.saturating_add(1),
             }
             error = Some(outcome);
         }
@@ -201,7 +201,10 @@ mod tests {
     fn note(records: &mut DeliveryRecords, name: &str, codes: &[u16], ms: u64, at: u32) {
         let (relay, tls) = ("mx[192.0.2.1]:25", "TLSv1.3");
         let (outcomes, took) = (outcomes(codes), Duration::from_millis(ms));
-        records.note(&destination_of(name), &Ended { outcomes: &outcomes, relay, tls, took, at });
+        records.note(
+            &destination_of(name),
+            &EndedAttempt { outcomes: &outcomes, relay, tls, took, at },
+        );
     }
 
     #[test]

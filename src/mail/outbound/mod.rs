@@ -25,17 +25,19 @@ mod suspended;
 mod table;
 mod watch;
 
-use super::deliver::Client;
-use super::events::Events;
-use super::model::{Address, Deliveries, Destination, Message, MessageId, Progress, Status};
+use super::deliver::SmtpClient;
+use super::events::MailEvents;
+use super::model::{
+    Address, Deliveries, Destination, Message, MessageId, TargetProgress, TargetStatus,
+};
 use super::route::{RouteRules, Router};
 use super::schedule::{self, Job};
-use super::spool::{BACKLOG_MAX, Spool, SpoolError, Writer};
+use super::spool::{BACKLOG_MAX, IncomingContent, Spool, SpoolError};
 use crate::ground::clock;
 use crate::ground::lock::Lock;
 use crate::mail::outbound::counters::OutboundCounters;
 use deliveries::DeliveryRecords;
-use queue_state::{MustRing, NewJob, QueueState};
+use queue_state::{NewJob, QueueState, WakeDispatcher};
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
@@ -61,12 +63,12 @@ pub struct Outbound<S> {
     /// plan messages that another has just changed on disk.
     pub(super) ordering: tokio::sync::Mutex<()>,
     pub(super) router: Router,
-    client: Client,
+    client: SmtpClient,
     counters: Arc<OutboundCounters>,
-    pub(super) events: Arc<Events>,
+    pub(super) events: Arc<MailEvents>,
     /// Recent deliveries, by destination.
     deliveries: Lock<DeliveryRecords>,
-    config: Config,
+    config: OutboundConfig,
     /// Whether everything that was in the queue at start is on the schedule.
     planned: tokio::sync::watch::Sender<bool>,
     /// Wakes the dispatcher.
@@ -80,13 +82,13 @@ pub struct Outbound<S> {
 
 /// Settings of the outgoing half.
 #[derive(Debug, Clone)]
-pub struct Config {
+pub struct OutboundConfig {
     /// The relay's host name in notifications.
     pub hostname: String,
     /// Recipient of notifications about bounces that failed; `None`: there is none.
     pub bounce_address: Option<Address>,
     /// Settings of the schedule; lifetime and delay warning are used here too.
-    pub schedule: schedule::Config,
+    pub schedule: schedule::ScheduleConfig,
     /// Octets of new messages that may wait in memory for their first attempt, at most
     /// [`FRESH_MAX`].
     pub fresh_max: u64,
@@ -97,10 +99,10 @@ impl<S: Spool> Outbound<S> {
     pub fn new(
         spool: Arc<S>,
         router: Router,
-        client: Client,
+        client: SmtpClient,
         counters: Arc<OutboundCounters>,
-        events: Arc<Events>,
-        config: Config,
+        events: Arc<MailEvents>,
+        config: OutboundConfig,
     ) -> Arc<Self> {
         let state = QueueState::new(config.schedule).with_fresh_max(config.fresh_max);
         router.rules().named().for_each(|destination| state.vouch_for(&destination));
@@ -285,7 +287,7 @@ impl<S: Spool> Outbound<S> {
     pub(super) fn destinations(&self, message: &Message) -> BTreeMap<Destination, (u32, u16)> {
         let mut destinations = BTreeMap::new();
         for progress in
-            message.progress.iter().filter(|progress| progress.status == Status::Pending)
+            message.progress.iter().filter(|progress| progress.status == TargetStatus::Pending)
         {
             let Some(destination) = self.destination(message, progress) else { continue };
             let entry = destinations.entry(destination).or_insert((u32::MAX, 0));
@@ -298,7 +300,7 @@ impl<S: Spool> Outbound<S> {
     pub(super) fn destination(
         &self,
         message: &Message,
-        progress: &Progress,
+        progress: &TargetProgress,
     ) -> Option<Destination> {
         self.router.rules().destination(&message.envelope, progress)
     }
@@ -312,12 +314,12 @@ impl<S: Spool> Outbound<S> {
         let rules = self.router.rules();
         let mut progress = message.progress.clone();
         let (mut moved, mut homeless) = (false, false);
-        for one in progress.iter_mut().filter(|one| one.status == Status::Pending) {
+        for one in progress.iter_mut().filter(|one| one.status == TargetStatus::Pending) {
             let now = rules.destination(&message.envelope, one);
             match &one.destination {
                 // An operator may configure a host again before it is released.
                 _ if now.is_none() && message.held => continue,
-                _ if now.is_none() => (one.status, homeless) = (Status::Dropped, true),
+                _ if now.is_none() => (one.status, homeless) = (TargetStatus::Dropped, true),
                 Some(decided) => moved |= !rules.stands(decided),
                 None => continue,
             }
@@ -354,7 +356,7 @@ impl<S: Spool> Outbound<S> {
     }
 
     /// Wakes the dispatcher if it must check again.
-    pub(super) fn ring(&self, must_ring: MustRing) {
+    pub(super) fn ring(&self, must_ring: WakeDispatcher) {
         if must_ring.0 {
             self.bell.notify_one();
         }

@@ -1,15 +1,16 @@
 //! Applies outcomes: to the record, the schedule, the sender, the counters and the log.
 
 use super::Outbound;
-use super::deliveries::Ended;
+use super::deliveries::EndedAttempt;
 use crate::ground::clock;
 use crate::mail::bounce;
 use crate::mail::model::{
-    Attempt, Class, Delays, Delivery, DeliveryAttempt, Destination, Draft, Kind, MailEvent,
-    Message, NotificationKind, Outcome, Progress, Reply, Report, Status, Target,
+    AttemptRecord, Delays, Delivery, DeliveryAttempt, Destination, MailEvent, Message, MessageKind,
+    NewMessage, NotificationKind, Outcome, Reply, ReplyClass, Target, TargetProgress, TargetStatus,
+    TransactionReport,
 };
 use crate::mail::schedule::{DestinationId, Job};
-use crate::mail::spool::{Entry, Spool, SpoolError, Writer};
+use crate::mail::spool::{IncomingContent, QueueEntry, Spool, SpoolError};
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
@@ -18,14 +19,14 @@ const UNDELIVERABLE_KEPT: usize = 4096;
 
 /// How long an attempt took.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Times {
+pub(super) struct AttemptTimes {
     /// When the job was taken.
     pub(super) begun: Instant,
     /// From then on until the connection was open or had failed; zero when one was open already.
     pub(super) connecting: Duration,
 }
 
-impl Times {
+impl AttemptTimes {
     /// An attempt begins.
     pub(super) fn now() -> Self {
         Self { begun: Instant::now(), connecting: Duration::ZERO }
@@ -41,16 +42,16 @@ impl<S: Spool> Outbound<S> {
         (id, destination): (DestinationId, &Destination),
         mut job: Job,
         message: &Message,
-        report: Report,
-        times: Times,
+        report: TransactionReport,
+        times: AttemptTimes,
     ) -> Option<(Job, u32)> {
         let trying = times.begun.elapsed();
         let now = clock::now();
-        let Report { mut outcomes, relay, tls, security, transcript, .. } = report;
+        let TransactionReport { mut outcomes, relay, tls, security, transcript, .. } = report;
         let (age, steady) = (clock::age(message.arrived), clock::steady());
         let expired: Vec<Target> =
             if self.is_over_age(age) { expire(&mut outcomes) } else { Vec::new() };
-        if outcomes.iter().any(|(_, outcome)| outcome.class() == Class::Success) {
+        if outcomes.iter().any(|(_, outcome)| outcome.class() == ReplyClass::Success) {
             self.state.reached(id, steady);
         }
         if !self.bounce(message, &mut outcomes, &relay, now).await {
@@ -64,14 +65,14 @@ impl<S: Spool> Outbound<S> {
         }
         let again = outcomes
             .iter()
-            .find(|(_, outcome)| outcome.class() == Class::Temporary)
+            .find(|(_, outcome)| outcome.class() == ReplyClass::Temporary)
             .map(|(_, outcome)| (job, self.state.complained(id, job, outcome, steady)));
         // On the volume by the wall clock, because the monotonic clock does not outlive the
         // process.
         let due = again.map_or(0, |(_, due)| clock::wall(due));
         let by_target: HashMap<Target, &Outcome> =
             outcomes.iter().map(|(target, outcome)| (*target, outcome)).collect();
-        let change = |progress: &mut Progress| {
+        let change = |progress: &mut TargetProgress| {
             if let Some(outcome) = by_target.get(&progress.target) {
                 advance(progress, outcome, destination, due);
             }
@@ -79,9 +80,9 @@ impl<S: Spool> Outbound<S> {
         let progress = self
             .state
             .record(message.id, change, |progress| self.spool.settle(message.id, progress));
-        let over = progress
-            .as_ref()
-            .is_some_and(|progress| progress.iter().all(|target| target.status != Status::Pending));
+        let over = progress.as_ref().is_some_and(|progress| {
+            progress.iter().all(|target| target.status != TargetStatus::Pending)
+        });
         self.tell(
             &DeliveryAttempt {
                 message,
@@ -108,7 +109,7 @@ impl<S: Spool> Outbound<S> {
 
     /// Counts the outcomes of an attempt, and emits events for it and for each of them.
     fn tell(&self, attempt: &DeliveryAttempt<'_>, expired: &[Target]) {
-        let ended = Ended {
+        let ended = EndedAttempt {
             outcomes: attempt.outcomes,
             relay: attempt.relay,
             tls: attempt.security,
@@ -147,7 +148,7 @@ impl<S: Spool> Outbound<S> {
         let failures: Vec<(Target, Outcome)> = outcomes
             .iter()
             .filter(|(target, outcome)| {
-                *target != Target::Copy && outcome.class() == Class::Permanent
+                *target != Target::Copy && outcome.class() == ReplyClass::Permanent
             })
             .cloned()
             .collect();
@@ -166,7 +167,7 @@ impl<S: Spool> Outbound<S> {
             return true;
         }
         for (target, outcome) in outcomes {
-            if *target != Target::Copy && outcome.class() == Class::Permanent {
+            if *target != Target::Copy && outcome.class() == ReplyClass::Permanent {
                 outcome.reply = Reply::new(
                     451,
                     (4, 3, 0),
@@ -209,7 +210,7 @@ impl<S: Spool> Outbound<S> {
         outcomes: &[(Target, Outcome)],
     ) -> String {
         let failed = |(target, outcome): &&(Target, Outcome)| {
-            *target != Target::Copy && outcome.class() == Class::Permanent
+            *target != Target::Copy && outcome.class() == ReplyClass::Permanent
         };
         let mut failures = outcomes.iter().filter(failed).peekable();
         if !bounce::is_bounce(message) || failures.peek().is_none() {
@@ -219,13 +220,17 @@ impl<S: Spool> Outbound<S> {
             self.counters.undeliverable_bounces_total.inc();
             self.events.emit(MailEvent::Undeliverable { message, outcome });
         }
-        if message.kind != Kind::Notification {
+        if message.kind != MessageKind::Notification {
             return String::new();
         }
         let body = message.body.clone();
         let head = tokio::task::spawn_blocking(move || body.head(UNDELIVERABLE_KEPT)).await;
         let head = head.ok().and_then(Result::ok).unwrap_or_default();
-        format!("{}\n{}\n", Attempt::TEXT_MARK, String::from_utf8_lossy(&head).replace('\r', ""))
+        format!(
+            "{}\n{}\n",
+            AttemptRecord::TEXT_MARK,
+            String::from_utf8_lossy(&head).replace('\r', "")
+        )
     }
 
     async fn tell_of_delay(
@@ -237,7 +242,7 @@ impl<S: Spool> Outbound<S> {
         let delays: Vec<(Target, Outcome)> = outcomes
             .iter()
             .filter(|(target, outcome)| {
-                *target != Target::Copy && outcome.class() == Class::Temporary
+                *target != Target::Copy && outcome.class() == ReplyClass::Temporary
             })
             .cloned()
             .collect();
@@ -261,7 +266,7 @@ impl<S: Spool> Outbound<S> {
     /// A generated notification enters the spool like any mail, and is then planned.
     async fn queue(
         &self,
-        draft: Draft,
+        draft: NewMessage,
         about: &Message,
         kind: NotificationKind,
     ) -> Result<(), SpoolError> {
@@ -269,7 +274,7 @@ impl<S: Spool> Outbound<S> {
             draft.body.head(usize::MAX).map_err(|error| SpoolError::Failed(error.to_string()))?;
         let mut writer = self.spool.begin();
         writer.write(&content).await?;
-        let entry = Entry {
+        let entry = QueueEntry {
             destinations: self.router.rules().decide(&draft.envelope, draft.copy),
             envelope: draft.envelope,
             origin: draft.origin,
@@ -294,28 +299,28 @@ impl<S: Spool> Outbound<S> {
         if target == Target::Copy {
             // The label of a metric, which keeps its words.
             let status = match class {
-                Class::Success => "delivered",
-                Class::Temporary => "deferred",
-                Class::Permanent => "failed",
+                ReplyClass::Success => "delivered",
+                ReplyClass::Temporary => "deferred",
+                ReplyClass::Permanent => "failed",
             };
             counters.copies_total.with_label_values(&[status]).inc();
             return;
         }
         match class {
-            Class::Success => {
+            ReplyClass::Success => {
                 counters.delivered_total.inc();
                 counters.last_delivery_time_seconds.set(clock::now().into());
                 counters.delivery_latency_seconds.observe(since_acceptance(message).as_secs_f64());
             }
-            Class::Temporary => counters.deferred_total.inc(),
-            Class::Permanent => counters.bounced_total.inc(),
+            ReplyClass::Temporary => counters.deferred_total.inc(),
+            ReplyClass::Permanent => counters.bounced_total.inc(),
         }
     }
 }
 
 /// Composes a notification where reading the original's header section from the disk may block. A
 /// panic there costs the notification, not the record of the failure.
-async fn worded(word: impl FnOnce() -> Option<Draft> + Send + 'static) -> Option<Draft> {
+async fn worded(word: impl FnOnce() -> Option<NewMessage> + Send + 'static) -> Option<NewMessage> {
     tokio::task::spawn_blocking(word).await.unwrap_or_else(|error| {
         tracing::error!(target: "mta", cause = %error, "a notification could not be written");
         None
@@ -334,7 +339,7 @@ fn log_unqueued_bounce(message: &Message) {
 fn expire(outcomes: &mut [(Target, Outcome)]) -> Vec<Target> {
     let mut expired = Vec::new();
     for (target, outcome) in outcomes {
-        if outcome.class() == Class::Temporary {
+        if outcome.class() == ReplyClass::Temporary {
             outcome.reply = Reply::new(
                 554,
                 (5, 4, 7),
@@ -347,22 +352,22 @@ fn expire(outcomes: &mut [(Target, Outcome)]) -> Vec<Target> {
     expired
 }
 
-fn advance(progress: &mut Progress, outcome: &Outcome, tried: &Destination, due: u32) {
+fn advance(progress: &mut TargetProgress, outcome: &Outcome, tried: &Destination, due: u32) {
     progress.destination = Some(tried.clone());
     progress.reason = outcome.words();
-    let mut end = progress.reason.len().min(Progress::REASON_MAX);
+    let mut end = progress.reason.len().min(TargetProgress::REASON_MAX);
     while !progress.reason.is_char_boundary(end) {
         end -= 1;
     }
     progress.reason.truncate(end);
     match outcome.class() {
-        Class::Success => {
-            progress.status = Status::Delivered;
+        ReplyClass::Success => {
+            progress.status = TargetStatus::Delivered;
             // Every later record of the message would repeat it.
             progress.reason.clear();
         }
-        Class::Permanent => progress.status = Status::Bounced,
-        Class::Temporary => {
+        ReplyClass::Permanent => progress.status = TargetStatus::Bounced,
+        ReplyClass::Temporary => {
             progress.attempts = progress.attempts.saturating_add(1);
             progress.due = due;
         }

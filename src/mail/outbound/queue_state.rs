@@ -11,16 +11,16 @@
 //! and begins the attempt ([`QueueState::begin`]), which ends the claim. It ends the attempt with
 //! [`QueueState::end`] or [`QueueState::give_back`].
 
-use super::table::Table;
+use super::table::MessageTable;
 use crate::ground::lock::{Guard, Level, Lock};
 use crate::mail::model::{
-    Destination, DestinationStatus, DestinationSummary, LastError, Message, MessageId, Progress,
-    Target,
+    Destination, DestinationStatus, DestinationSummary, LastError, Message, MessageId, Target,
+    TargetProgress,
 };
 use crate::mail::outbound::counters::OutboundCounters;
 use crate::mail::schedule::{
-    self, DestinationId, Fate, Job, Schedule, Slow, Source, Stage, Standing, Suspension, Throttled,
-    Untried, Waiting,
+    self, AgentStage, DestinationId, DestinationReputation, FlowKey, IdleAgent, Job, Schedule,
+    SlowAgent, SlowOutcome, Suspension, ThrottleCounts, Untried,
 };
 use std::collections::HashSet;
 use std::net::IpAddr;
@@ -41,7 +41,7 @@ pub struct QueueState {
 
 struct Inner {
     schedule: Schedule,
-    table: Table,
+    table: MessageTable,
     /// Messages that could not be read when they were to be planned.
     unread: Vec<MessageId>,
     /// When the dispatcher checks again by itself, in seconds of the monotonic clock.
@@ -55,27 +55,27 @@ pub type NewJob = (Destination, Job, u32);
 /// before it wakes by itself.
 #[must_use = "somebody must ring for the dispatcher"]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct MustRing(pub bool);
+pub struct WakeDispatcher(pub bool);
 
 /// What an agent without a job does.
-pub enum Pause {
+pub enum AgentPause {
     /// It asks again: there is work.
     Work,
     /// It waits for work, or until its slot is needed elsewhere.
-    Wait(Waiting),
+    Wait(IdleAgent),
     /// It closes its connection and ends.
     Home,
 }
 
 /// The use of the agents' slots, for the metrics.
-pub struct Holders {
-    taken: [(Standing, u32); 3],
+pub struct AgentCounts {
+    taken: [(DestinationReputation, u32); 3],
     overtime: usize,
     unreachable: usize,
-    throttled: Throttled,
+    throttled: ThrottleCounts,
 }
 
-impl Holders {
+impl AgentCounts {
     /// Sets the metrics.
     pub fn tell(&self, counters: &OutboundCounters) {
         let whole = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
@@ -85,7 +85,7 @@ impl Holders {
         });
         active.with_label_values(&["overtime"]).set(whole(self.overtime));
         counters.destinations_unreachable.set(whole(self.unreachable));
-        let Throttled { standing, client, sender, slow } = self.throttled;
+        let ThrottleCounts { standing, client, sender, slow } = self.throttled;
         for (share, total) in
             [("standing", standing), ("client", client), ("sender", sender), ("slow", slow)]
         {
@@ -97,8 +97,8 @@ impl Holders {
 
 impl QueueState {
     /// No message, and an empty schedule.
-    pub fn new(config: schedule::Config) -> Self {
-        let (table, unread) = (Table::default(), Vec::new());
+    pub fn new(config: schedule::ScheduleConfig) -> Self {
+        let (table, unread) = (MessageTable::default(), Vec::new());
         Self {
             inner: Lock::leaf(Inner { schedule: Schedule::new(config), table, unread, wake: 0 }),
             records: std::array::from_fn(|_| Lock::new(Level::Outer, ())),
@@ -131,7 +131,7 @@ impl QueueState {
 
     /// Adds the jobs of a new message, which stays in memory for its first attempts if there is
     /// room.
-    pub fn enter(&self, message: Arc<Message>, jobs: &[NewJob], now: u32) -> MustRing {
+    pub fn enter(&self, message: Arc<Message>, jobs: &[NewJob], now: u32) -> WakeDispatcher {
         let mut state = self.lock();
         state.table.keep_fresh(message, u32::try_from(jobs.len()).unwrap_or(u32::MAX));
         state.plan(jobs, now)
@@ -139,7 +139,7 @@ impl QueueState {
 
     /// Adds the jobs of a message that is on the disk. A due time beyond the longest pause was
     /// written when the clock was different.
-    pub fn plan(&self, jobs: &[NewJob], now: u32) -> MustRing {
+    pub fn plan(&self, jobs: &[NewJob], now: u32) -> WakeDispatcher {
         self.lock().plan(jobs, now)
     }
 
@@ -154,7 +154,7 @@ impl QueueState {
     }
 
     /// The flow key of a client and a sender.
-    pub fn source(&self, client: Option<IpAddr>, sender: &str) -> Source {
+    pub fn source(&self, client: Option<IpAddr>, sender: &str) -> FlowKey {
         self.lock().schedule.source(client, sender)
     }
 
@@ -166,11 +166,11 @@ impl QueueState {
     // The dispatcher.
 
     /// The use of the agents' slots.
-    pub fn places(&self) -> Holders {
+    pub fn places(&self) -> AgentCounts {
         let state = self.lock();
         let places = state.schedule.places();
-        Holders {
-            taken: Standing::ALL.map(|standing| (standing, places.taken(standing))),
+        AgentCounts {
+            taken: DestinationReputation::ALL.map(|standing| (standing, places.taken(standing))),
             overtime: places.overtime(),
             unreachable: state.schedule.unreachable(),
             throttled: places.throttled(),
@@ -192,7 +192,7 @@ impl QueueState {
     }
 
     /// Whether the dispatcher must be woken.
-    pub fn must_ring(&self, now: u32) -> MustRing {
+    pub fn must_ring(&self, now: u32) -> WakeDispatcher {
         self.lock().must_ring(now)
     }
 
@@ -205,7 +205,12 @@ impl QueueState {
 
     /// The next job of an agent that has a connection (`open`) or will make one, and its
     /// destination's reputation.
-    pub fn take(&self, id: DestinationId, open: bool, now: u32) -> (Option<Job>, Standing) {
+    pub fn take(
+        &self,
+        id: DestinationId,
+        open: bool,
+        now: u32,
+    ) -> (Option<Job>, DestinationReputation) {
         let mut state = self.lock();
         (state.schedule.take(id, open, now), state.schedule.standing(id))
     }
@@ -227,13 +232,18 @@ impl QueueState {
 
     /// A host has a free connection again, perhaps for the destination of this number. `None`: it
     /// does not wait for one, or cannot use another agent now.
-    pub fn invited(&self, number: u32, now: u32) -> Option<MustRing> {
+    pub fn invited(&self, number: u32, now: u32) -> Option<WakeDispatcher> {
         let mut state = self.lock();
         state.schedule.invited(number).then(|| state.must_ring(now))
     }
 
     /// A delivery agent has become slow.
-    pub fn slow(&self, destination: DestinationId, stage: Stage, now: u32) -> (Slow, MustRing) {
+    pub fn slow(
+        &self,
+        destination: DestinationId,
+        stage: AgentStage,
+        now: u32,
+    ) -> (SlowAgent, WakeDispatcher) {
         let mut state = self.lock();
         let slow = state.schedule.slow(destination, stage);
         (slow, state.must_ring(now))
@@ -241,12 +251,12 @@ impl QueueState {
 
     /// A slow agent has reached another stage. `false`: it was asked to stop, or works without a
     /// slot and must begin nothing.
-    pub fn advance(&self, ticket: u64, stage: Stage) -> bool {
+    pub fn advance(&self, ticket: u64, stage: AgentStage) -> bool {
         self.lock().schedule.advance(ticket, stage)
     }
 
     /// A slow agent's attempt has ended.
-    pub fn slow_no_more(&self, destination: DestinationId, ticket: u64) -> Fate {
+    pub fn slow_no_more(&self, destination: DestinationId, ticket: u64) -> SlowOutcome {
         self.lock().schedule.slow_no_more(destination, ticket)
     }
 
@@ -269,17 +279,17 @@ impl QueueState {
     pub fn silent(
         &self,
         destination: DestinationId,
-        stage: Stage,
+        stage: AgentStage,
         quiet_since: u32,
         now: u32,
-    ) -> MustRing {
+    ) -> WakeDispatcher {
         let mut state = self.lock();
         state.schedule.silent(destination, stage, quiet_since, now);
         state.must_ring(now)
     }
 
     /// A silent agent has received something, or its attempt has ended.
-    pub fn silent_no_more(&self, destination: DestinationId, stage: Stage) {
+    pub fn silent_no_more(&self, destination: DestinationId, stage: AgentStage) {
         self.lock().schedule.silent_no_more(destination, stage);
     }
 
@@ -329,7 +339,7 @@ impl QueueState {
     }
 
     /// A job that could not be attempted is deferred.
-    pub fn put_off(&self, destination: DestinationId, job: Job, now: u32) -> MustRing {
+    pub fn put_off(&self, destination: DestinationId, job: Job, now: u32) -> WakeDispatcher {
         let mut state = self.lock();
         state.put_off(destination, job, now);
         state.must_ring(now)
@@ -341,9 +351,9 @@ impl QueueState {
     pub fn record(
         &self,
         id: MessageId,
-        change: impl Fn(&mut Progress),
-        record: impl FnOnce(Vec<Progress>),
-    ) -> Option<Vec<Progress>> {
+        change: impl Fn(&mut TargetProgress),
+        record: impl FnOnce(Vec<TargetProgress>),
+    ) -> Option<Vec<TargetProgress>> {
         let _order =
             self.records[usize::try_from(id.0 % RECORDS as u64).unwrap_or_default()].lock();
         let progress = self.lock().table.update(id, change)?;
@@ -406,7 +416,7 @@ impl QueueState {
         destination: DestinationId,
         again: Option<(Job, u32)>,
         now: u32,
-    ) -> MustRing {
+    ) -> WakeDispatcher {
         let mut state = self.lock();
         state.table.end(id, destination);
         match again {
@@ -462,19 +472,19 @@ impl QueueState {
     }
 
     /// What an agent with an open connection and without a job does.
-    pub fn pause(&self, destination: DestinationId, now: u32) -> Pause {
+    pub fn pause(&self, destination: DestinationId, now: u32) -> AgentPause {
         let mut state = self.lock();
         if !state.schedule.may_wait(destination, now) {
-            Pause::Home
+            AgentPause::Home
         } else if state.schedule.has_ready(destination, now) {
-            Pause::Work
+            AgentPause::Work
         } else {
-            Pause::Wait(state.schedule.wait(destination))
+            AgentPause::Wait(state.schedule.wait(destination))
         }
     }
 
     /// It has been idle for a while: whether it ends, because its slot is needed elsewhere.
-    pub fn gives_way(&self, destination: DestinationId, waiting: &Waiting) -> bool {
+    pub fn gives_way(&self, destination: DestinationId, waiting: &IdleAgent) -> bool {
         self.lock().schedule.gives_way(destination, waiting)
     }
 
@@ -482,7 +492,7 @@ impl QueueState {
     pub fn waited(
         &self,
         destination: DestinationId,
-        waiting: &Waiting,
+        waiting: &IdleAgent,
         rung: bool,
         now: u32,
     ) -> bool {
@@ -498,7 +508,7 @@ impl QueueState {
         tried: Option<Job>,
         untried: &[Job],
         now: u32,
-    ) -> MustRing {
+    ) -> WakeDispatcher {
         let mut state = self.lock();
         if let Some(job) = tried {
             state.table.end(job.id, destination);
@@ -590,7 +600,7 @@ impl QueueState {
 }
 
 impl Inner {
-    fn plan(&mut self, jobs: &[NewJob], now: u32) -> MustRing {
+    fn plan(&mut self, jobs: &[NewJob], now: u32) -> WakeDispatcher {
         let latest = now.saturating_add(self.schedule.longest_pause());
         for (destination, job, due) in jobs {
             self.schedule.add(destination, *job, (*due).min(latest), now);
@@ -603,8 +613,8 @@ impl Inner {
         self.schedule.later(destination, job, due);
     }
 
-    fn must_ring(&self, now: u32) -> MustRing {
+    fn must_ring(&self, now: u32) -> WakeDispatcher {
         let sooner = self.schedule.next_wake().is_some_and(|wake| wake < self.wake);
-        MustRing(sooner || self.schedule.has_turn(now))
+        WakeDispatcher(sooner || self.schedule.has_turn(now))
     }
 }

@@ -1,11 +1,11 @@
 //! Steps that must be atomic.
 
-use super::queue_state::{MustRing, NewJob, QueueState};
+use super::queue_state::{NewJob, QueueState, WakeDispatcher};
 use crate::mail::model::{
-    Address, Body, BodyType, Destination, Envelope, Kind, Message, MessageId, Origin, Progress,
-    Status, Target,
+    Address, Body, BodyType, Destination, Envelope, Message, MessageId, MessageKind, Origin,
+    Target, TargetProgress, TargetStatus,
 };
-use crate::mail::schedule::{self, DestinationId, Job, Source, Untried};
+use crate::mail::schedule::{self, DestinationId, FlowKey, Job, Untried};
 use bytes::Bytes;
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use std::sync::Arc;
 const NOW: u32 = 1000;
 
 fn state() -> QueueState {
-    let config = schedule::Config {
+    let config = schedule::ScheduleConfig {
         concurrency: 20,
         couriers_max: 500,
         overtime_max: 500,
@@ -34,8 +34,11 @@ fn message() -> Message {
         arrived: NOW,
         envelope: Envelope { sender: None, recipients, body: BodyType::SevenBit, smtputf8: false },
         origin: Origin { peer: None, helo: "test".into() },
-        kind: Kind::Mail,
-        progress: vec![Progress::new(Target::Recipient(0)), Progress::new(Target::Recipient(1))],
+        kind: MessageKind::Mail,
+        progress: vec![
+            TargetProgress::new(Target::Recipient(0)),
+            TargetProgress::new(Target::Recipient(1)),
+        ],
         held: false,
         delay_told: false,
         body: Body::Memory(Bytes::from_static(b"a: b\r\n\r\n")),
@@ -52,7 +55,7 @@ fn jobs(message: &Message) -> Vec<NewJob> {
         arrived: message.arrived,
         attempts: 0,
         told: false,
-        source: Source::default(),
+        source: FlowKey::default(),
     };
     ["a.example", "b.example"].map(|name| (at(name), job, 0)).into()
 }
@@ -66,7 +69,7 @@ fn courier(state: &QueueState) -> (DestinationId, Job) {
 #[test]
 fn a_message_stays_for_whoever_is_about_to_try_it() {
     let (state, message) = (state(), message());
-    assert_eq!(state.enter(Arc::new(message.clone()), &jobs(&message), NOW), MustRing(true));
+    assert_eq!(state.enter(Arc::new(message.clone()), &jobs(&message), NOW), WakeDispatcher(true));
     let ((first, job), (second, _)) = (courier(&state), courier(&state));
     let claimed = state.claim(message.id).unwrap();
     assert_eq!(
@@ -76,9 +79,9 @@ fn a_message_stays_for_whoever_is_about_to_try_it() {
     assert_eq!(state.claim(message.id).unwrap().id, claimed.id);
     // The first ends, and is the last that needs the message except for the claim; another thread
     // frees memory.
-    let delivered = |progress: &mut Progress| {
+    let delivered = |progress: &mut TargetProgress| {
         if progress.target == Target::Recipient(0) {
-            progress.status = Status::Delivered;
+            progress.status = TargetStatus::Delivered;
         }
     };
     state.record(message.id, delivered, drop).unwrap();
@@ -116,9 +119,9 @@ fn what_is_due_before_the_dispatcher_wakes_rings_for_it() {
     assert_eq!(state.start(NOW).unwrap_err(), None, "nothing is to be done");
     state.claim(message.id).unwrap();
     state.begin(message.id, id, &[Target::Recipient(0)]).unwrap();
-    assert_eq!(state.end(message.id, id, Some((job, NOW + 5)), NOW), MustRing(true));
+    assert_eq!(state.end(message.id, id, Some((job, NOW + 5)), NOW), WakeDispatcher(true));
     assert_eq!(state.start(NOW).unwrap_err(), Some(NOW + 5));
-    assert_eq!(state.must_ring(NOW), MustRing(false), "it knows");
+    assert_eq!(state.must_ring(NOW), WakeDispatcher(false), "it knows");
 }
 
 #[test]
@@ -129,7 +132,7 @@ fn a_courier_that_breaks_off_gives_back_all_that_it_has_taken() {
         arrived: NOW,
         attempts: 0,
         told: false,
-        source: Source::default(),
+        source: FlowKey::default(),
     };
     let _ = state.plan(&[7, 8, 9].map(|id| (at("a.example"), job(id), 0)), NOW);
     let (id, first) = courier(&state);

@@ -1,10 +1,12 @@
 //! A message with 8-bit content and a next hop that accepts only 7-bit: the message is converted
 //! (RFC 6152 §3) in the same attempt.
 
-use crate::mail::deliver::{Connection, Known, overlay};
-use crate::mail::model::{Body, BodyType, Enhanced, Message, Outcome, Reply, Report, Target};
+use crate::mail::deliver::{Connection, RecipientOutcomes, overlay};
+use crate::mail::model::{
+    Body, BodyType, Enhanced, Message, Outcome, Reply, Target, TransactionReport,
+};
 use crate::mail::outbound::counters::OutboundCounters;
-use crate::mail::rewrite::seven_bit::{Trouble, convert};
+use crate::mail::rewrite::seven_bit::{EncodingError, convert};
 
 /// Content up to this size is converted at once; larger content is converted on a thread that may
 /// block.
@@ -18,8 +20,8 @@ pub(super) async fn send(
     message: &Message,
     targets: &[Target],
     counters: &OutboundCounters,
-    known: &mut Known,
-) -> Report {
+    known: &mut RecipientOutcomes,
+) -> TransactionReport {
     let mut report = connection.send(message, targets, known).await;
     let again = std::mem::take(&mut report.eight_bit_refused);
     if again.is_empty() {
@@ -71,25 +73,27 @@ pub(super) async fn send(
     report
 }
 
-async fn rewritten(body: &Body) -> Result<Option<Body>, Trouble> {
+async fn rewritten(body: &Body) -> Result<Option<Body>, EncodingError> {
     if matches!(body, Body::Memory(_)) && body.len() <= SMALL {
         return convert(body);
     }
     let body = body.clone();
     let rewriting = tokio::task::spawn_blocking(move || convert(&body));
-    rewriting.await.unwrap_or_else(|error| Err(Trouble::Unreadable(std::io::Error::other(error))))
+    rewriting
+        .await
+        .unwrap_or_else(|error| Err(EncodingError::Unreadable(std::io::Error::other(error))))
 }
 
-fn refused(relay: &str, trouble: &Trouble) -> Outcome {
+fn refused(relay: &str, trouble: &EncodingError) -> Outcome {
     Outcome::own(match trouble {
-        Trouble::Refused(refusal) => {
+        EncodingError::Refused(refusal) => {
             let text = format!(
                 "{relay} does not accept 8-bit content, and the message cannot be converted: \
                 {refusal}"
             );
             Reply::new(554, (5, 6, 3), text)
         }
-        Trouble::Unreadable(error) => Reply::new(
+        EncodingError::Unreadable(error) => Reply::new(
             451,
             (4, 3, 0),
             format!("the content could not be read from the data volume: {error}"),
@@ -98,7 +102,7 @@ fn refused(relay: &str, trouble: &Trouble) -> Outcome {
 }
 
 /// The result of the second attempt replaces the first for its targets and for the connection.
-fn merge(report: &mut Report, second: Report) {
+fn merge(report: &mut TransactionReport, second: TransactionReport) {
     overlay(&mut report.outcomes, second.outcomes);
     report.relay = second.relay;
     report.tls = second.tls;
@@ -117,11 +121,12 @@ fn merge(report: &mut Report, second: Report) {
 mod tests {
     use super::*;
     use crate::mail::deliver::counters::DeliverCounters;
-    use crate::mail::deliver::{Client, Config, Timeouts};
+    use crate::mail::deliver::{DeliverConfig, SmtpClient, Timeouts};
     use crate::mail::model::{
-        Address, Content, Destination, Envelope, Hop, Kind, MessageId, Origin, Progress, Route,
+        Address, Destination, Envelope, Hop, MessageId, MessageKind, Origin, Route, StoredContent,
+        TargetProgress,
     };
-    use crate::mail::rewrite::seven_bit::Refusal;
+    use crate::mail::rewrite::seven_bit::EncodingRefusal;
     use std::io;
     use std::net::SocketAddr;
     use std::sync::Arc;
@@ -129,9 +134,9 @@ mod tests {
     use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
     use tokio::net::TcpListener;
 
-    fn report(outcomes: &[(u16, u16)], transcript: &str, reusable: bool) -> Report {
+    fn report(outcomes: &[(u16, u16)], transcript: &str, reusable: bool) -> TransactionReport {
         let outcome = |code| Outcome::said(Reply::plain(code, "said"));
-        Report {
+        TransactionReport {
             outcomes: outcomes
                 .iter()
                 .map(|(place, code)| (Target::Recipient(*place), outcome(*code)))
@@ -161,18 +166,22 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_now_is_tried_later() {
-        let outcome = refused("mx", &Trouble::Unreadable(io::Error::other("no")));
+        let outcome = refused("mx", &EncodingError::Unreadable(io::Error::other("no")));
         assert_eq!((outcome.reply.code, outcome.remote), (451, false));
-        assert_eq!(refused("mx", &Trouble::Refused(Refusal::Signed)).reply.code, 554);
+        assert_eq!(refused("mx", &EncodingError::Refused(EncodingRefusal::Signed)).reply.code, 554);
     }
 
     async fn connected(
         address: SocketAddr,
         timeouts: Timeouts,
     ) -> (Connection, Arc<OutboundCounters>) {
-        let config =
-            Config { hostname: "relay.example".into(), timeouts, bind: None, recipients_max: 100 };
-        let client = Client::new(config, DeliverCounters::alone().unwrap()).unwrap();
+        let config = DeliverConfig {
+            hostname: "relay.example".into(),
+            timeouts,
+            bind: None,
+            recipients_max: 100,
+        };
+        let client = SmtpClient::new(config, DeliverCounters::alone().unwrap()).unwrap();
         let destination = Destination::domain("there.example").unwrap();
         let hops = vec![Hop { host: "peer.example".into(), addresses: vec![address] }];
         let connection = client.connect(&Route { destination, hops }).await.unwrap();
@@ -190,8 +199,8 @@ mod tests {
                 smtputf8: false,
             },
             origin: Origin { peer: None, helo: "".into() },
-            kind: Kind::Mail,
-            progress: vec![Progress::new(Target::Recipient(0))],
+            kind: MessageKind::Mail,
+            progress: vec![TargetProgress::new(Target::Recipient(0))],
             held: false,
             delay_told: false,
             body,
@@ -201,7 +210,7 @@ mod tests {
     /// Content on a volume that fails.
     struct Lost;
 
-    impl Content for Lost {
+    impl StoredContent for Lost {
         fn read_at(&self, _: u64, _: &mut [u8]) -> io::Result<usize> {
             Err(io::Error::other("no such sector"))
         }
@@ -235,7 +244,7 @@ mod tests {
                 &message,
                 &[Target::Recipient(0)],
                 &counters,
-                &mut Known::default(),
+                &mut RecipientOutcomes::default(),
             )
             .await;
             let (outcome, refused) = (&report.outcomes[0].1, report.refused_us.is_some());
@@ -295,8 +304,14 @@ mod tests {
         let target = Target::Recipient(0);
         let text = "MIME-Version: 1.0\r\nContent-Type: text/plain\r\n\r\n\u{fc}\r\n";
         let message = eight_bit(Body::Memory(text.into()));
-        let report =
-            send(&mut connection, &message, &[target], &counters, &mut Known::default()).await;
+        let report = send(
+            &mut connection,
+            &message,
+            &[target],
+            &counters,
+            &mut RecipientOutcomes::default(),
+        )
+        .await;
         assert_eq!(report.outcomes[0].1.reply.code, 250, "{report:?}");
         assert!(report.reusable);
         drop(connection);

@@ -7,7 +7,7 @@
 use super::Outbound;
 use super::outcomes::since_acceptance;
 use crate::ground::clock;
-use crate::mail::model::{Enhanced, MailEvent, Message, Status, Target};
+use crate::mail::model::{Enhanced, MailEvent, Message, Target, TargetStatus};
 use crate::mail::schedule::Suspension;
 use crate::mail::spool::Spool;
 
@@ -21,7 +21,8 @@ impl<S: Spool> Outbound<S> {
         if !self.events.wants_suspended() {
             return;
         }
-        let pending = message.progress.iter().filter(|progress| progress.status == Status::Pending);
+        let pending =
+            message.progress.iter().filter(|progress| progress.status == TargetStatus::Pending);
         let (targets, destinations): (Vec<Target>, Vec<_>) = pending
             .take(TOLD_MAX)
             .map(|progress| (progress.target, self.destination(message, progress)))

@@ -3,7 +3,7 @@
 //! There is one entry for each message, shared by the agents that attempt its destinations at the
 //! same time, so that they all work on the same progress.
 
-use crate::mail::model::{Body, Message, MessageId, Progress, Status, Target};
+use crate::mail::model::{Body, Message, MessageId, Target, TargetProgress, TargetStatus};
 use crate::mail::schedule::DestinationId;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use std::sync::Arc;
 pub const FRESH_MAX: u64 = 16 << 20;
 
 /// The table.
-pub struct Table {
+pub struct MessageTable {
     /// Octets of new messages that may be kept.
     pub fresh_max: u64,
     entries: HashMap<MessageId, Entry>,
@@ -26,7 +26,7 @@ pub struct Table {
 
 struct Entry {
     message: Arc<Message>,
-    progress: Vec<Progress>,
+    progress: Vec<TargetProgress>,
     /// Destinations that have not taken their job since the message was accepted.
     fresh: u32,
     /// Destinations that are being attempted now.
@@ -42,7 +42,7 @@ impl Entry {
     }
 }
 
-impl Default for Table {
+impl Default for MessageTable {
     fn default() -> Self {
         Self {
             fresh_max: FRESH_MAX,
@@ -53,7 +53,7 @@ impl Default for Table {
     }
 }
 
-impl Table {
+impl MessageTable {
     /// Keeps a new message for its first attempts, if there is room.
     pub fn keep_fresh(&mut self, message: Arc<Message>, jobs: u32) {
         let octets = in_memory(&message);
@@ -67,8 +67,8 @@ impl Table {
         self.entries.insert(message.id, Entry::new(message, jobs));
     }
 
-    /// Keeps a message in memory until [`Table::begin`] or [`Table::unclaim`]. One that is not
-    /// there is to be read from the disk and passed to [`Table::loaded`].
+    /// Keeps a message in memory until [`MessageTable::begin`] or [`MessageTable::unclaim`]. One
+    /// that is not there is to be read from the disk and passed to [`MessageTable::loaded`].
     pub fn claim(&mut self, id: MessageId) -> Option<Arc<Message>> {
         *self.claims.entry(id).or_default() += 1;
         self.entries.get(&id).map(|entry| entry.message.clone())
@@ -111,7 +111,7 @@ impl Table {
                 .progress
                 .iter()
                 .filter(|progress| here.next_if_eq(&progress.target).is_some());
-            let pending = there.filter(|progress| progress.status == Status::Pending);
+            let pending = there.filter(|progress| progress.status == TargetStatus::Pending);
             let targets: Vec<Target> = pending.map(|progress| progress.target).collect();
             let begins = !targets.is_empty() && !entry.busy.contains(&destination);
             begins.then(|| {
@@ -127,8 +127,8 @@ impl Table {
     pub fn update(
         &mut self,
         id: MessageId,
-        change: impl Fn(&mut Progress),
-    ) -> Option<Vec<Progress>> {
+        change: impl Fn(&mut TargetProgress),
+    ) -> Option<Vec<TargetProgress>> {
         let entry = self.entries.get_mut(&id)?;
         entry.progress.iter_mut().for_each(change);
         Some(entry.progress.clone())
@@ -151,13 +151,13 @@ impl Table {
     }
 
     /// Whether agents are attempting a message, or are about to. Once it is held and
-    /// [`Table::evict`] was called, it stays `false`.
+    /// [`MessageTable::evict`] was called, it stays `false`.
     pub fn is_being_tried(&self, id: MessageId) -> bool {
         self.entries.get(&id).is_some_and(|entry| !entry.busy.is_empty())
             || self.claims.contains_key(&id)
     }
 
-    /// The messages of which [`Table::is_being_tried`] is true.
+    /// The messages of which [`MessageTable::is_being_tried`] is true.
     pub fn being_tried(&self) -> HashSet<MessageId> {
         let busy =
             self.entries.iter().filter(|(_, entry)| !entry.busy.is_empty()).map(|(id, _)| *id);

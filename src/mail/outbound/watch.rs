@@ -3,8 +3,10 @@
 
 use super::Outbound;
 use crate::ground::clock;
-use crate::mail::deliver::Witness;
-use crate::mail::schedule::{DestinationId, Fate, Stage, Standing, silent_after};
+use crate::mail::deliver::AttemptObserver;
+use crate::mail::schedule::{
+    AgentStage, DestinationId, DestinationReputation, SlowOutcome, silent_after,
+};
 use crate::mail::spool::Spool;
 use std::pin::pin;
 use std::sync::Arc;
@@ -14,7 +16,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 /// State of an agent's attempt.
-pub(super) struct Watch<S> {
+pub(super) struct AgentWatch<S> {
     outbound: Arc<Outbound<S>>,
     /// Whether the relay stops and its time is up.
     cut_off: watch::Receiver<bool>,
@@ -38,7 +40,7 @@ pub(super) struct Watch<S> {
     silent: AtomicU8,
 }
 
-impl<S: Spool> Watch<S> {
+impl<S: Spool> AgentWatch<S> {
     pub(super) fn new(outbound: Arc<Outbound<S>>, destination: DestinationId) -> Self {
         let (ear, cut_off) = (outbound.state.ear(destination), outbound.cut_off.subscribe());
         Self {
@@ -61,8 +63,8 @@ impl<S: Spool> Watch<S> {
     /// `work` is dropped.
     pub(super) async fn follow<T>(
         &self,
-        standing: Standing,
-        stage: Stage,
+        standing: DestinationReputation,
+        stage: AgentStage,
         work: impl Future<Output = T>,
     ) -> Option<T> {
         let mut cut_off = self.cut_off.clone();
@@ -76,8 +78,8 @@ impl<S: Spool> Watch<S> {
     /// The same while there is time.
     async fn follow_on<T>(
         &self,
-        standing: Standing,
-        stage: Stage,
+        standing: DestinationReputation,
+        stage: AgentStage,
         work: impl Future<Output = T>,
     ) -> Option<T> {
         self.at_the_end.store(false, Ordering::Relaxed);
@@ -96,7 +98,7 @@ impl<S: Spool> Watch<S> {
                 return Some(work.await);
             }
             let at_the_end = self.at_the_end.load(Ordering::Relaxed);
-            let stage = if at_the_end { Stage::Final } else { stage };
+            let stage = if at_the_end { AgentStage::Final } else { stage };
             let (slow, must_ring) =
                 self.outbound.state.slow(self.destination, stage, clock::steady());
             self.ticket.store(slow.ticket, Ordering::Relaxed);
@@ -106,7 +108,7 @@ impl<S: Spool> Watch<S> {
             let slow_since = Instant::now();
             let ended = loop {
                 let at_the_end = self.at_the_end.load(Ordering::Relaxed);
-                let stage = if at_the_end { Stage::Final } else { stage };
+                let stage = if at_the_end { AgentStage::Final } else { stage };
                 let silent_at = slow_since + silent_after(stage).saturating_sub(quiet);
                 tokio::select! {
                     biased;
@@ -125,10 +127,10 @@ impl<S: Spool> Watch<S> {
             let fate = self.slow_no_more();
             match ended {
                 Some(done) => {
-                    self.told_to_go.fetch_or(fate == Fate::ToldToGo, Ordering::Relaxed);
+                    self.told_to_go.fetch_or(fate == SlowOutcome::ToldToGo, Ordering::Relaxed);
                     return done;
                 }
-                None if fate == Fate::ToldToGo => return None,
+                None if fate == SlowOutcome::ToldToGo => return None,
                 None => {}
             }
         }
@@ -150,7 +152,7 @@ impl<S: Spool> Watch<S> {
     }
 
     /// Nothing was received for so long that the schedule must know.
-    fn fell_silent(&self, stage: Stage, quiet_since: u32) {
+    fn fell_silent(&self, stage: AgentStage, quiet_since: u32) {
         self.silent.store(stage as u8 + 1, Ordering::Relaxed);
         let must_ring =
             self.outbound.state.silent(self.destination, stage, quiet_since, clock::steady());
@@ -161,28 +163,28 @@ impl<S: Spool> Watch<S> {
     pub(super) fn silent_no_more(&self) {
         let stage = match self.silent.swap(0, Ordering::Relaxed) {
             0 => return,
-            1 => Stage::Connecting,
-            2 => Stage::Talking,
-            _ => Stage::Final,
+            1 => AgentStage::Connecting,
+            2 => AgentStage::Talking,
+            _ => AgentStage::Final,
         };
         self.outbound.state.silent_no_more(self.destination, stage);
     }
 
     /// Reports to the schedule that the agent is not slow, in case it was.
-    pub(super) fn slow_no_more(&self) -> Fate {
+    pub(super) fn slow_no_more(&self) -> SlowOutcome {
         let ticket = self.ticket.swap(0, Ordering::Relaxed);
         if ticket == 0 {
-            return Fate::Stayed;
+            return SlowOutcome::Stayed;
         }
         let fate = self.outbound.state.slow_no_more(self.destination, ticket);
-        if fate == Fate::Overtime {
+        if fate == SlowOutcome::Overtime {
             self.without_place.store(true, Ordering::Relaxed);
         }
         fate
     }
 }
 
-impl<S: Spool> Witness for Watch<S> {
+impl<S: Spool> AttemptObserver for AgentWatch<S> {
     fn heard(&self) {
         self.heard.fetch_add(1, Ordering::Relaxed);
         let now = clock::steady();
@@ -198,12 +200,12 @@ impl<S: Spool> Witness for Watch<S> {
         self.at_the_end.store(false, Ordering::Relaxed);
         let ticket = self.ticket.load(Ordering::Relaxed);
         !self.without_place()
-            && (ticket == 0 || self.outbound.state.advance(ticket, Stage::Talking))
+            && (ticket == 0 || self.outbound.state.advance(ticket, AgentStage::Talking))
     }
 
     fn may_end(&self) -> bool {
         self.at_the_end.store(true, Ordering::Relaxed);
         let ticket = self.ticket.load(Ordering::Relaxed);
-        ticket == 0 || self.outbound.state.advance(ticket, Stage::Final)
+        ticket == 0 || self.outbound.state.advance(ticket, AgentStage::Final)
     }
 }

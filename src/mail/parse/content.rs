@@ -10,7 +10,7 @@ use memchr::{memchr, memchr_iter};
 /// once. Content with an error is read to its real end, because the client waits for a reply only
 /// there.
 #[derive(Debug)]
-pub struct Content {
+pub struct ContentParser {
     size_limit: u64,
     size: u64,
     at: At,
@@ -19,7 +19,7 @@ pub struct Content {
     header: Option<Header>,
     hops: usize,
     eight_bit: bool,
-    flaw: Option<Flaw>,
+    flaw: Option<ContentError>,
 }
 
 /// The position after the last octet.
@@ -48,7 +48,7 @@ const RECEIVED: &[u8] = b"received:";
 
 /// The result of one call.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Step<'a> {
+pub struct ContentChunk<'a> {
     /// The next octets of the content, without the stuffed dots; not to be used once there is an
     /// error.
     pub piece: &'a [u8],
@@ -60,14 +60,14 @@ pub struct Step<'a> {
 
 /// Why the content cannot be accepted. The first error counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Flaw {
+pub enum ContentError {
     /// A CR that is not followed by an LF (RFC 5321 §2.3.8).
     BareCr,
     /// An LF that does not follow a CR.
     BareLf,
-    /// More Received fields than [`Content::HOPS_MAX`]: a mail loop (RFC 5321 §6.3).
+    /// More Received fields than [`ContentParser::HOPS_MAX`]: a mail loop (RFC 5321 §6.3).
     Hops,
-    /// A line of more than [`Content::LINE_MAX`] octets.
+    /// A line of more than [`ContentParser::LINE_MAX`] octets.
     Line,
     /// A NUL octet: RFC 5321 §4.5.2 allows a site to reject it, and many mail stores cannot store
     /// it.
@@ -76,7 +76,7 @@ pub enum Flaw {
     Size,
 }
 
-impl Flaw {
+impl ContentError {
     /// The reply at the end of the data.
     pub fn reply(self) -> Reply {
         match self {
@@ -114,7 +114,7 @@ impl Flaw {
     }
 }
 
-impl Content {
+impl ContentParser {
     /// Octets of a line without CR LF, at most. RFC 5321 §4.5.3.1.6 allows 998; web applications
     /// send longer ones, and breaking their lines would break their signatures.
     pub const LINE_MAX: usize = 64 * 1024;
@@ -137,7 +137,7 @@ impl Content {
     }
 
     /// The error found so far.
-    pub fn flaw(&self) -> Option<Flaw> {
+    pub fn flaw(&self) -> Option<ContentError> {
         self.flaw
     }
 
@@ -154,8 +154,8 @@ impl Content {
     /// Consumes octets from the start of `input`: all of them, or up to a stuffed dot or the end of
     /// the data. The concatenated pieces are the content, however the input is cut. It must not be
     /// called again after the end.
-    pub fn next<'a>(&mut self, input: &'a [u8]) -> Step<'a> {
-        let nothing = |taken, end| Step { piece: &[], taken, end };
+    pub fn next<'a>(&mut self, input: &'a [u8]) -> ContentChunk<'a> {
+        let nothing = |taken, end| ContentChunk { piece: &[], taken, end };
         match (self.at, input.first()) {
             (_, None) => return nothing(0, false),
             (At::LineStart, Some(b'.')) => {
@@ -170,7 +170,7 @@ impl Content {
             (At::DotCr, Some(_)) => {
                 // The CR after the dot was bare, so the content is rejected and the octet need not
                 // be returned.
-                self.spot(Flaw::BareCr);
+                self.spot(ContentError::BareCr);
                 self.at = if input[0] == b'\r' { At::Cr } else { At::Middle };
             }
             (At::Dot | At::LineStart | At::Middle | At::Cr, Some(_)) => {}
@@ -180,9 +180,9 @@ impl Content {
         self.judge(piece);
         if input.get(taken) == Some(&b'.') && self.at == At::LineStart {
             self.at = At::Dot;
-            return Step { piece, taken: taken + 1, end: false };
+            return ContentChunk { piece, taken: taken + 1, end: false };
         }
-        Step { piece, taken, end: false }
+        ContentChunk { piece, taken, end: false }
     }
 
     /// Passes whole lines, up to one that begins with a dot or to the end of the input; gives how
@@ -193,7 +193,7 @@ impl Content {
         for lf in memchr_iter(b'\n', input) {
             let paired = if lf == 0 { cr_before } else { input[lf - 1] == b'\r' };
             if !paired {
-                self.spot(Flaw::BareLf);
+                self.spot(ContentError::BareLf);
                 continue;
             }
             pairs += 1;
@@ -209,7 +209,7 @@ impl Content {
         // Every CR belongs to a CR LF, except perhaps the last octet, which the next piece decides.
         let crs = memchr_iter(b'\r', input).count() + usize::from(cr_before);
         if crs != pairs + usize::from(cr_behind) {
-            self.spot(Flaw::BareCr);
+            self.spot(ContentError::BareCr);
         }
         if start < taken {
             self.grow_line(&input[start..]);
@@ -227,7 +227,7 @@ impl Content {
         }
         self.line += part.len();
         if self.line > Self::LINE_MAX + 1 {
-            self.spot(Flaw::Line);
+            self.spot(ContentError::Line);
         }
     }
 
@@ -236,7 +236,7 @@ impl Content {
         self.grow_line(part);
         let length = std::mem::take(&mut self.line).saturating_sub(1);
         if length > Self::LINE_MAX {
-            self.spot(Flaw::Line);
+            self.spot(ContentError::Line);
         }
         let Some(header) = &mut self.header else { return };
         if length == 0 {
@@ -248,22 +248,22 @@ impl Content {
         }
         *header = Header::default();
         if self.hops > Self::HOPS_MAX {
-            self.spot(Flaw::Hops);
+            self.spot(ContentError::Hops);
         }
     }
 
     fn judge(&mut self, piece: &[u8]) {
         self.size = self.size.saturating_add(piece.len() as u64);
         if self.size > self.size_limit {
-            self.spot(Flaw::Size);
+            self.spot(ContentError::Size);
         }
         if memchr(0, piece).is_some() {
-            self.spot(Flaw::Nul);
+            self.spot(ContentError::Nul);
         }
         self.eight_bit = self.eight_bit || !piece.is_ascii();
     }
 
-    fn spot(&mut self, flaw: Flaw) {
+    fn spot(&mut self, flaw: ContentError) {
         self.flaw.get_or_insert(flaw);
     }
 }
@@ -288,10 +288,10 @@ mod tests {
 
     /// The result for one mail: its content, the rest of the input, the error. `None`: no end was
     /// found.
-    type Read = Option<(Vec<u8>, Vec<u8>, Option<Flaw>)>;
+    type Read = Option<(Vec<u8>, Vec<u8>, Option<ContentError>)>;
 
     fn read(input: &[u8], sizes: &[usize], limit: u64) -> Read {
-        let mut content = Content::new(limit);
+        let mut content = ContentParser::new(limit);
         let mut out = Vec::new();
         let mut sizes = sizes.iter().copied().cycle();
         let mut rest = input;
@@ -327,7 +327,7 @@ mod tests {
         Some((out, framed[end + 5..].to_vec()))
     }
 
-    fn flaw(input: &[u8]) -> Option<Flaw> {
+    fn flaw(input: &[u8]) -> Option<ContentError> {
         let wholly = read(input, &[usize::MAX], 1 << 20).expect("an end");
         let slowly = read(input, &[1], 1 << 20).expect("an end");
         assert_eq!((&wholly.1, wholly.2.is_some()), (&slowly.1, slowly.2.is_some()));
@@ -386,23 +386,23 @@ mod tests {
             assert_eq!(read(smuggled, &[1], 1000), None, "{smuggled:?}");
             assert!(flaw(&[smuggled, b"\r\n.\r\n"].concat()).is_some(), "{smuggled:?}");
         }
-        assert_eq!(flaw(b"a\nb\r\n.\r\n"), Some(Flaw::BareLf));
-        assert_eq!(flaw(b"\n\r\n.\r\n"), Some(Flaw::BareLf));
-        assert_eq!(flaw(b"a\rb\r\n.\r\n"), Some(Flaw::BareCr));
-        assert_eq!(flaw(b"a\r\r\n.\r\n"), Some(Flaw::BareCr));
-        assert_eq!(flaw(b".\r\r\n.\r\n"), Some(Flaw::BareCr));
-        assert_eq!(flaw(b"a\0b\r\n.\r\n"), Some(Flaw::Nul));
+        assert_eq!(flaw(b"a\nb\r\n.\r\n"), Some(ContentError::BareLf));
+        assert_eq!(flaw(b"\n\r\n.\r\n"), Some(ContentError::BareLf));
+        assert_eq!(flaw(b"a\rb\r\n.\r\n"), Some(ContentError::BareCr));
+        assert_eq!(flaw(b"a\r\r\n.\r\n"), Some(ContentError::BareCr));
+        assert_eq!(flaw(b".\r\r\n.\r\n"), Some(ContentError::BareCr));
+        assert_eq!(flaw(b"a\0b\r\n.\r\n"), Some(ContentError::Nul));
     }
 
     #[test]
     fn size_and_lines_have_limits() {
         assert_eq!(read(b"12345\r\n.\r\n", &[2], 7).unwrap().2, None);
-        assert_eq!(read(b"12345\r\n.\r\n", &[2], 6).unwrap().2, Some(Flaw::Size));
+        assert_eq!(read(b"12345\r\n.\r\n", &[2], 6).unwrap().2, Some(ContentError::Size));
         assert_eq!(read(b"..2345\r\n.\r\n", &[2], 7).unwrap().2, None, "stuffed dots do not count");
         let line = |length: usize| [&vec![b'x'; length][..], b"\r\n.\r\n"].concat();
-        assert_eq!(flaw(&line(Content::LINE_MAX)), None);
-        assert_eq!(flaw(&line(Content::LINE_MAX + 1)), Some(Flaw::Line));
-        assert_eq!(flaw(&[&b"a\r\n.."[..], &line(Content::LINE_MAX - 1)].concat()), None);
+        assert_eq!(flaw(&line(ContentParser::LINE_MAX)), None);
+        assert_eq!(flaw(&line(ContentParser::LINE_MAX + 1)), Some(ContentError::Line));
+        assert_eq!(flaw(&[&b"a\r\n.."[..], &line(ContentParser::LINE_MAX - 1)].concat()), None);
     }
 
     #[test]
@@ -415,14 +415,14 @@ mod tests {
             }
             text + ".\r\n"
         };
-        assert_eq!(flaw(mail(Content::HOPS_MAX, 500).as_bytes()), None);
-        assert_eq!(flaw(mail(Content::HOPS_MAX + 1, 0).as_bytes()), Some(Flaw::Hops));
+        assert_eq!(flaw(mail(ContentParser::HOPS_MAX, 500).as_bytes()), None);
+        assert_eq!(flaw(mail(ContentParser::HOPS_MAX + 1, 0).as_bytes()), Some(ContentError::Hops));
     }
 
     #[test]
     fn eight_bit_content_is_noticed() {
         for (text, eight_bit) in [(&b"abc\r\n"[..], false), (b"\x80\r\n", true)] {
-            let mut content = Content::new(100);
+            let mut content = ContentParser::new(100);
             content.next(text);
             assert_eq!(content.eight_bit(), eight_bit);
         }

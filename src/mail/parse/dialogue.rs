@@ -1,12 +1,12 @@
 //! The SMTP session of RFC 5321 as a state machine: commands in, replies out.
 
 use super::{Command, CommandError, Mail, Recipient};
-use crate::mail::model::{Address, Class, Envelope, Refusal, Reply, Verdict};
+use crate::mail::model::{Address, Envelope, Refusal, Reply, ReplyClass, Verdict};
 use std::io::Write;
 
 /// Limits of a session.
 #[derive(Debug, Clone)]
-pub struct Rules {
+pub struct SessionLimits {
     /// The relay's own name in greetings.
     pub hostname: String,
     /// The largest content in octets; EHLO announces it.
@@ -21,7 +21,7 @@ pub struct Rules {
     pub chatter_limit: usize,
 }
 
-impl Rules {
+impl SessionLimits {
     /// The default limits.
     pub fn new(hostname: impl Into<String>, size_limit: u64) -> Self {
         Self {
@@ -36,7 +36,7 @@ impl Rules {
 }
 
 /// Decisions that the SMTP session takes from outside.
-pub trait Gate {
+pub trait AccessPolicy {
     /// Whether a mail may begin now.
     fn mail(&self) -> Verdict;
 
@@ -46,7 +46,7 @@ pub trait Gate {
 
 /// The state of STARTTLS in a session (RFC 3207).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Tls {
+pub enum TlsState {
     /// There is no key: the command is unknown, and EHLO does not announce it.
     Absent,
     /// EHLO announces it.
@@ -57,7 +57,7 @@ pub enum Tls {
 
 /// What happens next.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Next {
+pub enum NextStep {
     /// Read the next command.
     Command,
     /// Read the content of the mail with this envelope, which has a recipient; at its end call
@@ -71,9 +71,9 @@ pub enum Next {
 
 /// The result of one command.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Heard {
+pub struct CommandResult {
     /// What happens next.
-    pub next: Next,
+    pub next: NextStep,
     /// What was rejected and why; [`Reply`] has the text of the rejection even if the session ends
     /// with another reply.
     pub refused: Option<(Reply, Refusal)>,
@@ -82,8 +82,8 @@ pub struct Heard {
 /// One session.
 #[derive(Debug)]
 pub struct Dialogue<'a> {
-    rules: &'a Rules,
-    tls: Tls,
+    rules: &'a SessionLimits,
+    tls: TlsState,
     hello: Option<(Box<str>, bool)>,
     mail: Option<Envelope>,
     errors: usize,
@@ -96,7 +96,7 @@ pub struct Dialogue<'a> {
 
 impl<'a> Dialogue<'a> {
     /// A session before its greeting.
-    pub fn new(rules: &'a Rules, tls: Tls) -> Self {
+    pub fn new(rules: &'a SessionLimits, tls: TlsState) -> Self {
         Self {
             rules,
             tls,
@@ -112,7 +112,7 @@ impl<'a> Dialogue<'a> {
     /// The session after the handshake: everything said before is forgotten (RFC 3207 §4.2) except
     /// the counts, so that no limit applies twice.
     pub fn inside_tls(self) -> Self {
-        Self { tls: Tls::On, hello: None, mail: None, put_off: false, ..self }
+        Self { tls: TlsState::On, hello: None, mail: None, put_off: false, ..self }
     }
 
     /// Writes the greeting.
@@ -134,29 +134,29 @@ impl<'a> Dialogue<'a> {
     pub fn hear(
         &mut self,
         command: Result<Command, CommandError>,
-        gate: &impl Gate,
+        gate: &impl AccessPolicy,
         out: &mut Vec<u8>,
-    ) -> Heard {
+    ) -> CommandResult {
         let answer = match command {
             Ok(Command::Mail(mail)) => self.begin(mail, gate),
             Ok(Command::Recipient(recipient)) => self.recipient(recipient, gate),
             Ok(Command::Data) => match self.data() {
                 Ok(envelope) => {
                     write_reply(out, &Reply::plain(354, "End the message with <CR><LF>.<CR><LF>"));
-                    return Heard { next: Next::Content(envelope), refused: None };
+                    return CommandResult { next: NextStep::Content(envelope), refused: None };
                 }
                 Err(refused) => Err(refused),
             },
             Ok(Command::StartTls) => match self.start_tls() {
                 Ok(reply) => {
                     write_reply(out, &reply);
-                    return Heard { next: Next::Secure, refused: None };
+                    return CommandResult { next: NextStep::Secure, refused: None };
                 }
                 Err(refused) => Err(refused),
             },
             Ok(Command::Quit) => {
                 write_reply(out, &Reply::new(221, (2, 0, 0), "Bye"));
-                return Heard { next: Next::Close, refused: None };
+                return CommandResult { next: NextStep::Close, refused: None };
             }
             Ok(idle) => {
                 self.chatter += 1;
@@ -172,7 +172,7 @@ impl<'a> Dialogue<'a> {
                         self.mail = None;
                         self.hello = Some((name, extended));
                         self.write_hello(extended, out);
-                        return Heard { next: Next::Command, refused: None };
+                        return CommandResult { next: NextStep::Command, refused: None };
                     }
                     Command::Reset => {
                         self.mail = None;
@@ -192,47 +192,51 @@ impl<'a> Dialogue<'a> {
             Err(error) if error.is_fatal() => {
                 let (reply, reason) = (error.reply(), error.refusal());
                 write_reply(out, &reply);
-                return Heard { next: Next::Close, refused: Some((reply, reason)) };
+                return CommandResult { next: NextStep::Close, refused: Some((reply, reason)) };
             }
             Err(error) => Err((error.reply(), error.refusal())),
         };
         match answer {
             Ok(reply) => {
                 write_reply(out, &reply);
-                Heard { next: Next::Command, refused: None }
+                CommandResult { next: NextStep::Command, refused: None }
             }
             Err((reply, reason)) => self.refuse(reply, reason, out),
         }
     }
 
     /// The content has ended: appends the reply with the result.
-    pub fn end(&mut self, result: Result<Reply, (Reply, Refusal)>, out: &mut Vec<u8>) -> Heard {
+    pub fn end(
+        &mut self,
+        result: Result<Reply, (Reply, Refusal)>,
+        out: &mut Vec<u8>,
+    ) -> CommandResult {
         match result {
             Ok(reply) => {
                 self.errors = 0;
                 self.chatter = 0;
                 write_reply(out, &reply);
-                Heard { next: Next::Command, refused: None }
+                CommandResult { next: NextStep::Command, refused: None }
             }
             Err((reply, reason)) => self.refuse(reply, reason, out),
         }
     }
 
     /// 421 ends the session (RFC 5321 §3.8), and so do too many permanent error replies.
-    fn refuse(&mut self, reply: Reply, reason: Refusal, out: &mut Vec<u8>) -> Heard {
+    fn refuse(&mut self, reply: Reply, reason: Refusal, out: &mut Vec<u8>) -> CommandResult {
         let follows = self.put_off && reply.code == 503;
-        self.errors += usize::from(reply.class() == Class::Permanent && !follows);
+        self.errors += usize::from(reply.class() == ReplyClass::Permanent && !follows);
         let over = self.errors >= self.rules.errors_limit;
         if over {
             write_reply(out, &Reply::new(421, (4, 7, 0), "Too many errors; closing"));
         } else {
             write_reply(out, &reply);
         }
-        let next = if over || reply.code == 421 { Next::Close } else { Next::Command };
-        Heard { next, refused: Some((reply, reason)) }
+        let next = if over || reply.code == 421 { NextStep::Close } else { NextStep::Command };
+        CommandResult { next, refused: Some((reply, reason)) }
     }
 
-    fn begin(&mut self, mail: Mail, gate: &impl Gate) -> Result<Reply, (Reply, Refusal)> {
+    fn begin(&mut self, mail: Mail, gate: &impl AccessPolicy) -> Result<Reply, (Reply, Refusal)> {
         self.put_off = false;
         if self.hello.is_none() {
             return Err(out_of_order("Say EHLO or HELO first"));
@@ -254,7 +258,7 @@ impl<'a> Dialogue<'a> {
             return Err(needs_smtputf8());
         }
         if let Verdict::Refuse(reply, reason) = gate.mail() {
-            self.put_off = reply.class() == Class::Temporary;
+            self.put_off = reply.class() == ReplyClass::Temporary;
             return Err((reply, reason));
         }
         self.mails += 1;
@@ -270,7 +274,7 @@ impl<'a> Dialogue<'a> {
     fn recipient(
         &mut self,
         recipient: Recipient,
-        gate: &impl Gate,
+        gate: &impl AccessPolicy,
     ) -> Result<Reply, (Reply, Refusal)> {
         let Some(mail) = &mut self.mail else {
             return Err(out_of_order("Say MAIL first"));
@@ -317,23 +321,23 @@ impl<'a> Dialogue<'a> {
 
     fn start_tls(&self) -> Result<Reply, (Reply, Refusal)> {
         match self.tls {
-            Tls::Absent => {
+            TlsState::Absent => {
                 Err((CommandError::Unsupported.reply(), CommandError::Unsupported.refusal()))
             }
-            Tls::On => Err(out_of_order("TLS is on already")),
-            Tls::Offered if self.mail.is_some() => {
+            TlsState::On => Err(out_of_order("TLS is on already")),
+            TlsState::Offered if self.mail.is_some() => {
                 Err(out_of_order("Not inside a mail; say RSET to drop it"))
             }
-            Tls::Offered => Ok(Reply::new(220, (2, 0, 0), "Ready for TLS")),
+            TlsState::Offered => Ok(Reply::new(220, (2, 0, 0), "Ready for TLS")),
         }
     }
 
     fn write_hello(&self, extended: bool, out: &mut Vec<u8>) {
-        let Rules { hostname, size_limit, .. } = self.rules;
+        let SessionLimits { hostname, size_limit, .. } = self.rules;
         if !extended {
             return write_reply(out, &Reply::plain(250, hostname.clone()));
         }
-        let start_tls = if self.tls == Tls::Offered { "250-STARTTLS\r\n" } else { "" };
+        let start_tls = if self.tls == TlsState::Offered { "250-STARTTLS\r\n" } else { "" };
         let lines = format!(
             "250-{hostname}\r\n250-PIPELINING\r\n250-SIZE \
             {size_limit}\r\n{start_tls}250-8BITMIME\r\n250-SMTPUTF8\r\n250 ENHANCEDSTATUSCODES\r\n"

@@ -5,7 +5,7 @@ use memchr::memchr2;
 /// Splits a stream into command lines. The caller keeps the octets; this stores only how far they
 /// were scanned, so that no octet is scanned twice however slowly they arrive.
 #[derive(Debug, Default)]
-pub struct Lines {
+pub struct LineSplitter {
     /// Octets at the start of the input that hold no CR and no LF.
     scanned: usize,
     /// Octets of an over-long line that were already dropped.
@@ -14,7 +14,7 @@ pub struct Lines {
 
 /// What the input contains.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Line<'a> {
+pub enum InputLine<'a> {
     /// No complete line yet: drop `taken` octets and call again with more.
     More {
         /// Octets that are not needed any more.
@@ -44,14 +44,14 @@ pub enum LineFlaw {
     BareCr,
     /// An LF that does not follow a CR. The session ends, too.
     BareLf,
-    /// The line had more than [`Lines::LIMIT`] octets; it was dropped up to its end (RFC 5321
-    /// §4.5.3.1.9).
+    /// The line had more than [`LineSplitter::LIMIT`] octets; it was dropped up to its end (RFC
+    /// 5321 §4.5.3.1.9).
     TooLong,
-    /// The line had no end within [`Lines::DISCARD_MAX`] octets: the session ends.
+    /// The line had no end within [`LineSplitter::DISCARD_MAX`] octets: the session ends.
     Endless,
 }
 
-impl Lines {
+impl LineSplitter {
     /// Octets of a command line, CR LF included, at most: the 512 of RFC 5321 §4.5.3.1.4, and room
     /// for the parameters of extensions.
     pub const LIMIT: usize = 2048;
@@ -62,41 +62,41 @@ impl Lines {
     /// Finds the next line at the start of `input`. After `More` the caller must pass the same
     /// octets again, without the consumed ones, followed by new ones. It must not be called again
     /// after an error that ends the session.
-    pub fn next<'a>(&mut self, input: &'a [u8]) -> Line<'a> {
+    pub fn next<'a>(&mut self, input: &'a [u8]) -> InputLine<'a> {
         let Some(at) = memchr2(b'\r', b'\n', &input[self.scanned..]).map(|at| at + self.scanned)
         else {
             return self.more(input.len(), input.len());
         };
         if self.discarded + at > Self::DISCARD_MAX {
-            return Line::Flawed { flaw: LineFlaw::Endless, taken: at };
+            return InputLine::Flawed { flaw: LineFlaw::Endless, taken: at };
         }
         match (input[at], input.get(at + 1)) {
-            (b'\n', _) => Line::Flawed { flaw: LineFlaw::BareLf, taken: at + 1 },
+            (b'\n', _) => InputLine::Flawed { flaw: LineFlaw::BareLf, taken: at + 1 },
             (_, None) => self.more(at, input.len()),
             (_, Some(b'\n')) => {
                 let length = self.discarded + at + 2;
                 *self = Self::default();
                 if length > Self::LIMIT {
-                    return Line::Flawed { flaw: LineFlaw::TooLong, taken: at + 2 };
+                    return InputLine::Flawed { flaw: LineFlaw::TooLong, taken: at + 2 };
                 }
-                Line::Complete { text: &input[..at], taken: at + 2 }
+                InputLine::Complete { text: &input[..at], taken: at + 2 }
             }
-            (_, Some(_)) => Line::Flawed { flaw: LineFlaw::BareCr, taken: at + 1 },
+            (_, Some(_)) => InputLine::Flawed { flaw: LineFlaw::BareCr, taken: at + 1 },
         }
     }
 
     /// `plain` octets contain no line end, and the input has none.
-    fn more<'a>(&mut self, plain: usize, length: usize) -> Line<'a> {
+    fn more<'a>(&mut self, plain: usize, length: usize) -> InputLine<'a> {
         if self.discarded + plain > Self::DISCARD_MAX {
-            return Line::Flawed { flaw: LineFlaw::Endless, taken: length };
+            return InputLine::Flawed { flaw: LineFlaw::Endless, taken: length };
         }
         if self.discarded == 0 && length < Self::LIMIT {
             self.scanned = plain;
-            return Line::More { taken: 0 };
+            return InputLine::More { taken: 0 };
         }
         self.scanned = 0;
         self.discarded += plain;
-        Line::More { taken: plain }
+        InputLine::More { taken: plain }
     }
 }
 
@@ -107,25 +107,25 @@ mod tests {
 
     /// All lines of `input` when it arrives in pieces of the given sizes.
     fn cut(input: &[u8], sizes: &[usize]) -> Vec<Result<Vec<u8>, LineFlaw>> {
-        let (mut lines, mut buffer, mut out) = (Lines::default(), Vec::new(), Vec::new());
+        let (mut lines, mut buffer, mut out) = (LineSplitter::default(), Vec::new(), Vec::new());
         let mut sizes = sizes.iter().copied().cycle();
         let mut rest = input;
         loop {
             match lines.next(&buffer) {
-                Line::Complete { text, taken } => {
+                InputLine::Complete { text, taken } => {
                     out.push(Ok(text.to_vec()));
                     buffer.drain(..taken);
                 }
-                Line::Flawed { flaw, taken } => {
+                InputLine::Flawed { flaw, taken } => {
                     out.push(Err(flaw));
                     if flaw != LineFlaw::TooLong {
                         return out;
                     }
                     buffer.drain(..taken);
                 }
-                Line::More { taken } => {
+                InputLine::More { taken } => {
                     buffer.drain(..taken);
-                    assert!(buffer.len() <= Lines::LIMIT, "the buffer grows");
+                    assert!(buffer.len() <= LineSplitter::LIMIT, "the buffer grows");
                     if rest.is_empty() {
                         return out;
                     }
@@ -154,14 +154,26 @@ mod tests {
     fn long_lines_are_dropped_to_their_end_and_endless_ones_end_the_session() {
         let line = |length: usize| [&vec![b'a'; length - 2][..], b"\r\n"].concat();
         for size in [1, 7, 1000, 100_000] {
-            assert_eq!(cut(&line(Lines::LIMIT), &[size]), [Ok(vec![b'a'; Lines::LIMIT - 2])]);
             assert_eq!(
-                cut(&[line(Lines::LIMIT + 1), line(5)].concat(), &[size]),
+                cut(&line(LineSplitter::LIMIT), &[size]),
+                [Ok(vec![b'a'; LineSplitter::LIMIT - 2])]
+            );
+            assert_eq!(
+                cut(&[line(LineSplitter::LIMIT + 1), line(5)].concat(), &[size]),
                 [Err(LineFlaw::TooLong), Ok(b"aaa".to_vec())]
             );
-            assert_eq!(cut(&line(Lines::DISCARD_MAX + 2), &[size]), [Err(LineFlaw::TooLong)]);
-            assert_eq!(cut(&line(Lines::DISCARD_MAX + 3), &[size]), [Err(LineFlaw::Endless)]);
-            assert_eq!(cut(&vec![b'a'; 2 * Lines::DISCARD_MAX], &[size]), [Err(LineFlaw::Endless)]);
+            assert_eq!(
+                cut(&line(LineSplitter::DISCARD_MAX + 2), &[size]),
+                [Err(LineFlaw::TooLong)]
+            );
+            assert_eq!(
+                cut(&line(LineSplitter::DISCARD_MAX + 3), &[size]),
+                [Err(LineFlaw::Endless)]
+            );
+            assert_eq!(
+                cut(&vec![b'a'; 2 * LineSplitter::DISCARD_MAX], &[size]),
+                [Err(LineFlaw::Endless)]
+            );
         }
     }
 

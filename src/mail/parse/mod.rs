@@ -3,13 +3,13 @@
 //! Purpose: turns the client's input into values that are valid by type, and results into replies.
 //! Sans-I/O: nothing here uses sockets, disks or clocks, so every rule can be tested, and is
 //! fuzzed, without them. In: octets in pieces of any size. Out: [`Command`]s, [`Dialogue`] replies,
-//! slices of [`Content`]. Limits: [`Lines::LIMIT`] and [`Lines::DISCARD_MAX`] on command lines,
-//! [`Content::LINE_MAX`], [`Content::HOPS_MAX`] and the caller's size limit on content, [`Rules`]
-//! on a session. Everything that is copied has a limit. Security: the protection against SMTP
-//! smuggling is here. Only CR LF ends a line, and only CR LF . CR LF ends the content. A bare CR or
-//! a bare LF is never repaired, because the next hop might then see the end of a mail elsewhere.
-//! Source: RFC 5321, RFC 1870 (SIZE), RFC 2034 (enhanced codes), RFC 2920 (PIPELINING), RFC 6152
-//! (8BITMIME), RFC 6531 (SMTPUTF8), RFC 3207 (STARTTLS).
+//! slices of [`ContentParser`]. Limits: [`LineSplitter::LIMIT`] and [`LineSplitter::DISCARD_MAX`]
+//! on command lines, [`ContentParser::LINE_MAX`], [`ContentParser::HOPS_MAX`] and the caller's size
+//! limit on content, [`SessionLimits`] on a session. Everything that is copied has a limit.
+//! Security: the protection against SMTP smuggling is here. Only CR LF ends a line, and only CR LF
+//! . CR LF ends the content. A bare CR or a bare LF is never repaired, because the next hop might
+//! then see the end of a mail elsewhere. Source: RFC 5321, RFC 1870 (SIZE), RFC 2034 (enhanced
+//! codes), RFC 2920 (PIPELINING), RFC 6152 (8BITMIME), RFC 6531 (SMTPUTF8), RFC 3207 (STARTTLS).
 
 mod command;
 mod command_error;
@@ -22,9 +22,11 @@ mod path;
 
 pub use command::Command;
 pub use command_error::CommandError;
-pub use content::{Content, Flaw, Step};
-pub use dialogue::{Dialogue, Gate, Heard, Next, Rules, Tls, write_reply};
+pub use content::{ContentChunk, ContentError, ContentParser};
+pub use dialogue::{
+    AccessPolicy, CommandResult, Dialogue, NextStep, SessionLimits, TlsState, write_reply,
+};
 pub use envelope::{Mail, Recipient};
 pub use grammar::Grammar;
-pub use line::{Line, LineFlaw, Lines};
+pub use line::{InputLine, LineFlaw, LineSplitter};
 pub use path::lenient_mailbox;

@@ -297,7 +297,7 @@ mod tests {
     }
 
     fn submitted(content: &str) -> String {
-        let drop = super::super::Config::new("x").drop_headers;
+        let drop = super::super::RewriteConfig::new("x").drop_headers;
         let section = HeaderSection::submitted(&drop, Some(missing()));
         String::from_utf8(cut(section, content.as_bytes(), usize::MAX)).unwrap()
     }
@@ -450,7 +450,7 @@ mod tests {
             size in 1_usize..20,
         ) {
             let content = parts.concat();
-            let drop = super::super::Config::new("x").drop_headers;
+            let drop = super::super::RewriteConfig::new("x").drop_headers;
             let pass = |content: &[u8], size| {
                 cut(HeaderSection::submitted(&drop, Some(missing())), content, size)
             };

@@ -17,7 +17,7 @@ pub use header::{HeaderSection, Missing, header_mailbox};
 
 /// What is done to content of clients that may relay.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Config {
+pub struct RewriteConfig {
     /// The domain of mailboxes that were given without one.
     pub origin_domain: String,
     /// Names of the header fields that are dropped, in lower case.
@@ -26,7 +26,7 @@ pub struct Config {
     pub add_missing_headers: bool,
 }
 
-impl Config {
+impl RewriteConfig {
     /// The header fields that are dropped by default: Bcc is only for the sender (RFC 5322 §3.6.3),
     /// Return-Path is written by the last hop (RFC 5321 §4.4), and Content-Length is not a mail
     /// field but is added by some mail stores.

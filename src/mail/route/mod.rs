@@ -26,7 +26,7 @@ use crate::ground::clock;
 use crate::ground::dns::{Absence, DnsError, Resolver};
 use crate::ground::host::{Host, HostSpec};
 use crate::mail::model::{
-    Class, Destination, Hop, HostLookup, HostUse, Reply, Route, RouteError, RouteTrace,
+    Destination, Hop, HostLookup, HostUse, Reply, ReplyClass, Route, RouteError, RouteTrace,
 };
 use crate::mail::route::counters::RouteCounters;
 pub use hops::{ADDRESSES_MAX, ROUTE_MAX};
@@ -44,7 +44,7 @@ pub const HOSTS_MAX: usize = 20;
 
 /// Settings of the router.
 #[derive(Debug, Clone)]
-pub struct Config {
+pub struct RouteConfig {
     /// The host that gets all mail.
     pub smart_relay: Option<HostSpec>,
     /// The host that gets a copy of each mail; ignored when there is a smart relay.
@@ -60,7 +60,7 @@ pub struct Config {
 /// Finds routes. The resolver caches answers as long as DNS allows.
 #[derive(Clone)]
 pub struct Router {
-    config: Config,
+    config: RouteConfig,
     resolver: Arc<dyn Resolver>,
     rules: RouteRules,
     /// Addresses of this host where another mail server is.
@@ -70,7 +70,7 @@ pub struct Router {
 
 impl Router {
     /// A router that uses `resolver`.
-    pub fn new(config: Config, resolver: Arc<dyn Resolver>) -> Self {
+    pub fn new(config: RouteConfig, resolver: Arc<dyn Resolver>) -> Self {
         let rules = RouteRules::new(config.smart_relay.clone(), config.cc_mta.clone(), config.port);
         Self { config, resolver, rules, local_mail_hosts: Vec::new(), counters: None }
     }
@@ -438,7 +438,7 @@ fn this_host(name: &str) -> Reply {
 fn operators(property: &str, spec: &HostSpec, reply: &Reply) -> Reply {
     let enhanced = reply
         .enhanced
-        .filter(|_| reply.class() == Class::Temporary)
+        .filter(|_| reply.class() == ReplyClass::Temporary)
         .map_or((4, 3, 5), |e| (e.0, e.1, e.2));
     let is_loop = reply.enhanced == this_host("").enhanced;
     let asks_mx = !spec.exact && matches!(spec.host, Host::Name(_));

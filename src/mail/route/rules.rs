@@ -5,7 +5,7 @@
 //! more](RouteRules::stands), and is made again.
 
 use crate::ground::host::HostSpec;
-use crate::mail::model::{Address, Destination, Envelope, Progress, Target};
+use crate::mail::model::{Address, Destination, Envelope, Target, TargetProgress};
 use std::sync::Arc;
 
 /// The rules from the properties; without any, all mail goes by domain.
@@ -53,7 +53,11 @@ impl RouteRules {
 
     /// The destination of a target: as it was decided, if that is still valid; else as it is
     /// decided now. `None` for a copy that has no destination any more.
-    pub fn destination(&self, envelope: &Envelope, progress: &Progress) -> Option<Destination> {
+    pub fn destination(
+        &self,
+        envelope: &Envelope,
+        progress: &TargetProgress,
+    ) -> Option<Destination> {
         match (&progress.destination, progress.target) {
             (Some(decided), _) if self.stands(decided) => Some(decided.clone()),
             (_, Target::Recipient(place)) => {
@@ -175,7 +179,7 @@ mod tests {
         let (hub, other) = (rules(Some("hub"), None), rules(Some("other"), None));
         let (plain, copied) = (RouteRules::default(), rules(None, Some("copies.example")));
         let where_to = |rules: &RouteRules, target, decided: Option<Destination>| {
-            let progress = Progress { destination: decided, ..Progress::new(target) };
+            let progress = TargetProgress { destination: decided, ..TargetProgress::new(target) };
             rules.destination(&mail, &progress).map(|destination| destination.to_string())
         };
         let recipient = Target::Recipient(0);

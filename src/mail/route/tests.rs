@@ -1,7 +1,7 @@
 //! Tests of the rules with a DNS zone in the test. Real name servers: `tests/peer_out`.
 
 use super::*;
-use crate::ground::dns::Answer;
+use crate::ground::dns::DnsFuture;
 use crate::mail::model::Address;
 use std::collections::HashMap;
 
@@ -40,12 +40,12 @@ impl Zone {
 }
 
 impl Resolver for Zone {
-    fn mx(&self, name: &str) -> Answer<'_, Vec<(u16, String)>> {
+    fn mx(&self, name: &str) -> DnsFuture<'_, Vec<(u16, String)>> {
         let answer = self.mx.get(name).cloned().unwrap_or(Err(DnsError::Absent(Absence::Name)));
         Box::pin(async move { answer })
     }
 
-    fn addresses(&self, name: &str) -> Answer<'_, Vec<IpAddr>> {
+    fn addresses(&self, name: &str) -> DnsFuture<'_, Vec<IpAddr>> {
         let answer =
             self.addresses.get(name).cloned().unwrap_or(Err(DnsError::Absent(Absence::Name)));
         Box::pin(async move { answer })
@@ -57,7 +57,7 @@ fn failed() -> DnsError {
 }
 
 fn router(zone: Zone, smart_relay: Option<&str>, cc_mta: Option<&str>) -> Router {
-    let config = Config {
+    let config = RouteConfig {
         smart_relay: smart_relay.map(|text| text.parse().unwrap()),
         cc_mta: cc_mta.map(|text| text.parse().unwrap()),
         hostname: "Relay.Example".into(),
@@ -515,11 +515,11 @@ async fn a_smart_relay_takes_everything_and_never_bounces() {
         "relay.example",
     ] {
         let reply = router(broken(), Some(spec), None).route_to(spec).await.unwrap_err().0;
-        assert_eq!(reply.class(), Class::Temporary, "{reply}");
+        assert_eq!(reply.class(), ReplyClass::Temporary, "{reply}");
         assert!(reply.text.contains("check the property smart_relay"), "{reply}");
         let reply =
             router(broken(), None, Some(spec)).route_to(&format!("cc:{spec}")).await.unwrap_err().0;
-        assert_eq!(reply.class(), Class::Temporary, "{reply}");
+        assert_eq!(reply.class(), ReplyClass::Temporary, "{reply}");
         assert!(reply.text.contains("check the property cc_mta"), "{reply}");
     }
     // A copy that waits when the property changes has no destination any more.

@@ -7,10 +7,10 @@
 //!
 //! Source: RFC 5321 §4.5.4.1 (retry at least 30 minutes apart on the long run).
 
-use super::{Config, DestinationId, Job, Schedule};
+use super::{DestinationId, Job, Schedule, ScheduleConfig};
 use crate::mail::model::LastError;
 
-impl Config {
+impl ScheduleConfig {
     /// The longest pause between two attempts.
     pub fn longest_pause(&self) -> u32 {
         self.maximal_backoff.saturating_add(self.maximal_backoff / 4)

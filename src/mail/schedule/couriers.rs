@@ -2,10 +2,10 @@
 
 use super::Schedule;
 use super::job::DestinationId;
-use super::places::Places;
-use super::shares::{Rank, Standing};
-use super::slow::{Fate, Relieved, Slow, Stage};
-use super::source::{Source, TAGS};
+use super::places::AgentSlots;
+use super::shares::{DestinationReputation, Rank};
+use super::slow::{AgentStage, RelievedAgent, SlowAgent, SlowOutcome};
+use super::source::{FlowKey, TAGS};
 use crate::ground::net::client_prefix;
 use crate::mail::model::Destination;
 use std::hash::BuildHasher;
@@ -29,7 +29,7 @@ impl Schedule {
     }
 
     /// Whether a destination that a flow was queued for gets an agent now.
-    fn sets_out(&mut self, id: DestinationId, (rank, source): (Rank, Source), now: u32) -> bool {
+    fn sets_out(&mut self, id: DestinationId, (rank, source): (Rank, FlowKey), now: u32) -> bool {
         let is_as_it_was = self.rank(id) == rank;
         let destination = &mut self.destinations[id.0 as usize];
         destination.ready.left_line(source);
@@ -69,20 +69,22 @@ impl Schedule {
         };
         let may_relieve = places.are_short() && self.idlers.can_relieve(places.wanted(), now);
         !places.turn.is_empty()
-            && (may_relieve || Standing::ALL.into_iter().any(may_start) || may_relieve_own())
+            && (may_relieve
+                || DestinationReputation::ALL.into_iter().any(may_start)
+                || may_relieve_own())
     }
 
     /// The agents' slots.
-    pub fn places(&self) -> &Places {
+    pub fn places(&self) -> &AgentSlots {
         &self.places
     }
 
     /// The flow key of a client and a sender. Mail that was generated locally has no client. An
     /// IPv6 client counts by its /64 prefix.
-    pub fn source(&self, client: Option<IpAddr>, sender: &str) -> Source {
+    pub fn source(&self, client: Option<IpAddr>, sender: &str) -> FlowKey {
         let network = client.map(client_prefix);
         let mark = |hash: u64| u8::try_from(hash % TAGS as u64).unwrap_or_default();
-        Source {
+        FlowKey {
             client: mark(self.places.marks.hash_one(network)),
             sender: mark(self.places.marks.hash_one(sender)),
         }
@@ -93,12 +95,12 @@ impl Schedule {
         self.places.remember(destination.clone());
         self.named.insert(destination.clone());
         if let Some(id) = self.ids.get(destination).copied() {
-            self.stands(id, Standing::Known);
+            self.stands(id, DestinationReputation::Known);
         }
     }
 
     /// The destination's reputation: how its recent attempts went.
-    pub fn standing(&self, id: DestinationId) -> Standing {
+    pub fn standing(&self, id: DestinationId) -> DestinationReputation {
         self.destinations[id.0 as usize].standing
     }
 
@@ -121,7 +123,7 @@ impl Schedule {
         if waited {
             destination.suspended_until = 0;
         }
-        self.stands(id, Standing::Known);
+        self.stands(id, DestinationReputation::Known);
         if waited {
             self.offer(id);
         }
@@ -135,11 +137,11 @@ impl Schedule {
             return;
         }
         destination.window = (destination.window / 2).max(1);
-        self.stands(id, Standing::Suspect);
+        self.stands(id, DestinationReputation::Suspect);
     }
 
     /// A delivery agent has become slow: it may be asked to stop when others need its slot.
-    pub fn slow(&mut self, id: DestinationId, stage: Stage) -> Slow {
+    pub fn slow(&mut self, id: DestinationId, stage: AgentStage) -> SlowAgent {
         let destination = &mut self.destinations[id.0 as usize];
         let payer = destination.payer();
         destination.slow += 1;
@@ -148,17 +150,17 @@ impl Schedule {
 
     /// A slow agent has reached another stage. `false`: it was asked to stop, or works without a
     /// slot and must not begin anything new.
-    pub fn advance(&mut self, ticket: u64, stage: Stage) -> bool {
+    pub fn advance(&mut self, ticket: u64, stage: AgentStage) -> bool {
         self.places.slow.advance(ticket, stage)
     }
 
     /// A slow agent's attempt has ended. An agent without a slot must stop, unless a slot is free
     /// for it.
-    pub fn slow_no_more(&mut self, id: DestinationId, ticket: u64) -> Fate {
+    pub fn slow_no_more(&mut self, id: DestinationId, ticket: u64) -> SlowOutcome {
         let fate = self.places.slow.remove(ticket);
         let destination = &mut self.destinations[id.0 as usize];
         destination.slow = destination.slow.saturating_sub(1);
-        if fate != Fate::Overtime {
+        if fate != SlowOutcome::Overtime {
             return fate;
         }
         if !self.places.has_room(destination.standing) {
@@ -168,7 +170,7 @@ impl Schedule {
         let source = destination.ready.source().unwrap_or_default();
         destination.sources.push(source);
         self.places.enter(destination.standing, source);
-        Fate::Stayed
+        SlowOutcome::Stayed
     }
 
     /// A delivery agent has ended; one `without_place` was beyond the limit (overtime).
@@ -191,7 +193,7 @@ impl Schedule {
     }
 
     /// The reputation of a destination changes, and its agents count for the new class.
-    pub(super) fn stands(&mut self, id: DestinationId, standing: Standing) {
+    pub(super) fn stands(&mut self, id: DestinationId, standing: DestinationReputation) {
         let destination = &mut self.destinations[id.0 as usize];
         let placed = destination.placed();
         let taken = &mut self.places.taken;
@@ -211,7 +213,7 @@ impl Schedule {
             let destination = &mut self.destinations[id.0 as usize];
             destination.idle = destination.idle.saturating_sub(1);
         }
-        for standing in Standing::ALL {
+        for standing in DestinationReputation::ALL {
             for _ in 0..self.places.surplus(standing) {
                 let relieved = self.places.slow.relieve(standing, &self.places.shares);
                 let Some(relieved) = relieved else { break };
@@ -230,13 +232,13 @@ impl Schedule {
     }
 
     /// Records that an agent frees its slot. `true`: the slot is free already.
-    fn has_made_room(&mut self, relieved: &Relieved) -> bool {
+    fn has_made_room(&mut self, relieved: &RelievedAgent) -> bool {
         match *relieved {
-            Relieved::Goes => {
+            RelievedAgent::Goes => {
                 self.places.throttled.slow += 1;
                 false
             }
-            Relieved::Overtime(id, client) => {
+            RelievedAgent::Overtime(id, client) => {
                 let destination = &mut self.destinations[id.0 as usize];
                 destination.overtime += 1;
                 let source = destination.give_up_place(client);

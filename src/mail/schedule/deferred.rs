@@ -5,7 +5,7 @@
 //! waits.
 
 use super::job::{DestinationId, Job};
-use super::source::Source;
+use super::source::FlowKey;
 use crate::mail::model::MessageId;
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
@@ -19,7 +19,7 @@ const CHUNK: usize = 256;
 
 /// The waiting jobs.
 #[derive(Default)]
-pub struct Deferred {
+pub struct DeferredJobs {
     /// By due time, in units of [`SPAN`]; no list is empty.
     lists: BTreeMap<u32, List>,
     /// Acceptance times of messages whose id does not give it (mostly mail imported from another
@@ -38,13 +38,13 @@ struct List {
     first: u32,
 }
 
-/// A job in 16 octets. Its acceptance time comes from the id, or from [`Deferred::arrived`].
+/// A job in 16 octets. Its acceptance time comes from the id, or from [`DeferredJobs::arrived`].
 #[derive(Clone, Copy)]
 struct Packed {
     id: [u32; 2],
     destination: u32,
     attempts: u8,
-    source: Source,
+    source: FlowKey,
     /// Seconds after the start of the list, and flags.
     due: u8,
 }
@@ -55,7 +55,7 @@ const ODD: u8 = 128;
 /// The bits of [`Packed::due`] that are seconds, not flags.
 const SECONDS: u8 = 63;
 
-impl Deferred {
+impl DeferredJobs {
     /// How many wait.
     pub fn len(&self) -> usize {
         self.len
@@ -243,13 +243,13 @@ mod tests {
 
     #[test]
     fn jobs_come_back_as_they_went_in_and_leave_nothing_behind() {
-        let mut deferred = Deferred::default();
+        let mut deferred = DeferredJobs::default();
         let job = |n: u64, arrived| Job {
             id: MessageId(n),
             arrived,
             attempts: 3,
             told: n.is_multiple_of(2),
-            source: Source { client: n.to_le_bytes()[0], sender: 7 },
+            source: FlowKey { client: n.to_le_bytes()[0], sender: 7 },
         };
         let mut all = Vec::new();
         for n in 0..2000u32 {

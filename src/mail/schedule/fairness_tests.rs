@@ -1,6 +1,6 @@
 //! Tests: no client, sender or destination can hold all delivery agents.
 
-use super::places::Places;
+use super::places::AgentSlots;
 use super::shares::{LIVELY_TIME, Rank};
 use super::tests::at;
 use super::*;
@@ -11,7 +11,7 @@ use std::net::IpAddr;
 const NOW: u32 = 1_000_000;
 
 fn schedule(couriers_max: u32) -> Schedule {
-    let times = Config {
+    let times = ScheduleConfig {
         concurrency: 20,
         couriers_max,
         overtime_max: 500,
@@ -23,14 +23,14 @@ fn schedule(couriers_max: u32) -> Schedule {
     Schedule::new(times)
 }
 
-fn job(id: u64, source: Source) -> Job {
+fn job(id: u64, source: FlowKey) -> Job {
     Job { id: MessageId(id), arrived: NOW, attempts: 0, told: false, source }
 }
 
 /// Running delivery agents, as `outbound` would drive them.
 #[derive(Default)]
 struct Out {
-    couriers: Vec<(DestinationId, Job, Option<Slow>)>,
+    couriers: Vec<(DestinationId, Job, Option<SlowAgent>)>,
 }
 
 impl Out {
@@ -47,7 +47,7 @@ impl Out {
     }
 
     /// All agents that are not slow yet become slow, and those that are asked to stop have ended.
-    fn dawdle(&mut self, schedule: &mut Schedule, stage: Stage) {
+    fn dawdle(&mut self, schedule: &mut Schedule, stage: AgentStage) {
         for (id, _, slow) in self.couriers.iter_mut().filter(|(_, _, slow)| slow.is_none()) {
             *slow = Some(schedule.slow(*id, stage));
         }
@@ -61,8 +61,8 @@ impl Out {
     fn leave(&mut self, schedule: &mut Schedule) {
         for (id, job, slow) in std::mem::take(&mut self.couriers) {
             match slow {
-                Some(slow) if !schedule.advance(slow.ticket, Stage::Talking) => {
-                    assert_eq!(schedule.slow_no_more(id, slow.ticket), Fate::ToldToGo);
+                Some(slow) if !schedule.advance(slow.ticket, AgentStage::Talking) => {
+                    assert_eq!(schedule.slow_no_more(id, slow.ticket), SlowOutcome::ToldToGo);
                     schedule.down(id, "no answer", NOW);
                     schedule.later(id, job, NOW + 300);
                     schedule.courier_ended(id, false);
@@ -96,11 +96,11 @@ fn five_hundred_silent_hosts_delay_neither_a_known_nor_a_new_destination() {
     let mut rounds = 0;
     while !out.has(new) {
         rounds += 1;
-        out.dawdle(&mut schedule, Stage::Connecting);
+        out.dawdle(&mut schedule, AgentStage::Connecting);
         out.leave(&mut schedule);
         out.start(&mut schedule);
     }
-    let waited = rounds * Standing::New.slow_after();
+    let waited = rounds * DestinationReputation::New.slow_after();
     assert!(waited.as_millis() <= 1200, "{waited:?}");
 }
 
@@ -108,13 +108,13 @@ fn five_hundred_silent_hosts_delay_neither_a_known_nor_a_new_destination() {
 fn those_that_stall_after_the_end_of_data_keep_their_mail_and_lose_their_place() {
     let mut schedule = schedule(500);
     for number in 0..500 {
-        schedule.add(&at(&format!("h{number}.example")), job(number, Source::default()), 0, NOW);
+        schedule.add(&at(&format!("h{number}.example")), job(number, FlowKey::default()), 0, NOW);
     }
     let mut out = Out::default();
     out.start(&mut schedule);
-    schedule.add(&at("new.example"), job(502, Source::default()), 0, NOW);
+    schedule.add(&at("new.example"), job(502, FlowKey::default()), 0, NOW);
     for _ in 0..3 {
-        out.dawdle(&mut schedule, Stage::Final);
+        out.dawdle(&mut schedule, AgentStage::Final);
     }
     assert!(out.has(schedule.ids[&at("new.example")]));
     assert!(schedule.places().overtime() > 0 && schedule.places().throttled().slow == 0);
@@ -122,28 +122,28 @@ fn those_that_stall_after_the_end_of_data_keep_their_mail_and_lose_their_place()
     for (id, _, slow) in out.couriers {
         let fate = slow.map(|slow| schedule.slow_no_more(id, slow.ticket));
         schedule.finished(id);
-        schedule.courier_ended(id, fate == Some(Fate::Overtime));
+        schedule.courier_ended(id, fate == Some(SlowOutcome::Overtime));
     }
     assert!(couriers > 400 && taken(schedule.places()) == 0 && schedule.places().overtime() == 0);
 }
 
 #[test]
 fn there_is_no_more_overtime_than_there_is_memory_for() {
-    let config = Config { overtime_max: 7, ..schedule(100).config };
+    let config = ScheduleConfig { overtime_max: 7, ..schedule(100).config };
     let mut schedule = Schedule::new(config);
     for number in 0..300 {
-        schedule.add(&at(&format!("h{number}.example")), job(number, Source::default()), 0, NOW);
+        schedule.add(&at(&format!("h{number}.example")), job(number, FlowKey::default()), 0, NOW);
     }
     let mut out = Out::default();
     out.start(&mut schedule);
-    (0..5).for_each(|_| out.dawdle(&mut schedule, Stage::Final));
+    (0..5).for_each(|_| out.dawdle(&mut schedule, AgentStage::Final));
     assert_eq!(schedule.places().overtime(), 5, "what those may have that are not known");
 }
 
 #[test]
 fn a_sender_with_ten_thousand_destinations_leaves_room_for_others() {
     let mut schedule = schedule(500);
-    let (many, other) = (Source { client: 1, sender: 1 }, Source { client: 1, sender: 2 });
+    let (many, other) = (FlowKey { client: 1, sender: 1 }, FlowKey { client: 1, sender: 2 });
     for number in 0..10_000 {
         schedule.add(&at(&format!("h{number}.example")), job(number, many), 0, NOW);
     }
@@ -154,12 +154,12 @@ fn a_sender_with_ten_thousand_destinations_leaves_room_for_others() {
     assert!(out.has(schedule.ids[&at("other.example")]));
     // And the client's other senders leave slots for other clients.
     for number in 0..10_000 {
-        let source = Source { client: 1, sender: mark(number % 200) };
+        let source = FlowKey { client: 1, sender: mark(number % 200) };
         schedule.add(&at(&format!("i{number}.example")), job(20_000 + number, source), 0, NOW);
     }
     out.start(&mut schedule);
     assert_eq!(taken(schedule.places()), 386);
-    schedule.add(&at("stranger.example"), job(40_000, Source { client: 2, sender: 9 }), 0, NOW);
+    schedule.add(&at("stranger.example"), job(40_000, FlowKey { client: 2, sender: 9 }), 0, NOW);
     assert_eq!(out.start(&mut schedule).len(), 1);
 }
 
@@ -173,14 +173,14 @@ fn clients_that_take_all_they_may_have_leave_room_for_another() {
             schedule.vouch_for(&at(&name));
             schedule.add(
                 &at(&name),
-                job(number, Source { client: mark(number % clients), sender: mark(number % 200) }),
+                job(number, FlowKey { client: mark(number % clients), sender: mark(number % 200) }),
                 0,
                 NOW,
             );
         }
         let mut out = Out::default();
         out.start(&mut schedule);
-        assert_eq!(schedule.places().taken(Standing::Known), taken(schedule.places()));
+        assert_eq!(schedule.places().taken(DestinationReputation::Known), taken(schedule.places()));
         assert!(
             clients > 1 || (390..=400).contains(&taken(schedule.places())),
             "{}",
@@ -189,7 +189,7 @@ fn clients_that_take_all_they_may_have_leave_room_for_another() {
         schedule.vouch_for(&at("other.example"));
         schedule.add(
             &at("other.example"),
-            job(40_000, Source { client: 200, sender: 201 }),
+            job(40_000, FlowKey { client: 200, sender: 201 }),
             0,
             NOW,
         );
@@ -206,7 +206,7 @@ fn once_well(schedule: &mut Schedule, numbers: std::ops::Range<u64>, client: u8)
         schedule.answered(id, NOW - 3600);
         schedule.add(
             &at(&name),
-            job(number, Source { client, sender: mark(number % 200) }),
+            job(number, FlowKey { client, sender: mark(number % 200) }),
             0,
             NOW,
         );
@@ -224,20 +224,20 @@ fn well(schedule: &mut Schedule, name: &str) -> DestinationId {
 fn held_back_mail_stops_nobody_behind_it() {
     let mut schedule = schedule(500);
     let (mut out, one, another) =
-        (Out::default(), Source { client: 1, sender: 1 }, Source { client: 2, sender: 1 });
+        (Out::default(), FlowKey { client: 1, sender: 1 }, FlowKey { client: 2, sender: 1 });
     for number in 0..2_000 {
         let name = format!("h{number}.example");
         schedule.vouch_for(&at(&name));
         schedule.add(
             &at(&name),
-            job(number, Source { client: 1, sender: mark(number % 200) }),
+            job(number, FlowKey { client: 1, sender: mark(number % 200) }),
             0,
             NOW,
         );
     }
     out.start(&mut schedule);
     let good = schedule.intern(&at("good.example"));
-    schedule.stands(good, Standing::Known);
+    schedule.stands(good, DestinationReputation::Known);
     (3_000..3_010).for_each(|number| schedule.add(&at("good.example"), job(number, one), 0, NOW));
     assert!(out.start(&mut schedule).is_empty(), "the client has all that it may have");
     schedule.add(&at("good.example"), job(4_000, another), 0, NOW);
@@ -252,7 +252,7 @@ fn held_back_mail_stops_nobody_behind_it() {
 #[test]
 fn senders_of_a_client_do_not_wait_for_each_other_at_a_destination() {
     let mut schedule = schedule(500);
-    let (busy, quiet) = (Source { client: 1, sender: 1 }, Source { client: 1, sender: 2 });
+    let (busy, quiet) = (FlowKey { client: 1, sender: 1 }, FlowKey { client: 1, sender: 2 });
     for number in 0..1_000 {
         schedule.add(&at(&format!("h{number}.example")), job(number, busy), 0, NOW);
     }
@@ -274,7 +274,7 @@ fn those_that_were_well_once_and_hang_stop_their_client_for_a_second_each_turn()
         for number in 0..others * 400 {
             let name = format!("q{number}.example");
             schedule.vouch_for(&at(&name));
-            let source = Source { client: 2 + mark(number % others), sender: mark(number % 200) };
+            let source = FlowKey { client: 2 + mark(number % others), sender: mark(number % 200) };
             schedule.add(&at(&name), job(10_000 + number, source), 0, NOW);
         }
         once_well(&mut schedule, 0..500, 1);
@@ -282,13 +282,13 @@ fn those_that_were_well_once_and_hang_stop_their_client_for_a_second_each_turn()
         let quick: Vec<_> =
             out.couriers.extract_if(.., |(_, job, _)| job.source.client != 1).collect();
         let good = well(&mut schedule, "good.example");
-        schedule.add(&at("good.example"), job(5_000, Source { client: 1, sender: 250 }), 0, NOW);
+        schedule.add(&at("good.example"), job(5_000, FlowKey { client: 1, sender: 250 }), 0, NOW);
         out.start(&mut schedule);
         let mut waited = std::time::Duration::ZERO;
         while !out.has(good) {
-            out.dawdle(&mut schedule, Stage::Talking);
+            out.dawdle(&mut schedule, AgentStage::Talking);
             out.leave(&mut schedule);
-            waited += Standing::Known.slow_after();
+            waited += DestinationReputation::Known.slow_after();
             out.start(&mut schedule);
             out.couriers.retain(|(id, ..)| !quick.iter().any(|(other, ..)| other == id));
             assert!(waited.as_secs() <= 2, "{others} others: {waited:?}");
@@ -304,7 +304,7 @@ fn a_destination_that_takes_mail_finds_a_place_beside_those_that_never_answer_th
         if known {
             once_well(&mut schedule, 0..1_500, 1);
         } else {
-            let source = |number| Source { client: 1, sender: mark(number % 200) };
+            let source = |number| FlowKey { client: 1, sender: mark(number % 200) };
             (0..1_500).for_each(|number| {
                 schedule.add(
                     &at(&format!("n{number}.example")),
@@ -317,7 +317,7 @@ fn a_destination_that_takes_mail_finds_a_place_beside_those_that_never_answer_th
         let mut out = Out::default();
         out.start(&mut schedule);
         for _ in 0..10 {
-            out.dawdle(&mut schedule, Stage::Final);
+            out.dawdle(&mut schedule, AgentStage::Final);
         }
         let overtime = schedule.places().overtime();
         assert!((100..=400).contains(&overtime), "{overtime}");
@@ -328,14 +328,14 @@ fn a_destination_that_takes_mail_finds_a_place_beside_those_that_never_answer_th
         for number in 0..at_the_same_time {
             schedule.add(
                 &at("good.example"),
-                job(5_000 + number, Source { client: 1, sender: 7 }),
+                job(5_000 + number, FlowKey { client: 1, sender: 7 }),
                 0,
                 NOW,
             );
         }
         assert_eq!(out.start(&mut schedule), [good; 5], "known {known}");
         // And another client's, which also releases its slot when its destination does not answer.
-        schedule.add(&at("other.example"), job(6_000, Source { client: 2, sender: 7 }), 0, NOW);
+        schedule.add(&at("other.example"), job(6_000, FlowKey { client: 2, sender: 7 }), 0, NOW);
         assert_eq!(out.start(&mut schedule).len(), 1);
     }
 }
@@ -346,12 +346,12 @@ fn a_destination_that_hangs_is_not_lively_until_its_couriers_go_on() {
     let id = well(&mut schedule, "good.example");
     schedule.looked = NOW;
     assert_eq!(schedule.rank(id), Rank::Lively);
-    schedule.add(&at("good.example"), job(1, Source::default()), 0, NOW);
+    schedule.add(&at("good.example"), job(1, FlowKey::default()), 0, NOW);
     let mut out = Out::default();
     out.start(&mut schedule);
-    let slow = schedule.slow(id, Stage::Talking);
+    let slow = schedule.slow(id, AgentStage::Talking);
     assert_eq!(schedule.rank(id), Rank::Known);
-    assert_eq!(schedule.slow_no_more(id, slow.ticket), Fate::Stayed);
+    assert_eq!(schedule.slow_no_more(id, slow.ticket), SlowOutcome::Stayed);
     assert_eq!(schedule.rank(id), Rank::Lively);
     schedule.looked = NOW + LIVELY_TIME + 1;
     assert_eq!(schedule.rank(id), Rank::Known);
@@ -360,7 +360,7 @@ fn a_destination_that_hangs_is_not_lively_until_its_couriers_go_on() {
 #[test]
 fn who_refuses_us_is_known_to_be_down_and_is_tried_on() {
     let mut schedule = schedule(500);
-    schedule.add(&at("h.example"), job(1, Source::default()), 0, NOW);
+    schedule.add(&at("h.example"), job(1, FlowKey::default()), 0, NOW);
     let id = schedule.ids[&at("h.example")];
     schedule.refused_us(id, 0, "rejected this relay in reply to MAIL", NOW);
     assert_eq!(schedule.unreachable(), 1);
@@ -374,7 +374,7 @@ fn who_refuses_us_is_known_to_be_down_and_is_tried_on() {
 #[test]
 fn who_takes_other_mail_between_two_tries_is_not_down() {
     let mut schedule = schedule(500);
-    schedule.add(&at("h.example"), job(1, Source::default()), 0, NOW);
+    schedule.add(&at("h.example"), job(1, FlowKey::default()), 0, NOW);
     let id = schedule.ids[&at("h.example")];
     schedule.reached(id, NOW);
     let (mut now, mut answered) = (NOW + 10, NOW);
@@ -398,32 +398,36 @@ fn who_takes_other_mail_between_two_tries_is_not_down() {
 fn who_comes_back_from_the_end_of_data_can_be_told_to_go() {
     let mut schedule = schedule(10);
     for number in 0..20 {
-        schedule.add(&at(&format!("h{number}.example")), job(number, Source::default()), 0, NOW);
+        schedule.add(&at(&format!("h{number}.example")), job(number, FlowKey::default()), 0, NOW);
     }
     let ids: Vec<DestinationId> = std::iter::from_fn(|| schedule.start(NOW)).collect();
-    let slow: Vec<Slow> = ids.iter().map(|id| schedule.slow(*id, Stage::Final)).collect();
+    let slow: Vec<SlowAgent> = ids.iter().map(|id| schedule.slow(*id, AgentStage::Final)).collect();
     // The recipients that did not fit into the first transaction.
-    let went_on = slow.iter().filter(|slow| schedule.advance(slow.ticket, Stage::Talking)).count();
+    let went_on =
+        slow.iter().filter(|slow| schedule.advance(slow.ticket, AgentStage::Talking)).count();
     assert_eq!(went_on, slow.len());
     while schedule.start(NOW).is_some() {}
     assert!(schedule.places().overtime() == 0 && schedule.places().throttled().slow > 0);
     // An agent that released its slot to wait for one answer begins nothing more.
-    let ticket = schedule.slow(ids[0], Stage::Final).ticket;
-    (0..9).for_each(|_| drop(schedule.slow(ids[0], Stage::Final)));
+    let ticket = schedule.slow(ids[0], AgentStage::Final).ticket;
+    (0..9).for_each(|_| drop(schedule.slow(ids[0], AgentStage::Final)));
     while schedule.start(NOW).is_some() {}
     assert!(schedule.places().overtime() > 0);
-    assert!(schedule.advance(ticket, Stage::Final) && !schedule.advance(ticket, Stage::Talking));
+    assert!(
+        schedule.advance(ticket, AgentStage::Final)
+            && !schedule.advance(ticket, AgentStage::Talking)
+    );
 }
 
 #[test]
 fn the_slow_are_left_alone_while_nobody_waits() {
     let mut schedule = schedule(500);
     for number in 0..300 {
-        schedule.add(&at(&format!("h{number}.example")), job(number, Source::default()), 0, NOW);
+        schedule.add(&at(&format!("h{number}.example")), job(number, FlowKey::default()), 0, NOW);
     }
     let mut out = Out::default();
     out.start(&mut schedule);
-    out.dawdle(&mut schedule, Stage::Connecting);
+    out.dawdle(&mut schedule, AgentStage::Connecting);
     out.leave(&mut schedule);
     assert_eq!(out.couriers.len(), 300);
 }
@@ -433,14 +437,14 @@ fn who_did_not_answer_waits_for_its_like() {
     let mut schedule = schedule(500);
     for number in 0..400 {
         let name = format!("h{number}.example");
-        schedule.add(&at(&name), job(number, Source::default()), 0, NOW);
+        schedule.add(&at(&name), job(number, FlowKey::default()), 0, NOW);
         let id = schedule.ids[&at(name.as_str())];
-        schedule.stands(id, Standing::Suspect);
+        schedule.stands(id, DestinationReputation::Suspect);
     }
     let mut out = Out::default();
     // Of one sender; several senders may have all hundred.
     assert_eq!(out.start(&mut schedule).len(), 80);
-    schedule.add(&at("new.example"), job(9000, Source::default()), 0, NOW);
+    schedule.add(&at("new.example"), job(9000, FlowKey::default()), 0, NOW);
     assert_eq!(out.start(&mut schedule).len(), 1);
 }
 
@@ -448,16 +452,16 @@ fn who_did_not_answer_waits_for_its_like() {
 fn what_is_known_outlives_the_memory_of_a_destination() {
     let mut schedule = schedule(500);
     schedule.places.remember(at("known.example"));
-    schedule.add(&at("known.example"), job(1, Source::default()), 0, NOW);
-    assert_eq!(schedule.standing(schedule.ids[&at("known.example")]), Standing::Known);
+    schedule.add(&at("known.example"), job(1, FlowKey::default()), 0, NOW);
+    assert_eq!(schedule.standing(schedule.ids[&at("known.example")]), DestinationReputation::Known);
 }
 
 fn mark(number: u64) -> u8 {
     u8::try_from(number).unwrap()
 }
 
-fn taken(places: &Places) -> u32 {
-    Standing::ALL.into_iter().map(|standing| places.taken(standing)).sum()
+fn taken(places: &AgentSlots) -> u32 {
+    DestinationReputation::ALL.into_iter().map(|standing| places.taken(standing)).sum()
 }
 
 #[derive(Debug, Clone)]
@@ -508,15 +512,16 @@ proptest! {
 fn holds_after(couriers_max: u32, events: Vec<Event>) -> Result<(), TestCaseError> {
     let mut schedule = schedule(couriers_max);
     let shares = *schedule.places().shares();
-    let mut out: Vec<(DestinationId, Option<Job>, Option<Slow>)> = Vec::new();
+    let mut out: Vec<(DestinationId, Option<Job>, Option<SlowAgent>)> = Vec::new();
     let (mut now, mut id) = (NOW, 0);
-    let home = |schedule: &mut Schedule, one: (DestinationId, Option<Job>, Option<Slow>), now| {
-        let fate = one.2.map(|slow| schedule.slow_no_more(one.0, slow.ticket));
-        if let Some(job) = one.1 {
-            schedule.later(one.0, job, now + 300);
-        }
-        schedule.courier_ended(one.0, fate == Some(Fate::Overtime));
-    };
+    let home =
+        |schedule: &mut Schedule, one: (DestinationId, Option<Job>, Option<SlowAgent>), now| {
+            let fate = one.2.map(|slow| schedule.slow_no_more(one.0, slow.ticket));
+            if let Some(job) = one.1 {
+                schedule.later(one.0, job, now + 300);
+            }
+            schedule.courier_ended(one.0, fate == Some(SlowOutcome::Overtime));
+        };
     for event in events {
         let place = |n: usize| if out.is_empty() { None } else { Some(n % out.len()) };
         match event {
@@ -524,7 +529,7 @@ fn holds_after(couriers_max: u32, events: Vec<Event>) -> Result<(), TestCaseErro
                 id += 1;
                 schedule.add(
                     &at(&format!("d{destination}.example")),
-                    job(id, Source { client, sender }),
+                    job(id, FlowKey { client, sender }),
                     0,
                     now,
                 );
@@ -534,7 +539,8 @@ fn holds_after(couriers_max: u32, events: Vec<Event>) -> Result<(), TestCaseErro
                     out.push((id, None, None));
                     prop_assert!(taken(schedule.places()) <= shares.all);
                     prop_assert!(
-                        schedule.places().taken(Standing::Suspect) <= shares.standing[2].max(20)
+                        schedule.places().taken(DestinationReputation::Suspect)
+                            <= shares.standing[2].max(20)
                     );
                     prop_assert!(
                         schedule.places.clients.iter().all(|n| 9 * n < 8 * shares.all + 9)
@@ -551,9 +557,10 @@ fn holds_after(couriers_max: u32, events: Vec<Event>) -> Result<(), TestCaseErro
             }
             Event::Slow(n, end) => {
                 if let Some(n) = place(n).filter(|n| out[*n].1.is_some() && out[*n].2.is_none()) {
-                    out[n].2 = Some(
-                        schedule.slow(out[n].0, if end { Stage::Final } else { Stage::Connecting }),
-                    );
+                    out[n].2 = Some(schedule.slow(
+                        out[n].0,
+                        if end { AgentStage::Final } else { AgentStage::Connecting },
+                    ));
                 }
             }
             Event::Deliver(n) => {
@@ -562,10 +569,10 @@ fn holds_after(couriers_max: u32, events: Vec<Event>) -> Result<(), TestCaseErro
                     let fate = slow.map(|slow| schedule.slow_no_more(id, slow.ticket));
                     schedule.reached(id, now);
                     schedule.finished(id);
-                    if fate.is_none_or(|fate| fate == Fate::Stayed) {
+                    if fate.is_none_or(|fate| fate == SlowOutcome::Stayed) {
                         out.push((id, None, None));
                     } else {
-                        schedule.courier_ended(id, fate == Some(Fate::Overtime));
+                        schedule.courier_ended(id, fate == Some(SlowOutcome::Overtime));
                     }
                 }
             }

@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 pub const RELIEVED_MAX: u32 = 100;
 
 /// An idle agent, and what wakes it.
-pub struct Waiting {
+pub struct IdleAgent {
     pub(super) ticket: u64,
     /// There is work for its destination.
     pub bell: Arc<Notify>,
@@ -26,7 +26,7 @@ pub struct Waiting {
 
 /// All idle agents.
 #[derive(Default)]
-pub struct Idlers {
+pub struct IdleAgents {
     next: u64,
     waiting: BTreeMap<u64, (DestinationId, Arc<Notify>)>,
     /// Those that were asked to stop and may not have ended yet.
@@ -35,22 +35,22 @@ pub struct Idlers {
     relieved: (u32, u32),
 }
 
-impl Idlers {
-    pub fn add(&mut self, id: DestinationId, bell: Arc<Notify>) -> Waiting {
+impl IdleAgents {
+    pub fn add(&mut self, id: DestinationId, bell: Arc<Notify>) -> IdleAgent {
         self.next += 1;
         let home = Arc::<Notify>::default();
         self.waiting.insert(self.next, (id, home.clone()));
-        Waiting { ticket: self.next, bell, home }
+        IdleAgent { ticket: self.next, bell, home }
     }
 
     /// It is idle no more. `false`: it was asked to stop.
-    pub fn remove(&mut self, waiting: &Waiting) -> bool {
+    pub fn remove(&mut self, waiting: &IdleAgent) -> bool {
         self.waiting.remove(&waiting.ticket).is_some()
     }
 
     /// Whether it has not been asked to stop.
     #[cfg(test)]
-    pub fn is_waiting(&self, waiting: &Waiting) -> bool {
+    pub fn is_waiting(&self, waiting: &IdleAgent) -> bool {
         self.waiting.contains_key(&waiting.ticket)
     }
 
@@ -71,7 +71,7 @@ impl Idlers {
 
     /// An agent that has been idle for a while stops by itself when so many destinations want a
     /// slot.
-    pub fn give_way(&mut self, waiting: &Waiting, wanted: usize) -> bool {
+    pub fn give_way(&mut self, waiting: &IdleAgent, wanted: usize) -> bool {
         let goes = self.leaving < wanted && self.waiting.remove(&waiting.ticket).is_some();
         self.leaving += usize::from(goes);
         goes

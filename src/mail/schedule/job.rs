@@ -2,7 +2,7 @@
 
 #[cfg(doc)]
 use super::Schedule;
-use super::source::Source;
+use super::source::FlowKey;
 use crate::mail::model::MessageId;
 
 /// A message's share for one destination.
@@ -17,7 +17,7 @@ pub struct Job {
     /// The delay warning was sent to the sender.
     pub told: bool,
     /// Its client and sender: [`Schedule::source`].
-    pub source: Source,
+    pub source: FlowKey,
 }
 
 /// A destination's handle, valid as long as the schedule.

@@ -49,15 +49,15 @@ mod turn;
 mod untried;
 
 use crate::mail::model::{Destination, LastError, MessageId};
-use deferred::Deferred;
-use idle::Idlers;
-pub use idle::Waiting;
+use deferred::DeferredJobs;
+pub use idle::IdleAgent;
+use idle::IdleAgents;
 pub use job::{DestinationId, Job};
-pub use places::{Places, Throttled};
-pub use shares::{Shares, Standing};
+pub use places::{AgentSlots, ThrottleCounts};
+pub use shares::{DestinationReputation, Shares};
 pub use silence::silent_after;
-pub use slow::{Fate, Slow, Stage};
-pub use source::Source;
+pub use slow::{AgentStage, SlowAgent, SlowOutcome};
+pub use source::FlowKey;
 use state::DestinationState;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet};
@@ -75,7 +75,7 @@ const IDLE_DESTINATIONS_MAX: usize = 10_000;
 
 /// Settings of the schedule; times in seconds.
 #[derive(Debug, Clone, Copy)]
-pub struct Config {
+pub struct ScheduleConfig {
     /// Delivery agents per destination, at most.
     pub concurrency: u32,
     /// Delivery agents in total, at most.
@@ -94,7 +94,7 @@ pub struct Config {
 
 /// All jobs that wait, and the destinations they wait for.
 pub struct Schedule {
-    config: Config,
+    config: ScheduleConfig,
     destinations: Vec<DestinationState>,
     ids: HashMap<Destination, DestinationId>,
     free: Vec<DestinationId>,
@@ -103,19 +103,19 @@ pub struct Schedule {
     /// Destinations that an operator configured as a next hop.
     named: HashSet<Destination>,
     /// Jobs that wait for their due time.
-    deferred: Deferred,
+    deferred: DeferredJobs,
     /// Suspended destinations with ready jobs, by the end of the suspension.
     suspended: BinaryHeap<Reverse<(u32, DestinationId)>>,
     /// The agents' slots, and the destinations that wait for one.
-    places: Places,
-    idlers: Idlers,
+    places: AgentSlots,
+    idlers: IdleAgents,
     /// The last time a caller looked for work.
     looked: u32,
 }
 
 impl Schedule {
     /// An empty schedule.
-    pub fn new(config: Config) -> Self {
+    pub fn new(config: ScheduleConfig) -> Self {
         Self {
             config,
             destinations: Vec::new(),
@@ -123,10 +123,10 @@ impl Schedule {
             free: Vec::new(),
             paused: HashSet::new(),
             named: HashSet::new(),
-            deferred: Deferred::default(),
+            deferred: DeferredJobs::default(),
             suspended: BinaryHeap::new(),
-            places: Places::new(config.couriers_max, config.overtime_max),
-            idlers: Idlers::default(),
+            places: AgentSlots::new(config.couriers_max, config.overtime_max),
+            idlers: IdleAgents::default(),
             looked: 0,
         }
     }
@@ -233,14 +233,14 @@ impl Schedule {
     }
 
     /// An agent with an open connection becomes idle.
-    pub fn wait(&mut self, id: DestinationId) -> Waiting {
+    pub fn wait(&mut self, id: DestinationId) -> IdleAgent {
         let destination = &mut self.destinations[id.0 as usize];
         destination.idle += 1;
         self.idlers.add(id, destination.bell.clone())
     }
 
     /// It has been idle for a while: whether it stops, because its slot is needed elsewhere.
-    pub fn gives_way(&mut self, id: DestinationId, waiting: &Waiting) -> bool {
+    pub fn gives_way(&mut self, id: DestinationId, waiting: &IdleAgent) -> bool {
         let goes = self.places.are_short() && self.idlers.give_way(waiting, self.places.wanted());
         if goes {
             let destination = &mut self.destinations[id.0 as usize];
@@ -250,7 +250,7 @@ impl Schedule {
     }
 
     /// It is idle no more; gives whether there is work for it now.
-    pub fn waited(&mut self, id: DestinationId, waiting: &Waiting, rung: bool, now: u32) -> bool {
+    pub fn waited(&mut self, id: DestinationId, waiting: &IdleAgent, rung: bool, now: u32) -> bool {
         let was_told_to_go = !self.idlers.remove(waiting);
         if !was_told_to_go {
             let destination = &mut self.destinations[id.0 as usize];
@@ -399,7 +399,7 @@ impl Schedule {
         let mut state = DestinationState::new(destination.clone(), window);
         state.paused = self.paused.contains(destination);
         if self.places.is_remembered(destination) {
-            state.standing = Standing::Known;
+            state.standing = DestinationReputation::Known;
         }
         let id = match self.free.pop() {
             Some(id) => {
@@ -425,7 +425,7 @@ impl Schedule {
             && self.ids.len() > IDLE_DESTINATIONS_MAX
             && self.ids.remove(&destination.destination).is_some()
         {
-            if destination.standing == Standing::Known {
+            if destination.standing == DestinationReputation::Known {
                 self.places.remember(destination.destination.clone());
             }
             self.free.push(id);

@@ -1,10 +1,10 @@
 //! The delivery agents' slots, and which destination gets the next one.
 
 use super::job::DestinationId;
-use super::shares::{RANKS, Rank, SLOW_PERCENT, STANDINGS, Shares, Standing};
-use super::slow::Slowpokes;
-use super::source::{Source, TAGS};
-use super::turn::Turn;
+use super::shares::{DestinationReputation, RANKS, Rank, SLOW_PERCENT, STANDINGS, Shares};
+use super::slow::SlowAgents;
+use super::source::{FlowKey, TAGS};
+use super::turn::DestinationQueue;
 use crate::mail::model::Destination;
 use std::collections::HashSet;
 use std::collections::hash_map::RandomState;
@@ -14,7 +14,7 @@ const REMEMBERED_MAX: usize = 10_000;
 
 /// How often each limit delayed mail since the start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Throttled {
+pub struct ThrottleCounts {
     /// A reputation class had all the agents that it can have.
     pub standing: u64,
     /// A client had.
@@ -26,15 +26,15 @@ pub struct Throttled {
 }
 
 /// The agents' slots.
-pub struct Places {
+pub struct AgentSlots {
     pub(super) shares: Shares,
-    pub(super) turn: Turn,
+    pub(super) turn: DestinationQueue,
     /// Slots in use, by the reputation of the destination.
     pub(super) taken: [u32; STANDINGS],
     pub(super) clients: Box<[u32; TAGS]>,
     pub(super) senders: Box<[u32; TAGS]>,
-    pub(super) slow: Slowpokes,
-    pub(super) throttled: Throttled,
+    pub(super) slow: SlowAgents,
+    pub(super) throttled: ThrottleCounts,
     /// Clients that were throttled the last time, by their own share or by a sender's; and by how
     /// many agents the client is above the limit for one more, counted for the sender that needs
     /// the fewest to stop.
@@ -45,16 +45,16 @@ pub struct Places {
     pub(super) marks: RandomState,
 }
 
-impl Places {
+impl AgentSlots {
     pub(super) fn new(all: u32, overtime: u32) -> Self {
         Self {
             shares: Shares::of(all, overtime),
-            turn: Turn::default(),
+            turn: DestinationQueue::default(),
             taken: [0; STANDINGS],
             clients: Box::new([0; TAGS]),
             senders: Box::new([0; TAGS]),
-            slow: Slowpokes::default(),
-            throttled: Throttled::default(),
+            slow: SlowAgents::default(),
+            throttled: ThrottleCounts::default(),
             over_share: Vec::new(),
             first: 0,
             remembered: HashSet::new(),
@@ -68,7 +68,7 @@ impl Places {
     }
 
     /// Agents for destinations of this reputation.
-    pub fn taken(&self, standing: Standing) -> u32 {
+    pub fn taken(&self, standing: DestinationReputation) -> u32 {
         self.taken[standing as usize]
     }
 
@@ -78,12 +78,12 @@ impl Places {
     }
 
     /// Destinations that wait for an agent.
-    pub fn waiting(&self, standing: Standing) -> usize {
+    pub fn waiting(&self, standing: DestinationReputation) -> usize {
         self.lined_up(standing)
     }
 
     /// How often each limit delayed mail.
-    pub fn throttled(&self) -> Throttled {
+    pub fn throttled(&self) -> ThrottleCounts {
         self.throttled
     }
 
@@ -104,7 +104,7 @@ impl Places {
     }
 
     /// The same, of this reputation.
-    pub(super) fn lined_up(&self, standing: Standing) -> usize {
+    pub(super) fn lined_up(&self, standing: DestinationReputation) -> usize {
         Rank::ALL
             .into_iter()
             .filter(|rank| rank.standing() == standing)
@@ -112,7 +112,7 @@ impl Places {
             .sum()
     }
 
-    pub(super) fn line_up(&mut self, rank: Rank, source: Source, id: DestinationId) {
+    pub(super) fn line_up(&mut self, rank: Rank, source: FlowKey, id: DestinationId) {
         self.turn.push(rank, source, id);
     }
 
@@ -129,13 +129,13 @@ impl Places {
         self.remembered.contains(destination)
     }
 
-    pub(super) fn enter(&mut self, standing: Standing, source: Source) {
+    pub(super) fn enter(&mut self, standing: DestinationReputation, source: FlowKey) {
         self.taken[standing as usize] += 1;
         self.clients[usize::from(source.client)] += 1;
         self.senders[usize::from(source.sender)] += 1;
     }
 
-    pub(super) fn leave(&mut self, standing: Standing, source: Source) {
+    pub(super) fn leave(&mut self, standing: DestinationReputation, source: FlowKey) {
         let one_less = |count: &mut u32| *count = count.saturating_sub(1);
         one_less(&mut self.taken[standing as usize]);
         one_less(&mut self.clients[usize::from(source.client)]);
@@ -147,14 +147,15 @@ impl Places {
     }
 
     /// Whether a destination of this reputation may have another agent.
-    pub(super) fn has_room(&self, standing: Standing) -> bool {
+    pub(super) fn has_room(&self, standing: DestinationReputation) -> bool {
         self.free(standing) > 0
     }
 
     /// Further agents that destinations of this reputation may have.
-    fn free(&self, standing: Standing) -> u32 {
-        let unproven = self.taken(Standing::New) + self.taken(Standing::Suspect);
-        let reserved = if standing == Standing::Known {
+    fn free(&self, standing: DestinationReputation) -> u32 {
+        let unproven =
+            self.taken(DestinationReputation::New) + self.taken(DestinationReputation::Suspect);
+        let reserved = if standing == DestinationReputation::Known {
             u32::MAX
         } else {
             self.shares.unproven.saturating_sub(unproven)
@@ -165,7 +166,7 @@ impl Places {
 
     /// The next queued destination whose shares allow it another agent, with the client and sender
     /// of its job.
-    pub(super) fn next(&mut self) -> Option<(Rank, Source, DestinationId)> {
+    pub(super) fn next(&mut self) -> Option<(Rank, FlowKey, DestinationId)> {
         self.over_share.clear();
         for step in 0..RANKS {
             let rank = Rank::ALL[(self.first + step) % RANKS];
@@ -223,19 +224,24 @@ impl Places {
     }
 
     /// How many slow agents of this reputation should stop so that waiting destinations are served.
-    pub(super) fn surplus(&self, standing: Standing) -> usize {
+    pub(super) fn surplus(&self, standing: DestinationReputation) -> usize {
         let leaving = self.slow.leaving(standing);
         let own = self.lined_up(standing).saturating_sub(leaving);
         let beyond = self.slow.len(standing).saturating_sub(self.shares.slow[standing as usize]);
         // Waiting known destinations are more urgent than slow agents of new ones.
         let urgent = match standing {
-            Standing::Known => 0,
-            _ if self.has_room(Standing::Known) => 0,
+            DestinationReputation::Known => 0,
+            _ if self.has_room(DestinationReputation::Known) => 0,
             // They have all that they may have and could not use a freed slot.
-            _ if self.taken(Standing::Known) >= self.shares.standing[Standing::Known as usize] => 0,
-            _ => {
-                self.lined_up(Standing::Known).saturating_sub(leaving).min(self.slow.len(standing))
+            _ if self.taken(DestinationReputation::Known)
+                >= self.shares.standing[DestinationReputation::Known as usize] =>
+            {
+                0
             }
+            _ => self
+                .lined_up(DestinationReputation::Known)
+                .saturating_sub(leaving)
+                .min(self.slow.len(standing)),
         };
         own.min(beyond).max(urgent)
     }
@@ -248,11 +254,11 @@ mod tests {
     /// The slots needed are those of the sender that needs the fewest, whichever was asked first.
     #[test]
     fn of_a_client_that_waits_no_more_should_go_than_its_next_mail_needs() {
-        let (busy, other) = (Source { client: 1, sender: 1 }, Source { client: 1, sender: 2 });
+        let (busy, other) = (FlowKey { client: 1, sender: 1 }, FlowKey { client: 1, sender: 2 });
         for [first, second] in [[busy, other], [other, busy]] {
-            let mut places = Places::new(100, 0);
-            (0..70).for_each(|_| places.enter(Standing::New, busy));
-            (0..8).for_each(|_| places.enter(Standing::New, other));
+            let mut places = AgentSlots::new(100, 0);
+            (0..70).for_each(|_| places.enter(DestinationReputation::New, busy));
+            (0..8).for_each(|_| places.enter(DestinationReputation::New, other));
             places.line_up(Rank::New, first, DestinationId(0));
             places.line_up(Rank::New, second, DestinationId(1));
             assert!(places.next().is_none());

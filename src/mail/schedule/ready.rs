@@ -5,22 +5,22 @@
 //! all the agents that it may have waits, and the next one continues.
 
 use super::job::Job;
-use super::source::Source;
-use crate::ground::turns::Turns;
+use super::source::FlowKey;
+use crate::ground::turns::FairQueue;
 use std::collections::BTreeSet;
 
 /// The ready jobs.
 #[derive(Default)]
-pub struct Ready {
-    jobs: Turns<Job>,
+pub struct ReadyJobs {
+    jobs: FairQueue<Job>,
     /// Flows that are queued for an agent or listed in `apart`, including those whose jobs have
     /// been taken meanwhile. There may be many, and many may be removed at once.
-    noted: BTreeSet<Source>,
+    noted: BTreeSet<FlowKey>,
     /// Flows that are not queued for an agent and may have jobs.
-    apart: Vec<Source>,
+    apart: Vec<FlowKey>,
 }
 
-impl Ready {
+impl ReadyJobs {
     /// How many jobs there are.
     pub fn len(&self) -> usize {
         self.jobs.len()
@@ -48,7 +48,7 @@ impl Ready {
         self.jobs.push_front(job.source.marks(), job);
     }
 
-    fn note(&mut self, source: Source) {
+    fn note(&mut self, source: FlowKey) {
         if self.noted.insert(source) {
             self.apart.push(source);
         }
@@ -60,17 +60,17 @@ impl Ready {
     }
 
     /// The next job of this flow.
-    pub fn pop_of(&mut self, source: Source) -> Option<Job> {
+    pub fn pop_of(&mut self, source: FlowKey) -> Option<Job> {
         self.jobs.pop_of(source.marks())
     }
 
     /// How many jobs a flow has.
-    pub fn len_of(&self, source: Source) -> usize {
+    pub fn len_of(&self, source: FlowKey) -> usize {
         self.jobs.len_of(source.marks())
     }
 
     /// Any flow that has jobs.
-    pub fn source(&self) -> Option<Source> {
+    pub fn source(&self) -> Option<FlowKey> {
         self.iter().next().map(|job| job.source)
     }
 
@@ -94,7 +94,7 @@ impl Ready {
 
     /// A flow that has more jobs than agents are `coming` for and is not queued for an agent; it is
     /// queued from now on.
-    pub fn line_up(&mut self, coming: &[Source]) -> Option<Source> {
+    pub fn line_up(&mut self, coming: &[FlowKey]) -> Option<FlowKey> {
         let mut place = 0;
         while let Some(source) = self.apart.get(place).copied() {
             let jobs = self.len_of(source);
@@ -112,7 +112,7 @@ impl Ready {
     }
 
     /// A flow is not queued for an agent any more.
-    pub fn left_line(&mut self, source: Source) {
+    pub fn left_line(&mut self, source: FlowKey) {
         if self.len_of(source) > 0 {
             self.apart.push(source);
         } else {

@@ -5,15 +5,16 @@
 //! hosts. Therefore no reputation class, client or sender can hold all agents; slow agents stop
 //! when others wait; and some slots are reserved for destinations that are known to work.
 //!
-//! All limits are parts of [`Config::couriers_max`](super::Config); none is below one. Agents
-//! beyond that number have a limit of their own ([`Config::overtime_max`](super::Config)), because
-//! they take memory too; with 0 there are none.
+//! All limits are parts of [`Config::couriers_max`](super::ScheduleConfig); none is below one.
+//! Agents beyond that number have a limit of their own
+//! ([`Config::overtime_max`](super::ScheduleConfig)), because they take memory too; with 0 there
+//! are none.
 
 use std::time::Duration;
 
 /// A destination's reputation: how its recent attempts went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Standing {
+pub enum DestinationReputation {
     /// It answered the last time, or an operator configured it.
     Known = 0,
     /// Nothing is known yet.
@@ -25,7 +26,7 @@ pub enum Standing {
 /// How many reputation classes there are.
 pub const STANDINGS: usize = 3;
 
-impl Standing {
+impl DestinationReputation {
     /// Each of them, most deserving first.
     pub const ALL: [Self; STANDINGS] = [Self::Known, Self::New, Self::Suspect];
 
@@ -79,11 +80,11 @@ impl Rank {
     pub const ALL: [Self; RANKS] = [Self::Lively, Self::Known, Self::New, Self::Suspect];
 
     /// The reputation of its destinations.
-    pub const fn standing(self) -> Standing {
+    pub const fn standing(self) -> DestinationReputation {
         match self {
-            Self::Lively | Self::Known => Standing::Known,
-            Self::New => Standing::New,
-            Self::Suspect => Standing::Suspect,
+            Self::Lively | Self::Known => DestinationReputation::Known,
+            Self::New => DestinationReputation::New,
+            Self::Suspect => DestinationReputation::Suspect,
         }
     }
 
@@ -153,7 +154,7 @@ pub const OVERTIME_CLIENT_TIMES_FREE: u32 = 4;
 pub struct Shares {
     /// Of all.
     pub all: u32,
-    /// For each reputation class, by its index in [`Standing::ALL`].
+    /// For each reputation class, by its index in [`DestinationReputation::ALL`].
     pub standing: [u32; STANDINGS],
     /// For new and suspect destinations together.
     pub unproven: u32,

@@ -11,10 +11,10 @@
 //!
 //! Limits: [`SPARED_MAX`] silent agents do not count against the concurrency of their destination.
 
-use super::slow::Stage;
+use super::slow::AgentStage;
 use super::state::DestinationState;
 use super::suspension::PROBE_PAUSE;
-use super::{DestinationId, Job, Schedule, Standing};
+use super::{DestinationId, DestinationReputation, Job, Schedule};
 use crate::mail::model::LastError;
 use std::cmp::Reverse;
 use std::sync::Arc;
@@ -26,10 +26,10 @@ const SPARED_MAX: u32 = 10;
 
 /// How long an agent receives nothing before it counts as silent: as long as a connection may take.
 /// The reply to the end of data may take the longest, because some hosts scan the content.
-pub const fn silent_after(stage: Stage) -> Duration {
+pub const fn silent_after(stage: AgentStage) -> Duration {
     match stage {
-        Stage::Connecting | Stage::Talking => Duration::from_secs(30),
-        Stage::Final => Duration::from_secs(60),
+        AgentStage::Connecting | AgentStage::Talking => Duration::from_secs(30),
+        AgentStage::Final => Duration::from_secs(60),
     }
 }
 
@@ -44,7 +44,7 @@ impl DestinationState {
     /// Whether the destination has answered since an attempt began that took so long that its
     /// failure says nothing about now.
     pub fn has_answered_since(&self, began: u32, now: u32) -> bool {
-        let long = silent_after(Stage::Connecting).as_secs();
+        let long = silent_after(AgentStage::Connecting).as_secs();
         u64::from(now.saturating_sub(began)) >= long && self.answered_at > began
     }
 }
@@ -57,10 +57,10 @@ impl Schedule {
 
     /// An agent has received nothing since that time, and counts as silent until
     /// [`Schedule::silent_no_more`].
-    pub fn silent(&mut self, id: DestinationId, stage: Stage, quiet_since: u32, now: u32) {
+    pub fn silent(&mut self, id: DestinationId, stage: AgentStage, quiet_since: u32, now: u32) {
         let destination = &mut self.destinations[id.0 as usize];
         destination.silent += 1;
-        destination.silent_open += u32::from(stage != Stage::Connecting);
+        destination.silent_open += u32::from(stage != AgentStage::Connecting);
         if destination.heard_at.load(Ordering::Relaxed) > quiet_since
             || destination.answered_at > quiet_since
         {
@@ -69,11 +69,11 @@ impl Schedule {
         }
         let (name, quiet) = (&destination.destination, now.saturating_sub(quiet_since));
         let words = match stage {
-            Stage::Connecting => format!("{name} was not ready for mail within {quiet} s"),
-            Stage::Talking => {
+            AgentStage::Connecting => format!("{name} was not ready for mail within {quiet} s"),
+            AgentStage::Talking => {
                 format!("{name} has not answered for {quiet} s in the middle of a message")
             }
-            Stage::Final => {
+            AgentStage::Final => {
                 format!("{name} has not answered for {quiet} s at the end of a message")
             }
         };
@@ -101,7 +101,7 @@ impl Schedule {
         let destination = &mut self.destinations[id.0 as usize];
         let has_spoken = destination.heard_at.load(Ordering::Relaxed) > began
             || destination.has_answered_since(began, now);
-        let is_silent = destination.standing == Standing::Suspect && !has_spoken;
+        let is_silent = destination.standing == DestinationReputation::Suspect && !has_spoken;
         if is_silent && destination.suspended_until <= now {
             destination.last_error = error.into();
             destination.suspended_until = now.saturating_add(PROBE_PAUSE);
@@ -112,18 +112,18 @@ impl Schedule {
     }
 
     /// A silent agent has received something, or its attempt has ended.
-    pub fn silent_no_more(&mut self, id: DestinationId, stage: Stage) {
+    pub fn silent_no_more(&mut self, id: DestinationId, stage: AgentStage) {
         let destination = &mut self.destinations[id.0 as usize];
         destination.silent = destination.silent.saturating_sub(1);
         destination.silent_open =
-            destination.silent_open.saturating_sub(u32::from(stage != Stage::Connecting));
+            destination.silent_open.saturating_sub(u32::from(stage != AgentStage::Connecting));
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::tests::{CONFIG, at};
-    use super::super::{FIRST_WINDOW, Source, Suspension};
+    use super::super::{FIRST_WINDOW, FlowKey, Suspension};
     use super::*;
     use crate::mail::model::MessageId;
 
@@ -139,7 +139,7 @@ mod tests {
                 arrived: NOW,
                 attempts: 0,
                 told: false,
-                source: Source::default(),
+                source: FlowKey::default(),
             };
             schedule.add(&at(RELAY), job, 0, NOW);
         }
@@ -170,7 +170,7 @@ mod tests {
         assert_eq!(out.len(), FIRST_WINDOW as usize);
         let id = out[0].0;
         for _ in &out {
-            schedule.silent(id, Stage::Connecting, NOW, NOW + 30);
+            schedule.silent(id, AgentStage::Connecting, NOW, NOW + 30);
         }
         assert_eq!((schedule.unreachable(), schedule.destinations[0].down_since), (1, Some(NOW)));
         assert_eq!(
@@ -187,7 +187,7 @@ mod tests {
                 1,
                 "one more, beside those that wait"
             );
-            schedule.silent(id, Stage::Connecting, NOW + probe * 60, NOW + probe * 60 + 30);
+            schedule.silent(id, AgentStage::Connecting, NOW + probe * 60, NOW + probe * 60 + 30);
         }
         assert_eq!(schedule.destinations[0].down_since, Some(NOW));
     }
@@ -201,13 +201,13 @@ mod tests {
             arrived: NOW - CONFIG.lifetime,
             attempts: 0,
             told: true,
-            source: Source::default(),
+            source: FlowKey::default(),
         };
         schedule.add(&at(RELAY), old, 0, NOW);
         assert_eq!(schedule.given_up_connecting(id, NOW, "late", NOW + 1), []);
         assert_eq!(
             (schedule.standing(id), schedule.rest_of(&at(RELAY), NOW + 1)),
-            (Standing::Suspect, None)
+            (DestinationReputation::Suspect, None)
         );
         assert_eq!(
             schedule.given_up_connecting(id, NOW + 1, "late", NOW + 11),
@@ -232,7 +232,7 @@ mod tests {
         let mut schedule = schedule(1000);
         let old = start(&mut schedule, NOW);
         let id = old[0].0;
-        old.iter().for_each(|_| schedule.silent(id, Stage::Talking, NOW, NOW + 30));
+        old.iter().for_each(|_| schedule.silent(id, AgentStage::Talking, NOW, NOW + 30));
         old.iter().for_each(|_| schedule.connected(id, true));
         let now = NOW + 60;
         let mut out = start(&mut schedule, now);
@@ -242,7 +242,7 @@ mod tests {
             deliver(&mut schedule, id, now);
             assert_eq!((schedule.unreachable(), schedule.rest_of(&at(RELAY), now)), (0, None));
             assert!(schedule.is_well_otherwise(id, "gave up", NOW, now));
-            schedule.silent_no_more(id, Stage::Talking);
+            schedule.silent_no_more(id, AgentStage::Talking);
             schedule.connected(id, false);
             schedule.give_back(id, job);
             schedule.dawdled(id, NOW, now);
@@ -277,10 +277,10 @@ mod tests {
         let out = start(&mut schedule, NOW);
         let id = out[0].0;
         schedule.ear(id).store(NOW + 10, Ordering::Relaxed);
-        schedule.silent(id, Stage::Connecting, NOW, NOW + 30);
+        schedule.silent(id, AgentStage::Connecting, NOW, NOW + 30);
         assert_eq!((schedule.unreachable(), schedule.rest_of(&at(RELAY), NOW + 30)), (0, None));
         assert_eq!(start(&mut schedule, NOW + 30).len(), 1);
-        schedule.silent_no_more(id, Stage::Connecting);
+        schedule.silent_no_more(id, AgentStage::Connecting);
         assert!(schedule.destinations[0].has_too_many(false));
     }
 
@@ -294,7 +294,7 @@ mod tests {
                 arrived: NOW,
                 attempts: 0,
                 told: false,
-                source: Source::default(),
+                source: FlowKey::default(),
             },
             0,
             NOW,

@@ -10,7 +10,7 @@
 //! stopped.
 
 use super::job::DestinationId;
-use super::shares::{OVERTIME_CLIENT_TIMES_FREE, STANDINGS, Shares, Standing};
+use super::shares::{DestinationReputation, OVERTIME_CLIENT_TIMES_FREE, STANDINGS, Shares};
 use super::source::TAGS;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use tokio::sync::Notify;
 
 /// How far a slow agent has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Stage {
+pub enum AgentStage {
     /// It has no connection that is ready for mail.
     Connecting,
     /// The dialogue before the end of data.
@@ -29,7 +29,7 @@ pub enum Stage {
 
 /// The handle of a slow agent.
 #[derive(Debug)]
-pub struct Slow {
+pub struct SlowAgent {
     /// Its number, never 0.
     pub ticket: u64,
     /// Notified when the agent must abort its attempt.
@@ -38,7 +38,7 @@ pub struct Slow {
 
 /// What happened to a slow agent meanwhile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fate {
+pub enum SlowOutcome {
     /// Nothing.
     Stayed,
     /// It was asked to stop.
@@ -48,7 +48,7 @@ pub enum Fate {
 }
 
 /// An agent that frees its slot.
-pub enum Relieved {
+pub enum RelievedAgent {
     /// It was asked to stop, and will.
     Goes,
     /// It works on without a slot; the slot belonged to its destination and counted for this
@@ -58,14 +58,14 @@ pub enum Relieved {
 
 /// Where a slow agent is listed.
 enum Place {
-    In(Standing, u8, Stage),
-    ToldToGo(Standing, u8),
-    Overtime(Standing, u8),
+    In(DestinationReputation, u8, AgentStage),
+    ToldToGo(DestinationReputation, u8),
+    Overtime(DestinationReputation, u8),
 }
 
 /// The slow agents of one reputation by client and stage, those that have been slow the longest
 /// first.
-type Line = BTreeMap<(u8, Stage, u64), (DestinationId, Arc<Notify>)>;
+type Line = BTreeMap<(u8, AgentStage, u64), (DestinationId, Arc<Notify>)>;
 
 /// Slow agents of a client: before the end of data, and after it.
 #[derive(Clone, Copy, Default)]
@@ -75,13 +75,13 @@ struct Count {
 }
 
 impl Count {
-    fn of(&mut self, stage: Stage) -> &mut u32 {
-        if stage == Stage::Final { &mut self.last } else { &mut self.early }
+    fn of(&mut self, stage: AgentStage) -> &mut u32 {
+        if stage == AgentStage::Final { &mut self.last } else { &mut self.early }
     }
 }
 
 /// All slow agents.
-pub struct Slowpokes {
+pub struct SlowAgents {
     last: u64,
     lines: [Line; STANDINGS],
     counts: Box<[[Count; TAGS]; STANDINGS]>,
@@ -94,7 +94,7 @@ pub struct Slowpokes {
     overtime_of: Box<[u32; TAGS]>,
 }
 
-impl Default for Slowpokes {
+impl Default for SlowAgents {
     fn default() -> Self {
         Self {
             last: 0,
@@ -109,11 +109,17 @@ impl Default for Slowpokes {
     }
 }
 
-impl Slowpokes {
+impl SlowAgents {
     /// An agent of a destination, which counts for `client`, is slow.
-    pub fn add(&mut self, id: DestinationId, standing: Standing, client: u8, stage: Stage) -> Slow {
+    pub fn add(
+        &mut self,
+        id: DestinationId,
+        standing: DestinationReputation,
+        client: u8,
+        stage: AgentStage,
+    ) -> SlowAgent {
         self.last += 1;
-        let slow = Slow { ticket: self.last, home: Arc::default() };
+        let slow = SlowAgent { ticket: self.last, home: Arc::default() };
         self.places.insert(slow.ticket, Place::In(standing, client, stage));
         *self.counts[standing as usize][usize::from(client)].of(stage) += 1;
         self.lines[standing as usize].insert((client, stage, slow.ticket), (id, slow.home.clone()));
@@ -122,7 +128,7 @@ impl Slowpokes {
 
     /// It has reached another stage. `false`: it was asked to stop and must not begin what cannot
     /// be undone; or it released its slot to wait for one reply and must begin nothing at all.
-    pub fn advance(&mut self, ticket: u64, stage: Stage) -> bool {
+    pub fn advance(&mut self, ticket: u64, stage: AgentStage) -> bool {
         match self.places.get_mut(&ticket) {
             Some(Place::In(standing, client, old)) => {
                 let line = &mut self.lines[*standing as usize];
@@ -135,46 +141,50 @@ impl Slowpokes {
                 *old = stage;
                 true
             }
-            Some(Place::Overtime(..)) => stage == Stage::Final,
+            Some(Place::Overtime(..)) => stage == AgentStage::Final,
             Some(Place::ToldToGo(..)) | None => false,
         }
     }
 
     /// It is slow no more.
-    pub fn remove(&mut self, ticket: u64) -> Fate {
+    pub fn remove(&mut self, ticket: u64) -> SlowOutcome {
         match self.places.remove(&ticket) {
             Some(Place::In(standing, client, stage)) => {
                 *self.counts[standing as usize][usize::from(client)].of(stage) -= 1;
                 self.lines[standing as usize].remove(&(client, stage, ticket));
-                Fate::Stayed
+                SlowOutcome::Stayed
             }
             Some(Place::Overtime(standing, client)) => {
                 self.overtime[standing as usize] -= 1;
                 self.overtime_of[usize::from(client)] -= 1;
-                Fate::Overtime
+                SlowOutcome::Overtime
             }
             Some(Place::ToldToGo(standing, client)) => {
                 self.leaving[standing as usize] -= 1;
                 self.leaving_of[usize::from(client)] -= 1;
-                Fate::ToldToGo
+                SlowOutcome::ToldToGo
             }
-            None => Fate::Stayed,
+            None => SlowOutcome::Stayed,
         }
     }
 
     /// How many of a reputation class are slow and were not asked to stop.
-    pub fn len(&self, standing: Standing) -> usize {
+    pub fn len(&self, standing: DestinationReputation) -> usize {
         self.lines[standing as usize].len()
     }
 
     /// The same for a client, of any reputation.
     pub fn len_of(&self, client: u8) -> u32 {
-        let count = |standing: Standing| self.counts[standing as usize][usize::from(client)];
-        Standing::ALL.into_iter().map(|standing| count(standing).early + count(standing).last).sum()
+        let count =
+            |standing: DestinationReputation| self.counts[standing as usize][usize::from(client)];
+        DestinationReputation::ALL
+            .into_iter()
+            .map(|standing| count(standing).early + count(standing).last)
+            .sum()
     }
 
     /// How many of a reputation class were asked to stop and have not ended yet.
-    pub fn leaving(&self, standing: Standing) -> usize {
+    pub fn leaving(&self, standing: DestinationReputation) -> usize {
         self.leaving[standing as usize]
     }
 
@@ -189,16 +199,16 @@ impl Slowpokes {
     }
 
     /// Whether one of this reputation and client may work beyond the limit.
-    fn may_overtime(&self, standing: Standing, client: u8, shares: &Shares) -> bool {
+    fn may_overtime(&self, standing: DestinationReputation, client: u8, shares: &Shares) -> bool {
         let taken: u32 = self.overtime.iter().sum();
-        let unproven = taken - self.overtime[Standing::Known as usize];
+        let unproven = taken - self.overtime[DestinationReputation::Known as usize];
         let free = shares.overtime.saturating_sub(taken);
         self.overtime_of[usize::from(client)] < free.saturating_mul(OVERTIME_CLIENT_TIMES_FREE)
-            && (standing == Standing::Known || unproven < shares.overtime_unproven)
+            && (standing == DestinationReputation::Known || unproven < shares.overtime_unproven)
     }
 
     /// How many of this reputation and client could free a slot.
-    fn movable(&self, standing: Standing, client: u8, shares: &Shares) -> u32 {
+    fn movable(&self, standing: DestinationReputation, client: u8, shares: &Shares) -> u32 {
         let count = self.counts[standing as usize][usize::from(client)];
         count.early
             + if count.last > 0 && self.may_overtime(standing, client, shares) {
@@ -210,44 +220,56 @@ impl Slowpokes {
 
     /// Whether any agent of a client could free a slot.
     pub fn can_relieve(&self, client: u8, shares: &Shares) -> bool {
-        Standing::ALL.into_iter().any(|standing| self.movable(standing, client, shares) > 0)
+        DestinationReputation::ALL
+            .into_iter()
+            .any(|standing| self.movable(standing, client, shares) > 0)
     }
 
     /// An agent of this reputation frees its slot, of the client that has the most. `None`: there
     /// is none that could.
-    pub fn relieve(&mut self, standing: Standing, shares: &Shares) -> Option<Relieved> {
+    pub fn relieve(
+        &mut self,
+        standing: DestinationReputation,
+        shares: &Shares,
+    ) -> Option<RelievedAgent> {
         let most = (0..=u8::MAX).max_by_key(|client| self.movable(standing, *client, shares))?;
         self.relieve_one(standing, most, shares)
     }
 
     /// An agent of this client frees its slot, of the worst reputation first.
-    pub fn relieve_of(&mut self, client: u8, shares: &Shares) -> Option<Relieved> {
-        Standing::ALL
+    pub fn relieve_of(&mut self, client: u8, shares: &Shares) -> Option<RelievedAgent> {
+        DestinationReputation::ALL
             .into_iter()
             .rev()
             .find_map(|standing| self.relieve_one(standing, client, shares))
     }
 
-    fn relieve_one(&mut self, standing: Standing, client: u8, shares: &Shares) -> Option<Relieved> {
+    fn relieve_one(
+        &mut self,
+        standing: DestinationReputation,
+        client: u8,
+        shares: &Shares,
+    ) -> Option<RelievedAgent> {
         let may_overtime = self.may_overtime(standing, client, shares);
         let line = &mut self.lines[standing as usize];
         let first = |stage| {
             line.range((client, stage, 0)..=(client, stage, u64::MAX)).next().map(|(key, _)| *key)
         };
-        let at_the_end = if may_overtime { first(Stage::Final) } else { None };
-        let key = first(Stage::Connecting).or(at_the_end).or_else(|| first(Stage::Talking))?;
+        let at_the_end = if may_overtime { first(AgentStage::Final) } else { None };
+        let key =
+            first(AgentStage::Connecting).or(at_the_end).or_else(|| first(AgentStage::Talking))?;
         let (id, home) = line.remove(&key)?;
         *self.counts[standing as usize][usize::from(client)].of(key.1) -= 1;
-        if key.1 == Stage::Final {
+        if key.1 == AgentStage::Final {
             self.overtime[standing as usize] += 1;
             self.overtime_of[usize::from(client)] += 1;
             self.places.insert(key.2, Place::Overtime(standing, client));
-            return Some(Relieved::Overtime(id, client));
+            return Some(RelievedAgent::Overtime(id, client));
         }
         home.notify_one();
         self.leaving[standing as usize] += 1;
         self.leaving_of[usize::from(client)] += 1;
         self.places.insert(key.2, Place::ToldToGo(standing, client));
-        Some(Relieved::Goes)
+        Some(RelievedAgent::Goes)
     }
 }

@@ -45,7 +45,7 @@ pub(super) fn deferred_among_ready(
 #[cfg(test)]
 mod tests {
     use super::super::tests::{CONFIG, at};
-    use super::super::{DestinationId, Source};
+    use super::super::{DestinationId, FlowKey};
     use super::*;
 
     const NOW: u32 = 1_000_000;
@@ -58,7 +58,7 @@ mod tests {
                 arrived: NOW,
                 attempts: *attempts,
                 told: false,
-                source: Source::default(),
+                source: FlowKey::default(),
             };
             schedule.add(&at(destination), job, 0, NOW);
         }

@@ -1,9 +1,9 @@
 //! The state of one destination: its ready jobs and its recent history.
 
 use super::job::Job;
-use super::ready::Ready;
-use super::shares::{LIVELY_TIME, Rank, Standing};
-use super::source::Source;
+use super::ready::ReadyJobs;
+use super::shares::{DestinationReputation, LIVELY_TIME, Rank};
+use super::source::FlowKey;
 use crate::mail::model::{Destination, LastError};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 pub struct DestinationState {
     pub destination: Destination,
     /// Jobs that may be attempted now.
-    pub ready: Ready,
+    pub ready: ReadyJobs,
     /// Jobs of this destination that wait for their due time.
     pub deferred: u32,
     /// Jobs that agents have taken.
@@ -27,11 +27,11 @@ pub struct DestinationState {
     /// Of these, slow, with or without a slot.
     pub slow: u32,
     /// Client and sender of the jobs for which the agents with a slot were started.
-    pub sources: Vec<Source>,
+    pub sources: Vec<FlowKey>,
     /// Client and sender of the jobs for which agents are being started.
-    pub coming: Vec<Source>,
+    pub coming: Vec<FlowKey>,
     /// Its reputation.
-    pub standing: Standing,
+    pub standing: DestinationReputation,
     /// Since when it cannot be reached, in seconds of the schedule's clock.
     pub down_since: Option<u32>,
     /// The present concurrency: agents that are allowed now.
@@ -66,7 +66,7 @@ impl DestinationState {
     pub fn new(destination: Destination, window: u32) -> Self {
         Self {
             destination,
-            ready: Ready::default(),
+            ready: ReadyJobs::default(),
             deferred: 0,
             active: 0,
             couriers: 0,
@@ -75,7 +75,7 @@ impl DestinationState {
             slow: 0,
             sources: Vec::new(),
             coming: Vec::new(),
-            standing: Standing::New,
+            standing: DestinationReputation::New,
             down_since: None,
             window,
             connected: 0,
@@ -111,7 +111,7 @@ impl DestinationState {
     }
 
     /// A flow that wants another agent and is not queued for one; it is queued from now on.
-    pub fn line_up(&mut self) -> Option<Source> {
+    pub fn line_up(&mut self) -> Option<FlowKey> {
         // Agents that ended without a job are no longer expected.
         self.coming.truncate(self.couriers.saturating_sub(self.active + self.idle) as usize);
         self.ready.line_up(&self.coming)
@@ -134,10 +134,12 @@ impl DestinationState {
         let answered_lately =
             self.answered_at > 0 && now.saturating_sub(self.answered_at) <= LIVELY_TIME;
         match self.standing {
-            Standing::Known if self.slow == 0 && (named || answered_lately) => Rank::Lively,
-            Standing::Known => Rank::Known,
-            Standing::New => Rank::New,
-            Standing::Suspect => Rank::Suspect,
+            DestinationReputation::Known if self.slow == 0 && (named || answered_lately) => {
+                Rank::Lively
+            }
+            DestinationReputation::Known => Rank::Known,
+            DestinationReputation::New => Rank::New,
+            DestinationReputation::Suspect => Rank::Suspect,
         }
     }
 
@@ -148,7 +150,7 @@ impl DestinationState {
     }
 
     /// One agent's slot is released, preferably one that counts for this client.
-    pub fn give_up_place(&mut self, client: u8) -> Source {
+    pub fn give_up_place(&mut self, client: u8) -> FlowKey {
         match self.sources.iter().position(|source| source.client == client) {
             Some(place) => self.sources.swap_remove(place),
             None => self.sources.pop().unwrap_or_default(),

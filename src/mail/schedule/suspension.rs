@@ -10,7 +10,7 @@
 //! be reached.
 
 use super::state::DestinationState;
-use super::{DestinationId, Job, Schedule, Standing};
+use super::{DestinationId, DestinationReputation, Job, Schedule};
 use crate::mail::model::{Destination, LastError};
 use std::cmp::Reverse;
 
@@ -55,7 +55,7 @@ impl Schedule {
         destination.down_since = destination.down_since.or(Some(now));
         destination.host_waits = 0;
         self.suspended.push(Reverse((until, id)));
-        self.stands(id, Standing::Suspect);
+        self.stands(id, DestinationReputation::Suspect);
         self.take_those_to_tell(id, now)
     }
 

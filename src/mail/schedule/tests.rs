@@ -3,7 +3,7 @@ use super::*;
 pub(super) const NOW: u32 = 1_000_000;
 
 /// Small enough for a readable test, with the default delays.
-pub(super) const CONFIG: Config = Config {
+pub(super) const CONFIG: ScheduleConfig = ScheduleConfig {
     concurrency: 20,
     couriers_max: 100,
     overtime_max: 500,
@@ -14,7 +14,7 @@ pub(super) const CONFIG: Config = Config {
 };
 
 pub(super) fn schedule() -> Schedule {
-    Schedule::new(Config { delay_warning: 14_400, ..CONFIG })
+    Schedule::new(ScheduleConfig { delay_warning: 14_400, ..CONFIG })
 }
 
 /// So many messages wait for a.example.
@@ -30,7 +30,7 @@ pub(super) fn at(domain: &str) -> Destination {
 }
 
 pub(super) fn job(id: u64) -> Job {
-    Job { id: MessageId(id), arrived: NOW, attempts: 0, told: false, source: Source::default() }
+    Job { id: MessageId(id), arrived: NOW, attempts: 0, told: false, source: FlowKey::default() }
 }
 
 fn started(schedule: &mut Schedule, now: u32) -> Vec<Destination> {
@@ -155,18 +155,18 @@ fn a_waiting_courier_is_rung_for_instead_of_a_new_one() {
 
 #[test]
 fn there_is_work_for_the_dispatcher_where_a_slow_new_one_can_make_room_for_a_known_one() {
-    let mut schedule = Schedule::new(Config { couriers_max: 1, ..CONFIG });
+    let mut schedule = Schedule::new(ScheduleConfig { couriers_max: 1, ..CONFIG });
     schedule.vouch_for(&at("known.example"));
     schedule.add(&at("new.example"), job(1), 0, NOW);
     let id = schedule.start(NOW).unwrap();
     schedule.take(id, false, NOW).unwrap();
     schedule.add(&at("known.example"), job(2), 0, NOW);
     assert!(!schedule.has_turn(NOW) && schedule.start(NOW).is_none());
-    let slow = schedule.slow(id, Stage::Connecting);
+    let slow = schedule.slow(id, AgentStage::Connecting);
     assert!(schedule.has_turn(NOW));
     assert!(schedule.start(NOW).is_none());
     assert!(!schedule.has_turn(NOW), "it was told to go");
-    assert_eq!(schedule.slow_no_more(id, slow.ticket), Fate::ToldToGo);
+    assert_eq!(schedule.slow_no_more(id, slow.ticket), SlowOutcome::ToldToGo);
     schedule.courier_ended(id, false);
     assert_eq!(
         started(&mut schedule, NOW).iter().map(Destination::name).collect::<Vec<_>>(),
@@ -176,7 +176,7 @@ fn there_is_work_for_the_dispatcher_where_a_slow_new_one_can_make_room_for_a_kno
 
 #[test]
 fn who_has_waited_longest_goes_home_when_others_need_the_place() {
-    let mut schedule = Schedule::new(Config { couriers_max: 3, ..schedule().config });
+    let mut schedule = Schedule::new(ScheduleConfig { couriers_max: 3, ..schedule().config });
     let mut waiting = Vec::new();
     for (number, name) in ["a.example", "b.example", "c.example"].into_iter().enumerate() {
         schedule.add(&at(name), job(number as u64), 0, NOW);
@@ -211,12 +211,12 @@ fn who_has_waited_longest_goes_home_when_others_need_the_place() {
 #[test]
 fn of_those_that_hardly_wait_a_few_go_and_of_the_others_as_many_as_are_wanted() {
     let places = idle::RELIEVED_MAX + 20;
-    let mut schedule = Schedule::new(Config { couriers_max: places, ..schedule().config });
+    let mut schedule = Schedule::new(ScheduleConfig { couriers_max: places, ..schedule().config });
     let mut waiting = Vec::new();
     for number in 0..2 * u64::from(places) {
         // Of several senders: one alone could not have all couriers.
         let mark = u8::try_from(number % 3).unwrap();
-        let source = Source { client: mark, sender: mark };
+        let source = FlowKey { client: mark, sender: mark };
         schedule.add(&at(&format!("d{number}.example")), Job { source, ..job(number) }, 0, NOW);
         if let Some(id) = schedule.start(NOW) {
             schedule.take(id, false, NOW).unwrap();

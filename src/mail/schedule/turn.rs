@@ -1,32 +1,32 @@
 //! Destinations that want one more agent, and the order in which they get it.
 //!
 //! There is one queue for each rank. In each, clients are served in turn, and within each client
-//! its senders ([`Turns`]).
+//! its senders ([`FairQueue`]).
 //!
 //! Clients and senders are told apart by [`TAGS`] hash tags each; the key of the hash changes at
 //! every start. Two that share a tag share a turn; a client cannot choose with which other one.
 
 use super::job::DestinationId;
 use super::shares::{RANKS, Rank};
-use super::source::{Source, TAGS};
-use crate::ground::turns::Turns;
+use super::source::{FlowKey, TAGS};
+use crate::ground::turns::FairQueue;
 
 /// All that wait for an agent.
-pub struct Turn {
-    lines: [Turns<DestinationId>; RANKS],
+pub struct DestinationQueue {
+    lines: [FairQueue<DestinationId>; RANKS],
     /// How many wait for each client.
     waiting: Box<[u32; TAGS]>,
 }
 
-impl Default for Turn {
+impl Default for DestinationQueue {
     fn default() -> Self {
         Self { lines: Default::default(), waiting: Box::new([0; TAGS]) }
     }
 }
 
-impl Turn {
+impl DestinationQueue {
     /// A destination joins the end of the queue of a flow that has mail for it.
-    pub fn push(&mut self, rank: Rank, source: Source, id: DestinationId) {
+    pub fn push(&mut self, rank: Rank, source: FlowKey, id: DestinationId) {
         self.lines[rank as usize].push(source.marks(), id);
         self.waiting[usize::from(source.client)] += 1;
     }
@@ -35,9 +35,9 @@ impl Turn {
     pub fn pop(
         &mut self,
         rank: Rank,
-        mut may: impl FnMut(Source) -> bool,
-    ) -> Option<(Source, DestinationId)> {
-        let source = |(client, sender)| Source { client, sender };
+        mut may: impl FnMut(FlowKey) -> bool,
+    ) -> Option<(FlowKey, DestinationId)> {
+        let source = |(client, sender)| FlowKey { client, sender };
         let (marks, id) = self.lines[rank as usize].pop(|marks| may(source(marks)))?;
         self.waiting[usize::from(marks.0)] -= 1;
         Some((source(marks), id))
@@ -55,6 +55,6 @@ impl Turn {
 
     /// Whether none waits.
     pub fn is_empty(&self) -> bool {
-        self.lines.iter().all(Turns::is_empty)
+        self.lines.iter().all(FairQueue::is_empty)
     }
 }

@@ -59,7 +59,7 @@ impl Schedule {
 #[cfg(test)]
 mod tests {
     use super::super::tests::{CONFIG, at};
-    use super::super::{Job, Source};
+    use super::super::{FlowKey, Job};
     use super::*;
 
     const NOW: u32 = 1_000_000;
@@ -72,7 +72,7 @@ mod tests {
                 arrived: NOW,
                 attempts: 0,
                 told: false,
-                source: Source::default(),
+                source: FlowKey::default(),
             };
             schedule.add(&at(name), job, due, NOW);
         }

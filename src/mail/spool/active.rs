@@ -1,10 +1,10 @@
 //! The segment that records are appended to.
 
 use super::format::{HEADER_BLOCK, SegmentHeader};
-use super::record::Record;
+use super::record::LogRecord;
 use super::segment_files::NewSegment;
 use super::segment_summary::SegmentSummary;
-use super::slots::Place;
+use super::slots::RecordLocation;
 use crate::ground::disk::{Disk, File};
 use std::io;
 use std::sync::Arc;
@@ -79,12 +79,12 @@ impl ActiveSegment {
 
     /// Appends records with one write, and gives their locations. They are durable after the next
     /// [`ActiveSegment::sync`].
-    pub fn append(&mut self, records: &[Record]) -> Result<Vec<Place>, AppendFailed> {
+    pub fn append(&mut self, records: &[LogRecord]) -> Result<Vec<RecordLocation>, AppendFailed> {
         self.buffer.clear();
         let mut places = Vec::with_capacity(records.len());
         for record in records {
             let offset = u32::try_from(self.len + self.buffer.len() as u64).unwrap_or(u32::MAX);
-            places.push(Place { segment: self.header.number, offset });
+            places.push(RecordLocation { segment: self.header.number, offset });
             record.header.encode(self.header, &mut self.buffer);
             self.buffer.extend_from_slice(&record.head);
             self.buffer.extend_from_slice(&record.bytes);

@@ -8,16 +8,16 @@ use super::active::{ActiveSegment, AppendFailed};
 use super::commit_queue::answer;
 use super::compaction::CopyTarget;
 use super::compose::Composer;
-use super::config::Config;
+use super::config::SpoolConfig;
 use super::housekeeping::HeldBack;
 use super::layout::body_path;
-use super::read::Reader;
-use super::record::{Effect, Op, Placed, Record, frame_len};
+use super::read::MessageReader;
+use super::record::{Effect, LogRecord, Op, Placed, frame_len};
 use super::segment_files::{NewSegment, SegmentFiles};
-use super::shared::{Health, Shared};
-use super::slots::Place;
+use super::shared::{Shared, VolumeHealth};
+use super::slots::RecordLocation;
 use super::store::SpoolError;
-use super::trouble::Unwritten;
+use super::trouble::PendingWrites;
 use crate::ground::disk::is_full;
 use crate::ground::sync::Instant;
 use crate::mail::model::MessageId;
@@ -34,14 +34,14 @@ const HELD_BACK_PIECE: u64 = 64 * 1024;
 /// The only writer of the log.
 pub struct BatchWriter {
     shared: Arc<Shared>,
-    reader: Arc<Reader>,
+    reader: Arc<MessageReader>,
     segment_max: u64,
     active: ActiveSegment,
     files: SegmentFiles,
     /// Done and state records written since the last good sync.
-    unsynced: Vec<Record>,
+    unsynced: Vec<LogRecord>,
     unsynced_since: Option<Instant>,
-    unwritten: Unwritten,
+    unwritten: PendingWrites,
     /// Files to remove once the records that make them unneeded are durable.
     needless: Vec<String>,
     last_try: Instant,
@@ -54,8 +54,8 @@ impl BatchWriter {
     /// The volume's.
     pub fn open(
         shared: Arc<Shared>,
-        reader: Arc<Reader>,
-        config: &Config,
+        reader: Arc<MessageReader>,
+        config: &SpoolConfig,
         mut files: SegmentFiles,
     ) -> io::Result<Self> {
         let active = ActiveSegment::new(files.begin_first()?);
@@ -67,7 +67,7 @@ impl BatchWriter {
             files,
             unsynced: Vec::new(),
             unsynced_since: None,
-            unwritten: Unwritten::default(),
+            unwritten: PendingWrites::default(),
             needless: Vec::new(),
             last_try: Instant::now(),
         };
@@ -86,7 +86,7 @@ impl BatchWriter {
     }
 
     /// The record for an operation; `None` when there is nothing to write.
-    pub fn compose(&self, op: Op) -> Option<Record> {
+    pub fn compose(&self, op: Op) -> Option<LogRecord> {
         self.composer().record(op)
     }
 
@@ -95,12 +95,12 @@ impl BatchWriter {
     }
 
     /// Writes a batch, syncs if a caller waits for it, and sends the results.
-    pub fn write(&mut self, batch: Vec<Record>) {
-        let batch = self.unwritten.hold_back(batch, self.shared.health() == Health::Full);
+    pub fn write(&mut self, batch: Vec<LogRecord>) {
+        let batch = self.unwritten.hold_back(batch, self.shared.health() == VolumeHealth::Full);
         self.write_now(batch);
     }
 
-    fn write_now(&mut self, batch: Vec<Record>) {
+    fn write_now(&mut self, batch: Vec<LogRecord>) {
         if batch.is_empty() {
             return;
         }
@@ -124,7 +124,10 @@ impl BatchWriter {
 
     /// Appends records to the active segment. Those without a reply take effect at once; the others
     /// are returned with their locations.
-    fn append(&mut self, batch: Vec<Record>) -> Result<Vec<Placed>, (io::Error, Vec<Record>)> {
+    fn append(
+        &mut self,
+        batch: Vec<LogRecord>,
+    ) -> Result<Vec<Placed>, (io::Error, Vec<LogRecord>)> {
         let octets: u64 = batch.iter().map(|record| record.header.frame_len()).sum();
         if self.active.len() + octets > self.segment_max
             && !self.active.is_empty()
@@ -149,7 +152,7 @@ impl BatchWriter {
 
     /// Updates the index with the written records, except new messages, which enter it after the
     /// sync. Records with a waiting caller are returned.
-    fn take_effect(&mut self, batch: Vec<Record>, places: Vec<Place>) -> Vec<Placed> {
+    fn take_effect(&mut self, batch: Vec<LogRecord>, places: Vec<RecordLocation>) -> Vec<Placed> {
         let mut waiting = Vec::new();
         let mut index = self.shared.lock_index();
         index.segment_len(self.active.header().number, self.active.len());
@@ -258,7 +261,7 @@ impl BatchWriter {
         let next = self.files.begin()?;
         let sealed = self.active.replace(next);
         self.register_segment();
-        if self.shared.health() == Health::Well
+        if self.shared.health() == VolumeHealth::Well
             && let Err(error) = sealed.write_summary(self.shared.disk.as_ref())
         {
             tracing::debug!(target: "mta", cause = %error, "the next start has to read a segment's \
@@ -301,7 +304,7 @@ impl BatchWriter {
         tracing::error!(target: "mta", segment = number, cause = %error, "a segment was abandoned");
         self.unwritten.carry_again(std::mem::take(&mut self.unsynced));
         self.shared.set_health(
-            if is_full(error) { Health::Full } else { Health::Failed },
+            if is_full(error) { VolumeHealth::Full } else { VolumeHealth::Failed },
             &error.to_string(),
         );
         self.active.give_up(self.segment_max);
@@ -320,28 +323,28 @@ impl BatchWriter {
     /// all, a done record is written for each, so that they do not count at the next start.
     fn disown(&mut self, waiting: Vec<Placed>, cause: &str) {
         let error = match self.shared.health() {
-            Health::Full => SpoolError::Full,
-            Health::Well | Health::Failed => SpoolError::Failed(cause.to_owned()),
+            VolumeHealth::Full => SpoolError::Full,
+            VolumeHealth::Well | VolumeHealth::Failed => SpoolError::Failed(cause.to_owned()),
         };
         self.needless.extend(self.unwritten.disown(waiting, &error));
     }
 
     /// None of the batch counts as written. New messages are refused; the other records are kept.
-    fn write_failed(&mut self, error: &io::Error, batch: Vec<Record>) {
+    fn write_failed(&mut self, error: &io::Error, batch: Vec<LogRecord>) {
         let (verdict, health) = if is_full(error) {
-            (SpoolError::Full, Health::Full)
+            (SpoolError::Full, VolumeHealth::Full)
         } else {
-            (SpoolError::Failed(error.to_string()), Health::Failed)
+            (SpoolError::Failed(error.to_string()), VolumeHealth::Failed)
         };
         self.shared.set_health(health, &error.to_string());
         self.refuse(batch, &verdict);
-        if health == Health::Failed {
+        if health == VolumeHealth::Failed {
             self.poison(error);
         }
     }
 
-    fn refuse(&mut self, batch: Vec<Record>, verdict: &SpoolError) {
-        let is_full = self.shared.health() == Health::Full;
+    fn refuse(&mut self, batch: Vec<LogRecord>, verdict: &SpoolError) {
+        let is_full = self.shared.health() == VolumeHealth::Full;
         self.needless.extend(self.unwritten.refuse(batch, verdict, is_full));
     }
 
@@ -354,7 +357,7 @@ impl BatchWriter {
 
     /// Writes the records that an earlier failure left, once the volume accepts them.
     pub fn carry_on(&mut self) {
-        if self.shared.health() == Health::Well && !self.unwritten.is_carrying() {
+        if self.shared.health() == VolumeHealth::Well && !self.unwritten.is_carrying() {
             return;
         }
         self.last_try = Instant::now();
@@ -377,8 +380,8 @@ impl BatchWriter {
                 return;
             }
         }
-        if self.shared.health() == Health::Failed && self.sync() {
-            self.shared.set_health(Health::Well, "");
+        if self.shared.health() == VolumeHealth::Failed && self.sync() {
+            self.shared.set_health(VolumeHealth::Well, "");
         }
     }
 }
@@ -419,14 +422,14 @@ impl CopyTarget for BatchWriter {
     }
 
     fn takes_copies(&self) -> bool {
-        self.shared.health() != Health::Failed && !self.unwritten.is_carrying()
+        self.shared.health() != VolumeHealth::Failed && !self.unwritten.is_carrying()
     }
 
-    fn damaged(&self, id: MessageId) -> Option<Record> {
+    fn damaged(&self, id: MessageId) -> Option<LogRecord> {
         self.composer().damaged(id)
     }
 
-    fn write_copies(&mut self, batch: Vec<Record>) {
+    fn write_copies(&mut self, batch: Vec<LogRecord>) {
         self.write(batch);
         // The old location of a copied record is needed until the copy is durable.
         self.sync();

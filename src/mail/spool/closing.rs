@@ -23,11 +23,11 @@ const NAMED: usize = 20;
 
 /// What the segments contained.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Closing(Vec<Held>);
+pub struct Closing(Vec<SegmentContents>);
 
 /// What one segment contained.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Held {
+pub struct SegmentContents {
     /// As its header says.
     pub segment: SegmentHeader,
     /// Octets up to the end of its last record.
@@ -39,9 +39,9 @@ pub struct Held {
 
 /// A segment that contains less than it did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Gap {
+pub struct ShortenedSegment {
     /// What it contained.
-    pub held: Held,
+    pub held: SegmentContents,
     /// Octets that are still there; `None` when the whole file is missing or replaced by another.
     pub left: Option<u64>,
 }
@@ -51,7 +51,7 @@ impl Closing {
     /// known.
     pub fn of(index: &Index) -> Option<Self> {
         let messages = index.messages();
-        let held = index.segments().values().map(|segment| Held {
+        let held = index.segments().values().map(|segment| SegmentContents {
             segment: segment.header,
             // The content of a segment that was given up is unknown after a power cut.
             octets: if index.is_doubtful(segment.header.number) { 0 } else { segment.len },
@@ -112,15 +112,17 @@ impl Closing {
         &self,
         numbers: &[u32],
         found: impl Fn(u32) -> Option<(SegmentHeader, u64)>,
-    ) -> Vec<Gap> {
+    ) -> Vec<ShortenedSegment> {
         if numbers.last().is_some_and(|last| *last >= self.next_segment()) {
             return Vec::new();
         }
-        let gap = |held: &Held| match found(held.segment.number)
+        let gap = |held: &SegmentContents| match found(held.segment.number)
             .filter(|(header, _)| *header == held.segment)
         {
-            Some((_, end)) => (end < held.octets).then_some(Gap { held: *held, left: Some(end) }),
-            None => Some(Gap { held: *held, left: None }),
+            Some((_, end)) => {
+                (end < held.octets).then_some(ShortenedSegment { held: *held, left: Some(end) })
+            }
+            None => Some(ShortenedSegment { held: *held, left: None }),
         };
         self.0.iter().filter_map(gap).collect()
     }
@@ -141,7 +143,7 @@ impl Closing {
 
     fn encode(&self) -> String {
         let mut text = String::new();
-        for Held { segment, octets, messages } in &self.0 {
+        for SegmentContents { segment, octets, messages } in &self.0 {
             // Writing to a string cannot fail.
             let _ = writeln!(text, "{} {:016x} {octets} {messages}", segment.number, segment.salt);
         }
@@ -156,7 +158,7 @@ impl Closing {
             let number = words.next()?.parse().ok()?;
             let salt = u64::from_str_radix(words.next()?, 16).ok()?;
             let (octets, messages) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
-            Some(Held { segment: SegmentHeader { number, salt }, octets, messages })
+            Some(SegmentContents { segment: SegmentHeader { number, salt }, octets, messages })
         };
         (crc32fast::hash(lines.as_bytes()) == crc)
             .then(|| lines.lines().map(held).collect::<Option<_>>())?
@@ -164,7 +166,7 @@ impl Closing {
     }
 }
 
-impl Gap {
+impl ShortenedSegment {
     /// The summary file of a segment (`heads`) was written when all of the segment was durable:
     /// whether the segment ends earlier now.
     pub fn by_heads(disk: &dyn Disk, segment: SegmentHeader, end: u64) -> Option<Self> {
@@ -175,7 +177,10 @@ impl Gap {
             octets += header.frame_len();
             messages += u64::from(header.kind == RecordKind::Accept);
         }
-        (end < octets).then_some(Self { held: Held { segment, octets, messages }, left: Some(end) })
+        (end < octets).then_some(Self {
+            held: SegmentContents { segment, octets, messages },
+            left: Some(end),
+        })
     }
 
     /// The file's name.
@@ -190,7 +195,7 @@ impl Gap {
 
     /// What happened to the file, as text for people.
     pub fn what(&self) -> String {
-        let Held { messages, .. } = self.held;
+        let SegmentContents { messages, .. } = self.held;
         match self.left {
             None => format!(
                 "a missing segment; it was here at the last clean stop, with {messages} messages"
@@ -206,7 +211,7 @@ impl Gap {
 }
 
 /// Logs what is missing, and what to do.
-pub fn complain(gaps: &[Gap], messages_then: Option<u64>, messages_now: u64) {
+pub fn complain(gaps: &[ShortenedSegment], messages_then: Option<u64>, messages_now: u64) {
     for gap in gaps.iter().take(NAMED) {
         let (octets, messages) = (gap.octets(), gap.held.messages);
         let what = if gap.left.is_none() {
@@ -245,8 +250,8 @@ fn remove(disk: &dyn Disk, path: &str) -> io::Result<bool> {
 mod tests {
     use super::*;
 
-    fn held(number: u32, octets: u64) -> Held {
-        Held {
+    fn held(number: u32, octets: u64) -> SegmentContents {
+        SegmentContents {
             segment: SegmentHeader { number, salt: u64::MAX - u64::from(number) },
             octets,
             messages: 3,
@@ -281,7 +286,7 @@ mod tests {
             [],
             "a removal that was not durable, or a segment that was put back"
         );
-        let gone = [Gap { held: held(4, 5000), left: None }];
+        let gone = [ShortenedSegment { held: held(4, 5000), left: None }];
         assert_eq!(closing.gaps(&[3, 5], |number| whole(number).filter(|_| number != 4)), gone);
         let other = |number| {
             if number == 4 {
@@ -293,7 +298,10 @@ mod tests {
         assert_eq!(closing.gaps(&[3, 4, 5], other), gone, "another file of that number");
         let cut =
             |number| if number == 5 { Some((held(5, 0).segment, 4999)) } else { whole(number) };
-        assert_eq!(closing.gaps(&[3, 4, 5], cut), [Gap { held: held(5, 5000), left: Some(4999) }]);
+        assert_eq!(
+            closing.gaps(&[3, 4, 5], cut),
+            [ShortenedSegment { held: held(5, 5000), left: Some(4999) }]
+        );
         assert_eq!(closing.gaps(&[], |_| None).len(), 3);
         assert_eq!(
             closing.gaps(&[6], |_| None),

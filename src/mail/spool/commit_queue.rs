@@ -16,7 +16,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 /// Where the result of an operation is sent.
-pub type Reply = oneshot::Sender<Result<(), SpoolError>>;
+pub type CommitSender = oneshot::Sender<Result<(), SpoolError>>;
 
 /// The operations that wait for the taker.
 pub struct CommitQueue<T> {
@@ -38,8 +38,8 @@ impl<T> CommitQueue<T> {
         }
     }
 
-    /// Submits an operation. After the close it is dropped together with its [`Reply`], which the
-    /// waiting caller sees.
+    /// Submits an operation. After the close it is dropped together with its [`CommitSender`],
+    /// which the waiting caller sees.
     pub fn submit(&self, thing: T) {
         let mut pending = self.lock();
         if pending.closed {
@@ -55,7 +55,7 @@ impl<T> CommitQueue<T> {
     }
 
     /// Submits an operation and waits for its result.
-    pub async fn ask(&self, thing: impl FnOnce(Reply) -> T) -> Result<(), SpoolError> {
+    pub async fn ask(&self, thing: impl FnOnce(CommitSender) -> T) -> Result<(), SpoolError> {
         let (reply, answer) = oneshot::channel();
         self.submit(thing(reply));
         answer.await.unwrap_or_else(|_| Err(SpoolError::Failed("the queue is closing".to_owned())))
@@ -65,7 +65,7 @@ impl<T> CommitQueue<T> {
     /// result. So both sides know in the end whether the result was received.
     pub async fn ask_until(
         &self,
-        thing: impl FnOnce(Reply) -> T,
+        thing: impl FnOnce(CommitSender) -> T,
         give_up: impl Future<Output = ()>,
     ) -> Option<Result<(), SpoolError>> {
         let (reply, mut answer) = oneshot::channel();
@@ -120,6 +120,6 @@ impl<T> CommitQueue<T> {
 }
 
 /// Sends the result. `false`: the caller does not wait any more.
-pub fn answer(reply: Option<Reply>, result: Result<(), SpoolError>) -> bool {
+pub fn answer(reply: Option<CommitSender>, result: Result<(), SpoolError>) -> bool {
     reply.is_none_or(|reply| reply.send(result).is_ok())
 }

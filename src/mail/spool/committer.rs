@@ -5,7 +5,7 @@
 //! hundred share it. A result is sent only after a sync that began after its record was written.
 //!
 //! Records without a waiting caller (progress, done) are written at once and synced with the next
-//! batch, or after [`Config::lazy_sync`].
+//! batch, or after [`SpoolConfig::lazy_sync`].
 //!
 //! This file is the thread's loop. The content of records: `compose`. Writing them and sending
 //! results: `batch_writer`, on the segment in `active`. Records that could not be written:
@@ -15,12 +15,12 @@
 use super::batch_writer::BatchWriter;
 use super::closing::Closing;
 use super::compaction::Compaction;
-use super::config::Config;
+use super::config::SpoolConfig;
 use super::housekeeping::{HeldBack, Housekeeping};
-use super::read::Reader;
+use super::read::MessageReader;
 use super::record::{Op, depends};
 use super::segment_files::SegmentFiles;
-use super::shared::{Health, Shared};
+use super::shared::{Shared, VolumeHealth};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,7 +32,7 @@ const BATCH_MAX: usize = 4 << 20;
 /// The committer thread; what other threads see of it is in [`Shared`].
 pub struct Committer {
     shared: Arc<Shared>,
-    config: Config,
+    config: SpoolConfig,
     writer: BatchWriter,
     compaction: Compaction,
     housekeeping: Housekeeping,
@@ -45,8 +45,8 @@ impl Committer {
     /// The volume's.
     pub fn open(
         shared: Arc<Shared>,
-        reader: Arc<Reader>,
-        config: Config,
+        reader: Arc<MessageReader>,
+        config: SpoolConfig,
         files: SegmentFiles,
     ) -> io::Result<Self> {
         let writer = BatchWriter::open(shared.clone(), reader.clone(), &config, files)?;
@@ -83,7 +83,7 @@ impl Committer {
         // A poisoned segment is not synced again: the kernel would report success for pages that it
         // has already dropped.
         let is_durable = !self.writer.has_unwritten()
-            && self.shared.health() != Health::Failed
+            && self.shared.health() != VolumeHealth::Failed
             && self.writer.sync();
         if is_durable {
             self.write_down();
@@ -134,7 +134,7 @@ impl Drop for Committer {
         self.shared.commit_queue.abandon();
         if std::thread::panicking() {
             self.shared.set_health(
-                Health::Failed,
+                VolumeHealth::Failed,
                 "the committer panicked, which is a defect; a restart recovers the queue",
             );
         }

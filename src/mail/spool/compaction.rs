@@ -2,17 +2,17 @@
 //! and its file is released.
 //!
 //! Begins when the segments take three eighths more than their live records, plus a few segments
-//! (`Config::slack`). It works in small pieces between the batches of the sessions, so that no
+//! (`SpoolConfig::slack`). It works in small pieces between the batches of the sessions, so that no
 //! session waits long, and takes a part of the committer's time that grows with the waste: an
 //! eighth at first, then half of it, and all that the sessions leave when the segments take three
 //! quarters more than their live records. With its other files the volume then stays below twice
 //! its mail. Limits: a piece has about one of [`PIECES`] of a segment (512 KiB) and one sync; one
 //! segment is emptied at a time.
 
-use super::config::Config;
-use super::format::{Accepted, FRAME_HEADER, RecordKind, SegmentHeader, State};
+use super::config::SpoolConfig;
+use super::format::{AcceptHead, FRAME_HEADER, RecordKind, SegmentHeader, StateHead};
 use super::read::read_head;
-use super::record::{Effect, Record, state_record};
+use super::record::{Effect, LogRecord, state_record};
 use super::segment_summary::{self, SegmentSummary};
 use super::shared::Shared;
 use super::store::SpoolError;
@@ -49,16 +49,16 @@ pub trait CopyTarget {
     fn takes_copies(&self) -> bool;
 
     /// Quarantines a damaged message; gives the record of its end, if that was done.
-    fn damaged(&self, id: MessageId) -> Option<Record>;
+    fn damaged(&self, id: MessageId) -> Option<LogRecord>;
 
     /// Writes copies of records, followed by a sync.
-    fn write_copies(&mut self, batch: Vec<Record>);
+    fn write_copies(&mut self, batch: Vec<LogRecord>);
 }
 
 /// What is being emptied, and when to continue.
 pub struct Compaction {
     shared: Arc<Shared>,
-    config: Config,
+    config: SpoolConfig,
     emptying: Option<Emptying>,
     /// Octets of all segments when the current one was chosen.
     used: u64,
@@ -72,7 +72,7 @@ pub struct Compaction {
 
 impl Compaction {
     /// Nothing is being emptied yet.
-    pub fn new(shared: Arc<Shared>, config: Config) -> Self {
+    pub fn new(shared: Arc<Shared>, config: SpoolConfig) -> Self {
         Self {
             shared,
             config,
@@ -193,7 +193,7 @@ impl Compaction {
 
     /// The records of a message in a segment, to be written again. Its state always follows a new
     /// accept record: a reader that starts from the oldest segment must see them in this order.
-    fn copies(&self, id: MessageId, segment: u32) -> Result<Vec<Record>, SpoolError> {
+    fn copies(&self, id: MessageId, segment: u32) -> Result<Vec<LogRecord>, SpoolError> {
         let (slot, open, state) = {
             let index = self.shared.lock_index();
             let Some(slot) = index.get(id) else { return Ok(Vec::new()) };
@@ -218,13 +218,13 @@ impl Compaction {
                 return Err(damaged());
             }
             let effect = Effect::Accept { size: slot.size, file: slot.file, moved: None };
-            records.push(Record { id, header, head, bytes: bytes.into(), effect, reply: None });
+            records.push(LogRecord { id, header, head, bytes: bytes.into(), effect, reply: None });
         }
         if let Some((place, open)) =
             state.filter(|(place, _)| !records.is_empty() || place.segment == segment)
         {
             let (_, head) = read_head(&open, place).map_err(failed)?.ok_or_else(damaged)?;
-            records.push(state_record(&State::decode(&head).ok_or_else(damaged)?, None, None));
+            records.push(state_record(&StateHead::decode(&head).ok_or_else(damaged)?, None, None));
         }
         Ok(records)
     }
@@ -237,8 +237,8 @@ fn named(segment: SegmentHeader, octets: &[u8]) -> Option<Vec<MessageId>> {
     for frame in segment_summary::frames(segment, octets) {
         let (header, head) = frame?;
         match header.kind {
-            RecordKind::Accept => drop(ids.insert(Accepted::decode(head)?.id)),
-            RecordKind::State => drop(ids.insert(State::decode(head)?.id)),
+            RecordKind::Accept => drop(ids.insert(AcceptHead::decode(head)?.id)),
+            RecordKind::State => drop(ids.insert(StateHead::decode(head)?.id)),
             RecordKind::Done | RecordKind::Void => {}
         }
     }

@@ -1,31 +1,35 @@
 //! Makes the record of each operation that the committer takes.
 
-use super::commit_queue::{Reply, answer};
+use super::commit_queue::{CommitSender, answer};
 use super::corrupt;
-use super::format::{Accepted, FrameHeader, RecordKind, State};
+use super::format::{AcceptHead, FrameHeader, RecordKind, StateHead};
 use super::layout::body_path;
-use super::read::{OpenSegment, Reader, read_head};
-use super::record::{Effect, Op, Record, done_record, state_record};
+use super::read::{MessageReader, OpenSegment, read_head};
+use super::record::{Effect, LogRecord, Op, done_record, state_record};
 use super::shared::Shared;
 use super::store::SpoolError;
-use super::trouble::Unwritten;
-use crate::mail::model::{MessageId, Progress};
+use super::trouble::PendingWrites;
+use crate::mail::model::{MessageId, TargetProgress};
 
 /// Turns operations into records.
 pub struct Composer<'a> {
     shared: &'a Shared,
-    reader: &'a Reader,
-    unwritten: &'a Unwritten,
+    reader: &'a MessageReader,
+    unwritten: &'a PendingWrites,
 }
 
 impl<'a> Composer<'a> {
     /// `unwritten`: records that the index does not have yet.
-    pub fn new(shared: &'a Shared, reader: &'a Reader, unwritten: &'a Unwritten) -> Self {
+    pub fn new(
+        shared: &'a Shared,
+        reader: &'a MessageReader,
+        unwritten: &'a PendingWrites,
+    ) -> Self {
         Self { shared, reader, unwritten }
     }
 
     /// The record for an operation; `None` when there is nothing to write.
-    pub fn record(&self, op: Op) -> Option<Record> {
+    pub fn record(&self, op: Op) -> Option<LogRecord> {
         match op {
             // The caller does not wait for it any more.
             Op::Accept { id, file, reply, .. } if reply.is_closed() => {
@@ -37,7 +41,7 @@ impl<'a> Composer<'a> {
             Op::Accept { id, head, bytes, crc, size, file, moved, reply } => {
                 let body_len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
                 let header = FrameHeader::new(RecordKind::Accept, &head, body_len, crc);
-                Some(Record {
+                Some(LogRecord {
                     id,
                     header,
                     head,
@@ -71,7 +75,7 @@ impl<'a> Composer<'a> {
     }
 
     /// The record of a message's end.
-    pub fn end(&self, id: MessageId, reply: Option<Reply>) -> Option<Record> {
+    pub fn end(&self, id: MessageId, reply: Option<CommitSender>) -> Option<LogRecord> {
         let known = self.shared.lock_index().get(id).map(|slot| slot.accept.segment);
         match known {
             Some(segment) => Some(done_record(id, Some(segment), reply)),
@@ -85,14 +89,19 @@ impl<'a> Composer<'a> {
 
     /// The record of the end of a damaged message, after it was quarantined. A record that waits to
     /// be written may be the one that is missing.
-    pub fn damaged(&self, id: MessageId) -> Option<Record> {
+    pub fn damaged(&self, id: MessageId) -> Option<LogRecord> {
         let segment = self.shared.lock_index().get(id).map(|slot| slot.accept.segment)?;
         let is_set_aside =
             !self.unwritten.is_carrying() && corrupt::set_aside(self.shared, self.reader, id);
         is_set_aside.then(|| done_record(id, Some(segment), None))
     }
 
-    fn progress(&self, id: MessageId, progress: Vec<Progress>, generation: u64) -> Option<Record> {
+    fn progress(
+        &self,
+        id: MessageId,
+        progress: Vec<TargetProgress>,
+        generation: u64,
+    ) -> Option<LogRecord> {
         let Some(slot) = self.shared.lock_index().get(id) else {
             self.shared.recent.written(id, generation);
             return None;
@@ -101,7 +110,7 @@ impl<'a> Composer<'a> {
             Some((state, _)) => (state.held, state.delay_told),
             None => (slot.held, slot.delay_told),
         };
-        Some(state_record(&State { id, held, delay_told, progress }, Some(generation), None))
+        Some(state_record(&StateHead { id, held, delay_told, progress }, Some(generation), None))
     }
 
     fn flags(
@@ -109,13 +118,13 @@ impl<'a> Composer<'a> {
         id: MessageId,
         held: Option<bool>,
         delay_told: Option<bool>,
-        reply: Option<Reply>,
-    ) -> Option<Record> {
+        reply: Option<CommitSender>,
+    ) -> Option<LogRecord> {
         match self.current_state(id) {
             Ok((state, generation)) => {
                 let held = held.unwrap_or(state.held);
                 let delay_told = delay_told.unwrap_or(state.delay_told);
-                Some(state_record(&State { held, delay_told, ..state }, generation, reply))
+                Some(state_record(&StateHead { held, delay_told, ..state }, generation, reply))
             }
             Err(error) => {
                 answer(reply, Err(error));
@@ -126,7 +135,7 @@ impl<'a> Composer<'a> {
 
     /// The state of a message by its last records; with the generation of its progress, if that
     /// waits to be written.
-    fn current_state(&self, id: MessageId) -> Result<(State, Option<u64>), SpoolError> {
+    fn current_state(&self, id: MessageId) -> Result<(StateHead, Option<u64>), SpoolError> {
         if self.shared.lock_index().get(id).is_some()
             && let Some(waiting) = self.unwritten.state(id)
         {
@@ -148,15 +157,15 @@ impl<'a> Composer<'a> {
         };
         let damaged = || SpoolError::Damaged;
         if let Some((place, segment)) = state {
-            return Ok((State::decode(&head(&segment, place)?).ok_or_else(damaged)?, None));
+            return Ok((StateHead::decode(&head(&segment, place)?).ok_or_else(damaged)?, None));
         }
         let head = match self.unwritten.accept(id) {
             Some(waiting) => waiting.head.clone(),
             None => head(&accept.ok_or(SpoolError::Unknown)?, slot.accept)?,
         };
-        let accepted = Accepted::decode(&head).ok_or_else(damaged)?;
+        let accepted = AcceptHead::decode(&head).ok_or_else(damaged)?;
         Ok((
-            State {
+            StateHead {
                 id,
                 held: slot.held,
                 delay_told: slot.delay_told,

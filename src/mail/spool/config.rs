@@ -18,7 +18,7 @@ pub const LENDABLE: usize = 16 << 20;
 
 /// Sizes and time limits of the log.
 #[derive(Debug, Clone, Copy)]
-pub struct Config {
+pub struct SpoolConfig {
     /// Octets of a segment, at most; a small volume gets smaller ones.
     pub segment_max: u64,
     /// How long a record without a waiting caller may stay unsynced.
@@ -35,7 +35,7 @@ pub struct Config {
     pub lendable: usize,
 }
 
-impl Config {
+impl SpoolConfig {
     /// The same for a volume of so many octets.
     pub(super) fn fitted(self, size: u64) -> Self {
         Self { segment_max: self.segment_max.min((size / 64).max(1 << 20)), ..self }
@@ -49,7 +49,7 @@ impl Config {
     }
 }
 
-impl Default for Config {
+impl Default for SpoolConfig {
     fn default() -> Self {
         Self {
             segment_max: 16 << 20,

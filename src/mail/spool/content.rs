@@ -2,10 +2,10 @@
 
 use super::layout::{BODY, body_path, part_path};
 use super::shared::Shared;
-use super::store::{SpoolError, Writer};
+use super::store::{IncomingContent, SpoolError};
 use crate::ground::disk::File;
 use crate::ground::sync::atomic::{AtomicBool, Ordering};
-use crate::mail::model::{Content, MessageId};
+use crate::mail::model::{MessageId, StoredContent};
 use crc32fast::Hasher;
 use std::io;
 use std::sync::Arc;
@@ -38,7 +38,7 @@ struct Spilled {
 }
 
 /// Content that is complete.
-pub enum Finished {
+pub enum FinishedContent {
     /// Short: in memory, with its checksum and the memory borrowed for it.
     Inline(Vec<u8>, u32, Loan),
     /// Long: in its own file, durable under its final name, with length and checksum.
@@ -59,10 +59,14 @@ impl ContentWriter {
     }
 
     /// Completes the content. A file is synced, renamed, and its directory synced.
-    pub(super) async fn finish(mut self) -> Result<Finished, SpoolError> {
+    pub(super) async fn finish(mut self) -> Result<FinishedContent, SpoolError> {
         let crc = std::mem::take(&mut self.crc).finalize();
         if self.spilled.is_none() {
-            return Ok(Finished::Inline(std::mem::take(&mut self.buffer), crc, self.loan.take()));
+            return Ok(FinishedContent::Inline(
+                std::mem::take(&mut self.buffer),
+                crc,
+                self.loan.take(),
+            ));
         }
         self.flush().await?;
         let Some(Spilled { file, len }) = &self.spilled else {
@@ -87,7 +91,7 @@ impl ContentWriter {
         drop(waits);
         made_durable.map_err(|error| self.shared.unwell(&error))?;
         self.spilled = None;
-        Ok(Finished::File(file, len, crc))
+        Ok(FinishedContent::File(file, len, crc))
     }
 
     /// Whether so many more octets may wait in memory; borrows for them if possible.
@@ -156,7 +160,7 @@ impl Drop for GivenUp {
     }
 }
 
-impl Writer for ContentWriter {
+impl IncomingContent for ContentWriter {
     fn id(&self) -> MessageId {
         self.id
     }
@@ -189,7 +193,7 @@ impl Drop for ContentWriter {
 }
 
 /// A range of a file: the content of a message that is read in pieces.
-pub struct Stretch {
+pub struct FileSlice {
     /// The segment or content file; it stays readable while this exists, even after it was removed.
     /// A recycled segment is not written to while a stretch of it is held: see `segment_files`.
     pub file: Arc<dyn File>,
@@ -199,7 +203,7 @@ pub struct Stretch {
     pub len: u64,
 }
 
-impl Content for Stretch {
+impl StoredContent for FileSlice {
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
         let left = usize::try_from(self.len.saturating_sub(offset)).unwrap_or(usize::MAX);
         let wanted = buffer.len().min(left);

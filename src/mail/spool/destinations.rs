@@ -3,7 +3,7 @@
 //! A table of the different destinations, then the table index of each target: most mails go to one
 //! destination, and those of a smart relay all go to the same.
 
-use super::octets::{Reader, put_text, put_u16};
+use super::octets::{HeadReader, put_text, put_u16};
 use crate::mail::model::Destination;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -48,7 +48,7 @@ pub fn put<'a>(out: &mut Vec<u8>, targets: impl Iterator<Item = Option<&'a Desti
 }
 
 /// Reads what [`put`] has written; `None` when it is something else.
-pub fn read(reader: &mut Reader<'_>) -> Option<Vec<Option<Destination>>> {
+pub fn read(reader: &mut HeadReader<'_>) -> Option<Vec<Option<Destination>>> {
     let count = reader.u16()?;
     let table = (0..count).map(|_| one(reader)).collect::<Option<Vec<_>>>()?;
     let count = reader.u16()?;
@@ -59,7 +59,7 @@ pub fn read(reader: &mut Reader<'_>) -> Option<Vec<Option<Destination>>> {
     (0..count).map(target).collect()
 }
 
-fn one(reader: &mut Reader<'_>) -> Option<Destination> {
+fn one(reader: &mut HeadReader<'_>) -> Option<Destination> {
     let (kind, name) = (reader.u8()?, reader.text()?);
     let host = || name.parse().ok().map(Arc::new);
     match kind {

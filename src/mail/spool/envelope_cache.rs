@@ -8,7 +8,7 @@
 
 use super::format::{FRAME_HEADER, FrameHeader, HEADER_BLOCK, SegmentHeader};
 use super::segment_summary::SegmentSummary;
-use super::slots::Place;
+use super::slots::RecordLocation;
 use crate::ground::disk::Disk;
 use crate::ground::lock::{Level, Lock};
 use std::sync::Arc;
@@ -46,7 +46,7 @@ impl EnvelopeCache {
         &self,
         disk: &dyn Disk,
         segment: SegmentHeader,
-        place: Place,
+        place: RecordLocation,
     ) -> Option<(FrameHeader, Vec<u8>)> {
         let known = self.known(disk, segment)?;
         let at = known.frames.binary_search_by_key(&place.offset, |(offset, _)| *offset).ok()?;

@@ -8,9 +8,10 @@
 //! never read as one, even when a damaged frame makes the reader search for the next good one.
 
 use super::destinations;
-use super::octets::{Reader, put_text, put_u16};
+use super::octets::{HeadReader, put_text, put_u16};
 use crate::mail::model::{
-    Address, BodyType, Destination, Envelope, Kind, MessageId, Origin, Progress, Status, Target,
+    Address, BodyType, Destination, Envelope, MessageId, MessageKind, Origin, Target,
+    TargetProgress, TargetStatus,
 };
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -183,13 +184,13 @@ fn salted(segment: SegmentHeader, content: &[u8]) -> u32 {
 
 /// The head of an accept record.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Accepted {
+pub struct AcceptHead {
     /// Queue id.
     pub id: MessageId,
     /// Seconds since 1970.
     pub arrived: u32,
     /// From a client, or generated locally.
-    pub kind: Kind,
+    pub kind: MessageKind,
     /// Whether a carbon copy goes to `cc_mta`.
     pub copy: bool,
     /// The destination of each target: the recipients in their order, then the copy. Fewer where
@@ -206,16 +207,16 @@ pub struct Accepted {
     pub file: Option<(u64, u32)>,
 }
 
-impl Accepted {
+impl AcceptHead {
     /// The targets of a message that was just accepted.
-    pub fn targets(&self) -> Vec<Progress> {
+    pub fn targets(&self) -> Vec<TargetProgress> {
         let recipients =
             (0..self.envelope.recipients.len()).filter_map(|place| u16::try_from(place).ok());
         let targets = recipients.map(Target::Recipient).chain(self.copy.then_some(Target::Copy));
         let mut destinations = self.destinations.iter();
-        let progress = |target| Progress {
+        let progress = |target| TargetProgress {
             destination: destinations.next().cloned(),
-            ..Progress::new(target)
+            ..TargetProgress::new(target)
         };
         targets.map(progress).collect()
     }
@@ -225,7 +226,7 @@ impl Accepted {
         let mut out = Vec::with_capacity(160);
         out.extend_from_slice(&self.id.0.to_le_bytes());
         out.extend_from_slice(&self.arrived.to_le_bytes());
-        let flags = u8::from(self.kind == Kind::Notification)
+        let flags = u8::from(self.kind == MessageKind::Notification)
             | u8::from(self.copy) << 1
             | u8::from(self.envelope.smtputf8) << 2
             | u8::from(self.envelope.body == BodyType::EightBitMime) << 3
@@ -265,7 +266,7 @@ impl Accepted {
 
     /// Reads a head; `None` when it is not one.
     pub fn decode(head: &[u8]) -> Option<Self> {
-        let mut reader = Reader::new(head);
+        let mut reader = HeadReader::new(head);
         let id = MessageId(reader.u64()?);
         let arrived = reader.u32()?;
         let flags = reader.u8()?;
@@ -291,7 +292,7 @@ impl Accepted {
         Some(Self {
             id,
             arrived,
-            kind: if flags & 1 == 0 { Kind::Mail } else { Kind::Notification },
+            kind: if flags & 1 == 0 { MessageKind::Mail } else { MessageKind::Notification },
             copy: flags & 1 << 1 != 0,
             destinations,
             moved: flags & 1 << 6 != 0,
@@ -309,7 +310,7 @@ impl Accepted {
 
 /// The head of a state record.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct State {
+pub struct StateHead {
     /// Queue id.
     pub id: MessageId,
     /// Held by an operator.
@@ -317,10 +318,10 @@ pub struct State {
     /// The delay warning was sent.
     pub delay_told: bool,
     /// All targets, recipients in the order of the envelope, then the copy.
-    pub progress: Vec<Progress>,
+    pub progress: Vec<TargetProgress>,
 }
 
-impl State {
+impl StateHead {
     /// The head of the record. Equal reasons, the usual case, are written once.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(64);
@@ -332,10 +333,10 @@ impl State {
         put_u16(&mut out, self.progress.len());
         for progress in &self.progress {
             let status = match progress.status {
-                Status::Pending => 0u8,
-                Status::Delivered => 1,
-                Status::Bounced => 2,
-                Status::Dropped => 3,
+                TargetStatus::Pending => 0u8,
+                TargetStatus::Delivered => 1,
+                TargetStatus::Bounced => 2,
+                TargetStatus::Dropped => 3,
             };
             out.push(status | u8::from(progress.target == Target::Copy) << 7);
             out.extend_from_slice(&progress.attempts.to_le_bytes());
@@ -359,7 +360,7 @@ impl State {
 
     /// Reads a head; `None` when it is not one.
     pub fn decode(head: &[u8]) -> Option<Self> {
-        let mut reader = Reader::new(head);
+        let mut reader = HeadReader::new(head);
         let id = MessageId(reader.u64()?);
         let flags = reader.u8()?;
         let count = reader.u16()?;
@@ -368,10 +369,10 @@ impl State {
             let status = reader.u8()?;
             let target = if status & 0x80 == 0 { Target::Recipient(place) } else { Target::Copy };
             let status = match status & 0x7f {
-                0 => Status::Pending,
-                1 => Status::Delivered,
-                2 => Status::Bounced,
-                3 => Status::Dropped,
+                0 => TargetStatus::Pending,
+                1 => TargetStatus::Delivered,
+                2 => TargetStatus::Bounced,
+                3 => TargetStatus::Dropped,
                 _ => return None,
             };
             rows.push((target, status, reader.u16()?, reader.u32()?, reader.u16()?));
@@ -385,7 +386,7 @@ impl State {
             .map(|(target, status, attempts, due, reason)| {
                 let reason = (*reasons.get(usize::from(reason))?).to_owned();
                 let destination = decided.next().flatten();
-                Some(Progress { target, destination, status, attempts, due, reason })
+                Some(TargetProgress { target, destination, status, attempts, due, reason })
             })
             .collect::<Option<Vec<_>>>()?;
         Some(Self { id, held: flags & 1 != 0, delay_told: flags & 2 != 0, progress })
@@ -399,7 +400,7 @@ pub fn encode_done(id: MessageId) -> Vec<u8> {
 
 /// The id at the start of every head.
 pub fn decode_id(head: &[u8]) -> Option<MessageId> {
-    Reader::new(head).u64().map(MessageId)
+    HeadReader::new(head).u64().map(MessageId)
 }
 
 fn u32_at(bytes: &[u8], at: usize) -> u32 {
@@ -424,11 +425,11 @@ mod tests {
         ]
     }
 
-    fn accepted() -> Accepted {
-        Accepted {
+    fn accepted() -> AcceptHead {
+        AcceptHead {
             id: MessageId(7),
             arrived: 9,
-            kind: Kind::Mail,
+            kind: MessageKind::Mail,
             copy: true,
             destinations: destinations(),
             moved: true,
@@ -452,14 +453,14 @@ mod tests {
     #[test]
     fn heads_come_back_as_written() {
         let full = accepted();
-        assert_eq!(Accepted::decode(&full.encode()), Some(full.clone()));
+        assert_eq!(AcceptHead::decode(&full.encode()), Some(full.clone()));
         let mut bare = full.clone();
         bare.origin.peer = None;
         bare.envelope.sender = None;
         bare.file = None;
         bare.moved = false;
         bare.destinations.clear();
-        assert_eq!(Accepted::decode(&bare.encode()), Some(bare));
+        assert_eq!(AcceptHead::decode(&bare.encode()), Some(bare));
         let mut progress = full.targets();
         let decided = progress.iter().map(|progress| progress.destination.clone());
         assert_eq!(
@@ -468,12 +469,12 @@ mod tests {
         );
         progress[1].destination = progress[0].destination.clone();
         progress[2].destination = None;
-        progress[1].status = Status::Bounced;
+        progress[1].status = TargetStatus::Bounced;
         progress[1].reason = "550 no".to_owned();
         progress[2].due = 77;
         progress[2].attempts = 3;
-        let state = State { id: MessageId(7), held: true, delay_told: false, progress };
-        assert_eq!(State::decode(&state.encode()), Some(state));
+        let state = StateHead { id: MessageId(7), held: true, delay_told: false, progress };
+        assert_eq!(StateHead::decode(&state.encode()), Some(state));
         assert_eq!(decode_id(&encode_done(MessageId(3))), Some(MessageId(3)));
     }
 
@@ -481,7 +482,7 @@ mod tests {
     fn cut_heads_are_no_heads() {
         let head = accepted().encode();
         for len in 0..head.len() {
-            assert_eq!(Accepted::decode(&head[..len]), None, "{len}");
+            assert_eq!(AcceptHead::decode(&head[..len]), None, "{len}");
         }
     }
 

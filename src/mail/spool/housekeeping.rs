@@ -2,8 +2,8 @@
 //! that it is full, and updates the metrics.
 
 use super::layout::RESERVE;
-use super::read::Reader;
-use super::shared::{Health, Shared};
+use super::read::MessageReader;
+use super::shared::{Shared, VolumeHealth};
 use crate::ground::sync::Instant;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,14 +27,14 @@ pub trait HeldBack {
 /// When to check, and what.
 pub struct Housekeeping {
     shared: Arc<Shared>,
-    reader: Arc<Reader>,
+    reader: Arc<MessageReader>,
     period: Duration,
     last_look: Instant,
 }
 
 impl Housekeeping {
     /// `period`: from one check to the next.
-    pub fn new(shared: Arc<Shared>, reader: Arc<Reader>, period: Duration) -> Self {
+    pub fn new(shared: Arc<Shared>, reader: Arc<MessageReader>, period: Duration) -> Self {
         Self { shared, reader, period, last_look: Instant::now() }
     }
 
@@ -56,20 +56,24 @@ impl Housekeeping {
             .set(i64::try_from(self.shared.lock_index().amplification().0).unwrap_or(i64::MAX));
         let scarce = space.free < space.size / 100;
         match self.shared.health() {
-            Health::Well if scarce => {
-                self.shared.set_health(Health::Full, "less than one percent of it is free")
+            VolumeHealth::Well if scarce => {
+                self.shared.set_health(VolumeHealth::Full, "less than one percent of it is free")
             }
             // A little more than the limit, so that the state does not change with every mail.
-            Health::Full if space.free > space.size / 100 * 3 / 2 && !writer.is_carrying() => {
-                self.shared.set_health(Health::Well, "");
+            VolumeHealth::Full
+                if space.free > space.size / 100 * 3 / 2 && !writer.is_carrying() =>
+            {
+                self.shared.set_health(VolumeHealth::Well, "");
             }
             _ => {}
         }
-        if self.shared.health() == Health::Well && !writer.is_carrying() && writer.is_holding_back()
+        if self.shared.health() == VolumeHealth::Well
+            && !writer.is_carrying()
+            && writer.is_holding_back()
         {
             writer.write_held_back();
         }
-        if self.shared.health() == Health::Well && space.free > space.size / 50 {
+        if self.shared.health() == VolumeHealth::Well && space.free > space.size / 50 {
             self.keep_reserve(space.size);
         }
     }

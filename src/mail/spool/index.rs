@@ -10,7 +10,7 @@
 
 use super::arrivals::Arrivals;
 use super::format::SegmentHeader;
-use super::slots::{Place, Slot, Slots};
+use super::slots::{RecordLocation, Slot, Slots};
 use super::store::Arrival;
 use crate::ground::disk::File;
 use crate::mail::model::MessageId;
@@ -55,12 +55,12 @@ pub struct Index {
 }
 
 /// A dead segment that is being released.
-pub struct Taken {
+pub struct DeadSegment {
     segment: Segment,
     doubtful: bool,
 }
 
-impl Taken {
+impl DeadSegment {
     /// Whether its file is still being read; then it must not be overwritten.
     pub fn is_read(&self) -> bool {
         Arc::strong_count(&self.segment.file) > 1
@@ -130,16 +130,16 @@ impl Index {
     }
 
     /// Removes a dead segment whose file is to be released: its file is not found here any more.
-    pub fn take_segment(&mut self, number: u32) -> Option<Taken> {
+    pub fn take_segment(&mut self, number: u32) -> Option<DeadSegment> {
         let segment = self.segments.remove(&number)?;
         self.dead.remove(&number);
         self.used -= segment.len;
         self.live -= segment.live_bytes;
-        Some(Taken { segment, doubtful: self.doubtful.remove(&number) })
+        Some(DeadSegment { segment, doubtful: self.doubtful.remove(&number) })
     }
 
     /// Its file could not be released: restores the state before it was removed.
-    pub fn put_back(&mut self, Taken { segment, doubtful }: Taken) {
+    pub fn put_back(&mut self, DeadSegment { segment, doubtful }: DeadSegment) {
         let number = segment.header.number;
         self.used += segment.len;
         self.live += segment.live_bytes;
@@ -162,7 +162,14 @@ impl Index {
 
     /// An accept record of `frame` octets is at `place`; a second one for the same id is a copy
     /// that replaces the first.
-    pub fn accepted(&mut self, id: MessageId, place: Place, frame: u32, size: u64, file: bool) {
+    pub fn accepted(
+        &mut self,
+        id: MessageId,
+        place: RecordLocation,
+        frame: u32,
+        size: u64,
+        file: bool,
+    ) {
         self.met(id);
         let slot = match self.slots.get(id.0) {
             None => {
@@ -189,7 +196,14 @@ impl Index {
     }
 
     /// A state record is at `place`, and replaces an older one if there was one.
-    pub fn state(&mut self, id: MessageId, place: Place, frame: u32, held: bool, delay_told: bool) {
+    pub fn state(
+        &mut self,
+        id: MessageId,
+        place: RecordLocation,
+        frame: u32,
+        held: bool,
+        delay_told: bool,
+    ) {
         let Some(slot) = self.slots.get(id.0) else { return };
         self.held = self.held + u64::from(held) - u64::from(slot.held);
         let (old, old_frame) = (slot.state, slot.state_frame);
@@ -279,12 +293,12 @@ impl Index {
 
     /// The messages with a live record in a segment, and which of the two records it is.
     pub fn residents(&self, segment: u32) -> Vec<MessageId> {
-        let here = |place: Place| place.segment == segment;
+        let here = |place: RecordLocation| place.segment == segment;
         let resident = |slot: &Slot| here(slot.accept) || slot.state.is_some_and(here);
         self.slots.from(0).filter(|(_, slot)| resident(slot)).map(|(id, _)| MessageId(id)).collect()
     }
 
-    fn revive(&mut self, place: Place, frame: u32) {
+    fn revive(&mut self, place: RecordLocation, frame: u32) {
         if let Some(segment) = self.segments.get_mut(&place.segment) {
             segment.live += 1;
             segment.live_bytes += u64::from(frame);
@@ -293,7 +307,7 @@ impl Index {
         }
     }
 
-    fn retire(&mut self, old: Place, frame: u32) {
+    fn retire(&mut self, old: RecordLocation, frame: u32) {
         if let Some(segment) = self.segments.get_mut(&old.segment) {
             segment.live = segment.live.saturating_sub(1);
             let octets = u64::from(frame).min(segment.live_bytes);

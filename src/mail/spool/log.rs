@@ -1,22 +1,22 @@
 //! The queue on a data volume of its own: [`SegmentLog`].
 
 use super::committer::Committer;
-use super::config::Config;
-use super::content::{ContentWriter, Finished, Stretch, blocking};
+use super::config::SpoolConfig;
+use super::content::{ContentWriter, FileSlice, FinishedContent, blocking};
 use super::counters::SpoolCounters;
-use super::format::{Accepted, State};
+use super::format::{AcceptHead, StateHead};
 use super::layout::body_path;
-use super::read::{Care, Reader, message};
+use super::read::{Care, MessageReader, message};
 use super::record::Op;
 use super::recover::{self, OpenError};
 use super::segment_files::SegmentFiles;
-use super::shared::{Health, Shared};
-use super::store::{Arrival, Entry, Past, Spool, SpoolError, Writer};
+use super::shared::{Shared, VolumeHealth};
+use super::store::{Arrival, IncomingContent, PriorProgress, QueueEntry, Spool, SpoolError};
 use crate::ground::clock;
 use crate::ground::disk::Disk;
 use crate::ground::lock::Lock;
 use crate::ground::sync::thread::{self, JoinHandle};
-use crate::mail::model::{Body, Message, MessageId, Progress};
+use crate::mail::model::{Body, Message, MessageId, TargetProgress};
 use bytes::Bytes;
 use std::collections::HashSet;
 use std::future::{Future, pending};
@@ -26,7 +26,7 @@ use std::sync::Arc;
 /// The queue as segments on a [`Disk`].
 pub struct SegmentLog {
     shared: Arc<Shared>,
-    reader: Arc<Reader>,
+    reader: Arc<MessageReader>,
     committer: Lock<Option<JoinHandle<bool>>>,
 }
 
@@ -38,7 +38,7 @@ impl SegmentLog {
     /// [`OpenError`]: the volume cannot be read or written, or a later version has written it.
     pub fn open(
         disk: Arc<dyn Disk>,
-        config: Config,
+        config: SpoolConfig,
         counters: Arc<SpoolCounters>,
         tell: &dyn Fn(String),
     ) -> Result<Self, OpenError> {
@@ -47,7 +47,7 @@ impl SegmentLog {
         counters.shortened_segments_total.inc_by(recovered.shortened);
         let config = config.fitted(disk.space().map_err(OpenError::Disk)?.size);
         let shared = Arc::new(Shared::new(disk, counters, recovered.index, &config));
-        let reader = Arc::new(Reader::new(shared.clone()));
+        let reader = Arc::new(MessageReader::new(shared.clone()));
         let files = SegmentFiles::new(shared.clone(), recovered.next_segment, recovered.spares);
         let committer = Committer::open(shared.clone(), reader.clone(), config, files)?;
         let committer = thread::Builder::new()
@@ -83,12 +83,12 @@ impl SegmentLog {
     /// the time `moved`.
     async fn enter(
         &self,
-        entry: Entry,
+        entry: QueueEntry,
         content: ContentWriter,
         moved: Option<u32>,
         give_up: impl Future<Output = ()>,
     ) -> Result<Message, SpoolError> {
-        if self.shared.health() == Health::Failed {
+        if self.shared.health() == VolumeHealth::Failed {
             return self
                 .ready()
                 .and(Err(SpoolError::Failed("the data volume is recovering".to_owned())));
@@ -100,7 +100,7 @@ impl SegmentLog {
             finished = content.finish() => finished?,
             () = &mut give_up => return Err(self.slow()),
         };
-        let mut accepted = Accepted {
+        let mut accepted = AcceptHead {
             id,
             arrived: moved.unwrap_or_else(clock::now),
             kind: entry.kind,
@@ -112,15 +112,15 @@ impl SegmentLog {
             file: None,
         };
         let (bytes, body, crc, _loan) = match finished {
-            Finished::Inline(content, crc, loan) => {
+            FinishedContent::Inline(content, crc, loan) => {
                 let content = Bytes::from(content);
                 (content.clone(), Body::Memory(content), crc, loan)
             }
-            Finished::File(file, len, crc) => {
+            FinishedContent::File(file, len, crc) => {
                 accepted.file = Some((len, crc));
                 (
                     Bytes::new(),
-                    Body::Stored(Arc::new(Stretch { file, offset: 0, len }), len),
+                    Body::Stored(Arc::new(FileSlice { file, offset: 0, len }), len),
                     0,
                     None,
                 )
@@ -167,10 +167,12 @@ impl Spool for SegmentLog {
 
     fn ready(&self) -> Result<(), SpoolError> {
         match self.shared.health() {
-            Health::Well | Health::Full if self.shared.disk.slow().is_some() => Err(self.slow()),
-            Health::Well => Ok(()),
-            Health::Full => Err(SpoolError::Full),
-            Health::Failed => Err(SpoolError::Failed(self.shared.complaint())),
+            VolumeHealth::Well | VolumeHealth::Full if self.shared.disk.slow().is_some() => {
+                Err(self.slow())
+            }
+            VolumeHealth::Well => Ok(()),
+            VolumeHealth::Full => Err(SpoolError::Full),
+            VolumeHealth::Failed => Err(SpoolError::Failed(self.shared.complaint())),
         }
     }
 
@@ -178,13 +180,17 @@ impl Spool for SegmentLog {
         ContentWriter::new(self.shared.clone(), self.shared.next_id())
     }
 
-    async fn commit(&self, entry: Entry, content: ContentWriter) -> Result<Message, SpoolError> {
+    async fn commit(
+        &self,
+        entry: QueueEntry,
+        content: ContentWriter,
+    ) -> Result<Message, SpoolError> {
         self.enter(entry, content, None, pending()).await
     }
 
     async fn commit_within(
         &self,
-        entry: Entry,
+        entry: QueueEntry,
         content: ContentWriter,
         give_up: impl Future<Output = ()> + Send,
     ) -> Result<Message, SpoolError> {
@@ -193,15 +199,15 @@ impl Spool for SegmentLog {
 
     async fn bring_in(
         &self,
-        entry: Entry,
-        past: Past,
+        entry: QueueEntry,
+        past: PriorProgress,
         content: ContentWriter,
         give_up: impl Future<Output = ()> + Send,
     ) -> Result<Message, SpoolError> {
         let mut give_up = pin!(give_up);
         let message = self.enter(entry, content, Some(past.arrived), give_up.as_mut()).await?;
-        let Past { progress, held, delay_told, .. } = past;
-        let state = State { id: message.id, held, delay_told, progress: progress.clone() };
+        let PriorProgress { progress, held, delay_told, .. } = past;
+        let state = StateHead { id: message.id, held, delay_told, progress: progress.clone() };
         let taken =
             self.shared.commit_queue.ask_until(|reply| Op::Past { state, reply }, give_up).await;
         match taken.unwrap_or_else(|| Err(self.slow())) {
@@ -246,14 +252,14 @@ impl Spool for SegmentLog {
         read.await.unwrap_or_else(|error| Err(SpoolError::Failed(error.to_string())))
     }
 
-    fn complete(&self, id: MessageId, progress: Vec<Progress>) {
+    fn complete(&self, id: MessageId, progress: Vec<TargetProgress>) {
         // Until the committer has processed it, the index has the message's old state: a reader
         // must not take it for pending and send it again.
         self.shared.recent.note(id, progress);
         self.shared.submit(Op::Done { id, reply: None });
     }
 
-    fn defer(&self, id: MessageId, progress: Vec<Progress>) {
+    fn defer(&self, id: MessageId, progress: Vec<TargetProgress>) {
         let generation = self.shared.recent.note(id, progress.clone());
         self.shared.submit(Op::State { id, progress, generation });
     }

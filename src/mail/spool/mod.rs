@@ -2,8 +2,8 @@
 //!
 //! Purpose: what this module has accepted is on stable storage. The interface is the trait
 //! [`Spool`]; [`SegmentLog`] implements it on a data volume of its own. A shared store can replace
-//! it later. In: envelope and content of a mail ([`Entry`], [`Writer`]), the progress of its
-//! targets. Out: a [`Message`](crate::mail::model::Message) to deliver.
+//! it later. In: envelope and content of a mail ([`QueueEntry`], [`IncomingContent`]), the progress
+//! of its targets. Out: a [`Message`](crate::mail::model::Message) to deliver.
 //!
 //! How it works. Records are appended to segment files (`format`). One thread, the committer, takes
 //! all records that sessions and delivery agents have submitted, writes them with one call and
@@ -63,8 +63,10 @@ mod store;
 mod trouble;
 mod verify;
 
-pub use config::{Config, INLINE_MAX, LENDABLE, OWN};
+pub use config::{INLINE_MAX, LENDABLE, OWN, SpoolConfig};
 pub use log::SegmentLog;
 pub use offline::OfflineSpool;
 pub use recover::OpenError;
-pub use store::{Arrival, BACKLOG_MAX, Entry, Past, Spool, SpoolError, Writer};
+pub use store::{
+    Arrival, BACKLOG_MAX, IncomingContent, PriorProgress, QueueEntry, Spool, SpoolError,
+};

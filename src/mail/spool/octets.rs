@@ -16,9 +16,9 @@ pub fn put_u16(out: &mut Vec<u8>, number: usize) {
 }
 
 /// The octets of a head that are not read yet.
-pub struct Reader<'a>(&'a [u8]);
+pub struct HeadReader<'a>(&'a [u8]);
 
-impl<'a> Reader<'a> {
+impl<'a> HeadReader<'a> {
     /// A reader of the whole head.
     pub fn new(head: &'a [u8]) -> Self {
         Self(head)

@@ -1,14 +1,15 @@
 //! A queue that no core uses, to verify it or to export its mail.
 
-use super::content::Stretch;
-use super::format::{Accepted, FRAME_HEADER, SegmentHeader, State};
+use super::content::FileSlice;
+use super::format::{AcceptHead, FRAME_HEADER, SegmentHeader, StateHead};
 use super::layout::{BODY, CORRUPT, RESERVE, SPARE, body_path, segment_path};
 use super::read::{matches, message, read_head};
 use super::recover::content_of;
-use super::verify::{Standing, Verification, Walk, storage};
+use super::verify::{Verification, VerifiedMessage, Walk, storage};
 use crate::ground::disk::Disk;
 use crate::mail::model::{
-    Body, Damage, Files, Findings, Looked, Meaning, Message, MessageId, OfflineError, OfflineQueue,
+    Body, Damage, DamageMeaning, FileCount, Message, MessageId, OfflineError, OfflineQueue,
+    VerifyProgress, VerifyReport,
 };
 use std::cell::RefCell;
 use std::io;
@@ -27,7 +28,7 @@ impl OfflineSpool {
         Self { disk, verify: RefCell::default() }
     }
 
-    fn read(&self, id: MessageId, standing: Standing) -> io::Result<Option<Message>> {
+    fn read(&self, id: MessageId, standing: VerifiedMessage) -> io::Result<Option<Message>> {
         let verify = self.verify.borrow();
         let open = |number: u32| -> io::Result<Option<(SegmentHeader, Arc<dyn crate::ground::disk::File>)>> {
             let Some(header) = verify.segments.get(&number) else { return Ok(None) };
@@ -35,7 +36,7 @@ impl OfflineSpool {
         };
         let Some(accept) = open(standing.accept.segment)? else { return Ok(None) };
         let Some((header, head)) = read_head(&accept, standing.accept)? else { return Ok(None) };
-        let Some(accepted) = Accepted::decode(&head).filter(|accepted| accepted.id == id) else {
+        let Some(accepted) = AcceptHead::decode(&head).filter(|accepted| accepted.id == id) else {
             return Ok(None);
         };
         let progress = match standing.state {
@@ -43,7 +44,7 @@ impl OfflineSpool {
             Some(place) => {
                 let Some(segment) = open(place.segment)? else { return Ok(None) };
                 let Some((_, head)) = read_head(&segment, place)? else { return Ok(None) };
-                let Some(state) = State::decode(&head).filter(|state| state.id == id) else {
+                let Some(state) = StateHead::decode(&head).filter(|state| state.id == id) else {
                     return Ok(None);
                 };
                 state.progress
@@ -52,11 +53,11 @@ impl OfflineSpool {
         let (content, crc) = match accepted.file {
             Some((len, crc)) => match self.disk.open(&body_path(id)) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-                file => (Stretch { file: file?, offset: 0, len }, crc),
+                file => (FileSlice { file: file?, offset: 0, len }, crc),
             },
             None => {
                 let offset = u64::from(standing.accept.offset) + (FRAME_HEADER + head.len()) as u64;
-                (Stretch { file: accept.1, offset, len: header.body_len.into() }, header.body_crc)
+                (FileSlice { file: accept.1, offset, len: header.body_len.into() }, header.body_crc)
             }
         };
         if !matches(&content, crc)? {
@@ -71,7 +72,7 @@ impl OfflineSpool {
     fn contents(
         &self,
         verify: &mut Verification,
-        tell: &mut dyn FnMut(Looked),
+        tell: &mut dyn FnMut(VerifyProgress),
     ) -> Result<(), OfflineError> {
         let names = self.list(BODY)?;
         let mut octets = verify.findings.segments.octets;
@@ -96,7 +97,7 @@ impl OfflineSpool {
             verify.findings.contents.add(length);
             octets += length;
             let whole =
-                length >= len && matches(&Stretch { file, offset: 0, len }, crc).unwrap_or(false);
+                length >= len && matches(&FileSlice { file, offset: 0, len }, crc).unwrap_or(false);
             if !whole {
                 self.lost(verify, id, path, length, "the content of a mail");
             } else if length > len {
@@ -105,7 +106,7 @@ impl OfflineSpool {
                     .notes
                     .push(format!("{path} is longer than the mail in it; the mail is whole"));
             }
-            tell(Looked { files: done as u64 + 1, files_total: total, octets });
+            tell(VerifyProgress { files: done as u64 + 1, files_total: total, octets });
         }
         let needed = verify.live.values().filter(|standing| standing.file.is_some()).count() as u64;
         if found < needed {
@@ -139,13 +140,13 @@ impl OfflineSpool {
         what: &'static str,
     ) {
         verify.findings.damages_total += 1;
-        if verify.findings.damages.len() >= Findings::DAMAGES_SHOWN {
+        if verify.findings.damages.len() >= VerifyReport::DAMAGES_SHOWN {
             return;
         }
         let accepted = verify.live.get(&id).and_then(|standing| {
             let header = verify.segments.get(&standing.accept.segment)?;
             let file = self.disk.open(&segment_path(standing.accept.segment)).ok()?;
-            Accepted::decode(&read_head(&(*header, file), standing.accept).ok()??.1)
+            AcceptHead::decode(&read_head(&(*header, file), standing.accept).ok()??.1)
         });
         verify.findings.damages.push(Damage {
             file,
@@ -156,12 +157,12 @@ impl OfflineSpool {
             certain: true,
             sender: accepted.as_ref().and_then(|accepted| accepted.envelope.sender.clone()),
             recipients: accepted.map(|accepted| accepted.envelope.recipients).unwrap_or_default(),
-            meaning: Meaning::Lost,
+            meaning: DamageMeaning::Lost,
         });
     }
 
-    fn count(&self, directory: &str) -> Result<Files, OfflineError> {
-        let mut files = Files::default();
+    fn count(&self, directory: &str) -> Result<FileCount, OfflineError> {
+        let mut files = FileCount::default();
         for name in self.list(directory)? {
             let path = format!("{directory}/{name}");
             let length = self.disk.open(&path).and_then(|file| file.length());
@@ -179,7 +180,7 @@ impl OfflineSpool {
 }
 
 impl OfflineQueue for OfflineSpool {
-    fn verify(&self, tell: &mut dyn FnMut(Looked)) -> Result<Findings, OfflineError> {
+    fn verify(&self, tell: &mut dyn FnMut(VerifyProgress)) -> Result<VerifyReport, OfflineError> {
         let mut verify =
             Walk { disk: self.disk.as_ref(), closely: true, tell: &mut *tell }.verify()?;
         self.contents(&mut verify, tell)?;
@@ -194,7 +195,7 @@ impl OfflineQueue for OfflineSpool {
         Ok(verify.findings)
     }
 
-    fn ids(&self, tell: &mut dyn FnMut(Looked)) -> Result<Vec<MessageId>, OfflineError> {
+    fn ids(&self, tell: &mut dyn FnMut(VerifyProgress)) -> Result<Vec<MessageId>, OfflineError> {
         let verify = Walk { disk: self.disk.as_ref(), closely: false, tell }.verify()?;
         let ids = verify.live.keys().copied().collect();
         self.verify.replace(verify);

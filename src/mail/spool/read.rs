@@ -1,15 +1,15 @@
 //! Messages read back from their records.
 
-use super::content::{Stretch, WHOLE_MAX};
+use super::content::{FileSlice, WHOLE_MAX};
 use super::envelope_cache::EnvelopeCache;
-use super::format::{Accepted, FRAME_HEADER, FrameHeader, SegmentHeader, State};
+use super::format::{AcceptHead, FRAME_HEADER, FrameHeader, SegmentHeader, StateHead};
 use super::layout::body_path;
 use super::record::Op;
-use super::shared::{Health, Shared};
-use super::slots::{Place, Slot};
+use super::shared::{Shared, VolumeHealth};
+use super::slots::{RecordLocation, Slot};
 use super::store::SpoolError;
 use crate::ground::disk::File;
-use crate::mail::model::{Body, Message, MessageId, Progress};
+use crate::mail::model::{Body, Message, MessageId, TargetProgress};
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::sync::Arc;
@@ -21,13 +21,13 @@ const WORTH_READING: u32 = 32;
 pub type SegmentSet = HashSet<u32>;
 
 /// Reads messages of the queue.
-pub struct Reader {
+pub struct MessageReader {
     shared: Arc<Shared>,
     /// Recently read summaries.
     envelopes: EnvelopeCache,
 }
 
-impl Reader {
+impl MessageReader {
     pub fn new(shared: Arc<Shared>) -> Self {
         Self { shared, envelopes: EnvelopeCache::default() }
     }
@@ -36,7 +36,7 @@ impl Reader {
     /// quarantines it. On a failing volume the records may have been lost by a failed sync and are
     /// about to be written again.
     pub fn read(&self, id: MessageId, care: Care<'_>) -> Result<Message, SpoolError> {
-        let well = || self.shared.health() == Health::Well;
+        let well = || self.shared.health() == VolumeHealth::Well;
         let was_well = well();
         match self.find(id, care) {
             Ok(Some(message)) => Ok(message),
@@ -124,13 +124,13 @@ impl Reader {
     ) -> io::Result<Option<Message>> {
         let check = matches!(care, Care::Whole);
         let Some((header, head)) = self.head(accept, slot.accept, care)? else { return Ok(None) };
-        let Some(accepted) = Accepted::decode(&head).filter(|accepted| accepted.id == id) else {
+        let Some(accepted) = AcceptHead::decode(&head).filter(|accepted| accepted.id == id) else {
             return Ok(None);
         };
         let progress = match (slot.state, state) {
             (Some(place), Some(segment)) => {
                 let Some((_, head)) = self.head(segment, place, care)? else { return Ok(None) };
-                let Some(state) = State::decode(&head).filter(|state| state.id == id) else {
+                let Some(state) = StateHead::decode(&head).filter(|state| state.id == id) else {
                     return Ok(None);
                 };
                 state.progress
@@ -143,7 +143,7 @@ impl Reader {
                     Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
                     other => other?,
                 };
-                let content = Stretch { file, offset: 0, len };
+                let content = FileSlice { file, offset: 0, len };
                 if check && !matches(&content, crc)? {
                     return Ok(None);
                 }
@@ -152,7 +152,7 @@ impl Reader {
             None => {
                 let offset = u64::from(slot.accept.offset) + (FRAME_HEADER + head.len()) as u64;
                 let len = u64::from(header.body_len);
-                let content = Stretch { file: accept.1.clone(), offset, len };
+                let content = FileSlice { file: accept.1.clone(), offset, len };
                 if check && header.body_len as usize > WHOLE_MAX {
                     if !matches(&content, header.body_crc)? {
                         return Ok(None);
@@ -176,7 +176,7 @@ impl Reader {
     fn head(
         &self,
         segment: &OpenSegment,
-        place: Place,
+        place: RecordLocation,
         care: Care<'_>,
     ) -> io::Result<Option<(FrameHeader, Vec<u8>)>> {
         match care {
@@ -206,7 +206,7 @@ pub type OpenSegment = (SegmentHeader, Arc<dyn File>);
 /// Reads a frame's header and head; `None` when they are damaged.
 pub fn read_head(
     segment: &OpenSegment,
-    place: Place,
+    place: RecordLocation,
 ) -> io::Result<Option<(FrameHeader, Vec<u8>)>> {
     const FIRST: usize = 1024;
     let mut bytes = vec![0; FIRST];
@@ -227,7 +227,7 @@ pub fn read_head(
 }
 
 /// Whether content has the checksum that was stored with it.
-pub fn matches(content: &Stretch, crc: u32) -> io::Result<bool> {
+pub fn matches(content: &FileSlice, crc: u32) -> io::Result<bool> {
     let mut hasher = crc32fast::Hasher::new();
     let mut buffer = vec![0; 64 * 1024];
     let mut offset = 0;
@@ -245,8 +245,8 @@ pub fn matches(content: &Stretch, crc: u32) -> io::Result<bool> {
 
 /// The message made from an accept record and its progress.
 pub fn message(
-    accepted: Accepted,
-    progress: Vec<Progress>,
+    accepted: AcceptHead,
+    progress: Vec<TargetProgress>,
     held: bool,
     delay_told: bool,
     body: Body,

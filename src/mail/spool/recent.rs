@@ -4,12 +4,12 @@
 //! own.
 
 use crate::ground::lock::Lock;
-use crate::mail::model::{MessageId, Progress};
+use crate::mail::model::{MessageId, TargetProgress};
 use std::collections::HashMap;
 
 /// The progress of messages on its way to the disk.
 #[derive(Default)]
-pub struct Recent(Lock<Entries>);
+pub struct RecentProgress(Lock<Entries>);
 
 #[derive(Default)]
 struct Entries {
@@ -21,17 +21,17 @@ struct Entries {
 
 struct Entry {
     generation: u64,
-    progress: Vec<Progress>,
+    progress: Vec<TargetProgress>,
 }
 
-impl Recent {
+impl RecentProgress {
     /// Stores progress that is on its way to the disk; gives its generation.
-    pub fn note(&self, id: MessageId, progress: Vec<Progress>) -> u64 {
+    pub fn note(&self, id: MessageId, progress: Vec<TargetProgress>) -> u64 {
         self.0.lock().note(id, progress)
     }
 
     /// The unwritten progress of a message, if there is any.
-    pub fn of(&self, id: MessageId) -> Option<Vec<Progress>> {
+    pub fn of(&self, id: MessageId) -> Option<Vec<TargetProgress>> {
         self.0.lock().of(id)
     }
 
@@ -47,13 +47,13 @@ impl Recent {
 }
 
 impl Entries {
-    fn note(&mut self, id: MessageId, progress: Vec<Progress>) -> u64 {
+    fn note(&mut self, id: MessageId, progress: Vec<TargetProgress>) -> u64 {
         self.generation += 1;
         self.by_message.insert(id, Entry { generation: self.generation, progress });
         self.generation
     }
 
-    fn of(&self, id: MessageId) -> Option<Vec<Progress>> {
+    fn of(&self, id: MessageId) -> Option<Vec<TargetProgress>> {
         self.by_message.get(&id).map(|entry| entry.progress.clone())
     }
 
@@ -72,8 +72,9 @@ mod tests {
     #[test]
     fn a_record_that_is_written_twice_hides_no_newer_progress() {
         let (mut recent, id) = (Entries::default(), MessageId(7));
-        let progress =
-            |attempts| vec![Progress { attempts, ..Progress::new(Target::Recipient(0)) }];
+        let progress = |attempts| {
+            vec![TargetProgress { attempts, ..TargetProgress::new(Target::Recipient(0)) }]
+        };
         let first = recent.note(id, progress(1));
         recent.written(id, first);
         assert_eq!(recent.of(id), None);

@@ -1,9 +1,9 @@
 //! Records on their way to the disk, and the operations of the committer.
 
-use super::commit_queue::Reply;
-use super::format::{FrameHeader, RecordKind, State, encode_done};
-use super::slots::Place;
-use crate::mail::model::{MessageId, Progress};
+use super::commit_queue::CommitSender;
+use super::format::{FrameHeader, RecordKind, StateHead, encode_done};
+use super::slots::RecordLocation;
+use crate::mail::model::{MessageId, TargetProgress};
 use bytes::Bytes;
 
 /// An operation for the committer.
@@ -17,16 +17,21 @@ pub enum Op {
         size: u64,
         file: bool,
         moved: Option<u32>,
-        reply: Reply,
+        reply: CommitSender,
     },
     /// Replace the progress of a message.
-    State { id: MessageId, progress: Vec<Progress>, generation: u64 },
+    State { id: MessageId, progress: Vec<TargetProgress>, generation: u64 },
     /// Change the flags of a message.
-    Flags { id: MessageId, held: Option<bool>, delay_told: Option<bool>, reply: Option<Reply> },
+    Flags {
+        id: MessageId,
+        held: Option<bool>,
+        delay_told: Option<bool>,
+        reply: Option<CommitSender>,
+    },
     /// Write the state of an imported message, which counts only with this.
-    Past { state: State, reply: Reply },
+    Past { state: StateHead, reply: CommitSender },
     /// Take a message out of the queue.
-    Done { id: MessageId, reply: Option<Reply> },
+    Done { id: MessageId, reply: Option<CommitSender> },
     /// Quarantine a message whose record or content is damaged.
     Damaged { id: MessageId },
     /// Remove files that are not needed.
@@ -36,17 +41,17 @@ pub enum Op {
 }
 
 /// One record on its way to the disk.
-pub struct Record {
+pub struct LogRecord {
     pub id: MessageId,
     pub header: FrameHeader,
     pub head: Vec<u8>,
     pub bytes: Bytes,
     pub effect: Effect,
-    pub reply: Option<Reply>,
+    pub reply: Option<CommitSender>,
 }
 
 /// A record, and its location on disk.
-pub type Placed = (Record, Place);
+pub type Placed = (LogRecord, RecordLocation);
 
 /// How the index changes when the record is written (or, for accepts, synced).
 #[derive(Clone)]
@@ -60,7 +65,7 @@ pub enum Effect {
 }
 
 /// Whether an operation concerns a message that a record of the batch changes.
-pub fn depends(op: &Op, batch: &[Record]) -> bool {
+pub fn depends(op: &Op, batch: &[LogRecord]) -> bool {
     let id = match op {
         Op::State { id, .. } | Op::Flags { id, .. } | Op::Done { id, .. } | Op::Damaged { id } => {
             *id
@@ -72,9 +77,13 @@ pub fn depends(op: &Op, batch: &[Record]) -> bool {
 }
 
 /// The record of a message's state.
-pub fn state_record(state: &State, generation: Option<u64>, reply: Option<Reply>) -> Record {
+pub fn state_record(
+    state: &StateHead,
+    generation: Option<u64>,
+    reply: Option<CommitSender>,
+) -> LogRecord {
     let head = state.encode();
-    Record {
+    LogRecord {
         id: state.id,
         header: FrameHeader::new(RecordKind::State, &head, 0, 0),
         head,
@@ -85,9 +94,13 @@ pub fn state_record(state: &State, generation: Option<u64>, reply: Option<Reply>
 }
 
 /// The record of a message's end.
-pub fn done_record(id: MessageId, overrules: Option<u32>, reply: Option<Reply>) -> Record {
+pub fn done_record(
+    id: MessageId,
+    overrules: Option<u32>,
+    reply: Option<CommitSender>,
+) -> LogRecord {
     let head = encode_done(id);
-    Record {
+    LogRecord {
         id,
         header: FrameHeader::new(RecordKind::Done, &head, 0, 0),
         head,
@@ -98,6 +111,6 @@ pub fn done_record(id: MessageId, overrules: Option<u32>, reply: Option<Reply>) 
 }
 
 /// Octets of the record's frame.
-pub fn frame_len(record: &Record) -> u32 {
+pub fn frame_len(record: &LogRecord) -> u32 {
     u32::try_from(record.header.frame_len()).unwrap_or(u32::MAX)
 }

@@ -12,17 +12,17 @@
 //! that a sync of the last process failed to write may still be in the page cache, and such a
 //! record may declare the only copy of a mail outdated.
 
-use super::closing::{self, Closing, Gap};
+use super::closing::{self, Closing, ShortenedSegment};
 use super::corrupt::keep;
 use super::format::{
-    Accepted, FRAME_HEADER, FRAME_MAGIC, FrameHeader, HEADER_BLOCK, HEADER_BLOCK_LEN, HeaderError,
-    RecordKind, SegmentHeader, State, VERSION, decode_id,
+    AcceptHead, FRAME_HEADER, FRAME_MAGIC, FrameHeader, HEADER_BLOCK, HEADER_BLOCK_LEN,
+    HeaderError, RecordKind, SegmentHeader, StateHead, VERSION, decode_id,
 };
 use super::index::Index;
 use super::layout::{BODY, CORRUPT, FORMAT, LOG, SPARE, heads_path, segment_path};
-use super::replay::{Fault, Frame, Visitor, Window, place, replay};
+use super::replay::{FileWindow, FrameFault, LogFrame, ReplayVisitor, place, replay};
 use super::segment_summary::{self, SegmentSummary};
-use super::slots::Place;
+use super::slots::RecordLocation;
 use crate::ground::disk::{Disk, File};
 use crate::ground::sync::Instant;
 use crate::mail::model::MessageId;
@@ -188,7 +188,7 @@ pub(super) fn known_format(text: &[u8]) -> Result<Option<u32>, OpenError> {
 
 /// A state record found before the accept record of its message.
 struct EarlyState {
-    place: Place,
+    place: RecordLocation,
     frame: u32,
     held: bool,
     delay_told: bool,
@@ -209,14 +209,14 @@ struct Recovery<'a> {
     /// Summary of the segment that is being read.
     heads: SegmentSummary,
     /// Segments that contained more before.
-    gaps: BTreeMap<u32, Gap>,
+    gaps: BTreeMap<u32, ShortenedSegment>,
     told: Instant,
 }
 
 impl Recovery<'_> {
     fn segment(&mut self, number: u32, last: bool) -> Result<(), OpenError> {
         let file = self.disk.open(&segment_path(number))?;
-        let mut window = Window::new(file.clone());
+        let mut window = FileWindow::new(file.clone());
         let header = match SegmentHeader::decode(window.at(0, HEADER_BLOCK_LEN)?) {
             Ok(header) if header.number == number => header,
             Err(HeaderError::Newer(version)) => return Err(OpenError::Newer(version)),
@@ -232,13 +232,13 @@ impl Recovery<'_> {
         // It is not known to be durable.
         file.sync()?;
         file.read_anew();
-        let mut window = Window::new(file.clone());
+        let mut window = FileWindow::new(file.clone());
         self.heads.clear();
         let damaged = self.damaged;
         let mut reading = Reading { recovery: self, segment: header };
         let offset = replay(header, &mut window, end, &mut reading)?;
         if window.unreadable() == 0
-            && let Some(gap) = Gap::by_heads(self.disk, header, offset)
+            && let Some(gap) = ShortenedSegment::by_heads(self.disk, header, offset)
         {
             self.keep_heads(number)?;
             self.gaps.insert(number, gap);
@@ -255,11 +255,11 @@ impl Recovery<'_> {
     }
 
     /// Applies a record to the index; `false`: it cannot be decoded.
-    fn understand(&mut self, header: &FrameHeader, head: &[u8], place: Place) -> bool {
+    fn understand(&mut self, header: &FrameHeader, head: &[u8], place: RecordLocation) -> bool {
         let frame = u32::try_from(header.frame_len()).unwrap_or(u32::MAX);
         match header.kind {
             RecordKind::Accept => {
-                let Some(accepted) = Accepted::decode(head) else { return false };
+                let Some(accepted) = AcceptHead::decode(head) else { return false };
                 let size = accepted.file.map_or(u64::from(header.body_len), |(len, _)| len);
                 self.index.accepted(accepted.id, place, frame, size, accepted.file.is_some());
                 if accepted.moved {
@@ -281,13 +281,13 @@ impl Recovery<'_> {
                 }
             }
             RecordKind::State => {
-                let Some(state) = State::decode(head) else { return false };
+                let Some(state) = StateHead::decode(head) else { return false };
                 self.half.remove(&state.id);
                 self.index.met(state.id);
                 if self.index.get(state.id).is_some() {
                     self.index.state(state.id, place, frame, state.held, state.delay_told);
                 } else {
-                    let State { id, held, delay_told, .. } = state;
+                    let StateHead { id, held, delay_told, .. } = state;
                     self.early.insert(id, EarlyState { place, frame, held, delay_told });
                 }
             }
@@ -346,7 +346,7 @@ impl Recovery<'_> {
         // Files that this start, or one that was interrupted, has quarantined are damaged, and were
         // reported.
         let set_aside = self.disk.list(CORRUPT)?;
-        let is_told = |gap: &Gap| {
+        let is_told = |gap: &ShortenedSegment| {
             set_aside.binary_search(&format!("{:010}.seg", gap.held.segment.number)).is_ok()
         };
         for gap in closing.gaps(numbers, found).into_iter().filter(|gap| !is_told(gap)) {
@@ -358,7 +358,7 @@ impl Recovery<'_> {
 
     /// Reports what is missing; `false`: nothing is.
     fn complain(&self, closing: Option<&Closing>) -> bool {
-        let gaps: Vec<Gap> = self.gaps.values().copied().collect();
+        let gaps: Vec<ShortenedSegment> = self.gaps.values().copied().collect();
         if !gaps.is_empty() {
             closing::complain(&gaps, closing.map(Closing::messages), self.index.totals().0);
         }
@@ -477,7 +477,7 @@ impl Reading<'_, '_> {
     fn keep_range(
         &self,
         name: &str,
-        window: &mut Window,
+        window: &mut FileWindow,
         Range { start: from, end: to }: Range<u64>,
     ) -> io::Result<()> {
         let len = usize::try_from(to - from).unwrap_or(usize::MAX).min(KEEP_MAX);
@@ -500,11 +500,11 @@ impl Reading<'_, '_> {
     }
 }
 
-impl Visitor for Reading<'_, '_> {
+impl ReplayVisitor for Reading<'_, '_> {
     type Damage = ();
 
-    fn frame(&mut self, window: &mut Window, frame: &Frame) -> io::Result<Option<()>> {
-        let Frame { place, header, head, .. } = frame;
+    fn frame(&mut self, window: &mut FileWindow, frame: &LogFrame) -> io::Result<Option<()>> {
+        let LogFrame { place, header, head, .. } = frame;
         // The unfinished write of a crash, or of a segment that was given up: if it were accepted,
         // the intact record that it copies would be released. In finished segments the content is
         // checked when it is used.
@@ -521,11 +521,11 @@ impl Visitor for Reading<'_, '_> {
         Ok(None)
     }
 
-    fn fault(&mut self, _: &mut Window, _: u64, _: Fault) -> io::Result<()> {
+    fn fault(&mut self, _: &mut FileWindow, _: u64, _: FrameFault) -> io::Result<()> {
         Ok(())
     }
 
-    fn damaged(&mut self, window: &mut Window, octets: Range<u64>, (): ()) -> io::Result<()> {
+    fn damaged(&mut self, window: &mut FileWindow, octets: Range<u64>, (): ()) -> io::Result<()> {
         self.recovery.damaged += 1;
         let number = self.segment.number;
         let name = format!("{number:010}-{}.frame", octets.start);
@@ -540,7 +540,7 @@ impl Visitor for Reading<'_, '_> {
         self.keep_range(&name, window, octets)
     }
 
-    fn tail(&mut self, window: &mut Window, octets: Range<u64>, (): ()) -> io::Result<()> {
+    fn tail(&mut self, window: &mut FileWindow, octets: Range<u64>, (): ()) -> io::Result<()> {
         let start = window.at(octets.start, 8)?;
         let own = start.len() == 8
             && start.starts_with(&FRAME_MAGIC)

@@ -1,12 +1,12 @@
 //! Reads a segment: its frames in order up to the end, skipping damage to the next intact frame.
 //!
-//! Purpose: a start (`recover`) and a check (`verify`) must find the same records. The [`Visitor`]
-//! decides what a record means and what is done about damage. Limits: 256 KiB of a segment in
-//! memory, or one frame where that is longer. Security: only data with a checksum of this use of
-//! the segment file is accepted.
+//! Purpose: a start (`recover`) and a check (`verify`) must find the same records. The
+//! [`ReplayVisitor`] decides what a record means and what is done about damage. Limits: 256 KiB of
+//! a segment in memory, or one frame where that is longer. Security: only data with a checksum of
+//! this use of the segment file is accepted.
 
 use super::format::{FRAME_HEADER, FRAME_MAGIC, FrameHeader, HEADER_BLOCK, SegmentHeader};
-use super::slots::Place;
+use super::slots::RecordLocation;
 use crate::ground::disk::File;
 use memchr::memmem;
 use std::io;
@@ -14,20 +14,20 @@ use std::ops::Range;
 use std::sync::Arc;
 
 /// A frame whose header and head are intact.
-pub struct Frame {
+pub struct LogFrame {
     /// Where it starts in the file.
     pub offset: u64,
     /// The same, as the index stores it.
-    pub place: Place,
+    pub place: RecordLocation,
     /// Its header.
     pub header: FrameHeader,
     /// Its head.
     pub head: Vec<u8>,
 }
 
-impl Frame {
+impl LogFrame {
     /// Whether its content passes its checksum.
-    pub fn is_content_whole(&self, window: &mut Window) -> io::Result<bool> {
+    pub fn is_content_whole(&self, window: &mut FileWindow) -> io::Result<bool> {
         let at = self.offset + (FRAME_HEADER + self.head.len()) as u64;
         let content = window.at(at, self.header.body_len as usize)?;
         Ok(crc32fast::hash(content) == self.header.body_crc)
@@ -35,7 +35,7 @@ impl Frame {
 }
 
 /// What is wrong where a frame should be.
-pub enum Fault {
+pub enum FrameFault {
     /// No header of a frame of this use of the segment.
     Header,
     /// The segment ends before the frame does.
@@ -45,21 +45,29 @@ pub enum Fault {
 }
 
 /// Receives the contents of a segment, in their order.
-pub trait Visitor {
+pub trait ReplayVisitor {
     /// What the visitor knows of a damaged frame.
     type Damage;
 
     /// A frame. `Some`: it is damaged after all, or cannot be decoded.
-    fn frame(&mut self, window: &mut Window, frame: &Frame) -> io::Result<Option<Self::Damage>>;
+    fn frame(
+        &mut self,
+        window: &mut FileWindow,
+        frame: &LogFrame,
+    ) -> io::Result<Option<Self::Damage>>;
 
     /// There is no frame at this offset.
-    fn fault(&mut self, window: &mut Window, offset: u64, fault: Fault)
-    -> io::Result<Self::Damage>;
+    fn fault(
+        &mut self,
+        window: &mut FileWindow,
+        offset: u64,
+        fault: FrameFault,
+    ) -> io::Result<Self::Damage>;
 
     /// Damaged octets, up to the next intact header of a frame.
     fn damaged(
         &mut self,
-        window: &mut Window,
+        window: &mut FileWindow,
         octets: Range<u64>,
         damage: Self::Damage,
     ) -> io::Result<()>;
@@ -68,7 +76,7 @@ pub trait Visitor {
     /// or the unfinished write of a crash.
     fn tail(
         &mut self,
-        window: &mut Window,
+        window: &mut FileWindow,
         octets: Range<u64>,
         damage: Self::Damage,
     ) -> io::Result<()>;
@@ -78,9 +86,9 @@ pub trait Visitor {
 ///
 /// # Errors
 /// The visitor's, or the volume's other than unreadable blocks.
-pub fn replay<V: Visitor>(
+pub fn replay<V: ReplayVisitor>(
     segment: SegmentHeader,
-    window: &mut Window,
+    window: &mut FileWindow,
     end: u64,
     visitor: &mut V,
 ) -> io::Result<u64> {
@@ -112,32 +120,32 @@ pub fn replay<V: Visitor>(
 
 fn read_frame(
     segment: SegmentHeader,
-    window: &mut Window,
+    window: &mut FileWindow,
     offset: u64,
     end: u64,
-) -> io::Result<Result<Frame, Fault>> {
+) -> io::Result<Result<LogFrame, FrameFault>> {
     let Some(header) = FrameHeader::decode(segment, window.at(offset, FRAME_HEADER)?) else {
-        return Ok(Err(Fault::Header));
+        return Ok(Err(FrameFault::Header));
     };
     if offset + header.frame_len() > end {
-        return Ok(Err(Fault::CutOff(header)));
+        return Ok(Err(FrameFault::CutOff(header)));
     }
     let head = window.at(offset + FRAME_HEADER as u64, header.head_len as usize)?.to_vec();
     if head.len() != header.head_len as usize || crc32fast::hash(&head) != header.head_crc {
-        return Ok(Err(Fault::Head(header, head)));
+        return Ok(Err(FrameFault::Head(header, head)));
     }
-    Ok(Ok(Frame { offset, place: place(segment, offset), header, head }))
+    Ok(Ok(LogFrame { offset, place: place(segment, offset), header, head }))
 }
 
 /// A frame's location as the index stores it: segments are shorter than 4 GiB.
-pub fn place(segment: SegmentHeader, offset: u64) -> Place {
-    Place { segment: segment.number, offset: u32::try_from(offset).unwrap_or(u32::MAX) }
+pub fn place(segment: SegmentHeader, offset: u64) -> RecordLocation {
+    RecordLocation { segment: segment.number, offset: u32::try_from(offset).unwrap_or(u32::MAX) }
 }
 
 /// Where the next frame of this segment starts, from `offset` on.
 fn next_frame(
     segment: SegmentHeader,
-    window: &mut Window,
+    window: &mut FileWindow,
     mut offset: u64,
     end: u64,
 ) -> io::Result<Option<u64>> {
@@ -165,14 +173,14 @@ const WINDOW: usize = 256 * 1024;
 const BLOCK: usize = 4096;
 
 /// A file read in large pieces.
-pub struct Window {
+pub struct FileWindow {
     file: Arc<dyn File>,
     start: u64,
     octets: Vec<u8>,
     unreadable: u64,
 }
 
-impl Window {
+impl FileWindow {
     /// Nothing is read yet.
     pub fn new(file: Arc<dyn File>) -> Self {
         Self { file, start: 0, octets: Vec::new(), unreadable: 0 }

@@ -2,7 +2,7 @@
 
 use super::format::SegmentHeader;
 use super::layout::{LOG, RESERVE, SPARE, heads_path, segment_path, spare_path};
-use super::shared::{Health, Shared};
+use super::shared::{Shared, VolumeHealth};
 use crate::ground::disk::{Disk, File, is_full};
 use std::io;
 use std::sync::Arc;
@@ -105,7 +105,7 @@ impl SegmentFiles {
     fn let_go(&mut self, number: u32) -> io::Result<()> {
         let Some(taken) = self.shared.lock_index().take_segment(number) else { return Ok(()) };
         let name = segment_path(number);
-        let roomy = self.shared.health() != Health::Full;
+        let roomy = self.shared.health() != VolumeHealth::Full;
         let spare = (!taken.is_read() && roomy && self.spares.len() < SPARES_MAX)
             .then(|| spare_path(number));
         let gone = match &spare {

@@ -125,14 +125,14 @@ fn start(segment: SegmentHeader, frames: &[u8]) -> [u8; START] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ground::disk::Volume;
+    use crate::ground::disk::DirectoryDisk;
     use crate::mail::spool::format::RecordKind;
     use crate::mail::spool::layout::LOG;
 
     #[test]
     fn what_does_not_fit_in_every_octet_is_nothing() {
         let directory = tempfile::tempdir().unwrap();
-        let disk = Volume::open(directory.path()).unwrap();
+        let disk = DirectoryDisk::open(directory.path()).unwrap();
         disk.create_dir(LOG).unwrap();
         let segment = SegmentHeader { number: 3, salt: 4 };
         let mut heads = SegmentSummary::default();

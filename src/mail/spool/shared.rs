@@ -1,10 +1,10 @@
 //! State shared by the spool's interface, the writers of content and the committer.
 
 use super::commit_queue::CommitQueue;
-use super::config::Config;
+use super::config::SpoolConfig;
 use super::counters::SpoolCounters;
 use super::index::Index;
-use super::recent::Recent;
+use super::recent::RecentProgress;
 use super::record::Op;
 use super::store::SpoolError;
 use crate::ground::clock;
@@ -33,13 +33,13 @@ pub struct Shared {
     /// Longer content gets a file of its own; octets.
     pub inline_max: usize,
     /// Progress that was submitted and is not written yet; every reader of a message must see it.
-    pub recent: Recent,
+    pub recent: RecentProgress,
 }
 
 /// The state of the data volume.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
-pub enum Health {
+pub enum VolumeHealth {
     Well = 0,
     Full = 1,
     Failed = 2,
@@ -51,7 +51,7 @@ impl Shared {
         disk: Arc<dyn Disk>,
         counters: Arc<SpoolCounters>,
         index: Index,
-        config: &Config,
+        config: &SpoolConfig,
     ) -> Self {
         Self {
             disk,
@@ -62,9 +62,9 @@ impl Shared {
             last_id: AtomicU64::new(index.last_id()),
             index: Lock::new(Level::Index, index),
             commit_queue: CommitQueue::new(),
-            health: AtomicU8::new(Health::Well as u8),
+            health: AtomicU8::new(VolumeHealth::Well as u8),
             complaint: Lock::default(),
-            recent: Recent::default(),
+            recent: RecentProgress::default(),
         }
     }
 
@@ -87,29 +87,29 @@ impl Shared {
         self.index.lock()
     }
 
-    pub fn health(&self) -> Health {
+    pub fn health(&self) -> VolumeHealth {
         match self.health.load(Ordering::Relaxed) {
-            0 => Health::Well,
-            1 => Health::Full,
-            _ => Health::Failed,
+            0 => VolumeHealth::Well,
+            1 => VolumeHealth::Full,
+            _ => VolumeHealth::Failed,
         }
     }
 
     /// Sets the state of the volume, and logs each change once.
-    pub fn set_health(&self, health: Health, complaint: &str) {
+    pub fn set_health(&self, health: VolumeHealth, complaint: &str) {
         if self.health.swap(health as u8, Ordering::Relaxed) == health as u8 {
             return;
         }
         complaint.clone_into(&mut self.complaint.lock());
         match health {
-            Health::Well => {
+            VolumeHealth::Well => {
                 tracing::info!(target: "mta", "the data volume has recovered; mail is accepted")
             }
-            Health::Full => {
+            VolumeHealth::Full => {
                 tracing::error!(target: "mta", cause = complaint, "the data volume is full; new \
                 mail is answered 452")
             }
-            Health::Failed => {
+            VolumeHealth::Failed => {
                 tracing::error!(target: "mta", cause = complaint, "the data volume fails; new mail \
                 is answered 452 until it recovers");
             }

@@ -13,9 +13,9 @@ const CHUNK: usize = 256;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Slot {
     /// The accept record.
-    pub accept: Place,
+    pub accept: RecordLocation,
     /// The last state record; `None` before the first.
-    pub state: Option<Place>,
+    pub state: Option<RecordLocation>,
     /// Octets of the content.
     pub size: u64,
     /// Octets of the accept record's frame.
@@ -32,7 +32,7 @@ pub struct Slot {
 
 /// A frame's location on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Place {
+pub struct RecordLocation {
     /// Number of the segment.
     pub segment: u32,
     /// Where the frame starts in it.
@@ -152,9 +152,9 @@ impl Slots {
 #[derive(Clone, Copy)]
 struct Packed {
     id: [u32; 2],
-    accept: Place,
+    accept: RecordLocation,
     /// Segment 0 means that there is no state record; segments count from 1.
-    state: Place,
+    state: RecordLocation,
     size: u32,
     frame: u32,
     state_frame: u32,
@@ -175,7 +175,7 @@ impl Packed {
         Self {
             id: [(id >> 32) as u32, id as u32],
             accept: slot.accept,
-            state: slot.state.unwrap_or(Place { segment: 0, offset: 0 }),
+            state: slot.state.unwrap_or(RecordLocation { segment: 0, offset: 0 }),
             size: slot.size as u32,
             frame: slot.frame,
             state_frame: slot.state_frame,
@@ -211,8 +211,10 @@ mod tests {
     use super::*;
 
     fn slot(random: &mut fastrand::Rng) -> Slot {
-        let place =
-            |random: &mut fastrand::Rng| Place { segment: random.u32(..), offset: random.u32(..) };
+        let place = |random: &mut fastrand::Rng| RecordLocation {
+            segment: random.u32(..),
+            offset: random.u32(..),
+        };
         let accept = place(random);
         let state = if random.bool() { Some(place(random)) } else { None };
         Slot {

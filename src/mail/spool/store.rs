@@ -3,7 +3,7 @@
 //! **Durable** means that it survives a power cut: a sync of the volume has returned, or a
 //! transaction was committed. A method that promises this has waited for it when it returns `Ok`.
 //! The others submit: the change is visible to every reader at once, in the order of submission,
-//! and is durable within [`Config::lazy_sync`](super::Config::lazy_sync) and one sync. A crash
+//! and is durable within [`Config::lazy_sync`](super::SpoolConfig::lazy_sync) and one sync. A crash
 //! before that loses the change, and the delivery is done once more (RFC 5321 §6.1).
 //!
 //! **A lease** is the right to attempt a message. Only one process has it, so that two never
@@ -19,7 +19,7 @@
 //! them may access a disk or a network.
 
 use crate::mail::model::{
-    Destination, Envelope, Kind, Message, MessageId, Origin, Progress, Status,
+    Destination, Envelope, Message, MessageId, MessageKind, Origin, TargetProgress, TargetStatus,
 };
 use std::collections::HashSet;
 use std::future::Future;
@@ -52,13 +52,13 @@ pub const BACKLOG_MAX: usize = 2000;
 
 /// A message to be accepted, without its content.
 #[derive(Debug, Clone)]
-pub struct Entry {
+pub struct QueueEntry {
     /// Sender and recipients.
     pub envelope: Envelope,
     /// Where it came from: client, HELO name and the like.
     pub origin: Origin,
     /// From a client, or generated locally.
-    pub kind: Kind,
+    pub kind: MessageKind,
     /// Whether a carbon copy goes to `cc_mta`.
     pub copy: bool,
     /// The destination of each target: the recipients in their order, then the copy.
@@ -67,11 +67,11 @@ pub struct Entry {
 
 /// The past of a message that waited in another queue before.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Past {
+pub struct PriorProgress {
     /// When it was accepted there, seconds since 1970.
     pub arrived: u32,
     /// The progress of its targets: the recipients in their order, then the copy if there is one.
-    pub progress: Vec<Progress>,
+    pub progress: Vec<TargetProgress>,
     /// Held by an operator.
     pub held: bool,
     /// The delay warning was sent.
@@ -90,7 +90,7 @@ pub struct Arrival {
 
 /// Content that is being received: kept in memory while small, written to the data volume above
 /// [`INLINE_MAX`](super::INLINE_MAX).
-pub trait Writer: Send {
+pub trait IncomingContent: Send {
     /// The id that the message will have; known from the start, so that the Received field can
     /// contain it.
     fn id(&self) -> MessageId;
@@ -105,7 +105,7 @@ pub trait Writer: Send {
 /// The interface of the durable queue. The module page defines durable and lease.
 pub trait Spool: Send + Sync + 'static {
     /// Content that is being received. Dropping it without [`Spool::commit`] leaves nothing behind.
-    type Writer: Writer;
+    type Writer: IncomingContent;
 
     /// Whether a new mail may be begun: `Err(Full)` under one percent free, `Err(Failed)` while the
     /// volume fails, `Err(Slow)` while it does not answer.
@@ -119,7 +119,7 @@ pub trait Spool: Send + Sync + 'static {
     /// or a crash before `Ok`, it is not in the queue, except as [`Spool::commit_within`] says.
     fn commit(
         &self,
-        entry: Entry,
+        entry: QueueEntry,
         content: Self::Writer,
     ) -> impl Future<Output = Result<Message, SpoolError>> + Send;
 
@@ -128,7 +128,7 @@ pub trait Spool: Send + Sync + 'static {
     /// its sync and that of the record that ends it: a duplicate, not a loss (RFC 5321 §6.1).
     fn commit_within(
         &self,
-        entry: Entry,
+        entry: QueueEntry,
         content: Self::Writer,
         give_up: impl Future<Output = ()> + Send,
     ) -> impl Future<Output = Result<Message, SpoolError>> + Send;
@@ -138,8 +138,8 @@ pub trait Spool: Send + Sync + 'static {
     /// pending again.
     fn bring_in(
         &self,
-        entry: Entry,
-        past: Past,
+        entry: QueueEntry,
+        past: PriorProgress,
         content: Self::Writer,
         give_up: impl Future<Output = ()> + Send,
     ) -> impl Future<Output = Result<Message, SpoolError>> + Send;
@@ -171,17 +171,17 @@ pub trait Spool: Send + Sync + 'static {
     /// Records that all targets of a message are finished: it leaves the queue. Submitted, not
     /// waited for. For a message that has left the queue nothing is done. After a crash it is
     /// either gone or as it was before the call.
-    fn complete(&self, id: MessageId, progress: Vec<Progress>);
+    fn complete(&self, id: MessageId, progress: Vec<TargetProgress>);
 
     /// Records the progress of all targets of a message, some of which are pending, with their due
     /// times. Submitted, not waited for; for a message that has left the queue nothing is done. The
     /// message is planned by this process until it ends, so a shared store may end the lease at the
     /// due time and not before. After a crash the message has this progress or the one before.
-    fn defer(&self, id: MessageId, progress: Vec<Progress>);
+    fn defer(&self, id: MessageId, progress: Vec<TargetProgress>);
 
     /// [`Spool::complete`] when no target is pending, [`Spool::defer`] otherwise.
-    fn settle(&self, id: MessageId, progress: Vec<Progress>) {
-        if progress.iter().all(|target| target.status != Status::Pending) {
+    fn settle(&self, id: MessageId, progress: Vec<TargetProgress>) {
+        if progress.iter().all(|target| target.status != TargetStatus::Pending) {
             self.complete(id, progress);
         } else {
             self.defer(id, progress);

@@ -10,24 +10,24 @@
 //! dropped the pages that it could not write.
 
 use super::commit_queue::answer;
-use super::format::State;
+use super::format::StateHead;
 use super::layout::body_path;
-use super::record::{Effect, Placed, Record, done_record};
+use super::record::{Effect, LogRecord, Placed, done_record};
 use super::store::SpoolError;
 use crate::mail::model::MessageId;
 use std::collections::BTreeMap;
 
 /// Records that must still be written.
 #[derive(Default)]
-pub struct Unwritten {
+pub struct PendingWrites {
     /// Records left by a failure, in the order in which they must be written. The index has them.
-    carried: Vec<Record>,
+    carried: Vec<LogRecord>,
     /// The newest state of messages that were attempted while the volume was full; newer than
     /// anything in `carried`.
-    held_back: BTreeMap<MessageId, Record>,
+    held_back: BTreeMap<MessageId, LogRecord>,
 }
 
-impl Unwritten {
+impl PendingWrites {
     /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
         self.carried.is_empty() && self.held_back.is_empty()
@@ -46,7 +46,7 @@ impl Unwritten {
     /// Takes the progress out of a batch that is not to be written now: while the volume is full,
     /// and after that as long as an older record of the same message waits. A state that
     /// accompanies a copied record stays with it.
-    pub fn hold_back(&mut self, batch: Vec<Record>, is_full: bool) -> Vec<Record> {
+    pub fn hold_back(&mut self, batch: Vec<LogRecord>, is_full: bool) -> Vec<LogRecord> {
         if !is_full && self.held_back.is_empty() {
             return batch;
         }
@@ -69,25 +69,25 @@ impl Unwritten {
     }
 
     /// The records that were held back: there is space again, or no more time to wait for it.
-    pub fn take_held_back(&mut self) -> BTreeMap<MessageId, Record> {
+    pub fn take_held_back(&mut self) -> BTreeMap<MessageId, LogRecord> {
         std::mem::take(&mut self.held_back)
     }
 
     /// Records that were written and not synced must be written again: before those that wait,
     /// which are newer.
-    pub fn carry_again(&mut self, unsynced: Vec<Record>) {
+    pub fn carry_again(&mut self, unsynced: Vec<LogRecord>) {
         let newer = std::mem::replace(&mut self.carried, unsynced);
         self.carried.extend(newer);
     }
 
     /// Records left by a failure, to be written now.
-    pub fn take_carried(&mut self) -> Vec<Record> {
+    pub fn take_carried(&mut self) -> Vec<LogRecord> {
         std::mem::take(&mut self.carried)
     }
 
     /// They could not be written this time either. Records left by a segment that was poisoned
     /// meanwhile are older, and stay before them.
-    pub fn put_back(&mut self, carried: Vec<Record>) {
+    pub fn put_back(&mut self, carried: Vec<LogRecord>) {
         self.carried.extend(carried);
     }
 
@@ -110,7 +110,7 @@ impl Unwritten {
     /// are kept. Gives back the files that are not needed then.
     pub fn refuse(
         &mut self,
-        batch: Vec<Record>,
+        batch: Vec<LogRecord>,
         verdict: &SpoolError,
         is_full: bool,
     ) -> Vec<String> {
@@ -132,19 +132,19 @@ impl Unwritten {
 
     /// The newest waiting state of a message, with the generation of its progress. The index does
     /// not have it, and its own is older.
-    pub fn state(&self, id: MessageId) -> Option<(State, Option<u64>)> {
-        let generation = |record: &Record| match record.effect {
+    pub fn state(&self, id: MessageId) -> Option<(StateHead, Option<u64>)> {
+        let generation = |record: &LogRecord| match record.effect {
             Effect::State { generation, .. } if record.id == id => Some(generation),
             _ => None,
         };
         let carried = || self.carried.iter().rev().find(|record| generation(record).is_some());
         let record = self.held_back.get(&id).or_else(carried)?;
-        Some((State::decode(&record.head)?, generation(record)?))
+        Some((StateHead::decode(&record.head)?, generation(record)?))
     }
 
     /// The copy of a message's accept record that must be written again: the location in the index
     /// was lost.
-    pub fn accept(&self, id: MessageId) -> Option<&Record> {
+    pub fn accept(&self, id: MessageId) -> Option<&LogRecord> {
         self.carried
             .iter()
             .rev()
@@ -153,7 +153,7 @@ impl Unwritten {
 }
 
 /// The content file of a refused message, if no caller waits that would remove it.
-fn needless_content(is_heard: bool, record: &Record) -> Option<String> {
+fn needless_content(is_heard: bool, record: &LogRecord) -> Option<String> {
     let has_file = matches!(record.effect, Effect::Accept { file: true, .. });
     (!is_heard && has_file).then(|| body_path(record.id))
 }
@@ -162,18 +162,18 @@ fn needless_content(is_heard: bool, record: &Record) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn ids(records: &[Record]) -> Vec<u64> {
+    fn ids(records: &[LogRecord]) -> Vec<u64> {
         records.iter().map(|record| record.id.0).collect()
     }
 
-    fn done(id: u64) -> Record {
+    fn done(id: u64) -> LogRecord {
         done_record(MessageId(id), None, None)
     }
 
     /// The kept records do not fit into the segment; the sync before the next one fails.
     #[test]
     fn what_a_poisoned_segment_leaves_over_is_not_forgotten_while_the_rest_is_tried() {
-        let mut unwritten = Unwritten::default();
+        let mut unwritten = PendingWrites::default();
         unwritten.carry_again(vec![done(3)]);
         let tried = unwritten.take_carried();
         unwritten.carry_again(vec![done(1), done(2)]);

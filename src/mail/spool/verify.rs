@@ -3,22 +3,24 @@
 //! It reads as `recover` reads, through the same `replay`, and decides as `recover` decides: the
 //! last record of a message wins. It also checks more: contents are checked in every segment, and
 //! everything readable is taken from a damaged record, so that the operator learns which mail it
-//! was. Limits: one entry for each message in the queue; [`Findings::DAMAGES_SHOWN`] damages in
+//! was. Limits: one entry for each message in the queue; [`VerifyReport::DAMAGES_SHOWN`] damages in
 //! detail.
 
-use super::closing::{Closing, Gap};
+use super::closing::{Closing, ShortenedSegment};
 use super::format::{
-    Accepted, FRAME_HEADER, FRAME_MAGIC, FrameHeader, HEADER_BLOCK_LEN, HeaderError, RecordKind,
-    SegmentHeader, State, decode_id,
+    AcceptHead, FRAME_HEADER, FRAME_MAGIC, FrameHeader, HEADER_BLOCK_LEN, HeaderError, RecordKind,
+    SegmentHeader, StateHead, decode_id,
 };
 use super::layout::{BODY, CLOSED, CORRUPT, FORMAT, LOG, segment_path};
 use super::recover::{OpenError, content_of, known_format};
-use super::replay::{Fault, Frame, Visitor, Window, replay};
+use super::replay::{FileWindow, FrameFault, LogFrame, ReplayVisitor, replay};
 use super::segment_summary::SegmentSummary;
-use super::slots::Place;
+use super::slots::RecordLocation;
 use crate::ground::clock;
 use crate::ground::disk::Disk;
-use crate::mail::model::{Damage, Findings, Looked, Meaning, MessageId, OfflineError, Status};
+use crate::mail::model::{
+    Damage, DamageMeaning, MessageId, OfflineError, TargetStatus, VerifyProgress, VerifyReport,
+};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
 use std::io;
@@ -29,11 +31,11 @@ const GUESS_MAX: usize = 64 * 1024;
 
 /// The state of one message by its records.
 #[derive(Debug, Clone, Copy)]
-pub struct Standing {
+pub struct VerifiedMessage {
     /// The accept record.
-    pub accept: Place,
+    pub accept: RecordLocation,
     /// The last state record; `None` before the first.
-    pub state: Option<Place>,
+    pub state: Option<RecordLocation>,
     /// Octets of the content.
     pub size: u64,
     /// Length and checksum of the content's own file, where it has one.
@@ -48,7 +50,7 @@ pub struct Standing {
     pub moved: bool,
 }
 
-impl Standing {
+impl VerifiedMessage {
     fn past(&mut self, past: Past) {
         self.state = Some(past.place);
         self.pending = past.pending;
@@ -60,7 +62,7 @@ impl Standing {
 /// The content of a state record.
 #[derive(Debug, Clone, Copy)]
 struct Past {
-    place: Place,
+    place: RecordLocation,
     pending: u16,
     held: bool,
     delay_told: bool,
@@ -70,20 +72,20 @@ struct Past {
 #[derive(Default)]
 pub struct Verification {
     /// The messages in the queue.
-    pub live: BTreeMap<MessageId, Standing>,
+    pub live: BTreeMap<MessageId, VerifiedMessage>,
     /// The segments that could be read.
     pub segments: BTreeMap<u32, SegmentHeader>,
     /// Where their records end; unknown for segments with unreadable blocks.
     ends: BTreeMap<u32, u64>,
     /// Segments that contained more before.
-    gaps: BTreeMap<u32, Gap>,
+    gaps: BTreeMap<u32, ShortenedSegment>,
     /// Everything worth reporting.
-    pub findings: Findings,
+    pub findings: VerifyReport,
     /// The last state of messages whose accept record has not been found.
     early: BTreeMap<MessageId, Past>,
     /// Damages whose meaning is known only when everything has been read, with what they were
     /// about.
-    open: Vec<(Damage, Option<RecordKind>, Place)>,
+    open: Vec<(Damage, Option<RecordKind>, RecordLocation)>,
     /// Damages that a start counts too: with any of these it drops no incomplete import.
     met_at_start: u64,
     /// Messages with a content file that are done.
@@ -102,7 +104,7 @@ pub struct Walk<'a> {
     /// Whether contents are read and checked too.
     pub closely: bool,
     /// Receives the progress.
-    pub tell: &'a mut dyn FnMut(Looked),
+    pub tell: &'a mut dyn FnMut(VerifyProgress),
 }
 
 impl Walk<'_> {
@@ -139,7 +141,7 @@ impl Walk<'_> {
             let last = place + 1 == numbers.len();
             let octets = verify.segment(self, *number, last)?;
             verify.findings.segments.add(octets);
-            (self.tell)(Looked {
+            (self.tell)(VerifyProgress {
                 files: place as u64 + 1,
                 files_total: numbers.len() as u64,
                 octets: verify.findings.segments.octets,
@@ -217,7 +219,7 @@ struct Scar {
     kind: Option<RecordKind>,
     id: Option<MessageId>,
     certain: bool,
-    envelope: Option<Accepted>,
+    envelope: Option<AcceptHead>,
     /// Its length, if its header is intact.
     length: Option<u64>,
 }
@@ -229,7 +231,7 @@ impl Verification {
         let failed = |error: io::Error| storage(&path, &error);
         let file = walk.disk.open(&path).map_err(failed)?;
         let end = file.length().map_err(failed)?;
-        let mut window = Window::new(file);
+        let mut window = FileWindow::new(file);
         let block = window.at(0, HEADER_BLOCK_LEN).map_err(failed)?.to_vec();
         let header = match SegmentHeader::decode(&block) {
             Ok(header) if header.number == number => header,
@@ -269,13 +271,16 @@ impl Verification {
             self.findings.notes.push(words);
         } else {
             self.ends.insert(number, offset);
-            self.gaps.extend(Gap::by_heads(walk.disk, header, offset).map(|gap| (number, gap)));
+            self.gaps.extend(
+                ShortenedSegment::by_heads(walk.disk, header, offset).map(|gap| (number, gap)),
+            );
         }
         Ok(end)
     }
 
-    fn progressed(&mut self, state: &State, place: Place) {
-        let pending = state.progress.iter().filter(|progress| progress.status == Status::Pending);
+    fn progressed(&mut self, state: &StateHead, place: RecordLocation) {
+        let pending =
+            state.progress.iter().filter(|progress| progress.status == TargetStatus::Pending);
         let pending = u16::try_from(pending.count()).unwrap_or(u16::MAX);
         let past = Past { place, pending, held: state.held, delay_told: state.delay_told };
         match self.live.get_mut(&state.id) {
@@ -296,8 +301,8 @@ impl Verification {
         }
     }
 
-    fn accepted(&mut self, accepted: &Accepted, place: Place, body_len: u64) {
-        let standing = self.live.entry(accepted.id).or_insert_with(|| Standing {
+    fn accepted(&mut self, accepted: &AcceptHead, place: RecordLocation, body_len: u64) {
+        let standing = self.live.entry(accepted.id).or_insert_with(|| VerifiedMessage {
             accept: place,
             state: None,
             size: accepted.file.map_or(body_len, |(len, _)| len),
@@ -316,23 +321,24 @@ impl Verification {
     fn note(&mut self, segment: u32, file: &str, offset: u64, length: u64, scar: &Scar) {
         self.findings.damages_total += 1;
         self.suspects.extend(scar.id);
-        if self.open.len() < Findings::DAMAGES_SHOWN {
-            let place = Place { segment, offset: u32::try_from(offset).unwrap_or(u32::MAX) };
+        if self.open.len() < VerifyReport::DAMAGES_SHOWN {
+            let place =
+                RecordLocation { segment, offset: u32::try_from(offset).unwrap_or(u32::MAX) };
             self.open.push((damage(file, offset, length, scar), scar.kind, place));
         }
     }
 
     /// A segment, or its end, that is gone.
-    fn missing(&mut self, gap: &Gap) {
+    fn missing(&mut self, gap: &ShortenedSegment) {
         self.met_at_start += 1;
         self.findings.damages_total += 1;
         let file = gap.file();
         // Not the unfinished last write of a crash, but the remains of more.
         self.findings.unfinished.take_if(|unfinished| unfinished.file == file);
-        if self.findings.damages.len() < Findings::DAMAGES_SHOWN {
+        if self.findings.damages.len() < VerifyReport::DAMAGES_SHOWN {
             let scar = Scar { what: gap.what().into(), ..Scar::default() };
             let damage = damage(&file, gap.left.unwrap_or(0), gap.octets(), &scar);
-            self.findings.damages.push(Damage { meaning: Meaning::Missing, ..damage });
+            self.findings.damages.push(Damage { meaning: DamageMeaning::Missing, ..damage });
         }
     }
 
@@ -349,23 +355,23 @@ impl Verification {
         for (mut damage, kind, place) in std::mem::take(&mut self.open) {
             let standing = damage.id.and_then(|id| self.live.get(&id));
             damage.meaning = match (kind, damage.id) {
-                (_, Some(id)) if self.left.contains(&id) => Meaning::Harmless,
-                (Some(RecordKind::Void), _) => Meaning::Harmless,
+                (_, Some(id)) if self.left.contains(&id) => DamageMeaning::Harmless,
+                (Some(RecordKind::Void), _) => DamageMeaning::Harmless,
                 (Some(RecordKind::Accept), Some(_)) => match standing {
-                    Some(standing) if standing.accept != place => Meaning::Harmless,
-                    _ => Meaning::Lost,
+                    Some(standing) if standing.accept != place => DamageMeaning::Harmless,
+                    _ => DamageMeaning::Lost,
                 },
                 (Some(RecordKind::State), Some(_)) => match standing {
                     Some(standing)
                         if !standing.state.is_some_and(|state| is_behind(state, place)) =>
                     {
-                        Meaning::Repeated
+                        DamageMeaning::Repeated
                     }
-                    _ => Meaning::Harmless,
+                    _ => DamageMeaning::Harmless,
                 },
-                (Some(RecordKind::Done), Some(_)) if standing.is_some() => Meaning::Returns,
-                (Some(RecordKind::Done), Some(_)) => Meaning::Harmless,
-                _ => Meaning::Unknown,
+                (Some(RecordKind::Done), Some(_)) if standing.is_some() => DamageMeaning::Returns,
+                (Some(RecordKind::Done), Some(_)) => DamageMeaning::Harmless,
+                _ => DamageMeaning::Unknown,
             };
             self.findings.damages.push(damage);
         }
@@ -400,9 +406,9 @@ impl Reading<'_> {
     /// A new message, or a copy. `Some`: a start would not take it.
     fn accept(
         &mut self,
-        window: &mut Window,
-        frame: &Frame,
-        accepted: &Accepted,
+        window: &mut FileWindow,
+        frame: &LogFrame,
+        accepted: &AcceptHead,
     ) -> io::Result<Option<Scar>> {
         let is_read = accepted.file.is_none() && (self.closely || !self.believed);
         if is_read && !frame.is_content_whole(window)? {
@@ -418,21 +424,21 @@ impl Reading<'_> {
     }
 }
 
-impl Visitor for Reading<'_> {
+impl ReplayVisitor for Reading<'_> {
     type Damage = Scar;
 
-    fn frame(&mut self, window: &mut Window, frame: &Frame) -> io::Result<Option<Scar>> {
-        let Frame { place, header, head, .. } = frame;
+    fn frame(&mut self, window: &mut FileWindow, frame: &LogFrame) -> io::Result<Option<Scar>> {
+        let LogFrame { place, header, head, .. } = frame;
         let unknown = || Ok(Some(torn(header, name(header.kind), None)));
         match header.kind {
             RecordKind::Accept => {
-                let Some(accepted) = Accepted::decode(head) else { return unknown() };
+                let Some(accepted) = AcceptHead::decode(head) else { return unknown() };
                 if let Some(scar) = self.accept(window, frame, &accepted)? {
                     return Ok(Some(scar));
                 }
             }
             RecordKind::State => {
-                let Some(state) = State::decode(head) else { return unknown() };
+                let Some(state) = StateHead::decode(head) else { return unknown() };
                 self.verification.progressed(&state, *place);
             }
             RecordKind::Done => {
@@ -445,26 +451,31 @@ impl Visitor for Reading<'_> {
         Ok(None)
     }
 
-    fn fault(&mut self, window: &mut Window, offset: u64, fault: Fault) -> io::Result<Scar> {
+    fn fault(
+        &mut self,
+        window: &mut FileWindow,
+        offset: u64,
+        fault: FrameFault,
+    ) -> io::Result<Scar> {
         Ok(match fault {
-            Fault::Header => guess(window, offset)?,
-            Fault::CutOff(header) => torn(&header, "a record that is cut off", None),
-            Fault::Head(header, head) => {
+            FrameFault::Header => guess(window, offset)?,
+            FrameFault::CutOff(header) => torn(&header, "a record that is cut off", None),
+            FrameFault::Head(header, head) => {
                 let id = decode_id(&head).filter(is_plausible);
                 let envelope =
-                    Accepted::decode(&head).filter(|_| header.kind == RecordKind::Accept);
+                    AcceptHead::decode(&head).filter(|_| header.kind == RecordKind::Accept);
                 Scar { envelope, ..torn(&header, name(header.kind), id) }
             }
         })
     }
 
-    fn damaged(&mut self, _: &mut Window, octets: Range<u64>, scar: Scar) -> io::Result<()> {
+    fn damaged(&mut self, _: &mut FileWindow, octets: Range<u64>, scar: Scar) -> io::Result<()> {
         self.verification.met_at_start += 1;
         self.note(octets.start, octets.end - octets.start, &scar);
         Ok(())
     }
 
-    fn tail(&mut self, window: &mut Window, octets: Range<u64>, scar: Scar) -> io::Result<()> {
+    fn tail(&mut self, window: &mut FileWindow, octets: Range<u64>, scar: Scar) -> io::Result<()> {
         let (offset, rest) = (octets.start, octets.end - octets.start);
         if !is_own(self.segment, window.at(offset, FRAME_HEADER)?) {
             return Ok(());
@@ -490,7 +501,7 @@ fn torn(header: &FrameHeader, what: &'static str, id: Option<MessageId>) -> Scar
     }
 }
 
-fn is_behind(place: Place, other: Place) -> bool {
+fn is_behind(place: RecordLocation, other: RecordLocation) -> bool {
     (place.segment, place.offset) > (other.segment, other.offset)
 }
 
@@ -514,12 +525,12 @@ fn damage(file: &str, offset: u64, length: u64, scar: &Scar) -> Damage {
         certain: scar.certain,
         sender: envelope.and_then(|envelope| envelope.sender.clone()),
         recipients: envelope.map(|envelope| envelope.recipients.clone()).unwrap_or_default(),
-        meaning: Meaning::Unknown,
+        meaning: DamageMeaning::Unknown,
     }
 }
 
 /// What a frame with a damaged header may have been.
-fn guess(window: &mut Window, offset: u64) -> io::Result<Scar> {
+fn guess(window: &mut FileWindow, offset: u64) -> io::Result<Scar> {
     let octets = window.at(offset, FRAME_HEADER + GUESS_MAX)?;
     let unknown = Scar { what: "a record with a damaged header".into(), ..Scar::default() };
     let Some((header, head)) = octets.split_at_checked(FRAME_HEADER) else { return Ok(unknown) };
@@ -527,7 +538,7 @@ fn guess(window: &mut Window, offset: u64) -> io::Result<Scar> {
     // One damaged octet does not make one kind look like another: an accept record has a complete
     // envelope in its head.
     if let Some(accepted) =
-        Accepted::decode(head).filter(|accepted| !accepted.envelope.recipients.is_empty())
+        AcceptHead::decode(head).filter(|accepted| !accepted.envelope.recipients.is_empty())
     {
         return Ok(Scar {
             kind: Some(RecordKind::Accept),

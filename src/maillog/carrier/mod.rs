@@ -9,8 +9,8 @@
 //! synced before they are removed here. Known bugs: on a share without a real O_APPEND (CIFS), two
 //! appliances that write the same file overwrite each other.
 
-use super::segment::{self, Notes, Position, Segment};
-use super::target::{Opened, Target};
+use super::segment::{self, BufferSegment, Notes, Position};
+use super::target::{LogTarget, OpenedLog};
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
@@ -21,7 +21,7 @@ pub const BATCH_MAX: usize = 1 << 20;
 
 /// The result of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Step {
+pub enum CarryResult {
     /// Lines were copied and synced; there may be more.
     Carried,
     /// It determined how far an earlier step had come, and copied nothing; there may be more.
@@ -47,7 +47,7 @@ pub enum CarryError {
 /// The work of the process.
 pub struct Carrier {
     directory: PathBuf,
-    target: Target,
+    target: LogTarget,
     notes: Notes,
     position: Position,
 }
@@ -59,7 +59,7 @@ impl Carrier {
     /// [`io::ErrorKind::WouldBlock`]: another carrier is at work. [`io::ErrorKind::InvalidInput`]:
     /// a name that leads out of the share. Others: the data volume cannot be written.
     pub fn new(directory: &Path, share: &Path, file: &str) -> io::Result<Self> {
-        let target = Target::new(share, file)?;
+        let target = LogTarget::new(share, file)?;
         segment::create_directory(directory)?;
         let (notes, position) = Notes::open(directory)?;
         Ok(Self { directory: directory.to_owned(), target, notes, position })
@@ -80,13 +80,13 @@ impl Carrier {
     ///
     /// # Errors
     /// Nothing is lost; the next step determines how far this one came.
-    pub fn step(&mut self) -> Result<Step, CarryError> {
+    pub fn step(&mut self) -> Result<CarryResult, CarryError> {
         let buffer = |error| CarryError::Buffer(self.directory.display().to_string(), error);
         let segments = segment::list(&self.directory).map_err(buffer)?;
         self.remove_old(&segments);
         let Some(current) = segments.iter().find(|segment| segment.number >= self.position.segment)
         else {
-            return Ok(Step::Idle);
+            return Ok(CarryResult::Idle);
         };
         if current.number > self.position.segment {
             self.position = Position { segment: current.number, offset: 0, ..self.position };
@@ -96,18 +96,18 @@ impl Carrier {
         if lines.is_empty() {
             // The newest file still grows. Another one is complete: the rest of it is a torn line.
             if segments.last() == Some(current) {
-                return Ok(Step::Idle);
+                return Ok(CarryResult::Idle);
             }
             self.position = Position { segment: current.number + 1, offset: 0, ..self.position };
             self.save();
-            return Ok(Step::Found);
+            return Ok(CarryResult::Found);
         }
         self.deliver(&source, &lines).map_err(|error| CarryError::Share(self.target.shown(), error))
     }
 
-    fn deliver(&mut self, source: &File, lines: &[u8]) -> io::Result<Step> {
-        let Opened::File(mut file, mark) = self.target.open()? else {
-            return Ok(Step::AnotherShare);
+    fn deliver(&mut self, source: &File, lines: &[u8]) -> io::Result<CarryResult> {
+        let OpenedLog::File(mut file, mark) = self.target.open()? else {
+            return Ok(CarryResult::AnotherShare);
         };
         let before = self.position;
         match &mut self.position.target {
@@ -130,7 +130,7 @@ impl Carrier {
         }
         if self.position != before {
             self.save();
-            return Ok(Step::Found);
+            return Ok(CarryResult::Found);
         }
         file.write_all(lines)?;
         file.sync_data()?;
@@ -140,11 +140,11 @@ impl Carrier {
             target.length += octets;
         }
         self.save();
-        Ok(Step::Carried)
+        Ok(CarryResult::Carried)
     }
 
     /// Removes what is on the share and synced there.
-    fn remove_old(&self, segments: &[Segment]) {
+    fn remove_old(&self, segments: &[BufferSegment]) {
         for segment in segments.iter().filter(|segment| segment.number < self.position.segment) {
             // The next step tries again.
             let _ = fs::remove_file(segment::path(&self.directory, segment.number));

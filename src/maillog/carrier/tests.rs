@@ -43,7 +43,7 @@ impl Place {
 }
 
 fn carry_all(carrier: &mut Carrier) {
-    while carrier.step().unwrap() != Step::Idle {}
+    while carrier.step().unwrap() != CarryResult::Idle {}
 }
 
 #[test]
@@ -61,7 +61,7 @@ fn lines_arrive_in_order_and_old_files_go() {
     place.write(5, "e\n");
     carry_all(&mut carrier);
     assert_eq!((place.log().as_str(), place.left()), ("a\nb\nc\nhalf a line\ne\n", 1));
-    assert_eq!(carrier.step().unwrap(), Step::Idle);
+    assert_eq!(carrier.step().unwrap(), CarryResult::Idle);
 }
 
 /// Killed between the append and the stored position, or stopped by a full share anywhere in a
@@ -98,7 +98,7 @@ fn a_torn_line_in_a_renamed_file_is_whole_in_the_next() {
     let log = place.path("share/srv1/maillog");
     fs::OpenOptions::new().append(true).open(&log).unwrap().write_all(b"second\nthi").unwrap();
     // It determines how far it came, and the file is renamed before it continues.
-    assert_eq!(carrier.step().unwrap(), Step::Found);
+    assert_eq!(carrier.step().unwrap(), CarryResult::Found);
     fs::rename(&log, place.path("share/maillog.1")).unwrap();
     carry_all(&mut carrier);
     assert_eq!(fs::read_to_string(place.path("share/maillog.1")).unwrap(), "first\nsecond\nthi");

@@ -13,11 +13,11 @@
 use super::message_id::message_id;
 use crate::ground::clock;
 use crate::ground::lock::{self, Lock};
-use crate::ground::log::{Said, put_fields};
+use crate::ground::log::{EventFields, put_fields};
 use crate::ground::text::is_tricky;
 use crate::mail::model::{
-    Address, Class, Delivery, DeliveryStatus, Enhanced, MailEvent, Message, MessageId,
-    NotificationKind, Protocol, Rejection, SessionClient, Target,
+    Address, Delivery, DeliveryStatus, Enhanced, MailEvent, Message, MessageId, NotificationKind,
+    Protocol, Rejection, ReplyClass, SessionClient, Target,
 };
 use std::fmt::{self, Write};
 use std::time::Duration;
@@ -27,7 +27,7 @@ use tracing::Level;
 pub const LINE_MAX: usize = 2048;
 
 /// Makes lines.
-pub struct Shape {
+pub struct PostfixFormat {
     syslog_name: String,
     hostname: String,
     pid: u32,
@@ -35,7 +35,7 @@ pub struct Shape {
     stamp: Lock<(u32, String)>,
 }
 
-impl Shape {
+impl PostfixFormat {
     /// `syslog_name` precedes each program's name, and `hostname` precedes that.
     pub fn new(syslog_name: &str, hostname: &str) -> Self {
         Self {
@@ -110,7 +110,7 @@ impl Shape {
 
     /// The line of something that is not an event of a mail, with the log's text; none for a debug
     /// message.
-    pub fn other(&self, level: Level, said: &Said) -> String {
+    pub fn other(&self, level: Level, said: &EventFields) -> String {
         let mut words = said.message.clone();
         put_fields(&mut words, said);
         let words = match words.strip_prefix("panic: ") {
@@ -225,7 +225,7 @@ impl Shape {
         let (relay, reply) = (Word(&relay), outcome.words());
         let host = relay.0.rsplit_once(':').map_or(relay.0, |(host, _)| host);
         let words = match (outcome.remote, outcome.class()) {
-            (true, Class::Temporary | Class::Permanent) => {
+            (true, ReplyClass::Temporary | ReplyClass::Permanent) => {
                 format!("host {} said: {}", Word(host), Phrase(&reply))
             }
             // Local errors have no codes in front of them; those are for the sender.
@@ -233,9 +233,9 @@ impl Shape {
         };
         // For a reply without an enhanced code it is derived from the first digit.
         let dsn = outcome.reply.enhanced.unwrap_or(match outcome.class() {
-            Class::Success => Enhanced(2, 0, 0),
-            Class::Temporary => Enhanced(4, 0, 0),
-            Class::Permanent => Enhanced(5, 0, 0),
+            ReplyClass::Success => Enhanced(2, 0, 0),
+            ReplyClass::Temporary => Enhanced(4, 0, 0),
+            ReplyClass::Permanent => Enhanced(5, 0, 0),
         });
         let delays = attempt.delays;
         let (delay, queued) = (seconds(delays.total), seconds(delays.queued()));

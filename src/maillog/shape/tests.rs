@@ -1,7 +1,7 @@
 use super::*;
 use crate::mail::model::{
-    Body, BodyType, Delays, DeliveryAttempt, Destination, Envelope, Kind, Origin, Outcome, Refusal,
-    Reply,
+    Body, BodyType, Delays, DeliveryAttempt, Destination, Envelope, MessageKind, Origin, Outcome,
+    Refusal, Reply,
 };
 use proptest::prelude::*;
 use serde_json::Value;
@@ -26,12 +26,13 @@ fn trimmed(lines: &str) -> Vec<String> {
 }
 
 fn shaped(event: &MailEvent<'_>) -> Vec<String> {
-    trimmed(&Shape::new("postfix", "relay.example").lines(event))
+    trimmed(&PostfixFormat::new("postfix", "relay.example").lines(event))
 }
 
 fn other(level: Level, message: &str, fields: &[(&'static str, Value)]) -> Vec<String> {
-    let said = Said { message: message.to_owned(), fields: fields.to_vec(), stranger: false };
-    trimmed(&Shape::new("postfix", "relay.example").other(level, &said))
+    let said =
+        EventFields { message: message.to_owned(), fields: fields.to_vec(), stranger: false };
+    trimmed(&PostfixFormat::new("postfix", "relay.example").other(level, &said))
 }
 
 fn address(text: &str) -> Address {
@@ -45,7 +46,7 @@ fn message(sender: Option<Address>, recipients: Vec<Address>, content: &str) -> 
         arrived: 0,
         origin: Origin { peer: sender.as_ref().map(|_| CLIENT.address), helo: "x".into() },
         envelope: Envelope { sender, recipients, body: BodyType::SevenBit, smtputf8: false },
-        kind: Kind::Mail,
+        kind: MessageKind::Mail,
         progress: Vec::new(),
         held: false,
         delay_told: false,

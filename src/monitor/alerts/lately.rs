@@ -1,7 +1,7 @@
 //! Alerts about recent events, from the growth of counters.
 
 use super::alert::{Alert, messages};
-use super::recent::{self, Fact, Recent};
+use super::recent::{self, RecentSamples, WatchedCounter};
 use crate::ground::words::{count, counted, span, were};
 use crate::mail::model::QueueSummary;
 
@@ -31,7 +31,7 @@ bounce_address to receive such reports; the last one";
 
 /// Alerts that depend on how the counters grew.
 pub(super) struct Lately<'a> {
-    pub(super) recent: &'a Recent,
+    pub(super) recent: &'a RecentSamples,
     /// Seconds of the monotonic clock.
     pub(super) now: u64,
     /// Whether reports on undeliverable bounces are sent to an address.
@@ -44,7 +44,7 @@ impl Lately<'_> {
         let waiting = summary.messages.saturating_sub(summary.held);
         let waited =
             u64::from(summary.oldest_on_its_way.map_or(0, |oldest| now.saturating_sub(oldest)));
-        let delivered = self.recent.last(Fact::Delivered, self.now);
+        let delivered = self.recent.last(WatchedCounter::Delivered, self.now);
         // After a restart there was no delivery yet: one deferred mail is no standstill after two
         // minutes.
         let quiet = delivered.unwrap_or_else(|| self.recent.age(self.now));
@@ -65,8 +65,10 @@ impl Lately<'_> {
 
     /// Many attempts fail permanently.
     pub(super) fn bounces(&self) -> Option<Alert> {
-        let (bounced, delivered) =
-            (self.recent.growth(Fact::Bounced), self.recent.growth(Fact::Delivered));
+        let (bounced, delivered) = (
+            self.recent.growth(WatchedCounter::Bounced),
+            self.recent.growth(WatchedCounter::Delivered),
+        );
         let ended = bounced + delivered;
         let many = bounced >= BOUNCES || (delivered == 0 && bounced >= BOUNCES_ALONE);
         if !many || bounced * 100 < ended * BOUNCE_SHARE {
@@ -85,26 +87,26 @@ impl Lately<'_> {
     /// Events that are over but that an operator should know.
     pub(super) fn events(&self) -> Vec<Alert> {
         let lost = if self.bounce_address { LOST_AND_SENT } else { LOST };
-        let lost = self.incident(Fact::BouncesLost, "lost bounces", lost);
+        let lost = self.incident(WatchedCounter::BouncesLost, "lost bounces", lost);
         lost.into_iter().chain(self.growths()).chain(self.incidents()).collect()
     }
 
     /// What happened often enough within [`recent::SPAN`].
     fn growths(&self) -> impl Iterator<Item = Alert> {
-        let rows: [(Fact, u64, &str, fn(u64) -> String); 5] = [
-            (Fact::SessionsRefused, 1, "sessions", |n| {
+        let rows: [(WatchedCounter, u64, &str, fn(u64) -> String); 5] = [
+            (WatchedCounter::SessionsRefused, 1, "sessions", |n| {
                 format!("{} {} refused for lack of space", counted(n, "session"), were(n))
             }),
-            (Fact::ClientsSlowed, SLOWED, "strangers", |n| {
+            (WatchedCounter::ClientsSlowed, SLOWED, "strangers", |n| {
                 format!("{} sessions of unknown clients were slowed for their errors", count(n))
             }),
-            (Fact::HistoryDropped, 1, "history", |n| {
+            (WatchedCounter::HistoryDropped, 1, "history", |n| {
                 format!("{} of the history {} dropped", counted(n, "entry"), were(n))
             }),
-            (Fact::LogDropped, 1, "maillog", |n| {
+            (WatchedCounter::LogDropped, 1, "maillog", |n| {
                 format!("{} of the mail log {} dropped", counted(n, "line"), were(n))
             }),
-            (Fact::WebhooksFailed, 1, "webhooks", |n| {
+            (WatchedCounter::WebhooksFailed, 1, "webhooks", |n| {
                 format!("{} for webhook_url {} given up", counted(n, "event"), were(n))
             }),
         ];
@@ -121,11 +123,11 @@ impl Lately<'_> {
         let corrupt = "Damaged records were quarantined in corrupt/ on the data volume, the last";
         let panics = "A component of the relay panicked and was contained";
         [
-            self.incident(Fact::SyncFailures, "sync", sync),
-            self.incident(Fact::CorruptRecords, "corrupt", corrupt),
+            self.incident(WatchedCounter::SyncFailures, "sync", sync),
+            self.incident(WatchedCounter::CorruptRecords, "corrupt", corrupt),
             // As long as this process runs: mail accepted since then would be lost by restoring a
             // backup, so the time matters.
-            self.recent.last(Fact::ShortenedSegments, self.now).map(|n| {
+            self.recent.last(WatchedCounter::ShortenedSegments, self.now).map(|n| {
                 let found = "Mail is missing: segments of the queue were missing, or shorter than \
                 before, at the start";
                 Alert::new(
@@ -138,14 +140,14 @@ impl Lately<'_> {
                     ),
                 )
             }),
-            self.incident(Fact::Panics, "panics", panics),
+            self.incident(WatchedCounter::Panics, "panics", panics),
         ]
         .into_iter()
         .flatten()
     }
 
     /// An event within [`EVENT`], and how long ago the last one was.
-    fn incident(&self, fact: Fact, key: &str, what: &str) -> Option<Alert> {
+    fn incident(&self, fact: WatchedCounter, key: &str, what: &str) -> Option<Alert> {
         let ago = self.recent.last(fact, self.now).filter(|ago| *ago < EVENT)?;
         Some(Alert::new(false, key, format!("{what} {} ago", span(ago))))
     }

@@ -15,7 +15,7 @@ const STEP: u64 = 10;
 
 /// A counter that alerts use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fact {
+pub(super) enum WatchedCounter {
     Delivered,
     Bounced,
     Deferred,
@@ -31,7 +31,7 @@ pub(super) enum Fact {
     ClientsSlowed,
 }
 
-impl Fact {
+impl WatchedCounter {
     const ALL: [Self; 13] = [
         Self::Delivered,
         Self::Bounced,
@@ -70,22 +70,22 @@ impl Fact {
     }
 }
 
-type Sample = [u64; Fact::ALL.len()];
+type Sample = [u64; WatchedCounter::ALL.len()];
 
 /// The samples, and when each counter last grew.
 #[derive(Default)]
-pub(super) struct Recent {
+pub(super) struct RecentSamples {
     /// Seconds and values, oldest first; the oldest is at least [`SPAN`] old once there are enough.
     samples: VecDeque<(u64, Sample)>,
     now: Sample,
-    grew: [Option<u64>; Fact::ALL.len()],
+    grew: [Option<u64>; WatchedCounter::ALL.len()],
     begun: Option<u64>,
 }
 
-impl Recent {
+impl RecentSamples {
     /// Samples the counters.
     pub(super) fn note(&mut self, counters: &Counters, now: u64) {
-        self.take(Fact::ALL.map(|fact| fact.value(counters)), now);
+        self.take(WatchedCounter::ALL.map(|fact| fact.value(counters)), now);
     }
 
     fn take(&mut self, values: Sample, now: u64) {
@@ -106,7 +106,7 @@ impl Recent {
     }
 
     /// By how much a counter grew within the last [`SPAN`].
-    pub(super) fn growth(&self, fact: Fact) -> u64 {
+    pub(super) fn growth(&self, fact: WatchedCounter) -> u64 {
         let place = fact as usize;
         let before = match self.samples.front() {
             // Everything came since the start.
@@ -118,7 +118,7 @@ impl Recent {
     }
 
     /// How long ago a counter last grew; `None` = never since the start.
-    pub(super) fn last(&self, fact: Fact, now: u64) -> Option<u64> {
+    pub(super) fn last(&self, fact: WatchedCounter, now: u64) -> Option<u64> {
         self.grew[fact as usize].map(|at| now.saturating_sub(at))
     }
 
@@ -134,32 +134,37 @@ mod tests {
 
     fn sample(delivered: u64, bounced: u64) -> Sample {
         let mut sample = Sample::default();
-        sample[Fact::Delivered as usize] = delivered;
-        sample[Fact::Bounced as usize] = bounced;
+        sample[WatchedCounter::Delivered as usize] = delivered;
+        sample[WatchedCounter::Bounced as usize] = bounced;
         sample
     }
 
     #[test]
     fn facts_stand_where_their_numbers_say() {
-        assert!(Fact::ALL.iter().enumerate().all(|(place, fact)| *fact as usize == place));
+        assert!(
+            WatchedCounter::ALL.iter().enumerate().all(|(place, fact)| *fact as usize == place)
+        );
     }
 
     #[test]
     fn growth_is_that_of_the_last_minutes() {
-        let mut recent = Recent::default();
+        let mut recent = RecentSamples::default();
         recent.take(sample(3, 0), 1000);
-        assert_eq!(recent.growth(Fact::Delivered), 3, "since the start");
+        assert_eq!(recent.growth(WatchedCounter::Delivered), 3, "since the start");
         for second in (1002..=3000).step_by(2) {
             recent.take(sample(second - 1000, 5), second);
         }
-        let growth = recent.growth(Fact::Delivered);
+        let growth = recent.growth(WatchedCounter::Delivered);
         assert!((SPAN..=SPAN + 2 * STEP).contains(&growth), "{growth}");
         assert_eq!(
-            (recent.growth(Fact::Bounced), recent.last(Fact::Bounced, 3000)),
+            (recent.growth(WatchedCounter::Bounced), recent.last(WatchedCounter::Bounced, 3000)),
             (0, Some(1998))
         );
         assert_eq!(
-            (recent.last(Fact::Delivered, 3005), recent.last(Fact::Panics, 3005)),
+            (
+                recent.last(WatchedCounter::Delivered, 3005),
+                recent.last(WatchedCounter::Panics, 3005)
+            ),
             (Some(5), None)
         );
         assert_eq!(recent.age(3000), 2000);

@@ -15,7 +15,7 @@ const TOLD_ELSEWHERE: [&str; 4] = ["ready", "hangs", "slow disk", "disk"];
 
 /// The alerts that were logged.
 #[derive(Debug, Default)]
-pub(super) struct Told(HashMap<String, Line>);
+pub(super) struct NotifiedAlerts(HashMap<String, Line>);
 
 #[derive(Debug)]
 struct Line {
@@ -24,7 +24,7 @@ struct Line {
     over: bool,
 }
 
-impl Told {
+impl NotifiedAlerts {
     /// Logs the changes since the last check.
     pub(super) fn tell(&mut self, alerts: &[AlertView], now: Instant) {
         for alert in self.begun(alerts, now) {
@@ -82,7 +82,7 @@ mod tests {
 
     #[test]
     fn beginning_and_end_are_told_once_however_often_it_comes_back() {
-        let (mut told, begin) = (Told::default(), Instant::now());
+        let (mut told, begin) = (NotifiedAlerts::default(), Instant::now());
         let mut look = |alerts: &[&str], seconds: u64| {
             let now = begin + Duration::from_secs(seconds);
             let alerts: Vec<_> = alerts.iter().map(|key| alert(key)).collect();

@@ -11,13 +11,13 @@ mod totals;
 use crate::ground::clock;
 use crate::ground::disk::Disk;
 use crate::ground::lock::{Guard, Lock};
-use crate::monitor::alerts::watch::Watch;
+use crate::monitor::alerts::watch::AlertWatch;
 use bytes::Bytes;
 use std::sync::Arc;
 use std::time::Instant;
 use tokio::sync::{Semaphore, watch};
 
-pub use point::Point;
+pub use point::RatePoint;
 use series::Rates;
 pub use series::{SPANS, Span};
 pub use totals::Buckets;
@@ -28,12 +28,12 @@ pub const STREAMS_MAX: usize = 32;
 
 /// One event for users with the right to read, and one for those without.
 #[derive(Default)]
-pub(crate) struct Events {
+pub(crate) struct RateEvent {
     pub(crate) named: Bytes,
     pub(crate) nameless: Bytes,
 }
 
-impl Events {
+impl RateEvent {
     /// The event for a user.
     pub(crate) fn of(&self, look: bool) -> Bytes {
         if look { self.named.clone() } else { self.nameless.clone() }
@@ -44,9 +44,9 @@ impl Events {
 pub struct RateHistory {
     rates: Lock<Rates>,
     pub(crate) disk: Option<Arc<dyn Disk>>,
-    pub(crate) events: watch::Sender<Events>,
+    pub(crate) events: watch::Sender<RateEvent>,
     pub(crate) streams: Arc<Semaphore>,
-    pub(crate) watch: Watch,
+    pub(crate) watch: AlertWatch,
     /// When alerts were last checked.
     pub(crate) looked: Lock<Option<Instant>>,
 }
@@ -61,20 +61,20 @@ impl RateHistory {
         Self {
             rates: Lock::leaf(rates),
             disk,
-            events: watch::channel(Events::default()).0,
+            events: watch::channel(RateEvent::default()).0,
             streams: Arc::new(Semaphore::new(STREAMS_MAX)),
-            watch: Watch::default(),
+            watch: AlertWatch::default(),
             looked: Lock::leaf(None),
         }
     }
 
     /// The points of a span by its name, oldest first, and when the last of them ended.
-    pub fn points(&self, span: &str) -> Option<(Span, Vec<Point>, u32)> {
+    pub fn points(&self, span: &str) -> Option<(Span, Vec<RatePoint>, u32)> {
         self.lock().points(span)
     }
 
     /// The events from now on.
-    pub(crate) fn subscribe(&self) -> watch::Receiver<Events> {
+    pub(crate) fn subscribe(&self) -> watch::Receiver<RateEvent> {
         self.events.subscribe()
     }
 

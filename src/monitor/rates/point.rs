@@ -2,7 +2,7 @@
 
 /// The values of one step; NaN where there is none.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Point {
+pub struct RatePoint {
     /// Messages a second.
     pub accepted: f32,
     /// Recipients a second, here and below.
@@ -21,13 +21,13 @@ pub struct Point {
     pub latency_p99: f32,
 }
 
-impl Point {
+impl RatePoint {
     /// Numbers of a point.
     pub const NUMBERS: usize = 8;
     /// No values.
     pub const GAP: Self = Self::from_numbers([f32::NAN; Self::NUMBERS]);
 
-    /// From [`Point::numbers`].
+    /// From [`RatePoint::numbers`].
     pub const fn from_numbers(n: [f32; Self::NUMBERS]) -> Self {
         Self {
             accepted: n[0],

@@ -4,7 +4,7 @@
 //! becomes a point. A step that was not fully observed (a stop, a clock that jumped) is a gap.
 //! Limits: [`Rates::OCTETS`] octets in memory and as many on the data volume.
 
-use super::point::Point;
+use super::point::RatePoint;
 use super::totals::Totals;
 
 /// The length of a ring, and its step.
@@ -28,7 +28,7 @@ pub const SPANS: [Span; 3] = [
 
 struct Ring {
     span: Span,
-    points: Vec<Point>,
+    points: Vec<RatePoint>,
     /// Number of the present step: seconds since 1970 divided by the length of a step.
     current: u64,
     /// The totals when it began; `None` = its start was not observed.
@@ -43,13 +43,13 @@ pub struct Rates {
 impl Rates {
     /// Octets of all points.
     pub const OCTETS: usize =
-        (SPANS[0].steps + SPANS[1].steps + SPANS[2].steps) * Point::NUMBERS * 4;
+        (SPANS[0].steps + SPANS[1].steps + SPANS[2].steps) * RatePoint::NUMBERS * 4;
 
     /// Only gaps.
     pub fn new(now: u32) -> Self {
         let ring = |span: Span| Ring {
             span,
-            points: vec![Point::GAP; span.steps],
+            points: vec![RatePoint::GAP; span.steps],
             current: u64::from(now) / u64::from(span.step),
             begun: None,
         };
@@ -64,7 +64,7 @@ impl Rates {
     }
 
     /// The points of a span, oldest first, and when the last of them ended.
-    pub fn points(&self, name: &str) -> Option<(Span, Vec<Point>, u32)> {
+    pub fn points(&self, name: &str) -> Option<(Span, Vec<RatePoint>, u32)> {
         let ring = self.rings.iter().find(|ring| ring.span.name == name)?;
         let steps = ring.span.steps as u64;
         let points = (0..steps).map(|n| ring.points[ring.place(ring.current + n)]).collect();
@@ -80,7 +80,7 @@ impl Rates {
         let mut octets = Vec::with_capacity(Self::OCTETS + 3 * 8);
         for ring in &self.rings {
             octets.extend_from_slice(&ring.current.to_le_bytes());
-            for number in ring.points.iter().flat_map(Point::numbers) {
+            for number in ring.points.iter().flat_map(RatePoint::numbers) {
                 octets.extend_from_slice(&number.to_le_bytes());
             }
         }
@@ -93,18 +93,19 @@ impl Rates {
         let mut rest = octets;
         for ring in &mut rates.rings {
             let (current, after) = rest.split_first_chunk::<8>()?;
-            let (points, after) = after.split_at_checked(ring.span.steps * Point::NUMBERS * 4)?;
+            let (points, after) =
+                after.split_at_checked(ring.span.steps * RatePoint::NUMBERS * 4)?;
             rest = after;
             let here = ring.current;
             ring.current = u64::from_le_bytes(*current);
             for (point, octets) in
-                ring.points.iter_mut().zip(points.chunks_exact(Point::NUMBERS * 4))
+                ring.points.iter_mut().zip(points.chunks_exact(RatePoint::NUMBERS * 4))
             {
-                let mut numbers = [f32::NAN; Point::NUMBERS];
+                let mut numbers = [f32::NAN; RatePoint::NUMBERS];
                 for (number, octets) in numbers.iter_mut().zip(octets.chunks_exact(4)) {
                     *number = f32::from_le_bytes(octets.try_into().ok()?);
                 }
-                *point = Point::from_numbers(numbers);
+                *point = RatePoint::from_numbers(numbers);
             }
             ring.advance(here);
         }
@@ -138,7 +139,7 @@ impl Ring {
         for n in 0..gaps {
             // The present step has the slot of the one that is dropped at the other end.
             let place = self.place(step.saturating_sub(n + 1));
-            self.points[place] = Point::GAP;
+            self.points[place] = RatePoint::GAP;
         }
         self.current = step;
     }

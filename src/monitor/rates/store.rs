@@ -54,13 +54,13 @@ fn read(disk: &dyn Disk, now: u32) -> io::Result<Option<Rates>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ground::disk::Volume;
+    use crate::ground::disk::DirectoryDisk;
     use crate::monitor::rates::totals::Totals;
 
     #[test]
     fn rates_outlive_a_restart_and_a_damaged_file_stops_nothing() {
         let directory = tempfile::tempdir().unwrap();
-        let disk = Volume::open(directory.path()).unwrap();
+        let disk = DirectoryDisk::open(directory.path()).unwrap();
         let mut rates = load(&disk, 1000);
         (0..5u32).for_each(|n| {
             rates.tick(&Totals { accepted: u64::from(n) * 10, ..Totals::default() }, 1000 + n * 10)

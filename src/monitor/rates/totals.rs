@@ -1,6 +1,6 @@
 //! The counters from which rates are computed, at one moment.
 
-use super::point::Point;
+use super::point::RatePoint;
 use crate::mail::model::Refusal;
 use crate::monitor::counters::Counters;
 use prometheus::Histogram;
@@ -44,13 +44,13 @@ impl Totals {
     }
 
     /// The rates between an earlier moment and this one, `seconds` apart.
-    pub fn since(&self, earlier: &Self, seconds: f32) -> Point {
+    pub fn since(&self, earlier: &Self, seconds: f32) -> RatePoint {
         let rate = |now: u64, then: u64| now.saturating_sub(then) as f32 / seconds;
         let latency = self.latency.since(&earlier.latency);
         #[allow(clippy::cast_possible_truncation, reason = "a chart needs no more digits")]
         let quantile =
             |share: f64| latency.quantile(share).map_or(f32::NAN, |seconds| seconds as f32);
-        Point {
+        RatePoint {
             accepted: rate(self.accepted, earlier.accepted),
             delivered: rate(self.delivered, earlier.delivered),
             deferred: rate(self.deferred, earlier.deferred),

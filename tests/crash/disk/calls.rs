@@ -2,7 +2,7 @@
 
 use super::cut::{survive, write};
 use super::{BLOCK, Content, Fate, Kind, SimDisk, State, directory, power_off};
-use postern::ground::disk::{Disk, File, Space};
+use postern::ground::disk::{Disk, DiskSpace, File};
 use std::collections::BTreeSet;
 use std::io;
 use std::ops::Range;
@@ -104,9 +104,9 @@ impl Disk for SimDisk {
             .collect())
     }
 
-    fn space(&self) -> io::Result<Space> {
+    fn space(&self) -> io::Result<DiskSpace> {
         let state = self.lock();
-        Ok(Space { free: state.capacity.saturating_sub(state.used()), size: state.capacity })
+        Ok(DiskSpace { free: state.capacity.saturating_sub(state.used()), size: state.capacity })
     }
 }
 

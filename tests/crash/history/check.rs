@@ -1,7 +1,7 @@
 //! Compares the queue with the model.
 
 use super::{History, Mail, Presence, load};
-use crate::mail::model::{Message, MessageId, Progress};
+use crate::mail::model::{Message, MessageId, TargetProgress};
 use crate::mail::spool::{SegmentLog, Spool, SpoolError};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -116,7 +116,7 @@ impl History {
         id: MessageId,
         mail: &Mail,
         message: &Message,
-        progress: &[Vec<Progress>],
+        progress: &[Vec<TargetProgress>],
     ) -> Option<String> {
         if message.id != id {
             return Some(format!("{} was read", message.id));

@@ -1,8 +1,8 @@
 //! A core that hangs, during its start or later: what is logged, and when it is ended.
 
-use super::super::hang::Ending;
-use super::super::orders::Order;
-use super::super::watchdog::{Look, SILENT, Step};
+use super::super::hang::CoreTermination;
+use super::super::orders::CoreOrder;
+use super::super::watchdog::{ProcessSample, SILENT, WatchdogAction};
 use super::{CoreSupervisor, GRACE, START_LINE, end_core};
 use crate::appliance::event::Severity;
 use std::time::{Duration, Instant};
@@ -20,7 +20,7 @@ impl CoreSupervisor<'_> {
         }
         let pid = core.child.pid;
         let Some(watchdog) = &mut core.watchdog else { return self.watch_start() };
-        let step = watchdog.turn(Instant::now(), || Look::at(pid));
+        let step = watchdog.turn(Instant::now(), || ProcessSample::at(pid));
         self.core_hangs_or_not(step);
     }
 
@@ -43,7 +43,7 @@ impl CoreSupervisor<'_> {
             core.heard += SILENT;
             return;
         }
-        let look = Look::at(core.child.pid);
+        let look = ProcessSample::at(core.child.pid);
         let (state, silent) = (look.to_string(), core.heard.elapsed().as_secs());
         if let Some(why) = look.is_beyond_help() {
             if !std::mem::replace(&mut core.spared, true) {
@@ -67,16 +67,18 @@ impl CoreSupervisor<'_> {
         let can_answer = look.can_answer();
         self.event_log.record(Severity::Error, text);
         if can_answer {
-            core.child.orders.say(&Order::Stacks);
+            core.child.orders.say(&CoreOrder::Stacks);
         }
-        core.ending = Some(Ending::begin(can_answer, Instant::now()));
+        core.ending = Some(CoreTermination::begin(can_answer, Instant::now()));
     }
 
-    pub(super) fn core_hangs_or_not(&mut self, step: Step) {
+    pub(super) fn core_hangs_or_not(&mut self, step: WatchdogAction) {
         let Some(core) = self.core.as_mut().filter(|core| self.stop.is_none() && !core.ends) else {
             return;
         };
-        if matches!(step, Step::Well(_) | Step::DiskIsSlow(_)) && core.ending.take().is_some() {
+        if matches!(step, WatchdogAction::Well(_) | WatchdogAction::DiskIsSlow(_))
+            && core.ending.take().is_some()
+        {
             self.event_log.record(
                 Severity::Info,
                 "the SMTP core answered while its stacks were collected; it is not killed",
@@ -86,22 +88,22 @@ impl CoreSupervisor<'_> {
             return;
         }
         match step {
-            Step::Wait => {}
-            Step::Hangs(why) => {
+            WatchdogAction::Wait => {}
+            WatchdogAction::Hangs(why) => {
                 self.readiness.clear_because(&why);
                 self.event_log.record(
                     Severity::Error,
                     format!("the SMTP core hangs and is not ready: {why}"),
                 );
             }
-            Step::DiskIsSlow(why) => {
+            WatchdogAction::DiskIsSlow(why) => {
                 self.readiness.clear_because(&why);
                 let text = format!(
                     "the data volume does not answer, the SMTP core accepts no mail: {why}"
                 );
                 self.event_log.record(Severity::Error, text);
             }
-            Step::Well(after) => {
+            WatchdogAction::Well(after) => {
                 self.tell_ready();
                 let text = format!(
                     "the SMTP core answers and is ready again, after {} s",
@@ -109,13 +111,13 @@ impl CoreSupervisor<'_> {
                 );
                 self.event_log.record(Severity::Info, text);
             }
-            Step::Spare(why) => {
+            WatchdogAction::Spare(why) => {
                 self.event_log.record(
                     Severity::Error,
                     format!("the SMTP core hangs and is not killed: {why}"),
                 );
             }
-            Step::End(why) => {
+            WatchdogAction::End(why) => {
                 self.readiness.clear_because(&why);
                 let text = format!(
                     "the SMTP core has hung for {} s and is killed and restarted: {why}; \
@@ -124,11 +126,11 @@ impl CoreSupervisor<'_> {
                     self.settings.watchdog_time.as_secs()
                 );
                 self.event_log.record(Severity::Error, text);
-                let can_answer = Look::at(core.child.pid).can_answer();
+                let can_answer = ProcessSample::at(core.child.pid).can_answer();
                 if can_answer {
-                    core.child.orders.say(&Order::Stacks);
+                    core.child.orders.say(&CoreOrder::Stacks);
                 }
-                core.ending = Some(Ending::begin(can_answer, Instant::now()));
+                core.ending = Some(CoreTermination::begin(can_answer, Instant::now()));
             }
         }
     }

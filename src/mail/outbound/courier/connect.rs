@@ -2,9 +2,9 @@
 
 use super::job::{Courier, untried};
 use crate::ground::clock;
-use crate::mail::deliver::{Attempt, Connection};
-use crate::mail::model::{Class, Message, MessageId, Outcome, Reply, Target};
-use crate::mail::schedule::{Job, Stage, Standing};
+use crate::mail::deliver::{Connection, RouteAttempt};
+use crate::mail::model::{Message, MessageId, Outcome, Reply, ReplyClass, Target};
+use crate::mail::schedule::{AgentStage, DestinationReputation, Job};
 use crate::mail::spool::Spool;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -24,11 +24,13 @@ pub(super) enum Unconnected {
 
 impl<S: Spool> Courier<S> {
     /// As [`Courier::connect`], measured.
-    pub(super) async fn connected(&mut self) -> Result<(Connection, Attempt), Unconnected> {
+    pub(super) async fn connected(&mut self) -> Result<(Connection, RouteAttempt), Unconnected> {
         let since = Instant::now();
         let mut attempt = None;
-        let connected =
-            self.watch.follow(self.standing, Stage::Connecting, self.connect(&mut attempt)).await;
+        let connected = self
+            .watch
+            .follow(self.standing, AgentStage::Connecting, self.connect(&mut attempt))
+            .await;
         self.times.connecting = since.elapsed();
         let outcome = match (connected, attempt) {
             (Some(Ok(connection)), Some(attempt)) => return Ok((connection, attempt)),
@@ -42,15 +44,17 @@ impl<S: Spool> Courier<S> {
             (Some(Err(outcome)), _) => outcome,
             _ => return Err(Unconnected::GivenUp(self.too_slow(&self.destination))),
         };
-        let down = outcome.class() != Class::Permanent;
+        let down = outcome.class() != ReplyClass::Permanent;
         Err(Unconnected::Failed(outcome, down))
     }
 
     /// Route and connection. The attempt is stored in `attempt`, so that it can be read even if the
     /// work is aborted.
-    async fn connect(&self, attempt: &mut Option<Attempt>) -> Result<Connection, Outcome> {
-        let client =
-            self.outbound.client.followed(self.watch.clone(), self.standing == Standing::New);
+    async fn connect(&self, attempt: &mut Option<RouteAttempt>) -> Result<Connection, Outcome> {
+        let client = self
+            .outbound
+            .client
+            .followed(self.watch.clone(), self.standing == DestinationReputation::New);
         let route = Arc::new(
             self.outbound
                 .router
@@ -58,14 +62,16 @@ impl<S: Spool> Courier<S> {
                 .await
                 .map_err(|error| Outcome::own(error.0))?,
         );
-        let first = attempt.insert(Attempt::new(&client, &route));
+        let first = attempt.insert(RouteAttempt::new(&client, &route));
         let outcome = match first.next().await {
             Err(outcome) if first.full_hosts().is_empty() => outcome,
             connected => return connected,
         };
         // The address of a next hop may have changed since the lookup.
         match self.outbound.router.moved(&route).await {
-            Some(route) => attempt.insert(Attempt::new(&client, &Arc::new(route))).next().await,
+            Some(route) => {
+                attempt.insert(RouteAttempt::new(&client, &Arc::new(route))).next().await
+            }
             None => Err(outcome),
         }
     }

@@ -3,13 +3,14 @@
 use crate::ground::clock;
 use crate::mail::deliver::Connection;
 use crate::mail::model::{
-    Destination, MailEvent, Message, MessageId, Outcome, Progress, Reply, Report, Target,
+    Destination, MailEvent, Message, MessageId, Outcome, Reply, Target, TargetProgress,
+    TransactionReport,
 };
 use crate::mail::outbound::Outbound;
-use crate::mail::outbound::outcomes::Times;
-use crate::mail::outbound::queue_state::Pause;
-use crate::mail::outbound::watch::Watch;
-use crate::mail::schedule::{DestinationId, Job, Standing};
+use crate::mail::outbound::outcomes::AttemptTimes;
+use crate::mail::outbound::queue_state::AgentPause;
+use crate::mail::outbound::watch::AgentWatch;
+use crate::mail::schedule::{DestinationId, DestinationReputation, Job};
 use crate::mail::spool::{Spool, SpoolError};
 use std::fmt::Display;
 use std::sync::Arc;
@@ -34,12 +35,12 @@ pub(super) struct Courier<S: Spool> {
     /// is recorded.
     pub(super) again: Option<(Job, u32)>,
     /// How long the present job takes.
-    pub(super) times: Times,
+    pub(super) times: AttemptTimes,
     /// Whether the schedule counts an open connection of this agent.
     pub(super) open: bool,
     /// The destination's reputation when the job was taken.
-    pub(super) standing: Standing,
-    pub(super) watch: Arc<Watch<S>>,
+    pub(super) standing: DestinationReputation,
+    pub(super) watch: Arc<AgentWatch<S>>,
     /// An attempt was aborted, because the agent is needed elsewhere, or because the relay stops
     /// and its time is up.
     pub(super) given_up: bool,
@@ -52,7 +53,7 @@ impl<S: Spool> Courier<S> {
         id: DestinationId,
         destination: Destination,
     ) -> Self {
-        let watch = Arc::new(Watch::new(outbound.clone(), id));
+        let watch = Arc::new(AgentWatch::new(outbound.clone(), id));
         Self {
             outbound,
             id,
@@ -60,9 +61,9 @@ impl<S: Spool> Courier<S> {
             in_hand: None,
             to_tell: Vec::new(),
             again: None,
-            times: Times::now(),
+            times: AttemptTimes::now(),
             open: false,
-            standing: Standing::New,
+            standing: DestinationReputation::New,
             watch,
             given_up: false,
         }
@@ -74,7 +75,7 @@ impl<S: Spool> Courier<S> {
         if *self.outbound.stopping.borrow() || self.outbound.is_storage_failing() {
             return None;
         }
-        self.times = Times::now();
+        self.times = AttemptTimes::now();
         self.again = None;
         (self.in_hand, self.standing) =
             self.outbound.state.take(self.id, self.open, clock::steady());
@@ -125,7 +126,7 @@ impl<S: Spool> Courier<S> {
 
     /// The targets of a message that go to the agent's destination.
     pub(super) fn targets_here(&self, message: &Message) -> impl Iterator<Item = Target> {
-        let here = |progress: &&Progress| {
+        let here = |progress: &&TargetProgress| {
             self.outbound.destination(message, progress).as_ref() == Some(&self.destination)
         };
         message.progress.iter().filter(here).map(|progress| progress.target)
@@ -178,7 +179,7 @@ impl<S: Spool> Courier<S> {
     }
 
     /// Records the outcome of a job, and returns it to the schedule if it must be attempted again.
-    pub(super) async fn finish(&mut self, job: Job, message: &Message, report: Report) {
+    pub(super) async fn finish(&mut self, job: Job, message: &Message, report: TransactionReport) {
         let again = self
             .outbound
             .settle((self.id, &self.destination), job, message, report, self.times)
@@ -200,9 +201,9 @@ impl<S: Spool> Courier<S> {
         }
         let state = &self.outbound.state;
         let waiting = match state.pause(self.id, clock::steady()) {
-            Pause::Home => return false,
-            Pause::Work => return true,
-            Pause::Wait(waiting) => waiting,
+            AgentPause::Home => return false,
+            AgentPause::Work => return true,
+            AgentPause::Wait(waiting) => waiting,
         };
         // Another destination may wait for a slot.
         self.outbound.ring(state.must_ring(clock::steady()));
@@ -233,8 +234,8 @@ impl<S: Spool> Courier<S> {
 }
 
 /// The report of an attempt that delivered nothing.
-pub(super) fn untried(targets: &[Target], outcome: &Outcome) -> Report {
-    Report {
+pub(super) fn untried(targets: &[Target], outcome: &Outcome) -> TransactionReport {
+    TransactionReport {
         outcomes: targets.iter().map(|target| (*target, outcome.clone())).collect(),
         relay: String::new(),
         tls: false,

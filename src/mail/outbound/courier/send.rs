@@ -3,11 +3,13 @@
 
 use super::job::{Courier, leave};
 use crate::ground::clock;
-use crate::mail::deliver::{Attempt, Connection, Known};
-use crate::mail::model::{Class, MailEvent, Message, Outcome, Reply, Report, Target};
+use crate::mail::deliver::{Connection, RecipientOutcomes, RouteAttempt};
+use crate::mail::model::{
+    MailEvent, Message, Outcome, Reply, ReplyClass, Target, TransactionReport,
+};
 use crate::mail::outbound::caught::caught;
 use crate::mail::outbound::seven_bit;
-use crate::mail::schedule::{Job, Stage, Standing};
+use crate::mail::schedule::{AgentStage, DestinationReputation, Job};
 use crate::mail::spool::Spool;
 use std::panic::resume_unwind;
 use std::pin::pin;
@@ -23,11 +25,11 @@ impl<S: Spool> Courier<S> {
     pub(super) async fn carry(
         &mut self,
         open: (Connection, Instant),
-        mut attempt: Attempt,
+        mut attempt: RouteAttempt,
         job: Job,
         message: &Message,
         targets: &[Target],
-    ) -> (Option<(Connection, Instant)>, Report) {
+    ) -> (Option<(Connection, Instant)>, TransactionReport) {
         let (mut connection, mut since) = open;
         let mut kept = None;
         let mut talk = String::new();
@@ -40,9 +42,9 @@ impl<S: Spool> Courier<S> {
             let next = if may_go_on && !self.given_up && !self.watch.must_leave() {
                 // A rejection is recorded together with the outcomes of the other recipients, so
                 // that they share a bounce.
-                self.settle_ahead(job, message, &mut report, &[Class::Success]).await;
+                self.settle_ahead(job, message, &mut report, &[ReplyClass::Success]).await;
                 let next =
-                    self.watch.follow(self.standing, Stage::Connecting, attempt.next()).await;
+                    self.watch.follow(self.standing, AgentStage::Connecting, attempt.next()).await;
                 self.given_up = next.is_none();
                 next.and_then(Result::ok)
             } else {
@@ -58,7 +60,7 @@ impl<S: Spool> Courier<S> {
                 return (kept, report);
             };
             self.tell_of_next_host(message, &report, next.relay());
-            self.settle_ahead(job, message, &mut report, &[Class::Permanent]).await;
+            self.settle_ahead(job, message, &mut report, &[ReplyClass::Permanent]).await;
             talk.push_str(&report.transcript);
             talk.truncate(talk.floor_char_boundary(TALK_MAX));
             talk.push_str("* the next host\n");
@@ -72,9 +74,10 @@ impl<S: Spool> Courier<S> {
         }
     }
 
-    fn tell_of_next_host(&self, message: &Message, report: &Report, next: &str) {
-        let put_off =
-            || report.outcomes.iter().filter(|(_, outcome)| outcome.class() == Class::Temporary);
+    fn tell_of_next_host(&self, message: &Message, report: &TransactionReport, next: &str) {
+        let put_off = || {
+            report.outcomes.iter().filter(|(_, outcome)| outcome.class() == ReplyClass::Temporary)
+        };
         let Some((_, outcome)) = put_off().next() else { return };
         let (relay, recipients) = (&*report.relay, put_off().count());
         self.outbound.events.emit(MailEvent::NextHost {
@@ -93,14 +96,14 @@ impl<S: Spool> Courier<S> {
         &mut self,
         job: Job,
         message: &Message,
-        report: &mut Report,
-        which: &[Class],
+        report: &mut TransactionReport,
+        which: &[ReplyClass],
     ) {
         let outcomes = std::mem::take(&mut report.outcomes).into_iter();
         let (ahead, rest): (Vec<_>, Vec<_>) =
             outcomes.partition(|(_, outcome)| which.contains(&outcome.class()));
         if !ahead.is_empty() {
-            let ahead = Report { outcomes: ahead, ..report.clone() };
+            let ahead = TransactionReport { outcomes: ahead, ..report.clone() };
             let again = self
                 .outbound
                 .settle((self.id, &self.destination), job, message, ahead, self.times)
@@ -119,17 +122,17 @@ impl<S: Spool> Courier<S> {
         job: Job,
         message: &Message,
         targets: &[Target],
-    ) -> Report {
-        if self.standing != Standing::New {
+    ) -> TransactionReport {
+        if self.standing != DestinationReputation::New {
             connection.use_full_timeouts();
         }
         let counters = self.outbound.counters.clone();
-        let mut known = Known::default();
+        let mut known = RecipientOutcomes::default();
         let sent = {
             // Pinned where it is: it is too large to be moved for each mail.
             let sending =
                 pin!(seven_bit::send(connection, message, targets, &counters, &mut known));
-            self.watch.follow(self.standing, Stage::Talking, caught(sending)).await
+            self.watch.follow(self.standing, AgentStage::Talking, caught(sending)).await
         };
         self.given_up = sent.is_none();
         let report = match sent {
@@ -152,8 +155,8 @@ impl<S: Spool> Courier<S> {
     }
 
     /// What an attempt shows about the destination: it answers, or it is slow.
-    fn judge(&self, report: &Report, connection: &mut Connection) {
-        if report.outcomes.iter().any(|(_, outcome)| outcome.class() == Class::Success) {
+    fn judge(&self, report: &TransactionReport, connection: &mut Connection) {
+        if report.outcomes.iter().any(|(_, outcome)| outcome.class() == ReplyClass::Success) {
             connection.use_full_timeouts();
             return;
         }

@@ -3,7 +3,7 @@ use proptest::prelude::*;
 
 struct Open;
 
-impl Gate for Open {
+impl AccessPolicy for Open {
     fn mail(&self) -> Verdict {
         Verdict::Accept
     }
@@ -16,8 +16,8 @@ impl Gate for Open {
     }
 }
 
-fn rules() -> Rules {
-    Rules {
+fn rules() -> SessionLimits {
+    SessionLimits {
         hostname: "mta.example".into(),
         size_limit: 1000,
         recipients_limit: 2,
@@ -30,10 +30,10 @@ fn rules() -> Rules {
 /// The reply codes for the client, one for each command; `end` stands for content that was
 /// accepted.
 fn codes(lines: &[&str]) -> Vec<String> {
-    codes_with(Tls::Absent, lines)
+    codes_with(TlsState::Absent, lines)
 }
 
-fn codes_with(tls: Tls, lines: &[&str]) -> Vec<String> {
+fn codes_with(tls: TlsState, lines: &[&str]) -> Vec<String> {
     let rules = rules();
     let mut dialogue = Dialogue::new(&rules, tls);
     let mut codes = Vec::new();
@@ -46,7 +46,7 @@ fn codes_with(tls: Tls, lines: &[&str]) -> Vec<String> {
         let text = String::from_utf8(out).unwrap();
         let last = text.lines().last().unwrap();
         codes.push(last.split(' ').take(2).collect::<Vec<_>>().join(" "));
-        if matches!(heard.next, Next::Close | Next::Secure) {
+        if matches!(heard.next, NextStep::Close | NextStep::Secure) {
             codes.push(format!("{:?}", heard.next).to_lowercase());
             break;
         }
@@ -56,29 +56,33 @@ fn codes_with(tls: Tls, lines: &[&str]) -> Vec<String> {
 
 #[test]
 fn starttls_has_its_time_and_place() {
-    assert_eq!(codes_with(Tls::Offered, &["STARTTLS"]), ["220 2.0.0", "secure"]);
+    assert_eq!(codes_with(TlsState::Offered, &["STARTTLS"]), ["220 2.0.0", "secure"]);
     assert_eq!(
-        codes_with(Tls::Offered, &["starttls now", "STARTTLS  "]),
+        codes_with(TlsState::Offered, &["starttls now", "STARTTLS  "]),
         ["501 5.5.4", "220 2.0.0", "secure"]
     );
     assert_eq!(
-        codes_with(Tls::Offered, &["EHLO x", "MAIL FROM:<>", "STARTTLS", "RSET", "STARTTLS"])[2..],
+        codes_with(TlsState::Offered, &["EHLO x", "MAIL FROM:<>", "STARTTLS", "RSET", "STARTTLS"])
+            [2..],
         ["503 5.5.1", "250 2.0.0", "220 2.0.0", "secure"]
     );
-    assert_eq!(codes_with(Tls::On, &["EHLO x", "STARTTLS"])[1..], ["503 5.5.1"]);
-    assert_eq!(codes_with(Tls::Absent, &["STARTTLS"]), ["502 5.5.1"]);
+    assert_eq!(codes_with(TlsState::On, &["EHLO x", "STARTTLS"])[1..], ["503 5.5.1"]);
+    assert_eq!(codes_with(TlsState::Absent, &["STARTTLS"]), ["502 5.5.1"]);
     let announced = |tls| {
         let (rules, mut out) = (rules(), Vec::new());
         Dialogue::new(&rules, tls).hear(Command::parse(b"EHLO x"), &Open, &mut out);
         String::from_utf8(out).unwrap().contains("250-STARTTLS\r\n")
     };
-    assert_eq!([Tls::Absent, Tls::Offered, Tls::On].map(announced), [false, true, false]);
+    assert_eq!(
+        [TlsState::Absent, TlsState::Offered, TlsState::On].map(announced),
+        [false, true, false]
+    );
 }
 
 #[test]
 fn after_starttls_nothing_is_known_but_what_the_session_has_cost() {
     let rules = rules();
-    let mut dialogue = Dialogue::new(&rules, Tls::Offered);
+    let mut dialogue = Dialogue::new(&rules, TlsState::Offered);
     let say = |dialogue: &mut Dialogue<'_>, line: &str| {
         let mut out = Vec::new();
         dialogue.hear(Command::parse(line.as_bytes()), &Open, &mut out);
@@ -100,7 +104,7 @@ fn after_starttls_nothing_is_known_but_what_the_session_has_cost() {
 #[test]
 fn a_client_that_pipelines_does_not_err_while_its_mail_is_put_off() {
     struct Full;
-    impl Gate for Full {
+    impl AccessPolicy for Full {
         fn mail(&self) -> Verdict {
             Verdict::Refuse(Reply::new(452, (4, 3, 1), "Full"), Refusal::Storage)
         }
@@ -109,7 +113,7 @@ fn a_client_that_pipelines_does_not_err_while_its_mail_is_put_off() {
         }
     }
     let rules = rules();
-    let mut dialogue = Dialogue::new(&rules, Tls::Absent);
+    let mut dialogue = Dialogue::new(&rules, TlsState::Absent);
     let mut code = |line: &str| {
         let mut out = Vec::new();
         dialogue.hear(Command::parse(line.as_bytes()), &Full, &mut out);
@@ -210,8 +214,9 @@ proptest! {
             0..40
         ),
     ) {
-        let rules = Rules { errors_limit: 10, mails_limit: 100, chatter_limit: 30, ..rules() };
-        let mut dialogue = Dialogue::new(&rules, Tls::Offered);
+        let (errors_limit, mails_limit, chatter_limit) = (10, 100, 30);
+        let rules = SessionLimits { errors_limit, mails_limit, chatter_limit, ..rules() };
+        let mut dialogue = Dialogue::new(&rules, TlsState::Offered);
         for line in lines {
             let mut out = Vec::new();
             let heard = dialogue.hear(Command::parse(line.as_bytes()), &Open, &mut out);
@@ -220,10 +225,10 @@ proptest! {
             prop_assert_eq!(lasts, 1, "{}", text);
             prop_assert!(text.ends_with("\r\n"));
             match heard.next {
-                Next::Close => break,
-                Next::Secure => prop_assert!(dialogue.mail().is_none()),
-                Next::Command => {}
-                Next::Content(mail) => {
+                NextStep::Close => break,
+                NextStep::Secure => prop_assert!(dialogue.mail().is_none()),
+                NextStep::Command => {}
+                NextStep::Content(mail) => {
                     prop_assert!((1..=2).contains(&mail.recipients.len()));
                     prop_assert!(!dialogue.hello().0.is_empty());
                     dialogue.end(Ok(Reply::new(250, (2, 0, 0), "Ok")), &mut Vec::new());

@@ -2,9 +2,9 @@
 
 use super::encode::is_escaped;
 use super::field::{Encoding, Field, Header};
-use super::lines::Line;
-use super::walk::{Listener, Part, Shape};
-use super::{LINE_LONGEST, PARTS_MAX, Refusal};
+use super::lines::ContentLine;
+use super::walk::{MimePart, PartKind, PartVisitor};
+use super::{EncodingRefusal, LINE_LONGEST, PARTS_MAX};
 
 /// Text of which less than a third must be escaped becomes quoted-printable; this many octets more
 /// are tolerated.
@@ -38,7 +38,7 @@ pub(super) struct Decision {
 
 /// The decisions about all parts, in their order.
 #[derive(Debug)]
-pub(super) struct Plan {
+pub(super) struct EncodingPlan {
     pub parts: Vec<Decision>,
 }
 
@@ -46,15 +46,15 @@ pub(super) struct Plan {
 #[derive(Debug, Default)]
 pub(super) struct Analysis {
     parts: Vec<Decision>,
-    part: Part,
+    part: MimePart,
     /// The kind of the present part by its header section.
-    shape: Option<Shape>,
+    shape: Option<PartKind>,
     encoding: Option<Encoding>,
     typed: bool,
     count: Count,
     /// Text around parts will change.
     around: bool,
-    refusal: Option<Refusal>,
+    refusal: Option<EncodingRefusal>,
 }
 
 /// Counts for the body of a leaf part.
@@ -75,17 +75,17 @@ impl Analysis {
     ///
     /// # Errors
     /// The message would have to be changed, but must not be.
-    pub fn plan(self) -> Result<Option<Plan>, Refusal> {
+    pub fn plan(self) -> Result<Option<EncodingPlan>, EncodingRefusal> {
         match self.refusal {
             Some(refusal) => Err(refusal),
             None if self.around || self.parts.iter().any(|part| part.action != Action::Keep) => {
-                Ok(Some(Plan { parts: self.parts }))
+                Ok(Some(EncodingPlan { parts: self.parts }))
             }
             None => Ok(None),
         }
     }
 
-    fn refuse(&mut self, refusal: Refusal) {
+    fn refuse(&mut self, refusal: EncodingRefusal) {
         self.refusal.get_or_insert(refusal);
     }
 
@@ -103,7 +103,7 @@ impl Analysis {
         }
     }
 
-    fn leaf(&self, shape: Shape) -> Action {
+    fn leaf(&self, shape: PartKind) -> Action {
         let Count { octets, eight_bit, escaped, long, flawed, .. } = self.count;
         match self.encoding {
             Some(Encoding::QuotedPrintable) if eight_bit > 0 => Action::Mend,
@@ -120,7 +120,7 @@ impl Analysis {
                 // Text that is mostly ASCII stays readable; other text would grow to three times
                 // its size.
                 let readable = escaped * 3 <= octets + READABLE;
-                if shape == Shape::Text && readable {
+                if shape == PartKind::Text && readable {
                     Action::QuotedPrintable
                 } else {
                     Action::Base64
@@ -130,21 +130,21 @@ impl Analysis {
     }
 }
 
-impl Listener for Analysis {
-    fn part(&mut self, part: Part) {
+impl PartVisitor for Analysis {
+    fn part(&mut self, part: MimePart) {
         self.part = part;
         self.shape = None;
         self.count = Count::default();
         if part.place < PARTS_MAX {
             self.parts.push(Decision::default());
         } else {
-            self.refuse(Refusal::TooManyParts);
+            self.refuse(EncodingRefusal::TooManyParts);
         }
     }
 
-    fn header_line(&mut self, _: Field, _: Line<'_>) {}
+    fn header_line(&mut self, _: Field, _: ContentLine<'_>) {}
 
-    fn header_end(&mut self, header: &Header, shape: Shape, _: bool) {
+    fn header_end(&mut self, header: &Header, shape: PartKind, _: bool) {
         self.shape = Some(shape);
         self.encoding = header.encoding;
         self.typed = header.content_type.is_some();
@@ -153,10 +153,10 @@ impl Listener for Analysis {
         }
         let mislabelled = matches!(header.encoding, Some(Encoding::EightBit | Encoding::Binary));
         match shape {
-            Shape::Multipart | Shape::Message if mislabelled && !self.part.signed => {
+            PartKind::Multipart | PartKind::Message if mislabelled && !self.part.signed => {
                 self.decide(Action::Relabel)
             }
-            Shape::TooDeep => self.refuse(Refusal::TooDeep),
+            PartKind::TooDeep => self.refuse(EncodingRefusal::TooDeep),
             _ => {}
         }
     }
@@ -182,17 +182,17 @@ impl Listener for Analysis {
         let Some(shape) = self.shape else { return };
         let eight_bit = self.count.eight_bit > 0;
         match shape {
-            _ if self.part.signed && eight_bit => self.refuse(Refusal::Signed),
-            Shape::Partial if eight_bit => self.refuse(Refusal::Partial),
-            Shape::Text | Shape::Data if !self.part.signed => self.decide(self.leaf(shape)),
+            _ if self.part.signed && eight_bit => self.refuse(EncodingRefusal::Signed),
+            PartKind::Partial if eight_bit => self.refuse(EncodingRefusal::Partial),
+            PartKind::Text | PartKind::Data if !self.part.signed => self.decide(self.leaf(shape)),
             _ => {}
         }
     }
 
-    fn around(&mut self, line: Line<'_>, signed: bool) {
+    fn around(&mut self, line: ContentLine<'_>, signed: bool) {
         if !line.octets.is_ascii() {
             if signed {
-                self.refuse(Refusal::Signed);
+                self.refuse(EncodingRefusal::Signed);
             }
             self.around = true;
         }

@@ -5,7 +5,7 @@ use memchr::memmem;
 
 /// A line, or a piece of a long one.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Line<'a> {
+pub(super) struct ContentLine<'a> {
     /// Without the CR LF.
     pub octets: &'a [u8],
     /// Whether a line starts here.
@@ -14,7 +14,7 @@ pub(super) struct Line<'a> {
     pub ends: bool,
 }
 
-impl Line<'_> {
+impl ContentLine<'_> {
     /// The whole line is here.
     pub fn is_whole(&self) -> bool {
         self.starts && self.ends
@@ -23,19 +23,19 @@ impl Line<'_> {
 
 /// Splits the input at CR LF, and at [`LINE_MAX`].
 #[derive(Debug)]
-pub(super) struct Lines {
+pub(super) struct ContentLines {
     /// The start of a line that is not complete.
     held: Vec<u8>,
     starts: bool,
 }
 
-impl Lines {
+impl ContentLines {
     pub fn new() -> Self {
         Self { held: Vec::new(), starts: true }
     }
 
     /// Calls `each` for every line, or piece of one, that is complete with `piece`.
-    pub fn feed(&mut self, mut piece: &[u8], mut each: impl FnMut(Line<'_>)) {
+    pub fn feed(&mut self, mut piece: &[u8], mut each: impl FnMut(ContentLine<'_>)) {
         // A CR LF may be split between two pieces.
         if self.held.last() == Some(&b'\r') && piece.first() == Some(&b'\n') {
             self.held.pop();
@@ -52,7 +52,7 @@ impl Lines {
         while self.held.len() + rest.len() > LINE_MAX {
             let (head, tail) = rest.split_at((LINE_MAX - self.held.len()).min(rest.len() - 1));
             self.held.extend_from_slice(head);
-            each(Line { octets: &self.held, starts: self.starts, ends: false });
+            each(ContentLine { octets: &self.held, starts: self.starts, ends: false });
             self.held.clear();
             self.starts = false;
             rest = tail;
@@ -61,23 +61,23 @@ impl Lines {
     }
 
     /// The rest at the end.
-    pub fn finish(&mut self, mut each: impl FnMut(Line<'_>)) {
+    pub fn finish(&mut self, mut each: impl FnMut(ContentLine<'_>)) {
         if !self.held.is_empty() {
             let held = std::mem::take(&mut self.held);
-            each(Line { octets: &held, starts: self.starts, ends: false });
+            each(ContentLine { octets: &held, starts: self.starts, ends: false });
         }
     }
 
-    fn whole(&mut self, octets: &[u8], each: &mut impl FnMut(Line<'_>)) {
+    fn whole(&mut self, octets: &[u8], each: &mut impl FnMut(ContentLine<'_>)) {
         if self.held.is_empty() {
             let mut octets = octets;
             while octets.len() > LINE_MAX {
                 let (head, tail) = octets.split_at(LINE_MAX);
-                each(Line { octets: head, starts: self.starts, ends: false });
+                each(ContentLine { octets: head, starts: self.starts, ends: false });
                 self.starts = false;
                 octets = tail;
             }
-            each(Line { octets, starts: self.starts, ends: true });
+            each(ContentLine { octets, starts: self.starts, ends: true });
         } else {
             let mut held = std::mem::take(&mut self.held);
             held.extend_from_slice(octets);

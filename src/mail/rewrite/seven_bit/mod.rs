@@ -31,16 +31,16 @@ mod tests;
 
 use crate::mail::model::Body;
 pub use limits::{DEPTH_MAX, FIELD_MAX, LINE_LONGEST, LINE_MAX, LINE_SENT, PARTS_MAX};
-pub use refusal::Refusal;
+pub use refusal::EncodingRefusal;
 use std::io;
 use std::sync::Arc;
 
 /// Why a message cannot be converted.
 #[derive(Debug, thiserror::Error)]
-pub enum Trouble {
+pub enum EncodingError {
     /// It must not be changed, or exceeds a limit: it can be sent only to a next hop with 8BITMIME.
     #[error("{0}")]
-    Refused(Refusal),
+    Refused(EncodingRefusal),
     /// The content could not be read.
     #[error("{0}")]
     Unreadable(#[from] io::Error),
@@ -50,16 +50,16 @@ pub enum Trouble {
 /// which blocks.
 ///
 /// # Errors
-/// See [`Trouble`].
-pub fn convert(body: &Body) -> Result<Option<Body>, Trouble> {
+/// See [`EncodingError`].
+pub fn convert(body: &Body) -> Result<Option<Body>, EncodingError> {
     match body {
         Body::Memory(bytes) => Ok(convert_bytes(bytes)
-            .map_err(Trouble::Refused)?
+            .map_err(EncodingError::Refused)?
             .map(|bytes| Body::Memory(bytes.into()))),
         Body::Stored(content, len) => {
             let mut walker = walk::Walker::new(analysis::Analysis::default());
             view::read_all(content.as_ref(), *len, |piece| walker.feed(piece))?;
-            let Some(plan) = walker.finish().plan().map_err(Trouble::Refused)? else {
+            let Some(plan) = walker.finish().plan().map_err(EncodingError::Refused)? else {
                 return Ok(None);
             };
             let view = view::View::new(content.clone(), *len, Arc::new(plan))?;
@@ -72,12 +72,12 @@ pub fn convert(body: &Body) -> Result<Option<Body>, Trouble> {
 /// [`convert`] for content in memory.
 ///
 /// # Errors
-/// See [`Refusal`].
-pub fn convert_bytes(content: &[u8]) -> Result<Option<Vec<u8>>, Refusal> {
+/// See [`EncodingRefusal`].
+pub fn convert_bytes(content: &[u8]) -> Result<Option<Vec<u8>>, EncodingRefusal> {
     let mut walker = walk::Walker::new(analysis::Analysis::default());
     walker.feed(content);
     let Some(plan) = walker.finish().plan()? else { return Ok(None) };
-    let mut walker = walk::Walker::new(write::Writer::new(Arc::new(plan)));
+    let mut walker = walk::Walker::new(write::PartWriter::new(Arc::new(plan)));
     walker.feed(content);
     Ok(Some(walker.finish().into_octets()))
 }

@@ -5,7 +5,7 @@ use super::limits::{DEPTH_MAX, PARTS_MAX};
 
 /// Why a message must not be converted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
+pub enum EncodingRefusal {
     /// 8-bit octets in a signed part.
     #[error(
         "a part under a signature (multipart/signed) has 8-bit content; another encoding would \

@@ -2,7 +2,7 @@
 //! `tests/peer_out/seven_bit.rs`.
 
 use super::*;
-use crate::mail::model::Content;
+use crate::mail::model::StoredContent;
 use mail_parser::{MessageParser, MimeHeaders, PartType};
 use proptest::prelude::*;
 
@@ -105,7 +105,7 @@ fn signatures_are_not_broken() {
         "Content-Type: multipart/mixed; boundary=n\r\n\r\n--n\r\n{inner}\u{fc}\r\n--n--\r\n"
     );
     for content in [signed(&format!("{inner}\u{fc}\r\n"), "x"), signed(&nested, "x")] {
-        assert_eq!(convert_bytes(content.as_bytes()), Err(Refusal::Signed), "{content}");
+        assert_eq!(convert_bytes(content.as_bytes()), Err(EncodingRefusal::Signed), "{content}");
     }
     // A signed part stays as it is, to the octet; the parts next to it may change.
     let content = signed(&format!("{inner}plain\r\n"), "\u{fc}");
@@ -138,7 +138,7 @@ fn what_must_not_be_encoded_is_not() {
     }
     assert_eq!(
         convert_bytes(with("Content-Type: message/partial; id=x").as_bytes()),
-        Err(Refusal::Partial)
+        Err(EncodingRefusal::Partial)
     );
     let out = text(&with("Content-Transfer-Encoding: quoted-printable"));
     assert!(out.ends_with("\r\n\r\nDiagnostic-Code: smtp; =C3=BC\r\n"), "{out}");
@@ -150,13 +150,16 @@ fn depth_and_number_are_limited() {
     for n in 0..=DEPTH_MAX {
         deep += &format!("Content-Type: multipart/mixed; boundary=b{n}\r\n\r\n--b{n}\r\n");
     }
-    assert_eq!(convert_bytes((deep.clone() + "\r\n\u{fc}").as_bytes()), Err(Refusal::TooDeep));
+    assert_eq!(
+        convert_bytes((deep.clone() + "\r\n\u{fc}").as_bytes()),
+        Err(EncodingRefusal::TooDeep)
+    );
     let messages = "Content-Type: message/rfc822\r\n\r\n".repeat(DEPTH_MAX + 1) + "\r\n\u{fc}";
-    assert_eq!(convert_bytes(messages.as_bytes()), Err(Refusal::TooDeep));
+    assert_eq!(convert_bytes(messages.as_bytes()), Err(EncodingRefusal::TooDeep));
     let many = String::from("Content-Type: multipart/mixed; boundary=b\r\n\r\n")
         + &"--b\r\n".repeat(PARTS_MAX)
         + "\r\n\u{fc}";
-    assert_eq!(convert_bytes(many.as_bytes()), Err(Refusal::TooManyParts));
+    assert_eq!(convert_bytes(many.as_bytes()), Err(EncodingRefusal::TooManyParts));
 }
 
 #[test]
@@ -264,7 +267,7 @@ fn garbage() -> impl Strategy<Value = Vec<u8>> {
 /// Content that is read in small pieces.
 struct Rest(Vec<u8>);
 
-impl Content for Rest {
+impl StoredContent for Rest {
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
         let rest = &self.0[usize::try_from(offset).unwrap().min(self.0.len())..];
         let length = rest.len().min(buffer.len()).min(7);

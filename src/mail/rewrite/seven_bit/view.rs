@@ -1,10 +1,10 @@
 //! Stored content in its 7-bit form, converted while it is read.
 
-use super::analysis::Plan;
+use super::analysis::EncodingPlan;
 use super::walk::Walker;
-use super::write::Writer;
+use super::write::PartWriter;
 use crate::ground::lock::{Level, Lock};
-use crate::mail::model::Content;
+use crate::mail::model::StoredContent;
 use std::io;
 use std::sync::Arc;
 
@@ -14,9 +14,9 @@ const READ: usize = 64 * 1024;
 /// The converted content. Reading from start to end is cheap; going back begins again from the
 /// start.
 pub(super) struct View {
-    original: Arc<dyn Content>,
+    original: Arc<dyn StoredContent>,
     original_len: u64,
-    plan: Arc<Plan>,
+    plan: Arc<EncodingPlan>,
     len: u64,
     place: Lock<Place>,
 }
@@ -26,7 +26,7 @@ struct Place {
     /// Octets of the original that have been taken.
     taken: u64,
     /// `None` after the end.
-    walker: Option<Walker<Writer>>,
+    walker: Option<Walker<PartWriter>>,
     /// Converted octets that were not read yet, and their offset.
     ready: Vec<u8>,
     offset: u64,
@@ -36,8 +36,12 @@ impl View {
     /// Reads the content once, to determine its length.
     ///
     /// # Errors
-    /// As [`Content::read_at`].
-    pub fn new(original: Arc<dyn Content>, original_len: u64, plan: Arc<Plan>) -> io::Result<Self> {
+    /// As [`StoredContent::read_at`].
+    pub fn new(
+        original: Arc<dyn StoredContent>,
+        original_len: u64,
+        plan: Arc<EncodingPlan>,
+    ) -> io::Result<Self> {
         let mut view = Self {
             original,
             original_len,
@@ -79,17 +83,17 @@ impl View {
 }
 
 impl Place {
-    fn start(plan: &Arc<Plan>) -> Self {
+    fn start(plan: &Arc<EncodingPlan>) -> Self {
         Self {
             taken: 0,
-            walker: Some(Walker::new(Writer::new(plan.clone()))),
+            walker: Some(Walker::new(PartWriter::new(plan.clone()))),
             ready: Vec::new(),
             offset: 0,
         }
     }
 }
 
-impl Content for View {
+impl StoredContent for View {
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
         let mut place = self.place.lock();
         if offset < place.offset {
@@ -119,9 +123,9 @@ impl Content for View {
 /// Passes the whole content to `each`, piece by piece.
 ///
 /// # Errors
-/// As [`Content::read_at`]; less content than `len`.
+/// As [`StoredContent::read_at`]; less content than `len`.
 pub(super) fn read_all(
-    content: &dyn Content,
+    content: &dyn StoredContent,
     len: u64,
     mut each: impl FnMut(&[u8]),
 ) -> io::Result<()> {
@@ -136,7 +140,7 @@ pub(super) fn read_all(
     Ok(())
 }
 
-fn read_exactly(content: &dyn Content, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+fn read_exactly(content: &dyn StoredContent, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
     let mut filled = 0;
     while filled < buffer.len() {
         match content.read_at(offset + filled as u64, &mut buffer[filled..])? {

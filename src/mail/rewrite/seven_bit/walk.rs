@@ -2,12 +2,12 @@
 //! pass.
 
 use super::field::{ContentType, Encoding, Field, Header};
-use super::lines::{Line, Lines};
+use super::lines::{ContentLine, ContentLines};
 use super::{DEPTH_MAX, FIELD_MAX, LINE_MAX};
 
 /// The kind of a part, by its header section.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Shape {
+pub(super) enum PartKind {
     /// Parts, with text around them.
     Multipart,
     /// A message with a header section of its own.
@@ -26,7 +26,7 @@ pub(super) enum Shape {
 
 /// A part.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Part {
+pub(super) struct MimePart {
     /// Its index among all parts, in the order in which they start.
     pub place: usize,
     /// The index of the message that contains it, which may be itself.
@@ -36,14 +36,14 @@ pub(super) struct Part {
 }
 
 /// Receives the events of the walk.
-pub(super) trait Listener {
+pub(super) trait PartVisitor {
     /// The header section of a part begins.
-    fn part(&mut self, part: Part);
+    fn part(&mut self, part: MimePart);
     /// A line of a header section, of the field `field`.
-    fn header_line(&mut self, field: Field, line: Line<'_>);
+    fn header_line(&mut self, field: Field, line: ContentLine<'_>);
     /// The header section has ended; `blank` when an empty line ends it, as it should. The empty
     /// line is still to be written.
-    fn header_end(&mut self, header: &Header, shape: Shape, blank: bool);
+    fn header_end(&mut self, header: &Header, shape: PartKind, blank: bool);
     /// Octets of the body of a leaf part, without line ends.
     fn body(&mut self, octets: &[u8]);
     /// A line of it ends.
@@ -51,25 +51,25 @@ pub(super) trait Listener {
     /// The body of the leaf part has ended; `last` when the message has, too.
     fn body_end(&mut self, last: bool);
     /// A line around parts, which readers ignore.
-    fn around(&mut self, line: Line<'_>, signed: bool);
+    fn around(&mut self, line: ContentLine<'_>, signed: bool);
     /// A boundary's line, with the line end before it.
     fn boundary(&mut self, before: &[u8], line: &[u8]);
 }
 
 /// Reads a message of any size in pieces.
 pub(super) struct Walker<L> {
-    lines: Lines,
+    lines: ContentLines,
     way: Way<L>,
 }
 
-impl<L: Listener> Walker<L> {
+impl<L: PartVisitor> Walker<L> {
     pub fn new(mut listener: L) -> Self {
-        listener.part(Part::default());
+        listener.part(MimePart::default());
         let way = Way {
             listener,
             levels: Vec::new(),
             messages: 0,
-            part: Part::default(),
+            part: MimePart::default(),
             parts: 1,
             digest: false,
             state: State::Header {
@@ -80,7 +80,7 @@ impl<L: Listener> Walker<L> {
             },
             line_end: false,
         };
-        Self { lines: Lines::new(), way }
+        Self { lines: ContentLines::new(), way }
     }
 
     pub fn feed(&mut self, piece: &[u8]) {
@@ -113,7 +113,7 @@ struct Way<L> {
     levels: Vec<Level>,
     /// Open messages in messages.
     messages: usize,
-    part: Part,
+    part: MimePart,
     parts: usize,
     /// The part is in a digest, where no Content-Type means a message (RFC 2046 §5.1.5).
     digest: bool,
@@ -126,7 +126,7 @@ struct Way<L> {
 struct Level {
     boundary: Vec<u8>,
     /// The multipart itself.
-    part: Part,
+    part: MimePart,
     /// Its first part is signed (RFC 1847 §2.1).
     signs: bool,
     digest: bool,
@@ -146,8 +146,8 @@ enum State {
     Around,
 }
 
-impl<L: Listener> Way<L> {
-    fn line(&mut self, line: Line<'_>) {
+impl<L: PartVisitor> Way<L> {
+    fn line(&mut self, line: ContentLine<'_>) {
         if line.is_whole()
             && line.octets.starts_with(b"--")
             && let Some((level, closes)) = self.boundary(line.octets)
@@ -206,7 +206,7 @@ impl<L: Listener> Way<L> {
     fn begin(&mut self, root: Option<usize>, signed: bool) {
         let place = self.parts;
         self.parts += 1;
-        self.part = Part { place, root: root.unwrap_or(place), signed };
+        self.part = MimePart { place, root: root.unwrap_or(place), signed };
         self.listener.part(self.part);
         self.state = State::Header {
             header: Header::default(),
@@ -216,7 +216,7 @@ impl<L: Listener> Way<L> {
         };
     }
 
-    fn header_line(&mut self, line: Line<'_>) {
+    fn header_line(&mut self, line: ContentLine<'_>) {
         let State::Header { header, field, text, begun } = &mut self.state else { return };
         let continues = !line.starts || matches!(line.octets, [b' ' | b'\t', ..]);
         let starting = if continues { None } else { Field::starting(line.octets) };
@@ -250,12 +250,12 @@ impl<L: Listener> Way<L> {
     fn header_end(&mut self, header: &Header, blank: bool) {
         let too_deep = self.levels.len() + self.messages >= DEPTH_MAX;
         let shape = match shape(header, std::mem::take(&mut self.digest)) {
-            Shape::Multipart | Shape::Message if too_deep => Shape::TooDeep,
+            PartKind::Multipart | PartKind::Message if too_deep => PartKind::TooDeep,
             shape => shape,
         };
         self.listener.header_end(header, shape, blank);
         match (shape, &header.content_type) {
-            (Shape::Multipart, Some(ContentType { sub, boundary: Some(boundary), .. })) => {
+            (PartKind::Multipart, Some(ContentType { sub, boundary: Some(boundary), .. })) => {
                 self.levels.push(Level {
                     boundary: boundary.clone(),
                     part: self.part,
@@ -266,7 +266,7 @@ impl<L: Listener> Way<L> {
                 });
                 self.state = State::Around;
             }
-            (Shape::Message, _) => {
+            (PartKind::Message, _) => {
                 self.messages += 1;
                 self.begin(None, self.part.signed);
             }
@@ -275,31 +275,31 @@ impl<L: Listener> Way<L> {
     }
 }
 
-fn shape(header: &Header, digest: bool) -> Shape {
+fn shape(header: &Header, digest: bool) -> PartKind {
     let encoded = matches!(
         header.encoding,
         Some(Encoding::QuotedPrintable | Encoding::Base64 | Encoding::Unknown)
     );
     let Some(content_type) = &header.content_type else {
-        return if digest && !encoded { Shape::Message } else { Shape::Text };
+        return if digest && !encoded { PartKind::Message } else { PartKind::Text };
     };
     match (content_type.kind.as_str(), content_type.sub.as_str()) {
-        ("multipart", _) if content_type.boundary.is_some() => Shape::Multipart,
-        ("multipart", _) => Shape::Plain,
+        ("multipart", _) if content_type.boundary.is_some() => PartKind::Multipart,
+        ("multipart", _) => PartKind::Plain,
         // These must not be encoded; if one is, it is decoded all the same.
         ("message", "rfc822" | "news") => {
             if encoded {
-                Shape::Data
+                PartKind::Data
             } else {
-                Shape::Message
+                PartKind::Message
             }
         }
-        ("message", "partial") => Shape::Partial,
+        ("message", "partial") => PartKind::Partial,
         (
             "message",
             "delivery-status" | "disposition-notification" | "feedback-report" | "external-body",
-        ) => Shape::Plain,
-        ("text" | "message" | "", _) => Shape::Text,
-        _ => Shape::Data,
+        ) => PartKind::Plain,
+        ("text" | "message" | "", _) => PartKind::Text,
+        _ => PartKind::Data,
     }
 }

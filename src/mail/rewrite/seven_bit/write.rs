@@ -1,16 +1,16 @@
 //! The second pass: writes the message by the plan.
 
-use super::analysis::{Action, Decision, Plan};
+use super::analysis::{Action, Decision, EncodingPlan};
 use super::encode::{Base64, Mend, QuotedPrintable};
 use super::field::{Field, Header};
-use super::lines::Line;
-use super::walk::{Listener, Part, Shape};
+use super::lines::ContentLine;
+use super::walk::{MimePart, PartKind, PartVisitor};
 use std::sync::Arc;
 
 /// Writes the events of the walk into a buffer.
 #[derive(Debug)]
-pub(super) struct Writer {
-    plan: Arc<Plan>,
+pub(super) struct PartWriter {
+    plan: Arc<EncodingPlan>,
     decision: Decision,
     /// The present part is covered by a signature.
     signed: bool,
@@ -30,8 +30,8 @@ enum Body {
     Mend(Mend),
 }
 
-impl Writer {
-    pub fn new(plan: Arc<Plan>) -> Self {
+impl PartWriter {
+    pub fn new(plan: Arc<EncodingPlan>) -> Self {
         let decision = Decision::default();
         Self {
             plan,
@@ -63,7 +63,7 @@ impl Writer {
         }
     }
 
-    fn plain(&mut self, line: Line<'_>) {
+    fn plain(&mut self, line: ContentLine<'_>) {
         self.out.extend_from_slice(line.octets);
         if line.ends {
             self.out.extend_from_slice(b"\r\n");
@@ -71,15 +71,15 @@ impl Writer {
     }
 }
 
-impl Listener for Writer {
-    fn part(&mut self, part: Part) {
+impl PartVisitor for PartWriter {
+    fn part(&mut self, part: MimePart) {
         self.decision = self.plan.parts.get(part.place).copied().unwrap_or_default();
         self.signed = part.signed;
         self.labelled = false;
         self.body = Body::Plain;
     }
 
-    fn header_line(&mut self, field: Field, line: Line<'_>) {
+    fn header_line(&mut self, field: Field, line: ContentLine<'_>) {
         match self.label() {
             Some(label) if field == Field::Encoding => {
                 if !std::mem::replace(&mut self.labelled, true) {
@@ -90,7 +90,7 @@ impl Listener for Writer {
         }
     }
 
-    fn header_end(&mut self, _: &Header, _: Shape, blank: bool) {
+    fn header_end(&mut self, _: &Header, _: PartKind, blank: bool) {
         let label = self.label().filter(|_| !self.labelled);
         if self.decision.add_version {
             self.out.extend_from_slice(b"MIME-Version: 1.0\r\n");
@@ -149,7 +149,7 @@ impl Listener for Writer {
         }
     }
 
-    fn around(&mut self, line: Line<'_>, _: bool) {
+    fn around(&mut self, line: ContentLine<'_>, _: bool) {
         self.around.write(line.octets, &mut self.out);
         if line.ends {
             self.around.line_end(&mut self.out);

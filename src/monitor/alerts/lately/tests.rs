@@ -4,7 +4,7 @@ use crate::monitor::counters::Counters;
 /// The texts of alerts for counters that grew so within ten minutes, with this queue after it.
 fn said(grow: impl Fn(&Counters), summary: &QueueSummary) -> Vec<(String, bool)> {
     let counters = Counters::new().unwrap();
-    let mut recent = Recent::default();
+    let mut recent = RecentSamples::default();
     recent.note(&counters, 0);
     grow(&counters);
     recent.note(&counters, 100);
@@ -61,7 +61,7 @@ fn mail_that_does_not_leave_is_grave() {
 fn held_mail_and_a_start_are_no_standstill() {
     let look = |grow: &dyn Fn(&Counters), looks: [u64; 3], summary: &QueueSummary| {
         let counters = Counters::new().unwrap();
-        let mut recent = Recent::default();
+        let mut recent = RecentSamples::default();
         recent.note(&counters, looks[0]);
         grow(&counters);
         looks.into_iter().for_each(|at| recent.note(&counters, at));
@@ -123,7 +123,7 @@ fn one_thing_is_told_in_the_singular() {
 fn a_bounce_that_reached_nobody_advises_only_what_is_not_set() {
     let lost = |set| {
         let counters = Counters::new().unwrap();
-        let mut recent = Recent::default();
+        let mut recent = RecentSamples::default();
         recent.note(&counters, 0);
         counters.outbound.undeliverable_bounces_total.inc();
         recent.note(&counters, 100);
