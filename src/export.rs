@@ -162,7 +162,7 @@ impl ExportedMessage {
             client: message.origin.peer.map(|peer| peer.to_string()),
             helo: message.origin.helo.to_string(),
             held: message.held,
-            delay_told: message.delay_told,
+            delay_told: message.delay_warning_sent,
             recipients: message
                 .progress
                 .iter()
@@ -263,7 +263,7 @@ impl ExportedMessage {
             origin: Origin { peer: peer.transpose()?, helo: self.helo.as_str().into() },
             progress,
             held: self.held,
-            delay_told: self.delay_told,
+            delay_warning_sent: self.delay_told,
             size: self.content.size,
             crc: crc_of(&self.content.crc32)
                 .ok_or("content.crc32: eight hexadecimal digits are expected")?,
@@ -347,7 +347,7 @@ mod tests {
             kind: MessageKind::Notification,
             progress,
             held: true,
-            delay_told: true,
+            delay_warning_sent: true,
             body: Body::Memory("x\r\n".into()),
         }
     }
@@ -363,7 +363,7 @@ mod tests {
         assert_eq!(imported.origin, message.origin);
         assert_eq!(imported.kind, message.kind);
         assert_eq!(imported.progress, message.progress);
-        assert_eq!((imported.held, imported.delay_told), (true, true));
+        assert_eq!((imported.held, imported.delay_warning_sent), (true, true));
         assert_eq!((imported.size, imported.crc), (3, 0x00ab_cdef));
     }
 

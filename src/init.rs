@@ -9,10 +9,10 @@
 use crate::appliance::event::{EventLog, Severity};
 use crate::appliance::failure::{Exit, Failure, exit_of};
 use crate::appliance::mount::Mounter;
-use crate::appliance::places::MountPaths;
-use crate::appliance::property::{self, LoadedProperties, Settings, check, relay};
+use crate::appliance::mounted_directories::MountPaths;
+use crate::appliance::property::{self, LoadedProperties, Settings, check, relay_summary};
 use crate::appliance::resources::{self, OPEN_FILES, Resources};
-use crate::appliance::supervise::carrier::CarrierSupervisor;
+use crate::appliance::supervise::carrier_supervisor::CarrierSupervisor;
 use crate::appliance::supervise::core_supervisor::CoreSupervisor;
 use crate::appliance::supervise::identity::Identity;
 use crate::appliance::supervise::keywatch::{self, KeyWatch};
@@ -30,10 +30,10 @@ use std::process::ExitCode;
 
 /// Runs the appliance until a signal ends it.
 pub fn run() -> ExitCode {
-    ExitCode::from(live())
+    ExitCode::from(run_appliance())
 }
 
-fn live() -> u8 {
+fn run_appliance() -> u8 {
     // Before anything else, so that an early signal is neither lost nor kills the process.
     let signals = SupervisorSignals::block();
     // No core dumps: this process has passwords and the private key. Where this is not permitted,
@@ -69,7 +69,7 @@ fn live() -> u8 {
             );
         }
     };
-    tell(&event_log, &loaded, why_same);
+    log_settings(&event_log, &loaded, why_same);
     let claimed = run_dir.and_then(|()| rundir::claim(&loaded.settings.run_dir));
     let (_run_dir, failure) = match claimed {
         Ok(guard) => (Some(guard), None),
@@ -79,12 +79,12 @@ fn live() -> u8 {
     failures.extend(resources::too_little(&loaded.settings, MemoryLimit::find().as_ref()));
     failures.extend(resources::too_few_threads(&loaded.settings, threads::limit()));
     let mut mounter = Mounter::new(&signals, identity, &loaded.settings.run_dir);
-    let places = prepare(&event_log, &mut loaded, &mut mounter, &mut failures);
+    let directories = prepare(&event_log, &mut loaded, &mut mounter, &mut failures);
     let settings = &loaded.settings;
     let mut keys = None;
     // If the place of the keys has failed, nothing more can be said about them.
-    if places.keys.is_some() || failures.is_empty() {
-        match read_keys(&event_log, settings, &places, &signals, identity) {
+    if directories.keys.is_some() || failures.is_empty() {
+        match read_keys(&event_log, settings, &directories, &signals, identity) {
             Ok(watch) => keys = watch,
             Err(failure) => failures.push(failure),
         }
@@ -97,18 +97,18 @@ fn live() -> u8 {
     // From now on the limit of open files is the one that the core will have.
     let files = getrlimit(Resource::RLIMIT_NOFILE).map_or(OPEN_FILES, |(soft, _)| soft);
     let resources = Resources::of(settings, MemoryLimit::find().as_ref(), files);
-    tell_trust(&event_log, settings, &resources);
-    tell_resources(&event_log, settings, &resources);
-    let directory = if places.data_as_working_directory {
+    log_relay_policy(&event_log, settings, &resources);
+    log_resources(&event_log, settings, &resources);
+    let directory = if directories.data_as_working_directory {
         settings.volume_data.as_path()
     } else {
         Path::new("/")
     };
-    let carrier = carrier(settings, &places)
+    let carrier = carrier(settings, &directories)
         .map(|properties| CarrierSupervisor::new(&event_log, identity, directory, properties));
     let supervisor =
         CoreSupervisor::new(settings, &event_log, &signals, identity).working_in(directory);
-    supervisor.with_keys(keys).with_carrier(carrier).keep()
+    supervisor.with_keys(keys).with_carrier(carrier).run_until_signal()
 }
 
 fn give_up(event_log: &EventLog, failures: &[Failure]) -> u8 {
@@ -119,7 +119,7 @@ fn give_up(event_log: &EventLog, failures: &[Failure]) -> u8 {
 }
 
 /// Logs the effective configuration, with remarks.
-fn tell(event_log: &EventLog, loaded: &LoadedProperties, why_same: Option<String>) {
+fn log_settings(event_log: &EventLog, loaded: &LoadedProperties, why_same: Option<String>) {
     event_log.note(
         Severity::Info,
         format!("postern {} starts; its properties:", env!("CARGO_PKG_VERSION")),
@@ -136,20 +136,22 @@ fn tell(event_log: &EventLog, loaded: &LoadedProperties, why_same: Option<String
 }
 
 /// Logs which clients may relay, when the gateways through which mail will leave are known.
-fn tell_trust(event_log: &EventLog, settings: &Settings, resources: &Resources) {
-    let words = relay::who_may_relay(&settings.smtpd_trusted_networks, &default_gateways());
+fn log_relay_policy(event_log: &EventLog, settings: &Settings, resources: &Resources) {
+    let words = relay_summary::who_may_relay(&settings.smtpd_trusted_networks, &default_gateways());
     event_log.note(Severity::Info, format!("who may relay: {}", words.statement));
     words.warnings.into_iter().for_each(|warning| event_log.record(Severity::Warning, warning));
-    let places = resources.for_strangers();
-    if let Some(share) =
-        relay::gateway_share(&settings.smtpd_trusted_networks, &default_gateways(), places)
-    {
+    let directories = resources.for_strangers();
+    if let Some(share) = relay_summary::gateway_share(
+        &settings.smtpd_trusted_networks,
+        &default_gateways(),
+        directories,
+    ) {
         event_log.note(Severity::Info, share);
     }
 }
 
 /// Logs what memory and descriptors suffice for.
-fn tell_resources(event_log: &EventLog, settings: &Settings, resources: &Resources) {
+fn log_resources(event_log: &EventLog, settings: &Settings, resources: &Resources) {
     event_log.note(Severity::Info, resources.words());
     if let Some(warning) = resources.warning(settings) {
         event_log.record(Severity::Warning, warning);
@@ -164,7 +166,7 @@ fn prepare(
     failures: &mut Vec<Failure>,
 ) -> MountPaths {
     let settings = &mut loaded.settings;
-    let mut places = MountPaths::default();
+    let mut directories = MountPaths::default();
     // First, because file servers and monitors may be behind it.
     match terminal::gateway::connect(settings, mounter) {
         Ok(events) => {
@@ -177,23 +179,23 @@ fn prepare(
         Err(failure) => failures.push(failure),
     }
     // A signal meanwhile leaves paths unset; the supervisor handles it before it starts anything.
-    places.log =
+    directories.log =
         terminal::log(settings, mounter).unwrap_or_else(|failure| failed(failures, failure));
-    places.keys =
+    directories.keys =
         terminal::fs(settings, mounter).unwrap_or_else(|failure| failed(failures, failure));
     if let Some(key) = settings.volume_key.take() {
         settings.volume_key =
             volume::mounted_key(&key, mounter).unwrap_or_else(|failure| failed(failures, failure));
-        places.keys.clone_from(&settings.volume_key);
+        directories.keys.clone_from(&settings.volume_key);
     }
     if let Err(failure) = volume::check_keys(settings, mounter) {
-        places.keys = None;
+        directories.keys = None;
         failures.push(failure);
     }
     match volume::mounted_data(&settings.volume_data, mounter) {
-        Ok(None) => return places,
+        Ok(None) => return directories,
         Ok(Some(directory)) => settings.volume_data = directory,
-        Err(failure) => return failed(failures, failure).unwrap_or(places),
+        Err(failure) => return failed(failures, failure).unwrap_or(directories),
     }
     match volume::prepared_data(&settings.volume_data, mounter, volume::in_container()) {
         Ok(warnings) => warnings
@@ -203,10 +205,10 @@ fn prepare(
         Err(failure) => failures.push(failure),
     }
     match volume::is_out_of_reach(&settings.volume_data, mounter) {
-        Ok(out_of_reach) => places.data_as_working_directory = out_of_reach == Some(true),
+        Ok(out_of_reach) => directories.data_as_working_directory = out_of_reach == Some(true),
         Err(failure) => failures.push(failure),
     }
-    places
+    directories
 }
 
 fn failed<T>(failures: &mut Vec<Failure>, failure: Failure) -> Option<T> {
@@ -218,11 +220,11 @@ fn failed<T>(failures: &mut Vec<Failure>, failure: Failure) -> Option<T> {
 fn read_keys(
     event_log: &EventLog,
     settings: &Settings,
-    places: &MountPaths,
+    directories: &MountPaths,
     signals: &SupervisorSignals,
     identity: Identity,
 ) -> Result<Option<KeyWatch>, Failure> {
-    let Some(files) = KeyFiles::of(settings, places.keys.as_deref())? else { return Ok(None) };
+    let Some(files) = KeyFiles::of(settings, directories.keys.as_deref())? else { return Ok(None) };
     let read = worker_process::run(keywatch::FIRST_PATIENCE, signals, || files.read(&identity));
     let keys = read
         .unwrap_or_else(|lost| Err(files.not_answering(&lost.to_string())))
@@ -237,15 +239,15 @@ fn read_keys(
 
 /// The task of the mail log's carrier: only what it needs, so that it never gets a secret. `None` =
 /// there is no mail log.
-fn carrier(settings: &Settings, places: &MountPaths) -> Option<String> {
-    let data = if places.data_as_working_directory {
+fn carrier(settings: &Settings, directories: &MountPaths) -> Option<String> {
+    let data = if directories.data_as_working_directory {
         Path::new(AS_WORKING_DIRECTORY)
     } else {
         &settings.volume_data
     };
     let task = serde_json::json!({
         "volume_data": data.display().to_string(),
-        "terminal_log": places.log.as_ref()?.display().to_string(),
+        "terminal_log": directories.log.as_ref()?.display().to_string(),
         "maillog_filename": settings.maillog_filename.as_ref()?,
         "timezone": settings.timezone.clone().unwrap_or_default(),
     });
@@ -283,10 +285,10 @@ mod tests {
             webhook_secret: Some(Secret::new("whsec_hunter2".to_owned())),
             ..loaded.settings
         };
-        let places =
+        let directories =
             MountPaths { log: Some(PathBuf::from("/terminals/log")), ..MountPaths::default() };
         let task: serde_json::Value =
-            serde_json::from_str(&carrier(&settings, &places).unwrap()).unwrap();
+            serde_json::from_str(&carrier(&settings, &directories).unwrap()).unwrap();
         let names: Vec<_> = task.as_object().unwrap().keys().map(String::as_str).collect();
         assert_eq!(names, ["maillog_filename", "terminal_log", "timezone", "volume_data"]);
         assert!(!task.to_string().contains("hunter2"));

@@ -19,7 +19,7 @@
 
 pub mod api;
 pub mod appliance;
-pub mod carrier;
+pub mod carrier_process;
 pub mod cli;
 pub mod core;
 pub mod demo;

@@ -122,7 +122,7 @@ fn main() -> ExitCode {
     match line.command {
         Command::Init => postern::init::run(),
         Command::Core => postern::core::run(),
-        Command::Carrier => postern::carrier::run(),
+        Command::Carrier => postern::carrier_process::run(),
         Command::Check => property::check::run(),
         Command::Queue(args) => postern::volumes::run(*args),
         Command::Route(args) => route::run(args),

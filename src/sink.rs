@@ -118,7 +118,7 @@ async fn serve(args: SinkArgs) -> io::Result<()> {
             recipients_limit: Envelope::RECIPIENTS_MAX,
             errors_limit: usize::MAX,
             mails_limit: usize::MAX,
-            chatter_limit: usize::MAX,
+            idle_commands_limit: usize::MAX,
             ..SessionLimits::new("sink.postern", CONTENT_MAX)
         },
         limits: Limits::from(ConnectionLimits {

@@ -24,7 +24,7 @@ fn read(input: &[u8], sizes: &[u8]) -> Read {
             done += step.taken;
             out.extend_from_slice(step.piece);
             if step.end {
-                return Some((out, done, content.flaw()));
+                return Some((out, done, content.error()));
             }
         }
     }

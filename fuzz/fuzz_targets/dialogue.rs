@@ -26,8 +26,8 @@ fuzz_target!(|session: &[u8]| {
     let mut errors = 0;
     for line in session.split(|byte| *byte == b'\n') {
         let mut out = Vec::new();
-        let mut heard = dialogue.hear(Command::parse(line), &Fickle, &mut out);
-        if let NextStep::Content(envelope) = heard.next {
+        let mut result = dialogue.handle(Command::parse(line), &Fickle, &mut out);
+        if let NextStep::Content(envelope) = result.next {
             assert!(
                 out.starts_with(b"354 ")
                     && !dialogue.hello().0.is_empty()
@@ -40,7 +40,7 @@ fuzz_target!(|session: &[u8]| {
             );
             out.clear();
             errors = 0;
-            heard = dialogue.end(Ok(Reply::new(250, (2, 0, 0), "Ok")), &mut out);
+            result = dialogue.end(Ok(Reply::new(250, (2, 0, 0), "Ok")), &mut out);
         }
         let text = std::str::from_utf8(&out).expect("replies are text");
         assert!(
@@ -48,9 +48,9 @@ fuzz_target!(|session: &[u8]| {
         );
         assert_eq!(text.lines().filter(|line| line.as_bytes()[3] == b' ').count(), 1, "{text}");
         errors += usize::from(text.starts_with('5'));
-        assert!(errors < rules.errors_limit || heard.next == NextStep::Close);
-        assert!(heard.next != NextStep::Secure || dialogue.mail().is_none());
-        if heard.next == NextStep::Close {
+        assert!(errors < rules.errors_limit || result.next == NextStep::Close);
+        assert!(result.next != NextStep::Secure || dialogue.mail().is_none());
+        if result.next == NextStep::Close {
             return;
         }
     }

@@ -2,9 +2,9 @@
 //! Pieces of any size give the same lines. The first octets define how the rest is cut.
 
 use libfuzzer_sys::fuzz_target;
-use postern::mail::parse::{InputLine, LineFlaw, LineSplitter};
+use postern::mail::parse::{InputLine, LineError, LineSplitter};
 
-fn cut(input: &[u8], sizes: &[u8]) -> Vec<Result<Vec<u8>, LineFlaw>> {
+fn cut(input: &[u8], sizes: &[u8]) -> Vec<Result<Vec<u8>, LineError>> {
     let (mut lines, mut buffer, mut out, mut rest) =
         (LineSplitter::default(), Vec::new(), Vec::new(), input);
     let mut sizes = sizes.iter().cycle();
@@ -21,7 +21,7 @@ fn cut(input: &[u8], sizes: &[u8]) -> Vec<Result<Vec<u8>, LineFlaw>> {
             }
             InputLine::Flawed { flaw, taken } => {
                 out.push(Err(flaw));
-                if flaw != LineFlaw::TooLong {
+                if flaw != LineError::TooLong {
                     return out;
                 }
                 buffer.drain(..taken);

@@ -2,7 +2,7 @@
 
 use super::HttpResponse;
 use crate::api::state::AppState;
-use crate::http::answer;
+use crate::http::response;
 use crate::mail::model::DestinationSummary;
 use hyper::StatusCode;
 use serde::{Deserialize, Serialize};
@@ -18,7 +18,7 @@ pub struct AgesView {
 
 /// `GET /api/v1/ages`
 pub(super) async fn ages(app: &AppState) -> HttpResponse {
-    answer::json(StatusCode::OK, &ages_view(app).await)
+    response::json(StatusCode::OK, &ages_view(app).await)
 }
 
 /// The ages, for programs and for the page.

@@ -1,6 +1,6 @@
 //! Queries of the queue that may take long or fail, and the answer then.
 
-use crate::http::answer::{HttpResponse, error};
+use crate::http::response::{HttpResponse, error};
 use crate::mail::model::{AdminError, AdminFuture as AdminAnswer};
 use hyper::StatusCode;
 use std::time::Duration;

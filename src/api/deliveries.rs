@@ -5,7 +5,7 @@
 use super::HttpResponse;
 use crate::api::state::AppState;
 use crate::ground::clock;
-use crate::http::answer;
+use crate::http::response;
 use crate::mail::model::Deliveries;
 use hyper::StatusCode;
 use serde::{Deserialize, Serialize};
@@ -51,7 +51,7 @@ pub struct DeliveryView {
 
 /// `GET /api/v1/deliveries`
 pub(super) fn deliveries(app: &AppState) -> HttpResponse {
-    answer::json(StatusCode::OK, &deliveries_view(app, DESTINATIONS_SHOWN))
+    response::json(StatusCode::OK, &deliveries_view(app, DESTINATIONS_SHOWN))
 }
 
 /// For programs and for the page.

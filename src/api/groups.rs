@@ -3,8 +3,8 @@
 use super::{HttpResponse, ask, error, since};
 use crate::api::state::AppState;
 use crate::ground::clock;
-use crate::http::answer;
-use crate::http::visit::RequestHead;
+use crate::http::request::RequestHead;
+use crate::http::response;
 use crate::mail::model::Grouping;
 use hyper::StatusCode;
 use serde::{Deserialize, Serialize};
@@ -54,7 +54,7 @@ pub(super) async fn groups(app: &AppState, visit: &RequestHead<'_>) -> HttpRespo
         Err(answer) => return answer,
     };
     match view(app, by).await {
-        Ok(view) => answer::json(StatusCode::OK, &view),
+        Ok(view) => response::json(StatusCode::OK, &view),
         Err(answer) => answer,
     }
 }

@@ -1,11 +1,11 @@
 //! The endpoints for orchestrators and monitors: `/healthz`, `/readyz`, `/metrics`.
 
 use crate::api::state::AppState;
-use crate::http::answer::{self, HttpResponse, PROMETHEUS, TEXT};
+use crate::http::request::RequestHead;
+use crate::http::response::{self, HttpResponse, PROMETHEUS, TEXT};
 use crate::http::rights::RequiredRight;
 use crate::http::route::{HttpRoute, LOOK, at_once};
-use crate::http::visit::RequestHead;
-use crate::monitor::metrics;
+use crate::monitor::gauges;
 use hyper::StatusCode;
 
 /// The rows of this module in the table of routes.
@@ -34,7 +34,7 @@ pub(crate) const ROUTES: &[HttpRoute<AppState>] = &[
 /// not answer does not count: the next core would wait for it, too.
 fn health(app: &AppState) -> HttpResponse {
     match app.monitor.vitals.late() {
-        None => answer::found(TEXT, "ok\n"),
+        None => response::found(TEXT, "ok\n"),
         Some(what) => not_ready(&what),
     }
 }
@@ -44,18 +44,18 @@ fn ready(app: &AppState) -> HttpResponse {
         return not_ready(&what);
     }
     match &*app.monitor.ready.borrow() {
-        Ok(()) => answer::found(TEXT, "ready\n"),
+        Ok(()) => response::found(TEXT, "ready\n"),
         Err(reason) => not_ready(reason),
     }
 }
 
 fn not_ready(reason: &str) -> HttpResponse {
-    answer::plain(StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {reason}\n"))
+    response::plain(StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {reason}\n"))
 }
 
 async fn all(app: &AppState, visit: &RequestHead<'_>) -> HttpResponse {
-    match metrics::text(&app.monitor).await {
-        Ok(text) => answer::found(PROMETHEUS, text),
+    match gauges::text(&app.monitor).await {
+        Ok(text) => response::found(PROMETHEUS, text),
         Err(fault) => visit.error(StatusCode::INTERNAL_SERVER_ERROR, &fault.to_string()),
     }
 }

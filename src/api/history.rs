@@ -5,9 +5,9 @@
 use super::{HttpResponse, ask, error, since};
 use crate::api::state::AppState;
 use crate::ground::clock;
-use crate::http::answer;
+use crate::http::request::RequestHead;
+use crate::http::response;
 use crate::http::rights::RequiredRight;
-use crate::http::visit::RequestHead;
 use crate::mail::model::{
     AttemptRecord, DeliveryStatus, FinishedMessage, HistoryFilter, MessageId, RecipientResult,
 };
@@ -169,7 +169,7 @@ pub(super) async fn attempts(
         Err(answer) => return answer,
     };
     match attempts_view(app, visit, id).await {
-        Ok(view) => answer::json(StatusCode::OK, &view),
+        Ok(view) => response::json(StatusCode::OK, &view),
         Err(answer) => answer,
     }
 }
@@ -197,7 +197,7 @@ pub(super) async fn history(app: &AppState, visit: &RequestHead<'_>) -> HttpResp
         Err(answer) => return answer,
     };
     match history_view(app, asked).await {
-        Ok(view) => answer::json(StatusCode::OK, &view),
+        Ok(view) => response::json(StatusCode::OK, &view),
         Err(answer) => answer,
     }
 }
@@ -209,7 +209,7 @@ pub(super) async fn one(app: &AppState, visit: &RequestHead<'_>, id: MessageId) 
         Err(answer) => return answer,
     };
     match finished_view(app, id).await {
-        Ok(Some(view)) => answer::json(StatusCode::OK, &view),
+        Ok(Some(view)) => response::json(StatusCode::OK, &view),
         Ok(None) => error(StatusCode::NOT_FOUND, "no such message in the history"),
         Err(answer) => answer,
     }

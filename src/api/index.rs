@@ -1,8 +1,8 @@
 //! `GET /api/v1/`: the list of endpoints, as JSON for programs and as a page of links for browsers.
 
 use super::HttpResponse;
-use crate::http::answer::{self, HTML};
-use crate::http::visit::RequestHead;
+use crate::http::request::RequestHead;
+use crate::http::response::{self, HTML};
 use hyper::StatusCode;
 use hyper::header;
 use serde::Serialize;
@@ -39,9 +39,9 @@ pub(super) fn index(visit: &RequestHead<'_>) -> HttpResponse {
     if accept.contains("text/html") {
         // Links are relative to the last slash of the URL.
         let here = if visit.path.ends_with('/') { "" } else { "v1/" };
-        return answer::found(HTML, page(&endpoints, here));
+        return response::found(HTML, page(&endpoints, here));
     }
-    answer::json(StatusCode::OK, &Index { openapi: "openapi.json", endpoints })
+    response::json(StatusCode::OK, &Index { openapi: "openapi.json", endpoints })
 }
 
 /// The endpoints in the OpenAPI document.

@@ -14,9 +14,9 @@ mod groups;
 pub(crate) mod health;
 mod history;
 mod index;
+pub(crate) mod message_parts;
 pub(crate) mod next_attempt;
 mod orders;
-pub(crate) mod parts;
 mod queue;
 mod rates;
 mod redact;
@@ -66,9 +66,9 @@ pub(crate) use stream::event;
 pub(crate) use text::view as text_view;
 pub use text::{AttachmentView, HeaderView, TextView, read as read_text};
 
-pub use crate::http::answer::ErrorView;
-pub(crate) use crate::http::answer::error;
-use crate::http::answer::{self, HttpResponse};
+pub use crate::http::response::ErrorView;
+pub(crate) use crate::http::response::error;
+use crate::http::response::{self, HttpResponse};
 use crate::http::rights::RequiredRight;
 use crate::http::route::{HandlerFuture, HttpRoute, LOOK, POST, RequestContext, at_once};
 use crate::mail::model::MessageId;
@@ -119,7 +119,7 @@ pub(crate) const ROUTES: &[HttpRoute<AppState>] = &[
         path: "/api/v1/openapi.json",
         methods: LOOK,
         need: RequiredRight::Numbers,
-        handler: |_| at_once(answer::found(answer::JSON, DOCUMENT)),
+        handler: |_| at_once(response::found(response::JSON, DOCUMENT)),
     },
     HttpRoute {
         path: "/api/v1/destinations",

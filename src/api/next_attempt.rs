@@ -1,7 +1,7 @@
 //! When mail is attempted next: one definition, with the same texts on pages and in the tool.
 
 use crate::api::{DestinationView, MessageView, RecipientView};
-use crate::ground::words::{count, span};
+use crate::ground::display_text::{count, span};
 use crate::mail::model::DeliveryStatus;
 use std::fmt;
 

@@ -6,8 +6,8 @@
 use super::filter::FilterView;
 use super::{HttpResponse, admin_error, error};
 use crate::api::state::AppState;
-use crate::http::answer;
-use crate::http::visit::{EntryPoint, RequestHead};
+use crate::http::request::{EntryPoint, RequestHead};
+use crate::http::response;
 use crate::mail::model::{
     AdminError, DESTINATIONS_MAX, Filter, MessageId, Paused, QueueOrder, Selection,
 };
@@ -190,7 +190,7 @@ pub(super) async fn order(app: &AppState, visit: &RequestHead<'_>, body: Incomin
         Err(words) => return error(StatusCode::BAD_REQUEST, &words),
     };
     match carry_out(app, visit, wish, view.preview).await {
-        Ok(hit) => answer::json(StatusCode::OK, &hit),
+        Ok(hit) => response::json(StatusCode::OK, &hit),
         Err(fault) => admin_error(&fault),
     }
 }
@@ -213,7 +213,7 @@ pub(crate) async fn carry_out(
     };
     match (wish, preview) {
         (OrderRequest::Messages(order, selection), false) => {
-            let obeyed = admin.order(order, selection, visit.asker()).await?;
+            let obeyed = admin.order(order, selection, visit.principal()).await?;
             Ok(MatchedView {
                 untried: Some(obeyed.untried).filter(|untried| *untried > 0),
                 ..done(obeyed.messages)
@@ -231,18 +231,18 @@ pub(crate) async fn carry_out(
         }
         // It has no preview, see OrderView::moved.
         (OrderRequest::Move { id, version, mark }, _) => {
-            admin.move_out(id, version, mark, visit.asker()).await.map(|()| done(1))
+            admin.move_out(id, version, mark, visit.principal()).await.map(|()| done(1))
         }
         (OrderRequest::Pause(destination, paused), false) => {
-            let destination = admin.meant(&destination, paused)?;
-            let became = admin.pause(destination, paused, visit.asker()).await?;
+            let destination = admin.find_destination(&destination, paused)?;
+            let became = admin.pause(destination, paused, visit.principal()).await?;
             Ok(MatchedView {
                 remark: Remark::of(paused, became),
                 ..done(u64::from(became.changed))
             })
         }
         (OrderRequest::Pause(destination, paused), true) => {
-            let destination = admin.meant(&destination, paused)?;
+            let destination = admin.find_destination(&destination, paused)?;
             let known = admin
                 .destinations(DESTINATIONS_MAX)
                 .into_iter()

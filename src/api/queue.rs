@@ -10,8 +10,8 @@ use crate::api::state::AppState;
 use crate::api::transfer::stream;
 use crate::export::target_name;
 use crate::ground::clock;
-use crate::http::answer::{self, MAIL, ResponseBody};
-use crate::http::visit::RequestHead;
+use crate::http::request::RequestHead;
+use crate::http::response::{self, MAIL, ResponseBody};
 use crate::mail::model::{
     Body, DESTINATIONS_MAX, DeliveryStatus, DestinationSummary, Message, MessageId, MessageKind,
     Target, TargetProgress, TargetStatus,
@@ -218,7 +218,7 @@ pub(super) fn destinations(app: &AppState) -> HttpResponse {
         .into_iter()
         .map(|d| destination_view(d, now))
         .collect();
-    answer::json(
+    response::json(
         StatusCode::OK,
         &DestinationsView { destinations, age_bounds_seconds: DestinationSummary::AGES.to_vec() },
     )
@@ -230,10 +230,10 @@ pub(crate) fn destination_view(destination: DestinationSummary, now: u32) -> Des
         messages: destination.messages,
         active: destination.active,
         oldest_age_seconds: destination.oldest.map(|oldest| since(oldest, now)),
-        next_try_seconds: destination.next_try.map(|next| since(now, next)),
+        next_try_seconds: destination.next_attempt.map(|next| since(now, next)),
         last_error: destination.last_error,
         deferred: destination.deferred,
-        couriers: destination.couriers,
+        couriers: destination.agents,
         window: destination.window,
         suspended_seconds: destination.suspended_until.map(|until| since(now, until)),
         unreachable_since: destination.unreachable_since.map(clock::rfc3339),
@@ -249,7 +249,7 @@ pub(super) async fn queue(app: &AppState, visit: &RequestHead<'_>) -> HttpRespon
         Err(words) => return error(StatusCode::BAD_REQUEST, &words),
     };
     match page(app, visit, &asked).await {
-        Ok(page) => answer::json(StatusCode::OK, &page),
+        Ok(page) => response::json(StatusCode::OK, &page),
         Err(answer) => answer,
     }
 }
@@ -294,7 +294,7 @@ pub(crate) async fn page(
 /// `GET /api/v1/queue/ID`
 pub(super) async fn message(app: &AppState, id: MessageId) -> HttpResponse {
     match message_with_subject(app, id).await {
-        Ok(view) => answer::json(StatusCode::OK, &view),
+        Ok(view) => response::json(StatusCode::OK, &view),
         Err(answer) => answer,
     }
 }
@@ -345,10 +345,10 @@ pub(super) async fn body(app: &AppState, id: MessageId) -> HttpResponse {
         Err(answer) => return answer,
     };
     let mut answer = match body {
-        Body::Memory(bytes) => answer::found(MAIL, bytes),
+        Body::Memory(bytes) => response::found(MAIL, bytes),
         Body::Stored(content, len) => {
             let pieces = stream(Bytes::new(), Body::Stored(content, len));
-            answer::answer(StatusCode::OK, MAIL, ResponseBody::Pieces(pieces, len))
+            response::answer(StatusCode::OK, MAIL, ResponseBody::Pieces(pieces, len))
         }
     };
     // A browser saves it as a file and never shows it as a page of this server.

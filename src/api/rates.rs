@@ -3,7 +3,7 @@
 use super::{HttpResponse, error};
 use crate::api::state::AppState;
 use crate::ground::clock;
-use crate::http::answer;
+use crate::http::response;
 use crate::monitor::rates::RatePoint;
 use hyper::StatusCode;
 use serde::{Deserialize, Serialize};
@@ -45,7 +45,7 @@ pub(super) fn rates(app: &AppState, query: &str) -> HttpResponse {
     let of = |number: fn(&RatePoint) -> f32| {
         points.iter().map(|point| Some(number(point)).filter(|n| n.is_finite())).collect()
     };
-    answer::json(
+    response::json(
         StatusCode::OK,
         &RatesView {
             span: span.name.to_owned(),

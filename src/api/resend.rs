@@ -7,9 +7,9 @@
 use super::send::{key, refused, sent};
 use super::{HttpResponse, ask, error, orders};
 use crate::api::state::AppState;
-use crate::ground::words::span;
+use crate::ground::display_text::span;
 use crate::http::idempotency::{Fingerprint, KeyState};
-use crate::http::visit::RequestHead;
+use crate::http::request::RequestHead;
 use crate::mail::model::{Address, Envelope, KeptMessage, MessageId, Resubmission, Submission};
 use hyper::StatusCode;
 use hyper::body::Incoming;
@@ -123,9 +123,9 @@ pub(crate) async fn resend(
     let recipients =
         view.of(&kept, &*submission).map_err(|(status, words)| error(status, &words))?;
     let print = Fingerprint::of_text(&format!("resend {id} {recipients:?}"));
-    let asker = visit.asker();
+    let principal = visit.principal();
     let claim = match key
-        .map(|key| app.views.idempotency_keys.begin(&format!("{} resend {key}", asker.user)))
+        .map(|key| app.views.idempotency_keys.begin(&format!("{} resend {key}", principal.user)))
     {
         None => None,
         Some(KeyState::New(claim)) => Some(claim),
@@ -141,7 +141,7 @@ pub(crate) async fn resend(
     };
     // In a task of its own: a client that disconnects must find the message under its key.
     let task = tokio::spawn(async move {
-        let new = submission.resubmit(Resubmission { kept, recipients, asker }).await;
+        let new = submission.resubmit(Resubmission { kept, recipients, principal }).await;
         if let (Ok(new), Some(claim)) = (&new, claim) {
             claim.done(print, *new).await;
         }

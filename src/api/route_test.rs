@@ -8,8 +8,8 @@
 use super::state::AppState;
 use super::{HttpResponse, ask, error, since};
 use crate::ground::clock;
-use crate::http::answer;
-use crate::http::visit::RequestHead;
+use crate::http::request::RequestHead;
+use crate::http::response;
 use crate::mail::model::{
     Address, ClientVerdict, Destination, DestinationStatus, HostLookup, HostUse, Reply,
     RouteQuestion, TargetReport, TracedHost,
@@ -177,7 +177,7 @@ pub(super) async fn route(app: &AppState, visit: &RequestHead<'_>) -> HttpRespon
         Err(words) => Err(RouteRefusal::Question(words)),
     };
     match view {
-        Ok(view) => answer::json(StatusCode::OK, &view),
+        Ok(view) => response::json(StatusCode::OK, &view),
         Err(RouteRefusal::Question(words)) => error(StatusCode::BAD_REQUEST, &words),
         Err(RouteRefusal::Answer(answer)) => *answer,
     }
@@ -263,7 +263,7 @@ fn status_view(status: DestinationStatus, now: u32) -> TargetStatusView {
         suspended_seconds: status.suspended_until.map(|until| since(now, until)),
         unreachable_since: status.unreachable_since.map(clock::rfc3339),
         messages: status.messages,
-        couriers: status.couriers,
+        couriers: status.agents,
         window: status.window,
         limit: status.limit,
         last_error: status.last_error,

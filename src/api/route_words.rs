@@ -1,7 +1,7 @@
 //! A route test as text, for the page and for the operator's tool.
 
 use super::route_test::{ClientView, RouteHostView, RouteTestView, TargetStatusView, TargetView};
-use crate::ground::words::{counted, span};
+use crate::ground::display_text::{counted, span};
 
 impl RouteTestView {
     /// Whether the message would be accepted and can be delivered: its client may send it, where

@@ -13,9 +13,9 @@ use crate::api::state::AppState;
 use crate::api::transfer::pieces;
 use crate::ground::lock::Lock;
 use crate::http::access::Caller;
-use crate::http::answer;
 use crate::http::idempotency::{Fingerprint, KeyClaim, KeyState};
-use crate::http::visit::RequestHead;
+use crate::http::request::RequestHead;
+use crate::http::response;
 use crate::mail::model::{ContentPieces, MessageId, Reply, Submission, SubmittedEnvelope};
 use aws_lc_rs::digest;
 use bytes::Bytes;
@@ -71,7 +71,7 @@ pub(crate) async fn send(
     }
     let key = match key(visit.headers) {
         // A key belongs to its user: others do not learn of that user's mail.
-        Ok(key) => key.map(|key| format!("{} {key}", visit.asker().user)),
+        Ok(key) => key.map(|key| format!("{} {key}", visit.principal().user)),
         Err(words) => return error(StatusCode::BAD_REQUEST, words),
     };
     let Some(key) = key else {
@@ -136,7 +136,7 @@ fn submitted(
     }
     // At this point the client has a login or a token, or uses the control socket.
     let client = visit.client.map(|client| client.address);
-    Ok(SubmittedEnvelope { client, known: true, sender, recipients })
+    Ok(SubmittedEnvelope { client, authenticated: true, sender, recipients })
 }
 
 /// Applies a token's rate. A repeated request with the key of a sent mail does not count.
@@ -231,7 +231,7 @@ fn print(context: &Lock<digest::Context>) -> Fingerprint {
 pub(super) fn sent(app: &AppState, id: MessageId, repeated: bool) -> HttpResponse {
     let base = app.http.access.outside.as_ref().map_or("", |outside| outside.path.as_str());
     let status = if repeated { StatusCode::OK } else { StatusCode::CREATED };
-    let mut answer = answer::json(status, &SentView { id: id.to_string(), repeated });
+    let mut answer = response::json(status, &SentView { id: id.to_string(), repeated });
     if let Ok(place) = HeaderValue::from_str(&format!("{base}/api/v1/queue/{id}")) {
         answer.headers_mut().insert(header::LOCATION, place);
     }

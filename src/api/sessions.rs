@@ -5,7 +5,7 @@
 use super::{HttpResponse, error, since};
 use crate::api::state::AppState;
 use crate::ground::clock;
-use crate::http::answer;
+use crate::http::response;
 use crate::mail::model::{Refusal, RefusedExample, SESSION_REFUSALS, SessionInfo};
 use hyper::StatusCode;
 use serde::{Deserialize, Serialize};
@@ -112,7 +112,7 @@ pub(crate) struct LogQuery {
 
 /// `GET /api/v1/sessions`
 pub(super) fn sessions(app: &AppState) -> HttpResponse {
-    answer::json(StatusCode::OK, &sessions_view(app))
+    response::json(StatusCode::OK, &sessions_view(app))
 }
 
 /// The open sessions, for programs and for the page.
@@ -137,7 +137,7 @@ pub(crate) fn sessions_view(app: &AppState) -> SessionsView {
 
 /// `GET /api/v1/refusals`
 pub(super) fn refusals(app: &AppState) -> HttpResponse {
-    answer::json(StatusCode::OK, &refusals_view(app))
+    response::json(StatusCode::OK, &refusals_view(app))
 }
 
 /// The rejections, for programs and for the page.
@@ -185,7 +185,7 @@ pub(crate) fn refusals_view(app: &AppState) -> RefusalsView {
 /// `GET /api/v1/log?filter=TEXT&level=warn&limit=N`
 pub(super) fn log(app: &AppState, query: &str) -> HttpResponse {
     match LogQuery::parse(query) {
-        Ok(asked) => answer::json(StatusCode::OK, &LogView { lines: log_lines(app, &asked) }),
+        Ok(asked) => response::json(StatusCode::OK, &LogView { lines: log_lines(app, &asked) }),
         Err(words) => error(StatusCode::BAD_REQUEST, &words),
     }
 }

@@ -6,7 +6,7 @@
 use super::HttpResponse;
 use super::setting::Setting;
 use super::state::AppState;
-use crate::http::answer;
+use crate::http::response;
 use hyper::StatusCode;
 use serde::Serialize;
 
@@ -19,5 +19,5 @@ pub struct SettingsView<'a> {
 
 /// `GET /api/v1/settings`
 pub(super) fn settings(app: &AppState) -> HttpResponse {
-    answer::json(StatusCode::OK, &SettingsView { settings: &app.facts.settings })
+    response::json(StatusCode::OK, &SettingsView { settings: &app.facts.settings })
 }

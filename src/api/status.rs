@@ -4,14 +4,14 @@ use super::{HttpResponse, since};
 use crate::api::redact;
 use crate::api::state::AppState;
 use crate::ground::clock;
-use crate::http::answer;
+use crate::http::request::RequestHead;
+use crate::http::response;
 use crate::http::rights::RequiredRight;
-use crate::http::visit::RequestHead;
 use crate::mail::model::{Refusal, SESSION_REFUSALS};
 use crate::monitor::alerts::{self, AlertView};
 use crate::monitor::components::ComponentView;
 use crate::monitor::counters::Counters;
-use crate::monitor::metrics;
+use crate::monitor::gauges;
 use crate::monitor::rates::Buckets;
 use hyper::StatusCode;
 use prometheus::Histogram;
@@ -120,12 +120,12 @@ pub struct DiskView {
 
 /// `GET /api/v1/status`
 pub(super) async fn status(app: &AppState, visit: &RequestHead<'_>) -> HttpResponse {
-    answer::json(StatusCode::OK, &status_view(app, visit.may_look()).await)
+    response::json(StatusCode::OK, &status_view(app, visit.may_look()).await)
 }
 
 /// For the page and for programs; without `look` there are no names.
 pub(crate) async fn status_view(app: &AppState, look: bool) -> StatusView {
-    let summary = metrics::refresh(&app.monitor).await;
+    let summary = gauges::refresh(&app.monitor).await;
     let (now, facts, counters) = (clock::now(), &app.facts, &app.monitor.counters);
     let ready = app.monitor.ready.borrow().clone();
     let view = StatusView {

@@ -6,8 +6,8 @@
 use super::{HttpResponse, error};
 use crate::api::state::AppState;
 use crate::ground::text::harmless_json;
-use crate::http::answer::{self, EVENTS, ResponseBody};
-use crate::http::visit::RequestHead;
+use crate::http::request::RequestHead;
+use crate::http::response::{self, EVENTS, ResponseBody};
 use bytes::Bytes;
 use hyper::header::{self, HeaderValue};
 use hyper::{Method, StatusCode, Version};
@@ -55,7 +55,7 @@ pub(super) async fn stream(app: &AppState, visit: &RequestHead<'_>) -> HttpRespo
             }
         });
     }
-    answer::answer(StatusCode::OK, EVENTS, ResponseBody::Endless(events))
+    response::answer(StatusCode::OK, EVENTS, ResponseBody::Endless(events))
 }
 
 /// An event of the stream (WHATWG HTML §9.2).

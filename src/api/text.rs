@@ -5,10 +5,10 @@
 //! becomes text; the result is still untrusted, and must be escaped by the code that shows it.
 //! Source: RFC 5322, RFC 2045 to 2047.
 
-use super::parts::{READ_MAX, html_of};
+use super::message_parts::{READ_MAX, html_of};
 use super::{ADMIN_PATIENCE, HttpResponse, ask, error};
 use crate::api::state::AppState;
-use crate::http::answer;
+use crate::http::response;
 use crate::mail::model::MessageId;
 use hyper::StatusCode;
 use mail_parser::{HeaderValue, MessageParser, MimeHeaders};
@@ -66,7 +66,7 @@ pub struct AttachmentView {
 /// `GET /api/v1/queue/ID/text`
 pub(super) async fn text(app: &AppState, id: MessageId) -> HttpResponse {
     match view(app, id).await {
-        Ok(view) => answer::json(StatusCode::OK, &view),
+        Ok(view) => response::json(StatusCode::OK, &view),
         Err(answer) => answer,
     }
 }

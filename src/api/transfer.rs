@@ -8,7 +8,7 @@
 use crate::api::state::AppState;
 use crate::api::{self, admin_error, ask};
 use crate::export::{self, ExportedMessage};
-use crate::http::answer::{self, HttpResponse, ResponseBody};
+use crate::http::response::{self, HttpResponse, ResponseBody};
 use crate::mail::model::{Body, ContentPieces, MessageId};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
@@ -66,8 +66,11 @@ pub(crate) async fn mail(app: &AppState, id: MessageId, query: &str) -> HttpResp
         Err(error) => return unreadable(&error),
     };
     let len = head.len() as u64 + message.body.len();
-    let mut answer =
-        answer::answer(StatusCode::OK, PAIR, ResponseBody::Pieces(stream(head, message.body), len));
+    let mut answer = response::answer(
+        StatusCode::OK,
+        PAIR,
+        ResponseBody::Pieces(stream(head, message.body), len),
+    );
     if let Ok(tag) = HeaderValue::from_str(&format!("\"{version:016x}\"")) {
         answer.headers_mut().insert(header::ETAG, tag);
     }
@@ -87,7 +90,7 @@ pub(crate) async fn import(app: &AppState, mut content: Incoming) -> HttpRespons
     let (pump, pieces) = pieces(content, rest);
     let ((), taken) = tokio::join!(pump, app.views.admin.import(imported, pieces));
     match taken {
-        Ok(id) => answer::json(StatusCode::OK, &ImportedView { id: id.to_string() }),
+        Ok(id) => response::json(StatusCode::OK, &ImportedView { id: id.to_string() }),
         Err(fault) => admin_error(&fault),
     }
 }

@@ -8,8 +8,8 @@
 //! nothing waits.
 
 use super::failure::Failure;
-use super::lines;
 use super::property::LogFormat;
+use super::start_errors;
 use crate::ground::clock;
 use nix::poll::{PollFd, PollFlags, poll};
 use std::fs::{File, OpenOptions};
@@ -117,7 +117,7 @@ impl EventLog {
     /// Writes a failure: literally to standard error, and to the appliance log with line and cause
     /// as one event each.
     pub fn fail(&self, failure: &Failure) {
-        let failure = self.with_place(failure);
+        let failure = self.with_log_path(failure);
         tell(&format!("{failure}\n"));
         self.keep(Severity::Error, &failure.line);
         if !failure.cause.is_empty() {
@@ -127,9 +127,9 @@ impl EventLog {
 
     /// The line of a core that did not start contains the standard path of the appliance log, as
     /// the contract requires; if the log is somewhere else, the cause gives that path.
-    fn with_place(&self, failure: &Failure) -> Failure {
+    fn with_log_path(&self, failure: &Failure) -> Failure {
         let place = match &self.path {
-            _ if failure.line != lines::START => String::new(),
+            _ if failure.line != start_errors::START => String::new(),
             Some(path) if path == Path::new(SYSTEM_LOG) => String::new(),
             Some(path) => format!("the appliance log is {} here", path.display()),
             None => {
@@ -240,18 +240,18 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let event_log =
             EventLog { format: LogFormat::Plain, path: Some(dir.path().join("log/appliance/log")) };
-        let started = |cause: &str| Failure::new(Exit::Create, lines::START, cause);
-        let told = event_log.with_place(&started("the port is taken"));
+        let started = |cause: &str| Failure::new(Exit::Create, start_errors::START, cause);
+        let told = event_log.with_log_path(&started("the port is taken"));
         let place = dir.path().join("log/appliance/log");
         assert_eq!(
             told,
             started(&format!("the port is taken; the appliance log is {} here", place.display()))
         );
-        assert!(event_log.with_place(&started("")).cause.starts_with("the appliance log is "));
+        assert!(event_log.with_log_path(&started("")).cause.starts_with("the appliance log is "));
         let other = Failure::preconfigure(Exit::Create, "x");
-        assert_eq!(event_log.with_place(&other), other);
+        assert_eq!(event_log.with_log_path(&other), other);
         let system = EventLog { path: Some(SYSTEM_LOG.into()), ..event_log };
-        assert_eq!(system.with_place(&started("x")), started("x"));
+        assert_eq!(system.with_log_path(&started("x")), started("x"));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Why the appliance does not start: one line fixed by the contract, one line with the cause, one
 //! exit code.
 
-use super::lines;
+use super::start_errors;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -64,7 +64,7 @@ impl Failure {
     /// "failed to preconfigure the MTA": the preparation failed for a reason without a line of its
     /// own.
     pub fn preconfigure(exit: Exit, cause: impl Into<String>) -> Self {
-        Self::new(exit, lines::PRECONFIGURE, cause)
+        Self::new(exit, start_errors::PRECONFIGURE, cause)
     }
 }
 

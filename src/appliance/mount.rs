@@ -64,9 +64,9 @@ pub struct Mounter<'a> {
     identity: Identity,
     run_dir: PathBuf,
     points: Vec<Point>,
-    only_looks: bool,
+    is_read_only: bool,
     /// Mount points that would have been used.
-    passed_by: Vec<String>,
+    would_mount: Vec<String>,
 }
 
 /// A directory where something was mounted by this process, or may have been.
@@ -86,25 +86,25 @@ impl<'a> Mounter<'a> {
             identity,
             run_dir: run_dir.to_owned(),
             points: Vec::new(),
-            only_looks: false,
-            passed_by: Vec::new(),
+            is_read_only: false,
+            would_mount: Vec::new(),
         }
     }
 
     /// A mounter that changes nothing: it does not mount and does not write.
-    pub fn that_only_looks(mut self) -> Self {
-        self.only_looks = true;
+    pub fn read_only(mut self) -> Self {
+        self.is_read_only = true;
         self
     }
 
     /// Whether nothing may be changed.
-    pub fn only_looks(&self) -> bool {
-        self.only_looks
+    pub fn is_read_only(&self) -> bool {
+        self.is_read_only
     }
 
     /// Mount points that would have been used.
-    pub fn passed_by(&self) -> &[String] {
-        &self.passed_by
+    pub fn would_mount(&self) -> &[String] {
+        &self.would_mount
     }
 
     /// The user for whom file systems are mounted.
@@ -145,8 +145,8 @@ impl<'a> Mounter<'a> {
         work: impl FnOnce(&Path) -> Result<(), String>,
     ) -> Result<Option<PathBuf>, String> {
         may_mount()?;
-        if self.only_looks {
-            self.passed_by.push(at.to_owned());
+        if self.is_read_only {
+            self.would_mount.push(at.to_owned());
             return Ok(None);
         }
         let root = nix::unistd::geteuid().is_root().then(|| PathBuf::from(at));

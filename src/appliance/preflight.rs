@@ -8,14 +8,14 @@
 //! start takes: one without an answer stops nothing here.
 
 use super::failure::{Exit, Failure};
-use super::lines;
 use super::mount::Mounter;
 use super::property::{Settings, webhook};
 use super::resources::{self, OPEN_FILES, Resources};
+use super::start_errors;
 use super::supervise::identity::Identity;
 use super::supervise::rundir;
 use super::supervise::signals::SupervisorSignals;
-use super::terminal::names::ResolvedHosts;
+use super::terminal::host_lookup::ResolvedHosts;
 use super::volume::keys::KeyFiles;
 use super::{terminal, volume};
 use crate::ground::memory::MemoryLimit;
@@ -43,7 +43,7 @@ pub struct Preflight {
 }
 
 /// Checks terminals, volumes and keys as the supervisor will.
-pub fn foresee(settings: &Settings) -> Preflight {
+pub fn preflight(settings: &Settings) -> Preflight {
     // The supervisor raises the limit as far as it may.
     let files = getrlimit(Resource::RLIMIT_NOFILE)
         .map_or(OPEN_FILES, |(soft, hard)| soft.max(OPEN_FILES.min(hard)));
@@ -52,7 +52,7 @@ pub fn foresee(settings: &Settings) -> Preflight {
     let mut outlook =
         Preflight { places_of_strangers: resources.for_strangers(), ..Preflight::default() };
     // Without signals nothing is checked; the supervisor would fail in the same way, and report it.
-    let Ok(signals) = SupervisorSignals::unheard() else { return outlook };
+    let Ok(signals) = SupervisorSignals::without_blocking() else { return outlook };
     let identity = match Identity::of_the_core() {
         Ok((identity, _)) => identity,
         Err(failure) => {
@@ -60,19 +60,19 @@ pub fn foresee(settings: &Settings) -> Preflight {
             Identity::same()
         }
     };
-    let mut mounter = Mounter::new(&signals, identity, &settings.run_dir).that_only_looks();
+    let mut mounter = Mounter::new(&signals, identity, &settings.run_dir).read_only();
     let mut settings = settings.clone();
-    outlook.failures.extend(rundir::foresee(&settings.run_dir, &identity));
+    outlook.failures.extend(rundir::preflight(&settings.run_dir, &identity));
     outlook.failures.extend(taken_twice(&settings.listen));
     outlook.failures.extend(settings.listen.iter().find_map(|address| foreign(*address)));
     outlook.look_at_ports(&settings);
     let names = ResolvedHosts::look_up_briefly(hosts(&settings), LOOKUP_PATIENCE, &mounter);
-    match terminal::gateway::foresee(&settings, &names) {
+    match terminal::gateway::preflight(&settings, &names) {
         Ok(failure) => outlook.failures.extend(failure),
         Err(unconnected) => outlook.notes.push(unconnected),
     }
-    outlook.notes.extend(terminal::hops::foresee(&settings, &names));
-    outlook.notes.extend(terminal::foresee(&settings, &names));
+    outlook.notes.extend(terminal::next_hop_check::preflight(&settings, &names));
+    outlook.notes.extend(terminal::preflight(&settings, &names));
     outlook.look_at_authorities(&settings, &identity);
     outlook.failures.extend(resources::too_little(&settings, ceiling.as_ref()));
     outlook.failures.extend(resources::too_few_threads(&settings, threads::limit()));
@@ -90,14 +90,14 @@ pub fn foresee(settings: &Settings) -> Preflight {
     outlook.look_at_keys(&settings, keys.as_deref(), &mounter);
     if let Some(directory) = outlook.take(volume::mounted_data(&settings.volume_data, &mut mounter))
     {
-        match volume::foreseen_data(&directory, &mounter, volume::in_container()) {
+        match volume::preflight_data_in_child(&directory, &mounter, volume::in_container()) {
             Ok(notes) => outlook.notes.extend(notes.into_iter().flatten()),
             Err(failure) => outlook.failures.push(failure),
         }
     }
     outlook.notes.extend(
         mounter
-            .passed_by()
+            .would_mount()
             .iter()
             .map(|what| format!("{what} would be mounted; that was not tried")),
     );
@@ -107,7 +107,7 @@ pub fn foresee(settings: &Settings) -> Preflight {
 /// All hosts that are looked up.
 fn hosts(settings: &Settings) -> Vec<String> {
     let terminals = terminal::hosts(settings).into_iter().chain(terminal::gateway::host(settings));
-    terminals.chain(terminal::hops::hosts(settings)).collect()
+    terminals.chain(terminal::next_hop_check::hosts(settings)).collect()
 }
 
 impl Preflight {
@@ -125,7 +125,7 @@ impl Preflight {
                 "run_dir {run_dir} is in use by a running Postern: free ports were not checked"
             ));
         } else {
-            self.failures.extend(terminal::ports::foresee(settings));
+            self.failures.extend(terminal::port_check::preflight(settings));
         }
     }
 
@@ -180,7 +180,7 @@ fn taken_twice(listen: &[IpAddr]) -> Option<Failure> {
     let (one, other) = pairs.into_iter().find(|(one, other)| takes(one, other))?;
     let cause =
         format!("listen names {one}, which includes the ports of {other}; leave out {other}");
-    Some(Failure::new(Exit::Unavailable, lines::START, cause))
+    Some(Failure::new(Exit::Unavailable, start_errors::START, cause))
 }
 
 /// An address that this machine does not have.
@@ -193,7 +193,7 @@ fn foreign(address: IpAddr) -> Option<Failure> {
         }
         _ => format!("listen names {address}, which cannot be listened on: {error}"),
     };
-    Some(Failure::new(Exit::Unavailable, lines::START, cause))
+    Some(Failure::new(Exit::Unavailable, start_errors::START, cause))
 }
 
 #[cfg(test)]

@@ -6,8 +6,8 @@
 //! at the same time.
 
 use super::failure::{Exit, Failure};
-use super::lines::PRECONFIGURE;
 use super::property::Settings;
+use super::start_errors::PRECONFIGURE;
 use crate::ground::credential::password::Password;
 use crate::ground::memory::MemoryLimit;
 
@@ -27,7 +27,7 @@ mod share {
     /// SMTP sessions.
     pub(super) const SESSIONS: u64 = 64;
     /// Connections to next hops.
-    pub(super) const COURIERS: u64 = 11;
+    pub(super) const AGENTS: u64 = 11;
     /// Answers of the web UI.
     pub(super) const ANSWERS: u64 = 7;
     /// Content that is being written to the disk.
@@ -39,7 +39,7 @@ mod share {
 }
 
 /// A TLS connection to a next hop with its buffers, in octets.
-const COURIER: u64 = 48 << 10;
+const AGENT: u64 = 48 << 10;
 
 /// One in so many of the connections to next hops is for agents beyond the limit (overtime).
 const OVERTIME_PART: u32 = 3;
@@ -95,7 +95,7 @@ pub struct Resources {
     /// Why there are fewer sessions than `session_limit`.
     pub scarce: Option<Shortage>,
     /// Connections to next hops.
-    pub couriers: u32,
+    pub agents: u32,
     /// Connections beyond these that only wait for the reply to the end of data.
     pub overtime: u32,
     /// Octets of a session's input buffer while idle.
@@ -103,9 +103,9 @@ pub struct Resources {
     /// Octets by which all input buffers together may grow.
     pub wide: usize,
     /// Octets of content that each writer may keep in memory.
-    pub own: usize,
+    pub buffer_own: usize,
     /// Octets of content that all writers together may borrow.
-    pub lendable: usize,
+    pub buffer_shared: usize,
     /// Octets of new mail in memory.
     pub fresh: u64,
     /// Octets of answers of the web UI.
@@ -145,7 +145,7 @@ impl Resources {
             _ if sessions == by_memory => Some(Shortage::Memory),
             _ => Some(Shortage::Files(files)),
         };
-        let connections = number((part(share::COURIERS) / COURIER).min(files_left / 4));
+        let connections = number((part(share::AGENTS) / AGENT).min(files_left / 4));
         let overtime = connections / OVERTIME_PART;
         let reserve = u64::from(settings.sessions_reserved()) * u64::from(sessions)
             / u64::from(wanted.max(1));
@@ -153,12 +153,12 @@ impl Resources {
             sessions,
             reserve: u32::try_from(reserve).unwrap_or(sessions),
             scarce,
-            couriers: connections - overtime,
+            agents: connections - overtime,
             overtime,
             input: size(input),
             wide: size(part(share::INPUT)),
-            own: size(own),
-            lendable: size(part(share::CONTENT)),
+            buffer_own: size(own),
+            buffer_shared: size(part(share::CONTENT)),
             fresh: part(share::FRESH),
             answers: size(part(share::ANSWERS)),
             limit: ceiling.map(|ceiling| (ceiling.octets, ceiling.is_set())),
@@ -304,12 +304,12 @@ mod tests {
         let settings = settings();
         let least = of(&settings, 96);
         assert_eq!((least.sessions, least.reserve, least.scarce), (1000, 200, None), "{least:?}");
-        assert!(least.couriers >= 100 && least.overtime >= 50, "{least:?}");
-        let session = SESSION + SESSION_TLS + (least.input + least.own) as u64;
-        let pools = (least.wide + least.lendable + least.answers) as u64 + least.fresh;
+        assert!(least.agents >= 100 && least.overtime >= 50, "{least:?}");
+        let session = SESSION + SESSION_TLS + (least.input + least.buffer_own) as u64;
+        let pools = (least.wide + least.buffer_shared + least.answers) as u64 + least.fresh;
         let all = FIXED
             + u64::from(least.sessions) * session
-            + u64::from(least.couriers + least.overtime) * COURIER
+            + u64::from(least.agents + least.overtime) * AGENT
             + pools;
         assert!(all <= 96 << 20, "{} MB", all >> 20);
         assert_eq!(least.warning(&settings), None);
@@ -334,7 +334,7 @@ mod tests {
         assert!(small.warning(&many).unwrap().contains("there is memory for 1"));
         assert_eq!(of(&many, 8192).scarce, None);
         let none = Resources::of(&many, None, FILES_ENOUGH);
-        assert_eq!((none.sessions, none.input, none.own), (20_000, 8192, 16_384));
+        assert_eq!((none.sessions, none.input, none.buffer_own), (20_000, 8192, 16_384));
     }
 
     #[test]
@@ -361,7 +361,7 @@ mod tests {
         let settings = settings();
         let few = Resources::of(&settings, None, 1024);
         assert_eq!(
-            (few.sessions, few.couriers + few.overtime, few.scarce),
+            (few.sessions, few.agents + few.overtime, few.scarce),
             (240, 80, Some(Shortage::Files(1024)))
         );
         assert_eq!(few.for_strangers(), 192);
@@ -372,7 +372,7 @@ mod tests {
             "{words}"
         );
         let least = Resources::of(&settings, None, 32);
-        assert!(least.sessions >= 2 && least.couriers >= 2, "{least:?}");
+        assert!(least.sessions >= 2 && least.agents >= 2, "{least:?}");
     }
 
     #[test]

@@ -5,18 +5,18 @@
 //! and that rename it is imported once more the next time, but never lost. All files in the
 //! directory are untrusted.
 
-use super::call::Core;
+use super::api_client::Core;
 use super::progress::ProgressReporter;
-use super::trouble::{
+use super::shared_text::{messages, to_json};
+use super::tool_error::{
     EX_CANTCREAT, EX_DATAERR, EX_NOINPUT, EX_NOPERM, EX_TEMPFAIL, EX_USAGE, ToolError,
 };
-use super::words::{messages, to_json};
 use crate::export::{
     ExportedContent, ExportedMessage, ExportedTarget, HEAD_MAX, VERSION, crc_text,
 };
 use crate::ground::clock;
+use crate::ground::display_text::{count, harmless};
 use crate::ground::folder::{Folder, FolderLock};
-use crate::ground::words::{count, harmless};
 use crate::mail::model::{Address, TargetStatus};
 use bytes::Bytes;
 use clap::Args;

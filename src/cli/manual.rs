@@ -5,7 +5,7 @@
 //! arguments, so they always agree with the program. Exit codes: 64 no such command, 73 a page
 //! cannot be written.
 
-use super::trouble::{EX_CANTCREAT, EX_OK, EX_USAGE};
+use super::tool_error::{EX_CANTCREAT, EX_OK, EX_USAGE};
 use clap::{Args, Command, ValueEnum};
 use clap_mangen::Man;
 use std::io::{self, Write};

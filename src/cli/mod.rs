@@ -8,34 +8,35 @@
 //! permission. Security: all text from mail is escaped before it is written to a terminal; only
 //! `body` writes a mail as it is.
 
-mod call;
+mod api_client;
 mod export;
+mod export_directory;
 mod import;
-mod look;
 pub mod manual;
-mod order;
+mod operator_actions;
 mod progress;
+mod queries;
 mod resend;
 pub mod route;
-mod store;
+mod shared_text;
 mod table;
-mod trouble;
+mod tool_error;
 mod volume;
-mod words;
 
 use crate::api::next_attempt::NextAttempt;
 use crate::api::{
     DestinationsView, FinishedView, MessageView, OrderView, RecipientView, StatusView,
 };
-use crate::ground::words::{count, counted, harmless, size, span, states};
-use call::Core;
+use crate::ground::display_text::{count, counted, harmless, size, span, states};
+use api_client::Core;
 use clap::{Args, Subcommand};
 use export::ExportArgs;
 use import::ImportArgs;
-use look::{GroupBy, HistoryArgs, Listing};
-use order::SelectionArgs;
+use operator_actions::SelectionArgs;
+use queries::{GroupBy, HistoryArgs, Listing};
 use resend::Resend;
 use serde::Serialize;
+use shared_text::{check_id, messages, null_sender, print_json};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
@@ -43,8 +44,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 use table::TextTable;
-use trouble::{EX_NOINPUT, EX_OK, EX_SOFTWARE, ToolError};
-use words::{check_id, messages, null_sender, print_json};
+use tool_error::{EX_NOINPUT, EX_OK, EX_SOFTWARE, ToolError};
 
 pub use volume::Volumes;
 
@@ -235,22 +235,24 @@ fn perform(
                 Some(order),
             ) => {
                 choice.confirm(&core, &order, complaints).await?;
-                order::give(&core, &order, args.json, out).await
+                operator_actions::give(&core, &order, args.json, out).await
             }
-            (_, Some(order)) => order::give(&core, &order, args.json, out).await,
+            (_, Some(order)) => operator_actions::give(&core, &order, args.json, out).await,
             (Command::List { what, watch }, _) => {
-                watch.look(out, async |out| look::list(&core, &what, args.json, out).await).await
+                watch.look(out, async |out| queries::list(&core, &what, args.json, out).await).await
             }
             (Command::Destinations(watch), _) => {
-                watch.look(out, async |out| look::destinations(&core, args.json, out).await).await
+                watch
+                    .look(out, async |out| queries::destinations(&core, args.json, out).await)
+                    .await
             }
             (Command::Stats(watch), _) => {
                 watch.look(out, async |out| stats(&core, args.json, out).await).await
             }
-            (Command::Groups { by }, _) => look::groups(&core, by, args.json, out).await,
-            (Command::History(what), _) => look::history(&core, &what, args.json, out).await,
+            (Command::Groups { by }, _) => queries::groups(&core, by, args.json, out).await,
+            (Command::History(what), _) => queries::history(&core, &what, args.json, out).await,
             (Command::Resend(what), _) => what.run(&core, args.json, out).await,
-            (Command::Text { id }, _) => look::text(&core, &id, args.json, out).await,
+            (Command::Text { id }, _) => queries::text(&core, &id, args.json, out).await,
             (Command::Show { id }, _) => show(&core, &id, args.json, out).await,
             (Command::Export(what), _) => {
                 export::online(&what, &core, args.json, out, complaints).await
@@ -304,8 +306,12 @@ fn order_of(command: &Command) -> Result<Option<OrderView>, ToolError> {
             import.check()?;
             None
         }
-        Command::Pause { destination } => Some(order::at_destination("pause", destination)),
-        Command::Resume { destination } => Some(order::at_destination("resume", destination)),
+        Command::Pause { destination } => {
+            Some(operator_actions::at_destination("pause", destination))
+        }
+        Command::Resume { destination } => {
+            Some(operator_actions::at_destination("resume", destination))
+        }
         Command::List { .. }
         | Command::Stats(_)
         | Command::Destinations(_)
@@ -375,7 +381,7 @@ async fn show(core: &Core, id: &str, json: bool, out: &mut dyn Write) -> Result<
         table.row(&[address, status.as_str(), &attempts.to_string(), &next, last_reply]);
     }
     table.write(out)?;
-    look::tries(core, id, out).await
+    queries::tries(core, id, out).await
 }
 
 /// The final state of a message that is not in the queue any more.
@@ -388,7 +394,7 @@ async fn ended(core: &Core, id: &str, json: bool, out: &mut dyn Write) -> Result
     writeln!(out, "Arrived      {}", entry.arrived)?;
     writeln!(out, "Completed    {}, after {}", entry.finished, span(entry.took_seconds))?;
     writeln!(out, "From         {}", harmless(null_sender(&entry.sender)))?;
-    look::tries(core, id, out).await
+    queries::tries(core, id, out).await
 }
 
 /// The status and the destinations together.

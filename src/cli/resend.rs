@@ -1,8 +1,8 @@
 //! `postern queue resend`: a finished message once more.
 
-use super::call::Core;
-use super::trouble::{EX_USAGE, ToolError};
-use super::words::{check_id, print_json};
+use super::api_client::Core;
+use super::shared_text::{check_id, print_json};
+use super::tool_error::{EX_USAGE, ToolError};
 use crate::api::{OriginalRecipients, ResendView, SentView};
 use clap::Args;
 use std::io::Write;

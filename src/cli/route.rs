@@ -4,12 +4,12 @@
 //! JSON. Exit codes: 0 the message would be accepted and can be delivered, 1 it would not or
 //! cannot, and those of `postern queue`.
 
-use super::call::Core;
-use super::trouble::{EX_DECLINED, EX_OK, ToolError};
-use super::words::{null_sender, print_json};
+use super::api_client::Core;
+use super::shared_text::{null_sender, print_json};
+use super::tool_error::{EX_DECLINED, EX_OK, ToolError};
 use super::{runtime, sockets};
 use crate::api::{RouteTestView, TargetView};
-use crate::ground::words::{harmless, shorten};
+use crate::ground::display_text::{harmless, shorten};
 use clap::Args;
 use std::io::{self, Write};
 use std::path::PathBuf;

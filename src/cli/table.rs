@@ -1,6 +1,6 @@
 //! Tables for people: aligned columns, untrusted text escaped and shortened.
 
-use crate::ground::words::{harmless, shorten};
+use crate::ground::display_text::{harmless, shorten};
 use std::io::{self, Write};
 
 /// Rows that are aligned when they are written.

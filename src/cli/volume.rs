@@ -1,11 +1,11 @@
 //! `postern queue verify`, and how the tool finds a data volume.
 
 use super::progress::ProgressReporter;
-use super::trouble::{
+use super::shared_text::{messages, null_sender, to_json};
+use super::tool_error::{
     EX_DATAERR, EX_NOINPUT, EX_NOPERM, EX_SOFTWARE, EX_UNAVAILABLE, EX_USAGE, ToolError,
 };
-use super::words::{messages, null_sender, to_json};
-use crate::ground::words::{count, counted, harmless, size};
+use crate::ground::display_text::{count, counted, harmless, size};
 use crate::mail::model::{
     Address, Damage, DamageMeaning, FileCount, OfflineError, OfflineQueue, VerifyReport,
 };

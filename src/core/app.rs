@@ -1,16 +1,16 @@
 //! The relay, built step by step: its base, ports, queue, mail modules and HTTP server. Then it
 //! starts.
 
-use super::base::Base;
 use super::config::CoreConfig;
-use super::exclusive::Ports;
+use super::exclusive_resources::Ports;
 #[cfg(debug_assertions)]
 use super::faults;
+use super::process_resources::ProcessResources;
 use super::relay::Relay;
 use super::running::Running;
 use super::server::Server;
-use super::trouble::internal;
-use super::{background, obey, rooms, watchdog};
+use super::start_failures::internal;
+use super::{background, configure, supervisor_commands, watchdog};
 use crate::appliance::failure::Failure;
 use crate::ground::threads;
 use crate::mail::accept::SmtpListener;
@@ -29,7 +29,7 @@ pub(super) struct App {
     relay: Relay,
     /// The supervisor requests the stop.
     told_to_stop: Arc<Notify>,
-    base: Base,
+    process: ProcessResources,
 }
 
 impl App {
@@ -38,15 +38,15 @@ impl App {
     /// # Errors
     /// The first step that failed, with the contract's line and a cause that says what to do.
     pub(super) async fn build(config: CoreConfig) -> Result<Self, Failure> {
-        let (base, orders) = Base::take(config).await?;
-        let ports = Ports::bind(&base.settings, &base.volume)?;
-        let spool = rooms::open_spool(&base)?;
-        let told_to_stop =
-            obey::follow(orders, &base).map_err(|error| internal("the orders' thread", &error))?;
-        let mut relay = Relay::open(&base, spool, &ports)?;
+        let (process, orders) = ProcessResources::take(config).await?;
+        let ports = Ports::bind(&process.settings, &process.volume)?;
+        let spool = configure::open_spool(&process)?;
+        let told_to_stop = supervisor_commands::follow(orders, &process)
+            .map_err(|error| internal("the orders' thread", &error))?;
+        let mut relay = Relay::open(&process, spool, &ports)?;
         let Ports { smtp, smtps, http, control } = ports;
-        let server = Server::open(&base, &mut relay, http, control)?;
-        Ok(Self { smtp, smtps, server, relay, told_to_stop, base })
+        let server = Server::open(&process, &mut relay, http, control)?;
+        Ok(Self { smtp, smtps, server, relay, told_to_stop, process })
     }
 
     /// Starts delivery, intake and the watchdog, and reports readiness.
@@ -54,10 +54,10 @@ impl App {
     /// # Errors
     /// The watchdog's thread cannot be created.
     pub(super) fn start(self) -> Result<Running, Failure> {
-        let Self { smtp, smtps, server, relay, told_to_stop, base } = self;
+        let Self { smtp, smtps, server, relay, told_to_stop, process } = self;
         let Server { app, readiness, close, opened } = server;
-        let couriers = tokio::spawn(relay.outbound.clone().run());
-        let background = background(&base, &relay);
+        let agents = tokio::spawn(relay.outbound.clone().run());
+        let background = background(&process, &relay);
         let (stop, stopping) = watch::channel(None);
         let listeners = listeners(smtp, smtps, &relay);
         let sessions = tokio::spawn(inbound::serve(relay.intake, listeners, stopping));
@@ -69,19 +69,19 @@ impl App {
         let storage =
             background::follow_storage(relay.spool.clone(), readiness.clone(), app.monitor.clone());
         let storage = tokio::spawn(storage);
-        base.status.ready();
+        process.status.ready();
         let probes = watchdog::Probes {
             mail: tokio::runtime::Handle::current(),
             http: opened.runtime,
             outbound: relay.outbound.clone(),
             spool: relay.spool.clone(),
         };
-        watchdog::watch(probes, opened.doors, vitals, &base)
+        watchdog::watch(probes, opened.listeners, vitals, &process)
             .map_err(|error| internal("the watchdog's thread", &error))?;
-        tracing::info!(target: "mta", hostname = base.settings.hostname, "ready");
+        tracing::info!(target: "mta", hostname = process.settings.hostname, "ready");
         Ok(Running {
             sessions,
-            couriers,
+            agents,
             planning: relay.planning,
             storage,
             background,
@@ -92,21 +92,21 @@ impl App {
             outbound: relay.outbound,
             spool: relay.spool,
             told_to_stop,
-            base,
+            process,
         })
     }
 }
 
 /// The tasks that monitor the machine.
-fn background(base: &Base, relay: &Relay) -> JoinSet<()> {
+fn background(process: &ProcessResources, relay: &Relay) -> JoinSet<()> {
     // Until the last disk access; it ends with the runtime.
     drop(tokio::spawn(threads::keep_one_for_the_disk()));
     let mut tasks = JoinSet::new();
-    tasks.spawn(background::rest_when_idle(base.counters.clone()));
-    tasks.spawn(background::follow_clock(base.counters.monitor.clone()));
-    tasks.spawn(background::follow_memory(base.ceiling.clone(), base.memory.clone()));
-    let tell = background::tell_supervisor(&base.status);
-    tasks.spawn(disk_alerts::watch_over(base.counters.spool.clone(), tell));
+    tasks.spawn(background::release_memory_when_idle(process.counters.clone()));
+    tasks.spawn(background::follow_clock(process.counters.monitor.clone()));
+    tasks.spawn(background::follow_memory(process.ceiling.clone(), process.memory.clone()));
+    let tell = background::report_to_supervisor(&process.status);
+    tasks.spawn(disk_alerts::watch_over(process.counters.spool.clone(), tell));
     tasks.spawn(background::follow_gateways(relay.policy.clone()));
     tasks
 }

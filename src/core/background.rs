@@ -32,7 +32,7 @@ const STORAGE_PACE: Duration = Duration::from_secs(1);
 const REST_AFTER: Duration = Duration::from_secs(20);
 
 /// Alerts of the data volume are sent to the supervisor, which writes them to the appliance log.
-pub(super) fn tell_supervisor(status: &Arc<StatusWriter>) -> impl Fn(DiskAlert) + use<> {
+pub(super) fn report_to_supervisor(status: &Arc<StatusWriter>) -> impl Fn(DiskAlert) + use<> {
     let status = status.clone();
     move |alert| {
         let severity = match alert {
@@ -130,7 +130,7 @@ pub(super) async fn follow_gateways(policy: Arc<Policy>) {
 
 /// An idle relay releases the memory pages of its program: most were needed only for the start or
 /// the last load.
-pub(super) async fn rest_when_idle(counters: Arc<Counters>) {
+pub(super) async fn release_memory_when_idle(counters: Arc<Counters>) {
     let mut pace = tokio::time::interval(REST_AFTER);
     let (mut before, mut rests) = (None, false);
     loop {

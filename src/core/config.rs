@@ -4,8 +4,8 @@
 //! which the relay is built, and its runtime. Security: the process is confined here, before its
 //! first thread, because the kernel confines a thread and those that it starts.
 
-use super::trouble::internal;
-use super::{exclusive, keys};
+use super::start_failures::internal;
+use super::{exclusive_resources, keys};
 use crate::appliance::failure::Failure;
 use crate::appliance::property::{LogFormat, Settings, webhook};
 use crate::appliance::resources;
@@ -46,7 +46,9 @@ impl CoreConfig {
     ///
     /// # Errors
     /// Properties or keys are invalid; all failures at once.
-    pub(super) fn told(status: &Arc<StatusWriter>) -> Result<(Self, LogGuard), Vec<Failure>> {
+    pub(super) fn from_supervisor(
+        status: &Arc<StatusWriter>,
+    ) -> Result<(Self, LogGuard), Vec<Failure>> {
         // The supervisor reads its signals from a descriptor and blocks them; here they must be
         // delivered.
         SigSet::all().thread_unblock().map_err(|error| vec![internal("signals", &error)])?;
@@ -56,7 +58,7 @@ impl CoreConfig {
         // Before the confinement makes its file inaccessible.
         let authorities = webhook::authorities(settings.webhook_ca.as_deref())
             .map_err(|failure| vec![failure])?;
-        let volume = exclusive::volume(&settings);
+        let volume = exclusive_resources::volume(&settings);
         // The run directory may be created again while the core runs; then it is another directory.
         let confined = confine(&volume, &settings.run_dir, settings.run_dir.parent());
         // Only the name of the file matters here; the share itself is accessed by the carrier.

@@ -17,13 +17,13 @@ pub(super) fn allow(http: &HttpState, outbound: Arc<Outbound<SegmentLog>>) {
         match fault {
             // On each of the runtime's threads: a free one would hide it.
             "loop" => (0..mail.metrics().num_workers())
-                .for_each(|_| drop(mail.spawn(async { loop_for_ever() }))),
+                .for_each(|_| drop(mail.spawn(async { hang_thread() }))),
             // On one of them: the others continue.
-            "loop_one" => drop(mail.spawn(async { loop_for_ever() })),
+            "loop_one" => drop(mail.spawn(async { hang_thread() })),
             // Endless loops end.
             "come_back" => COME_BACK.store(true, Ordering::Relaxed),
             "deadlock" => outbound.clone().plant_deadlock(),
-            "http" => loop_for_ever(),
+            "http" => hang_thread(),
             _ => return false,
         }
         true
@@ -31,7 +31,7 @@ pub(super) fn allow(http: &HttpState, outbound: Arc<Outbound<SegmentLog>>) {
 }
 
 #[inline(never)]
-fn loop_for_ever() {
+fn hang_thread() {
     COME_BACK.store(false, Ordering::Relaxed);
     while !COME_BACK.load(Ordering::Relaxed) {
         std::hint::spin_loop();

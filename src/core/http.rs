@@ -1,9 +1,9 @@
 //! The HTTP server on its own thread and runtime, so that a busy relay cannot delay a health check.
 
-use super::exclusive::{self, ControlSocket};
+use super::exclusive_resources::{self, ControlSocket};
 use super::sampling;
-use super::trouble::{internal, joined};
-use super::watchdog::{Control, Doors};
+use super::start_failures::{internal, joined};
+use super::watchdog::{Control, FallbackListeners};
 use super::webhooks::WebhookService;
 use crate::api;
 use crate::api::health;
@@ -11,7 +11,7 @@ use crate::api::state::AppState;
 use crate::appliance::failure::{Exit, Failure};
 use crate::appliance::property::Settings;
 use crate::appliance::resources;
-use crate::appliance::terminal::ports::not_opened;
+use crate::appliance::terminal::port_check::not_opened;
 use crate::ground::threads;
 use crate::ground::tls::CertificatePresenter;
 use crate::http::route::HttpRoutes;
@@ -47,7 +47,7 @@ pub(super) struct HttpService {
     /// Its runtime.
     pub(super) runtime: Handle,
     /// The listeners.
-    pub(super) doors: Doors,
+    pub(super) listeners: FallbackListeners,
 }
 
 /// Starts the server; `instance` is the appliance's name at terminal `mon`. The thread ends after
@@ -73,15 +73,16 @@ pub(super) fn open(
     let public = public.map_err(|error| not_opened("ui_port", settings.ui_port, &error))?;
     let ControlSocket { listener, file } = control;
     let control = listener.into_std().map_err(|error| internal("the control socket", &error))?;
-    let doors = Doors::of(&public, &control).map_err(|error| internal("the stats UI", &error))?;
-    let (run_dir, knocks) = (settings.run_dir.clone(), doors.control());
+    let listeners = FallbackListeners::of(&public, &control)
+        .map_err(|error| internal("the stats UI", &error))?;
+    let (run_dir, control_listener) = (settings.run_dir.clone(), listeners.control());
     let handle = runtime.handle().clone();
     let port = settings.ui_port;
     let serve = async move {
         let public = public.into_iter().map(TcpListener::from_std).collect::<io::Result<Vec<_>>>();
         match (public, UnixListener::from_std(control)) {
             (Ok(public), Ok(listener)) => {
-                let control = (ControlSocket { listener, file }, run_dir, knocks);
+                let control = (ControlSocket { listener, file }, run_dir, control_listener);
                 serve(app, (public, tls), control, webhooks, push, closing).await;
             }
             (Err(error), _) | (_, Err(error)) => tracing::error!(
@@ -98,7 +99,7 @@ pub(super) fn open(
             runtime.block_on(serve);
             runtime.shutdown_timeout(CLOSE_PATIENCE);
         })
-        .map(|thread| HttpService { thread, runtime: handle, doors })
+        .map(|thread| HttpService { thread, runtime: handle, listeners })
         .map_err(|error| internal("the HTTP server's thread", &error))
 }
 
@@ -114,7 +115,7 @@ fn push_config(settings: &Settings, instance: &str) -> Result<Option<push::PushC
 async fn serve(
     app: Arc<AppState>,
     (public, tls): (Vec<TcpListener>, Option<Arc<CertificatePresenter>>),
-    (control, run_dir, knocks): (ControlSocket, PathBuf, Control),
+    (control, run_dir, control_listener): (ControlSocket, PathBuf, Control),
     webhooks: Option<WebhookService>,
     push: Option<push::PushConfig>,
     closing: watch::Receiver<bool>,
@@ -123,7 +124,14 @@ async fn serve(
     drop(tokio::spawn(threads::keep_one_for_the_disk()));
     let (mut served, routes) = (JoinSet::new(), Arc::new(routes()));
     served.spawn(server::serve_public(app.clone(), routes.clone(), public, tls, closing.clone()));
-    served.spawn(keep_control(app.clone(), routes, control, run_dir, knocks, closing.clone()));
+    served.spawn(serve_control(
+        app.clone(),
+        routes,
+        control,
+        run_dir,
+        control_listener,
+        closing.clone(),
+    ));
     served.spawn(sampling::run(app.clone(), closing.clone()));
     if let Some(webhooks) = webhooks {
         webhooks.run(&mut served, app.monitor.clone(), &closing);
@@ -138,12 +146,12 @@ async fn serve(
 
 /// Serves the control socket until `closing` is true. If its file was removed, alone or with its
 /// directory, it is created again, because clients find it by its name.
-async fn keep_control(
+async fn serve_control(
     app: Arc<AppState>,
     routes: Arc<HttpRoutes<AppState>>,
     first: ControlSocket,
     run_dir: PathBuf,
-    knocks: Control,
+    control_listener: Control,
     mut closing: watch::Receiver<bool>,
 ) {
     let mut served = JoinSet::new();
@@ -165,7 +173,7 @@ async fn keep_control(
             _ = pace.tick() => {}
         }
         let place = run_dir.display();
-        if ours.is_some() && exclusive::control_socket(&run_dir) == ours {
+        if ours.is_some() && exclusive_resources::control_socket(&run_dir) == ours {
             // The run directory was not accessible for a while.
             if trouble.take().is_some() {
                 vitals.note_control(None);
@@ -174,7 +182,9 @@ async fn keep_control(
             }
             continue;
         }
-        match exclusive::bind_control(&run_dir).and_then(|control| replaced(control, &knocks)) {
+        match exclusive_resources::bind_control(&run_dir)
+            .and_then(|control| rebound(control, &control_listener))
+        {
             Ok(control) => {
                 let what =
                     if ours.is_some() { "was missing and was recreated" } else { "could be made" };
@@ -205,16 +215,16 @@ async fn keep_control(
 }
 
 /// The watchdog listens at the new one, too.
-fn replaced(control: ControlSocket, knocks: &Control) -> io::Result<ControlSocket> {
+fn rebound(control: ControlSocket, control_listener: &Control) -> io::Result<ControlSocket> {
     let listener = control.listener.into_std()?;
-    *knocks.lock() = Arc::new(listener.try_clone()?);
+    *control_listener.lock() = Arc::new(listener.try_clone()?);
     Ok(ControlSocket { listener: UnixListener::from_std(listener)?, ..control })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::places::{CONNECTIONS_MAX, OWN_CONNECTIONS_MAX};
+    use crate::http::request_limits::{CONNECTIONS_MAX, OWN_CONNECTIONS_MAX};
 
     #[test]
     fn the_descriptors_of_all_connections_are_counted() {

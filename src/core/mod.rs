@@ -14,24 +14,24 @@
 //! check.
 
 mod app;
+mod appliance_facts;
 mod background;
-mod base;
 mod config;
+mod configure;
 pub mod counters;
-mod exclusive;
-mod facts;
+mod exclusive_resources;
 #[cfg(debug_assertions)]
 mod faults;
 pub mod http;
 mod instance;
 mod keys;
-mod obey;
+mod process_resources;
 mod relay;
-mod rooms;
 mod running;
 mod sampling;
 mod server;
-mod trouble;
+mod start_failures;
+mod supervisor_commands;
 mod watchdog;
 mod webhooks;
 
@@ -50,7 +50,7 @@ pub fn run() -> ExitCode {
         eprintln!("postern core is started by `postern init`, not by people");
         return ExitCode::from(Exit::Property.code());
     };
-    match live(&status) {
+    match run_core(&status) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failures) => {
             for failure in &failures {
@@ -61,8 +61,8 @@ pub fn run() -> ExitCode {
     }
 }
 
-fn live(status: &Arc<StatusWriter>) -> Result<(), Vec<Failure>> {
-    let (config, _log) = CoreConfig::told(status)?;
+fn run_core(status: &Arc<StatusWriter>) -> Result<(), Vec<Failure>> {
+    let (config, _log) = CoreConfig::from_supervisor(status)?;
     sys::give_back_in_background();
     let runtime = config.runtime()?;
     let ended = runtime.block_on(serve(config));
@@ -72,7 +72,7 @@ fn live(status: &Arc<StatusWriter>) -> Result<(), Vec<Failure>> {
 
 async fn serve(config: CoreConfig) -> Result<(), Failure> {
     let mut running = App::build(config).await?.start()?;
-    running.until_told().await;
+    running.run_until_stop().await;
     running.stop().await;
     Ok(())
 }

@@ -1,10 +1,10 @@
 //! Builds the mail modules on top of the queue: routing, delivery, history and intake.
 
-use super::base::Base;
-use super::exclusive::Ports;
-use super::trouble::internal;
+use super::exclusive_resources::Ports;
+use super::process_resources::ProcessResources;
+use super::start_failures::internal;
 use super::webhooks::WebhookService;
-use super::{rooms, webhooks};
+use super::{configure, webhooks};
 use crate::appliance::failure::Failure;
 use crate::mail::accept::Tls;
 use crate::mail::admin::Admin;
@@ -42,41 +42,46 @@ impl Relay {
     /// # Errors
     /// A module cannot be created with these properties on this machine.
     pub(super) fn open(
-        base: &Base,
+        process: &ProcessResources,
         spool: Arc<SegmentLog>,
         ports: &Ports,
     ) -> Result<Self, Failure> {
-        let Base { settings, counters, resources, disk, memory, .. } = base;
+        let ProcessResources { settings, counters, resources, disk, memory, .. } = process;
         let tls =
-            base.presenter.clone().map(|presenter| Tls::new(presenter, counters.accept.clone()));
+            process.presenter.clone().map(|presenter| Tls::new(presenter, counters.accept.clone()));
         let router =
-            rooms::router(settings, ports.smtp.iter().chain(&ports.smtps), &counters.route)?;
-        let client = SmtpClient::new(rooms::deliver_config(settings), counters.deliver.clone())
+            configure::router(settings, ports.smtp.iter().chain(&ports.smtps), &counters.route)?;
+        let client = SmtpClient::new(configure::deliver_config(settings), counters.deliver.clone())
             .map_err(|error| internal("TLS", &error))?;
         let history = HistoryLog::open(
             disk.clone(),
-            rooms::history_config(settings),
+            configure::history_config(settings),
             counters.history.clone(),
         );
-        let webhooks = webhooks::open(base, rooms::masking(settings))?;
+        let webhooks = webhooks::open(process, configure::masking(settings))?;
         let registry = Arc::new(SessionRegistry::default());
-        let events = events(base, &history, &registry, webhooks.as_ref());
+        let events = events(process, &history, &registry, webhooks.as_ref());
         let outbound = Outbound::new(
             spool.clone(),
             router,
             client,
             counters.outbound.clone(),
             events.clone(),
-            rooms::outbound_config(settings, resources),
+            configure::outbound_config(settings, resources),
         );
         let tell = |progress: String| tracing::info!(target: "mta", "{progress}");
         // In parallel to the sessions: new mail does not wait until old mail is planned.
         let planning = tokio::spawn(outbound.clone().resume(tell));
         let admin = Arc::new(Admin::new(outbound.clone(), disk.clone(), memory.clone()));
-        let policy = rooms::policy(settings);
+        let policy = configure::policy(settings);
         let onward = (&spool, &outbound);
-        let intake =
-            Arc::new(rooms::intake(base, &policy, onward, (&registry, &events), tls.clone()));
+        let intake = Arc::new(configure::intake(
+            process,
+            &policy,
+            onward,
+            (&registry, &events),
+            tls.clone(),
+        ));
         Ok(Self {
             spool,
             outbound,
@@ -95,13 +100,13 @@ impl Relay {
 /// The consumers of events: the history, the session registry, and, if configured, webhooks and the
 /// mail log.
 fn events(
-    base: &Base,
+    process: &ProcessResources,
     history: &Arc<HistoryLog>,
     registry: &Arc<SessionRegistry>,
     webhooks: Option<&WebhookService>,
 ) -> Arc<MailEvents> {
     let mut sinks: Vec<Arc<dyn MailEventSink>> = vec![history.clone(), registry.clone()];
     sinks.extend(webhooks.map(WebhookService::event_sink));
-    sinks.extend(base.maillog.clone().map(|maillog| maillog as Arc<dyn MailEventSink>));
+    sinks.extend(process.maillog.clone().map(|maillog| maillog as Arc<dyn MailEventSink>));
     MailEvents::new(sinks)
 }

@@ -1,7 +1,7 @@
 //! A running relay, and its stop: the start in reverse, limited by `drain_time`.
 
-use super::base::Base;
-use super::trouble::joined;
+use super::process_resources::ProcessResources;
+use super::start_failures::joined;
 use crate::mail::outbound::Outbound;
 use crate::mail::spool::SegmentLog;
 use crate::monitor::state::Readiness;
@@ -22,7 +22,7 @@ const SESSIONS_SHARE: f64 = 0.8;
 /// Everything that runs. Its fields are dropped in their order.
 pub(super) struct Running {
     pub(super) sessions: JoinHandle<()>,
-    pub(super) couriers: JoinHandle<()>,
+    pub(super) agents: JoinHandle<()>,
     /// Puts the mail that was found in the queue on the schedule.
     pub(super) planning: JoinHandle<()>,
     /// Withdraws readiness while the data volume accepts no mail.
@@ -40,13 +40,13 @@ pub(super) struct Running {
     pub(super) spool: Arc<SegmentLog>,
     /// The supervisor requests the stop.
     pub(super) told_to_stop: Arc<Notify>,
-    pub(super) base: Base,
+    pub(super) process: ProcessResources,
 }
 
 impl Running {
     /// Serves until SIGTERM, or until the supervisor requests the stop.
-    pub(super) async fn until_told(&mut self) {
-        let signals = &mut self.base.signals;
+    pub(super) async fn run_until_stop(&mut self) {
+        let signals = &mut self.process.signals;
         loop {
             tokio::select! {
                 _ = signals.terminate.recv() => break,
@@ -60,7 +60,7 @@ impl Running {
     /// Stops regularly: all accepted mail is on the data volume, and what could be delivered within
     /// `drain_time` is delivered.
     pub(super) async fn stop(mut self) {
-        let drain_time = self.base.settings.drain_time;
+        let drain_time = self.process.settings.drain_time;
         let deadline = Instant::now() + drain_time;
         tracing::info!(target: "mta", seconds = drain_time.as_secs(), "stopping: no new \
         sessions, open ones may finish");
@@ -80,18 +80,18 @@ impl Running {
     /// Waits for the deliveries in progress, at most until `deadline`.
     async fn end_deliveries(&mut self, deadline: Instant) {
         let deadline = deadline.max(Instant::now() + Duration::from_secs(1));
-        if let Ok(ended) = timeout_at(deadline, &mut self.couriers).await {
-            return joined(ended, "couriers");
+        if let Ok(ended) = timeout_at(deadline, &mut self.agents).await {
+            return joined(ended, "delivery agents");
         }
         tracing::warn!(target: "mta", "deliveries were cut off at the end of drain_time; they are \
         retried at the next start");
         // Before the queue closes: later deliveries could not be recorded.
-        self.outbound.cut_off();
-        if let Ok(ended) = timeout(LAST_RECORDS, &mut self.couriers).await {
-            return joined(ended, "couriers");
+        self.outbound.end_now();
+        if let Ok(ended) = timeout(LAST_RECORDS, &mut self.agents).await {
+            return joined(ended, "delivery agents");
         }
-        self.couriers.abort();
-        let _ = (&mut self.couriers).await;
+        self.agents.abort();
+        let _ = (&mut self.agents).await;
     }
 
     /// Closes the HTTP server, which deletes its group at the monitor, and then the queue.

@@ -1,15 +1,15 @@
 //! The HTTP server of the relay: the state of its handlers, and its thread.
 
-use super::base::Base;
-use super::exclusive::ControlSocket;
+use super::exclusive_resources::ControlSocket;
 use super::http::{self, HttpService};
+use super::process_resources::ProcessResources;
 use super::relay::Relay;
-use super::trouble::internal;
-use super::{facts, instance, rooms};
+use super::start_failures::internal;
+use super::{appliance_facts, configure, instance};
 use crate::api::state::{AppState, Views};
 use crate::appliance::failure::Failure;
 use crate::http::idempotency::IdempotencyKeys;
-use crate::http::places::ANSWERS_MAX;
+use crate::http::request_limits::ANSWERS_MAX;
 use crate::http::state::HttpState;
 use crate::mail::route_test::RouteTester;
 use crate::monitor::rates::RateHistory;
@@ -33,25 +33,25 @@ impl Server {
     /// # Errors
     /// Its runtime or its thread cannot be created, or `terminal_mon` is not a valid address.
     pub(super) fn open(
-        base: &Base,
+        process: &ProcessResources,
         relay: &mut Relay,
         listeners: Vec<TcpListener>,
         control: ControlSocket,
     ) -> Result<Self, Failure> {
-        let settings = &base.settings;
+        let settings = &process.settings;
         let (readiness, ready) = watch::channel::<Readiness>(Err("starting".to_owned()));
         let (close, closing) = watch::channel(false);
-        let facts = facts::facts(settings, &base.resources);
-        let monitor = MonitorState::open(sources(base, relay, ready, facts.started))
+        let facts = appliance_facts::facts(settings, &process.resources);
+        let monitor = MonitorState::open(sources(process, relay, ready, facts.started))
             .map_err(|error| internal("counters", &error))?;
-        let access = rooms::access(settings, &relay.policy);
-        let answers_max = base.resources.answers.min(ANSWERS_MAX);
-        let server = HttpState::new(access, base.http_counters.clone(), answers_max);
-        let app = AppState::new(views(base, relay), facts, monitor, server);
-        let tls = base.presenter.clone().filter(|_| settings.ui_tls);
+        let access = configure::access(settings, &relay.policy);
+        let answers_max = process.resources.answers.min(ANSWERS_MAX);
+        let server = HttpState::new(access, process.http_counters.clone(), answers_max);
+        let app = AppState::new(views(process, relay), facts, monitor, server);
+        let tls = process.presenter.clone().filter(|_| settings.ui_tls);
         let opened = http::open(
             settings,
-            &instance::name(&settings.hostname, base.disk.as_ref()),
+            &instance::name(&settings.hostname, process.disk.as_ref()),
             app.clone(),
             relay.webhooks.take(),
             (listeners, tls),
@@ -62,36 +62,36 @@ impl Server {
     }
 }
 
-fn views(base: &Base, relay: &Relay) -> Views {
+fn views(process: &ProcessResources, relay: &Relay) -> Views {
     Views {
         admin: relay.admin.clone(),
         submission: relay.intake.clone(),
         route_test: Arc::new(RouteTester::new(relay.intake.clone(), relay.outbound.clone())),
         sessions: relay.registry.clone(),
         history: relay.history.clone(),
-        tail: base.tail.clone(),
-        idempotency_keys: IdempotencyKeys::open(Some(base.disk.as_ref())),
+        tail: process.tail.clone(),
+        idempotency_keys: IdempotencyKeys::open(Some(process.disk.as_ref())),
     }
 }
 
 fn sources(
-    base: &Base,
+    process: &ProcessResources,
     relay: &Relay,
     ready: watch::Receiver<Readiness>,
     started: u32,
 ) -> MonitorSources {
-    let settings = &base.settings;
+    let settings = &process.settings;
     MonitorSources {
-        counters: base.counters.clone(),
+        counters: process.counters.clone(),
         admin: relay.admin.clone(),
-        rate_history: RateHistory::open(Some(base.disk.clone())),
-        memory: base.memory.clone(),
+        rate_history: RateHistory::open(Some(process.disk.clone())),
+        memory: process.memory.clone(),
         ready,
-        terminals: facts::terminals(settings),
-        volumes: facts::volumes(settings),
+        terminals: appliance_facts::terminals(settings),
+        volumes: appliance_facts::volumes(settings),
         started,
-        data_volume: base.volume.clone(),
+        data_volume: process.volume.clone(),
         bounce_address: settings.bounce_address.is_some(),
-        name_servers: facts::name_servers(settings),
+        name_servers: appliance_facts::name_servers(settings),
     }
 }

@@ -14,7 +14,7 @@
 //! counts only while this thread is scheduled, so that a pause of the whole process counts against
 //! no part.
 
-use super::base::Base;
+use super::process_resources::ProcessResources;
 use crate::appliance::supervise::status::CoreHealth;
 use crate::appliance::supervise::watchdog::LATE;
 use crate::ground::disk::{DiskCall, DiskCalls, SLOW};
@@ -78,12 +78,12 @@ impl Answer {
 /// No thread can be created.
 pub(super) fn watch(
     probes: Probes,
-    doors: Doors,
+    listeners: FallbackListeners,
     vitals: Arc<Vitals>,
-    base: &Base,
+    process: &ProcessResources,
 ) -> io::Result<()> {
     let (calls, counters, status) =
-        (base.calls.clone(), base.counters.monitor.clone(), base.status.clone());
+        (process.calls.clone(), process.counters.monitor.clone(), process.status.clone());
     let mut workers = Workers::new(probes.mail.clone());
     let mut parts = parts(probes)?;
     let watch = move || {
@@ -91,7 +91,7 @@ pub(super) fn watch(
         loop {
             let http_hangs = parts.iter().any(|part| part.name == HTTP && part.waited >= LATE);
             if http_hangs {
-                doors.open(PACE, &vitals);
+                listeners.open(PACE, &vitals);
             } else {
                 thread::sleep(PACE);
             }
@@ -120,7 +120,7 @@ fn parts(probes: Probes) -> io::Result<Vec<Part>> {
     let Probes { mail, http, outbound, spool } = probes;
     let committed = spool.clone();
     let locks = on_a_thread("watchdog-locks", move || {
-        outbound.touch();
+        outbound.probe_lock();
         spool.totals();
     })?;
     let part = |name, ask| Part {
@@ -133,7 +133,7 @@ fn parts(probes: Probes) -> io::Result<Vec<Part>> {
     Ok(vec![
         part("mail runtime", on_a_runtime(mail)),
         part("queue lock", locks),
-        part("committer", Box::new(move |answer| committed.touch(move || answer.come()))),
+        part("committer", Box::new(move |answer| committed.probe_committer(move || answer.come()))),
         part(HTTP, on_a_runtime(http)),
     ])
 }
@@ -249,7 +249,7 @@ fn disk(calls: &DiskCalls, counters: &MonitorCounters) -> Option<String> {
 }
 
 /// The listeners of the HTTP server, to be answered here while it hangs.
-pub(super) struct Doors {
+pub(super) struct FallbackListeners {
     public: Vec<TcpListener>,
     control: Control,
 }
@@ -257,7 +257,7 @@ pub(super) struct Doors {
 /// The control socket, which may be replaced later.
 pub(super) type Control = Arc<Lock<Arc<UnixListener>>>;
 
-impl Doors {
+impl FallbackListeners {
     /// Duplicates of the same listeners.
     ///
     /// # Errors

@@ -1,6 +1,6 @@
 //! Connects webhooks to the sources of events and to the HTTP runtime.
 
-use super::base::Base;
+use super::process_resources::ProcessResources;
 use crate::appliance::failure::{Exit, Failure};
 use crate::appliance::property::WebhookEvent;
 use crate::ground::tls::verifying_client;
@@ -17,12 +17,15 @@ use tokio::task::JoinSet;
 /// The sink of events and the senders.
 pub(super) struct WebhookService {
     webhooks: Arc<Webhooks>,
-    couriers: Vec<WebhookSender>,
+    senders: Vec<WebhookSender>,
 }
 
 /// `None` without a receiver.
-pub(super) fn open(base: &Base, masking: Masking) -> Result<Option<WebhookService>, Failure> {
-    let settings = &base.settings;
+pub(super) fn open(
+    process: &ProcessResources,
+    masking: Masking,
+) -> Result<Option<WebhookService>, Failure> {
+    let settings = &process.settings;
     if settings.webhook_url.is_empty() {
         return Ok(None);
     }
@@ -48,7 +51,9 @@ pub(super) fn open(base: &Base, masking: Masking) -> Result<Option<WebhookServic
             .collect(),
         outcomes: settings.webhook_events.iter().filter_map(outcome).collect(),
         alerts: settings.webhook_events.contains(&WebhookEvent::Alert),
-        mask: Arc::new(Mask::open(base.disk.as_ref(), masking).map_err(|error| internal(&error))?),
+        mask: Arc::new(
+            Mask::open(process.disk.as_ref(), masking).map_err(|error| internal(&error))?,
+        ),
         key: match &settings.webhook_secret {
             Some(secret) => Some(
                 WebhookKey::new(secret.expose())
@@ -57,10 +62,10 @@ pub(super) fn open(base: &Base, masking: Masking) -> Result<Option<WebhookServic
             None => None,
         },
         allowed: settings.webhook_allow.clone(),
-        tls: verifying_client(base.authorities.clone()).map_err(|error| internal(&error))?,
+        tls: verifying_client(process.authorities.clone()).map_err(|error| internal(&error))?,
     };
-    let (webhooks, couriers) = Webhooks::open(config, &base.counters.webhooks);
-    Ok(Some(WebhookService { webhooks, couriers }))
+    let (webhooks, senders) = Webhooks::open(config, &process.counters.webhooks);
+    Ok(Some(WebhookService { webhooks, senders }))
 }
 
 impl WebhookService {
@@ -77,8 +82,8 @@ impl WebhookService {
         closing: &watch::Receiver<bool>,
     ) {
         tasks.spawn(watch_alerts(self.webhooks, monitor, ALERTS_PACE, closing.clone()));
-        for courier in self.couriers {
-            tasks.spawn(courier.run(closing.clone()));
+        for sender in self.senders {
+            tasks.spawn(sender.run(closing.clone()));
         }
     }
 }

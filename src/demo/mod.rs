@@ -10,23 +10,23 @@
 //! it was ended by a signal, 69 the relay does not start or has ended by itself, 70 a defect, 73
 //! the directory cannot be created.
 
-mod parts;
-mod place;
+mod demo_error;
+mod directory;
+mod processes;
 mod samples;
 mod signals;
-mod trouble;
 
 use crate::appliance::failure::Exit;
 use crate::appliance::supervise::identity::Identity;
-use parts::{DemoProcesses, DemoSettings};
-use place::DemoDirectory;
+use demo_error::DemoError;
+use directory::DemoDirectory;
+use processes::{DemoProcesses, DemoSettings};
 use signals::DemoSignals;
 use std::io::{self, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
-use trouble::DemoError;
 
 /// Time limit of a start.
 const READY_MAX: Duration = Duration::from_secs(60);

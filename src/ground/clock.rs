@@ -4,7 +4,7 @@
 //! it comes from here. Displayed and stored times are wall-clock time ([`now`]). Waiting and ages
 //! use [`steady`] and [`age`], which do not depend on how the wall clock is set.
 
-use super::steady::{ClockJump, SteadyClock};
+use super::monotonic_clock::{ClockJump, SteadyClock};
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
 use std::cell::RefCell;
@@ -60,7 +60,7 @@ impl Clocks {
         }
         let elapsed = self.elapsed();
         let offset = wall - (seconds(self.first) + elapsed);
-        if (offset - self.offset.load(Ordering::Relaxed)).abs() <= super::steady::JUMP {
+        if (offset - self.offset.load(Ordering::Relaxed)).abs() <= super::monotonic_clock::JUMP {
             return;
         }
         let mut state = self.lock();

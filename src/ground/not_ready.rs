@@ -5,7 +5,7 @@
 //! queue` read it when the core does not answer. A file whose supervisor has ended is ignored.
 //! Limits: one line, [`LIMIT`] octets of it.
 
-use super::locked::is_locked;
+use super::file_lock::is_locked;
 use std::fs::OpenOptions;
 use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt;

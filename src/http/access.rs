@@ -10,8 +10,8 @@ use crate::ground::credential::verifier::{
     CachedLogin, LoginClass, PasswordCheck, Verifier, same_name,
 };
 use crate::ground::web_address::WebAddress;
+use crate::http::allowed_hosts::AllowedHosts;
 use crate::http::forwarded::RequestClient;
-use crate::http::hosts::AllowedHosts;
 use crate::http::login::{Credentials, Login};
 use crate::http::rights::Rights;
 use crate::http::token::Token;

@@ -1,20 +1,22 @@
 //! The HTTP server: listeners, limits, access control, and the table of routes.
 //!
-//! [`server`] listens at `ui_port` and the control socket and applies the limits, [`places`]
-//! divides the connections, [`router`] finds the handler in the table of [`route`], [`access`] and
-//! [`rights`] check the client, [`hosts`] and [`origin`] check the page from which a request comes.
-//! [`state`] is the server's state. The handlers are in [`crate::api`] and [`crate::ui`].
+//! [`server`] listens at `ui_port` and the control socket and applies the limits,
+//! [`request_limits`] divides the connections, [`router`] finds the handler in the table of
+//! [`route`], [`access`] and [`rights`] check the client, [`allowed_hosts`] and [`origin`] check
+//! the page from which a request comes. [`state`] is the server's state. The handlers are in
+//! [`crate::api`] and [`crate::ui`].
 
 pub mod access;
-pub(crate) mod answer;
+pub mod allowed_hosts;
 pub mod counters;
 mod forwarded;
-pub mod hosts;
 pub mod idempotency;
 pub(crate) mod login;
 mod origin;
-mod peer;
-pub mod places;
+mod peer_watch;
+pub(crate) mod request;
+pub mod request_limits;
+pub(crate) mod response;
 pub(crate) mod rights;
 pub mod route;
 pub(crate) mod router;
@@ -23,6 +25,5 @@ pub mod server;
 pub mod state;
 mod tls;
 pub mod token;
-pub(crate) mod visit;
 
 pub use login::Login;

@@ -9,7 +9,7 @@
 use crate::ground::credential::password::same;
 use crate::ground::credential::verifier::fresh_key;
 use crate::ground::web_address::WebAddress;
-use crate::http::hosts::Authority;
+use crate::http::allowed_hosts::Authority;
 use aws_lc_rs::hmac;
 use hyper::header::{self, HeaderMap};
 

@@ -1,10 +1,10 @@
 //! The table of routes: path, methods, required right, and handler. Each module of handlers has its
 //! own rows, [`HttpRoutes`] joins them, and so an endpoint is declared in one place.
 
-use super::answer::HttpResponse;
+use super::request::RequestHead;
+use super::response::HttpResponse;
 use super::rights::RequiredRight;
 use super::state::Application;
-use super::visit::RequestHead;
 use hyper::Method;
 use hyper::body::Incoming;
 use std::future::{Future, ready};

@@ -6,14 +6,14 @@
 //! another site: `hosts` and `origin` detect those.
 
 use crate::http::access::Caller;
-use crate::http::answer::{self, GuardedBody, HttpResponse};
-use crate::http::hosts::{self, Authority};
+use crate::http::allowed_hosts::{self, Authority};
 use crate::http::origin;
-use crate::http::places::{ConnectionPermit, RequestClass, RequestPermit, ResponseReader};
+use crate::http::request::{EntryPoint, RequestHead};
+use crate::http::request_limits::{ConnectionPermit, RequestClass, RequestPermit, ResponseReader};
+use crate::http::response::{self, GuardedBody, HttpResponse};
 use crate::http::rights::RequiredRight;
 use crate::http::route::{HttpRoutes, RequestContext};
 use crate::http::state::{Application, HttpState};
-use crate::http::visit::{EntryPoint, RequestHead};
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode, Uri};
@@ -65,7 +65,7 @@ pub(crate) async fn answer<A: Application>(
 
 /// The answer when there is no slot.
 fn busy(line: &'static str) -> Placed {
-    let mut answer = answer::plain(StatusCode::SERVICE_UNAVAILABLE, line);
+    let mut answer = response::plain(StatusCode::SERVICE_UNAVAILABLE, line);
     answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
     answer.map(|content| GuardedBody { content, _turn: None, unread: None })
 }
@@ -109,7 +109,7 @@ async fn led<'a, A: Application>(
     content: Incoming,
 ) -> HttpResponse {
     let (http, entry, path, client) = (visit.http, visit.entry, visit.path, visit.client);
-    let host = match hosts::authority(uri, visit.headers, visit.version) {
+    let host = match allowed_hosts::authority(uri, visit.headers, visit.version) {
         Ok(host) => host,
         Err(words) if entry != EntryPoint::Control => {
             return visit.error(StatusCode::BAD_REQUEST, &words);

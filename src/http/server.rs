@@ -12,13 +12,13 @@
 use crate::ground::net::{Service, Stream, TlsAcceptor, accept_loop};
 use crate::ground::stop::stopped;
 use crate::ground::tls::CertificatePresenter;
-use crate::http::peer::PeerWatch;
-use crate::http::places::{ConnectionPermit, RequestLimits};
+use crate::http::peer_watch::PeerWatch;
+use crate::http::request::EntryPoint;
+use crate::http::request_limits::{ConnectionPermit, RequestLimits};
 use crate::http::route::HttpRoutes;
 use crate::http::router;
 use crate::http::state::Application;
 use crate::http::tls;
-use crate::http::visit::EntryPoint;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -37,7 +37,7 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep, timeout};
 
 /// Connections to the control socket at the same time; each has two descriptors, see
-/// [`crate::http::peer`].
+/// [`crate::http::peer_watch`].
 pub const CONTROL_CONNECTIONS_MAX: usize = 64;
 
 /// Octets of a request header with the request line, at most.

@@ -3,7 +3,7 @@
 //! A token permits to send mail and to see the numbers, and nothing else.
 
 use crate::ground::credential::password::Password;
-use crate::ground::pace::{Bucket, Rate};
+use crate::ground::token_bucket::{Bucket, Rate};
 use crate::mail::model::Address;
 use ipnet::IpNet;
 use std::fmt;

@@ -43,9 +43,9 @@ pub async fn serve<S: Spool>(intake: Arc<Intake<S>>, listeners: Vec<SmtpListener
     );
     tokio::select! {
         () = serving => {}
-        () = sum_up(&intake) => {}
+        () = log_summaries(&intake) => {}
     }
-    tell(intake.conduct.rest());
+    log_summary(intake.conduct.rest());
 }
 
 /// Classifies clients by the policy, and reports those that get no session.
@@ -72,12 +72,12 @@ fn source(policy: &Policy, client: IpAddr) -> PeerClass {
 }
 
 /// Logs after each minute a summary of what was not logged.
-async fn sum_up<S: Spool>(intake: &Intake<S>) {
+async fn log_summaries<S: Spool>(intake: &Intake<S>) {
     let mut pace = tokio::time::interval(SUMMARY_PACE);
     let (mut minute, mut left_out) = (0, log::left_out());
     for ticks in 1.. {
         pace.tick().await;
-        tell(intake.conduct.due());
+        log_summary(intake.conduct.due());
         minute += log::left_out() - std::mem::replace(&mut left_out, log::left_out());
         if ticks % 12 == 0 && minute > 0 {
             tracing::warn!(target: "mta", "{minute} more lines about unknown clients were left out \
@@ -88,7 +88,7 @@ async fn sum_up<S: Spool>(intake: &Intake<S>) {
 }
 
 /// Logs rejections that were counted instead of logged one by one.
-fn tell(summaries: Vec<Summary>) {
+fn log_summary(summaries: Vec<Summary>) {
     for Summary { client, more } in summaries {
         let client =
             client.map_or_else(|| "other clients".to_owned(), |client| format!("client {client}"));

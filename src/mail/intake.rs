@@ -61,7 +61,7 @@ pub struct Intake<S> {
 pub const STORAGE_PATIENCE: Duration = Duration::from_secs(30);
 
 /// The writer of the content, or the reply why it is rejected.
-pub(super) type Intaking<W> = Result<W, (Reply, Refusal)>;
+pub(super) type PendingContent<W> = Result<W, (Reply, Refusal)>;
 
 impl<S: Spool> Intake<S> {
     /// Whether a mail can be accepted now. Where memory is used up, `room` may free some.
@@ -141,13 +141,13 @@ impl<S: Spool> Intake<S> {
 }
 
 /// Writes a piece to the queue, and drops the mail when the queue cannot take it.
-pub(super) async fn store<W: IncomingContent>(intaking: &mut Intaking<W>, piece: &[u8]) {
+pub(super) async fn store<W: IncomingContent>(pending: &mut PendingContent<W>, piece: &[u8]) {
     if piece.is_empty() {
         return;
     }
-    let Ok(writer) = intaking else { return };
+    let Ok(writer) = pending else { return };
     if let Err(error) = write_in_time(writer, piece).await {
-        *intaking = Err(storage_refusal(&error));
+        *pending = Err(storage_refusal(&error));
     }
 }
 

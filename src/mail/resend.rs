@@ -7,12 +7,12 @@
 //! Source: RFC 5321 §4.4 (trace fields). Resent fields (RFC 5322 §3.6.6) are for a person who
 //! sends a message on, and not for its redelivery.
 
-use super::intake::{Intake, Intaking, store};
+use super::intake::{Intake, PendingContent, store};
 use super::model::{
     Address, Body, Envelope, MailEvent, MessageId, Origin, Refusal, Reply, Resubmission,
 };
+use super::received::resent;
 use super::spool::{IncomingContent, Spool};
-use super::trace::resent;
 use crate::ground::clock;
 use crc32fast::Hasher;
 use std::io;
@@ -27,13 +27,13 @@ impl<S: Spool> Intake<S> {
         again: Resubmission,
     ) -> Result<MessageId, (Reply, Refusal)> {
         self.ready(|| false)?;
-        let Resubmission { kept, recipients, asker } = again;
+        let Resubmission { kept, recipients, principal } = again;
         let writer = self.spool.begin();
         let (id, of, size) = (writer.id(), kept.id, kept.body.len());
         let date = clock::rfc5322(clock::now());
-        let mut intaking = Ok(writer);
-        store(&mut intaking, resent(&self.rules.hostname, of, id, &date).as_bytes()).await;
-        if copied(&mut intaking, kept.body).await != Some(kept.crc) && intaking.is_ok() {
+        let mut pending = Ok(writer);
+        store(&mut pending, resent(&self.rules.hostname, of, id, &date).as_bytes()).await;
+        if copied(&mut pending, kept.body).await != Some(kept.crc) && pending.is_ok() {
             let words = format!("The content that was kept of {of} is damaged");
             return Err((Reply::new(554, (5, 6, 0), words), Refusal::Storage));
         }
@@ -41,22 +41,28 @@ impl<S: Spool> Intake<S> {
         let all = kept.envelope.sender.iter().chain(&recipients);
         let smtputf8 = kept.envelope.smtputf8 || !all.into_iter().all(Address::is_ascii);
         let envelope = Envelope { recipients, smtputf8, ..kept.envelope };
-        let origin = Origin { peer: asker.address, helo: "".into() };
-        let new = self.queue(self.entry(envelope, origin), intaking?, size, None, None).await?;
+        let origin = Origin { peer: principal.address, helo: "".into() };
+        let new = self.queue(self.entry(envelope, origin), pending?, size, None, None).await?;
         let at = clock::now();
         let recipients = number;
-        self.events.emit(MailEvent::Resent { message: new, of, recipients, asker: &asker, at });
+        self.events.emit(MailEvent::Resent {
+            message: new,
+            of,
+            recipients,
+            principal: &principal,
+            at,
+        });
         Ok(new)
     }
 }
 
 /// Gives the content to the queue, and tells its checksum; `None` when it could not be read.
-async fn copied<W: IncomingContent>(intaking: &mut Intaking<W>, body: Body) -> Option<u32> {
+async fn copied<W: IncomingContent>(pending: &mut PendingContent<W>, body: Body) -> Option<u32> {
     let (mut crc, mut done) = (Hasher::new(), 0);
-    while done < body.len() && intaking.is_ok() {
+    while done < body.len() && pending.is_ok() {
         let piece = read(body.clone(), done).await.ok().filter(|piece| !piece.is_empty())?;
         crc.update(&piece);
-        store(intaking, &piece).await;
+        store(pending, &piece).await;
         done += piece.len() as u64;
     }
     Some(crc.finalize())

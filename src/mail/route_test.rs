@@ -15,7 +15,7 @@ use super::model::{
 };
 use super::outbound::Outbound;
 use super::parse::{Command, Dialogue, Mail, Recipient, TlsState};
-use super::session::Gatekeeper;
+use super::session::SessionPolicy;
 use super::spool::Spool;
 use crate::ground::clock;
 use std::net::{IpAddr, Ipv4Addr};
@@ -52,8 +52,8 @@ impl<S: Spool> RouteTest for RouteTester<S> {
         let mut task = JoinSet::new();
         task.spawn_on(async move { report(&intake, &outbound, question).await }, &self.mail);
         Box::pin(async move {
-            let cut_off = || AdminError::Storage("the route test was cut off".to_owned());
-            task.join_next().await.and_then(Result::ok).ok_or_else(cut_off)
+            let out_of_time = || AdminError::Storage("the route test was cut off".to_owned());
+            task.join_next().await.and_then(Result::ok).ok_or_else(out_of_time)
         })
     }
 }
@@ -86,7 +86,7 @@ async fn report<S: Spool>(
 
 /// What the relay replies to a client of terminal `in` with this envelope.
 fn heard<S: Spool>(intake: &Intake<S>, client: IpAddr, envelope: &Envelope) -> Result<(), Reply> {
-    let gate = Gatekeeper::without_session(intake, client);
+    let access = SessionPolicy::without_session(intake, client);
     let mut dialogue = Dialogue::new(&intake.rules, TlsState::Absent);
     let Envelope { sender, body, smtputf8, .. } = envelope.clone();
     let mut commands = vec![
@@ -96,7 +96,7 @@ fn heard<S: Spool>(intake: &Intake<S>, client: IpAddr, envelope: &Envelope) -> R
     let recipients = envelope.recipients.iter().cloned();
     commands.extend(recipients.map(|to| Command::Recipient(Recipient::Mailbox(to))));
     for command in commands {
-        if let Some((reply, _)) = dialogue.hear(Ok(command), &gate, &mut Vec::new()).refused {
+        if let Some((reply, _)) = dialogue.handle(Ok(command), &access, &mut Vec::new()).refused {
             return Err(reply);
         }
     }

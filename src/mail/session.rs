@@ -19,10 +19,10 @@ use super::parse::{
     AccessPolicy, Command, CommandError, CommandResult, ContentError, ContentParser, Dialogue,
     Grammar, InputLine, LineSplitter, NextStep, TlsState, write_reply,
 };
+use super::received::{ReceivedFrom, header_field};
 use super::rewrite::HeaderSection;
 use super::sessions::RegisteredSession;
 use super::spool::{IncomingContent, Spool};
-use super::trace::{ReceivedFrom, received};
 use crate::ground::clock;
 use crate::ground::net::{Peer, PeerClass, SessionSlot, Wire, WireError};
 use crate::ground::stop::{Stop, draining};
@@ -53,14 +53,14 @@ pub(super) struct Session<'a, S: Spool> {
     dialogue: Dialogue<'a>,
     registered: RegisteredSession,
     /// Commands in a row that do not lead to a mail.
-    junk: u32,
+    idle_commands: u32,
     /// Errors of this session.
     errors: u32,
     slowed: bool,
 }
 
 /// How a dialogue ends regularly.
-enum Talked {
+enum SessionEnd {
     /// The session ends.
     Over,
     /// With a handshake and another dialogue.
@@ -68,12 +68,12 @@ enum Talked {
 }
 
 /// Why a session ends without a regular end of its dialogue.
-enum Leave {
+enum SessionAbort {
     Stopping,
     Wire(WireError),
 }
 
-impl From<WireError> for Leave {
+impl From<WireError> for SessionAbort {
     fn from(error: WireError) -> Self {
         Self::Wire(error)
     }
@@ -103,7 +103,7 @@ impl<'a, S: Spool> Session<'a, S> {
             lines: LineSplitter::default(),
             dialogue,
             registered,
-            junk: 0,
+            idle_commands: 0,
             errors: 0,
             slowed: false,
         }
@@ -116,9 +116,9 @@ impl<'a, S: Spool> Session<'a, S> {
         self.note_encryption();
         self.dialogue.greet(self.wire.output());
         loop {
-            match self.talk().await {
-                Ok(Talked::Over) => break,
-                Ok(Talked::Secure) => match Box::pin(self.secure()).await {
+            match self.run_commands().await {
+                Ok(SessionEnd::Over) => break,
+                Ok(SessionEnd::Secure) => match Box::pin(self.secure()).await {
                     Some(session) => self = session,
                     None => return events.emit(MailEvent::Disconnected(client)),
                 },
@@ -132,7 +132,7 @@ impl<'a, S: Spool> Session<'a, S> {
     /// STARTTLS: the handshake, and a session that forgets everything before (RFC 3207 §4.2).
     /// Commands that were sent together with STARTTLS in plain text are dropped with the buffer.
     async fn secure(mut self) -> Option<Self> {
-        let Self { intake, peer, deadline, junk, errors, slowed, .. } = self;
+        let Self { intake, peer, deadline, idle_commands, errors, slowed, .. } = self;
         let tls = intake.tls.as_ref()?;
         let octets = self.wire.input().len();
         if octets > 0 {
@@ -146,7 +146,7 @@ impl<'a, S: Spool> Session<'a, S> {
         let session = Self {
             deadline,
             dialogue,
-            junk,
+            idle_commands,
             errors,
             slowed,
             ..Self::new(intake, wire, peer, self.stop, self.registered)
@@ -162,34 +162,39 @@ impl<'a, S: Spool> Session<'a, S> {
     fn note_encryption(&self) {
         if let Some(encryption) = self.encryption() {
             self.intake.counters.tls_sessions_total.with_label_values(&[encryption.version]).inc();
-            self.registered.secured(encryption.to_string());
+            self.registered.note_tls(encryption.to_string());
         }
     }
 
-    async fn talk(&mut self) -> Result<Talked, Leave> {
+    async fn run_commands(&mut self) -> Result<SessionEnd, SessionAbort> {
         loop {
             let (command, verb) = self.command().await?;
             let (slot, stopping) = (self.wire.slot().cloned(), self.stop.borrow().is_some());
-            let gate = Gatekeeper { intake: self.intake, peer: self.peer.address, slot, stopping };
+            let access =
+                SessionPolicy { intake: self.intake, peer: self.peer.address, slot, stopping };
             let asked = CommandSummary::by(&command, verb);
             let before = self.wire.output().len();
-            let heard = self.dialogue.hear(command, &gate, self.wire.output());
-            self.registered.did(asked.command, self.dialogue.hello().0, self.dialogue.mail());
-            let recent = self.note(&heard, &asked);
+            let result = self.dialogue.handle(command, &access, self.wire.output());
+            self.registered.note_activity(
+                asked.command,
+                self.dialogue.hello().0,
+                self.dialogue.mail(),
+            );
+            let recent = self.note(&result, &asked);
             if self.peer.is_stranger()
-                && self.slow_down(&heard, recent, before).await? == NextStep::Close
+                && self.delay_after_errors(&result, recent, before).await? == NextStep::Close
             {
-                return Ok(Talked::Over);
+                return Ok(SessionEnd::Over);
             }
-            match heard.next {
+            match result.next {
                 NextStep::Command => {}
                 NextStep::Content(envelope) => {
                     if self.content(envelope).await? == NextStep::Close {
-                        return Ok(Talked::Over);
+                        return Ok(SessionEnd::Over);
                     }
                 }
-                NextStep::Secure => return Ok(Talked::Secure),
-                NextStep::Close => return Ok(Talked::Over),
+                NextStep::Secure => return Ok(SessionEnd::Secure),
+                NextStep::Close => return Ok(SessionEnd::Over),
             }
             if self.wire.output().len() > Wire::OUTPUT_MAX {
                 self.wire.flush().await?;
@@ -199,12 +204,12 @@ impl<'a, S: Spool> Session<'a, S> {
 
     /// Slows an untrusted client down: its session gets slower with each error and each command
     /// that does not lead to a mail, and then ends.
-    async fn slow_down(
+    async fn delay_after_errors(
         &mut self,
-        heard: &CommandResult,
+        result: &CommandResult,
         recent: u32,
         before: usize,
-    ) -> Result<NextStep, Leave> {
+    ) -> Result<NextStep, SessionAbort> {
         let Self { intake, .. } = *self;
         let mail = self.dialogue.mail();
         let recipients = mail.map_or(0, |mail| mail.recipients.len());
@@ -217,20 +222,21 @@ impl<'a, S: Spool> Session<'a, S> {
             };
             slot.reached(stage.into());
         }
-        if heard.refused.is_none() && (recipients > 0 || matches!(heard.next, NextStep::Content(_)))
+        if result.refused.is_none()
+            && (recipients > 0 || matches!(result.next, NextStep::Content(_)))
         {
-            self.junk = 0;
+            self.idle_commands = 0;
             return Ok(NextStep::Command);
         }
-        self.junk += 1;
-        if self.junk >= JUNK_MAX && heard.next == NextStep::Command {
+        self.idle_commands += 1;
+        if self.idle_commands >= JUNK_MAX && result.next == NextStep::Command {
             let reply = Reply::new(421, (4, 7, 0), "Too many commands without a mail");
             self.wire.output().truncate(before);
             write_reply(self.wire.output(), &reply);
             self.intake.counters.refused_total.with_label_values(&[Refusal::Limit.as_str()]).inc();
             return Ok(NextStep::Close);
         }
-        self.errors += u32::from(heard.refused.is_some() || self.junk > JUNK_FREE);
+        self.errors += u32::from(result.refused.is_some() || self.idle_commands > JUNK_FREE);
         // Behind a gateway there are other clients, too: they must not wait for one client's
         // errors.
         let recent = if self.peer.source == PeerClass::Gateway {
@@ -239,7 +245,7 @@ impl<'a, S: Spool> Session<'a, S> {
             self.errors.max(recent)
         };
         let wait = Conduct::wait(recent, &intake.limits);
-        if (heard.refused.is_some() || self.junk > JUNK_FREE) && !wait.is_zero() {
+        if (result.refused.is_some() || self.idle_commands > JUNK_FREE) && !wait.is_zero() {
             if !std::mem::replace(&mut self.slowed, true) {
                 intake.counters.clients_slowed_total.inc();
             }
@@ -249,7 +255,7 @@ impl<'a, S: Spool> Session<'a, S> {
     }
 
     /// Waits for a while, unless the relay stops or the session must end to free a slot.
-    async fn pause(&mut self, wait: Duration) -> Result<(), Leave> {
+    async fn pause(&mut self, wait: Duration) -> Result<(), SessionAbort> {
         let displaced = async {
             match self.wire.slot() {
                 Some(slot) => slot.displaced().await,
@@ -267,7 +273,7 @@ impl<'a, S: Spool> Session<'a, S> {
     /// have arrived (RFC 2920 §3.2).
     async fn command(
         &mut self,
-    ) -> Result<(Result<Command, CommandError>, Option<&'static str>), Leave> {
+    ) -> Result<(Result<Command, CommandError>, Option<&'static str>), SessionAbort> {
         let mut until = None;
         loop {
             match self.lines.next(self.wire.input()) {
@@ -282,9 +288,9 @@ impl<'a, S: Spool> Session<'a, S> {
                     self.wire.take(taken);
                     return Ok(command);
                 }
-                InputLine::Flawed { flaw, taken } => {
+                InputLine::Flawed { error, taken } => {
                     self.wire.take(taken);
-                    return Ok((Err(flaw.into()), None));
+                    return Ok((Err(error.into()), None));
                 }
                 InputLine::More { taken } => {
                     self.wire.take(taken);
@@ -303,15 +309,15 @@ impl<'a, S: Spool> Session<'a, S> {
 
     /// Reads once. Once the relay is stopping, a session without a mail ends here; another one has
     /// until the deadline.
-    async fn read(&mut self, until: Instant, in_mail: bool) -> Result<(), Leave> {
+    async fn read(&mut self, until: Instant, in_mail: bool) -> Result<(), SessionAbort> {
         loop {
             if self.deadline.is_some() && !in_mail {
-                return Err(Leave::Stopping);
+                return Err(SessionAbort::Stopping);
             }
             let limit = self.deadline.map_or(until, |deadline| deadline.min(until));
             tokio::select! {
                 read = self.wire.fill(limit) => return match read {
-                    Err(WireError::Timeout) if limit < until => Err(Leave::Stopping),
+                    Err(WireError::Timeout) if limit < until => Err(SessionAbort::Stopping),
                     read => Ok(read?),
                 },
                 deadline = draining(&mut self.stop), if self.deadline.is_none() => {
@@ -322,13 +328,13 @@ impl<'a, S: Spool> Session<'a, S> {
     }
 
     /// Reads the content of a mail to its end, and replies with the result.
-    async fn content(&mut self, envelope: Envelope) -> Result<NextStep, Leave> {
+    async fn content(&mut self, envelope: Envelope) -> Result<NextStep, SessionAbort> {
         self.wire.flush().await?;
         let (intake, start) = (self.intake, Instant::now());
         let mut content = ContentParser::new(intake.rules.size_limit);
         let writer = intake.spool.begin();
         let (id, date) = (writer.id(), clock::rfc5322(clock::now()));
-        let mut intaking = Ok(writer);
+        let mut pending = Ok(writer);
         let (name, extended) = self.dialogue.hello();
         let protocol = if extended { Protocol::Esmtp } else { Protocol::Smtp };
         let client = ReceivedFrom {
@@ -337,28 +343,28 @@ impl<'a, S: Spool> Session<'a, S> {
             address: self.peer.address,
             encryption: self.encryption(),
         };
-        let trace = received(&envelope, &client, &intake.rules.hostname, id, &date);
+        let trace = header_field(&envelope, &client, &intake.rules.hostname, id, &date);
         let mut section = match intake.policy.may_relay(self.peer.address) {
             true => intake.header_section(&envelope, id, &date),
             false => HeaderSection::foreign(),
         };
         // The octets before the next ones that are passed on unchanged.
         let mut ahead = trace.into_bytes();
-        let mut cut_off = false;
+        let mut out_of_time = false;
         'reading: loop {
             while !self.wire.input().is_empty() {
                 let step = content.next(self.wire.input());
                 let (taken, end) = (step.taken, step.end);
-                match content.flaw() {
-                    Some(flaw) if intaking.is_ok() => {
-                        intaking = Err((flaw.reply(), flaw.refusal()))
+                match content.error() {
+                    Some(error) if pending.is_ok() => {
+                        pending = Err((error.reply(), error.refusal()))
                     }
                     Some(_) => {}
                     None => {
                         let rest = section.take(step.piece, &mut ahead);
-                        store(&mut intaking, &ahead).await;
+                        store(&mut pending, &ahead).await;
                         ahead.clear();
-                        store(&mut intaking, rest).await;
+                        store(&mut pending, rest).await;
                     }
                 }
                 self.wire.take(taken);
@@ -367,15 +373,15 @@ impl<'a, S: Spool> Session<'a, S> {
                 }
             }
             if content.size() > intake.rules.size_limit.saturating_add(SURPLUS_MAX) {
-                cut_off = true;
+                out_of_time = true;
                 break;
             }
             self.wire.widen();
             match self.read(content_deadline(&content, &intake.limits, start), true).await {
                 // A client that ends lines with bare LF thinks that its data have ended. It gets
                 // the error reply, and the session ends: its next octets could not be understood.
-                Err(Leave::Wire(WireError::Timeout)) if content.flaw().is_some() => {
-                    cut_off = true;
+                Err(SessionAbort::Wire(WireError::Timeout)) if content.error().is_some() => {
+                    out_of_time = true;
                     break;
                 }
                 read => read?,
@@ -383,15 +389,15 @@ impl<'a, S: Spool> Session<'a, S> {
         }
         self.wire.narrow();
         section.finish(&mut ahead);
-        store(&mut intaking, &ahead).await;
+        store(&mut pending, &ahead).await;
         let asked = CommandSummary::at_the_end(&envelope);
-        let result = match intaking {
+        let result = match pending {
             Ok(writer) => self.commit(envelope, writer, &content).await,
             Err(refused) => Err(refused),
         };
-        let heard = self.dialogue.end(result, self.wire.output());
-        self.note(&heard, &asked);
-        Ok(if cut_off { NextStep::Close } else { heard.next })
+        let result = self.dialogue.end(result, self.wire.output());
+        self.note(&result, &asked);
+        Ok(if out_of_time { NextStep::Close } else { result.next })
     }
 
     /// Makes the mail durable.
@@ -416,8 +422,8 @@ impl<'a, S: Spool> Session<'a, S> {
 
     /// Counts a rejection, and logs it unless this client has reached its limit of log lines. Gives
     /// back the recent errors of its address.
-    fn note(&self, heard: &CommandResult, asked: &CommandSummary) -> u32 {
-        let Some((reply, reason)) = &heard.refused else { return 0 };
+    fn note(&self, result: &CommandResult, asked: &CommandSummary) -> u32 {
+        let Some((reply, reason)) = &result.refused else { return 0 };
         self.intake.counters.refused_total.with_label_values(&[reason.as_str()]).inc();
         let (helo, extended) = self.dialogue.hello();
         let from = asked.from.as_ref().or_else(|| self.dialogue.mail()?.sender.as_ref());
@@ -440,10 +446,10 @@ impl<'a, S: Spool> Session<'a, S> {
     }
 
     /// The last reply of a session that did not end by QUIT.
-    fn leave(&mut self, leave: &Leave) {
+    fn leave(&mut self, leave: &SessionAbort) {
         let hostname = &self.intake.rules.hostname;
         match leave {
-            Leave::Stopping => {
+            SessionAbort::Stopping => {
                 write_reply(
                     self.wire.output(),
                     &Reply::new(421, (4, 3, 2), format!("{hostname} is stopping; try again later")),
@@ -454,7 +460,7 @@ impl<'a, S: Spool> Session<'a, S> {
                     .with_label_values(&[Refusal::Stopping.as_str()])
                     .inc();
             }
-            Leave::Wire(WireError::Timeout) => {
+            SessionAbort::Wire(WireError::Timeout) => {
                 write_reply(
                     self.wire.output(),
                     &Reply::new(421, (4, 4, 2), format!("{hostname} waited too long; closing")),
@@ -465,7 +471,7 @@ impl<'a, S: Spool> Session<'a, S> {
                     .with_label_values(&[Refusal::Limit.as_str()])
                     .inc();
             }
-            Leave::Wire(WireError::Displaced) => {
+            SessionAbort::Wire(WireError::Displaced) => {
                 let text =
                     format!("{hostname} needs this session for another client; try again later");
                 write_reply(self.wire.output(), &Reply::new(421, (4, 7, 0), text));
@@ -475,7 +481,7 @@ impl<'a, S: Spool> Session<'a, S> {
                     .with_label_values(&[Refusal::Limit.as_str()])
                     .inc();
             }
-            Leave::Wire(_) => self.wire.output().clear(),
+            SessionAbort::Wire(_) => self.wire.output().clear(),
         }
     }
 }
@@ -483,7 +489,7 @@ impl<'a, S: Spool> Session<'a, S> {
 /// Until when the next octets of content must arrive.
 fn content_deadline(content: &ContentParser, limits: &Limits, start: Instant) -> Instant {
     let earned = Duration::from_secs(content.size() / limits.content_rate.max(1));
-    let pause = match content.flaw() {
+    let pause = match content.error() {
         Some(ContentError::BareCr | ContentError::BareLf) => {
             limits.flawed_content.min(limits.content)
         }
@@ -493,21 +499,21 @@ fn content_deadline(content: &ContentParser, limits: &Limits, start: Instant) ->
 }
 
 /// What the intake and the relay rules answer to a client.
-pub(super) struct Gatekeeper<'a, S> {
+pub(super) struct SessionPolicy<'a, S> {
     intake: &'a Intake<S>,
     peer: IpAddr,
     slot: Option<Arc<SessionSlot>>,
     stopping: bool,
 }
 
-impl<'a, S> Gatekeeper<'a, S> {
+impl<'a, S> SessionPolicy<'a, S> {
     /// For a client without a session.
     pub(super) fn without_session(intake: &'a Intake<S>, peer: IpAddr) -> Self {
         Self { intake, peer, slot: None, stopping: false }
     }
 
     /// Whether an untrusted client's session is ended to make room for a mail of this one.
-    fn stranger_goes(&self) -> bool {
+    fn frees_memory(&self) -> bool {
         let goes = self.slot.as_ref().is_some_and(|slot| slot.takes_room());
         if goes {
             self.intake.counters.sessions_displaced_total.inc();
@@ -516,13 +522,13 @@ impl<'a, S> Gatekeeper<'a, S> {
     }
 }
 
-impl<S: Spool> AccessPolicy for Gatekeeper<'_, S> {
+impl<S: Spool> AccessPolicy for SessionPolicy<'_, S> {
     fn mail(&self) -> Verdict {
         if self.stopping {
             let text = format!("{} is stopping; try again later", self.intake.rules.hostname);
             return Verdict::Refuse(Reply::new(421, (4, 3, 2), text), Refusal::Stopping);
         }
-        match self.intake.ready(|| self.stranger_goes()) {
+        match self.intake.ready(|| self.frees_memory()) {
             Ok(()) => Verdict::Accept,
             Err((reply, reason)) => Verdict::Refuse(reply, reason),
         }

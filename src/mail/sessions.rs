@@ -120,7 +120,7 @@ impl MailEventSink for SessionRegistry {
 
 impl RegisteredSession {
     /// The client's last action, and what is known since.
-    pub fn did(&self, state: &'static str, helo: &str, mail: Option<&Envelope>) {
+    pub fn note_activity(&self, state: &'static str, helo: &str, mail: Option<&Envelope>) {
         let mut said = self.entry.said.lock();
         said.state = state;
         if said.helo != helo {
@@ -143,7 +143,7 @@ impl RegisteredSession {
     }
 
     /// The session is encrypted.
-    pub fn secured(&self, tls: String) {
+    pub fn note_tls(&self, tls: String) {
         self.entry.said.lock().tls = tls;
     }
 
@@ -224,7 +224,7 @@ mod tests {
         let registry = Arc::new(SessionRegistry::default());
         let client = IpAddr::from([192, 0, 2, 7]);
         let (one, other) = (registry.enter(client, 1), registry.enter(client, 2));
-        one.did("EHLO", &"x".repeat(300), None);
+        one.note_activity("EHLO", &"x".repeat(300), None);
         one.sent(5000);
         let (sessions, total) = registry.sessions(1);
         assert_eq!((sessions.len(), total), (1, 2));

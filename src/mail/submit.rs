@@ -5,16 +5,16 @@
 //! encoded as a client would send it: dot-stuffed, with CR LF. So the same content is rejected here
 //! as there. Source: RFC 5321 §4.5.2 (stuffing), §4.5.3 (limits).
 
-use super::intake::{Intake, Intaking, store};
+use super::intake::{Intake, PendingContent, store};
 use super::model::{
     Address, AddressError, BodyType, ContentPieces, Envelope, MailEvent, MessageId, Origin,
     Protocol, Refusal, Rejection, Reply, Resubmission, SessionClient, Submission, Submitted,
     SubmittedEnvelope, Verdict,
 };
 use super::parse::{ContentParser, lenient_mailbox};
+use super::received::{ReceivedFrom, header_field};
 use super::rewrite::HeaderSection;
 use super::spool::{IncomingContent, Spool};
-use super::trace::{ReceivedFrom, received};
 use crate::ground::clock;
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -55,7 +55,7 @@ impl<S: Spool> Intake<S> {
         }
         let address = address(submitted);
         for recipient in &submitted.recipients {
-            let verdict = self.may_send(submitted.known, address, recipient);
+            let verdict = self.may_send(submitted.authenticated, address, recipient);
             if let Verdict::Refuse(reply, reason) = verdict {
                 return Err((reply, reason));
             }
@@ -72,12 +72,12 @@ impl<S: Spool> Intake<S> {
         let (id, date) = (writer.id(), clock::rfc5322(clock::now()));
         let client =
             ReceivedFrom { name: &name, protocol: Protocol::Http, address, encryption: None };
-        let trace = received(&envelope, &client, &self.rules.hostname, id, &date);
-        let mut intaking = Ok(writer);
-        store(&mut intaking, trace.as_bytes()).await;
+        let trace = header_field(&envelope, &client, &self.rules.hostname, id, &date);
+        let mut pending = Ok(writer);
+        store(&mut pending, trace.as_bytes()).await;
         let section = self.header_section(&envelope, id, &date);
-        let judge = judged(&mut intaking, section, content, self.rules.size_limit).await;
-        let writer = intaking?;
+        let judge = store_checked(&mut pending, section, content, self.rules.size_limit).await;
+        let writer = pending?;
         if judge.eight_bit() {
             envelope.body = BodyType::EightBitMime;
         }
@@ -107,8 +107,8 @@ impl<S: Spool> Intake<S> {
 const COMMAND: &str = "POST";
 
 /// Writes the content to the queue as long as there is no error in it.
-async fn judged<W: IncomingContent>(
-    intaking: &mut Intaking<W>,
+async fn store_checked<W: IncomingContent>(
+    pending: &mut PendingContent<W>,
     mut section: HeaderSection<'_>,
     mut content: Box<dyn ContentPieces>,
     size_limit: u64,
@@ -116,13 +116,13 @@ async fn judged<W: IncomingContent>(
     let mut ahead = Vec::new();
     let mut judge = ContentParser::new(size_limit);
     let (mut stuffer, mut octets, mut ended) = (DotStuffer::default(), Vec::new(), false);
-    while !ended && intaking.is_ok() {
+    while !ended && pending.is_ok() {
         octets.clear();
         match content.next().await {
             Some(Ok(piece)) => stuffer.encode(&piece, &mut octets),
             Some(Err(error)) => {
                 let words = format!("The content was cut off: {error}");
-                *intaking = Err((Reply::new(451, (4, 4, 2), words), Refusal::Limit));
+                *pending = Err((Reply::new(451, (4, 4, 2), words), Refusal::Limit));
             }
             None => {
                 ended = true;
@@ -130,24 +130,24 @@ async fn judged<W: IncomingContent>(
             }
         }
         let mut rest = &octets[..];
-        while !rest.is_empty() && intaking.is_ok() {
+        while !rest.is_empty() && pending.is_ok() {
             let step = judge.next(rest);
             rest = &rest[step.taken..];
-            match judge.flaw() {
-                Some(flaw) => *intaking = Err((flaw.reply(), flaw.refusal())),
+            match judge.error() {
+                Some(error) => *pending = Err((error.reply(), error.refusal())),
                 None => {
                     let rest = section.take(step.piece, &mut ahead);
-                    store(intaking, &ahead).await;
+                    store(pending, &ahead).await;
                     ahead.clear();
-                    store(intaking, rest).await;
+                    store(pending, rest).await;
                 }
             }
         }
     }
     section.finish(&mut ahead);
-    store(intaking, &ahead).await;
-    if ended && judge.size() == 0 && intaking.is_ok() {
-        *intaking = Err((Reply::new(554, (5, 6, 0), "The mail is empty"), Refusal::Syntax));
+    store(pending, &ahead).await;
+    if ended && judge.size() == 0 && pending.is_ok() {
+        *pending = Err((Reply::new(554, (5, 6, 0), "The mail is empty"), Refusal::Syntax));
     }
     judge
 }
@@ -221,7 +221,7 @@ mod tests {
                 rest = &rest[step.taken..];
             }
             assert!(end, "{content:?}");
-            judge.flaw().map_or(Ok(kept), |flaw| Err(flaw.reply().to_string()))
+            judge.error().map_or(Ok(kept), |error| Err(error.reply().to_string()))
         });
         let first = results.next().unwrap();
         assert!(results.all(|other| other == first), "{content:?} depends on its pieces");

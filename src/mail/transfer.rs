@@ -65,7 +65,7 @@ impl<S: Spool> Outbound<S> {
             origin,
             mut progress,
             held,
-            delay_told,
+            delay_warning_sent,
             size,
             ..
         } = imported;
@@ -79,9 +79,9 @@ impl<S: Spool> Outbound<S> {
         }
         let destinations = rules.decide(&envelope, copy);
         let entry = QueueEntry { envelope, origin, kind, copy, destinations };
-        let past = PriorProgress { arrived, progress, held, delay_told };
+        let past = PriorProgress { arrived, progress, held, delay_warning_sent };
         let message =
-            self.spool.bring_in(entry, past, writer, tokio::time::sleep(STORAGE_PATIENCE)).await?;
+            self.spool.import(entry, past, writer, tokio::time::sleep(STORAGE_PATIENCE)).await?;
         self.events.emit(MailEvent::Imported { message: &message, was, size, held });
         let id = message.id;
         if !held {

@@ -8,8 +8,8 @@
 //! missing. A share that accepts nothing for [`STALLED`] counts as failing, even if its carrier
 //! reports nothing.
 
+use super::postfix_format::{LINE_MAX, PostfixFormat};
 use super::segment::{self, Position};
-use super::shape::{LINE_MAX, PostfixFormat};
 use crate::ground::clock;
 use crate::ground::log::LineSink;
 use crate::maillog::counters::MailLogCounters;
@@ -181,7 +181,7 @@ impl Buffer {
             .open(segment::path(&self.directory, number))
     }
 
-    fn lose(&mut self, lines: u64, cause: String) {
+    fn note_lost(&mut self, lines: u64, cause: String) {
         let now = clock::now();
         self.counters.maillog_dropped_lines_total.inc_by(lines);
         match &mut self.lost {
@@ -201,7 +201,7 @@ impl Buffer {
 
     /// Writes the line about missing lines, if there is enough space again; gives whether nothing
     /// is left to report.
-    fn say_lost(&mut self, least_room: u64) -> bool {
+    fn write_lost_line(&mut self, least_room: u64) -> bool {
         let Some(Lost { lines, since, until, cause }) = &self.lost else { return true };
         let (since, until) = (clock::rfc3339(*since), clock::rfc3339(*until));
         let line = self.shape.warning(&format!(
@@ -246,17 +246,20 @@ impl LineSink for Buffer {
 
     fn take(&mut self, lines: String, missed: u64) {
         let resume = self.limit / RESUME_PART;
-        let (written, cause) = if self.say_lost(resume) {
+        let (written, cause) = if self.write_lost_line(resume) {
             self.append(&lines, 0)
         } else {
             (0, Some("the buffer is full".to_owned()))
         };
         let left = lines[written..].bytes().filter(|byte| *byte == b'\n').count() as u64;
         if left > 0 {
-            self.lose(left, cause.unwrap_or_default());
+            self.note_lost(left, cause.unwrap_or_default());
         }
         if missed > 0 {
-            self.lose(missed, "more lines arrived than the data volume could store".to_owned());
+            self.note_lost(
+                missed,
+                "more lines arrived than the data volume could store".to_owned(),
+            );
         }
     }
 
@@ -267,13 +270,13 @@ impl LineSink for Buffer {
         self.ticked = Some(Instant::now());
         // A data volume that does not answer is reported by the queue.
         let _ = self.look();
-        self.say_lost(self.limit / RESUME_PART);
+        self.write_lost_line(self.limit / RESUME_PART);
     }
 
     fn close(&mut self) {
         // The last chance; one line more does not fill the volume.
         self.limit += LINE_MAX as u64;
-        self.say_lost(0);
+        self.write_lost_line(0);
     }
 }
 

@@ -16,10 +16,10 @@ const MESSAGE_ID_MAX: usize = 250;
 pub(super) fn message_id(body: &Body) -> String {
     // It is only for the log: without it the line is shorter, and the mail is delivered all the
     // same.
-    find_message_id(&body.head(HEADER_MAX).unwrap_or_default())
+    parse_message_id(&body.head(HEADER_MAX).unwrap_or_default())
 }
 
-fn find_message_id(head: &[u8]) -> String {
+fn parse_message_id(head: &[u8]) -> String {
     const NAME: &[u8] = b"message-id:";
     let mut rest = head;
     while let Some(end) = memchr::memchr(b'\n', rest) {
@@ -59,10 +59,10 @@ mod tests {
             ("X-Message-ID: <a@b>\r\n\r\n", ""),
             ("", ""),
         ] {
-            assert_eq!(find_message_id(content.as_bytes()), expected, "{content:?}");
+            assert_eq!(parse_message_id(content.as_bytes()), expected, "{content:?}");
         }
         assert_eq!(
-            find_message_id(format!("Message-ID: {}\r\n", "é".repeat(300)).as_bytes()).len(),
+            parse_message_id(format!("Message-ID: {}\r\n", "é".repeat(300)).as_bytes()).len(),
             MESSAGE_ID_MAX
         );
     }

@@ -10,12 +10,12 @@
 //! use, and beyond their [`LogQuota`] of each minute.
 
 mod buffer;
-mod carrier;
 pub mod counters;
 mod message_id;
+mod postfix_format;
 mod segment;
-mod shape;
-mod target;
+mod share_file;
+mod share_writer;
 
 use crate::ground::log::{EventFields, LogQuota, LogSubscriber, LogWriter};
 use crate::mail::model::{MailEvent, MailEventSink};
@@ -27,9 +27,9 @@ use std::time::Duration;
 use tracing::Level;
 
 pub use buffer::Buffer;
-pub use carrier::{Carrier, CarryError, CarryResult};
+pub use postfix_format::{LINE_MAX, PostfixFormat};
 pub use segment::create_directory;
-pub use shape::{LINE_MAX, PostfixFormat};
+pub use share_writer::{Carrier, CarryError, CarryResult};
 
 /// The directory of the lines that wait, on the data volume.
 pub const DIRECTORY: &str = "maillog";

@@ -6,23 +6,23 @@
 //! [`destinations::DESTINATIONS`] destinations are named.
 
 mod alert;
+mod alert_log;
+pub(crate) mod alert_state;
+mod counter_growth;
 mod destinations;
-mod lately;
-mod recent;
-mod told;
+mod growth_alerts;
 mod view;
-pub(crate) mod watch;
 
 use crate::ground::clock;
+use crate::ground::display_text::{harmless, shorten, size, span};
 use crate::ground::memory::Pressure;
-use crate::ground::words::{harmless, shorten, size, span};
 use crate::mail::model::QueueSummary;
 use crate::monitor::components::Condition;
-use crate::monitor::metrics;
+use crate::monitor::gauges;
 use crate::monitor::state::MonitorState;
 use alert::{Alert, SHOWN};
 use destinations::of_destinations;
-use lately::Lately;
+use growth_alerts::GrowthAlerts;
 use std::time::Instant;
 pub use view::AlertView;
 
@@ -40,7 +40,7 @@ const OLD: u32 = 86_400;
 
 /// The present alerts, with fresh numbers, the critical ones first.
 pub(crate) async fn current(monitor: &MonitorState) -> Vec<AlertView> {
-    let summary = metrics::refresh(monitor).await;
+    let summary = gauges::refresh(monitor).await;
     look(monitor, &summary)
 }
 
@@ -53,8 +53,8 @@ pub(crate) fn look(monitor: &MonitorState, summary: &QueueSummary) -> Vec<AlertV
     {
         let recent = watch.recent.lock();
         let now = watch.begun.elapsed().as_secs();
-        let lately = Lately { recent: &recent, now, bounce_address: monitor.bounce_address };
-        alerts.extend(lately.standstill(summary, wall));
+        let lately = GrowthAlerts { recent: &recent, now, bounce_address: monitor.bounce_address };
+        alerts.extend(lately.nothing_leaves(summary, wall));
         alerts.extend(lately.bounces());
         alerts.extend(lately.events());
     }
@@ -168,17 +168,17 @@ fn all(monitor: &MonitorState, summary: &QueueSummary, now: u32) -> Vec<Alert> {
         .filter(|part| part.condition == Condition::Failing && part.name == "mon")
     {
         let text = format!("Terminal mon fails: {}", shorten(&part.state, SHOWN));
-        alerts.push(Alert::new(false, "mon", text).or_nameless("Terminal mon fails".to_owned()));
+        alerts.push(Alert::new(false, "mon", text).with_nameless("Terminal mon fails".to_owned()));
     }
     if let Some(cause) = monitor.vitals.control() {
         let what =
             "There is no control socket, so 'postern queue' and 'postern health' do not work";
         let text = format!("{what}: {}", shorten(&harmless(&cause), SHOWN));
-        alerts.push(Alert::new(false, "control", text).or_nameless(what.to_owned()));
+        alerts.push(Alert::new(false, "control", text).with_nameless(what.to_owned()));
     }
     alerts.extend(of_destinations(monitor, summary, now));
     if let Some(waited) = summary
-        .oldest_on_its_way
+        .oldest_in_transit
         .map(|oldest| now.saturating_sub(oldest))
         .filter(|waited| *waited > OLD)
     {

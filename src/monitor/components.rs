@@ -1,8 +1,8 @@
 //! The condition of terminals and volumes.
 
 use crate::ground::clock;
+use crate::ground::display_text::{harmless, shorten};
 use crate::ground::lock::{Guard, Lock};
-use crate::ground::words::{harmless, shorten};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 

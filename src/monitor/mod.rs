@@ -6,7 +6,7 @@ pub(crate) mod alerts;
 pub mod components;
 pub mod counters;
 pub mod disk_alerts;
-pub mod metrics;
+pub mod gauges;
 pub(crate) mod probe;
 pub mod push;
 pub mod rates;

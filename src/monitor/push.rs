@@ -12,7 +12,7 @@
 use crate::ground::http;
 use crate::ground::http::ReceivedResponse;
 use crate::ground::stop::stopped;
-use crate::monitor::metrics;
+use crate::monitor::gauges;
 use crate::monitor::state::MonitorState;
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
 use bytes::Bytes;
@@ -122,7 +122,7 @@ pub async fn push(config: PushConfig, monitor: Arc<MonitorState>, mut stop: watc
             () = stopped(&mut stop) => break,
             result = async {
                 ticks.tick().await;
-                contained(&config, &monitor).await
+                push_isolated(&config, &monitor).await
             } => result,
         };
         match &result {
@@ -131,12 +131,12 @@ pub async fn push(config: PushConfig, monitor: Arc<MonitorState>, mut stop: watc
         }
         monitor.components.note("mon", result.as_ref().err().map(ToString::to_string));
         ever |= result.is_ok();
-        tell(&config, &result, well.replace(result.is_ok()));
+        log_change(&config, &result, well.replace(result.is_ok()));
     }
     if !ever {
         return;
     }
-    match within(FAREWELL_PATIENCE, farewell(&config, &monitor)).await {
+    match within(FAREWELL_PATIENCE, send_last(&config, &monitor)).await {
         Ok(true) => {}
         Ok(false) => tracing::warn!(
             monitor = config.authority,
@@ -152,7 +152,7 @@ pub async fn push(config: PushConfig, monitor: Arc<MonitorState>, mut stop: watc
 }
 
 /// Deletes the group, unless the last push to it came from another appliance; gives whether it did.
-async fn farewell(config: &PushConfig, monitor: &MonitorState) -> Result<bool, Failure> {
+async fn send_last(config: &PushConfig, monitor: &MonitorState) -> Result<bool, Failure> {
     // A gateway that does not list its groups may still delete one.
     let shown =
         timeout(FAREWELL_PATIENCE / 2, shown(config)).await.ok().flatten().unwrap_or_default();
@@ -188,7 +188,7 @@ async fn shown(config: &PushConfig) -> Option<String> {
 }
 
 /// One line for each change of state.
-fn tell(config: &PushConfig, result: &Result<(), Failure>, before: Option<bool>) {
+fn log_change(config: &PushConfig, result: &Result<(), Failure>, before: Option<bool>) {
     match (result, before) {
         (Ok(()), Some(false)) => {
             tracing::info!(monitor = config.authority, "pushes to terminal mon succeed again")
@@ -208,7 +208,10 @@ fn tell(config: &PushConfig, result: &Result<(), Failure>, before: Option<bool>)
 }
 
 /// One push in a task of its own: a panic there ends only that push.
-async fn contained(config: &Arc<PushConfig>, monitor: &Arc<MonitorState>) -> Result<(), Failure> {
+async fn push_isolated(
+    config: &Arc<PushConfig>,
+    monitor: &Arc<MonitorState>,
+) -> Result<(), Failure> {
     let (config, counters) = (Arc::clone(config), Arc::clone(&monitor.counters));
     let monitor = Arc::clone(monitor);
     let mut push = JoinSet::new();
@@ -220,7 +223,7 @@ async fn contained(config: &Arc<PushConfig>, monitor: &Arc<MonitorState>) -> Res
 }
 
 async fn once(config: &PushConfig, monitor: &MonitorState) -> Result<(), Failure> {
-    let text = metrics::text(monitor).await?;
+    let text = gauges::text(monitor).await?;
     within(PATIENCE, send(config, Method::PUT, text.into())).await
 }
 

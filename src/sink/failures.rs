@@ -6,7 +6,7 @@ use std::str::FromStr;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InjectedFailure {
     pub(super) stage: SinkStage,
-    pub(super) mishap: Mishap,
+    pub(super) injected: InjectedReply,
     pub(super) percent: u8,
     /// The domain of the recipients concerned, in lower case; `None` = all.
     pub(super) domain: Option<Box<str>>,
@@ -24,7 +24,7 @@ pub(super) enum SinkStage {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Mishap {
+pub(super) enum InjectedReply {
     Reply(u16),
     Drop,
     Hang,
@@ -76,17 +76,17 @@ impl FromStr for InjectedFailure {
         if domain.is_some() && stage != SinkStage::Recipient {
             return Err(format!("'{text}': a domain is known at stage rcpt only"));
         }
-        let mishap = match what {
-            "drop" => Mishap::Drop,
-            "hang" => Mishap::Hang,
+        let injected = match what {
+            "drop" => InjectedReply::Drop,
+            "hang" => InjectedReply::Hang,
             _ if stage == SinkStage::Connect => {
                 return Err(format!("'{text}': before the greeting there is only drop or hang"));
             }
-            code => Mishap::Reply(
+            code => InjectedReply::Reply(
                 code.parse().ok().filter(|code| (400..=599).contains(code)).ok_or_else(wrong)?,
             ),
         };
-        Ok(Self { stage, mishap, percent, domain })
+        Ok(Self { stage, injected, percent, domain })
     }
 }
 
@@ -101,7 +101,7 @@ mod tests {
             read("rcpt=450:30"),
             Ok(InjectedFailure {
                 stage: SinkStage::Recipient,
-                mishap: Mishap::Reply(450),
+                injected: InjectedReply::Reply(450),
                 percent: 30,
                 domain: None
             })
@@ -110,7 +110,7 @@ mod tests {
             read("rcpt=550:5@Busy.example"),
             Ok(InjectedFailure {
                 stage: SinkStage::Recipient,
-                mishap: Mishap::Reply(550),
+                injected: InjectedReply::Reply(550),
                 percent: 5,
                 domain: Some("busy.example".into())
             })
@@ -119,7 +119,7 @@ mod tests {
             read("dot=drop"),
             Ok(InjectedFailure {
                 stage: SinkStage::Dot,
-                mishap: Mishap::Drop,
+                injected: InjectedReply::Drop,
                 percent: 100,
                 domain: None
             })
@@ -128,7 +128,7 @@ mod tests {
             read("connect=hang:1"),
             Ok(InjectedFailure {
                 stage: SinkStage::Connect,
-                mishap: Mishap::Hang,
+                injected: InjectedReply::Hang,
                 percent: 1,
                 domain: None
             })

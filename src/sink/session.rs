@@ -1,6 +1,6 @@
 //! One session of a client with a sink.
 
-use super::failures::{InjectedFailure, Mishap, SinkStage};
+use super::failures::{InjectedFailure, InjectedReply, SinkStage};
 use super::maildir::Letter;
 use super::tally::{CONTENT_MAX, Sink};
 use crate::ground::net::{Wire, WireError};
@@ -51,8 +51,8 @@ impl<'a> SinkSession<'a> {
     }
 
     async fn talk(&mut self) -> Result<(), Gone> {
-        self.mishap(SinkStage::Connect, None).await?;
-        match self.mishap(SinkStage::Greeting, None).await? {
+        self.injected(SinkStage::Connect, None).await?;
+        match self.injected(SinkStage::Greeting, None).await? {
             Some(reply) => return self.turn_away(&reply).await,
             None => self.dialogue.greet(self.wire.output()),
         }
@@ -68,7 +68,7 @@ impl<'a> SinkSession<'a> {
                 _ => None,
             };
             if let Some((stage, domain)) = stage
-                && let Some(reply) = self.mishap(stage, domain.as_deref()).await?
+                && let Some(reply) = self.injected(stage, domain.as_deref()).await?
             {
                 write_reply(self.wire.output(), &reply);
                 if reply.code == 421 {
@@ -76,7 +76,8 @@ impl<'a> SinkSession<'a> {
                 }
                 continue;
             }
-            let mut next = self.dialogue.hear(command, &Anything, self.wire.output()).next;
+            let mut next =
+                self.dialogue.handle(command, &AcceptEverything, self.wire.output()).next;
             if let NextStep::Content(envelope) = next {
                 next = self.content(&envelope).await?;
             }
@@ -107,9 +108,9 @@ impl<'a> SinkSession<'a> {
                     self.wire.take(taken);
                     return Ok(command);
                 }
-                InputLine::Flawed { flaw, taken } => {
+                InputLine::Flawed { error, taken } => {
                     self.wire.take(taken);
-                    return Ok(Err(flaw.into()));
+                    return Ok(Err(error.into()));
                 }
                 InputLine::More { taken } => {
                     self.wire.take(taken);
@@ -141,8 +142,8 @@ impl<'a> SinkSession<'a> {
             self.wire.widen();
             self.wire.fill(Instant::now() + self.sink.limits.content).await?;
         }
-        let result = match (content.flaw(), self.mishap(SinkStage::Dot, None).await?) {
-            (Some(flaw), _) => Err((flaw.reply(), flaw.refusal())),
+        let result = match (content.error(), self.injected(SinkStage::Dot, None).await?) {
+            (Some(error), _) => Err((error.reply(), error.refusal())),
             (None, Some(reply)) => Err((reply, Refusal::Storage)),
             (None, None) => self.keep(file, envelope, content.size()),
         };
@@ -170,7 +171,7 @@ impl<'a> SinkSession<'a> {
 
     /// The failure that `--fail` requires at this stage: a reply instead of the usual one, the end,
     /// or nothing.
-    async fn mishap(
+    async fn injected(
         &mut self,
         stage: SinkStage,
         domain: Option<&str>,
@@ -182,13 +183,13 @@ impl<'a> SinkSession<'a> {
         };
         let Some(failure) = self.sink.fail.iter().find(due) else { return Ok(None) };
         self.sink.tally.failures.fetch_add(1, Ordering::Relaxed);
-        match failure.mishap {
-            Mishap::Reply(code) => {
+        match failure.injected {
+            InjectedReply::Reply(code) => {
                 let class = if code < 500 { 4 } else { 5 };
                 Ok(Some(Reply::new(code, (class, 0, 0), "As --fail asks")))
             }
-            Mishap::Drop => Err(Gone),
-            Mishap::Hang => loop {
+            InjectedReply::Drop => Err(Gone),
+            InjectedReply::Hang => loop {
                 // Sends the replies of the group so far; then nothing, until the client gives up.
                 self.wire.flush().await?;
                 let input = self.wire.input().len();
@@ -211,9 +212,9 @@ fn domain(recipient: &Recipient) -> Option<String> {
 }
 
 /// Accepts every mail.
-struct Anything;
+struct AcceptEverything;
 
-impl AccessPolicy for Anything {
+impl AccessPolicy for AcceptEverything {
     fn mail(&self) -> Verdict {
         Verdict::Accept
     }

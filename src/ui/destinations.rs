@@ -10,8 +10,8 @@ use super::{PageError, PageFrame};
 use crate::api::state::AppState;
 use crate::api::{self, DeliveryView, DestinationView};
 use crate::ground::clock;
-use crate::ground::words::{count, fine_span};
-use crate::http::visit::RequestHead;
+use crate::ground::display_text::{count, fine_span};
+use crate::http::request::RequestHead;
 use askama::Template;
 use std::collections::BTreeMap;
 

@@ -2,7 +2,7 @@
 //! much is accepted; and the three founding counters.
 
 use crate::api::StatusView;
-use crate::ground::words::{count, counted, size, span, states};
+use crate::ground::display_text::{count, counted, size, span, states};
 use crate::monitor::rates::{RatePoint, Span};
 
 /// Seconds of the present rate.

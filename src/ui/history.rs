@@ -1,15 +1,15 @@
 //! The pages of the delivery history: messages that have left the queue.
 
-use super::act::{check_token, fields, see_other};
+use super::actions::{check_token, fields, see_other};
 use super::message::{AttemptRow, sender, tries};
 use super::queue::{PAGE_SIZES, page_size};
 use super::text::{ShortText, encoded, text};
 use super::{PageError, PageFrame};
 use crate::api::state::AppState;
 use crate::api::{self, FinishedView, HistoryQuery, OriginalRecipients, ResendView};
-use crate::ground::words::{size, span};
-use crate::http::answer::HttpResponse;
-use crate::http::visit::RequestHead;
+use crate::ground::display_text::{size, span};
+use crate::http::request::RequestHead;
+use crate::http::response::HttpResponse;
 use crate::mail::model::{DeliveryStatus, HistoryFilter, MessageId};
 use askama::Template;
 use hyper::body::Incoming;

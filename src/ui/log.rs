@@ -6,7 +6,7 @@ use super::log_line::LogLine;
 use super::{PageError, PageFrame};
 use crate::api::state::AppState;
 use crate::api::{self, LogQuery};
-use crate::http::visit::RequestHead;
+use crate::http::request::RequestHead;
 use askama::Template;
 
 /// Lines on the page, at most; `/api/v1/log` has more.

@@ -3,7 +3,7 @@
 //! In: a line of `ground::log`, plain or JSON; a line in another format is shown as one text.
 //! Limits: [`FIELDS`] fields of [`VALUE_SHOWN`] characters.
 
-use crate::ground::words::{harmless, shorten};
+use crate::ground::display_text::{harmless, shorten};
 use serde_json::{Map, Value};
 
 /// Fields that are shown of a line, at most.

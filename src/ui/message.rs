@@ -4,16 +4,16 @@
 //! Security: the text of the mail is shown as text, never as markup of the page, and nothing is
 //! loaded. Its HTML is a separate document in a sandboxed frame; an attachment is a download.
 
-use super::act::see_other;
+use super::actions::see_other;
 use super::text::{ShortText, text};
 use super::{PageError, PageFrame};
 use crate::api::next_attempt::NextAttempt;
 use crate::api::state::AppState;
-use crate::api::{self, MessageView, RecipientView, TextView, parts};
-use crate::ground::words::{count, fine_span, harmless, size, span};
-use crate::http::answer::{self, HttpResponse};
+use crate::api::{self, MessageView, RecipientView, TextView, message_parts};
+use crate::ground::display_text::{count, fine_span, harmless, size, span};
+use crate::http::request::RequestHead;
+use crate::http::response::{self, HttpResponse};
 use crate::http::rights::RequiredRight;
-use crate::http::visit::RequestHead;
 use crate::mail::model::{DeliveryStatus, MessageId};
 use askama::Template;
 use hyper::StatusCode;
@@ -138,8 +138,8 @@ pub(super) async fn page(
 
 /// `GET /queue/ID/html`: the HTML of a message, for the frame on its page.
 pub(super) async fn html(app: &AppState, visit: &RequestHead<'_>, id: MessageId) -> HttpResponse {
-    match parts::html(app, id).await {
-        Ok(Some(html)) => answer::mail_html(html),
+    match message_parts::html(app, id).await {
+        Ok(Some(html)) => response::mail_html(html),
         Ok(None) => visit.error(StatusCode::NOT_FOUND, "this message has no HTML"),
         Err(refusal) => refusal,
     }
@@ -160,8 +160,8 @@ pub(super) async fn attachment(
         Ok(search) => search,
         Err(answer) => return answer,
     };
-    match parts::attachment(app, id, place).await {
-        Ok(Some(found)) => answer::mail_attachment(&found.name, found.content),
+    match message_parts::attachment(app, id, place).await {
+        Ok(Some(found)) => response::mail_attachment(&found.name, found.content),
         Ok(None) => visit.error(StatusCode::NOT_FOUND, "this message has no such attachment"),
         Err(refusal) => refusal,
     }
@@ -201,8 +201,8 @@ pub(super) async fn tries(
     id: MessageId,
 ) -> Option<Vec<AttemptRow>> {
     let found = api::attempts_view(app, visit, id).await.ok()?;
-    let surplus = found.attempts.len().saturating_sub(TRIES);
-    Some(found.attempts.iter().skip(surplus).map(one_try).collect())
+    let slow_to_stop = found.attempts.len().saturating_sub(TRIES);
+    Some(found.attempts.iter().skip(slow_to_stop).map(one_try).collect())
 }
 
 fn one_try(attempt: &api::AttemptView) -> AttemptRow {

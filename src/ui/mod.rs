@@ -3,17 +3,16 @@
 //! Server-rendered HTML with one layout, one style sheet and one script that updates the pages;
 //! everything works without the script. No external resources are loaded. A file for each page:
 //! [`overview`], [`queue`], [`message`], [`destinations`], [`history`], [`sessions`], [`log`],
-//! [`route`], [`settings`]; [`act`] handles their forms, [`refusal`] makes error pages.
+//! [`route`], [`settings`]; [`actions`] handles their forms, [`refusal`] makes error pages.
 //! Limits: each page has its own; none is over 100 kB.
 //! Security: names, subjects, errors and reasons are untrusted; askama escapes every value, and the
 //! policy of `answer` permits no inline script and sends forms only to this server.
 
-mod act;
+mod actions;
 mod alert;
 mod assets;
 mod chart;
 mod destinations;
-mod frame;
 mod headline;
 mod history;
 mod log;
@@ -21,6 +20,7 @@ mod log_line;
 mod message;
 mod notice;
 mod overview;
+mod page_frame;
 mod queue;
 mod refusal;
 mod route;
@@ -31,14 +31,14 @@ mod text;
 
 use crate::api;
 use crate::api::state::AppState;
-use crate::http::answer::{self, HTML, HttpResponse};
+use crate::http::request::RequestHead;
+use crate::http::response::{self, HTML, HttpResponse};
 use crate::http::rights::RequiredRight;
 use crate::http::route::{HttpRoute, LOOK, POST, RequestContext, at_once};
-use crate::http::visit::RequestHead;
 use assets::asset;
-use frame::{PageError, PageFrame};
 use hyper::StatusCode;
 use hyper::header::HeaderValue;
+use page_frame::{PageError, PageFrame};
 
 pub(crate) use refusal::dressed;
 
@@ -203,7 +203,7 @@ async fn message(call: RequestContext<'_, AppState>) -> HttpResponse {
         Err(PageError::Answer(answer)) if answer.status() == StatusCode::NOT_FOUND => {
             message::left(app, visit, id).await
         }
-        Ok(page) => answer::found_with_frame(page),
+        Ok(page) => response::found_with_frame(page),
         Err(refused) => refused.answer(visit),
     }
 }
@@ -224,20 +224,20 @@ async fn resend(call: RequestContext<'_, AppState>) -> HttpResponse {
 }
 
 async fn act(call: RequestContext<'_, AppState>) -> HttpResponse {
-    let done = act::act(call.app, call.visit, call.content).await;
+    let done = actions::act(call.app, call.visit, call.content).await;
     done.unwrap_or_else(|refused| refused.answer(call.visit))
 }
 
 fn file(visit: &RequestHead<'_>, name: &str) -> HttpResponse {
     match asset(name) {
-        Some((kind, text)) => answer::asset(kind, text),
+        Some((kind, text)) => response::asset(kind, text),
         None => visit.error(StatusCode::NOT_FOUND, "not found"),
     }
 }
 
 fn shown(page: Result<String, PageError>, visit: &RequestHead<'_>) -> HttpResponse {
     match page {
-        Ok(page) => answer::found(HTML, page),
+        Ok(page) => response::found(HTML, page),
         Err(refused) => refused.answer(visit),
     }
 }

@@ -2,7 +2,7 @@
 //! numbers and words of a closed list.
 
 use crate::api::{MatchedView, Remark};
-use crate::ground::words::counted;
+use crate::ground::display_text::counted;
 
 /// The query of a page without the notice, and the notice as text.
 pub(super) fn split(query: &str) -> (String, Option<String>) {

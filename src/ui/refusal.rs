@@ -6,11 +6,11 @@
 use super::api::ErrorView;
 use super::{LOGOUT, PageFrame};
 use crate::api::state::AppState;
-use crate::ground::words::harmless;
+use crate::ground::display_text::harmless;
 use crate::http::access::Caller;
-use crate::http::answer::{HTML, HttpResponse, ResponseBody};
+use crate::http::request::{EntryPoint, RequestHead};
+use crate::http::response::{HTML, HttpResponse, ResponseBody};
 use crate::http::router::OF_PROGRAMS;
-use crate::http::visit::{EntryPoint, RequestHead};
 use askama::Template;
 use hyper::StatusCode;
 use hyper::header::{self, HeaderValue};

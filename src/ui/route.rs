@@ -6,7 +6,7 @@ use super::text::{ShortText, encoded, text};
 use super::{PageError, PageFrame};
 use crate::api::state::AppState;
 use crate::api::{self, ClientView, RouteHostView, RouteQuery, RouteRefusal, TargetView};
-use crate::http::visit::RequestHead;
+use crate::http::request::RequestHead;
 use askama::Template;
 
 /// The most hosts of a destination; a router looks at no more.

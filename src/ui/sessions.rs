@@ -6,8 +6,8 @@ use super::text::{ShortText, text};
 use super::{PageError, PageFrame};
 use crate::api;
 use crate::api::state::AppState;
-use crate::ground::words::{count, size, span};
-use crate::http::visit::RequestHead;
+use crate::ground::display_text::{count, size, span};
+use crate::http::request::RequestHead;
 use askama::Template;
 
 /// Sessions on the page, at most; `/api/v1/sessions` has more.

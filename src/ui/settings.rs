@@ -4,7 +4,7 @@
 use super::{PageError, PageFrame};
 use crate::api::setting::Setting;
 use crate::api::state::AppState;
-use crate::http::visit::RequestHead;
+use crate::http::request::RequestHead;
 use askama::Template;
 
 /// The query that omits properties with their default.

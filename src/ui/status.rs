@@ -7,16 +7,16 @@
 //! names, and a few more.
 
 use crate::api::state::AppState;
-use crate::http::answer::{self, HttpResponse, TEXT};
+use crate::http::response::{self, HttpResponse, TEXT};
 use crate::mail::model::Refusal;
 use crate::monitor::counters::Counters;
-use crate::monitor::metrics;
+use crate::monitor::gauges;
 use std::fmt::Write;
 
 /// The answer.
 pub(super) async fn status(app: &AppState) -> HttpResponse {
-    metrics::refresh(&app.monitor).await;
-    answer::found(TEXT, text(app))
+    gauges::refresh(&app.monitor).await;
+    response::found(TEXT, text(app))
 }
 
 /// The text; the gauges have been updated.

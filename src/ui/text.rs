@@ -1,6 +1,6 @@
 //! Untrusted text for a page: shortened, and without control characters even before it is escaped.
 
-use crate::ground::words::{harmless, shorten};
+use crate::ground::display_text::{harmless, shorten};
 
 /// Characters in the tooltip of a shortened text.
 const TIP_SHOWN: usize = 400;

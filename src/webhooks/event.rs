@@ -4,8 +4,8 @@
 //! webhooks (`text`, three characters escaped).
 
 use crate::ground::clock;
+use crate::ground::display_text::{harmless, shorten};
 use crate::ground::text::harmless_json;
-use crate::ground::words::{harmless, shorten};
 use crate::mail::model::{Address, AddressMask, Delivery, DeliveryStatus};
 use crate::monitor::alerts::AlertView;
 use serde::{Serialize, Serializer};
@@ -111,7 +111,7 @@ impl WebhookPayload {
             destination: attempt.destination.to_string(),
             relay: attempt.relay.to_owned(),
             reply: mask.text(&delivery.outcome.words()),
-            next_try: delivery.next_try().map(clock::rfc3339),
+            next_try: delivery.next_attempt_time().map(clock::rfc3339),
         });
         Self { id, at: attempt.at, kind, timestamp: clock::rfc3339(attempt.at), data }
     }
@@ -211,7 +211,7 @@ mod tests {
             kind: MessageKind::Mail,
             progress: Vec::new(),
             held: false,
-            delay_told: false,
+            delay_warning_sent: false,
             body: Body::Memory(Default::default()),
         };
         let outcome = Outcome::said(Reply::plain(code, reply));

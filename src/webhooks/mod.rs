@@ -6,9 +6,9 @@
 //! Limits: [`WAITING_MAX`] events wait for a receiver, further ones are dropped and counted; an
 //! event is dropped after [`AGE_MAX`], or after [`REFUSALS_MAX`] rejections; waiting events are in
 //! memory, so that a crash loses them, and at a stop each is tried once within [`FAREWELL`].
-//! Security: `ground/public.rs` and property `webhook_allow` limit where events may go, and `sign`
-//! lets a receiver verify them; the paths of receivers are secrets. Source: Standard Webhooks
-//! (headers, retries, signatures).
+//! Security: `ground/public_address.rs` and property `webhook_allow` limit where events may go, and
+//! `sign` lets a receiver verify them; the paths of receivers are secrets. Source: Standard
+//! Webhooks (headers, retries, signatures).
 
 pub mod counters;
 mod event;
@@ -17,7 +17,7 @@ mod sign;
 
 use crate::ground::clock;
 use crate::ground::endpoint::Endpoint;
-use crate::ground::public::Public;
+use crate::ground::public_address::Public;
 use crate::ground::stop::stopped;
 use crate::mail::model::{AddressMask, MailEvent, MailEventSink, ReplyClass, Target};
 use crate::monitor::alerts;
@@ -125,13 +125,13 @@ impl Webhooks {
             counters: counters.clone(),
             next: AtomicU64::new(clock::now_micros()),
         };
-        let mut couriers = Vec::new();
+        let mut senders = Vec::new();
         let names = names(&config.receivers.iter().map(|(_, to)| to.site()).collect::<Vec<_>>());
         for ((shape, to), name) in config.receivers.into_iter().zip(names) {
             let (line, waiting) = channel(WAITING_MAX);
             front.lines.push(line);
             let (key, way, counters) = (key.clone(), way.clone(), counters.clone());
-            couriers.push(WebhookSender {
+            senders.push(WebhookSender {
                 shape,
                 to,
                 name,
@@ -142,7 +142,7 @@ impl Webhooks {
                 well: None,
             });
         }
-        (Arc::new(front), couriers)
+        (Arc::new(front), senders)
     }
 
     fn id(&self) -> String {
@@ -230,16 +230,16 @@ impl WebhookSender {
                 event = self.waiting.recv() => event,
             };
             let Some(first) = first else { return };
-            let events = self.with_others(first);
+            let events = self.take_batch(first);
             if !self.carry(&events, &mut stop).await {
                 break;
             }
         }
-        self.farewell().await;
+        self.send_last().await;
     }
 
     /// People get several lines at once; a program gets one event for each request.
-    fn with_others(&mut self, first: Arc<WebhookPayload>) -> Vec<Arc<WebhookPayload>> {
+    fn take_batch(&mut self, first: Arc<WebhookPayload>) -> Vec<Arc<WebhookPayload>> {
         let mut events = vec![first];
         while self.shape == WebhookFormat::Slack && events.len() < LINES_MAX {
             let Ok(event) = self.waiting.try_recv() else { break };
@@ -322,11 +322,11 @@ impl WebhookSender {
         }
     }
 
-    async fn farewell(&mut self) {
+    async fn send_last(&mut self) {
         let deadline = Instant::now() + FAREWELL;
         let mut lost = 0;
         while let Ok(event) = self.waiting.try_recv() {
-            let events = self.with_others(event);
+            let events = self.take_batch(event);
             let taken = matches!(timeout_at(deadline, self.send(&events)).await, Ok(Ok(())));
             count(&self.counters, if taken { "sent" } else { "failed" }, events.len());
             lost += if taken { 0 } else { events.len() };

@@ -2,7 +2,7 @@
 
 use crate::ground::endpoint::Endpoint;
 use crate::ground::http;
-use crate::ground::public::Public;
+use crate::ground::public_address::Public;
 use crate::ground::tls;
 use bytes::Bytes;
 use http_body_util::Full;

@@ -11,7 +11,7 @@ const WIDTH_MAX: usize = 100;
 const WIDER: [(&str, usize); 21] = [
     ("benches/load/main.rs", 3),
     ("src/appliance/property/account.rs", 2),
-    ("src/appliance/property/clean.rs", 1),
+    ("src/appliance/property/trim_value.rs", 1),
     ("src/appliance/property/tests.rs", 1),
     ("src/appliance/resources.rs", 1),
     ("src/appliance/terminal/export.rs", 2),

@@ -131,7 +131,7 @@ fn write_a_volume_of_this_version() {
         late,
         progress(&[(TargetStatus::Pending, 9, 1_800_100_000, "421 4.4.2 timed out")], None),
     );
-    log.delay_told(late);
+    log.note_delay_warning_sent(late);
     let copy = QueueEntry {
         copy: true,
         envelope: Envelope {
@@ -276,7 +276,7 @@ fn messages(world: &World, log: &SegmentLog) -> String {
         writeln!(
             out,
             "{id}: {:?}, arrived {}, held {}, delay told {}",
-            message.kind, message.arrived, message.held, message.delay_told
+            message.kind, message.arrived, message.held, message.delay_warning_sent
         )
         .unwrap();
         writeln!(

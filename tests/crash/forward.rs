@@ -89,7 +89,7 @@ fn much_mail_that_leaves_at_once_gives_its_room_back_within_seconds() {
     }
     world.pass(Duration::from_secs(3));
     // Of 600 mails 150 are left, in the space of three eighths more and a few segments.
-    let wanted = before / 4 * 11 / 8 + 2 + usize::try_from(config.slack).unwrap();
+    let wanted = before / 4 * 11 / 8 + 2 + usize::try_from(config.spare_segments).unwrap();
     assert!(
         segments() <= wanted,
         "{before} segments before, {} after, {wanted} wanted",

@@ -15,8 +15,8 @@ use crate::mail::model::{
 };
 use crate::mail::spool::counters::SpoolCounters;
 use crate::mail::spool::{
-    INLINE_MAX, IncomingContent, LENDABLE, OWN, OpenError, QueueEntry, SegmentLog, Spool,
-    SpoolConfig, SpoolError,
+    BUFFER_OWN, BUFFER_SHARED, INLINE_MAX, IncomingContent, OpenError, QueueEntry, SegmentLog,
+    Spool, SpoolConfig, SpoolError,
 };
 use crate::world::World;
 use std::collections::{BTreeMap, BTreeSet};
@@ -68,9 +68,9 @@ pub const SMALL: SpoolConfig = SpoolConfig {
     segment_max: 64 << 10,
     lazy_sync: Duration::from_millis(50),
     housekeeping: Duration::from_secs(1),
-    slack: 4,
-    own: OWN,
-    lendable: LENDABLE,
+    spare_segments: 4,
+    buffer_own: BUFFER_OWN,
+    buffer_shared: BUFFER_SHARED,
 };
 
 impl History {
@@ -122,7 +122,7 @@ impl History {
             0..=11 => drop(self.accept()),
             12..=20 => self.settle(),
             21..=22 => self.hold(),
-            23 => self.delay_told(),
+            23 => self.note_delay_warning_sent(),
             24..=25 => self.delete(),
             26..=27 => self.look(),
             28 => drop(self.world.let_run()),
@@ -265,10 +265,10 @@ impl History {
         }
     }
 
-    fn delay_told(&mut self) {
+    fn note_delay_warning_sent(&mut self) {
         let Some(id) = self.choose() else { return };
         let (Some(mail), Some(log)) = (self.mails.get_mut(&id), &self.log) else { return };
-        log.delay_told(id);
+        log.note_delay_warning_sent(id);
         mail.told.insert(true);
         self.events.count("delay told");
     }

@@ -125,9 +125,13 @@ fn live(seed: u64, events: &Events) -> u64 {
     let segment_max = *choice.choice(&[16u64 << 10, 64 << 10, 256 << 10]).unwrap();
     let room = *choice.choice(&[2u64 << 20, 8 << 20, 64 << 20]).unwrap();
     // Without slack much is copied all the time, and ends during the copy.
-    let slack = *choice.choice(&[0, 0, 1, 4]).unwrap();
-    let mut history =
-        History::counted(seed, room, SpoolConfig { segment_max, slack, ..SMALL }, events.clone());
+    let spare_segments = *choice.choice(&[0, 0, 1, 4]).unwrap();
+    let mut history = History::counted(
+        seed,
+        room,
+        SpoolConfig { segment_max, spare_segments, ..SMALL },
+        events.clone(),
+    );
     let flips_at = choice.usize(..16);
     let mut steps = 0;
     for part in 0..choice.usize(4..16) {

@@ -20,7 +20,7 @@ fn past(held: bool) -> PriorProgress {
     progress[0].status = TargetStatus::Delivered;
     progress[0].reason = "250 2.0.0 taken".to_owned();
     progress[1].attempts = 7;
-    PriorProgress { arrived: 1_763_800_000, progress, held, delay_told: true }
+    PriorProgress { arrived: 1_763_800_000, progress, held, delay_warning_sent: true }
 }
 
 /// The ids, by a check that changes nothing.
@@ -62,7 +62,7 @@ fn a_mail_comes_in_with_its_past_or_not_at_all() {
         let content = vec![b'y'; if random.u8(..4) == 0 { 300_000 } else { 500 }];
         let taken = world.drive(async {
             writer.write(&content).await?;
-            log.bring_in(entry(2, false), past.clone(), writer, std::future::pending())
+            log.import(entry(2, false), past.clone(), writer, std::future::pending())
                 .await
                 .map(drop)
         });
@@ -76,7 +76,7 @@ fn a_mail_comes_in_with_its_past_or_not_at_all() {
                 whole += 1;
                 assert_eq!(message.progress, past.progress, "seed {seed}");
                 assert_eq!(
-                    (message.held, message.delay_told, message.arrived),
+                    (message.held, message.delay_warning_sent, message.arrived),
                     (past.held, true, past.arrived),
                     "seed {seed}"
                 );
@@ -106,7 +106,7 @@ fn an_import_that_was_given_up_leaves_nothing() {
             arrived: 1,
             progress: vec![TargetProgress::new(Target::Recipient(0))],
             held: false,
-            delay_told: false,
+            delay_warning_sent: false,
         };
         // Before the record of the mail is there, or after it and before that of its state.
         let is_time = || stage == 0 || !log.ids(None, 1).is_empty();
@@ -115,7 +115,7 @@ fn an_import_that_was_given_up_leaves_nothing() {
             writer.write(b"Subject: x\r\n\r\n").await.unwrap();
             let give_up =
                 std::future::poll_fn(|_| if is_time() { Poll::Ready(()) } else { Poll::Pending });
-            log.bring_in(entry(1, false), past, writer, give_up).await
+            log.import(entry(1, false), past, writer, give_up).await
         });
         assert!(matches!(taken, Err(SpoolError::Slow(_))), "{taken:?}");
         world.pass(Duration::from_secs(1));

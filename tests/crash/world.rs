@@ -28,7 +28,7 @@ struct State {
     now: Duration,
     committer: Committer,
     /// Something was submitted since the committer last checked.
-    rung: bool,
+    was_woken: bool,
     random: fastrand::Rng,
 }
 
@@ -49,7 +49,7 @@ impl World {
         let state = State {
             now: Duration::from_secs(1_800_000_000),
             committer: Committer::Absent,
-            rung: false,
+            was_woken: false,
             random: fastrand::Rng::with_seed(seed),
         };
         let world = Self(Arc::new((Lock::new(state), Bell::new())));
@@ -86,7 +86,7 @@ impl World {
     /// Lets the committer take what was submitted; gives whether there was anything.
     pub fn let_run(&self) -> bool {
         let mut ran = false;
-        while self.lock().rung && self.wake() {
+        while self.lock().was_woken && self.wake() {
             ran = true;
         }
         ran
@@ -130,7 +130,7 @@ impl World {
             return false;
         }
         state.committer = Committer::Running;
-        state.rung = false;
+        state.was_woken = false;
         self.0.1.notify_all();
         self.stand_by(state);
         true
@@ -239,7 +239,7 @@ pub mod sync {
         }
 
         pub fn notify_one(&self) {
-            self.0.lock().rung = true;
+            self.0.lock().was_woken = true;
         }
 
         pub fn wait_timeout<'a, T>(

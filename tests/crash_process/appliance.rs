@@ -19,8 +19,8 @@ use std::time::{Duration, Instant};
 
 /// The uid of the appliance when root runs the tests.
 pub const ORDINARY: u32 = 12345;
-/// Couriers to the next hop at one time, at most.
-pub const COURIERS: usize = 20;
+/// Delivery agents to the next hop at one time, at most.
+pub const AGENTS: usize = 20;
 /// Log lines kept for a failed test.
 const LINES: usize = 2000;
 
@@ -252,7 +252,7 @@ fn spawn(
         ("MTA_SMTP_PORT", smtp.to_string()),
         ("MTA_UI_PORT", ui.to_string()),
         ("MTA_SMART_RELAY", next_hop.to_string()),
-        ("MTA_DESTINATION_CONCURRENCY_LIMIT", COURIERS.to_string()),
+        ("MTA_DESTINATION_CONCURRENCY_LIMIT", AGENTS.to_string()),
         ("MTA_MINIMAL_BACKOFF_TIME", "1s".to_owned()),
         ("MTA_MAXIMAL_BACKOFF_TIME", "2s".to_owned()),
     ]);

@@ -10,7 +10,7 @@
 mod disk;
 mod nbd;
 
-use crate::appliance::{COURIERS, Killing, Kind};
+use crate::appliance::{AGENTS, Killing, Kind};
 use crate::guest::{Fittings, Guest, Machine, luggage};
 use crate::load::Load;
 use crate::next_hop::{Mood, NextHop};
@@ -166,7 +166,7 @@ impl Site {
             ("MTA_SMTPD_TRUSTED_NETWORKS", HOST.to_owned()),
             ("MTA_VOLUME_DATA", "/dev/vdc".to_owned()),
             ("MTA_SMART_RELAY", format!("{HOST}:{}", hop.address.port())),
-            ("MTA_DESTINATION_CONCURRENCY_LIMIT", COURIERS.to_string()),
+            ("MTA_DESTINATION_CONCURRENCY_LIMIT", AGENTS.to_string()),
             ("MTA_MINIMAL_BACKOFF_TIME", "1s".to_owned()),
             ("MTA_MAXIMAL_BACKOFF_TIME", "2s".to_owned()),
         ];

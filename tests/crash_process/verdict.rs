@@ -1,6 +1,6 @@
 //! Compares the records of both sides with the guarantee.
 
-use crate::appliance::{COURIERS, Killing, Kind};
+use crate::appliance::{AGENTS, Killing, Kind};
 use crate::load::{self, Fate};
 use crate::mail;
 use crate::next_hop;
@@ -130,7 +130,7 @@ impl Verdict {
                 killing.before.checked_sub(on_the_way).unwrap_or(killing.before)..killing.before;
             let in_window = came.replies.iter().filter(|moment| ui.contains(*moment)).count();
             // A transaction has three recipients at most.
-            let bound = 3 * (COURIERS + in_window);
+            let bound = 3 * (AGENTS + in_window);
             if *count > bound {
                 self.complaints.push(format!(
                     "{count} copies again after one killing; {bound} can be explained"

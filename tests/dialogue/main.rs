@@ -140,7 +140,7 @@ fn set(setup: &mut Setup, line: &str) {
         "recipients_limit" => setup.rules.recipients_limit = number(),
         "errors_limit" => setup.rules.errors_limit = number(),
         "mails_limit" => setup.rules.mails_limit = number(),
-        "chatter_limit" => setup.rules.chatter_limit = number(),
+        "chatter_limit" => setup.rules.idle_commands_limit = number(),
         "flawed_content" => setup.limits.flawed_content = Duration::from_millis(number() as u64),
         "tls" => assert!(["offered", "inside"].contains(&value), "no such TLS: {value}"),
         "trusted" if value == "none" => setup.trusted.clear(),

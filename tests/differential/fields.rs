@@ -1,7 +1,7 @@
 //! Changes of header sections, end to end: from clients that may relay by SMTP and by HTTP, from an
 //! import, and with the properties off.
 
-use crate::hop::{GOOD, Hop, Mail};
+use crate::hop::{GOOD, Mail, MailHost};
 use crate::support::appliance::Appliance;
 use crate::support::client::Client;
 use crate::support::patience::until;
@@ -18,12 +18,12 @@ secret@there.example,\r\n other@there.example\r\n\
 
 struct Relay {
     appliance: Appliance,
-    hop: Hop,
+    hop: MailHost,
 }
 
 impl Relay {
     fn start(properties: &[(&str, &str)]) -> Self {
-        let hop = Hop::start(SocketAddr::from(([127, 0, 0, 1], 0)), GOOD);
+        let hop = MailHost::start(SocketAddr::from(([127, 0, 0, 1], 0)), GOOD);
         let relay = hop.address.to_string();
         let usual = [
             ("MTA_SMART_RELAY", relay.as_str()),

@@ -49,12 +49,12 @@ impl Mail {
 }
 
 /// A running next hop.
-pub struct Hop {
+pub struct MailHost {
     pub address: SocketAddr,
     mails: Arc<Mutex<Vec<Mail>>>,
 }
 
-impl Hop {
+impl MailHost {
     /// Starts one at this address.
     pub fn start(address: SocketAddr, nature: Nature) -> Self {
         let listener =

@@ -1,7 +1,7 @@
 //! All inputs of the receiving side.
 
 use crate::compare::{Outcome, announced, differences};
-use crate::hop::{GOOD, Hop, Mail};
+use crate::hop::{GOOD, Mail, MailHost};
 use crate::input::Input;
 use crate::inputs;
 use crate::judge::judge;
@@ -63,7 +63,7 @@ pub fn sessions(inputs: &[Input], relay: SocketAddr) -> Vec<Vec<Heard>> {
 }
 
 /// What the next hop got of the mails queued in these sessions.
-pub fn outcomes(sessions: Vec<Vec<Heard>>, hop: &Hop) -> Vec<Outcome> {
+pub fn outcomes(sessions: Vec<Vec<Heard>>, hop: &MailHost) -> Vec<Outcome> {
     let wanted: BTreeSet<String> =
         sessions.iter().flatten().filter_map(Heard::queued).map(str::to_owned).collect();
     let by_id = || {
@@ -92,7 +92,7 @@ pub fn outcomes(sessions: Vec<Vec<Heard>>, hop: &Hop) -> Vec<Outcome> {
 #[test]
 fn the_same_octets_come_to_the_same() {
     let local = SocketAddr::from(([127, 0, 0, 1], 0));
-    let (their_hop, our_hop) = (Hop::start(local, GOOD), Hop::start(local, GOOD));
+    let (their_hop, our_hop) = (MailHost::start(local, GOOD), MailHost::start(local, GOOD));
     let appliance = Appliance::start(
         &[&SETTINGS[..], &[("MTA_SMART_RELAY", &our_hop.address.to_string())]].concat(),
     );

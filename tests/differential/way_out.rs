@@ -3,7 +3,7 @@
 //! by DNS.
 
 use crate::compare::{between, written};
-use crate::hop::{GOOD, Hop};
+use crate::hop::{GOOD, MailHost};
 use crate::input::{Input, Who};
 use crate::inputs::way_out::{Mail, all, hops};
 use crate::judge::judge;
@@ -24,12 +24,12 @@ pub const TABLE: &str = include_str!("way_out.txt");
 const BOOKS: [&str; 2] = ["b\u{fc}cher.example", "xn--bcher-kva.example"];
 
 /// The next hops of one relay, by name; `home` accepts bounces.
-fn start() -> BTreeMap<&'static str, Hop> {
+fn start() -> BTreeMap<&'static str, MailHost> {
     let at = || SocketAddr::from((own_address(), 25));
     hops()
         .into_iter()
         .chain([("home", GOOD)])
-        .map(|(name, nature)| (name, Hop::start(at(), nature)))
+        .map(|(name, nature)| (name, MailHost::start(at(), nature)))
         .collect()
 }
 
@@ -94,7 +94,7 @@ fn word<'a>(line: &'a str, before: &str) -> Option<&'a str> {
 fn fates(
     mails: &[Mail],
     heard: &[Vec<Heard>],
-    hops: &BTreeMap<&str, Hop>,
+    hops: &BTreeMap<&str, MailHost>,
     look: impl Fn() -> Fates,
 ) -> Vec<(Vec<String>, Vec<String>)> {
     let ids: Vec<&str> = heard

@@ -7,7 +7,7 @@ use nix::sys::socket::sockopt::TcpMaxSeg;
 use postern::ground::clock;
 use postern::http::Login;
 use postern::http::access::Access;
-use postern::http::places::REQUESTS_PER_CLIENT_MAX;
+use postern::http::request_limits::REQUESTS_PER_CLIENT_MAX;
 use postern::http::server::{HEADER_MAX, HEADER_PATIENCE};
 use postern::mail::model::{
     AttemptRecord, DeliveryStatus, FinishedMessage, MessageId, RecipientResult,

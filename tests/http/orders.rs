@@ -268,7 +268,9 @@ async fn the_tool_gives_orders() {
     let askers = ui.admin.askers.lock().unwrap();
     assert!(
         askers.len() >= 8
-            && askers.iter().all(|asker| asker.user == "operator" && asker.address.is_none())
+            && askers
+                .iter()
+                .all(|principal| principal.user == "operator" && principal.address.is_none())
     );
 }
 
@@ -337,9 +339,9 @@ async fn whoever_logged_in_gives_orders_through_the_port_and_other_sites_do_not(
         order(&[], r#"{"order":"hold","ids":["0000000000001","0000000000002","0000000000009"]}"#)
             .await;
     assert_eq!((reply.status, &reply.json()["messages"]), (200, &2.into()));
-    let asker = ui.admin.askers.lock().unwrap().pop().unwrap();
+    let principal = ui.admin.askers.lock().unwrap().pop().unwrap();
     assert_eq!(
-        (asker.user.as_str(), asker.address.map(|address| address.is_loopback())),
+        (principal.user.as_str(), principal.address.map(|address| address.is_loopback())),
         ("operator", Some(true))
     );
     let preview =
@@ -375,10 +377,7 @@ async fn whoever_logged_in_gives_orders_through_the_port_and_other_sites_do_not(
     assert_eq!(ui.admin.len(), 5);
     let reply = order(&[], r#"{"order":"pause","destination":"b.example"}"#).await;
     assert_eq!(
-        (
-            reply.status,
-            ui.admin.paused.lock().unwrap().iter().any(|one| one.is_called("b.example"))
-        ),
+        (reply.status, ui.admin.paused.lock().unwrap().iter().any(|one| one.has_name("b.example"))),
         (200, true)
     );
     assert_eq!(reply.json(), serde_json::json!({"messages": 1}));

@@ -6,7 +6,7 @@ use postern::cli::route::{RouteArgs, run_to};
 use postern::http::Login;
 use postern::http::access::Access;
 use postern::mail::model::{
-    ClientVerdict, Destination, DestinationStatus, Hop, HostLookup, HostUse, Reply, Route,
+    ClientVerdict, Destination, DestinationStatus, HostLookup, HostUse, MailHost, Reply, Route,
     RouteError, RouteReport, RouteTrace, TargetReport, TracedHost,
 };
 use serde_json::json;
@@ -48,9 +48,10 @@ fn host(preference: u16, host: &str, used: HostUse) -> TracedHost {
 fn target(name: &str, lookup: HostLookup, hosts: Vec<TracedHost>) -> TargetReport {
     let destination = Destination::domain(name).unwrap();
     let used = hosts.iter().filter(|host| host.used == HostUse::Used);
-    let hops = used.map(|host| Hop { host: host.host.clone(), addresses: host.addresses.clone() });
+    let hops =
+        used.map(|host| MailHost { host: host.host.clone(), addresses: host.addresses.clone() });
     TargetReport {
-        route: Ok(Route { destination: destination.clone(), hops: hops.collect() }),
+        route: Ok(Route { destination: destination.clone(), hosts: hops.collect() }),
         destination,
         trace: RouteTrace { lookup: Some(lookup), hosts },
         tls: "opportunistic",

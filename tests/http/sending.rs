@@ -48,7 +48,10 @@ async fn a_mail_is_handed_in_with_its_envelope() {
         letter.recipients,
         ["a@example.net", "b@example.net"].map(|text| Address::parse(text).unwrap())
     );
-    assert!(letter.known && letter.client.is_some(), "whoever shows a token may send to anybody");
+    assert!(
+        letter.authenticated && letter.client.is_some(),
+        "whoever shows a token may send to anybody"
+    );
     assert_eq!(content, MAIL.as_bytes());
     let null = send_with_token(&ui, "/api/v1/messages?from=&to=a%40example.net", &[], MAIL).await;
     assert_eq!(null.status, 201, "{}", null.body);
@@ -104,8 +107,8 @@ async fn who_shows_a_login_is_known() {
     let arguments = ["--data-binary", MAIL, "--header", "Content-Type: message/rfc822"];
     assert_eq!(ui.curl_control(&arguments, PATH).await.status, 201);
     let letters = ui.admin.letters.lock().unwrap();
-    assert!(letters[0].0.known && letters[0].0.client.is_some());
-    assert!(letters[1].0.known && letters[1].0.client.is_none());
+    assert!(letters[0].0.authenticated && letters[0].0.client.is_some());
+    assert!(letters[1].0.authenticated && letters[1].0.client.is_none());
 }
 
 #[tokio::test]

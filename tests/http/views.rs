@@ -48,7 +48,7 @@ async fn who_is_here_and_who_was_refused_is_told() {
     let ui = TestUi::open([], None).await;
     let client = IpAddr::from([192, 0, 2, 7]);
     let guest = ui.registry.enter(client, 4711);
-    guest.did("EHLO", HOSTILE, None);
+    guest.note_activity("EHLO", HOSTILE, None);
     let example = RefusedExample {
         at: 1_700_000_000,
         client,

@@ -21,7 +21,7 @@ struct Running {
     hooks: Arc<Webhooks>,
     counters: Arc<WebhookCounters>,
     stop: watch::Sender<bool>,
-    couriers: Vec<JoinHandle<()>>,
+    senders: Vec<JoinHandle<()>>,
 }
 
 impl Running {
@@ -39,13 +39,11 @@ impl Running {
             allowed: vec!["127.0.0.0/8".parse().unwrap()],
             tls: verifying_client(Vec::new()).unwrap(),
         };
-        let (hooks, couriers) = Webhooks::open(config, &counters);
+        let (hooks, senders) = Webhooks::open(config, &counters);
         let (stop, stopping) = watch::channel(false);
-        let couriers = couriers
-            .into_iter()
-            .map(|courier| tokio::spawn(courier.run(stopping.clone())))
-            .collect();
-        Self { hooks, counters, stop, couriers }
+        let senders =
+            senders.into_iter().map(|sender| tokio::spawn(sender.run(stopping.clone()))).collect();
+        Self { hooks, counters, stop, senders }
     }
 
     fn count(&self, status: &str) -> u64 {
@@ -77,7 +75,7 @@ fn tell(hooks: &Webhooks, number: usize, reply: Reply) {
         kind: MessageKind::Mail,
         progress: Vec::new(),
         held: false,
-        delay_told: false,
+        delay_warning_sent: false,
         body: Body::Memory(Default::default()),
     };
     let (target, outcome) = (Target::Recipient(0), Outcome::said(reply));
@@ -159,8 +157,8 @@ async fn a_receiver_that_hangs_costs_nobody_else_a_moment() {
     ids.clear();
     let begun = Instant::now();
     running.stop.send_replace(true);
-    for courier in running.couriers {
-        courier.await.unwrap();
+    for sender in running.senders {
+        sender.await.unwrap();
     }
     assert!(begun.elapsed() < Duration::from_secs(10), "the stop took {:?}", begun.elapsed());
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 mod queue;
 
 /// The module of this name for the queue's source.
-mod store {
+mod spool_trait {
     pub use crate::mail::spool::SpoolError;
 }
 
@@ -56,8 +56,8 @@ fn whoever_asks_is_answered() {
         });
         let inside = queue.clone();
         let taker = thread::spawn(move || serve(&inside, 0));
-        for asker in askers {
-            assert_eq!(asker.join().unwrap(), Ok(()));
+        for principal in askers {
+            assert_eq!(principal.join().unwrap(), Ok(()));
         }
         queue.close();
         let mut taken = taker.join().unwrap();
@@ -74,8 +74,8 @@ fn a_wait_that_times_out_misses_nothing() {
             let inside = queue.clone();
             let taker = thread::spawn(move || serve(&inside, hasty));
             let inside = queue.clone();
-            let asker = thread::spawn(move || block_on(inside.ask(|reply| (1, Some(reply)))));
-            assert_eq!(asker.join().unwrap(), Ok(()));
+            let principal = thread::spawn(move || block_on(inside.ask(|reply| (1, Some(reply)))));
+            assert_eq!(principal.join().unwrap(), Ok(()));
             queue.close();
             assert_eq!(taker.join().unwrap(), [1]);
         });
@@ -96,8 +96,8 @@ fn who_gives_up_and_the_taker_agree_on_what_was_heard() {
         });
         let inside = queue.clone();
         let ask = async move { inside.ask_until(|reply| (1, Some(reply)), async {}).await };
-        let asker = thread::spawn(move || block_on(ask));
-        let heard = asker.join().unwrap();
+        let principal = thread::spawn(move || block_on(ask));
+        let heard = principal.join().unwrap();
         assert!(matches!(heard, None | Some(Ok(()))), "{heard:?}");
         queue.close();
         assert_eq!(taker.join().unwrap(), [heard.is_some()]);
@@ -125,9 +125,9 @@ fn whoever_asks_during_the_close_hears_of_it() {
         let inside = queue.clone();
         let taker = thread::spawn(move || serve(&inside, 0));
         let inside = queue.clone();
-        let asker = thread::spawn(move || block_on(inside.ask(|reply| (1, Some(reply)))));
+        let principal = thread::spawn(move || block_on(inside.ask(|reply| (1, Some(reply)))));
         queue.close();
-        let answered = asker.join().unwrap().is_ok();
+        let answered = principal.join().unwrap().is_ok();
         let taken = taker.join().unwrap();
         assert_eq!(taken.contains(&1), answered);
     });
@@ -144,8 +144,8 @@ fn nobody_waits_for_a_taker_that_is_gone() {
         // It takes once, and ends without an answer, as after a panic.
         drop(queue.take(|| FOR_EVER));
         queue.abandon();
-        for asker in askers {
-            assert!(asker.join().unwrap().is_err());
+        for principal in askers {
+            assert!(principal.join().unwrap().is_err());
         }
     });
 }

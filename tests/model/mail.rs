@@ -7,8 +7,8 @@ pub use postern::mail::{model, schedule};
 pub mod outbound {
     pub use postern::mail::outbound::counters;
 
+    mod in_memory_messages;
     pub mod queue_state;
-    mod table;
 }
 
 #[path = "../../src/mail/spool/mod.rs"]

@@ -20,7 +20,7 @@ const NOW: u32 = 1_000;
 
 /// What the next hop does in an attempt.
 #[derive(Clone, Copy, PartialEq)]
-enum Hop {
+enum MailHost {
     Takes,
     Defers,
     /// Refuses the connection, although others may be open.
@@ -48,7 +48,7 @@ struct Relay {
     disk: Lock<Disk>,
     host: Lock<Host>,
     /// The dispatcher was woken.
-    rung: AtomicBool,
+    was_woken: AtomicBool,
 }
 
 fn check(story: impl Fn(&Arc<Relay>) + Send + Sync + 'static) {
@@ -60,7 +60,7 @@ fn check(story: impl Fn(&Arc<Relay>) + Send + Sync + 'static) {
         fastrand::seed(1);
         let config = ScheduleConfig {
             concurrency: 20,
-            couriers_max: 500,
+            agents_max: 500,
             overtime_max: 500,
             minimal_backoff: 300,
             maximal_backoff: 4000,
@@ -72,7 +72,7 @@ fn check(story: impl Fn(&Arc<Relay>) + Send + Sync + 'static) {
             state,
             disk,
             host: Lock::leaf(Host::default()),
-            rung: AtomicBool::new(false),
+            was_woken: AtomicBool::new(false),
         });
         story(&relay);
         relay.ends_well();
@@ -95,7 +95,7 @@ fn message(id: u64, domains: &[&str], progress: Option<&[TargetProgress]>) -> Me
         origin: Origin { peer: None, helo: "test".into() },
         kind: MessageKind::Mail,
         held: false,
-        delay_told: false,
+        delay_warning_sent: false,
         body: Body::Memory(Bytes::from_static(b"a: b\r\n\r\n")),
     }
 }
@@ -115,7 +115,8 @@ fn first_domain() -> Destination {
 fn jobs(message: &Message) -> Vec<NewJob> {
     // Each mail is from a client of its own.
     let source = FlowKey { client: message.id.0.to_le_bytes()[0], sender: 0 };
-    let job = Job { id: message.id, arrived: NOW, attempts: 0, told: false, source };
+    let job =
+        Job { id: message.id, accepted_at: NOW, attempts: 0, delay_warning_sent: false, source };
     let pending = message
         .progress
         .iter()
@@ -125,8 +126,8 @@ fn jobs(message: &Message) -> Vec<NewJob> {
 }
 
 impl Relay {
-    fn ring(&self, must_ring: WakeDispatcher) {
-        self.rung.fetch_or(must_ring.0, Ordering::Relaxed);
+    fn wake_dispatcher(&self, must_wake: WakeDispatcher) {
+        self.was_woken.fetch_or(must_wake.0, Ordering::Relaxed);
     }
 
     /// A mail that is durable.
@@ -134,7 +135,7 @@ impl Relay {
         let message = message(id, domains(MessageId(id)), None);
         self.disk.lock().mails.insert(message.id, (message.progress.clone(), false));
         let jobs = jobs(&message);
-        self.ring(self.state.enter(Arc::new(message), &jobs, NOW));
+        self.wake_dispatcher(self.state.enter(Arc::new(message), &jobs, NOW));
     }
 
     fn load(&self, id: MessageId) -> Option<Message> {
@@ -162,7 +163,7 @@ impl Relay {
     }
 
     /// One delivery agent of a destination, as it was counted, from its first job to its end.
-    fn courier(&self, destination: DestinationId, name: &str, hop: Hop) {
+    fn agent(&self, destination: DestinationId, name: &str, hop: MailHost) {
         let mut open = false;
         loop {
             let (Some(job), _) = self.state.take(destination, open, NOW) else {
@@ -170,7 +171,7 @@ impl Relay {
                     AgentPause::Work => continue,
                     // No more mail comes in time.
                     AgentPause::Wait(waiting)
-                        if !self.state.waited(destination, &waiting, false, NOW) =>
+                        if !self.state.stop_waiting(destination, &waiting, false, NOW) =>
                     {
                         break;
                     }
@@ -179,46 +180,46 @@ impl Relay {
                 }
             };
             let Some(targets) = self.begin(destination, name, job) else { continue };
-            if hop == Hop::Refuses
+            if hop == MailHost::Refuses
                 && !open
-                && self.state.give_back(destination, job, "421", NOW, NOW)
+                && self.state.return_untried(destination, job, "421", NOW, NOW)
             {
                 break;
             }
-            if hop == Hop::Full && !open {
+            if hop == MailHost::Full && !open {
                 self.wait_for_host(destination, job);
                 break;
             }
-            if hop != Hop::Refuses && !open {
+            if hop != MailHost::Refuses && !open {
                 open = true;
                 self.state.connected(destination, true);
             }
-            let taken = hop == Hop::Takes;
+            let taken = hop == MailHost::Takes;
             if taken {
-                self.state.reached(destination, NOW);
+                self.state.note_success(destination, NOW);
                 self.disk.lock().delivered.extend(targets.iter().map(|target| (job.id, *target)));
             }
-            let again =
-                (!taken).then(|| (job, self.state.complained(destination, job, "451", NOW)));
+            let again = (!taken)
+                .then(|| (job, self.state.note_temporary_failure(destination, job, "451", NOW)));
             let change = |progress: &mut TargetProgress| {
                 if taken && targets.contains(&progress.target) {
                     progress.status = TargetStatus::Delivered;
                 }
             };
             self.state.record(job.id, change, |progress| self.settle(job.id, progress));
-            self.ring(self.state.end(job.id, destination, again, NOW));
-            if hop == Hop::Refuses {
-                let (to_tell, fresh) = self.state.down(destination, "421", NOW);
-                assert!(to_tell.is_empty(), "no mail is old");
+            self.wake_dispatcher(self.state.end(job.id, destination, again, NOW));
+            if hop == MailHost::Refuses {
+                let (to_warn, fresh) = self.state.suspend(destination, "421", NOW);
+                assert!(to_warn.is_empty(), "no mail is old");
                 self.state.evict(&fresh.iter().map(|message| message.id).collect::<Vec<_>>());
                 break;
             }
         }
-        self.ring(self.state.courier_ended(destination, (open, true), None, &[], NOW));
+        self.wake_dispatcher(self.state.agent_ended(destination, (open, true), None, &[], NOW));
     }
 
     fn wait_for_host(&self, destination: DestinationId, job: Job) {
-        if self.state.give_back(destination, job, "full", NOW, NOW) {
+        if self.state.return_untried(destination, job, "full", NOW, NOW) {
             return;
         }
         assert!(
@@ -230,9 +231,9 @@ impl Relay {
         if host.has_room {
             drop(host);
             self.state
-                .invited(destination.number(), NOW)
+                .host_available(destination.number(), NOW)
                 .into_iter()
-                .for_each(|must_ring| self.ring(must_ring));
+                .for_each(|must_wake| self.wake_dispatcher(must_wake));
         }
     }
 
@@ -242,8 +243,8 @@ impl Relay {
         host.has_room = true;
         let waiting = host.waiting.take();
         drop(host);
-        let must_ring = waiting.and_then(|number| self.state.invited(number, NOW));
-        must_ring.into_iter().for_each(|must_ring| self.ring(must_ring));
+        let must_wake = waiting.and_then(|number| self.state.host_available(number, NOW));
+        must_wake.into_iter().for_each(|must_wake| self.wake_dispatcher(must_wake));
     }
 
     fn begin(&self, destination: DestinationId, name: &str, job: Job) -> Option<Vec<Target>> {
@@ -271,10 +272,10 @@ impl Relay {
     }
 
     /// Delivery agents for all that the dispatcher finds after a wake-up.
-    fn dispatch(&self, hop: Hop) {
-        while self.rung.swap(false, Ordering::Relaxed) {
+    fn dispatch(&self, hop: MailHost) {
+        while self.was_woken.swap(false, Ordering::Relaxed) {
             while let Ok((destination, name)) = self.state.start(NOW) {
-                self.courier(destination, &name.name(), hop);
+                self.agent(destination, &name.name(), hop);
             }
         }
     }
@@ -286,7 +287,7 @@ impl Relay {
         if held {
             self.state.forget(&HashSet::from([id]));
         } else if let Some(message) = self.load(id) {
-            self.ring(self.state.plan(&jobs(&message), NOW));
+            self.wake_dispatcher(self.state.plan(&jobs(&message), NOW));
         }
     }
 
@@ -297,8 +298,8 @@ impl Relay {
 
     /// The queries of a page.
     fn look(&self) {
-        let _ = self.state.standings(NOW);
-        let _ = self.state.rests(&[Some(first_domain())], NOW);
+        let _ = self.state.active_and_deferred(NOW);
+        let _ = self.state.suspensions(&[Some(first_domain())], NOW);
         let _ = self.state.is_being_tried(MessageId(1));
         let _ = self.state.summaries(10, NOW);
     }
@@ -306,11 +307,11 @@ impl Relay {
     /// Nothing is lost, nothing is left, nothing was sent twice.
     fn ends_well(&self) {
         // Everything that can be attempted is, by a dispatcher that runs only when it was woken.
-        self.dispatch(Hop::Takes);
-        assert_eq!(self.state.flushable(NOW), 0, "ready, and nobody was rung for");
+        self.dispatch(MailHost::Takes);
+        assert_eq!(self.state.deliverable_now(NOW), 0, "ready, and nobody was rung for");
         let _ = self.state.retry(|_| true);
-        self.rung.store(true, Ordering::Relaxed);
-        self.dispatch(Hop::Takes);
+        self.was_woken.store(true, Ordering::Relaxed);
+        self.dispatch(MailHost::Takes);
         let mut disk = self.disk.lock();
         assert!(
             disk.mails.values().all(|(_, held)| *held),
@@ -324,8 +325,8 @@ impl Relay {
         let ids: Vec<MessageId> =
             (1..4).map(MessageId).filter(|id| !disk.mails.contains_key(id)).collect();
         drop(disk);
-        assert_eq!(self.state.standings(NOW), (HashSet::new(), 0), "jobs without a mail");
-        assert!(!ids.iter().any(|id| self.state.is_in_hand(*id)), "memory without a use");
+        assert_eq!(self.state.active_and_deferred(NOW), (HashSet::new(), 0), "jobs without a mail");
+        assert!(!ids.iter().any(|id| self.state.is_in_memory(*id)), "memory without a use");
     }
 }
 
@@ -345,15 +346,15 @@ fn beside(
 fn one_mail(relay: &Relay) -> DestinationId {
     relay.enqueue(2);
     let (first, _) = started(relay);
-    relay.rung.store(false, Ordering::Relaxed);
+    relay.was_woken.store(false, Ordering::Relaxed);
     first
 }
 
 /// The delivery agents of message 1's two destinations, whose next hops do this.
-fn couriers(relay: &Arc<Relay>, hops: [Hop; 2]) -> [thread::JoinHandle<()>; 2] {
+fn agents(relay: &Arc<Relay>, hops: [MailHost; 2]) -> [thread::JoinHandle<()>; 2] {
     let places = [0, 1].map(|place| (started(relay).0, DOMAINS[place], hops[place]));
     places.map(|(destination, name, hop)| {
-        beside(relay, move |relay| relay.courier(destination, name, hop))
+        beside(relay, move |relay| relay.agent(destination, name, hop))
     })
 }
 
@@ -362,25 +363,25 @@ fn joined<const N: usize>(threads: [thread::JoinHandle<()>; N]) {
 }
 
 #[test]
-fn a_refused_courier_and_one_that_records_do_not_wait_for_each_other() {
+fn a_refused_agent_and_one_that_records_do_not_wait_for_each_other() {
     check(|relay| {
         (1..=2).for_each(|id| relay.enqueue(id));
         // The two of message 1's destinations, and one more for the first that is refused.
-        let couriers: [_; 3] = std::array::from_fn(|_| started(relay));
+        let agents: [_; 3] = std::array::from_fn(|_| started(relay));
         let of = |name: &str| {
-            couriers
+            agents
                 .iter()
-                .filter(|(_, one)| one.is_called(name))
+                .filter(|(_, one)| one.has_name(name))
                 .map(|(id, _)| *id)
                 .collect::<Vec<_>>()
         };
         let (&[first, third], &[second]) = (&of(DOMAINS[0])[..], &of(DOMAINS[1])[..]) else {
-            panic!("{couriers:?}")
+            panic!("{agents:?}")
         };
         joined([
-            beside(relay, move |relay| relay.courier(first, DOMAINS[0], Hop::Defers)),
-            beside(relay, move |relay| relay.courier(third, DOMAINS[0], Hop::Refuses)),
-            beside(relay, move |relay| relay.courier(second, DOMAINS[1], Hop::Takes)),
+            beside(relay, move |relay| relay.agent(first, DOMAINS[0], MailHost::Defers)),
+            beside(relay, move |relay| relay.agent(third, DOMAINS[0], MailHost::Refuses)),
+            beside(relay, move |relay| relay.agent(second, DOMAINS[1], MailHost::Takes)),
         ]);
     });
 }
@@ -390,11 +391,15 @@ fn who_waits_for_a_host_hears_of_its_room() {
     check(|relay| {
         let first = one_mail(relay);
         joined([
-            beside(relay, move |relay| relay.courier(first, DOMAINS[0], Hop::Full)),
+            beside(relay, move |relay| relay.agent(first, DOMAINS[0], MailHost::Full)),
             beside(relay, Relay::free),
-            beside(relay, |relay| relay.dispatch(Hop::Takes)),
+            beside(relay, |relay| relay.dispatch(MailHost::Takes)),
         ]);
-        assert_eq!(relay.state.rests(&[Some(first_domain())], NOW), [None], "it was not told");
+        assert_eq!(
+            relay.state.suspensions(&[Some(first_domain())], NOW),
+            [None],
+            "it was not told"
+        );
     });
 }
 
@@ -402,39 +407,39 @@ fn who_waits_for_a_host_hears_of_its_room() {
 fn two_destinations_of_a_mail_and_a_window_lose_no_progress() {
     check(|relay| {
         relay.enqueue(1);
-        let [first, second] = couriers(relay, [Hop::Takes, Hop::Takes]);
+        let [first, second] = agents(relay, [MailHost::Takes, MailHost::Takes]);
         joined([first, second, beside(relay, Relay::look)]);
     });
 }
 
 #[test]
-fn a_mail_on_the_disk_is_tried_by_both_couriers() {
+fn a_mail_on_the_disk_is_tried_by_both_agents() {
     check(|relay| {
         relay.enqueue(1);
         // It is not kept in memory.
         relay.state.evict(&[MessageId(1)]);
-        let [first, second] = couriers(relay, [Hop::Takes, Hop::Defers]);
+        let [first, second] = agents(relay, [MailHost::Takes, MailHost::Defers]);
         joined([first, second]);
     });
 }
 
 #[test]
-fn a_courier_that_goes_home_leaves_no_new_mail_behind() {
+fn an_agent_that_ends_leaves_no_new_mail_behind() {
     check(|relay| {
         let first = one_mail(relay);
         joined([
-            beside(relay, move |relay| relay.courier(first, DOMAINS[0], Hop::Takes)),
+            beside(relay, move |relay| relay.agent(first, DOMAINS[0], MailHost::Takes)),
             beside(relay, |relay| relay.enqueue(3)),
-            beside(relay, |relay| relay.dispatch(Hop::Takes)),
+            beside(relay, |relay| relay.dispatch(MailHost::Takes)),
         ]);
     });
 }
 
 #[test]
-fn orders_and_a_courier_lose_nothing_that_is_not_held() {
+fn orders_and_a_delivery_agent_lose_nothing_that_is_not_held() {
     check(|relay| {
         relay.enqueue(1);
-        let [first, second] = couriers(relay, [Hop::Takes, Hop::Defers]);
+        let [first, second] = agents(relay, [MailHost::Takes, MailHost::Defers]);
         joined([
             first,
             second,
@@ -442,7 +447,7 @@ fn orders_and_a_courier_lose_nothing_that_is_not_held() {
                 relay.hold(MessageId(1), true);
                 relay.hold(MessageId(1), false);
                 let _ = relay.state.retry(|_| true);
-                relay.ring(relay.state.must_ring(NOW));
+                relay.wake_dispatcher(relay.state.must_wake(NOW));
             }),
         ]);
     });
@@ -452,7 +457,7 @@ fn orders_and_a_courier_lose_nothing_that_is_not_held() {
 fn a_deleted_mail_leaves_nothing_behind() {
     check(|relay| {
         relay.enqueue(1);
-        let [first, second] = couriers(relay, [Hop::Takes, Hop::Refuses]);
+        let [first, second] = agents(relay, [MailHost::Takes, MailHost::Refuses]);
         joined([first, second, beside(relay, |relay| relay.delete(MessageId(1)))]);
     });
 }
@@ -461,7 +466,7 @@ fn a_deleted_mail_leaves_nothing_behind() {
 fn a_paused_destination_goes_on_where_it_stopped() {
     check(|relay| {
         relay.enqueue(1);
-        let [first, second] = couriers(relay, [Hop::Takes, Hop::Takes]);
+        let [first, second] = agents(relay, [MailHost::Takes, MailHost::Takes]);
         joined([
             first,
             second,
@@ -469,7 +474,7 @@ fn a_paused_destination_goes_on_where_it_stopped() {
                 relay.state.pause_destination(&first_domain(), true);
                 relay.look();
                 relay.state.pause_destination(&first_domain(), false);
-                relay.ring(relay.state.must_ring(NOW));
+                relay.wake_dispatcher(relay.state.must_wake(NOW));
             }),
         ]);
     });

@@ -15,8 +15,10 @@ fn is_left_once_the_pipe_is_full() {
         linger: Duration::from_millis(100),
         ..ConnectionLimits::default()
     };
-    let rules =
-        SessionLimits { chatter_limit: usize::MAX, ..SessionLimits::new("mta.example", 1_000_000) };
+    let rules = SessionLimits {
+        idle_commands_limit: usize::MAX,
+        ..SessionLimits::new("mta.example", 1_000_000)
+    };
     let receiver = Receiver::start(Setup { limits: limits.into(), rules, ..Setup::default() });
     let mut client = Client::connect(receiver.address);
     // The replies are ten times as long as the commands; both directions are blocked long before

@@ -8,7 +8,7 @@ use postern::mail::deliver::{
     AttemptObserver, DeliverConfig, HOST_MAX, HOST_UNPROVEN_MAX, RecipientOutcomes, RouteAttempt,
     SESSIONS_MAX, SmtpClient, Timeouts,
 };
-use postern::mail::model::{Destination, Hop, ReplyClass, Route, Target, TransactionReport};
+use postern::mail::model::{Destination, MailHost, ReplyClass, Route, Target, TransactionReport};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -57,12 +57,12 @@ async fn broken_hosts_first_and_a_good_one_behind_them() {
 #[tokio::test(crate = "crate::with_threads")]
 async fn all_addresses_of_a_host_are_tried() {
     let good = Peer::good(&[]).await;
-    let hop = Hop {
+    let hop = MailHost {
         host: "mx.example".into(),
         addresses: vec![nobody().await, nobody().await, good.address],
     };
     let route =
-        Route { destination: Destination::domain("there.example").unwrap(), hops: vec![hop] };
+        Route { destination: Destination::domain("there.example").unwrap(), hosts: vec![hop] };
     assert!(client(patient()).connect(&route).await.is_ok());
 }
 
@@ -169,7 +169,7 @@ async fn carry(addresses: &[SocketAddr], recipients: usize) -> (Vec<String>, Tra
         let mut connection = attempt.next().await.unwrap();
         relays.push(connection.relay().split('.').next().unwrap().to_owned());
         let report = connection.send(&message, &targets, &mut RecipientOutcomes::default()).await;
-        targets = report.put_off();
+        targets = report.retryable_elsewhere();
         if targets.is_empty() || !attempt.may_go_on() {
             return (relays, report);
         }
@@ -288,18 +288,18 @@ async fn other_hosts_come_before_other_addresses() {
     let addresses =
         vec![busy().await, busy().await, busy().await, busy().await, busy().await, busy().await];
     let good = Peer::good(&[]).await;
-    let hops = vec![
-        Hop { host: "many.example".into(), addresses },
-        Hop { host: "good.example".into(), addresses: vec![good.address] },
+    let hosts = vec![
+        MailHost { host: "many.example".into(), addresses },
+        MailHost { host: "good.example".into(), addresses: vec![good.address] },
     ];
-    let route = Route { destination: Destination::domain("there.example").unwrap(), hops };
+    let route = Route { destination: Destination::domain("there.example").unwrap(), hosts };
     let client = client(patient());
     let mut attempt = RouteAttempt::new(&client, &Arc::new(route));
     assert!(attempt.next().await.unwrap().relay().starts_with("many"));
     let second = attempt.next().await.unwrap();
     assert!(second.relay().starts_with("good"));
     // With an open connection, the others are those besides it.
-    let mut beside = RouteAttempt::beside(&second);
+    let mut beside = RouteAttempt::on_connection(&second);
     assert!(beside.may_go_on());
     assert!(beside.next().await.unwrap().relay().starts_with("many"));
 }
@@ -380,7 +380,7 @@ async fn a_mail_that_was_given_up_before_its_end_goes_to_no_other_host() {
     let (_, report) =
         send(client.connect(&route(&[peer.address])).await.unwrap(), &message(2, "a\r\n")).await;
     assert_eq!(codes(&report), ["451 4.4.2", "451 4.4.2"]);
-    assert!(!report.reusable && report.put_off().is_empty(), "{report:?}");
+    assert!(!report.reusable && report.retryable_elsewhere().is_empty(), "{report:?}");
 }
 
 /// Asked to stop after so many transactions; records the questions.
@@ -424,7 +424,7 @@ async fn each_transaction_is_asked_for_and_may_be_the_last() {
             if most == 2 { "beginendbeginendbegin" } else { "beginendbeginendbeginend" }
         );
         assert_eq!(
-            (report.reusable, report.put_off().len()),
+            (report.reusable, report.retryable_elsewhere().len()),
             (most != 2, 0),
             "no other host is asked at once"
         );

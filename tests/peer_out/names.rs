@@ -48,7 +48,7 @@ impl Names {
         let destination = Destination::domain(destination).unwrap();
         let route = Router::new(config, self.resolver.clone()).route(&destination).await;
         route
-            .map(|route| route.hops.into_iter().map(|hop| hop.host).collect())
+            .map(|route| route.hosts.into_iter().map(|hop| hop.host).collect())
             .map_err(|error| format!("{} {}", error.0.code, error.0.enhanced.unwrap()))
     }
 }

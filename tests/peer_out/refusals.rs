@@ -146,7 +146,7 @@ async fn later_transactions_fail_for_their_own_recipients_alone() {
     assert!(codes[..200].iter().all(|code| code == "250 2.0.0"));
     assert!(codes[200..300].iter().all(|code| code == "550 5.7.1"));
     assert!(codes[300..].iter().all(|code| code == "421 4.3.2"));
-    assert_eq!(report.put_off().len(), 200);
+    assert_eq!(report.retryable_elsewhere().len(), 200);
     assert!(!report.reusable);
 }
 
@@ -170,7 +170,7 @@ async fn mail_refused_because_of_us_waits_and_is_counted() {
         let (_, report) = send(connection, &message(2, "a\r\n")).await;
         assert_eq!(codes(&report), [expected; 2], "{said}");
         assert!(report.outcomes[0].1.reply.text.ends_with(said) && report.reusable);
-        assert_eq!(report.put_off().len(), 2);
+        assert_eq!(report.retryable_elsewhere().len(), 2);
         assert_eq!(counters.next_hop_refusals_total.with_label_values(&["mail"]).get(), 1);
     }
 }

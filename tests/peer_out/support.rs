@@ -6,8 +6,8 @@ use postern::ground::tls;
 use postern::mail::deliver::counters::DeliverCounters;
 use postern::mail::deliver::{Connection, DeliverConfig, RecipientOutcomes, SmtpClient, Timeouts};
 use postern::mail::model::{
-    Address, Body, BodyType, Destination, Envelope, Hop, Message, MessageId, MessageKind, Origin,
-    Outcome, ReplyClass, Route, StoredContent, Target, TargetProgress, TransactionReport,
+    Address, Body, BodyType, Destination, Envelope, MailHost, Message, MessageId, MessageKind,
+    Origin, Outcome, ReplyClass, Route, StoredContent, Target, TargetProgress, TransactionReport,
 };
 use std::fs::File;
 use std::io;
@@ -333,8 +333,8 @@ pub fn route(addresses: &[SocketAddr]) -> Route {
     let hops = addresses
         .iter()
         .enumerate()
-        .map(|(n, address)| Hop { host: format!("mx{n}.example"), addresses: vec![*address] });
-    Route { destination: Destination::domain("there.example").unwrap(), hops: hops.collect() }
+        .map(|(n, address)| MailHost { host: format!("mx{n}.example"), addresses: vec![*address] });
+    Route { destination: Destination::domain("there.example").unwrap(), hosts: hops.collect() }
 }
 
 pub async fn connect(peer: &Peer) -> Connection {
@@ -375,7 +375,7 @@ pub fn with_body(recipients: usize, body: Body) -> Message {
         origin: Origin { peer: Some(IpAddr::from([127, 0, 0, 1])), helo: "client".into() },
         kind: MessageKind::Mail,
         held: false,
-        delay_told: false,
+        delay_warning_sent: false,
         body,
     }
 }

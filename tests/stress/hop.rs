@@ -31,7 +31,7 @@ pub enum Nature {
 const LIMIT: usize = 2;
 
 /// A next hop.
-pub struct Hop {
+pub struct MailHost {
     pub nature: Nature,
     address: Ipv4Addr,
     shared: Arc<Shared>,
@@ -45,7 +45,7 @@ struct Shared {
     taken: Mutex<HashMap<String, (usize, usize)>>,
 }
 
-impl Hop {
+impl MailHost {
     pub fn start(nature: Nature) -> Self {
         let (well, sessions) = (AtomicBool::new(false), AtomicUsize::new(0));
         let shared = Arc::new(Shared { nature, well, sessions, taken: Mutex::default() });

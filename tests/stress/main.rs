@@ -15,7 +15,7 @@ mod processors;
 #[path = "../support/mod.rs"]
 mod support;
 
-use hop::{Hop, Nature};
+use hop::{MailHost, Nature};
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Read, Write};
@@ -78,9 +78,9 @@ fn everything_at_once_on_sixty_four_processors() {
 
 struct Trial {
     appliance: Appliance,
-    hops: Vec<Hop>,
+    hops: Vec<MailHost>,
     /// Accepts the probes and the bounces.
-    well: Hop,
+    well: MailHost,
     over: AtomicBool,
     accepted: AtomicUsize,
 }
@@ -96,7 +96,7 @@ fn stress(properties: &[(&str, &str)]) {
         Nature::Dies,
         Nature::Refuses,
     ];
-    let hops = natures.map(Hop::start).into();
+    let hops = natures.map(MailHost::start).into();
     let mut all = vec![
         ("MTA_MINIMAL_BACKOFF_TIME", "1s"),
         ("MTA_MAXIMAL_BACKOFF_TIME", "2s"),
@@ -109,7 +109,7 @@ fn stress(properties: &[(&str, &str)]) {
     let trial = Trial {
         appliance: Appliance::start(&all),
         hops,
-        well: Hop::start(Nature::Takes),
+        well: MailHost::start(Nature::Takes),
         over,
         accepted,
     };
@@ -242,7 +242,7 @@ impl Trial {
 
     fn accounts_for_all(&self) {
         let accepted = self.accepted.load(Ordering::Relaxed);
-        self.hops.iter().for_each(Hop::mends);
+        self.hops.iter().for_each(MailHost::mends);
         for hop in &self.hops {
             self.give(&format!(r#"{{"order":"resume","destination":"[{}]"}}"#, hop.address()));
         }

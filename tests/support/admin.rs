@@ -70,8 +70,8 @@ impl Submission for MemoryDesk {
             let octets = again.kept.body.head(usize::MAX).unwrap();
             assert_eq!(crc32fast::hash(&octets), again.kept.crc);
             let submitted = SubmittedEnvelope {
-                client: again.asker.address,
-                known: true,
+                client: again.principal.address,
+                authenticated: true,
                 sender: again.kept.envelope.sender,
                 recipients: again.recipients,
             };
@@ -153,7 +153,7 @@ pub fn message(id: u64, age: u32, sender: Option<&str>, recipients: &[&str]) -> 
         kind: MessageKind::Mail,
         progress: places.map(|place| TargetProgress::new(Target::Recipient(place))).collect(),
         held: false,
-        delay_told: false,
+        delay_warning_sent: false,
         body: Body::Memory(content.into()),
     }
 }
@@ -208,7 +208,7 @@ impl QueueAdmin for MemoryDesk {
                 as u64,
             held: messages.values().filter(|message| message.held).count() as u64,
             oldest: messages.values().map(|message| message.arrived).min(),
-            oldest_on_its_way: messages
+            oldest_in_transit: messages
                 .values()
                 .filter(|message| !message.held)
                 .map(|message| message.arrived)
@@ -231,10 +231,10 @@ impl QueueAdmin for MemoryDesk {
                     messages: 0,
                     active: 0,
                     oldest: None,
-                    next_try: None,
+                    next_attempt: None,
                     last_error: String::new(),
                     deferred: 0,
-                    couriers: 0,
+                    agents: 0,
                     window: 5,
                     suspended_until: None,
                     unreachable_since: None,
@@ -255,8 +255,8 @@ impl QueueAdmin for MemoryDesk {
                     if progress.attempts == 0 && !message.held {
                         entry.active += 1;
                     } else if progress.attempts > 0 && !message.held {
-                        entry.next_try = Some(
-                            entry.next_try.map_or(progress.due, |next| next.min(progress.due)),
+                        entry.next_attempt = Some(
+                            entry.next_attempt.map_or(progress.due, |next| next.min(progress.due)),
                         );
                         entry.last_error.clone_from(&progress.reason);
                         entry.deferred += 1;
@@ -303,12 +303,29 @@ impl QueueAdmin for MemoryDesk {
             let mut messages = self.messages.lock().unwrap();
             let id = MessageId(messages.keys().last().map_or(1, |last| last.0 + 1));
             let ImportedMessage {
-                arrived, kind, envelope, origin, progress, held, delay_told, ..
+                arrived,
+                kind,
+                envelope,
+                origin,
+                progress,
+                held,
+                delay_warning_sent,
+                ..
             } = imported;
             let body = Body::Memory(octets.into());
             messages.insert(
                 id,
-                Message { id, arrived, envelope, origin, kind, progress, held, delay_told, body },
+                Message {
+                    id,
+                    arrived,
+                    envelope,
+                    origin,
+                    kind,
+                    progress,
+                    held,
+                    delay_warning_sent,
+                    body,
+                },
             );
             Ok(id)
         })
@@ -318,10 +335,10 @@ impl QueueAdmin for MemoryDesk {
         &self,
         order: QueueOrder,
         selection: Selection,
-        asker: Principal,
+        principal: Principal,
     ) -> AdminFuture<'_, OrderResult> {
         Box::pin(async move {
-            self.askers.lock().unwrap().push(asker);
+            self.askers.lock().unwrap().push(principal);
             let hit = self.hit(&selection)?;
             let mut messages = self.messages.lock().unwrap();
             let paused = self.paused.lock().unwrap();
@@ -352,10 +369,10 @@ impl QueueAdmin for MemoryDesk {
         id: MessageId,
         version: u64,
         _mark: String,
-        asker: Principal,
+        principal: Principal,
     ) -> AdminFuture<'_, ()> {
         Box::pin(async move {
-            self.askers.lock().unwrap().push(asker);
+            self.askers.lock().unwrap().push(principal);
             let mut messages = self.messages.lock().unwrap();
             let message = messages.get(&id).ok_or(AdminError::Unknown)?;
             if !message.held || message.version() != version {
@@ -441,7 +458,7 @@ impl QueueAdmin for MemoryDesk {
         })
     }
 
-    fn meant(&self, name: &str, paused: bool) -> Result<Destination, AdminError> {
+    fn find_destination(&self, name: &str, paused: bool) -> Result<Destination, AdminError> {
         let none = || AdminError::NoDestination(format!("none to {name}"));
         Destination::domain(name).filter(|_| !paused || !name.contains(':')).ok_or_else(none)
     }
@@ -450,10 +467,10 @@ impl QueueAdmin for MemoryDesk {
         &self,
         destination: Destination,
         paused: bool,
-        asker: Principal,
+        principal: Principal,
     ) -> AdminFuture<'_, Paused> {
         Box::pin(async move {
-            self.askers.lock().unwrap().push(asker);
+            self.askers.lock().unwrap().push(principal);
             let mut all = self.paused.lock().unwrap();
             let waits = |message: &Message| domains(message).contains(&destination);
             let waiting =
@@ -487,7 +504,7 @@ impl MemoryDesk {
                 .collect(),
             Selection::Domain(domain) => messages
                 .values()
-                .filter(|message| domains(message).iter().any(|one| one.is_called(domain)))
+                .filter(|message| domains(message).iter().any(|one| one.has_name(domain)))
                 .map(|message| message.id)
                 .collect(),
         })

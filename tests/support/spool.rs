@@ -86,7 +86,7 @@ impl MemorySpool {
             kind: entry.kind,
             progress: targets.map(TargetProgress::new).collect(),
             held: false,
-            delay_told: false,
+            delay_warning_sent: false,
             body,
         };
         queue.messages.insert(id, message.clone());
@@ -142,7 +142,7 @@ impl Spool for MemorySpool {
         self.commit(entry, content).await
     }
 
-    async fn bring_in(
+    async fn import(
         &self,
         entry: QueueEntry,
         past: PriorProgress,
@@ -150,8 +150,8 @@ impl Spool for MemorySpool {
         _give_up: impl Future<Output = ()> + Send,
     ) -> Result<Message, SpoolError> {
         let message = self.enter(content.id, entry, Body::Memory(content.content.into()))?;
-        let PriorProgress { arrived, progress, held, delay_told } = past;
-        let message = Message { arrived, progress, held, delay_told, ..message };
+        let PriorProgress { arrived, progress, held, delay_warning_sent } = past;
+        let message = Message { arrived, progress, held, delay_warning_sent, ..message };
         self.queue.lock().unwrap().messages.insert(message.id, message.clone());
         Ok(message)
     }
@@ -183,9 +183,9 @@ impl Spool for MemorySpool {
         Ok(ids.iter().filter_map(|id| queue.messages.get(id).cloned()).collect())
     }
 
-    fn delay_told(&self, id: MessageId) {
+    fn note_delay_warning_sent(&self, id: MessageId) {
         if let Some(message) = self.queue.lock().unwrap().messages.get_mut(&id) {
-            message.delay_told = true;
+            message.delay_warning_sent = true;
         }
     }
 

@@ -260,7 +260,7 @@ fn a_dead_destination_delays_no_other() {
             b"Subject: dead\r\n\r\n",
         );
     }
-    until("couriers stand before the dead host", || {
+    until("delivery agents stand before the dead host", || {
         match appliance.counter("mta_connections_out_active") {
             0 => Err("none".to_owned()),
             _ => Ok(()),

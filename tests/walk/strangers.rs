@@ -112,7 +112,7 @@ fn five_hundred_domains_of_one_silent_host_hold_nobody_up() {
     let took = others(&appliance, &known, &new);
     assert!(took < SOON, "{took:?}; {}", active(&appliance));
     // A few delivery agents are connected to the host, the others have ended.
-    until_within(Duration::from_secs(10), "most couriers have gone home", || {
+    until_within(Duration::from_secs(10), "most delivery agents have gone home", || {
         let unproven = appliance.counter("mta_couriers_active{share=\"new\"}");
         let throttled = appliance.counter("mta_couriers_throttled_total{share=\"host\"}");
         if unproven < 100 && throttled > 100 { Ok(()) } else { Err(active(&appliance)) }

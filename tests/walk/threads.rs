@@ -13,7 +13,7 @@ use std::time::Duration;
 const QUIET: Duration = Duration::from_secs(12);
 
 #[test]
-fn a_limit_of_threads_that_is_reached_later_costs_no_courier() {
+fn a_limit_of_threads_that_is_reached_later_costs_no_agent() {
     let sink = Sink::start("");
     let monitor = format!("http://{}", Monitor::start().address);
     let relay = Appliance::start(&[

@@ -5,10 +5,10 @@
 
 use super::network;
 use super::secret::Secret;
+use super::to_text::Written;
 use super::value::{self, ValueError};
-use super::written::Written;
 use crate::ground::credential::password::Password;
-use crate::ground::pace::Rate;
+use crate::ground::token_bucket::Rate;
 use ipnet::IpNet;
 use std::fmt;
 

@@ -1,10 +1,10 @@
 //! `postern check`: every property, its effective value, its origin, and which clients may relay.
 
 use super::environment::{LoadedProperties, load};
-use super::relay;
+use super::relay_summary;
 use crate::appliance::class::PREFIX;
 use crate::appliance::failure::exit_of;
-use crate::appliance::preflight::foresee;
+use crate::appliance::preflight::preflight;
 use crate::ground::gateway::default_gateways;
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -34,16 +34,19 @@ pub fn run() -> ExitCode {
 /// The report, and whether nothing was found that would stop the start.
 fn report(loaded: &LoadedProperties) -> (String, bool) {
     let mut text = table(loaded).into_iter().fold(String::new(), |text, line| text + &line + "\n");
-    let words = relay::who_may_relay(&loaded.settings.smtpd_trusted_networks, &default_gateways());
+    let words =
+        relay_summary::who_may_relay(&loaded.settings.smtpd_trusted_networks, &default_gateways());
     let _ = write!(text, "\nWho may relay: {}\n", words.statement);
     for warning in words.warnings.iter().chain(&loaded.warnings) {
         let _ = writeln!(text, "WARNING: {warning}.");
     }
-    let outlook = foresee(&loaded.settings);
+    let outlook = preflight(&loaded.settings);
     let places = outlook.places_of_strangers;
-    if let Some(note) =
-        relay::gateway_share(&loaded.settings.smtpd_trusted_networks, &default_gateways(), places)
-    {
+    if let Some(note) = relay_summary::gateway_share(
+        &loaded.settings.smtpd_trusted_networks,
+        &default_gateways(),
+        places,
+    ) {
         let _ = writeln!(text, "NOTE: {note}.");
     }
     for warning in outlook.warnings {

@@ -1,7 +1,7 @@
 //! Properties whose value is one of a few words, in any case of letters.
 
+use super::to_text::Written;
 use super::value::{ValueError, list};
-use super::written::Written;
 use std::str::FromStr;
 
 /// Property `log_format`: the format of log lines.

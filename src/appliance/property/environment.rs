@@ -2,9 +2,9 @@
 //! and types.
 
 use super::choice::LogFormat;
-use super::finder::{FoundProperties, find};
-use super::lookup::PropertyNames;
+use super::env_scan::{FoundProperties, find};
 use super::machine::Machine;
+use super::name_lookup::PropertyNames;
 use super::settings::Settings;
 use crate::appliance::failure::Failure;
 use std::ffi::OsString;
@@ -68,7 +68,7 @@ pub fn read(
 
 #[cfg(test)]
 mod tests {
-    use super::super::source::ValueOrigin;
+    use super::super::value_source::ValueOrigin;
     use super::*;
     use std::io::Write;
     use std::os::unix::ffi::OsStringExt;

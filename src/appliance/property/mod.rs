@@ -14,41 +14,41 @@
 //! finds the texts, `clean` removes what is not part of them, `service_links` and `other_words`
 //! recognize variables of other programs, `machine` has the defaults that depend on it, and
 //! [`environment`] combines them. [`check`] is `postern check`, `shown` the values for display,
-//! [`relay`] describes which clients may relay.
+//! [`relay_summary`] describes which clients may relay.
 
 pub mod account;
 pub mod check;
 mod choice;
-mod clean;
+mod env_scan;
 pub mod environment;
-mod finder;
-mod hand_over;
-mod lookup;
+mod foreign_names;
 mod machine;
+mod masked_view;
 mod name;
+mod name_lookup;
 mod network;
-mod other_words;
-mod reader;
-pub mod relay;
+mod properties_macro;
+pub mod relay_summary;
 mod rules;
 pub mod secret;
+mod serialize;
 mod service_links;
 pub mod settings;
-mod shown;
-mod source;
-mod table;
 #[cfg(test)]
 mod tests;
+mod to_text;
+mod trim_value;
+mod typed_reader;
 pub mod value;
+mod value_source;
 mod warnings;
 pub mod webhook;
-mod written;
 
 pub use choice::{AddressMasking, LogFormat, WebhookEvent};
+pub use env_scan::VALUE_LIMIT;
 pub use environment::{InvalidProperties, LoadedProperties, load, read};
-pub use finder::VALUE_LIMIT;
 pub use machine::Machine;
+pub use masked_view::ShownProperty;
 pub use secret::Secret;
 pub use settings::Settings;
-pub use shown::ShownProperty;
-pub use source::ValueOrigin;
+pub use value_source::ValueOrigin;

@@ -1,9 +1,9 @@
 //! The rules between several values.
 
 use super::settings::Settings;
-use super::written::Written;
+use super::to_text::Written;
 use crate::appliance::failure::{Exit, Failure};
-use crate::appliance::lines;
+use crate::appliance::start_errors;
 
 impl Settings {
     /// Every rule that these values violate.
@@ -17,7 +17,7 @@ impl Settings {
     fn of_log(&self) -> Option<Failure> {
         (self.logs_enabled && self.terminal_log.is_none()).then(|| {
             broken(
-                lines::LOG_UNCONNECTED,
+                start_errors::LOG_UNCONNECTED,
                 "MTA_LOGS_ENABLED=yes needs MTA_TERMINAL_LOG; set it, or set MTA_LOGS_ENABLED=no",
             )
         })
@@ -26,7 +26,7 @@ impl Settings {
     fn of_key_place(&self) -> Option<Failure> {
         (self.volume_key.is_some() && self.terminal_fs.is_some()).then(|| {
             broken(
-                lines::TWO_PLACES,
+                start_errors::TWO_PLACES,
                 "keys come from one place: unset MTA_TERMINAL_FS, or unset MTA_VOLUME_KEY and \
                 unmount /key",
             )
@@ -37,7 +37,7 @@ impl Settings {
         let nowhere = self.volume_key.is_none() && self.terminal_fs.is_none();
         (!self.ssl_disabled && nowhere).then(|| {
             broken(
-                lines::KEYS_UNDEFINED,
+                start_errors::KEYS_UNDEFINED,
                 "there is no key volume and no terminal fs: mount one at /key (or name it in \
                 MTA_VOLUME_KEY), or set MTA_SSL_DISABLED=yes",
             )
@@ -53,7 +53,7 @@ impl Settings {
         } else {
             return None;
         };
-        Some(broken(lines::OUTSIDE_SHARE, format!("MTA_MAILLOG_FILENAME {cause}")))
+        Some(broken(start_errors::OUTSIDE_SHARE, format!("MTA_MAILLOG_FILENAME {cause}")))
     }
 
     fn of_backoff(&self) -> Option<Failure> {

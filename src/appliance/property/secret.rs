@@ -1,7 +1,7 @@
 //! Secret values.
 
+use super::to_text::Written;
 use super::value::ValueError;
-use super::written::Written;
 use crate::ground::credential::password::Password;
 use std::fmt;
 

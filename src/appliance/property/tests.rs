@@ -4,7 +4,7 @@ use super::environment::read;
 use super::machine::Machine;
 use super::secret::{MASK, Secret};
 use super::settings::Settings;
-use super::source::ValueOrigin;
+use super::value_source::ValueOrigin;
 use crate::appliance::class::class;
 use std::collections::BTreeSet;
 use std::ffi::OsString;

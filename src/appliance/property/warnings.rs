@@ -2,12 +2,12 @@
 //! intended, or send mail where it cannot go.
 //!
 //! In: [`Settings`]. Out: sentences. Limits: only the values are checked; checks of the machine or
-//! by DNS are in `appliance/terminal/hops.rs`.
+//! by DNS are in `appliance/terminal/next_hop_check.rs`.
 
 use super::settings::Settings;
-use super::written::Written;
+use super::to_text::Written;
 use crate::ground::host::{Host, HostSpec};
-use crate::ground::public::Public;
+use crate::ground::public_address::Public;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -31,8 +31,10 @@ const LEAST_SIZE: u64 = 64 << 10;
 impl Settings {
     /// Warnings that do not stop the start.
     pub fn warnings(&self) -> Vec<String> {
-        let hops =
-            self.named_hops().into_iter().flat_map(|(property, hop)| self.of_hop(property, hop));
+        let hops = self
+            .configured_hosts()
+            .into_iter()
+            .flat_map(|(property, hop)| self.of_hop(property, hop));
         self.of_mail_log()
             .into_iter()
             .chain(hops)
@@ -43,7 +45,7 @@ impl Settings {
     }
 
     /// The next hops in properties that are in use.
-    pub fn named_hops(&self) -> Vec<(&'static str, &HostSpec)> {
+    pub fn configured_hosts(&self) -> Vec<(&'static str, &HostSpec)> {
         match (&self.smart_relay, &self.cc_mta) {
             (Some(relay), _) => vec![("smart_relay", relay)],
             (None, Some(copies)) => vec![("cc_mta", copies)],
@@ -214,7 +216,7 @@ impl Settings {
             }
             (false, _) => {}
         }
-        if super::relay::everybody(&self.proxy_networks).is_some() {
+        if super::relay_summary::everybody(&self.proxy_networks).is_some() {
             warnings.push(
                 "proxy_networks names everybody: whoever asks at ui_port chooses the address that \
                 counts for limits and logs; name \
@@ -247,7 +249,9 @@ impl Settings {
             .webhook_url
             .iter()
             .filter_map(|hook| Some((hook.endpoint.site(), hook.endpoint.host.parse().ok()?)));
-        warnings.extend(addresses.filter_map(|(site, address)| self.unheard(&site, address)));
+        warnings.extend(
+            addresses.filter_map(|(site, address)| self.unreachable_receiver(&site, address)),
+        );
         if self.webhook_url.is_empty() && self.webhook_secret.is_some() {
             warnings.push(
                 "webhook_secret does nothing while webhook_url is empty: no events are sent"
@@ -258,7 +262,7 @@ impl Settings {
     }
 
     /// A warning that a webhook receiver gets no events, if its address is not allowed.
-    pub fn unheard(&self, site: &str, address: IpAddr) -> Option<String> {
+    pub fn unreachable_receiver(&self, site: &str, address: IpAddr) -> Option<String> {
         let may = Public::and(self.webhook_allow.clone()).permits(address);
         (!may).then(|| {
             format!(

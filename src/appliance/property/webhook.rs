@@ -1,7 +1,7 @@
 //! Properties of webhooks: `webhook_url`, `webhook_ca`.
 
+use super::to_text::Written;
 use super::value::{ValueError, list};
-use super::written::Written;
 use crate::appliance::failure::{Exit, Failure};
 use crate::ground::endpoint::Endpoint;
 use crate::ground::tls::{self, Authorities};

@@ -9,9 +9,9 @@ mod hanging;
 mod run_dir;
 
 use super::backoff::Backoff;
-use super::carrier::CarrierSupervisor;
+use super::carrier_supervisor::CarrierSupervisor;
 use super::child::Child;
-use super::hang::CoreTermination;
+use super::hang_report::CoreTermination;
 use super::identity::Identity;
 use super::keywatch::{KeyChange, KeyWatch};
 use super::orders::CoreOrder;
@@ -21,8 +21,8 @@ use super::status::CoreMessage;
 use super::watchdog::{Watchdog, WatchdogAction};
 use crate::appliance::event::{EventLog, Severity};
 use crate::appliance::failure::{Exit, Failure};
-use crate::appliance::lines;
 use crate::appliance::property::Settings;
+use crate::appliance::start_errors;
 use crate::ground::sys;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -39,7 +39,7 @@ const GRACE: Duration = Duration::from_secs(15);
 /// How often a long recovery is reported.
 const PROGRESS: Duration = Duration::from_secs(30);
 /// The error line when the core ends without one.
-const START_LINE: &str = lines::START;
+const START_LINE: &str = start_errors::START;
 
 /// The supervisor of one core.
 pub struct CoreSupervisor<'a> {
@@ -133,14 +133,14 @@ impl<'a> CoreSupervisor<'a> {
 
     /// Runs the core until a signal ends it; returns the exit code: 128 + signal, or that of a core
     /// that never became ready.
-    pub fn keep(mut self) -> u8 {
+    pub fn run_until_signal(mut self) -> u8 {
         let code = loop {
-            if let Some(code) = self.hear().or_else(|| self.turn()) {
+            if let Some(code) = self.hear().or_else(|| self.poll()) {
                 break code;
             }
             self.wait();
         };
-        self.part_with_carrier();
+        self.end_carrier();
         code
     }
 
@@ -163,13 +163,13 @@ impl<'a> CoreSupervisor<'a> {
     }
 
     /// Does what is due. Returns the exit code when the appliance ends now.
-    fn turn(&mut self) -> Option<u8> {
+    fn poll(&mut self) -> Option<u8> {
         if self.core.is_none() {
             if self.stop.is_some() {
                 return self.exit_code();
             }
             if Instant::now() >= self.start_at {
-                self.run_dir.before_a_start();
+                self.run_dir.repair_before_start();
                 self.readiness.clear_because("the SMTP core is starting");
                 match self.start() {
                     Ok(core) => self.core = Some(core),
@@ -185,16 +185,16 @@ impl<'a> CoreSupervisor<'a> {
                 }
             }
         }
-        self.listen_to_core();
+        self.read_core_status();
         self.watch_core();
         self.watch_run_dir();
-        if self.keep_time() {
+        if self.check_deadlines() {
             return self.core.take().and(self.exit_code());
         }
         if let Some(carrier) = &mut self.carrier {
-            carrier.turn();
+            carrier.poll();
         }
-        if let Some(found) = self.keys.as_mut().and_then(KeyWatch::turn) {
+        if let Some(found) = self.keys.as_mut().and_then(KeyWatch::poll) {
             self.keys_were_looked_at(&found);
         }
         None
@@ -206,12 +206,12 @@ impl<'a> CoreSupervisor<'a> {
         if self.stop.is_some() || !watchdog.is_some_and(Watchdog::is_well) {
             return;
         }
-        if self.run_dir.while_a_core_serves() && !self.readiness.is_set() {
-            self.tell_ready();
+        if self.run_dir.repair_while_serving() && !self.readiness.is_set() {
+            self.announce_ready();
         }
     }
 
-    fn tell_ready(&mut self) {
+    fn announce_ready(&mut self) {
         if let Err(error) = self.readiness.set() {
             let place = self.settings.run_dir.display();
             self.event_log.record(
@@ -258,7 +258,7 @@ impl<'a> CoreSupervisor<'a> {
         })
     }
 
-    fn listen_to_core(&mut self) {
+    fn read_core_status(&mut self) {
         let Some(core) = &mut self.core else { return };
         core.child.orders.flush();
         let mut is_ready = false;
@@ -292,7 +292,7 @@ impl<'a> CoreSupervisor<'a> {
         if is_ready {
             self.core_is_ready();
         }
-        steps.into_iter().for_each(|step| self.core_hangs_or_not(step));
+        steps.into_iter().for_each(|step| self.act_on_watchdog(step));
     }
 
     fn core_is_ready(&mut self) {
@@ -303,7 +303,7 @@ impl<'a> CoreSupervisor<'a> {
             return;
         }
         core.watchdog = Some(Watchdog::new(self.settings.watchdog_time, Instant::now()));
-        self.tell_ready();
+        self.announce_ready();
         let Some(core) = &self.core else { return };
         let seconds = core.child.started.elapsed().as_secs_f32();
         self.event_log.record(
@@ -371,7 +371,7 @@ impl<'a> CoreSupervisor<'a> {
     }
 
     /// Checks the core's deadlines. `true`: it is not waited for any more.
-    fn keep_time(&mut self) -> bool {
+    fn check_deadlines(&mut self) -> bool {
         let Some(core) = &mut self.core else { return false };
         let now = Instant::now();
         if core.deadline.is_some_and(|deadline| now >= deadline) {
@@ -423,7 +423,7 @@ impl<'a> CoreSupervisor<'a> {
 
     fn core_ended(&mut self, end: WaitStatus, why: &str) -> Option<u8> {
         // Reads its last lines.
-        self.listen_to_core();
+        self.read_core_status();
         let core = self.core.take()?;
         self.readiness.clear();
         let lived = core.child.started.elapsed();
@@ -444,7 +444,7 @@ impl<'a> CoreSupervisor<'a> {
         let text = format!(
             "the SMTP core {why}; it is started again in {} s{}",
             pause.as_secs(),
-            told(failure)
+            core_error_text(failure)
         );
         self.readiness.clear_because(&text);
         self.event_log.record(Severity::Error, text);
@@ -452,7 +452,7 @@ impl<'a> CoreSupervisor<'a> {
     }
 
     /// The core has ended for good, so there will be no more lines about mail.
-    fn part_with_carrier(&mut self) {
+    fn end_carrier(&mut self) {
         let Some(mut carrier) = self.carrier.take() else { return };
         carrier.stop();
         loop {
@@ -465,7 +465,7 @@ impl<'a> CoreSupervisor<'a> {
                     }
                 }
             }
-            carrier.turn();
+            carrier.poll();
             if carrier.is_over() {
                 return;
             }
@@ -536,7 +536,7 @@ fn wait<'a>(
 }
 
 /// The core's own error text, if any.
-fn told(failure: &Failure) -> String {
+fn core_error_text(failure: &Failure) -> String {
     if failure.line == START_LINE {
         String::new()
     } else {

@@ -1,7 +1,7 @@
 //! `postern health`: asks the running appliance whether it is ready. Uses HTTP, so that no SMTP
 //! session is logged.
 
-use super::troubles;
+use super::alerts_query;
 use crate::appliance::failure::Exit;
 use crate::appliance::property::{Settings, load};
 use crate::ground::not_ready;
@@ -28,7 +28,7 @@ pub fn run(verbose: bool) -> ExitCode {
         }
     };
     if verbose {
-        tell_alerts(&settings);
+        print_alerts(&settings);
     }
     let address = address(&settings);
     match ask(address) {
@@ -52,15 +52,15 @@ pub fn run(verbose: bool) -> ExitCode {
             };
             unready(&format!(
                 "no answer from {address}: {error}{}{hint}",
-                in_other_words(&settings)
+                supervisor_explanation(&settings)
             ))
         }
     }
 }
 
 /// Prints the alerts; if they cannot be read, the reason.
-fn tell_alerts(settings: &Settings) {
-    let lines = match troubles::alerts(&settings.run_dir) {
+fn print_alerts(settings: &Settings) {
+    let lines = match alerts_query::alerts(&settings.run_dir) {
         Ok(lines) if lines.is_empty() => vec!["no alerts".to_owned()],
         Ok(lines) => lines,
         Err(error) => {
@@ -73,7 +73,7 @@ fn tell_alerts(settings: &Settings) {
 }
 
 /// The reason recorded by the supervisor, for a core that cannot answer.
-fn in_other_words(settings: &Settings) -> String {
+fn supervisor_explanation(settings: &Settings) -> String {
     not_ready::why(&settings.run_dir)
         .map(|why| format!("; the supervisor says: {why}"))
         .unwrap_or_default()

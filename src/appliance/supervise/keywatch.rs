@@ -77,7 +77,7 @@ impl KeyWatch {
     }
 
     /// Starts a read when it is due, and takes its result.
-    pub fn turn(&mut self) -> Option<KeyChange> {
+    pub fn poll(&mut self) -> Option<KeyChange> {
         if let Some(look) = &mut self.look {
             let end = look.look()?;
             let child = look.child();
@@ -135,7 +135,7 @@ impl KeyWatch {
         self.lost.take_if(|lost| *lost == pid);
     }
 
-    /// When [`KeyWatch::turn`] has something to do, if nothing happens before.
+    /// When [`KeyWatch::poll`] has something to do, if nothing happens before.
     pub fn next(&self) -> Instant {
         self.look.as_ref().map_or(self.next_look, WorkerProcess::deadline)
     }

@@ -8,12 +8,13 @@
 //! core gets its own uid, no capability but binding low ports, `no_new_privs`, and confines itself
 //! with Landlock ([`confine`]); its properties are sent over its standard input.
 
+mod alerts_query;
 pub mod backoff;
-pub mod carrier;
+pub mod carrier_supervisor;
 pub mod child;
 pub mod confine;
 pub mod core_supervisor;
-mod hang;
+mod hang_report;
 pub mod health;
 pub mod identity;
 pub mod keywatch;
@@ -21,6 +22,5 @@ pub mod orders;
 pub mod rundir;
 pub mod signals;
 pub mod status;
-mod troubles;
 pub mod watchdog;
 pub mod worker_process;

@@ -8,7 +8,7 @@
 use super::identity::Identity;
 use crate::appliance::failure::{Exit, Failure};
 use crate::appliance::volume::may_write;
-use crate::ground::locked::is_locked;
+use crate::ground::file_lock::is_locked;
 use crate::ground::not_ready;
 pub use crate::ground::not_ready::LOCK;
 use nix::errno::Errno;
@@ -77,7 +77,7 @@ pub fn make(path: &Path, identity: &Identity) -> Result<(), String> {
 }
 
 /// The failures of [`prepare`], without changing anything.
-pub fn foresee(path: &Path, identity: &Identity) -> Option<Failure> {
+pub fn preflight(path: &Path, identity: &Identity) -> Option<Failure> {
     let failure = |cause: String| {
         let hint = "mount a tmpfs there or set MTA_RUN_DIR";
         Failure::preconfigure(Exit::Create, format!("run_dir {}: {cause}; {hint}", path.display()))
@@ -171,7 +171,7 @@ pub fn is_in_use(path: &Path) -> bool {
 /// Whether there is a control socket without a listener, such as one that a dead core left and the
 /// next could not remove. Never waits, as the supervisor must not; a core with a full backlog
 /// counts as listening.
-pub fn is_deserted(run_dir: &Path) -> bool {
+pub fn is_stale_socket(run_dir: &Path) -> bool {
     let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
     let Ok(socket) = socket(AddressFamily::Unix, SockType::Stream, flags, None) else {
         return false;
@@ -279,15 +279,15 @@ mod tests {
         drop(claimed);
         assert!(!is_in_use(dir.path()));
         let socket = std::os::unix::net::UnixListener::bind(dir.path().join(SOCKET)).unwrap();
-        assert!(is_in_use(dir.path()) && !is_deserted(dir.path()));
+        assert!(is_in_use(dir.path()) && !is_stale_socket(dir.path()));
         // As many connections as the backlog takes; one more would wait.
         let waiting: Vec<_> =
-            std::iter::repeat_with(|| is_deserted(dir.path())).take(5000).collect();
+            std::iter::repeat_with(|| is_stale_socket(dir.path())).take(5000).collect();
         assert!(!waiting.contains(&true), "nobody has time for it, but somebody listens");
         drop(socket);
-        assert!(!is_in_use(dir.path()) && is_deserted(dir.path()), "what a dead core left");
+        assert!(!is_in_use(dir.path()) && is_stale_socket(dir.path()), "what a dead core left");
         std::fs::remove_file(dir.path().join(SOCKET)).unwrap();
-        assert!(!is_deserted(dir.path()), "there is none");
+        assert!(!is_stale_socket(dir.path()), "there is none");
     }
 
     #[test]

@@ -34,7 +34,7 @@ impl SupervisorSignals {
     ///
     /// # Errors
     /// The kernel has no signalfd.
-    pub fn unheard() -> nix::Result<Self> {
+    pub fn without_blocking() -> nix::Result<Self> {
         Ok(Self {
             fd: SignalFd::with_flags(
                 &SigSet::empty(),

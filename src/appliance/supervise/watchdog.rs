@@ -117,7 +117,7 @@ impl Watchdog {
             CoreHealth::Slow(what) => {
                 self.unwell = Duration::ZERO;
                 self.said = None;
-                self.become_of(CoreState::Slow, now, || WatchdogAction::DiskIsSlow(what.clone()))
+                self.change_to(CoreState::Slow, now, || WatchdogAction::DiskIsSlow(what.clone()))
             }
             CoreHealth::Late(what) => {
                 self.said = Some(what.clone());
@@ -125,14 +125,14 @@ impl Watchdog {
                 if self.opinion == CoreState::Spared {
                     return WatchdogAction::Wait;
                 }
-                self.become_of(CoreState::Hangs, now, || WatchdogAction::Hangs(what.clone()))
+                self.change_to(CoreState::Hangs, now, || WatchdogAction::Hangs(what.clone()))
             }
         }
     }
 
     /// Time passes. `look` is called only when the core has been silent for long, or is to be
     /// ended.
-    pub fn turn(&mut self, now: Instant, look: impl FnOnce() -> ProcessSample) -> WatchdogAction {
+    pub fn poll(&mut self, now: Instant, look: impl FnOnce() -> ProcessSample) -> WatchdogAction {
         let passed = now.saturating_duration_since(self.last_turn);
         if passed < PACE {
             return WatchdogAction::Wait;
@@ -153,7 +153,7 @@ impl Watchdog {
             return match look.disk {
                 Some(_) if self.opinion == CoreState::Slow => WatchdogAction::Wait,
                 _ => self
-                    .become_of(CoreState::Hangs, now, || WatchdogAction::Hangs(look.to_string())),
+                    .change_to(CoreState::Hangs, now, || WatchdogAction::Hangs(look.to_string())),
             };
         }
         if self.limit.is_none_or(|limit| self.unwell < limit) {
@@ -174,7 +174,7 @@ impl Watchdog {
         }
     }
 
-    fn become_of(
+    fn change_to(
         &mut self,
         opinion: CoreState,
         now: Instant,
@@ -310,7 +310,7 @@ mod tests {
                         return Some((second, step));
                     }
                 }
-                let step = self.dog.turn(self.now, || look.clone());
+                let step = self.dog.poll(self.now, || look.clone());
                 if step != WatchdogAction::Wait {
                     return Some((second, step));
                 }

@@ -7,7 +7,7 @@
 //! seen soon. Security: sec=sys; the export's options decide what root may read, and nothing is
 //! ever written or chowned. Source: nfs(5); the kernel's fs/nfs/fs_context.c reads the options.
 
-use super::remote::{RemoteDirectory, name_of};
+use super::remote_directory::{RemoteDirectory, name_of};
 use crate::appliance::mount::{MountRequest, in_words};
 use crate::appliance::supervise::identity::Identity;
 use crate::ground::host::HostSpec;

@@ -9,8 +9,8 @@
 //! that changes. A gateway is never trusted to relay; the core reads its gateways from the kernel
 //! later than this.
 
+use super::host_lookup::ResolvedHosts;
 use super::late;
-use super::names::ResolvedHosts;
 use super::{LOOKUP_PATIENCE, unconnected};
 use crate::appliance::event::{ApplianceEvent, Severity};
 use crate::appliance::failure::{Exit, Failure};
@@ -94,7 +94,7 @@ pub fn host(settings: &Settings) -> Option<String> {
 ///
 /// # Errors
 /// Why it is not connected.
-pub fn foresee(settings: &Settings, names: &ResolvedHosts) -> Result<Option<Failure>, String> {
+pub fn preflight(settings: &Settings, names: &ResolvedHosts) -> Result<Option<Failure>, String> {
     let Some(text) = settings.terminal_net.as_deref() else { return Ok(None) };
     let found = find(text, names).map_err(|why| format!("terminal net: {}", unused(&why)))?;
     if let Some(late) = late(bare(text), names) {

@@ -5,16 +5,16 @@
 //! Terminal `mon` is the exception: a monitor may start later, so an unknown name counts as
 //! connected and the pushes try again. In: settings. Out: settings without unconnected terminals,
 //! or failures. Limits: those of the modules below: [`gateway`] (terminal `net`), [`log`] and
-//! [`fs`], [`ports`] (terminal `in`), [`hops`]. The order: [`gateway::connect`], since servers may
-//! be behind it; [`connect`]; then [`log`] and [`fs`] mount the two file servers.
+//! [`fs`], [`port_check`] (terminal `in`), [`next_hop_check`]. The order: [`gateway::connect`],
+//! since servers may be behind it; [`connect`]; then [`log`] and [`fs`] mount the two file servers.
 
 mod export;
 pub mod gateway;
-pub mod hops;
+pub mod host_lookup;
 mod mounted;
-pub mod names;
-pub mod ports;
-mod remote;
+pub mod next_hop_check;
+pub mod port_check;
+mod remote_directory;
 mod share;
 
 pub use export::export_text;
@@ -22,12 +22,12 @@ pub use mounted::{fs, log};
 pub use share::share_text;
 
 use crate::appliance::failure::{Exit, Failure};
-use crate::appliance::lines;
 use crate::appliance::mount::Mounter;
 use crate::appliance::property::Settings;
+use crate::appliance::start_errors;
 use crate::ground::host::{Host, HostSpec};
 use export::ExportLocation;
-use names::ResolvedHosts;
+use host_lookup::ResolvedHosts;
 use share::ShareLocation;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
@@ -80,14 +80,18 @@ pub fn connect_known(
         }
     }
     if settings.logs_enabled && settings.terminal_log.is_none() {
-        return Err(Failure::new(Exit::Unavailable, lines::LOG_UNCONNECTED, notes.join("; ")));
+        return Err(Failure::new(
+            Exit::Unavailable,
+            start_errors::LOG_UNCONNECTED,
+            notes.join("; "),
+        ));
     }
     Ok(notes)
 }
 
 /// Warnings that [`connect`] does not give: a monitor whose name does not resolve now, and names
 /// for which a start would wait longer.
-pub fn foresee(settings: &Settings, names: &ResolvedHosts) -> Vec<String> {
+pub fn preflight(settings: &Settings, names: &ResolvedHosts) -> Vec<String> {
     let [log, fs, mon] = hosts_of(settings);
     let late = [("log", log), ("fs", fs)].into_iter().filter_map(|(name, host)| {
         let late = late(&host?, names)?;
@@ -102,7 +106,7 @@ pub fn foresee(settings: &Settings, names: &ResolvedHosts) -> Vec<String> {
 
 /// The text about a host without an answer yet, if an answer matters.
 fn late(host: &str, names: &ResolvedHosts) -> Option<String> {
-    let why = names.of(host)?.err().filter(|_| names.is_late(host))?;
+    let why = names.of(host)?.err().filter(|_| names.is_unanswered(host))?;
     Some(format!("{why}; a start waits {} s for it", LOOKUP_PATIENCE.as_secs()))
 }
 
@@ -121,7 +125,7 @@ fn unconnected(host: &str, unknown_is_connected: bool, names: &ResolvedHosts) ->
             let nowhere = addresses.iter().any(|address| address.ip() == IpAddr::V4(NOWHERE));
             nowhere.then(|| format!("{host} is {NOWHERE}"))
         }
-        Err(_) if unknown_is_connected || names.is_late(host) => None,
+        Err(_) if unknown_is_connected || names.is_unanswered(host) => None,
         Err(why) => Some(why.to_owned()),
     }
 }
@@ -215,7 +219,7 @@ mod tests {
         assert_eq!(failure.exit, Exit::Unavailable);
         assert!(settings.terminal_mon.is_some());
         let names = ResolvedHosts::ask(&hosts(&settings), LOOKUP_PATIENCE);
-        let told = foresee(&settings, &names);
+        let told = preflight(&settings, &names);
         assert!(
             told.len() == 1 && told[0].starts_with("terminal mon: nobody.invalid does not resolve"),
             "{told:?}"
@@ -229,10 +233,10 @@ mod tests {
             ("MTA_TERMINAL_LOG", "//nas.invalid/share"),
             ("MTA_LOGS_ENABLED", "yes"),
         ]);
-        let names = ResolvedHosts::all_late(&hosts(&settings), "no answer within 0 s");
+        let names = ResolvedHosts::none_answered(&hosts(&settings), "no answer within 0 s");
         assert_eq!(connect_known(&mut settings, &names), Ok(Vec::new()));
         assert!(settings.terminal_log.is_some() && settings.terminal_fs.is_some());
-        let told = foresee(&settings, &names);
+        let told = preflight(&settings, &names);
         assert!(
             told[0]
                 .starts_with("terminal log: nas.invalid does not resolve (no answer within 0 s)"),

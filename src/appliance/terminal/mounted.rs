@@ -4,12 +4,12 @@
 //! [`MOUNT_PATIENCE`] in total, and at most [`ADDRESSES_MAX`] of its addresses are tried.
 
 use super::export::ExportLocation;
-use super::remote::RemoteDirectory;
+use super::remote_directory::RemoteDirectory;
 use super::share::ShareLocation;
 use crate::appliance::failure::{Exit, Failure};
-use crate::appliance::lines;
 use crate::appliance::mount::Mounter;
 use crate::appliance::property::Settings;
+use crate::appliance::start_errors;
 use crate::appliance::supervise::identity::Identity;
 use crate::appliance::volume::{how_to_write, may_write, try_file};
 use crate::ground::host::{Host, HostSpec};
@@ -26,8 +26,8 @@ pub const LOOK_PATIENCE: Duration = Duration::from_secs(30);
 /// Addresses of one server that are tried.
 pub const ADDRESSES_MAX: usize = 4;
 
-const LOG_LINE: &str = lines::LOG_SHARE;
-const FS_LINE: &str = lines::EXPORT;
+const LOG_LINE: &str = start_errors::LOG_SHARE;
+const FS_LINE: &str = start_errors::EXPORT;
 
 /// The directory of the log share, writable for the core; `None` when logs are off, or a signal
 /// ended the start.
@@ -38,7 +38,7 @@ pub fn log(settings: &Settings, mounter: &mut Mounter<'_>) -> Result<Option<Path
     let Some(text) = settings.terminal_log.as_deref().filter(|_| settings.logs_enabled) else {
         return Ok(None);
     };
-    let (identity, only_looks) = (mounter.identity(), mounter.only_looks());
+    let (identity, only_looks) = (mounter.identity(), mounter.is_read_only());
     let trial = |path: &Path, hint: &dyn Fn(&io::Error) -> String| {
         identity.within(|| if only_looks { may_write(path) } else { try_file(path) }).map_err(
             |error| {
@@ -119,7 +119,7 @@ fn brought<R: RemoteDirectory>(
 ) -> Result<Option<PathBuf>, String> {
     let identity = mounter.identity();
     mounter.mount(at, MOUNT_PATIENCE, |point| {
-        mount_somehow(remote, &identity, point)?;
+        mount_any_way(remote, &identity, point)?;
         // The mount is removed by the Mounter, which has the point in its list in any case.
         trial(point)
     })
@@ -127,7 +127,7 @@ fn brought<R: RemoteDirectory>(
 
 /// Tries each address of the server with every request until one mounts. The first answer that says
 /// more than "not this way" is reported.
-fn mount_somehow<R: RemoteDirectory>(
+fn mount_any_way<R: RemoteDirectory>(
     remote: &R,
     identity: &Identity,
     point: &Path,
@@ -136,7 +136,7 @@ fn mount_somehow<R: RemoteDirectory>(
     for address in addresses(remote.server())? {
         for request in remote.requests(address, identity) {
             let Err(errno) = request.mount(point) else { return Ok(()) };
-            if told.is_none_or(|(_, told)| says_little(told) && !says_little(errno)) {
+            if told.is_none_or(|(_, told)| is_vague(told) && !is_vague(errno)) {
                 told = Some((address, errno));
             }
             if !R::is_worth_another(errno) {
@@ -150,7 +150,7 @@ fn mount_somehow<R: RemoteDirectory>(
     ))
 }
 
-fn says_little(errno: Errno) -> bool {
+fn is_vague(errno: Errno) -> bool {
     matches!(errno, Errno::EINVAL | Errno::EOPNOTSUPP | Errno::EPROTONOSUPPORT | Errno::EIO)
 }
 

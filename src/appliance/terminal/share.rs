@@ -7,7 +7,7 @@
 //! only. No password is ever sent. Source: mount.cifs(8) for the options; the kernel's
 //! fs/smb/client/fs_context.c reads them.
 
-use super::remote::{RemoteDirectory, name_of};
+use super::remote_directory::{RemoteDirectory, name_of};
 use crate::appliance::mount::{MountRequest, in_words};
 use crate::appliance::supervise::identity::Identity;
 use crate::ground::host::HostSpec;

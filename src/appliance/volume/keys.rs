@@ -6,9 +6,9 @@
 //! core, through a pipe. No error text contains the content of a file.
 
 use crate::appliance::failure::{Exit, Failure};
-use crate::appliance::lines;
 use crate::appliance::mounts;
 use crate::appliance::property::Settings;
+use crate::appliance::start_errors;
 use crate::appliance::supervise::identity::Identity;
 use crate::appliance::supervise::orders::Keys;
 use crate::ground::clock;
@@ -22,8 +22,8 @@ use std::path::{Component, Path, PathBuf};
 /// Octets of a key or certificate file, at most.
 pub const FILE_MAX: u64 = 256 * 1024;
 
-const LINE: &str = lines::NO_KEYS;
-const UNDEFINED_LINE: &str = lines::KEYS_UNDEFINED;
+const LINE: &str = start_errors::NO_KEYS;
+const UNDEFINED_LINE: &str = start_errors::KEYS_UNDEFINED;
 
 /// The bit of a file's mode that lets all users read it.
 const OTHERS_READ: u32 = 0o004;

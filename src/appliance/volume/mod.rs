@@ -9,17 +9,17 @@
 //! when that is safe.
 
 mod device;
+mod file_system;
 pub mod keys;
-mod medium;
 
 pub use super::mounts::in_container;
 
 use super::failure::{Exit, Failure};
-use super::lines;
 use super::mount::Mounter;
 use super::property::Settings;
+use super::start_errors;
 use super::supervise::identity::Identity;
-use medium::Medium;
+use file_system::Medium;
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag};
 use nix::unistd::{AccessFlags, faccessat};
@@ -32,8 +32,8 @@ use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt}
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-const DATA_LINE: &str = lines::DATA_VOLUME;
-const KEY_LINE: &str = lines::KEY_VOLUME;
+const DATA_LINE: &str = start_errors::DATA_VOLUME;
+const KEY_LINE: &str = start_errors::KEY_VOLUME;
 
 /// Time limit for a check of an existing directory.
 const LOOK_PATIENCE: Duration = Duration::from_secs(60);
@@ -85,7 +85,7 @@ fn mounted(
 ///
 /// # Errors
 /// There was no answer; it is reported with `line`.
-pub fn looked<T>(
+pub fn in_child<T>(
     line: &str,
     path: &Path,
     mounter: &Mounter<'_>,
@@ -109,7 +109,7 @@ pub fn prepared_data(
     contained: bool,
 ) -> Result<Option<Vec<String>>, Failure> {
     let identity = mounter.identity();
-    looked(DATA_LINE, path, mounter, || prepare_data(path, &identity, contained))?.transpose()
+    in_child(DATA_LINE, path, mounter, || prepare_data(path, &identity, contained))?.transpose()
 }
 
 /// Checks that the data volume can store the queue; returns warnings.
@@ -130,7 +130,7 @@ pub fn prepare_data(
     };
     give_to_core(path, &meta, identity);
     within_reach(path, identity, try_file).map_err(|error| not_writable(path, identity, &error))?;
-    Ok(medium::warnings(path, contained))
+    Ok(file_system::warnings(path, contained))
 }
 
 /// The path of the working directory, usable also by a process that has no access to the
@@ -145,7 +145,7 @@ pub const AS_WORKING_DIRECTORY: &str = "/proc/self/cwd";
 /// There was no answer.
 pub fn is_out_of_reach(path: &Path, mounter: &Mounter<'_>) -> Result<Option<bool>, Failure> {
     let identity = mounter.identity();
-    looked(DATA_LINE, path, mounter, || is_closed(path, &identity))
+    in_child(DATA_LINE, path, mounter, || is_closed(path, &identity))
 }
 
 fn is_closed(path: &Path, identity: &Identity) -> bool {
@@ -174,19 +174,23 @@ fn within_reach<T>(
 ///
 /// # Errors
 /// Its own, or there was no answer.
-pub fn foreseen_data(
+pub fn preflight_data_in_child(
     path: &Path,
     mounter: &Mounter<'_>,
     contained: bool,
 ) -> Result<Option<Vec<String>>, Failure> {
     let identity = mounter.identity();
-    looked(DATA_LINE, path, mounter, || foresee_data(path, &identity, contained))?.transpose()
+    in_child(DATA_LINE, path, mounter, || preflight_data(path, &identity, contained))?.transpose()
 }
 
-fn foresee_data(path: &Path, identity: &Identity, contained: bool) -> Result<Vec<String>, Failure> {
+fn preflight_data(
+    path: &Path,
+    identity: &Identity,
+    contained: bool,
+) -> Result<Vec<String>, Failure> {
     let Some(meta) = look_at_data(path, contained)? else {
         may_write(path.parent().unwrap_or(path)).map_err(|error| not_created(path, &error))?;
-        return Ok(medium::warnings(path, contained));
+        return Ok(file_system::warnings(path, contained));
     };
     let may = if meta.uid() != identity.uid.as_raw() && will_be_given(path, &meta, identity) {
         // The owner can be changed, a read-only mount cannot.
@@ -197,7 +201,7 @@ fn foresee_data(path: &Path, identity: &Identity, contained: bool) -> Result<Vec
         within_reach(path, identity, may_write)
     };
     may.map_err(|error| not_writable(path, identity, &error))?;
-    Ok(medium::warnings(path, contained))
+    Ok(file_system::warnings(path, contained))
 }
 
 /// The directory, or `None` if it is to be created.
@@ -288,7 +292,7 @@ pub fn check_keys(settings: &Settings, mounter: &Mounter<'_>) -> Result<(), Fail
         Ok(meta) if !meta.is_dir() => Err(format!("{} is not a directory", volume.display())),
         Ok(_) => Ok(()),
     };
-    match looked(KEY_LINE, volume, mounter, look)? {
+    match in_child(KEY_LINE, volume, mounter, look)? {
         Some(Err(cause)) => Err(Failure::new(Exit::Input, KEY_LINE, cause)),
         _ => Ok(()),
     }
@@ -418,8 +422,8 @@ mod tests {
     fn what_cannot_be_made_or_written_is_foreseen() {
         let dir = tempfile::tempdir().unwrap();
         let same = Identity::same();
-        assert!(foresee_data(&dir.path().join("data"), &same, false).is_ok());
-        let failure = foresee_data(&dir.path().join("a/b"), &same, false).unwrap_err();
+        assert!(preflight_data(&dir.path().join("data"), &same, false).is_ok());
+        let failure = preflight_data(&dir.path().join("a/b"), &same, false).unwrap_err();
         assert!(failure.cause.contains("a/b does not exist and cannot be created"), "{failure}");
         assert!(!dir.path().join("data").exists());
     }

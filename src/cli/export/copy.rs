@@ -1,9 +1,9 @@
 //! The pair of files of one message, copied from the running core.
 
 use super::report::not_written;
-use crate::cli::call::Core;
-use crate::cli::store::{Store, StoreResult};
-use crate::cli::trouble::{EX_DATAERR, EX_NOINPUT, EX_TEMPFAIL, ToolError};
+use crate::cli::api_client::Core;
+use crate::cli::export_directory::{Store, StoreResult};
+use crate::cli::tool_error::{EX_DATAERR, EX_NOINPUT, EX_TEMPFAIL, ToolError};
 use crate::mail::model::MessageId;
 
 /// What came of a copy.

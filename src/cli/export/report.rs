@@ -1,10 +1,10 @@
 //! The output of `postern queue export`: a line for each message, the totals, the exit code.
 
+use crate::cli::export_directory::StoreResult;
 use crate::cli::progress::ProgressReporter;
-use crate::cli::store::StoreResult;
-use crate::cli::trouble::{EX_CANTCREAT, EX_DATAERR, EX_NOINPUT, EX_UNAVAILABLE, ToolError};
-use crate::cli::words::{messages, to_json};
-use crate::ground::words::{count, harmless};
+use crate::cli::shared_text::{messages, to_json};
+use crate::cli::tool_error::{EX_CANTCREAT, EX_DATAERR, EX_NOINPUT, EX_UNAVAILABLE, ToolError};
+use crate::ground::display_text::{count, harmless};
 use crate::mail::model::MessageId;
 use serde::Serialize;
 use std::io::Write;

@@ -3,9 +3,9 @@
 use super::copy::{Copied, copy};
 use super::report::{ExportReporter, not_written, note_stored};
 use crate::api::{FinishedView, MatchedView, MessageView, OrderView};
-use crate::cli::call::Core;
-use crate::cli::store::{ASIDE, MoveMarker, Store, StoreResult};
-use crate::cli::trouble::{EX_NOINPUT, EX_TEMPFAIL, EX_UNAVAILABLE, ToolError};
+use crate::cli::api_client::Core;
+use crate::cli::export_directory::{ASIDE, MoveMarker, Store, StoreResult};
+use crate::cli::tool_error::{EX_NOINPUT, EX_TEMPFAIL, EX_UNAVAILABLE, ToolError};
 use crate::mail::model::{DeliveryStatus, MessageId};
 use std::time::{Duration, Instant};
 

@@ -8,7 +8,7 @@
 //! read into a buffer of [`Wire::INPUT_MAX`]; the next room parses it. Source: RFC 5321 §3.8 (421),
 //! §4.5.3.2 (timeouts); RFC 3207 (STARTTLS), RFC 8314 §3 (implicit TLS).
 
-mod conduct;
+mod client_error_rate;
 pub mod counters;
 mod limits;
 mod listen;
@@ -17,7 +17,7 @@ mod tls;
 
 #[cfg(doc)]
 use crate::ground::net::Wire;
-pub use conduct::{Conduct, Noted, Summary};
+pub use client_error_rate::{Conduct, Noted, Summary};
 pub use limits::Limits;
 pub use listen::{ClientClassifier, SmtpListener, serve};
 pub use stage::SmtpStage;

@@ -93,9 +93,10 @@ fn names(message: &Message, by: Grouping) -> Vec<String> {
             pending().map(|(recipient, _)| recipient.domain_key()).collect()
         }
         Grouping::Reason => {
-            let gists = pending()
-                .map(|(recipient, progress)| gist(&progress.reason, &recipient.domain_key()));
-            gists.filter(|gist| !gist.is_empty()).collect()
+            let gists = pending().map(|(recipient, progress)| {
+                common_words(&progress.reason, &recipient.domain_key())
+            });
+            gists.filter(|common_words| !common_words.is_empty()).collect()
         }
     };
     names.iter_mut().for_each(|name| *name = name.chars().take(NAME_MAX).collect());
@@ -107,7 +108,7 @@ fn names(message: &Message, by: Grouping) -> Vec<String> {
 /// The common part of the replies to different mails: words are left out that contain an address,
 /// more than four digits, or the domain of the mail. So one cause for many domains, such as a name
 /// server that is down, is one reason.
-fn gist(reason: &str, domain: &str) -> String {
+fn common_words(reason: &str, domain: &str) -> String {
     let differs = |word: &str| {
         let digits = word.bytes().filter(u8::is_ascii_digit).count();
         let lower = word.to_ascii_lowercase();
@@ -130,7 +131,7 @@ mod tests {
             "450 4.2.1 <anna@one.example>: over quota (4711-XYZ-0815) at 192.0.2.1",
             "450 4.2.1 <bert@one.example>: over quota (4712-XYZ-0816) at 192.0.2.1",
         );
-        let of_one = |reason| gist(reason, "one.example");
+        let of_one = |reason| common_words(reason, "one.example");
         assert_eq!(of_one(one), of_one(other));
         assert_eq!(of_one(one), "450 4.2.1 … over quota … at 192.0.2.1");
         assert_ne!(of_one("451 try later"), of_one("450 try later"));
@@ -139,16 +140,19 @@ mod tests {
     #[test]
     fn one_cause_for_many_domains_is_one_reason() {
         let reason = |domain: &str| {
-            gist(
+            common_words(
                 &format!("451 4.4.3 cannot find a host for {domain}: no name server answers"),
                 domain,
             )
         };
         assert_eq!(reason("one.example"), reason("two.example"));
         let host = |domain: &str| {
-            gist(&format!("451 4.4.1 connect to MX1.{domain}[192.0.2.1]:25: refused"), domain)
+            common_words(
+                &format!("451 4.4.1 connect to MX1.{domain}[192.0.2.1]:25: refused"),
+                domain,
+            )
         };
         assert_eq!(host("one.example"), host("two.example"));
-        assert_eq!(gist("451 4.4.1 no route", ""), "451 4.4.1 no route");
+        assert_eq!(common_words("451 4.4.1 no route", ""), "451 4.4.1 no route");
     }
 }

@@ -1,11 +1,11 @@
 //! Serves pages, API and tool: the contents of the queue, and operator actions ("orders").
 //!
 //! [`search`] finds messages, [`groups`] groups them, [`orders`] executes operator actions,
-//! [`pauses`] keeps the paused destinations.
+//! [`paused_destinations`] keeps the paused destinations.
 
 mod groups;
 mod orders;
-mod pauses;
+mod paused_destinations;
 mod search;
 
 use super::model::{
@@ -21,7 +21,7 @@ use crate::ground::clock;
 use crate::ground::disk::Disk;
 use crate::ground::lock::{Level, Lock};
 use crate::ground::memory::{Gauge, Pressure};
-use pauses::Pauses;
+use paused_destinations::Pauses;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -81,7 +81,7 @@ impl<S: Spool> Admin<S> {
     }
 
     /// Reads the answer about destinations; it is computed again when it is too old.
-    fn look_at_destinations<T>(&self, look: impl FnOnce(&Destinations) -> T) -> T {
+    fn with_destinations<T>(&self, look: impl FnOnce(&Destinations) -> T) -> T {
         let mut kept = self.destinations.lock();
         if let Some(kept) = kept.as_ref().filter(|kept| Instant::now() <= kept.fresh) {
             return look(kept);
@@ -99,7 +99,7 @@ impl<S: Spool> Admin<S> {
         for row in &mut rows {
             let moments = [
                 &mut row.oldest,
-                &mut row.next_try,
+                &mut row.next_attempt,
                 &mut row.suspended_until,
                 &mut row.unreachable_since,
             ];
@@ -113,20 +113,20 @@ impl<S: Spool> Admin<S> {
 impl<S: Spool> QueueAdmin for Admin<S> {
     fn summary(&self) -> QueueSummary {
         let (messages, bytes, held) = self.outbound.spool.last_totals();
-        let (tried, deferred) = self.outbound.state.standings(clock::steady());
+        let (tried, deferred) = self.outbound.state.active_and_deferred(clock::steady());
         let oldest = self.outbound.spool.by_arrival(None, 1).first().map(second);
-        let waiting = self.look_at_destinations(|known| known.oldest);
+        let waiting = self.with_destinations(|known| known.oldest);
         let oldest_tried = self.outbound.spool.oldest_of(&tried);
-        let oldest_on_its_way = waiting.into_iter().chain(oldest_tried.as_ref().map(second)).min();
+        let oldest_in_transit = waiting.into_iter().chain(oldest_tried.as_ref().map(second)).min();
         // Read one after the other: what came or went between must not make the sum larger than the
         // total.
         let active = (tried.len() as u64).min(messages.saturating_sub(held));
         let deferred = deferred.min(messages.saturating_sub(held).saturating_sub(active));
-        QueueSummary { messages, bytes, active, deferred, held, oldest, oldest_on_its_way }
+        QueueSummary { messages, bytes, active, deferred, held, oldest, oldest_in_transit }
     }
 
     fn destinations(&self, limit: usize) -> Vec<DestinationSummary> {
-        self.look_at_destinations(|known| known.rows.iter().take(limit).cloned().collect())
+        self.with_destinations(|known| known.rows.iter().take(limit).cloned().collect())
     }
 
     fn deliveries(&self, limit: usize) -> Vec<Deliveries> {
@@ -198,13 +198,15 @@ impl<S: Spool> QueueAdmin for Admin<S> {
         &self,
         order: QueueOrder,
         selection: Selection,
-        asker: Principal,
+        principal: Principal,
     ) -> AdminFuture<'_, OrderResult> {
         let outbound = self.outbound.clone();
         Box::pin(async move {
             outbound.planned().await;
-            to_its_end(tokio::spawn(async move { outbound.order(order, selection, &asker).await }))
-                .await
+            await_order(tokio::spawn(
+                async move { outbound.order(order, selection, &principal).await },
+            ))
+            .await
         })
     }
 
@@ -213,46 +215,48 @@ impl<S: Spool> QueueAdmin for Admin<S> {
         id: MessageId,
         version: u64,
         mark: String,
-        asker: Principal,
+        principal: Principal,
     ) -> AdminFuture<'_, ()> {
         let outbound = self.outbound.clone();
         Box::pin(async move {
             outbound.planned().await;
-            to_its_end(tokio::spawn(
-                async move { outbound.move_out(id, version, &mark, &asker).await },
-            ))
+            await_order(tokio::spawn(async move {
+                outbound.move_out(id, version, &mark, &principal).await
+            }))
             .await
         })
     }
 
-    fn meant(&self, name: &str, paused: bool) -> Result<Destination, AdminError> {
+    fn find_destination(&self, name: &str, paused: bool) -> Result<Destination, AdminError> {
         let rules = self.outbound.router.rules();
         // Paused under another smart relay, for example: it must not stay so for ever.
-        if let Some(paused) = self.pauses.called(name).filter(|_| !paused) {
+        if let Some(paused) = self.pauses.find(name).filter(|_| !paused) {
             return Ok(paused);
         }
         // For a name of former properties the answer is that it was not paused.
         let once = || rules.named_once(&name.to_ascii_lowercase()).filter(|_| !paused);
-        rules.meant(name).or_else(|words| once().ok_or(AdminError::NoDestination(words)))
+        rules
+            .destination_named(name)
+            .or_else(|words| once().ok_or(AdminError::NoDestination(words)))
     }
 
     fn pause(
         &self,
         destination: Destination,
         paused: bool,
-        asker: Principal,
+        principal: Principal,
     ) -> AdminFuture<'_, Paused> {
         let (outbound, pauses) = (self.outbound.clone(), self.pauses.clone());
         let work = move || {
             let apply = || outbound.state.pause_destination(&destination, paused);
             let changed = pauses.set(&destination, paused, apply)?;
-            outbound.ring(outbound.state.must_ring(clock::steady()));
+            outbound.wake_dispatcher(outbound.state.must_wake(clock::steady()));
             let waiting = outbound.state.waiting_for(&destination);
             let order = if paused { "pause" } else { "resume" };
-            orders::audit(order, &format!("destination {destination}"), waiting, &asker);
+            orders::audit(order, &format!("destination {destination}"), waiting, &principal);
             Ok(Paused { changed, waiting })
         };
-        Box::pin(async move { to_its_end(tokio::task::spawn_blocking(work)).await })
+        Box::pin(async move { await_order(tokio::task::spawn_blocking(work)).await })
     }
 
     fn export(&self, id: MessageId, still: bool) -> AdminFuture<'_, Message> {
@@ -294,11 +298,11 @@ impl<S: Spool> Outbound<S> {
     fn as_scheduled(&self, mut message: Message) -> Message {
         let destinations: Vec<_> =
             message.progress.iter().map(|progress| self.destination(&message, progress)).collect();
-        let rests = self.state.rests(&destinations, clock::steady());
+        let suspensions = self.state.suspensions(&destinations, clock::steady());
         let waiting = message
             .progress
             .iter_mut()
-            .zip(rests)
+            .zip(suspensions)
             .filter(|(progress, _)| progress.status == TargetStatus::Pending);
         for (progress, rest) in waiting {
             match rest {
@@ -322,7 +326,7 @@ impl<S: Spool> Outbound<S> {
 }
 
 /// The result of an order that has begun.
-async fn to_its_end<T>(task: JoinHandle<Result<T, AdminError>>) -> Result<T, AdminError> {
+async fn await_order<T>(task: JoinHandle<Result<T, AdminError>>) -> Result<T, AdminError> {
     task.await.unwrap_or_else(|_| {
         Err(AdminError::Storage("the order was cut off; look at the queue".to_owned()))
     })

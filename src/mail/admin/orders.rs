@@ -22,7 +22,7 @@ impl<S: Spool> Outbound<S> {
         &self,
         order: QueueOrder,
         selection: Selection,
-        asker: &Principal,
+        principal: &Principal,
     ) -> Result<OrderResult, AdminError> {
         if order == QueueOrder::Retry {
             // An operator who retries may have repaired the DNS entry that was wrong.
@@ -34,12 +34,12 @@ impl<S: Spool> Outbound<S> {
         let (hit, ended) = match order {
             QueueOrder::Retry => (self.retry_selected(&selection).await?, Ok(())),
             QueueOrder::Hold | QueueOrder::Release | QueueOrder::Delete => {
-                let (messages, ended) = self.obey_selected(order, &selection).await;
+                let (messages, ended) = self.apply_to_selection(order, &selection).await;
                 (OrderResult { messages, untried: 0 }, ended)
             }
         };
         // Also when it ended in an error: what it did until then stays done.
-        audit(order.as_str(), &told(&selection), hit.messages, asker);
+        audit(order.as_str(), &selection_text(&selection), hit.messages, principal);
         ended.map(|()| hit)
     }
 
@@ -60,7 +60,7 @@ impl<S: Spool> Outbound<S> {
 
     /// Executes an order for a selection, page by page, until a page ends in an error. Gives how
     /// many messages were changed, also then.
-    async fn obey_selected(
+    async fn apply_to_selection(
         &self,
         order: QueueOrder,
         selection: &Selection,
@@ -72,7 +72,7 @@ impl<S: Spool> Outbound<S> {
                 Ok(None) => return (hit, Ok(())),
                 Err(error) => return (hit, Err(error)),
             };
-            let (messages, ended) = self.obey(order, &page).await;
+            let (messages, ended) = self.apply(order, &page).await;
             hit += messages;
             if ended.is_err() {
                 return (hit, ended);
@@ -92,7 +92,7 @@ impl<S: Spool> Outbound<S> {
             (Preview { complete: true, ..Preview::default() }, self.pages(&selection));
         while let Some(page) = self.next_page(&mut pages).await? {
             let hit: Vec<MessageId> =
-                page.into_iter().filter(|id| self.would_obey(order, *id)).collect();
+                page.into_iter().filter(|id| self.would_change(order, *id)).collect();
             preview.messages += hit.len() as u64;
             let room = Preview::SAMPLE - preview.sample.len();
             preview.sample.extend(hit.into_iter().take(room));
@@ -104,7 +104,7 @@ impl<S: Spool> Outbound<S> {
         Ok(preview)
     }
 
-    fn would_obey(&self, order: QueueOrder, id: MessageId) -> bool {
+    fn would_change(&self, order: QueueOrder, id: MessageId) -> bool {
         match order {
             QueueOrder::Retry | QueueOrder::Delete => self.spool.is_held(id).is_some(),
             QueueOrder::Hold => self.spool.is_held(id) == Some(false),
@@ -115,14 +115,14 @@ impl<S: Spool> Outbound<S> {
     /// The messages of a selection that are in the queue now. Later mail is excluded; otherwise the
     /// order might never end.
     fn pages<'a>(&self, selection: &'a Selection) -> Pages<'a> {
-        Pages { selection, after: None, end: self.spool.begin().id(), given: 0 }
+        Pages { selection, after: None, end: self.spool.begin().id(), handed_out: 0 }
     }
 
     /// The next ids of a selection, each once; `None` after the last.
     async fn next_page(&self, pages: &mut Pages<'_>) -> Result<Option<Vec<MessageId>>, AdminError> {
         let wanted = match pages.selection {
-            Selection::One(id) => return Ok(pages.given_once(&[*id])),
-            Selection::Some(ids) => return Ok(pages.given_once(ids)),
+            Selection::One(id) => return Ok(pages.hand_out_once(&[*id])),
+            Selection::Some(ids) => return Ok(pages.hand_out_once(ids)),
             Selection::All => None,
             Selection::Domain(domain) => Some(Wanted::Domain(domain)),
             Selection::Matching(filter) => Some(Wanted::Filter(filter)),
@@ -132,12 +132,12 @@ impl<S: Spool> Outbound<S> {
         let Some(last) = ids.last().copied() else { return Ok(None) };
         pages.after = Some(last);
         match wanted {
-            Some(wanted) => Ok(Some(self.those_wanted(&wanted, &ids).await?)),
+            Some(wanted) => Ok(Some(self.select_wanted(&wanted, &ids).await?)),
             None => Ok(Some(ids)),
         }
     }
 
-    async fn those_wanted(
+    async fn select_wanted(
         &self,
         wanted: &Wanted<'_>,
         ids: &[MessageId],
@@ -164,7 +164,7 @@ impl<S: Spool> Outbound<S> {
         let mut pending =
             recipients.filter(|(_, progress)| progress.status == TargetStatus::Pending);
         pending.any(|(recipient, _)| recipient.domain_text().eq_ignore_ascii_case(domain))
-            || self.destinations(message).keys().any(|destination| destination.is_called(domain))
+            || self.destinations(message).keys().any(|destination| destination.has_name(domain))
     }
 
     /// Makes messages due now; `ids` in ascending order.
@@ -190,28 +190,28 @@ impl<S: Spool> Outbound<S> {
             }
             Untried::Jobs(jobs) => jobs,
         };
-        self.ring(self.state.must_ring(clock::steady()));
+        self.wake_dispatcher(self.state.must_wake(clock::steady()));
         OrderResult { messages, untried: (held + paused).min(messages) }
     }
 
     /// Executes an order for a page of messages, and gives how many it changed, also when it ended
     /// in an error; those that left the queue meanwhile do not count.
-    async fn obey(&self, order: QueueOrder, ids: &[MessageId]) -> (u64, Result<(), AdminError>) {
+    async fn apply(&self, order: QueueOrder, ids: &[MessageId]) -> (u64, Result<(), AdminError>) {
         // One at a time: a hold that forgets waiting jobs must not forget what a release has just
         // planned.
         let _ordering = self.ordering.lock().await;
         // Read first: nothing may fail between the durable release and the planning, and a deleted
         // message cannot be read any more.
-        let mut known = match self.read_for(order, ids).await {
+        let mut known = match self.read_needed(order, ids).await {
             Ok(known) => known,
             Err(error) => return (0, Err(error)),
         };
         let (obeyed, ended) = self.record(order, ids, &known).await;
         if order == QueueOrder::Delete {
             let deleted = obeyed.iter().filter_map(|id| known.get(id));
-            deleted.for_each(|message| self.tell_deleted(message, Deletion::Deleted));
+            deleted.for_each(|message| self.emit_deleted(message, Deletion::Deleted));
         }
-        obeyed.iter().for_each(|id| self.tell_obeyed(order, *id));
+        obeyed.iter().for_each(|id| self.emit_operator_action(order, *id));
         if order == QueueOrder::Release {
             for message in obeyed.iter().filter_map(|id| known.remove(id)) {
                 let message = Message { held: false, ..message };
@@ -225,7 +225,7 @@ impl<S: Spool> Outbound<S> {
     }
 
     /// The messages of a page that an order must read before it is executed.
-    async fn read_for(
+    async fn read_needed(
         &self,
         order: QueueOrder,
         ids: &[MessageId],
@@ -271,7 +271,7 @@ impl<S: Spool> Outbound<S> {
                 Ok((id, Err(error))) => {
                     // A record that was written, and whose sync failed, is written again: the order
                     // takes effect all the same.
-                    if self.has_obeyed(order, id) {
+                    if self.is_applied(order, id) {
                         obeyed.insert(id);
                     }
                     trouble = Some(error);
@@ -283,7 +283,7 @@ impl<S: Spool> Outbound<S> {
     }
 
     /// Whether the order has taken effect in the index.
-    fn has_obeyed(&self, order: QueueOrder, id: MessageId) -> bool {
+    fn is_applied(&self, order: QueueOrder, id: MessageId) -> bool {
         let held = self.spool.is_held(id);
         match order {
             QueueOrder::Hold => held == Some(true),
@@ -300,7 +300,7 @@ impl<S: Spool> Outbound<S> {
         id: MessageId,
         version: u64,
         mark: &str,
-        asker: &Principal,
+        principal: &Principal,
     ) -> Result<(), AdminError> {
         // No release comes between the check and the end; and a held message that is not being
         // attempted begins no attempt.
@@ -319,20 +319,20 @@ impl<S: Spool> Outbound<S> {
         // Removed in spite of an error: its record was written, and is written again because the
         // sync failed.
         if deleted.is_ok() || self.spool.is_held(id).is_none() {
-            self.tell_deleted(&message, Deletion::Moved(mark));
-            self.tell_obeyed(QueueOrder::Delete, id);
+            self.emit_deleted(&message, Deletion::Moved(mark));
+            self.emit_operator_action(QueueOrder::Delete, id);
             self.state.forget(&HashSet::from([id]));
-            audit("move", &id.to_string(), 1, asker);
+            audit("move", &id.to_string(), 1, principal);
         }
         Ok(deleted?)
     }
 
     /// Logs the deletion: an accepted mail never disappears without a log line.
-    fn tell_deleted(&self, message: &Message, deletion: Deletion<'_>) {
+    fn emit_deleted(&self, message: &Message, deletion: Deletion<'_>) {
         self.events.emit(MailEvent::Deleted { message, deletion, at: clock::now() });
     }
 
-    fn tell_obeyed(&self, order: QueueOrder, id: MessageId) {
+    fn emit_operator_action(&self, order: QueueOrder, id: MessageId) {
         self.events.emit(match order {
             QueueOrder::Hold => MailEvent::Held(id),
             QueueOrder::Release => MailEvent::Released(id),
@@ -350,13 +350,13 @@ struct Pages<'a> {
     /// Ids from here on were accepted later.
     end: MessageId,
     /// Of the named ids, how many were given out.
-    given: usize,
+    handed_out: usize,
 }
 
 impl Pages<'_> {
-    fn given_once(&mut self, ids: &[MessageId]) -> Option<Vec<MessageId>> {
-        let page: Vec<MessageId> = ids.iter().skip(self.given).take(PAGE).copied().collect();
-        self.given += page.len();
+    fn hand_out_once(&mut self, ids: &[MessageId]) -> Option<Vec<MessageId>> {
+        let page: Vec<MessageId> = ids.iter().skip(self.handed_out).take(PAGE).copied().collect();
+        self.handed_out += page.len();
         (!page.is_empty()).then_some(page)
     }
 }
@@ -368,16 +368,17 @@ enum Wanted<'a> {
 }
 
 /// The audit line: which user did what.
-pub(super) fn audit(order: &str, selection: &str, hit: u64, asker: &Principal) {
-    let from = asker
+pub(super) fn audit(order: &str, selection: &str, hit: u64, principal: &Principal) {
+    let from = principal
         .address
         .map_or_else(|| "the control socket".to_owned(), |address| address.to_string());
     tracing::info!(
-        target: "mta", order, selection, messages = hit, by = asker.user, from, "operator action"
+        target: "mta", order, selection, messages = hit, by = principal.user, from,
+        "operator action"
     );
 }
 
-fn told(selection: &Selection) -> String {
+fn selection_text(selection: &Selection) -> String {
     match selection {
         Selection::One(id) => id.to_string(),
         Selection::Some(ids) => format!(

@@ -25,7 +25,7 @@ fn message(sender: Option<&str>, recipients: &[&str], content: &[u8]) -> Message
             .map(|n| TargetProgress::new(Target::Recipient(u16::try_from(n).unwrap())))
             .collect(),
         held: false,
-        delay_told: false,
+        delay_warning_sent: false,
         body: Body::Memory(content.to_vec().into()),
     }
 }

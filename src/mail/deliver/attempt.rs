@@ -6,7 +6,7 @@
 //! minutes, however many such hosts there are. If a host was ready and then deferred recipients,
 //! the next one is tried for them within the same attempt.
 //!
-//! Limits: [`Timeouts::route`] for finding a host, [`BESIDE_MAX`] hosts tried at a time,
+//! Limits: [`Timeouts::route`] for finding a host, [`PARALLEL_MAX`] hosts tried at a time,
 //! [`SESSIONS_MAX`] hosts that get the mail.
 
 #[cfg(doc)]
@@ -24,7 +24,7 @@ use tokio::time::{Instant, sleep_until};
 
 /// Hosts that are tried at a time. The oldest is aborted for another one, so a silent host has
 /// twice [`Timeouts::turn`].
-pub const BESIDE_MAX: usize = 2;
+pub const PARALLEL_MAX: usize = 2;
 
 /// Hosts that get the mail in one attempt. RFC 5321 §5.1 requires at least two.
 pub const SESSIONS_MAX: usize = 5;
@@ -45,7 +45,7 @@ type Opening = Pin<Box<dyn Future<Output = Result<Connection, NotReady>> + Send>
 
 /// A host that is being tried.
 struct HostAttempt {
-    hop: usize,
+    mail_host: usize,
     address: SocketAddr,
     since: Instant,
     opening: Opening,
@@ -54,11 +54,9 @@ struct HostAttempt {
 impl RouteAttempt {
     /// An attempt that begins with the best host.
     pub fn new(client: &SmtpClient, route: &Arc<Route>) -> Self {
-        let waiting = route
-            .hops
-            .iter()
-            .enumerate()
-            .flat_map(|(n, hop)| hop.addresses.iter().map(move |address| (n, *address)));
+        let waiting = route.hosts.iter().enumerate().flat_map(|(n, mail_host)| {
+            mail_host.addresses.iter().map(move |address| (n, *address))
+        });
         Self {
             client: client.clone(),
             waiting: waiting.collect(),
@@ -69,14 +67,17 @@ impl RouteAttempt {
     }
 
     /// An attempt that begins with an open connection: all hosts of its route except its own.
-    pub fn beside(connection: &Connection) -> Self {
+    pub fn on_connection(connection: &Connection) -> Self {
         let mut attempt = Self::new(&connection.client, &connection.route);
         let own = connection.address();
-        if let Some(hop) =
-            attempt.waiting.iter().find(|(_, address)| *address == own).map(|(hop, _)| *hop)
+        if let Some(mail_host) = attempt
+            .waiting
+            .iter()
+            .find(|(_, address)| *address == own)
+            .map(|(mail_host, _)| *mail_host)
         {
             attempt.waiting.retain(|(_, address)| *address != own);
-            attempt.reached(hop);
+            attempt.host_was_ready(mail_host);
         }
         attempt
     }
@@ -106,24 +107,25 @@ impl RouteAttempt {
         let mut asked: VecDeque<HostAttempt> = VecDeque::new();
         let mut failure = None;
         loop {
-            if let Some((hop, address)) = self.waiting.pop_front() {
-                if asked.len() >= BESIDE_MAX
+            if let Some((mail_host, address)) = self.waiting.pop_front() {
+                if asked.len() >= PARALLEL_MAX
                     && let Some(silent) = asked.pop_front()
                 {
-                    failure = Some(self.gave_up(&silent));
+                    failure = Some(self.gave_up_on(&silent));
                 }
-                let opening = Box::pin(open(self.client.clone(), self.route.clone(), hop, address));
-                asked.push_back(HostAttempt { hop, address, since: Instant::now(), opening });
+                let opening =
+                    Box::pin(open(self.client.clone(), self.route.clone(), mail_host, address));
+                asked.push_back(HostAttempt { mail_host, address, since: Instant::now(), opening });
             }
             if asked.is_empty() {
-                return Err(failure.unwrap_or_else(|| self.nobody()));
+                return Err(failure.unwrap_or_else(|| self.no_host()));
             }
             let turn_ends =
                 if self.waiting.is_empty() { until } else { until.min(Instant::now() + turn) };
             tokio::select! {
-                ((hop, address), opened) = first(&mut asked) => match opened {
+                ((mail_host, address), opened) = first(&mut asked) => match opened {
                     Ok(connection) => {
-                        self.reached(hop);
+                        self.host_was_ready(mail_host);
                         return Ok(connection);
                     }
                     Err(NotReady::Full(outcome)) => {
@@ -135,8 +137,8 @@ impl RouteAttempt {
                 () = sleep_until(turn_ends) => {
                     if turn_ends == until {
                         let silent = asked.pop_back();
-                        let outcome = silent.map(|silent| self.gave_up(&silent));
-                        return Err(outcome.unwrap_or_else(|| self.nobody()));
+                        let outcome = silent.map(|silent| self.gave_up_on(&silent));
+                        return Err(outcome.unwrap_or_else(|| self.no_host()));
                     }
                 }
             }
@@ -144,22 +146,23 @@ impl RouteAttempt {
     }
 
     /// A host was ready: its other addresses are tried after all other hosts.
-    fn reached(&mut self, hop: usize) {
+    fn host_was_ready(&mut self, mail_host: usize) {
         self.sessions += 1;
         let (same, mut others): (VecDeque<_>, VecDeque<_>) =
-            self.waiting.drain(..).partition(|(other, _)| *other == hop);
+            self.waiting.drain(..).partition(|(other, _)| *other == mail_host);
         others.extend(same);
         self.waiting = others;
     }
 
-    fn gave_up(&self, silent: &HostAttempt) -> Outcome {
-        let host = self.route.hops.get(silent.hop).map_or("", |hop| hop.host.as_str());
+    fn gave_up_on(&self, silent: &HostAttempt) -> Outcome {
+        let host =
+            self.route.hosts.get(silent.mail_host).map_or("", |mail_host| mail_host.host.as_str());
         let text =
             format!("{host} was not ready for mail within {} s", silent.since.elapsed().as_secs());
         Outcome::own(Reply::new(451, (4, 4, 1), text))
     }
 
-    fn nobody(&self) -> Outcome {
+    fn no_host(&self) -> Outcome {
         Outcome::own(Reply::new(
             451,
             (4, 4, 4),
@@ -171,10 +174,10 @@ impl RouteAttempt {
 async fn open(
     client: SmtpClient,
     route: Arc<Route>,
-    hop: usize,
+    mail_host: usize,
     address: SocketAddr,
 ) -> Result<Connection, NotReady> {
-    let host = route.hops.get(hop).map_or("", |hop| hop.host.as_str());
+    let host = route.hosts.get(mail_host).map_or("", |mail_host| mail_host.host.as_str());
     client.open(host, address, &route).await
 }
 
@@ -185,7 +188,7 @@ fn first(
     poll_fn(|context| {
         for place in 0..asked.len() {
             if let Poll::Ready(opened) = asked[place].opening.as_mut().poll(context) {
-                let whose = (asked[place].hop, asked[place].address);
+                let whose = (asked[place].mail_host, asked[place].address);
                 asked.remove(place);
                 return Poll::Ready((whose, opened));
             }

@@ -1,12 +1,12 @@
 //! From a route to a connection that is ready for mail.
 
 use super::extensions::Extensions;
-use super::hosts::{HostLimits, HostPermit, HostVacancy};
-use super::refusal::{self, ReplyStage};
-use super::wire::{SmtpError, SmtpWire, io_text};
+use super::host_limits::{HostLimits, HostPermit, HostVacancy};
+use super::reply_classification::{self, ReplyStage};
+use super::wire::{SmtpError, SmtpWire, error_text};
 use super::{AttemptObserver, DeliverConfig, Timeouts};
+use crate::ground::fair_queue::ShareMarks;
 use crate::ground::tls;
-use crate::ground::turns::ShareMarks;
 use crate::mail::deliver::counters::DeliverCounters;
 use crate::mail::model::{Outcome, Reply, Route};
 use std::fmt;
@@ -45,13 +45,13 @@ pub struct Connection {
     /// Why there is no TLS although the peer announced it.
     pub(super) tls_failure: Option<String>,
     /// Transactions on this connection so far.
-    pub(super) carried: u32,
+    pub(super) transactions: u32,
     /// The peer may still have recipients of the last transaction; RSET is sent before the next.
-    pub(super) dirty: bool,
+    pub(super) needs_reset: bool,
     /// The present message was probably rejected for its 8-bit content.
     pub(super) eight_bit_refused: bool,
     /// The reply by which the peer rejected this relay, whatever the message.
-    pub(super) refused_us: Option<Outcome>,
+    pub(super) refused_session: Option<Outcome>,
     /// Buffer for commands and content, reused for each message.
     pub(super) out: Vec<u8>,
     /// Recipients of one transaction, at most; lowered when the peer has shown that it accepts
@@ -92,25 +92,25 @@ impl SmtpClient {
     }
 
     /// Whether any of these hosts may have another connection. If none may, `who` is
-    /// [invited](SmtpClient::invite) when that changes; callers with other `marks` (client and
-    /// sender) take turns with it.
+    /// [invited](SmtpClient::next_vacancy) when that changes; callers with other `marks` (client
+    /// and sender) take turns with it.
     pub fn wait_for_room(&self, hosts: &[IpAddr], who: u32, marks: ShareMarks) -> bool {
         self.shared.hosts.wait_for_room(hosts, who, marks)
     }
 
-    /// Waits until [`SmtpClient::invite`] may give something.
-    pub async fn freed(&self) {
-        self.shared.hosts.freed().await;
+    /// Waits until [`SmtpClient::next_vacancy`] may give something.
+    pub async fn wait_for_vacancy(&self) {
+        self.shared.hosts.wait_for_vacancy().await;
     }
 
     /// The next waiting destination whose host has a free connection, until there is none.
-    pub fn invite(&self) -> Option<HostVacancy> {
-        self.shared.hosts.invite()
+    pub fn next_vacancy(&self) -> Option<HostVacancy> {
+        self.shared.hosts.next_vacancy()
     }
 
     /// An invited destination does not use the invitation: the next one in the queue gets it.
-    pub fn decline(&self, invitation: HostVacancy) {
-        self.shared.hosts.decline(invitation);
+    pub fn pass_vacancy_on(&self, invitation: HostVacancy) {
+        self.shared.hosts.pass_vacancy_on(invitation);
     }
 
     /// Connects to one address, with TLS if possible, else in plain text.
@@ -193,7 +193,7 @@ impl SmtpClient {
                 Outcome::own(Reply::new(
                     451,
                     (4, 4, 1),
-                    format!("connect to {relay}: {}", io_text(&error)),
+                    format!("connect to {relay}: {}", error_text(&error)),
                 ))
             })?;
         let mut connection = Connection {
@@ -204,10 +204,10 @@ impl SmtpClient {
             tls: false,
             security: String::new(),
             tls_failure: None,
-            carried: 0,
-            dirty: false,
+            transactions: 0,
+            needs_reset: false,
             eight_bit_refused: false,
-            refused_us: None,
+            refused_session: None,
             out: Vec::new(),
             recipients_max: self.shared.config.recipients_max.max(1),
             route: route.clone(),
@@ -273,14 +273,14 @@ impl Connection {
     }
 
     /// Whether it should be closed, because it is idle and others wait for a connection to its
-    /// host. Then it counts as closed, unless it [stays](Connection::stays) after all.
-    pub fn gives_way(&self) -> bool {
-        self.place.gives_way()
+    /// host. Then it counts as closed, unless it [stays](Connection::keeps_slot) after all.
+    pub fn yields_slot(&self) -> bool {
+        self.place.yields_slot()
     }
 
     /// It has work after all, and stays open.
-    pub fn stays(&self) {
-        self.place.stays();
+    pub fn keeps_slot(&self) {
+        self.place.keeps_slot();
     }
 
     /// It has accepted mail, or answered in an earlier attempt: from now on it has the full
@@ -350,7 +350,7 @@ impl Connection {
             200..300 => Ok(()),
             400.. => {
                 self.client.refused(stage);
-                Err(refusal::outcome(stage, &self.relay, self.wire.last_reply()))
+                Err(reply_classification::outcome(stage, &self.relay, self.wire.last_reply()))
             }
             _ => {
                 let text = format!("{} answered {code} {}", self.relay, stage.words());
@@ -399,7 +399,7 @@ impl Connection {
                 self.security = facts;
                 self.client.wire(stream)
             }
-            Ok(Err(error)) => return Err(tls_failed(&self.relay, io_text(&error))),
+            Ok(Err(error)) => return Err(tls_failed(&self.relay, error_text(&error))),
             Err(_) => {
                 return Err(tls_failed(
                     &self.relay,

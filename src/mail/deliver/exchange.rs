@@ -1,8 +1,8 @@
 //! The commands of one transaction, its content, and the peer's replies (RFC 5321 §3.3).
 
 use super::client::Connection;
-use super::content::{DotStuffer, OutgoingContent};
-use super::refusal::{self, ReplyStage};
+use super::dot_stuffing::{DotStuffer, OutgoingContent};
+use super::reply_classification::{self, ReplyStage};
 use super::wire::SmtpError;
 use super::{GROUP_MAX, MIN_PACE};
 use crate::mail::model::{Address, Body, Enhanced, Outcome, Reply, ReplyClass};
@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// How long to wait for a last reply of a peer that does not accept input any more.
-const LAST_WORD: Duration = Duration::from_secs(1);
+const LAST_REPLY_TIME: Duration = Duration::from_secs(1);
 
 impl Connection {
     /// The commands of a transaction and its content.
@@ -25,7 +25,7 @@ impl Connection {
     ) -> Result<(Outcome, EnvelopeResult), Aborted> {
         let open = asked.iter().copied().map(Step::Recipient);
         let mut steps = Vec::with_capacity(asked.len() + 3);
-        steps.extend(std::mem::take(&mut self.dirty).then_some(Step::Reset));
+        steps.extend(std::mem::take(&mut self.needs_reset).then_some(Step::Reset));
         steps.push(Step::Mail);
         steps.extend(open);
         steps.push(Step::Data);
@@ -36,7 +36,7 @@ impl Connection {
             heard: false,
             mail_refused: None,
             accepted: 0,
-            accepted_without_sender: false,
+            accepted_without_mail: false,
             too_many: Vec::new(),
             data: None,
         };
@@ -54,7 +54,7 @@ impl Connection {
         // If the transaction did not end with the content or a rejected MAIL, the peer still has
         // recipients (RFC 5321 §4.1.1.5). After a rejected MAIL there are none, but a peer that
         // accepted RCPT may think otherwise.
-        self.dirty = state.mail_refused.is_none() || state.accepted_without_sender;
+        self.needs_reset = state.mail_refused.is_none() || state.accepted_without_mail;
         let heard = EnvelopeResult {
             accepted: state.accepted,
             too_many: std::mem::take(&mut state.too_many),
@@ -64,17 +64,17 @@ impl Connection {
             Some(data)
                 if data.code == 354 && state.accepted > 0 && state.mail_refused.is_none() =>
             {
-                self.nothing_more().await?;
+                self.expect_no_reply().await?;
                 let outcome = self.content(body).await?;
-                self.dirty = false;
+                self.needs_reset = false;
                 outcome
             }
             // A peer that rejected MAIL but accepted RCPT may have a transaction after all: to end
             // it with no content would send an empty mail. Without an end it is discarded.
-            Some(data) if data.code == 354 && state.accepted_without_sender => {
+            Some(data) if data.code == 354 && state.accepted_without_mail => {
                 return Err(Aborted::Midway(state.mail_refused.unwrap_or_else(no_recipient)));
             }
-            Some(data) if data.code == 354 => match (self.nothing().await, state.mail_refused) {
+            Some(data) if data.code == 354 => match (self.end_empty().await, state.mail_refused) {
                 (Ok(()), refused) => refused.unwrap_or_else(no_recipient),
                 (Err(_), Some(refused)) => return Err(Aborted::Midway(refused)),
                 (Err(broken), None) => return Err(broken),
@@ -82,10 +82,10 @@ impl Connection {
             data => match (state.mail_refused, data) {
                 (Some(refused), _) => refused,
                 (None, Some(data)) if data.class() != ReplyClass::Success => {
-                    self.judged(ReplyStage::Data, data, plan)
+                    self.classify_reply(ReplyStage::Data, data, plan)
                 }
                 (None, Some(data)) if state.accepted > 0 => {
-                    return Err(Aborted::Midway(self.unexpected(data.code, "DATA")));
+                    return Err(Aborted::Midway(self.unexpected_reply(data.code, "DATA")));
                 }
                 (None, _) => no_recipient(),
             },
@@ -110,7 +110,7 @@ impl Connection {
                 Step::Mail => self.out.extend_from_slice(&plan.mail),
                 Step::Recipient(place) => {
                     self.out.extend_from_slice(b"RCPT TO:<");
-                    self.out.extend_from_slice(self.written(recipients[*place]).as_bytes());
+                    self.out.extend_from_slice(self.recipient_text(recipients[*place]).as_bytes());
                     self.out.extend_from_slice(b">\r\n");
                 }
                 Step::Data => self.out.extend_from_slice(b"DATA\r\n"),
@@ -126,7 +126,7 @@ impl Connection {
             };
             // A peer that closes may have sent the reason before; read that even when it did not
             // accept everything.
-            let limit = if written.is_ok() { limit } else { LAST_WORD };
+            let limit = if written.is_ok() { limit } else { LAST_REPLY_TIME };
             let limit = limit.min(state.deadline.saturating_duration_since(Instant::now()));
             let code = match self.wire.reply(limit).await {
                 Ok(code) => code,
@@ -158,7 +158,7 @@ impl Connection {
                 Step::Reset => {}
                 Step::Mail if code < 300 => {}
                 Step::Mail if code < 400 => {
-                    return Err(Aborted::Midway(self.unexpected(code, name)));
+                    return Err(Aborted::Midway(self.unexpected_reply(code, name)));
                 }
                 Step::Mail => {
                     self.eight_bit_refused =
@@ -167,17 +167,18 @@ impl Connection {
                 }
                 // After a rejected MAIL there is no recipient, whatever the reply to RCPT.
                 Step::Recipient(_) if state.mail_refused.is_some() => {
-                    state.accepted_without_sender |= code < 300
+                    state.accepted_without_mail |= code < 300
                 }
                 Step::Recipient(_) if code < 300 => state.accepted += 1,
                 Step::Recipient(_) if code < 400 => {
-                    return Err(Aborted::Midway(self.unexpected(code, name)));
+                    return Err(Aborted::Midway(self.unexpected_reply(code, name)));
                 }
                 Step::Recipient(place) => {
                     match too_many(self.wire.last_reply(), state.accepted > 0) {
                         Ok(reply) => state.too_many.push((*place, reply)),
                         Err(reply) => {
-                            outcomes[*place] = Some(self.judged(ReplyStage::Recipient, reply, plan))
+                            outcomes[*place] =
+                                Some(self.classify_reply(ReplyStage::Recipient, reply, plan))
                         }
                     }
                 }
@@ -192,18 +193,18 @@ impl Connection {
 
     /// A recipient in a form that the peer supports. One without such a form has its outcome
     /// already and is not sent.
-    fn written<'a>(&self, recipient: &'a Address) -> Cow<'a, str> {
+    fn recipient_text<'a>(&self, recipient: &'a Address) -> Cow<'a, str> {
         let ascii = if self.extensions.smtputf8 { None } else { recipient.ascii_form() };
         ascii.unwrap_or(Cow::Borrowed(recipient.as_str()))
     }
 
     /// Before the content: an unexpected reply would be read as the final reply, and the mail would
     /// count as delivered.
-    async fn nothing_more(&mut self) -> Result<(), Aborted> {
+    async fn expect_no_reply(&mut self) -> Result<(), Aborted> {
         if !self.wire.has_leftover() {
             return Ok(());
         }
-        Err(Aborted::Midway(self.last_word(&SmtpError::Unasked).await))
+        Err(Aborted::Midway(self.last_reply_before_close(&SmtpError::Unasked).await))
     }
 
     /// Sends the content and reads the final reply.
@@ -228,7 +229,7 @@ impl Connection {
                 if !self.client.may_end() {
                     let text = format!(
                         "the attempt at {} was aborted in the middle of a message: \
-                         other mail needed its courier",
+                         other mail needed its delivery agent",
                         self.relay
                     );
                     return Err(Aborted::Unsure(Outcome::own(Reply::new(451, (4, 4, 2), text))));
@@ -237,7 +238,7 @@ impl Connection {
             }
             let limit = times.piece.min(deadline.saturating_duration_since(Instant::now()));
             if let Err(trouble) = self.wire.write(&self.out, limit).await {
-                let outcome = self.last_word(&trouble).await;
+                let outcome = self.last_reply_before_close(&trouble).await;
                 // The peer may have received the end of data.
                 return Err(if last && !outcome.remote {
                     Aborted::Unsure(outcome)
@@ -258,7 +259,7 @@ impl Connection {
             }
             Ok(400..) => Ok(Outcome::said(self.wire.last_reply())),
             // It has all of the content, and may have accepted it.
-            Ok(code) => Err(Aborted::Unsure(self.unexpected(code, "the end of data"))),
+            Ok(code) => Err(Aborted::Unsure(self.unexpected_reply(code, "the end of data"))),
             Err(trouble) => {
                 Err(Aborted::Unsure(trouble.outcome(&self.relay, "after the end of data", 2)))
             }
@@ -267,7 +268,7 @@ impl Connection {
 
     /// All recipients were rejected, but DATA was already sent and is now answered 354: an empty
     /// content must be sent and ended (RFC 2920 §3.1). The reply to that is ignored.
-    async fn nothing(&mut self) -> Result<(), Aborted> {
+    async fn end_empty(&mut self) -> Result<(), Aborted> {
         let times = *self.client.timeouts();
         let ended = async {
             self.wire.write(b".\r\n", times.piece).await?;
@@ -283,8 +284,8 @@ impl Connection {
     }
 
     /// A peer that stops accepting content often sends the reason before it closes.
-    async fn last_word(&mut self, trouble: &SmtpError) -> Outcome {
-        match self.wire.reply(LAST_WORD).await {
+    async fn last_reply_before_close(&mut self, trouble: &SmtpError) -> Outcome {
+        match self.wire.reply(LAST_REPLY_TIME).await {
             Ok(400..) => Outcome::said(self.wire.last_reply()),
             _ if matches!(trouble, SmtpError::Slow(_)) => Outcome::own(Reply::new(
                 451,
@@ -315,16 +316,24 @@ impl Connection {
     }
 
     /// The rejection of a command, about the mail or about this relay.
-    fn judged(&mut self, stage: ReplyStage, reply: Reply, plan: &TransactionPlan) -> Outcome {
-        if refusal::is_about_relay(stage, &reply, plan.null_sender) {
-            return self.refuses_us(stage, refusal::outcome(stage, &self.relay, reply));
+    fn classify_reply(
+        &mut self,
+        stage: ReplyStage,
+        reply: Reply,
+        plan: &TransactionPlan,
+    ) -> Outcome {
+        if reply_classification::is_about_relay(stage, &reply, plan.null_sender) {
+            return self.note_session_refused(
+                stage,
+                reply_classification::outcome(stage, &self.relay, reply),
+            );
         }
         Outcome::said(reply)
     }
 
-    fn refuses_us(&mut self, stage: ReplyStage, outcome: Outcome) -> Outcome {
+    fn note_session_refused(&mut self, stage: ReplyStage, outcome: Outcome) -> Outcome {
         self.client.refused(stage);
-        self.refused_us = Some(outcome.clone());
+        self.refused_session = Some(outcome.clone());
         outcome
     }
 
@@ -335,13 +344,16 @@ impl Connection {
         match &self.tls_failure {
             Some(cause) if said.code == 530 => {
                 let text = format!("{cause}, and without TLS: {said}");
-                self.refuses_us(ReplyStage::Mail, Outcome::own(Reply::new(451, (4, 7, 5), text)))
+                self.note_session_refused(
+                    ReplyStage::Mail,
+                    Outcome::own(Reply::new(451, (4, 7, 5), text)),
+                )
             }
-            _ => self.judged(ReplyStage::Mail, said, plan),
+            _ => self.classify_reply(ReplyStage::Mail, said, plan),
         }
     }
 
-    fn unexpected(&self, code: u16, name: &str) -> Outcome {
+    fn unexpected_reply(&self, code: u16, name: &str) -> Outcome {
         Outcome::own(Reply::new(
             451,
             (4, 5, 0),
@@ -386,7 +398,7 @@ struct State {
     heard: bool,
     mail_refused: Option<Outcome>,
     /// A recipient was accepted after MAIL was rejected.
-    accepted_without_sender: bool,
+    accepted_without_mail: bool,
     accepted: usize,
     /// Recipients that were too many for this transaction.
     too_many: Vec<(usize, Reply)>,

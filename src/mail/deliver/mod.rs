@@ -23,14 +23,14 @@
 
 mod attempt;
 mod client;
-mod content;
 pub mod counters;
+mod dot_stuffing;
 mod exchange;
 mod extensions;
-mod hosts;
-mod known;
-mod refusal;
+mod host_limits;
+mod recipient_outcomes;
 pub mod reply;
+mod reply_classification;
 mod transaction;
 mod transcript;
 mod wire;
@@ -38,10 +38,10 @@ mod wire;
 use std::net::IpAddr;
 use std::time::Duration;
 
-pub use attempt::{BESIDE_MAX, RouteAttempt, SESSIONS_MAX};
+pub use attempt::{PARALLEL_MAX, RouteAttempt, SESSIONS_MAX};
 pub use client::{Connection, SmtpClient};
-pub use hosts::{HOST_MAX, HOST_UNPROVEN_MAX, HostVacancy, WAITING_MAX};
-pub use known::{RecipientOutcomes, overlay};
+pub use host_limits::{HOST_MAX, HOST_UNPROVEN_MAX, HostVacancy, WAITING_MAX};
+pub use recipient_outcomes::{RecipientOutcomes, overlay};
 
 /// Commands that are sent before their replies are read, at most. More could fill both directions
 /// of a connection while each side waits for the other (RFC 2920 §3.1); this many replies fit any

@@ -3,7 +3,7 @@
 
 use super::client::Connection;
 use super::exchange::{Aborted, TransactionPlan, no_recipient, wants_seven_bit};
-use super::known::{RecipientOutcomes, addresses};
+use super::recipient_outcomes::{RecipientOutcomes, addresses};
 use crate::mail::model::{
     Address, Body, BodyType, Envelope, Message, Outcome, Reply, ReplyClass, Target,
     TransactionReport,
@@ -34,11 +34,11 @@ impl Connection {
         known: &mut RecipientOutcomes,
     ) -> TransactionReport {
         let envelope = &message.envelope;
-        known.ask(envelope, targets);
+        known.expect(envelope, targets);
         let asked = targets.iter().flat_map(|target| addresses(envelope, *target));
         let recipients: Vec<&Address> = asked.collect();
         self.eight_bit_refused = false;
-        self.refused_us = None;
+        self.refused_session = None;
         let end = self.attempt(envelope, &message.body, &recipients, known.outcomes()).await;
         let outcomes = known.take(&end.rest);
         let eight_bit = envelope.body == BodyType::EightBitMime;
@@ -61,7 +61,7 @@ impl Connection {
     /// other targets get `rest`. The connection cannot be used any more, and no other host is tried
     /// at once.
     pub fn given_up(&mut self, known: &mut RecipientOutcomes, rest: &Outcome) -> TransactionReport {
-        self.report(known.take_given_up(rest))
+        self.report(known.take_abandoned(rest))
     }
 
     fn report(&mut self, outcomes: Vec<(Target, Outcome)>) -> TransactionReport {
@@ -79,7 +79,7 @@ impl Connection {
             },
             reusable: false,
             elsewhere: false,
-            refused_us: self.refused_us.take(),
+            refused_session: self.refused_session.take(),
             eight_bit_refused: Vec::new(),
         };
         self.wire.transcript.clear();
@@ -112,7 +112,7 @@ impl Connection {
                 Ok(plan) => plan,
                 Err(outcome) => return End::new(outcome, true),
             };
-            let kept = self.carried > 0;
+            let kept = self.transactions > 0;
             if kept && self.wire.has_leftover() {
                 // Out of step: no reply of this connection can be trusted any more.
                 match self.reopen().await {
@@ -120,7 +120,7 @@ impl Connection {
                     Err(outcome) => return End::new(outcome, false),
                 }
             }
-            self.carried += 1;
+            self.transactions += 1;
             match self.transact(&plan, body, recipients, outcomes).await {
                 Ok(Ended { outcome, for_all: true, .. }) => return End::new(outcome, true),
                 Ok(Ended { outcome, asked, .. }) => {
@@ -246,7 +246,7 @@ impl Connection {
         if !self.client.may_begin() {
             let text = format!(
                 "the attempt at {} was aborted between two transactions: \
-                 other mail needed its courier",
+                 other mail needed its delivery agent",
                 self.relay
             );
             return Err(Aborted::Unsure(Outcome::own(Reply::new(451, (4, 4, 2), text))));

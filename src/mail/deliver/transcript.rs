@@ -23,12 +23,12 @@ pub struct Transcript {
 
 impl Transcript {
     /// A line sent by the relay.
-    pub fn we(&mut self, line: &[u8]) {
+    pub fn sent(&mut self, line: &[u8]) {
         self.line(format_args!("> "), line);
     }
 
     /// A line of the peer's reply with this code.
-    pub fn they(&mut self, code: u16, last: bool, line: &[u8]) {
+    pub fn received(&mut self, code: u16, last: bool, line: &[u8]) {
         let between = if last { ' ' } else { '-' };
         self.line(format_args!("< {code}{between}"), line);
     }
@@ -83,11 +83,11 @@ mod tests {
     #[test]
     fn a_talk_is_kept_to_its_limit_and_cannot_forge_lines() {
         let mut transcript = Transcript::default();
-        transcript.we(b"MAIL FROM:<a@b>\r");
-        transcript.they(250, false, b"mx.example");
-        transcript.they(250, true, b"ok\x0a> QUIT \xff");
+        transcript.sent(b"MAIL FROM:<a@b>\r");
+        transcript.received(250, false, b"mx.example");
+        transcript.received(250, true, b"ok\x0a> QUIT \xff");
         assert_eq!(transcript.text(), "> MAIL FROM:<a@b>\n< 250-mx.example\n< 250 ok.> QUIT .\n");
-        (0..1000).for_each(|_| transcript.they(250, false, b"and so on"));
+        (0..1000).for_each(|_| transcript.received(250, false, b"and so on"));
         assert!(transcript.text().len() <= MAX && transcript.text().ends_with(CUT));
         transcript.clear();
         assert_eq!(transcript.text(), "");

@@ -55,9 +55,10 @@ impl SmtpError {
                 ((4, 5, 0), format!("{relay} sent an invalid reply {doing}: {malformed}"))
             }
             Self::Unasked => ((4, 5, 0), format!("{relay} sent data out of turn {doing}")),
-            Self::Io(error) => {
-                ((4, 4, 2), format!("lost the connection with {relay} {doing}: {}", io_text(error)))
-            }
+            Self::Io(error) => (
+                (4, 4, 2),
+                format!("lost the connection with {relay} {doing}: {}", error_text(error)),
+            ),
         };
         Outcome::own(Reply::new(451, detail, text))
     }
@@ -70,7 +71,7 @@ impl From<io::Error> for SmtpError {
 }
 
 /// A network error as text, without the number.
-pub(super) fn io_text(error: &io::Error) -> String {
+pub(super) fn error_text(error: &io::Error) -> String {
     let mut text = error.to_string();
     if let Some(number) = text.find(" (os error ") {
         text.truncate(number);
@@ -109,7 +110,7 @@ impl SmtpWire {
             timeout(limit, self.read_reply()).await.unwrap_or(Err(SmtpError::Slow(limit)))?;
         let mut lines = self.parser.lines().peekable();
         while let Some(line) = lines.next() {
-            self.transcript.they(code, lines.peek().is_none(), line);
+            self.transcript.received(code, lines.peek().is_none(), line);
         }
         self.heard();
         Ok(code)
@@ -118,7 +119,7 @@ impl SmtpWire {
     /// Writes commands, and records them in the transcript.
     pub async fn say(&mut self, commands: &[u8], limit: Duration) -> Result<(), SmtpError> {
         for line in commands.split(|octet| *octet == b'\n').filter(|line| !line.is_empty()) {
-            self.transcript.we(line);
+            self.transcript.sent(line);
         }
         self.write(commands, limit).await
     }

@@ -42,8 +42,8 @@ pub(super) fn write(event: &MailEvent<'_>) {
         | MailEvent::Expired(delivery) => delivered(&delivery),
         MailEvent::Undeliverable { message, outcome } => undeliverable(message, outcome),
         MailEvent::Deleted { message, deletion, .. } => deleted(message, deletion),
-        MailEvent::Resent { message, of, recipients, asker, .. } => {
-            resent(message, of, recipients, asker);
+        MailEvent::Resent { message, of, recipients, principal, .. } => {
+            resent(message, of, recipients, principal);
         }
         MailEvent::Connected(_)
         | MailEvent::Disconnected(_)
@@ -193,8 +193,8 @@ fn delivered(delivery: &Delivery<'_>) {
 }
 
 /// As the other orders of operators are told.
-fn resent(message: MessageId, of: MessageId, recipients: usize, asker: &Principal) {
-    let from = asker
+fn resent(message: MessageId, of: MessageId, recipients: usize, principal: &Principal) {
+    let from = principal
         .address
         .map_or_else(|| "the control socket".to_owned(), |address| address.to_string());
     tracing::info!(
@@ -203,7 +203,7 @@ fn resent(message: MessageId, of: MessageId, recipients: usize, asker: &Principa
         selection = %of,
         queue_id = %message,
         recipients,
-        by = asker.user,
+        by = principal.user,
         from,
         "operator action"
     );

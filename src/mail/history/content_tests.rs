@@ -39,7 +39,7 @@ fn message(id: u64, body: Body) -> Message {
         kind: MessageKind::Mail,
         progress: progress.into(),
         held: false,
-        delay_told: false,
+        delay_warning_sent: false,
         body,
     }
 }

@@ -44,7 +44,7 @@ pub struct HistoryFiles {
     /// When the current file was begun.
     begun: u32,
     /// A failing volume was logged, which is done once until it works again.
-    complained: bool,
+    has_logged_failure: bool,
 }
 
 impl HistoryFiles {
@@ -56,7 +56,7 @@ impl HistoryFiles {
             full.push((number, disk.open(&path(number))?.length()?));
         }
         let mut book =
-            Self { disk, config, file: None, full, begun: clock::now(), complained: false };
+            Self { disk, config, file: None, full, begun: clock::now(), has_logged_failure: false };
         book.forget();
         Ok(book)
     }
@@ -81,13 +81,13 @@ impl HistoryFiles {
         }
         match self.append(lines) {
             Ok(()) => {
-                if std::mem::take(&mut self.complained) {
+                if std::mem::take(&mut self.has_logged_failure) {
                     tracing::info!(target: "mta", "the delivery history is written again");
                 }
                 return 0;
             }
-            Err(error) if !self.complained => {
-                self.complained = true;
+            Err(error) if !self.has_logged_failure => {
+                self.has_logged_failure = true;
                 tracing::warn!(target: "mta", cause = %error, "the delivery history cannot be \
                 written; mail is not affected");
             }

@@ -57,7 +57,7 @@ impl Mask {
                     .for_each(|ending| self.apply_to(&mut ending.to, &mut ending.reply));
                 // The text of a bounce may identify people by more than addresses.
                 let dialogue: String = attempt.dialogue().flat_map(|line| [line, "\n"]).collect();
-                attempt.transcript = self.told(&dialogue);
+                attempt.transcript = self.masked_text(&dialogue);
             }
             HistoryLine::Finished(finished) => {
                 finished
@@ -70,12 +70,12 @@ impl Mask {
     }
 
     fn apply_to(&self, to: &mut String, reply: &mut String) {
-        *reply = self.told(reply);
+        *reply = self.masked_text(reply);
         *to = self.masked(to);
     }
 
     /// A text in which everything that looks like an address is masked.
-    fn told(&self, text: &str) -> String {
+    fn masked_text(&self, text: &str) -> String {
         let mut told = String::with_capacity(text.len());
         let mut rest = text;
         while let Some(at) = rest.find('@') {
@@ -127,7 +127,7 @@ impl AddressMask for Mask {
     }
 
     fn text(&self, text: &str) -> String {
-        if self.masking == Masking::None { text.to_owned() } else { self.told(text) }
+        if self.masking == Masking::None { text.to_owned() } else { self.masked_text(text) }
     }
 }
 
@@ -232,7 +232,7 @@ mod tests {
             ("\"@d.example", "\"@d.example"),
             ("550 no such user", "550 no such user"),
         ] {
-            assert_eq!(mask.told(text), masked);
+            assert_eq!(mask.masked_text(text), masked);
         }
         let (mut to, mut reply) = (
             "\"jane doe\"@b.example".to_owned(),
@@ -249,10 +249,10 @@ mod tests {
         #[test]
         fn any_text_is_masked_once(text in "[a-c@.\\[\\]<>é ]{0,40}") {
             let mask = Mask { masking: Masking::Smart, key: None };
-            let masked = mask.told(&text);
+            let masked = mask.masked_text(&text);
             // Text that is not an address stays, and masked text stays masked.
             proptest::prop_assert_eq!(text.matches('@').count(), masked.matches('@').count());
-            proptest::prop_assert_eq!(&mask.told(&masked), &masked);
+            proptest::prop_assert_eq!(&mask.masked_text(&masked), &masked);
         }
 
         #[test]
@@ -260,7 +260,7 @@ mod tests {
             let mask = Mask { masking: Masking::Smart, key: None };
             // A cut inside a character, or out of order, would panic.
             let count = |text: &str| text.matches('@').count();
-            proptest::prop_assert!(count(&mask.told(&text)) <= count(&text));
+            proptest::prop_assert!(count(&mask.masked_text(&text)) <= count(&text));
         }
     }
 }

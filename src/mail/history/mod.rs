@@ -192,7 +192,7 @@ impl History for HistoryLog {
         let (disk, entries) = (self.disk.clone(), self.entries.clone());
         let is_wanted = !self.content_time.is_zero();
         Box::pin(async move {
-            looked(move || {
+            search_blocking(move || {
                 written(entries.as_ref());
                 // The thread ends when nobody can hand in any more.
                 drop(entries);
@@ -205,7 +205,7 @@ impl History for HistoryLog {
     fn attempts(&self, id: MessageId, patience: Duration) -> AdminFuture<'_, Vec<AttemptRecord>> {
         let (disk, entries) = (self.disk.clone(), self.entries.clone());
         Box::pin(async move {
-            looked(move || {
+            search_blocking(move || {
                 written(entries.as_ref());
                 // The thread ends when the channel is closed.
                 drop(entries);
@@ -224,7 +224,7 @@ impl History for HistoryLog {
     ) -> AdminFuture<'_, FinishedPage> {
         let (disk, entries) = (self.disk.clone(), self.entries.clone());
         Box::pin(async move {
-            looked(move || {
+            search_blocking(move || {
                 written(entries.as_ref());
                 // The thread ends when the channel is closed.
                 drop(entries);
@@ -241,7 +241,7 @@ impl History for HistoryLog {
     }
 }
 
-async fn looked<T: Send + 'static>(
+async fn search_blocking<T: Send + 'static>(
     look: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> Result<T, AdminError> {
     let failed = |error: &dyn std::fmt::Display| {

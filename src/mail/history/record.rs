@@ -12,12 +12,12 @@ impl MailEventSink for HistoryLog {
             return;
         }
         match event {
-            MailEvent::Attempted(attempt) => self.attempted(attempt),
+            MailEvent::Attempted(attempt) => self.keep_attempt(attempt),
             MailEvent::Deleted { message, deletion, at } => {
                 self.finished(deleted(message, *deletion, *at));
             }
-            MailEvent::Resent { message, of, recipients, asker, at } => {
-                let by = &asker.user;
+            MailEvent::Resent { message, of, recipients, principal, at } => {
+                let by = &principal.user;
                 let to = match *recipients {
                     1 => "1 recipient".to_owned(),
                     more => format!("{more} recipients"),
@@ -32,7 +32,7 @@ impl MailEventSink for HistoryLog {
 
 impl HistoryLog {
     /// Records an attempt, unless the end of the message says the same, and records that end.
-    fn attempted(&self, attempt: &DeliveryAttempt<'_>) {
+    fn keep_attempt(&self, attempt: &DeliveryAttempt<'_>) {
         let Some(progress) = attempt.progress else { return };
         let all_well =
             attempt.outcomes.iter().all(|(_, outcome)| outcome.class() == ReplyClass::Success);

@@ -40,7 +40,7 @@ pub fn attempts(
                 HistoryLine::Finished(finished) => ends.push(last_attempt(finished)),
             }
         }
-        if reaches_before(&text, accepted) {
+        if begins_before(&text, accepted) {
             break;
         }
     }
@@ -48,7 +48,7 @@ pub fn attempts(
         found.retain(|attempt| attempt.id == whole);
         found.reverse();
     }
-    ends.retain(|end| !tell_the_end(&attempts, end));
+    ends.retain(|end| !contain_outcomes(&attempts, end));
     attempts.append(&mut ends);
     Ok(attempts)
 }
@@ -59,13 +59,13 @@ fn accepted(id: MessageId) -> u64 {
 }
 
 /// Whether a file begins before a message was accepted: older entries cannot be about it.
-fn reaches_before(text: &str, accepted: u64) -> bool {
+fn begins_before(text: &str, accepted: u64) -> bool {
     text.lines().find_map(second).is_some_and(|first| u64::from(first) < accepted)
 }
 
 /// Whether the attempts contain each outcome of an end. Equal ones, as masked addresses are, must
 /// be as many.
-fn tell_the_end(attempts: &[AttemptRecord], end: &AttemptRecord) -> bool {
+fn contain_outcomes(attempts: &[AttemptRecord], end: &AttemptRecord) -> bool {
     let mut untold = HashMap::new();
     for ending in &end.outcomes {
         *untold.entry((&ending.to, ending.status)).or_insert(0_usize) += 1;
@@ -127,7 +127,7 @@ pub fn finished(
                 page.finished.push(finished);
             }
         }
-        if accepted.is_some_and(|accepted| reaches_before(&text, accepted)) {
+        if accepted.is_some_and(|accepted| begins_before(&text, accepted)) {
             break;
         }
         if files.peek().is_some() && Instant::now() >= deadline {

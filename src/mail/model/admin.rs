@@ -58,7 +58,7 @@ pub struct QueueSummary {
     pub oldest: Option<u32>,
     /// When the oldest message that is not stopped by an operator was accepted: held mail and mail
     /// for paused destinations do not count.
-    pub oldest_on_its_way: Option<u32>,
+    pub oldest_in_transit: Option<u32>,
 }
 
 /// One destination's share of the queue.
@@ -74,13 +74,13 @@ pub struct DestinationSummary {
     pub oldest: Option<u32>,
     /// When the next attempt is due, seconds since 1970; `None` when all are being attempted or
     /// held.
-    pub next_try: Option<u32>,
+    pub next_attempt: Option<u32>,
     /// The error of the last failed attempt; untrusted text, empty when none failed.
     pub last_error: String,
     /// Waiting for another attempt.
     pub deferred: u64,
     /// Connections open or being opened.
-    pub couriers: u32,
+    pub agents: u32,
     /// Connections that are allowed now, at most.
     pub window: u32,
     /// Until when it is suspended, seconds since 1970; `None` when it is not.
@@ -300,14 +300,14 @@ pub trait QueueAdmin: Send + Sync {
         &self,
         order: QueueOrder,
         selection: Selection,
-        asker: Principal,
+        principal: Principal,
     ) -> AdminFuture<'_, OrderResult>;
 
     /// The destination of a name that is to be paused or resumed.
     ///
     /// # Errors
     /// No mail ever goes to what is to be paused.
-    fn meant(&self, name: &str, paused: bool) -> Result<Destination, AdminError>;
+    fn find_destination(&self, name: &str, paused: bool) -> Result<Destination, AdminError>;
 
     /// Pauses or resumes a destination; durable when this returns `Ok`. An attempt in progress is
     /// not stopped.
@@ -315,7 +315,7 @@ pub trait QueueAdmin: Send + Sync {
         &self,
         destination: Destination,
         paused: bool,
-        asker: Principal,
+        principal: Principal,
     ) -> AdminFuture<'_, Paused>;
 
     /// One message with its content checked, for export. With `still` it waits until every attempt
@@ -331,7 +331,7 @@ pub trait QueueAdmin: Send + Sync {
         id: MessageId,
         version: u64,
         mark: String,
-        asker: Principal,
+        principal: Principal,
     ) -> AdminFuture<'_, ()>;
 
     /// Imports a mail of another queue, completely or not at all, and gives its new id. It is

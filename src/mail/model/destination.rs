@@ -49,7 +49,7 @@ impl Destination {
     }
 
     /// Whether `name` is its whole name, without regard to case.
-    pub fn is_called(&self, name: &str) -> bool {
+    pub fn has_name(&self, name: &str) -> bool {
         self.name().eq_ignore_ascii_case(name)
     }
 }
@@ -102,8 +102,8 @@ mod tests {
             (Destination::Copy(host()), "cc:[relay.example]:2525"),
         ] {
             assert_eq!((destination.to_string().as_str(), &*destination.name()), (name, name));
-            assert!(destination.is_called(name) && !destination.is_called(&name[1..]), "{name}");
-            assert!(destination.is_called(&name.to_ascii_uppercase()), "{name}");
+            assert!(destination.has_name(name) && !destination.has_name(&name[1..]), "{name}");
+            assert!(destination.has_name(&name.to_ascii_uppercase()), "{name}");
         }
         let recipient = Address::parse("a@Example.ORG").unwrap();
         assert_eq!(Destination::domain("example.org"), Some(Destination::domain_of(&recipient)));

@@ -140,7 +140,7 @@ pub enum MailEvent<'a> {
         /// How many recipients the new one has.
         recipients: usize,
         /// Who gave the order.
-        asker: &'a Principal,
+        principal: &'a Principal,
         /// When, seconds since 1970.
         at: u32,
     },
@@ -306,7 +306,7 @@ impl<'a> Delivery<'a> {
     }
 
     /// When the target is attempted again, seconds since 1970.
-    pub fn next_try(&self) -> Option<u32> {
+    pub fn next_attempt_time(&self) -> Option<u32> {
         (self.outcome.class() == ReplyClass::Temporary).then_some(self.attempt.due)
     }
 }

@@ -103,7 +103,7 @@ impl Filter {
                 || seen
                     .destinations
                     .iter()
-                    .any(|destination| destination.is_called(&self.destination)))
+                    .any(|destination| destination.has_name(&self.destination)))
             && (self.error.is_empty()
                 || message.progress.iter().any(|progress| is_in(&progress.reason, &self.error)))
             && self.standing.is_none_or(|wanted| wanted == seen.standing)
@@ -203,7 +203,7 @@ mod tests {
             kind: MessageKind::Mail,
             progress: progress.to_vec(),
             held: false,
-            delay_told: false,
+            delay_warning_sent: false,
             body: Body::Memory(vec![0; 500].into()),
         }
     }

@@ -25,7 +25,7 @@ pub struct ImportedMessage {
     /// Held by an operator.
     pub held: bool,
     /// The delay warning was sent.
-    pub delay_told: bool,
+    pub delay_warning_sent: bool,
     /// Octets of its content.
     pub size: u64,
     /// CRC-32 of its content.

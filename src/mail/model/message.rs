@@ -103,7 +103,7 @@ pub struct Message {
     pub held: bool,
     /// The delay warning was queued; there is at most one (RFC 5321 §4.5.4.1 recommends to notify
     /// the sender).
-    pub delay_told: bool,
+    pub delay_warning_sent: bool,
     /// Its content.
     pub body: Body,
 }
@@ -120,7 +120,7 @@ impl Message {
     /// A number for the progress of its recipients: it changes with every recorded attempt.
     pub fn version(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
-        self.delay_told.hash(&mut hasher);
+        self.delay_warning_sent.hash(&mut hasher);
         for TargetProgress { target, status, attempts, due, reason, .. } in &self.progress {
             (target, status, attempts, due, reason).hash(&mut hasher);
         }

@@ -20,6 +20,7 @@ mod imported;
 mod message;
 mod offline;
 mod outcome;
+mod refusal;
 mod reply;
 mod route;
 mod route_test;
@@ -27,7 +28,6 @@ mod route_trace;
 mod sessions;
 mod status;
 mod submission;
-mod verdict;
 
 pub use address::{Address, AddressError, Domain};
 pub use admin::{
@@ -56,8 +56,9 @@ pub use offline::{
     Damage, DamageMeaning, FileCount, OfflineError, OfflineQueue, VerifyProgress, VerifyReport,
 };
 pub use outcome::{LastError, Outcome, TransactionReport};
+pub use refusal::{Refusal, SESSION_REFUSALS, Verdict};
 pub use reply::{Enhanced, Reply, ReplyClass};
-pub use route::{Hop, Route, RouteError};
+pub use route::{MailHost, Route, RouteError};
 pub use route_test::{
     ClientVerdict, DestinationStatus, RouteQuestion, RouteReport, RouteTest, TargetReport,
 };
@@ -65,4 +66,3 @@ pub use route_trace::{HostLookup, HostUse, RouteTrace, TracedHost};
 pub use sessions::{RefusedExample, SessionInfo, SessionList};
 pub use status::{DeliveryStatus, NoStatus};
 pub use submission::{Resubmission, Submission, Submitted, SubmittedEnvelope};
-pub use verdict::{Refusal, SESSION_REFUSALS, Verdict};

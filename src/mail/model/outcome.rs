@@ -100,12 +100,12 @@ pub struct TransactionReport {
     pub elsewhere: bool,
     /// The reply by which the next hop rejected this relay, whatever the mail; `None` if it did
     /// not.
-    pub refused_us: Option<Outcome>,
+    pub refused_session: Option<Outcome>,
 }
 
 impl TransactionReport {
     /// The targets for which another host may be tried at once.
-    pub fn put_off(&self) -> Vec<Target> {
+    pub fn retryable_elsewhere(&self) -> Vec<Target> {
         let put_off = self
             .outcomes
             .iter()

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 /// A host that may accept the message, with its addresses in the order in which they are tried.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Hop {
+pub struct MailHost {
     /// The host's name (for TLS and logs), or its address as text.
     pub host: String,
     /// Address and port pairs; never empty.
@@ -18,7 +18,7 @@ pub struct Route {
     /// The destination of the route.
     pub destination: Destination,
     /// Never empty.
-    pub hops: Vec<Hop>,
+    pub hosts: Vec<MailHost>,
 }
 
 /// There is no route; with the reply for the sender.

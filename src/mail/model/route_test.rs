@@ -65,7 +65,7 @@ pub struct DestinationStatus {
     /// Messages that wait for it, those being tried included.
     pub messages: u64,
     /// Connections open or being opened.
-    pub couriers: u32,
+    pub agents: u32,
     /// The most of them that are allowed now; fewer than [`DestinationStatus::limit`] while the
     /// destination allows no more, or has not yet shown that it accepts more.
     pub window: u32,

@@ -14,7 +14,7 @@ pub struct SubmittedEnvelope {
     pub client: Option<IpAddr>,
     /// Whether it is authenticated, and may send to anybody; otherwise `smtpd_trusted_networks`
     /// decides, as for a session.
-    pub known: bool,
+    pub authenticated: bool,
     /// The reverse-path; `None` is the null sender.
     pub sender: Option<Address>,
     /// The forward-paths, without duplicates; at least one.
@@ -29,7 +29,7 @@ pub struct Resubmission {
     /// To whom, without repetitions; at least one.
     pub recipients: Vec<Address>,
     /// Who wants it.
-    pub asker: Principal,
+    pub principal: Principal,
 }
 
 /// Submission by programs: the same rules, limits and guarantees as SMTP.

@@ -20,10 +20,10 @@ crate::counters! {
             "Carbon copies to cc_mta by result",
             Labels::new("status", ["delivered", "deferred", "failed"]);
         couriers_active: GaugeVec =
-            "Couriers at work by share",
+            "Delivery agents at work by share",
             Labels::new("share", ["known", "new", "suspect", "overtime"]);
         couriers_throttled_total: CounterVec =
-            "Times that mail waited because a share of the couriers was used up, by share",
+            "Times that mail waited because a share of the delivery agents was used up, by share",
             Labels::new("share", ["standing", "client", "sender", "host", "slow"]);
         destinations_unreachable: Gauge =
             "Destinations with queued mail whose last attempt failed to connect";

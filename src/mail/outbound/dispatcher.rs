@@ -1,6 +1,6 @@
 //! The dispatcher: starts delivery agents for the destinations that the schedule names.
 
-use super::courier;
+use super::delivery_agent;
 use super::{Outbound, STORAGE_PAUSE};
 use crate::ground::clock;
 use crate::mail::spool::{Spool, SpoolError};
@@ -10,15 +10,15 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// How often the dispatcher checks although nothing is due.
-const LOOK_AGAIN: Duration = Duration::from_secs(60);
+const CHECK_EVERY: Duration = Duration::from_secs(60);
 
 /// How often the metrics of the agents' slots are updated.
-const TELL_PLACES: Duration = Duration::from_secs(1);
+const COUNT_AGENTS_EVERY: Duration = Duration::from_secs(1);
 
 impl<S: Spool> Outbound<S> {
     /// Starts agents until [`Outbound::stop`]; returns when the last one has ended.
     pub async fn run(self: Arc<Self>) {
-        let mut couriers = tokio::task::JoinSet::new();
+        let mut agents = tokio::task::JoinSet::new();
         let mut stopping = self.stopping.subscribe();
         let mut told: Option<Instant> = None;
         // Runs beside the dispatcher: a failing volume is slow, and a busy relay has no idle
@@ -26,53 +26,53 @@ impl<S: Spool> Outbound<S> {
         let mut unread = pin!(self.plan_unread());
         while !*stopping.borrow_and_update() {
             let mut pause =
-                if self.is_storage_failing() { STORAGE_PAUSE } else { self.start(&mut couriers) };
+                if self.is_storage_failing() { STORAGE_PAUSE } else { self.start(&mut agents) };
             // It walks through all destinations: not at every wake-up.
-            if told.is_none_or(|told| told.elapsed() >= TELL_PLACES) {
+            if told.is_none_or(|told| told.elapsed() >= COUNT_AGENTS_EVERY) {
                 told = Some(Instant::now());
-                self.state.places().tell(&self.counters);
+                self.state.agent_counts().tell(&self.counters);
             } else {
-                pause = pause.min(TELL_PLACES);
+                pause = pause.min(COUNT_AGENTS_EVERY);
             }
             tokio::select! {
-                () = self.bell.notified() => {}
-                () = self.client.freed() => self.invite(),
+                () = self.dispatcher_notify.notified() => {}
+                () = self.client.wait_for_vacancy() => self.next_vacancy(),
                 () = tokio::time::sleep(pause) => {}
                 () = &mut unread => {}
                 _ = stopping.changed() => {}
-                Some(ended) = couriers.join_next(), if !couriers.is_empty() => {
+                Some(ended) = agents.join_next(), if !agents.is_empty() => {
                     self.note_panic(&ended);
                 }
             }
         }
-        while let Some(ended) = couriers.join_next().await {
+        while let Some(ended) = agents.join_next().await {
             self.note_panic(&ended);
         }
     }
 
     /// Hosts have free connections again: as many of the destinations that wait for one try again.
-    fn invite(&self) {
-        while let Some(invitation) = self.client.invite() {
-            match self.state.invited(invitation.who, clock::steady()) {
-                Some(must_ring) => self.ring(must_ring),
-                None => self.client.decline(invitation),
+    fn next_vacancy(&self) {
+        while let Some(invitation) = self.client.next_vacancy() {
+            match self.state.host_available(invitation.who, clock::steady()) {
+                Some(must_wake) => self.wake_dispatcher(must_wake),
+                None => self.client.pass_vacancy_on(invitation),
             }
         }
     }
 
     /// Starts the agents that are wanted; gives how long nothing more is due, unless the dispatcher
     /// is woken.
-    fn start(self: &Arc<Self>, couriers: &mut tokio::task::JoinSet<()>) -> Duration {
+    fn start(self: &Arc<Self>, agents: &mut tokio::task::JoinSet<()>) -> Duration {
         loop {
             match self.state.start(clock::steady()) {
                 Ok((id, destination)) => {
-                    drop(couriers.spawn(courier::run(self.clone(), id, destination)))
+                    drop(agents.spawn(delivery_agent::run(self.clone(), id, destination)))
                 }
                 Err(Some(wake)) => {
                     return Duration::from_secs(wake.saturating_sub(clock::steady()).into())
-                        .min(LOOK_AGAIN);
+                        .min(CHECK_EVERY);
                 }
-                Err(None) => return LOOK_AGAIN,
+                Err(None) => return CHECK_EVERY,
             }
         }
     }
@@ -101,8 +101,8 @@ impl<S: Spool> Outbound<S> {
             self.counters.panics_total.inc();
             tracing::error!(
                 target: "mta",
-                "a courier panicked; its message will be retried until its lifetime ends. This is \
-                a defect, please report it"
+                "a delivery agent panicked; its message will be retried until its lifetime ends. \
+                This is a defect, please report it"
             );
         }
     }

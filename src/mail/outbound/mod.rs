@@ -9,21 +9,21 @@
 //! Limits: agents by the schedule; messages kept in memory between acceptance and first attempt by
 //! [`FRESH_MAX`] octets (beyond that they are read back from the disk when they are attempted).
 
-mod caught;
+mod catch_panic;
 pub mod counters;
-mod courier;
+mod delivery_agent;
 #[cfg(test)]
-mod courier_tests;
-mod deliveries;
+mod delivery_agent_tests;
+mod delivery_statistics;
 mod dispatcher;
+mod in_memory_messages;
 mod outcomes;
 mod queue_state;
 #[cfg(test)]
 mod queue_tests;
 mod seven_bit;
-mod suspended;
-mod table;
-mod watch;
+mod slow_peer_watch;
+mod suspension_log;
 
 use super::deliver::SmtpClient;
 use super::events::MailEvents;
@@ -36,13 +36,13 @@ use super::spool::{BACKLOG_MAX, IncomingContent, Spool, SpoolError};
 use crate::ground::clock;
 use crate::ground::lock::Lock;
 use crate::mail::outbound::counters::OutboundCounters;
-use deliveries::DeliveryRecords;
+use delivery_statistics::DeliveryRecords;
+pub use in_memory_messages::FRESH_MAX;
 use queue_state::{NewJob, QueueState, WakeDispatcher};
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
-pub use table::FRESH_MAX;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -53,7 +53,7 @@ const STORAGE_PAUSE: Duration = Duration::from_secs(1);
 const BACKLOG_PAUSE: Duration = Duration::from_millis(20);
 
 /// Delivery agents in total: outgoing connections at the same time.
-pub const COURIERS_MAX: u32 = 500;
+pub const AGENTS_MAX: u32 = 500;
 
 /// The outgoing half of the relay.
 pub struct Outbound<S> {
@@ -72,12 +72,12 @@ pub struct Outbound<S> {
     /// Whether everything that was in the queue at start is on the schedule.
     planned: tokio::sync::watch::Sender<bool>,
     /// Wakes the dispatcher.
-    bell: Notify,
+    dispatcher_notify: Notify,
     /// Notified at the end of every attempt.
     ended: Notify,
     stopping: tokio::sync::watch::Sender<bool>,
     /// Whether the relay stops and the agents' time is up.
-    cut_off: tokio::sync::watch::Sender<bool>,
+    out_of_time: tokio::sync::watch::Sender<bool>,
 }
 
 /// Settings of the outgoing half.
@@ -105,7 +105,7 @@ impl<S: Spool> Outbound<S> {
         config: OutboundConfig,
     ) -> Arc<Self> {
         let state = QueueState::new(config.schedule).with_fresh_max(config.fresh_max);
-        router.rules().named().for_each(|destination| state.vouch_for(&destination));
+        router.rules().named().for_each(|destination| state.mark_configured(&destination));
         Arc::new(Self {
             spool,
             state,
@@ -117,10 +117,10 @@ impl<S: Spool> Outbound<S> {
             deliveries: Lock::leaf(DeliveryRecords::default()),
             config,
             planned: tokio::sync::watch::channel(false).0,
-            bell: Notify::new(),
+            dispatcher_notify: Notify::new(),
             ended: Notify::new(),
             stopping: tokio::sync::watch::channel(false).0,
-            cut_off: tokio::sync::watch::channel(false).0,
+            out_of_time: tokio::sync::watch::channel(false).0,
         })
     }
 
@@ -228,9 +228,9 @@ impl<S: Spool> Outbound<S> {
     pub fn enqueue(&self, message: Message) {
         self.decide_anew(&message);
         let jobs = self.jobs(&message, false);
-        self.tell_of_rest(&message);
-        let must_ring = self.state.enter(Arc::new(message), &jobs, clock::steady());
-        self.ring(must_ring);
+        self.log_suspension(&message);
+        let must_wake = self.state.enter(Arc::new(message), &jobs, clock::steady());
+        self.wake_dispatcher(must_wake);
     }
 
     /// Waits until nothing more can be attempted, at most until `deadline`.
@@ -239,7 +239,7 @@ impl<S: Spool> Outbound<S> {
             let ended = self.ended.notified();
             tokio::pin!(ended);
             ended.as_mut().enable();
-            if self.state.flushable(clock::steady()) == 0
+            if self.state.deliverable_now(clock::steady()) == 0
                 || tokio::time::timeout_at(deadline, ended).await.is_err()
             {
                 return;
@@ -254,8 +254,8 @@ impl<S: Spool> Outbound<S> {
 
     /// Ends the attempts that are still in progress. They record which recipients have the message,
     /// and nothing else: all others are attempted again at the next start.
-    pub fn cut_off(&self) {
-        self.cut_off.send_replace(true);
+    pub fn end_now(&self) {
+        self.out_of_time.send_replace(true);
     }
 
     /// Puts the pending targets of a message on the schedule, one job for each destination; with
@@ -264,8 +264,8 @@ impl<S: Spool> Outbound<S> {
         if message.held {
             return;
         }
-        let must_ring = self.state.plan(&self.jobs(message, at_once), clock::steady());
-        self.ring(must_ring);
+        let must_wake = self.state.plan(&self.jobs(message, at_once), clock::steady());
+        self.wake_dispatcher(must_wake);
     }
 
     fn jobs(&self, message: &Message, at_once: bool) -> Vec<NewJob> {
@@ -273,7 +273,13 @@ impl<S: Spool> Outbound<S> {
         let source = self.state.source(message.origin.peer, message.envelope.sender_text());
         let job = |attempts| {
             let attempts = u8::try_from(attempts).unwrap_or(u8::MAX);
-            Job { id: message.id, arrived, attempts, told: message.delay_told, source }
+            Job {
+                id: message.id,
+                accepted_at: arrived,
+                attempts,
+                delay_warning_sent: message.delay_warning_sent,
+                source,
+            }
         };
         let due = |due| if at_once { 0 } else { clock::steady_due(due) };
         let destinations = self.destinations(message).into_iter();
@@ -346,7 +352,7 @@ impl<S: Spool> Outbound<S> {
             let ended = self.ended.notified();
             tokio::pin!(ended);
             ended.as_mut().enable();
-            if !self.state.is_in_hand(id) {
+            if !self.state.is_in_memory(id) {
                 return true;
             }
             if tokio::time::timeout_at(deadline, ended).await.is_err() {
@@ -356,15 +362,15 @@ impl<S: Spool> Outbound<S> {
     }
 
     /// Wakes the dispatcher if it must check again.
-    pub(super) fn ring(&self, must_ring: WakeDispatcher) {
-        if must_ring.0 {
-            self.bell.notify_one();
+    pub(super) fn wake_dispatcher(&self, must_wake: WakeDispatcher) {
+        if must_wake.0 {
+            self.dispatcher_notify.notify_one();
         }
     }
 
     /// Takes the queue's lock once and releases it: the watchdog's test whether the lock is free.
-    pub fn touch(&self) {
-        self.state.touch();
+    pub fn probe_lock(&self) {
+        self.state.probe_lock();
     }
 
     /// Makes a deadlock of two threads, one of which holds the queue's lock, for tests of the
@@ -375,7 +381,7 @@ impl<S: Spool> Outbound<S> {
         let (other, met) = (Arc::new(Mutex::new(())), Arc::new(Barrier::new(2)));
         let (mine, meet, outbound) = (other.clone(), met.clone(), self.clone());
         std::thread::spawn(move || {
-            outbound.state.while_held(|| {
+            outbound.state.while_locked(|| {
                 meet.wait();
                 drop(mine.lock());
             });
@@ -383,7 +389,7 @@ impl<S: Spool> Outbound<S> {
         std::thread::spawn(move || {
             let other = other.lock();
             met.wait();
-            self.state.while_held(|| drop(other));
+            self.state.while_locked(|| drop(other));
         });
     }
 }

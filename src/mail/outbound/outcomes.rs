@@ -1,7 +1,7 @@
 //! Applies outcomes: to the record, the schedule, the sender, the counters and the log.
 
 use super::Outbound;
-use super::deliveries::EndedAttempt;
+use super::delivery_statistics::EndedAttempt;
 use crate::ground::clock;
 use crate::mail::bounce;
 use crate::mail::model::{
@@ -52,21 +52,21 @@ impl<S: Spool> Outbound<S> {
         let expired: Vec<Target> =
             if self.is_over_age(age) { expire(&mut outcomes) } else { Vec::new() };
         if outcomes.iter().any(|(_, outcome)| outcome.class() == ReplyClass::Success) {
-            self.state.reached(id, steady);
+            self.state.note_success(id, steady);
         }
         if !self.bounce(message, &mut outcomes, &relay, now).await {
             log_unqueued_bounce(message);
         }
         let transcript = transcript + &self.note_undeliverable(message, &outcomes).await;
         let warn = self.config.schedule.delay_warning;
-        if warn > 0 && age >= warn && !job.told && self.tell_of_delay(message, &outcomes, now).await
-        {
-            job.told = true;
+        let is_late = warn > 0 && age >= warn && !job.delay_warning_sent;
+        if is_late && self.queue_delay_warning(message, &outcomes, now).await {
+            job.delay_warning_sent = true;
         }
         let again = outcomes
             .iter()
             .find(|(_, outcome)| outcome.class() == ReplyClass::Temporary)
-            .map(|(_, outcome)| (job, self.state.complained(id, job, outcome, steady)));
+            .map(|(_, outcome)| (job, self.state.note_temporary_failure(id, job, outcome, steady)));
         // On the volume by the wall clock, because the monotonic clock does not outlive the
         // process.
         let due = again.map_or(0, |(_, due)| clock::wall(due));
@@ -158,10 +158,12 @@ impl<S: Spool> Outbound<S> {
         let (original, host, hostname) =
             (message.clone(), relay.to_owned(), self.config.hostname.clone());
         let failed = failures.clone();
-        let draft = worded(move || bounce::failed(&original, &failed, &host, &hostname, now)).await;
+        let draft =
+            compose_blocking(move || bounce::failed(&original, &failed, &host, &hostname, now))
+                .await;
         let queued = match draft {
             Some(draft) => self.queue(draft, message, NotificationKind::Failed).await,
-            None => self.tell_of_undeliverable(message, &failures, relay, now).await,
+            None => self.report_undeliverable(message, &failures, relay, now).await,
         };
         if queued.is_ok() {
             return true;
@@ -181,7 +183,7 @@ impl<S: Spool> Outbound<S> {
 
     /// A bounce has failed: only `bounce_address` is notified, and nobody when that is the address
     /// that failed.
-    async fn tell_of_undeliverable(
+    async fn report_undeliverable(
         &self,
         message: &Message,
         failures: &[(Target, Outcome)],
@@ -192,9 +194,10 @@ impl<S: Spool> Outbound<S> {
         let (original, host, hostname) =
             (message.clone(), relay.to_owned(), self.config.hostname.clone());
         let failures = failures.to_vec();
-        let draft =
-            worded(move || bounce::undeliverable(&original, &failures, &host, &to, &hostname, now))
-                .await;
+        let draft = compose_blocking(move || {
+            bounce::undeliverable(&original, &failures, &host, &to, &hostname, now)
+        })
+        .await;
         match draft {
             Some(draft) => self.queue(draft, message, NotificationKind::Undeliverable).await,
             None => Ok(()),
@@ -233,7 +236,7 @@ impl<S: Spool> Outbound<S> {
         )
     }
 
-    async fn tell_of_delay(
+    async fn queue_delay_warning(
         &self,
         message: &Message,
         outcomes: &[(Target, Outcome)],
@@ -246,19 +249,21 @@ impl<S: Spool> Outbound<S> {
             })
             .cloned()
             .collect();
-        if delays.is_empty() || !self.state.claim_delay_notice(message.id) {
+        if delays.is_empty() || !self.state.claim_delay_warning(message.id) {
             return false;
         }
         // By the present clock: it may have been set since the message was accepted.
         let left = self.config.schedule.lifetime.saturating_sub(clock::age(message.arrived));
         let give_up_at = now.saturating_add(left);
         let (original, hostname) = (message.clone(), self.config.hostname.clone());
-        let draft =
-            worded(move || bounce::delayed(&original, &delays, give_up_at, &hostname, now)).await;
+        let draft = compose_blocking(move || {
+            bounce::delayed(&original, &delays, give_up_at, &hostname, now)
+        })
+        .await;
         let Some(draft) = draft else { return false };
         let queued = self.queue(draft, message, NotificationKind::Delayed).await.is_ok();
         if queued {
-            self.spool.delay_told(message.id);
+            self.spool.note_delay_warning_sent(message.id);
         }
         queued
     }
@@ -320,7 +325,9 @@ impl<S: Spool> Outbound<S> {
 
 /// Composes a notification where reading the original's header section from the disk may block. A
 /// panic there costs the notification, not the record of the failure.
-async fn worded(word: impl FnOnce() -> Option<NewMessage> + Send + 'static) -> Option<NewMessage> {
+async fn compose_blocking(
+    word: impl FnOnce() -> Option<NewMessage> + Send + 'static,
+) -> Option<NewMessage> {
     tokio::task::spawn_blocking(word).await.unwrap_or_else(|error| {
         tracing::error!(target: "mta", cause = %error, "a notification could not be written");
         None

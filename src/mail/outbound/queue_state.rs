@@ -9,9 +9,9 @@
 //! A job and its message: an agent takes the job ([`QueueState::take`]), claims the message
 //! ([`QueueState::claim`]), so that it stays in memory, reads it from the disk if it is not there,
 //! and begins the attempt ([`QueueState::begin`]), which ends the claim. It ends the attempt with
-//! [`QueueState::end`] or [`QueueState::give_back`].
+//! [`QueueState::end`] or [`QueueState::return_untried`].
 
-use super::table::MessageTable;
+use super::in_memory_messages::MessageTable;
 use crate::ground::lock::{Guard, Level, Lock};
 use crate::mail::model::{
     Destination, DestinationStatus, DestinationSummary, LastError, Message, MessageId, Target,
@@ -80,14 +80,14 @@ impl AgentCounts {
     pub fn tell(&self, counters: &OutboundCounters) {
         let whole = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
         let active = &counters.couriers_active;
-        self.taken.iter().for_each(|(standing, taken)| {
-            active.with_label_values(&[standing.name()]).set((*taken).into())
+        self.taken.iter().for_each(|(reputation, taken)| {
+            active.with_label_values(&[reputation.name()]).set((*taken).into())
         });
         active.with_label_values(&["overtime"]).set(whole(self.overtime));
         counters.destinations_unreachable.set(whole(self.unreachable));
-        let ThrottleCounts { standing, client, sender, slow } = self.throttled;
+        let ThrottleCounts { reputation, client, sender, slow } = self.throttled;
         for (share, total) in
-            [("standing", standing), ("client", client), ("sender", sender), ("slow", slow)]
+            [("standing", reputation), ("client", client), ("sender", sender), ("slow", slow)]
         {
             let counter = counters.couriers_throttled_total.with_label_values(&[share]);
             counter.inc_by(total.saturating_sub(counter.get()));
@@ -116,13 +116,13 @@ impl QueueState {
     }
 
     /// Takes the lock and releases it: the watchdog's test whether the lock is free.
-    pub fn touch(&self) {
+    pub fn probe_lock(&self) {
         drop(self.lock());
     }
 
     /// Runs `work` while the lock is held. Only a test of the watchdog may do this.
     #[cfg(debug_assertions)]
-    pub fn while_held(&self, work: impl FnOnce()) {
+    pub fn while_locked(&self, work: impl FnOnce()) {
         let _held = self.lock();
         work();
     }
@@ -159,18 +159,19 @@ impl QueueState {
     }
 
     /// A destination that an operator configured.
-    pub fn vouch_for(&self, destination: &Destination) {
-        self.lock().schedule.vouch_for(destination);
+    pub fn mark_configured(&self, destination: &Destination) {
+        self.lock().schedule.mark_configured(destination);
     }
 
     // The dispatcher.
 
     /// The use of the agents' slots.
-    pub fn places(&self) -> AgentCounts {
+    pub fn agent_counts(&self) -> AgentCounts {
         let state = self.lock();
-        let places = state.schedule.places();
+        let places = state.schedule.slots();
         AgentCounts {
-            taken: DestinationReputation::ALL.map(|standing| (standing, places.taken(standing))),
+            taken: DestinationReputation::ALL
+                .map(|reputation| (reputation, places.taken(reputation))),
             overtime: places.overtime(),
             unreachable: state.schedule.unreachable(),
             throttled: places.throttled(),
@@ -192,16 +193,16 @@ impl QueueState {
     }
 
     /// Whether the dispatcher must be woken.
-    pub fn must_ring(&self, now: u32) -> WakeDispatcher {
-        self.lock().must_ring(now)
+    pub fn must_wake(&self, now: u32) -> WakeDispatcher {
+        self.lock().must_wake(now)
     }
 
     /// Jobs that are being attempted or could be now.
-    pub fn flushable(&self, now: u32) -> u64 {
-        self.lock().schedule.flushable(now)
+    pub fn deliverable_now(&self, now: u32) -> u64 {
+        self.lock().schedule.deliverable_now(now)
     }
 
-    // Couriers.
+    // Delivery agents.
 
     /// The next job of an agent that has a connection (`open`) or will make one, and its
     /// destination's reputation.
@@ -212,7 +213,7 @@ impl QueueState {
         now: u32,
     ) -> (Option<Job>, DestinationReputation) {
         let mut state = self.lock();
-        (state.schedule.take(id, open, now), state.schedule.standing(id))
+        (state.schedule.take(id, open, now), state.schedule.reputation(id))
     }
 
     /// Nothing was attempted, because the hosts have all the connections that they may have; the
@@ -232,21 +233,21 @@ impl QueueState {
 
     /// A host has a free connection again, perhaps for the destination of this number. `None`: it
     /// does not wait for one, or cannot use another agent now.
-    pub fn invited(&self, number: u32, now: u32) -> Option<WakeDispatcher> {
+    pub fn host_available(&self, number: u32, now: u32) -> Option<WakeDispatcher> {
         let mut state = self.lock();
-        state.schedule.invited(number).then(|| state.must_ring(now))
+        state.schedule.host_available(number).then(|| state.must_wake(now))
     }
 
     /// A delivery agent has become slow.
-    pub fn slow(
+    pub fn note_slow(
         &self,
         destination: DestinationId,
         stage: AgentStage,
         now: u32,
     ) -> (SlowAgent, WakeDispatcher) {
         let mut state = self.lock();
-        let slow = state.schedule.slow(destination, stage);
-        (slow, state.must_ring(now))
+        let slow = state.schedule.note_slow(destination, stage);
+        (slow, state.must_wake(now))
     }
 
     /// A slow agent has reached another stage. `false`: it was asked to stop, or works without a
@@ -256,41 +257,41 @@ impl QueueState {
     }
 
     /// A slow agent's attempt has ended.
-    pub fn slow_no_more(&self, destination: DestinationId, ticket: u64) -> SlowOutcome {
-        self.lock().schedule.slow_no_more(destination, ticket)
+    pub fn no_longer_slow(&self, destination: DestinationId, ticket: u64) -> SlowOutcome {
+        self.lock().schedule.no_longer_slow(destination, ticket)
     }
 
     /// A destination replied, whatever the reply was.
-    pub fn answered(&self, destination: DestinationId, now: u32) {
-        self.lock().schedule.answered(destination, now);
+    pub fn note_answer(&self, destination: DestinationId, now: u32) {
+        self.lock().schedule.note_answer(destination, now);
     }
 
     /// An attempt that `began` then took long and failed.
-    pub fn dawdled(&self, destination: DestinationId, began: u32, now: u32) {
-        self.lock().schedule.dawdled(destination, began, now);
+    pub fn note_slow_failure(&self, destination: DestinationId, began: u32, now: u32) {
+        self.lock().schedule.note_slow_failure(destination, began, now);
     }
 
     /// Where agents record the time at which they last received anything from this destination.
-    pub fn ear(&self, destination: DestinationId) -> Arc<AtomicU32> {
-        self.lock().schedule.ear(destination)
+    pub fn last_heard_at(&self, destination: DestinationId) -> Arc<AtomicU32> {
+        self.lock().schedule.last_heard_at(destination)
     }
 
     /// An agent has received nothing since that time.
-    pub fn silent(
+    pub fn note_silent(
         &self,
         destination: DestinationId,
         stage: AgentStage,
-        quiet_since: u32,
+        silent_since: u32,
         now: u32,
     ) -> WakeDispatcher {
         let mut state = self.lock();
-        state.schedule.silent(destination, stage, quiet_since, now);
-        state.must_ring(now)
+        state.schedule.note_silent(destination, stage, silent_since, now);
+        state.must_wake(now)
     }
 
     /// A silent agent has received something, or its attempt has ended.
-    pub fn silent_no_more(&self, destination: DestinationId, stage: AgentStage) {
-        self.lock().schedule.silent_no_more(destination, stage);
+    pub fn no_longer_silent(&self, destination: DestinationId, stage: AgentStage) {
+        self.lock().schedule.no_longer_silent(destination, stage);
     }
 
     /// Keeps a message in memory until [`QueueState::begin`] or [`QueueState::unclaim`]; one that
@@ -339,10 +340,10 @@ impl QueueState {
     }
 
     /// A job that could not be attempted is deferred.
-    pub fn put_off(&self, destination: DestinationId, job: Job, now: u32) -> WakeDispatcher {
+    pub fn postpone(&self, destination: DestinationId, job: Job, now: u32) -> WakeDispatcher {
         let mut state = self.lock();
-        state.put_off(destination, job, now);
-        state.must_ring(now)
+        state.postpone(destination, job, now);
+        state.must_wake(now)
     }
 
     /// Changes the progress of a message that is being attempted, and passes the whole progress to
@@ -363,25 +364,25 @@ impl QueueState {
 
     /// Whether the delay warning is yet to be sent; `true` only once, because the caller then sends
     /// it.
-    pub fn claim_delay_notice(&self, id: MessageId) -> bool {
-        self.lock().table.claim_delay_notice(id)
+    pub fn claim_delay_warning(&self, id: MessageId) -> bool {
+        self.lock().table.claim_delay_warning(id)
     }
 
     /// A message was delivered to a destination.
-    pub fn reached(&self, destination: DestinationId, now: u32) {
-        self.lock().schedule.reached(destination, now);
+    pub fn note_success(&self, destination: DestinationId, now: u32) {
+        self.lock().schedule.note_success(destination, now);
     }
 
     /// The destination was reached and rejects this relay, whatever the mail; it is not suspended.
     /// The job was attempted so many times before.
-    pub fn refused_us(
+    pub fn note_session_refused(
         &self,
         destination: DestinationId,
         attempts: u8,
         error: impl Into<LastError>,
         now: u32,
     ) {
-        self.lock().schedule.refused_us(destination, attempts, error, now);
+        self.lock().schedule.note_session_refused(destination, attempts, error, now);
     }
 
     /// See [`crate::mail::schedule::Schedule::given_up_connecting`].
@@ -397,7 +398,7 @@ impl QueueState {
 
     /// An attempt failed temporarily in a way that concerns the destination; gives when the next
     /// one is due.
-    pub fn complained(
+    pub fn note_temporary_failure(
         &self,
         destination: DestinationId,
         job: Job,
@@ -405,8 +406,8 @@ impl QueueState {
         now: u32,
     ) -> u32 {
         let mut state = self.lock();
-        state.schedule.complained(destination, error);
-        state.schedule.next_try(job, now)
+        state.schedule.note_temporary_failure(destination, error);
+        state.schedule.next_attempt_time(job, now)
     }
 
     /// The end of an attempt: the job is attempted `again` at that time, or has ended.
@@ -420,15 +421,15 @@ impl QueueState {
         let mut state = self.lock();
         state.table.end(id, destination);
         match again {
-            Some((job, due)) => state.schedule.later(destination, job, due),
+            Some((job, due)) => state.schedule.retry_later(destination, job, due),
             None => state.schedule.finished(destination),
         }
-        state.must_ring(now)
+        state.must_wake(now)
     }
 
     /// A connection attempt that `began` then failed. `true`: the destination is up; other agents
     /// take the job, and its attempt here has ended.
-    pub fn give_back(
+    pub fn return_untried(
         &self,
         destination: DestinationId,
         job: Job,
@@ -437,25 +438,25 @@ impl QueueState {
         now: u32,
     ) -> bool {
         let mut state = self.lock();
-        let others_carry_on = state.schedule.is_well_otherwise(destination, error, began, now);
-        if others_carry_on {
+        let others_deliver = state.schedule.is_reachable_otherwise(destination, error, began, now);
+        if others_deliver {
             state.table.end(job.id, destination);
-            state.schedule.give_back(destination, job);
+            state.schedule.return_untried(destination, job);
         }
-        others_carry_on
+        others_deliver
     }
 
     /// The destination cannot be reached and is suspended. Gives back waiting jobs whose senders
     /// must be notified, which count as taken; and the messages that wait in memory for a first
     /// attempt.
-    pub fn down(
+    pub fn suspend(
         &self,
         destination: DestinationId,
         error: impl Into<LastError>,
         now: u32,
     ) -> (Vec<Job>, Vec<Arc<Message>>) {
         let mut state = self.lock();
-        let told = state.schedule.down(destination, error, now);
+        let told = state.schedule.suspend(destination, error, now);
         (told, state.table.fresh())
     }
 
@@ -484,24 +485,24 @@ impl QueueState {
     }
 
     /// It has been idle for a while: whether it ends, because its slot is needed elsewhere.
-    pub fn gives_way(&self, destination: DestinationId, waiting: &IdleAgent) -> bool {
-        self.lock().schedule.gives_way(destination, waiting)
+    pub fn yields_slot(&self, destination: DestinationId, waiting: &IdleAgent) -> bool {
+        self.lock().schedule.yields_slot(destination, waiting)
     }
 
     /// It is idle no more; gives whether there is work for it now.
-    pub fn waited(
+    pub fn stop_waiting(
         &self,
         destination: DestinationId,
         waiting: &IdleAgent,
-        rung: bool,
+        was_woken: bool,
         now: u32,
     ) -> bool {
-        self.lock().schedule.waited(destination, waiting, rung, now)
+        self.lock().schedule.stop_waiting(destination, waiting, was_woken, now)
     }
 
     /// An agent has ended, for any reason: the jobs it still had, of which `tried` is in an
     /// attempt, wait for another agent.
-    pub fn courier_ended(
+    pub fn agent_ended(
         &self,
         destination: DestinationId,
         (connected, has_place): (bool, bool),
@@ -513,12 +514,12 @@ impl QueueState {
         if let Some(job) = tried {
             state.table.end(job.id, destination);
         }
-        tried.iter().chain(untried).for_each(|job| state.put_off(destination, *job, now));
+        tried.iter().chain(untried).for_each(|job| state.postpone(destination, *job, now));
         if connected {
             state.schedule.connected(destination, false);
         }
-        state.schedule.courier_ended(destination, !has_place);
-        state.must_ring(now)
+        state.schedule.agent_ended(destination, !has_place);
+        state.must_wake(now)
     }
 
     // Orders, pages and the API.
@@ -548,8 +549,8 @@ impl QueueState {
     }
 
     /// Whether a message is in memory, new or in an attempt.
-    pub fn is_in_hand(&self, id: MessageId) -> bool {
-        self.lock().table.is_in_hand(id)
+    pub fn is_in_memory(&self, id: MessageId) -> bool {
+        self.lock().table.is_in_memory(id)
     }
 
     /// Whether agents are attempting a message.
@@ -558,8 +559,8 @@ impl QueueState {
     }
 
     /// The messages that are being attempted, and how many others are deferred (see
-    /// `schedule::standing`).
-    pub fn standings(&self, now: u32) -> (HashSet<MessageId>, u64) {
+    /// `schedule::deferred_count`).
+    pub fn active_and_deferred(&self, now: u32) -> (HashSet<MessageId>, u64) {
         let state = self.lock();
         let active = state.table.being_tried();
         let deferred = state.schedule.deferred_messages(&active, now);
@@ -573,14 +574,14 @@ impl QueueState {
     }
 
     /// Why nothing is sent to each of these destinations now.
-    pub fn rests(
+    pub fn suspensions(
         &self,
         destinations: &[Option<Destination>],
         now: u32,
     ) -> Vec<Option<Suspension<LastError>>> {
         let state = self.lock();
         let rest = |destination: &Option<Destination>| {
-            Some(match state.schedule.rest_of(destination.as_ref()?, now)? {
+            Some(match state.schedule.suspension_of(destination.as_ref()?, now)? {
                 Suspension::Paused => Suspension::Paused,
                 Suspension::Until(until, error) => Suspension::Until(until, error.clone()),
             })
@@ -605,16 +606,16 @@ impl Inner {
         for (destination, job, due) in jobs {
             self.schedule.add(destination, *job, (*due).min(latest), now);
         }
-        self.must_ring(now)
+        self.must_wake(now)
     }
 
-    fn put_off(&mut self, destination: DestinationId, job: Job, now: u32) {
-        let due = self.schedule.next_try(job, now);
-        self.schedule.later(destination, job, due);
+    fn postpone(&mut self, destination: DestinationId, job: Job, now: u32) {
+        let due = self.schedule.next_attempt_time(job, now);
+        self.schedule.retry_later(destination, job, due);
     }
 
-    fn must_ring(&self, now: u32) -> WakeDispatcher {
+    fn must_wake(&self, now: u32) -> WakeDispatcher {
         let sooner = self.schedule.next_wake().is_some_and(|wake| wake < self.wake);
-        WakeDispatcher(sooner || self.schedule.has_turn(now))
+        WakeDispatcher(sooner || self.schedule.can_start(now))
     }
 }

@@ -15,7 +15,7 @@ const NOW: u32 = 1000;
 fn state() -> QueueState {
     let config = schedule::ScheduleConfig {
         concurrency: 20,
-        couriers_max: 500,
+        agents_max: 500,
         overtime_max: 500,
         minimal_backoff: 300,
         maximal_backoff: 4000,
@@ -40,7 +40,7 @@ fn message() -> Message {
             TargetProgress::new(Target::Recipient(1)),
         ],
         held: false,
-        delay_told: false,
+        delay_warning_sent: false,
         body: Body::Memory(Bytes::from_static(b"a: b\r\n\r\n")),
     }
 }
@@ -52,16 +52,16 @@ fn at(domain: &str) -> Destination {
 fn jobs(message: &Message) -> Vec<NewJob> {
     let job = Job {
         id: message.id,
-        arrived: message.arrived,
+        accepted_at: message.arrived,
         attempts: 0,
-        told: false,
+        delay_warning_sent: false,
         source: FlowKey::default(),
     };
     ["a.example", "b.example"].map(|name| (at(name), job, 0)).into()
 }
 
 /// An agent of the next destination, with its job.
-fn courier(state: &QueueState) -> (DestinationId, Job) {
+fn agent(state: &QueueState) -> (DestinationId, Job) {
     let (id, _) = state.start(NOW).unwrap();
     (id, state.take(id, false, NOW).0.unwrap())
 }
@@ -70,7 +70,7 @@ fn courier(state: &QueueState) -> (DestinationId, Job) {
 fn a_message_stays_for_whoever_is_about_to_try_it() {
     let (state, message) = (state(), message());
     assert_eq!(state.enter(Arc::new(message.clone()), &jobs(&message), NOW), WakeDispatcher(true));
-    let ((first, job), (second, _)) = (courier(&state), courier(&state));
+    let ((first, job), (second, _)) = (agent(&state), agent(&state));
     let claimed = state.claim(message.id).unwrap();
     assert_eq!(
         state.begin(message.id, first, &[Target::Recipient(0)]),
@@ -93,8 +93,11 @@ fn a_message_stays_for_whoever_is_about_to_try_it() {
         Some(vec![Target::Recipient(1)])
     );
     let _ = state.end(message.id, second, None, NOW);
-    assert!(!state.is_in_hand(message.id));
-    assert_eq!((state.flushable(NOW), state.standings(NOW)), (0, (HashSet::new(), 0)));
+    assert!(!state.is_in_memory(message.id));
+    assert_eq!(
+        (state.deliverable_now(NOW), state.active_and_deferred(NOW)),
+        (0, (HashSet::new(), 0))
+    );
 }
 
 #[test]
@@ -102,7 +105,7 @@ fn a_retry_does_not_call_untried_what_is_being_tried_or_due_elsewhere() {
     let (state, message) = (state(), message());
     let untried = |ids: &[MessageId]| Untried::Messages(ids.iter().copied().collect());
     let _ = state.enter(Arc::new(message.clone()), &jobs(&message), NOW);
-    let (first, _) = courier(&state);
+    let (first, _) = agent(&state);
     state.claim(message.id).unwrap();
     state.begin(message.id, first, &[Target::Recipient(0)]).unwrap();
     state.pause_destination(&at("b.example"), true);
@@ -115,32 +118,32 @@ fn a_retry_does_not_call_untried_what_is_being_tried_or_due_elsewhere() {
 fn what_is_due_before_the_dispatcher_wakes_rings_for_it() {
     let (state, message) = (state(), message());
     let _ = state.enter(Arc::new(message.clone()), &jobs(&message)[..1], NOW);
-    let (id, job) = courier(&state);
+    let (id, job) = agent(&state);
     assert_eq!(state.start(NOW).unwrap_err(), None, "nothing is to be done");
     state.claim(message.id).unwrap();
     state.begin(message.id, id, &[Target::Recipient(0)]).unwrap();
     assert_eq!(state.end(message.id, id, Some((job, NOW + 5)), NOW), WakeDispatcher(true));
     assert_eq!(state.start(NOW).unwrap_err(), Some(NOW + 5));
-    assert_eq!(state.must_ring(NOW), WakeDispatcher(false), "it knows");
+    assert_eq!(state.must_wake(NOW), WakeDispatcher(false), "it knows");
 }
 
 #[test]
-fn a_courier_that_breaks_off_gives_back_all_that_it_has_taken() {
+fn an_agent_that_breaks_off_gives_back_all_that_it_has_taken() {
     let (state, message) = (state(), message());
     let job = |id: u64| Job {
         id: MessageId(id),
-        arrived: NOW,
+        accepted_at: NOW,
         attempts: 0,
-        told: false,
+        delay_warning_sent: false,
         source: FlowKey::default(),
     };
     let _ = state.plan(&[7, 8, 9].map(|id| (at("a.example"), job(id), 0)), NOW);
-    let (id, first) = courier(&state);
+    let (id, first) = agent(&state);
     let rest = [state.take(id, false, NOW).0.unwrap(), state.take(id, false, NOW).0.unwrap()];
     assert!(state.claim(message.id).is_none(), "to be read from the disk");
     state.loaded(Arc::new(message));
     state.begin(first.id, id, &[Target::Recipient(0)]).unwrap();
-    let _ = state.courier_ended(id, (false, true), Some(first), &rest, NOW);
-    assert_eq!(state.standings(NOW), (HashSet::new(), 3));
-    assert!(!state.is_in_hand(first.id));
+    let _ = state.agent_ended(id, (false, true), Some(first), &rest, NOW);
+    assert_eq!(state.active_and_deferred(NOW), (HashSet::new(), 3));
+    assert!(!state.is_in_memory(first.id));
 }

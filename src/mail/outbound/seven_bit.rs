@@ -27,7 +27,7 @@ pub(super) async fn send(
     if again.is_empty() {
         return report;
     }
-    known.ask_again(&message.envelope, &report.outcomes, &again);
+    known.expect_again(&message.envelope, &report.outcomes, &again);
     match rewritten(&message.body).await {
         Ok(body) => {
             tracing::debug!(
@@ -113,7 +113,7 @@ fn merge(report: &mut TransactionReport, second: TransactionReport) {
         report.transcript.clone() + &second.transcript
     };
     report.reusable = second.reusable;
-    report.refused_us = second.refused_us;
+    report.refused_session = second.refused_session;
     report.elsewhere &= second.elsewhere;
 }
 
@@ -123,8 +123,8 @@ mod tests {
     use crate::mail::deliver::counters::DeliverCounters;
     use crate::mail::deliver::{DeliverConfig, SmtpClient, Timeouts};
     use crate::mail::model::{
-        Address, Destination, Envelope, Hop, MessageId, MessageKind, Origin, Route, StoredContent,
-        TargetProgress,
+        Address, Destination, Envelope, MailHost, MessageId, MessageKind, Origin, Route,
+        StoredContent, TargetProgress,
     };
     use crate::mail::rewrite::seven_bit::EncodingRefusal;
     use std::io;
@@ -147,7 +147,7 @@ mod tests {
             transcript: transcript.into(),
             reusable,
             elsewhere: false,
-            refused_us: None,
+            refused_session: None,
             eight_bit_refused: Vec::new(),
         }
     }
@@ -183,8 +183,8 @@ mod tests {
         };
         let client = SmtpClient::new(config, DeliverCounters::alone().unwrap()).unwrap();
         let destination = Destination::domain("there.example").unwrap();
-        let hops = vec![Hop { host: "peer.example".into(), addresses: vec![address] }];
-        let connection = client.connect(&Route { destination, hops }).await.unwrap();
+        let hosts = vec![MailHost { host: "peer.example".into(), addresses: vec![address] }];
+        let connection = client.connect(&Route { destination, hosts }).await.unwrap();
         (connection, OutboundCounters::alone().unwrap())
     }
 
@@ -202,7 +202,7 @@ mod tests {
             kind: MessageKind::Mail,
             progress: vec![TargetProgress::new(Target::Recipient(0))],
             held: false,
-            delay_told: false,
+            delay_warning_sent: false,
             body,
         }
     }
@@ -247,7 +247,7 @@ mod tests {
                 &mut RecipientOutcomes::default(),
             )
             .await;
-            let (outcome, refused) = (&report.outcomes[0].1, report.refused_us.is_some());
+            let (outcome, refused) = (&report.outcomes[0].1, report.refused_session.is_some());
             assert_eq!(
                 (outcome.reply.code, outcome.remote, report.reusable),
                 (451, false, true),

@@ -1,6 +1,6 @@
 //! The errors in a command, and the replies to them.
 
-use super::line::LineFlaw;
+use super::line::LineError;
 use crate::mail::model::{AddressError, Refusal, Reply};
 
 /// Why a line is not a valid command.
@@ -10,7 +10,7 @@ pub enum CommandError {
     /// ends.
     Foreign,
     /// Not a valid line.
-    Line(LineFlaw),
+    Line(LineError),
     /// MAIL or RCPT with a parameter that was not announced.
     Parameter,
     /// The forward-path is not a valid mailbox.
@@ -32,18 +32,18 @@ impl CommandError {
     pub fn reply(&self) -> Reply {
         match self {
             Self::Foreign => Reply::new(421, (4, 7, 0), "This is SMTP, not HTTP; closing"),
-            Self::Line(LineFlaw::BareCr) => Reply::new(
+            Self::Line(LineError::BareCr) => Reply::new(
                 500,
                 (5, 5, 2),
                 "A CR without LF is not allowed in SMTP; end lines with CR LF; closing",
             ),
-            Self::Line(LineFlaw::BareLf) => Reply::new(
+            Self::Line(LineError::BareLf) => Reply::new(
                 500,
                 (5, 5, 2),
                 "An LF without CR is not allowed in SMTP; end lines with CR LF; closing",
             ),
-            Self::Line(LineFlaw::TooLong) => Reply::new(500, (5, 5, 2), "Line too long"),
-            Self::Line(LineFlaw::Endless) => {
+            Self::Line(LineError::TooLong) => Reply::new(500, (5, 5, 2), "Line too long"),
+            Self::Line(LineError::Endless) => {
                 Reply::new(500, (5, 5, 2), "Line without end; closing")
             }
             Self::Parameter => {
@@ -63,8 +63,8 @@ impl CommandError {
     /// The counter for it.
     pub fn refusal(&self) -> Refusal {
         match self {
-            Self::Line(LineFlaw::BareCr | LineFlaw::BareLf) => Refusal::BareLine,
-            Self::Line(LineFlaw::TooLong | LineFlaw::Endless) => Refusal::Limit,
+            Self::Line(LineError::BareCr | LineError::BareLf) => Refusal::BareLine,
+            Self::Line(LineError::TooLong | LineError::Endless) => Refusal::Limit,
             _ => Refusal::Syntax,
         }
     }
@@ -73,13 +73,13 @@ impl CommandError {
     pub fn is_fatal(&self) -> bool {
         matches!(
             self,
-            Self::Foreign | Self::Line(LineFlaw::BareCr | LineFlaw::BareLf | LineFlaw::Endless)
+            Self::Foreign | Self::Line(LineError::BareCr | LineError::BareLf | LineError::Endless)
         )
     }
 }
 
-impl From<LineFlaw> for CommandError {
-    fn from(flaw: LineFlaw) -> Self {
-        Self::Line(flaw)
+impl From<LineError> for CommandError {
+    fn from(error: LineError) -> Self {
+        Self::Line(error)
     }
 }

@@ -30,7 +30,7 @@ pub enum InputLine<'a> {
     /// Not a line that could be a command.
     Flawed {
         /// What is wrong.
-        flaw: LineFlaw,
+        error: LineError,
         /// Octets to drop.
         taken: usize,
     },
@@ -38,7 +38,7 @@ pub enum InputLine<'a> {
 
 /// Why it is not a valid line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LineFlaw {
+pub enum LineError {
     /// A CR that is not followed by an LF (RFC 5321 §2.3.8). The input after it cannot be trusted:
     /// the session ends.
     BareCr,
@@ -68,27 +68,27 @@ impl LineSplitter {
             return self.more(input.len(), input.len());
         };
         if self.discarded + at > Self::DISCARD_MAX {
-            return InputLine::Flawed { flaw: LineFlaw::Endless, taken: at };
+            return InputLine::Flawed { error: LineError::Endless, taken: at };
         }
         match (input[at], input.get(at + 1)) {
-            (b'\n', _) => InputLine::Flawed { flaw: LineFlaw::BareLf, taken: at + 1 },
+            (b'\n', _) => InputLine::Flawed { error: LineError::BareLf, taken: at + 1 },
             (_, None) => self.more(at, input.len()),
             (_, Some(b'\n')) => {
                 let length = self.discarded + at + 2;
                 *self = Self::default();
                 if length > Self::LIMIT {
-                    return InputLine::Flawed { flaw: LineFlaw::TooLong, taken: at + 2 };
+                    return InputLine::Flawed { error: LineError::TooLong, taken: at + 2 };
                 }
                 InputLine::Complete { text: &input[..at], taken: at + 2 }
             }
-            (_, Some(_)) => InputLine::Flawed { flaw: LineFlaw::BareCr, taken: at + 1 },
+            (_, Some(_)) => InputLine::Flawed { error: LineError::BareCr, taken: at + 1 },
         }
     }
 
     /// `plain` octets contain no line end, and the input has none.
     fn more<'a>(&mut self, plain: usize, length: usize) -> InputLine<'a> {
         if self.discarded + plain > Self::DISCARD_MAX {
-            return InputLine::Flawed { flaw: LineFlaw::Endless, taken: length };
+            return InputLine::Flawed { error: LineError::Endless, taken: length };
         }
         if self.discarded == 0 && length < Self::LIMIT {
             self.scanned = plain;
@@ -106,7 +106,7 @@ mod tests {
     use proptest::prelude::*;
 
     /// All lines of `input` when it arrives in pieces of the given sizes.
-    fn cut(input: &[u8], sizes: &[usize]) -> Vec<Result<Vec<u8>, LineFlaw>> {
+    fn cut(input: &[u8], sizes: &[usize]) -> Vec<Result<Vec<u8>, LineError>> {
         let (mut lines, mut buffer, mut out) = (LineSplitter::default(), Vec::new(), Vec::new());
         let mut sizes = sizes.iter().copied().cycle();
         let mut rest = input;
@@ -116,9 +116,9 @@ mod tests {
                     out.push(Ok(text.to_vec()));
                     buffer.drain(..taken);
                 }
-                InputLine::Flawed { flaw, taken } => {
-                    out.push(Err(flaw));
-                    if flaw != LineFlaw::TooLong {
+                InputLine::Flawed { error, taken } => {
+                    out.push(Err(error));
+                    if error != LineError::TooLong {
                         return out;
                     }
                     buffer.drain(..taken);
@@ -144,10 +144,10 @@ mod tests {
             cut(b"NOOP\r\n\r\nQUIT\r\nhalf", &[3]),
             [Ok(b"NOOP".to_vec()), Ok(vec![]), Ok(b"QUIT".to_vec())]
         );
-        assert_eq!(cut(b"NOOP\nQUIT\r\n", &[100]), [Err(LineFlaw::BareLf)]);
-        assert_eq!(cut(b"NOOP\rQUIT\r\n", &[5]), [Err(LineFlaw::BareCr)]);
-        assert_eq!(cut(b"NOOP\r\r\n", &[1]), [Err(LineFlaw::BareCr)]);
-        assert_eq!(cut(b"\n", &[1]), [Err(LineFlaw::BareLf)]);
+        assert_eq!(cut(b"NOOP\nQUIT\r\n", &[100]), [Err(LineError::BareLf)]);
+        assert_eq!(cut(b"NOOP\rQUIT\r\n", &[5]), [Err(LineError::BareCr)]);
+        assert_eq!(cut(b"NOOP\r\r\n", &[1]), [Err(LineError::BareCr)]);
+        assert_eq!(cut(b"\n", &[1]), [Err(LineError::BareLf)]);
     }
 
     #[test]
@@ -160,19 +160,19 @@ mod tests {
             );
             assert_eq!(
                 cut(&[line(LineSplitter::LIMIT + 1), line(5)].concat(), &[size]),
-                [Err(LineFlaw::TooLong), Ok(b"aaa".to_vec())]
+                [Err(LineError::TooLong), Ok(b"aaa".to_vec())]
             );
             assert_eq!(
                 cut(&line(LineSplitter::DISCARD_MAX + 2), &[size]),
-                [Err(LineFlaw::TooLong)]
+                [Err(LineError::TooLong)]
             );
             assert_eq!(
                 cut(&line(LineSplitter::DISCARD_MAX + 3), &[size]),
-                [Err(LineFlaw::Endless)]
+                [Err(LineError::Endless)]
             );
             assert_eq!(
                 cut(&vec![b'a'; 2 * LineSplitter::DISCARD_MAX], &[size]),
-                [Err(LineFlaw::Endless)]
+                [Err(LineError::Endless)]
             );
         }
     }

@@ -4,8 +4,8 @@
 //! Sans-I/O: nothing here uses sockets, disks or clocks, so every rule can be tested, and is
 //! fuzzed, without them. In: octets in pieces of any size. Out: [`Command`]s, [`Dialogue`] replies,
 //! slices of [`ContentParser`]. Limits: [`LineSplitter::LIMIT`] and [`LineSplitter::DISCARD_MAX`]
-//! on command lines, [`ContentParser::LINE_MAX`], [`ContentParser::HOPS_MAX`] and the caller's size
-//! limit on content, [`SessionLimits`] on a session. Everything that is copied has a limit.
+//! on command lines, [`ContentParser::LINE_MAX`], [`ContentParser::RECEIVED_MAX`] and the caller's
+//! size limit on content, [`SessionLimits`] on a session. Everything that is copied has a limit.
 //! Security: the protection against SMTP smuggling is here. Only CR LF ends a line, and only CR LF
 //! . CR LF ends the content. A bare CR or a bare LF is never repaired, because the next hop might
 //! then see the end of a mail elsewhere. Source: RFC 5321, RFC 1870 (SIZE), RFC 2034 (enhanced
@@ -13,20 +13,20 @@
 
 mod command;
 mod command_error;
-mod content;
-mod dialogue;
+mod data_reader;
 mod envelope;
 mod grammar;
 mod line;
 mod path;
+mod smtp_server;
 
 pub use command::Command;
 pub use command_error::CommandError;
-pub use content::{ContentChunk, ContentError, ContentParser};
-pub use dialogue::{
-    AccessPolicy, CommandResult, Dialogue, NextStep, SessionLimits, TlsState, write_reply,
-};
+pub use data_reader::{ContentChunk, ContentError, ContentParser};
 pub use envelope::{Mail, Recipient};
 pub use grammar::Grammar;
-pub use line::{InputLine, LineFlaw, LineSplitter};
+pub use line::{InputLine, LineError, LineSplitter};
 pub use path::lenient_mailbox;
+pub use smtp_server::{
+    AccessPolicy, CommandResult, Dialogue, NextStep, SessionLimits, TlsState, write_reply,
+};

@@ -59,9 +59,9 @@ fn unquoted(text: &str, wanted: u8) -> Option<usize> {
 /// A mailbox. The lenient grammar accepts a dot after the domain, and adds a domain where none is
 /// given.
 pub(super) fn mailbox(path: &str, grammar: Grammar<'_>) -> Result<Address, AddressError> {
-    let Grammar::Lenient { origin_domain } = grammar else { return routed(path) };
-    routed(path).or_else(|error| match path.strip_suffix('.') {
-        Some(path) if path.contains('@') => routed(path).map_err(|_| error),
+    let Grammar::Lenient { origin_domain } = grammar else { return without_source_route(path) };
+    without_source_route(path).or_else(|error| match path.strip_suffix('.') {
+        Some(path) if path.contains('@') => without_source_route(path).map_err(|_| error),
         // All of it is the local part: an `@` in it can only be in a quoted string.
         _ => Address::parse(&format!("{path}@{origin_domain}")).map_err(|_| error),
     })
@@ -69,7 +69,7 @@ pub(super) fn mailbox(path: &str, grammar: Grammar<'_>) -> Result<Address, Addre
 
 /// A mailbox, with or without a source route; the route is checked and ignored (RFC 5321 §3.6.1 and
 /// appendix C).
-fn routed(path: &str) -> Result<Address, AddressError> {
+fn without_source_route(path: &str) -> Result<Address, AddressError> {
     if !path.starts_with('@') {
         return Address::parse(path);
     }
@@ -83,8 +83,8 @@ fn routed(path: &str) -> Result<Address, AddressError> {
         byte == b':' && !bracketed
     });
     let (route, mailbox) = path.split_at(end.ok_or(AddressError::Syntax)?);
-    for hop in route.split(',') {
-        let domain = hop.strip_prefix('@').ok_or(AddressError::Syntax)?;
+    for mail_host in route.split(',') {
+        let domain = mail_host.strip_prefix('@').ok_or(AddressError::Syntax)?;
         Address::parse(&format!("x@{domain}"))?;
     }
     Address::parse(&mailbox[1..])

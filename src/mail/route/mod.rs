@@ -18,7 +18,7 @@
 //! (cloud machines offer their credentials there). Source: RFC 5321 §5.1, RFC 7505, RFC 3463 §3.
 
 pub mod counters;
-mod hops;
+mod mail_hosts;
 mod order;
 mod rules;
 
@@ -26,12 +26,12 @@ use crate::ground::clock;
 use crate::ground::dns::{Absence, DnsError, Resolver};
 use crate::ground::host::{Host, HostSpec};
 use crate::mail::model::{
-    Destination, Hop, HostLookup, HostUse, Reply, ReplyClass, Route, RouteError, RouteTrace,
+    Destination, HostLookup, HostUse, MailHost, Reply, ReplyClass, Route, RouteError, RouteTrace,
 };
 use crate::mail::route::counters::RouteCounters;
-pub use hops::{ADDRESSES_MAX, ROUTE_MAX};
-use hops::{To, hops_below, in_order, literal, traced, usable};
 use ipnet::IpNet;
+pub use mail_hosts::{ADDRESSES_MAX, ROUTE_MAX};
+use mail_hosts::{To, hosts_below, in_order, literal, traced, usable};
 pub use rules::RouteRules;
 use std::borrow::Cow;
 use std::fmt;
@@ -113,18 +113,20 @@ impl Router {
         destination: &Destination,
         trace: &mut RouteTrace,
     ) -> Result<Route, RouteError> {
-        let hops = match destination {
+        let hosts = match destination {
             Destination::Copy(spec) if !self.rules.stands(destination) => {
                 let text = format!(
                     "carbon copies no longer go to {spec}: the property cc_mta was changed"
                 );
                 Err(Reply::new(554, (5, 3, 5), text))
             }
-            Destination::Copy(spec) => self.named_hops("cc_mta", spec, trace).await,
-            Destination::SmartRelay(spec) => self.named_hops("smart_relay", spec, trace).await,
-            Destination::Domain(domain) => self.domain_hops(domain.as_str(), trace).await,
+            Destination::Copy(spec) => self.configured_hosts("cc_mta", spec, trace).await,
+            Destination::SmartRelay(spec) => {
+                self.configured_hosts("smart_relay", spec, trace).await
+            }
+            Destination::Domain(domain) => self.domain_hosts(domain.as_str(), trace).await,
         };
-        Ok(Route { destination: destination.clone(), hops: hops.map_err(RouteError)? })
+        Ok(Route { destination: destination.clone(), hosts: hosts.map_err(RouteError)? })
     }
 
     /// Looks the same destination up again, after no host of `tried` accepted a connection: gives
@@ -132,13 +134,17 @@ impl Router {
     /// changed.
     pub async fn moved(&self, tried: &Route) -> Option<Route> {
         self.resolver.forget(&name_of(&tried.destination));
-        tried.hops.iter().for_each(|hop| self.resolver.forget(&hop.host));
+        tried.hosts.iter().for_each(|mail_host| self.resolver.forget(&mail_host.host));
         let mut route = self.route(&tried.destination).await.ok()?;
-        let is_tried =
-            |address: &SocketAddr| tried.hops.iter().any(|hop| hop.addresses.contains(address));
-        route.hops.iter_mut().for_each(|hop| hop.addresses.retain(|address| !is_tried(address)));
-        route.hops.retain(|hop| !hop.addresses.is_empty());
-        Some(route).filter(|route| !route.hops.is_empty())
+        let is_tried = |address: &SocketAddr| {
+            tried.hosts.iter().any(|mail_host| mail_host.addresses.contains(address))
+        };
+        route
+            .hosts
+            .iter_mut()
+            .for_each(|mail_host| mail_host.addresses.retain(|address| !is_tried(address)));
+        route.hosts.retain(|mail_host| !mail_host.addresses.is_empty());
+        Some(route).filter(|route| !route.hosts.is_empty())
     }
 
     /// From now on no cached answer is used: an operator wants mail attempted now.
@@ -162,14 +168,14 @@ impl Router {
     }
 
     /// The hops of a host that a property names.
-    async fn named_hops(
+    async fn configured_hosts(
         &self,
         property: &str,
         spec: &HostSpec,
         trace: &mut RouteTrace,
-    ) -> Result<Vec<Hop>, Reply> {
+    ) -> Result<Vec<MailHost>, Reply> {
         let to = To { port: spec.port.unwrap_or(self.config.port), named: true };
-        let hops = match &spec.host {
+        let hosts = match &spec.host {
             Host::Address(address) => self.at_address(*address, to, trace),
             Host::Name(name) if spec.exact => {
                 trace.lookup = Some(HostLookup::Exact);
@@ -177,10 +183,14 @@ impl Router {
             }
             Host::Name(name) => self.mail_hosts(name, to, trace).await,
         };
-        hops.map_err(|reply| operators(property, spec, &reply))
+        hosts.map_err(|reply| operators(property, spec, &reply))
     }
 
-    async fn domain_hops(&self, domain: &str, trace: &mut RouteTrace) -> Result<Vec<Hop>, Reply> {
+    async fn domain_hosts(
+        &self,
+        domain: &str,
+        trace: &mut RouteTrace,
+    ) -> Result<Vec<MailHost>, Reply> {
         let to = To { port: self.config.port, named: false };
         match literal(domain) {
             Some(address) => self.at_address(address, to, trace),
@@ -193,7 +203,7 @@ impl Router {
         address: IpAddr,
         to: To,
         trace: &mut RouteTrace,
-    ) -> Result<Vec<Hop>, Reply> {
+    ) -> Result<Vec<MailHost>, Reply> {
         trace.lookup = Some(HostLookup::Address);
         self.only(&address.to_string(), vec![address], to, trace)
     }
@@ -204,7 +214,7 @@ impl Router {
         name: &str,
         to: To,
         trace: &mut RouteTrace,
-    ) -> Result<Vec<Hop>, Reply> {
+    ) -> Result<Vec<MailHost>, Reply> {
         if !name.trim_end_matches('.').contains('.') {
             trace.lookup = Some(HostLookup::LocalName);
             return self.host_alone(name, to, Absence::Name, trace).await;
@@ -235,7 +245,7 @@ impl Router {
         to: To,
         absence: Absence,
         trace: &mut RouteTrace,
-    ) -> Result<Vec<Hop>, Reply> {
+    ) -> Result<Vec<MailHost>, Reply> {
         if order::same_name(name, &self.config.hostname) {
             trace.hosts = vec![traced(name, None, Vec::new(), HostUse::ThisHost)];
             return Err(this_host(name));
@@ -274,7 +284,7 @@ impl Router {
         addresses: Vec<IpAddr>,
         to: To,
         trace: &mut RouteTrace,
-    ) -> Result<Vec<Hop>, Reply> {
+    ) -> Result<Vec<MailHost>, Reply> {
         let addresses = usable(addresses, to);
         let used = self.fitness(&addresses, to);
         let addresses = in_order(addresses, to.port);
@@ -285,7 +295,7 @@ impl Router {
                 Err(Reply::new(550, (5, 4, 4), text))
             }
             HostUse::ThisHost => Err(this_host(host)),
-            _ => Ok(vec![Hop { host: host.to_owned(), addresses }]),
+            _ => Ok(vec![MailHost { host: host.to_owned(), addresses }]),
         }
     }
 
@@ -305,7 +315,7 @@ impl Router {
         records: Vec<(u16, String)>,
         to: To,
         trace: &mut RouteTrace,
-    ) -> Result<Vec<Hop>, Reply> {
+    ) -> Result<Vec<MailHost>, Reply> {
         let records = order::sorted(records, HOSTS_MAX);
         let pending = |(preference, host): &(u16, String)| {
             traced(host, Some(*preference), Vec::new(), HostUse::Pending)
@@ -344,9 +354,9 @@ impl Router {
                 seen.used = HostUse::ThisHost;
             }
         }
-        let hops = hops_below(limit, &mut trace.hosts);
+        let hosts = hosts_below(limit, &mut trace.hosts);
         match failed {
-            _ if !hops.is_empty() => Ok(hops),
+            _ if !hosts.is_empty() => Ok(hosts),
             Some(cause) => Err(Reply::new(451, (4, 4, 3), cause)),
             None if looped => Err(this_host(name)),
             None => Err(Reply::new(

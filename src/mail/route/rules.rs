@@ -87,8 +87,8 @@ impl RouteRules {
     ///
     /// # Errors
     /// Nothing ever goes there; the text gives the valid names.
-    pub fn meant(&self, name: &str) -> Result<Destination, String> {
-        if let Some(same) = self.named().find(|named| named.is_called(name)) {
+    pub fn destination_named(&self, name: &str) -> Result<Destination, String> {
+        if let Some(same) = self.named().find(|named| named.has_name(name)) {
             return Ok(same);
         }
         let bare = name.strip_prefix(Destination::COPY).unwrap_or(name);
@@ -124,7 +124,7 @@ impl RouteRules {
     /// never was one.
     pub fn named_once(&self, name: &str) -> Option<Destination> {
         let host = |text: &str| text.parse::<HostSpec>().ok().map(Arc::new);
-        if let Some(named) = self.named().find(|named| named.is_called(name)) {
+        if let Some(named) = self.named().find(|named| named.has_name(name)) {
             return Some(named);
         }
         match name.strip_prefix(Destination::COPY) {

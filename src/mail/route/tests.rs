@@ -87,10 +87,10 @@ impl Router {
         let route = self.traced(&destination, &mut trace).await;
         assert_eq!(route, self.route(&destination).await, "{name}");
         let used = trace.hosts.iter().filter(|host| host.used == HostUse::Used);
-        let hops =
-            used.map(|host| Hop { host: host.host.clone(), addresses: host.addresses.clone() });
-        let hops: Vec<_> = hops.collect();
-        assert_eq!(route.as_ref().map(|route| route.hops.clone()).unwrap_or_default(), hops);
+        let hosts = used
+            .map(|host| MailHost { host: host.host.clone(), addresses: host.addresses.clone() });
+        let hosts: Vec<_> = hosts.collect();
+        assert_eq!(route.as_ref().map(|route| route.hosts.clone()).unwrap_or_default(), hosts);
         let hosts = trace.hosts.into_iter().map(|host| (host.host, host.used));
         (trace.lookup, hosts.collect(), route.is_ok())
     }
@@ -158,7 +158,7 @@ async fn the_trace_tells_what_became_of_each_host() {
 fn a_next_hop_is_known_in_other_words_and_what_gets_no_mail_is_refused() {
     let meant = |relay, copies, name: &str| {
         let router = router(Zone::default(), relay, copies);
-        router.rules().meant(name).map(|destination| destination.to_string())
+        router.rules().destination_named(name).map(|destination| destination.to_string())
     };
     for (relay, others) in [
         ("[mx]:25", ["mx", "[mx]", "MX:25", "[Mx]:25"]),
@@ -229,8 +229,8 @@ fn a_next_hop_is_known_in_other_words_and_what_gets_no_mail_is_refused() {
 
 async fn hosts(zone: Zone, destination: &str) -> Vec<String> {
     let route = router(zone, None, None).route_to(destination).await.unwrap();
-    assert!(route.hops.iter().all(|hop| !hop.addresses.is_empty()));
-    route.hops.into_iter().map(|hop| hop.host).collect()
+    assert!(route.hosts.iter().all(|mail_host| !mail_host.addresses.is_empty()));
+    route.hosts.into_iter().map(|mail_host| mail_host.host).collect()
 }
 
 async fn refusal(zone: Zone, destination: &str) -> String {
@@ -400,7 +400,7 @@ async fn a_host_that_moved_is_found() {
     let moved = async |addresses: &[&str]| {
         let router = router(Zone::default().host("hub", addresses), Some("hub:25"), None);
         router.moved(&old).await.map(|route| {
-            route.hops[0].addresses.iter().map(ToString::to_string).collect::<Vec<_>>()
+            route.hosts[0].addresses.iter().map(ToString::to_string).collect::<Vec<_>>()
         })
     };
     assert_eq!(moved(&["192.0.2.1", "192.0.2.2"]).await, Some(vec!["192.0.2.2:25".to_owned()]));
@@ -464,8 +464,11 @@ async fn there_are_limits() {
     }
     let route =
         router(zone.mx("d.example", &records), None, None).route_to("d.example").await.unwrap();
-    assert_eq!(route.hops[0].addresses.len(), ADDRESSES_MAX);
-    assert_eq!(route.hops.iter().map(|hop| hop.addresses.len()).sum::<usize>(), ROUTE_MAX);
+    assert_eq!(route.hosts[0].addresses.len(), ADDRESSES_MAX);
+    assert_eq!(
+        route.hosts.iter().map(|mail_host| mail_host.addresses.len()).sum::<usize>(),
+        ROUTE_MAX
+    );
 }
 
 #[tokio::test]
@@ -493,7 +496,7 @@ async fn a_smart_relay_takes_everything_and_never_bounces() {
         assert_eq!(router.rules().copy(), None);
         let route = router.route_to(spec).await.unwrap();
         assert_eq!(
-            (route.hops[0].host.as_str(), route.hops[0].addresses[0].port()),
+            (route.hosts[0].host.as_str(), route.hosts[0].addresses[0].port()),
             (host, port),
             "{spec}"
         );

@@ -19,24 +19,24 @@ impl ScheduleConfig {
 
 impl Schedule {
     /// An attempt failed in a way that concerns the destination but does not mean that it is down.
-    pub fn complained(&mut self, id: DestinationId, error: impl Into<LastError>) {
+    pub fn note_temporary_failure(&mut self, id: DestinationId, error: impl Into<LastError>) {
         self.destinations[id.0 as usize].last_error = error.into();
     }
 
     /// When a job that has just failed temporarily is tried again.
-    pub fn next_try(&self, job: Job, now: u32) -> u32 {
+    pub fn next_attempt_time(&self, job: Job, now: u32) -> u32 {
         now.saturating_add(self.backoff(job.attempts.saturating_add(1)))
     }
 
     /// A taken job is deferred until its next attempt.
-    pub fn later(&mut self, id: DestinationId, mut job: Job, due: u32) {
+    pub fn retry_later(&mut self, id: DestinationId, mut job: Job, due: u32) {
         job.attempts = job.attempts.saturating_add(1);
         self.finished(id);
         self.defer(id, job, due);
     }
 
-    /// The longest delay that [`Schedule::next_try`] can give; a due time beyond it was written
-    /// when the clock was different.
+    /// The longest delay that [`Schedule::next_attempt_time`] can give; a due time beyond it was
+    /// written when the clock was different.
     pub fn longest_pause(&self) -> u32 {
         self.config.longest_pause()
     }
@@ -67,8 +67,8 @@ mod tests {
         let mut now = NOW;
         let mut taken = schedule.take(id, false, now).unwrap();
         for expected in [300, 600, 1200, 2400, 3600, 3600] {
-            let due = schedule.next_try(taken, now);
-            schedule.later(id, taken, due);
+            let due = schedule.next_attempt_time(taken, now);
+            schedule.retry_later(id, taken, due);
             let pause = due - now;
             assert!(
                 pause >= expected * 3 / 4 && pause <= expected * 5 / 4,

@@ -2,7 +2,7 @@
 
 #[cfg(doc)]
 use super::Schedule;
-use super::source::FlowKey;
+use super::job_source::FlowKey;
 use crate::mail::model::MessageId;
 
 /// A message's share for one destination.
@@ -11,11 +11,11 @@ pub struct Job {
     /// Which message.
     pub id: MessageId,
     /// When it was accepted, by the schedule's clock.
-    pub arrived: u32,
+    pub accepted_at: u32,
     /// Temporary failures so far, counted as far as the back-off depends on them.
     pub attempts: u8,
     /// The delay warning was sent to the sender.
-    pub told: bool,
+    pub delay_warning_sent: bool,
     /// Its client and sender: [`Schedule::source`].
     pub source: FlowKey,
 }
@@ -26,7 +26,7 @@ pub struct DestinationId(pub(super) u32);
 
 impl DestinationId {
     /// The number of the handle, for code that does not know destinations: the argument of
-    /// [`Schedule::invited`].
+    /// [`Schedule::host_available`].
     pub fn number(self) -> u32 {
         self.0
     }

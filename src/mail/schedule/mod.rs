@@ -17,11 +17,11 @@
 //!   stop, even though their open connections might be used again.
 //! * *Shares* (`shares.rs`): no destination, client, sender or reputation class holds all delivery
 //!   agents. Destinations that have never answered share a part of them, and slow agents stop when
-//!   others wait (`slow.rs`). Mail that is throttled does not delay mail of other clients and
-//!   senders to the same destination (`ready.rs`).
+//!   others wait (`slow_agents.rs`). Mail that is throttled does not delay mail of other clients
+//!   and senders to the same destination (`ready_jobs.rs`).
 //! * *Suspension*: an unreachable destination is suspended for a while; its mail waits without an
 //!   attempt for each message (`suspension.rs`). A destination that an operator configured is
-//!   probed again soon, and so is one that is silent (`silence.rs`). The first reply ends the
+//!   probed again soon, and so is one that is silent (`unresponsive.rs`). The first reply ends the
 //!   suspension.
 //! * *Exponential back-off with jitter*: 5 min, 10 min, … up to about an hour (a property). The
 //!   jitter keeps retries from coming all at once (`backoff.rs`).
@@ -30,38 +30,38 @@
 //! destination. Source: RFC 5321 §4.5.4.1 (retry at least 30 minutes apart on the long run, give up
 //! after 4 to 5 days).
 
+mod agent_assignment;
+mod agent_slots;
 mod backoff;
-mod couriers;
-mod deferred;
-mod idle;
+mod deferred_count;
+mod deferred_jobs;
+mod destination_queue;
+mod destination_state;
+mod idle_agents;
 mod job;
-mod places;
-mod ready;
+mod job_source;
+mod ready_jobs;
 mod shares;
-mod silence;
-mod slow;
-mod source;
-mod standing;
-mod state;
+mod slow_agents;
 mod summary;
 mod suspension;
-mod turn;
+mod unresponsive;
 mod untried;
 
 use crate::mail::model::{Destination, LastError, MessageId};
-use deferred::DeferredJobs;
-pub use idle::IdleAgent;
-use idle::IdleAgents;
+pub use agent_slots::{AgentSlots, ThrottleCounts};
+use deferred_jobs::DeferredJobs;
+use destination_state::DestinationState;
+pub use idle_agents::IdleAgent;
+use idle_agents::IdleAgents;
 pub use job::{DestinationId, Job};
-pub use places::{AgentSlots, ThrottleCounts};
+pub use job_source::FlowKey;
 pub use shares::{DestinationReputation, Shares};
-pub use silence::silent_after;
-pub use slow::{AgentStage, SlowAgent, SlowOutcome};
-pub use source::FlowKey;
-use state::DestinationState;
+pub use slow_agents::{AgentStage, SlowAgent, SlowOutcome};
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet};
 pub use suspension::{PROBE_PAUSE, Suspension};
+pub use unresponsive::silent_after;
 pub use untried::Untried;
 
 /// Initial concurrency: agents that a destination may have before anything is known about it.
@@ -79,7 +79,7 @@ pub struct ScheduleConfig {
     /// Delivery agents per destination, at most.
     pub concurrency: u32,
     /// Delivery agents in total, at most.
-    pub couriers_max: u32,
+    pub agents_max: u32,
     /// Delivery agents beyond these that only wait for the reply to the end of data, at most.
     pub overtime_max: u32,
     /// The first back-off, and how long an unreachable destination is suspended.
@@ -101,16 +101,16 @@ pub struct Schedule {
     /// Destinations paused by an operator, whether they have mail or not.
     paused: HashSet<Destination>,
     /// Destinations that an operator configured as a next hop.
-    named: HashSet<Destination>,
+    configured: HashSet<Destination>,
     /// Jobs that wait for their due time.
     deferred: DeferredJobs,
     /// Suspended destinations with ready jobs, by the end of the suspension.
     suspended: BinaryHeap<Reverse<(u32, DestinationId)>>,
     /// The agents' slots, and the destinations that wait for one.
-    places: AgentSlots,
-    idlers: IdleAgents,
+    slots: AgentSlots,
+    idle_agents: IdleAgents,
     /// The last time a caller looked for work.
-    looked: u32,
+    last_check: u32,
 }
 
 impl Schedule {
@@ -122,12 +122,12 @@ impl Schedule {
             ids: HashMap::new(),
             free: Vec::new(),
             paused: HashSet::new(),
-            named: HashSet::new(),
+            configured: HashSet::new(),
             deferred: DeferredJobs::default(),
             suspended: BinaryHeap::new(),
-            places: AgentSlots::new(config.couriers_max, config.overtime_max),
-            idlers: IdleAgents::default(),
-            looked: 0,
+            slots: AgentSlots::new(config.agents_max, config.overtime_max),
+            idle_agents: IdleAgents::default(),
+            last_check: 0,
         }
     }
 
@@ -146,7 +146,7 @@ impl Schedule {
     /// have.
     pub fn take(&mut self, id: DestinationId, open: bool, now: u32) -> Option<Job> {
         let destination = &mut self.destinations[id.0 as usize];
-        if destination.is_left_alone(now) || destination.has_too_many(open) {
+        if destination.is_suspended(now) || destination.has_too_many(open) {
             return None;
         }
         let job = destination.pop(open)?;
@@ -161,7 +161,7 @@ impl Schedule {
     }
 
     /// A taken job is returned unattempted, to the front of the queue.
-    pub fn give_back(&mut self, id: DestinationId, job: Job) {
+    pub fn return_untried(&mut self, id: DestinationId, job: Job) {
         let destination = &mut self.destinations[id.0 as usize];
         destination.active = destination.active.saturating_sub(1);
         destination.ready.push_front(job);
@@ -178,7 +178,7 @@ impl Schedule {
     /// A connection attempt that `began` then failed. `true`: other connections are open, so the
     /// destination is up and gets no more than these for a while; or it has answered since, so this
     /// failure says nothing new.
-    pub fn is_well_otherwise(
+    pub fn is_reachable_otherwise(
         &mut self,
         id: DestinationId,
         error: impl Into<LastError>,
@@ -200,7 +200,7 @@ impl Schedule {
     }
 
     /// A message was delivered: the concurrency rises.
-    pub fn reached(&mut self, id: DestinationId, now: u32) {
+    pub fn note_success(&mut self, id: DestinationId, now: u32) {
         let allowed = self.limit();
         let destination = &mut self.destinations[id.0 as usize];
         let (ceiling, until) = destination.ceiling;
@@ -208,7 +208,7 @@ impl Schedule {
         destination.window = (destination.window + 1).min(limit);
         destination.last_error = LastError::default();
         destination.suspended_until = 0;
-        self.answered(id, now);
+        self.note_answer(id, now);
         self.offer(id);
     }
 
@@ -216,7 +216,7 @@ impl Schedule {
     /// attempts of the job. It is not suspended, since other mail may be accepted. If it has
     /// accepted other mail since the attempt before, the rejection was about this message after
     /// all.
-    pub fn refused_us(
+    pub fn note_session_refused(
         &mut self,
         id: DestinationId,
         attempts: u8,
@@ -228,7 +228,7 @@ impl Schedule {
         let destination = &mut self.destinations[id.0 as usize];
         destination.last_error = error.into();
         if destination.answered_at == 0 || now.saturating_sub(destination.answered_at) > longest {
-            destination.down_since = destination.down_since.or(Some(now));
+            destination.unreachable_since = destination.unreachable_since.or(Some(now));
         }
     }
 
@@ -236,12 +236,13 @@ impl Schedule {
     pub fn wait(&mut self, id: DestinationId) -> IdleAgent {
         let destination = &mut self.destinations[id.0 as usize];
         destination.idle += 1;
-        self.idlers.add(id, destination.bell.clone())
+        self.idle_agents.add(id, destination.work_notify.clone())
     }
 
     /// It has been idle for a while: whether it stops, because its slot is needed elsewhere.
-    pub fn gives_way(&mut self, id: DestinationId, waiting: &IdleAgent) -> bool {
-        let goes = self.places.are_short() && self.idlers.give_way(waiting, self.places.wanted());
+    pub fn yields_slot(&mut self, id: DestinationId, waiting: &IdleAgent) -> bool {
+        let goes =
+            self.slots.are_wanted() && self.idle_agents.yield_slot(waiting, self.slots.wanted());
         if goes {
             let destination = &mut self.destinations[id.0 as usize];
             destination.idle = destination.idle.saturating_sub(1);
@@ -250,15 +251,21 @@ impl Schedule {
     }
 
     /// It is idle no more; gives whether there is work for it now.
-    pub fn waited(&mut self, id: DestinationId, waiting: &IdleAgent, rung: bool, now: u32) -> bool {
-        let was_told_to_go = !self.idlers.remove(waiting);
-        if !was_told_to_go {
+    pub fn stop_waiting(
+        &mut self,
+        id: DestinationId,
+        waiting: &IdleAgent,
+        was_woken: bool,
+        now: u32,
+    ) -> bool {
+        let was_told_to_stop = !self.idle_agents.remove(waiting);
+        if !was_told_to_stop {
             let destination = &mut self.destinations[id.0 as usize];
             destination.idle = destination.idle.saturating_sub(1);
         }
-        let stays = (rung && !was_told_to_go) || self.has_ready(id, now);
-        if stays && was_told_to_go {
-            self.idlers.has_left();
+        let stays = (was_woken && !was_told_to_stop) || self.has_ready(id, now);
+        if stays && was_told_to_stop {
+            self.idle_agents.has_left();
         }
         stays
     }
@@ -338,14 +345,14 @@ impl Schedule {
     /// get none again and again.
     pub fn may_wait(&self, id: DestinationId, now: u32) -> bool {
         let destination = &self.destinations[id.0 as usize];
-        !destination.is_left_alone(now) && !destination.has_too_many(true)
+        !destination.is_suspended(now) && !destination.has_too_many(true)
     }
 
     /// Jobs that are being attempted or could be now.
-    pub fn flushable(&self, now: u32) -> u64 {
+    pub fn deliverable_now(&self, now: u32) -> u64 {
         let work = |destination: &DestinationState| {
             let ready =
-                if destination.is_left_alone(now) { 0 } else { destination.ready.len() as u64 };
+                if destination.is_suspended(now) { 0 } else { destination.ready.len() as u64 };
             ready + u64::from(destination.active)
         };
         self.destinations.iter().map(work).sum()
@@ -353,7 +360,7 @@ impl Schedule {
 
     /// Moves jobs that have become due.
     fn tick(&mut self, now: u32) {
-        self.looked = now;
+        self.last_check = now;
         while let Some(jobs) = self.deferred.pop_due(now) {
             for (id, job) in jobs {
                 self.destinations[id.0 as usize].deferred -= 1;
@@ -380,14 +387,14 @@ impl Schedule {
             return;
         }
         if destination.idle > 0 {
-            destination.bell.notify_one();
+            destination.work_notify.notify_one();
         }
-        if !destination.is_short_handed() {
+        if !destination.could_use_agent() {
             return;
         }
-        while let Some(source) = self.destinations[id.0 as usize].line_up() {
+        while let Some(source) = self.destinations[id.0 as usize].enqueue() {
             let rank = self.rank(id);
-            self.places.line_up(rank, source, id);
+            self.slots.enqueue(rank, source, id);
         }
     }
 
@@ -398,8 +405,8 @@ impl Schedule {
         let window = FIRST_WINDOW.min(self.limit());
         let mut state = DestinationState::new(destination.clone(), window);
         state.paused = self.paused.contains(destination);
-        if self.places.is_remembered(destination) {
-            state.standing = DestinationReputation::Known;
+        if self.slots.is_remembered(destination) {
+            state.reputation = DestinationReputation::Known;
         }
         let id = match self.free.pop() {
             Some(id) => {
@@ -419,14 +426,14 @@ impl Schedule {
     fn forget_if_idle(&mut self, id: DestinationId) {
         let destination = &self.destinations[id.0 as usize];
         let idle = destination.messages() == 0
-            && destination.couriers == 0
-            && !destination.ready.is_in_turn();
+            && destination.agents == 0
+            && !destination.ready.is_queued();
         if idle
             && self.ids.len() > IDLE_DESTINATIONS_MAX
             && self.ids.remove(&destination.destination).is_some()
         {
-            if destination.standing == DestinationReputation::Known {
-                self.places.remember(destination.destination.clone());
+            if destination.reputation == DestinationReputation::Known {
+                self.slots.remember(destination.destination.clone());
             }
             self.free.push(id);
         }

@@ -5,7 +5,7 @@
 //! hosts. Therefore no reputation class, client or sender can hold all agents; slow agents stop
 //! when others wait; and some slots are reserved for destinations that are known to work.
 //!
-//! All limits are parts of [`Config::couriers_max`](super::ScheduleConfig); none is below one.
+//! All limits are parts of [`Config::agents_max`](super::ScheduleConfig); none is below one.
 //! Agents beyond that number have a limit of their own
 //! ([`Config::overtime_max`](super::ScheduleConfig)), because they take memory too; with 0 there
 //! are none.
@@ -51,7 +51,7 @@ impl DestinationReputation {
     }
 
     /// How long an attempt that fails may take before its destination becomes suspect.
-    pub const fn dawdles_after(self) -> Duration {
+    pub const fn slow_failure_after(self) -> Duration {
         match self {
             Self::Known => Duration::from_secs(20),
             Self::New | Self::Suspect => self.slow_after(),
@@ -80,7 +80,7 @@ impl Rank {
     pub const ALL: [Self; RANKS] = [Self::Lively, Self::Known, Self::New, Self::Suspect];
 
     /// The reputation of its destinations.
-    pub const fn standing(self) -> DestinationReputation {
+    pub const fn reputation(self) -> DestinationReputation {
         match self {
             Self::Lively | Self::Known => DestinationReputation::Known,
             Self::New => DestinationReputation::New,
@@ -155,7 +155,7 @@ pub struct Shares {
     /// Of all.
     pub all: u32,
     /// For each reputation class, by its index in [`DestinationReputation::ALL`].
-    pub standing: [u32; STANDINGS],
+    pub reputation: [u32; STANDINGS],
     /// For new and suspect destinations together.
     pub unproven: u32,
     /// For one destination.
@@ -178,7 +178,7 @@ impl Shares {
         let overtime = part(OVERTIME_PERCENT).min(overtime);
         Self {
             all,
-            standing: [part(KNOWN_PERCENT), part(UNPROVEN_PERCENT), part(SUSPECT_PERCENT)],
+            reputation: [part(KNOWN_PERCENT), part(UNPROVEN_PERCENT), part(SUSPECT_PERCENT)],
             unproven: part(UNPROVEN_PERCENT),
             destination: part(DESTINATION_PERCENT),
             slow: [slow(SLOW_PERCENT), slow(SLOW_PERCENT), slow(SLOW_SUSPECT_PERCENT)],

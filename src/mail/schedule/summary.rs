@@ -1,7 +1,7 @@
 //! The schedule's summary of its destinations.
 
-use super::standing::deferred_among_ready;
-use super::state::DestinationState;
+use super::deferred_count::deferred_among_ready;
+use super::destination_state::DestinationState;
 use super::{FIRST_WINDOW, Job, Schedule};
 use crate::mail::model::{Destination, DestinationStatus, DestinationSummary};
 
@@ -9,19 +9,22 @@ use crate::mail::model::{Destination, DestinationStatus, DestinationSummary};
 #[derive(Default, Clone)]
 struct Waiting {
     due: Option<u32>,
-    arrived: Option<u32>,
+    accepted_at: Option<u32>,
     ages: [u64; 6],
 }
 
 impl Waiting {
     fn count(&mut self, job: &Job, now: u32) {
-        let age = now.saturating_sub(job.arrived);
+        let age = now.saturating_sub(job.accepted_at);
         let place = DestinationSummary::AGES
             .iter()
             .position(|bound| age <= *bound)
             .unwrap_or(DestinationSummary::AGES.len());
         self.ages[place] += 1;
-        self.arrived = Some(self.arrived.map_or(job.arrived, |arrived| arrived.min(job.arrived)));
+        self.accepted_at = Some(
+            self.accepted_at
+                .map_or(job.accepted_at, |accepted_at| accepted_at.min(job.accepted_at)),
+        );
     }
 }
 
@@ -37,9 +40,9 @@ impl Schedule {
         DestinationStatus {
             paused: state.paused,
             suspended_until: (state.suspended_until > now).then_some(state.suspended_until),
-            unreachable_since: state.down_since,
+            unreachable_since: state.unreachable_since,
             messages: state.messages(),
-            couriers: state.couriers,
+            agents: state.agents,
             window: state.window,
             limit,
             last_error: state.last_error.words(),
@@ -88,15 +91,15 @@ fn row(waiting: &Waiting, destination: &DestinationState, now: u32) -> Destinati
         destination: destination.destination.clone(),
         messages: destination.messages(),
         active: u64::from(destination.active),
-        oldest: waiting.arrived,
-        next_try: ready_at.into_iter().chain(due).min(),
+        oldest: waiting.accepted_at,
+        next_attempt: ready_at.into_iter().chain(due).min(),
         last_error: destination.last_error.words(),
         deferred: u64::from(destination.deferred)
             + deferred_among_ready(destination, now).count() as u64,
-        couriers: destination.couriers,
+        agents: destination.agents,
         window: destination.window,
         suspended_until: (destination.suspended_until > now).then_some(destination.suspended_until),
-        unreachable_since: destination.down_since,
+        unreachable_since: destination.unreachable_since,
         paused: destination.paused,
         ages: waiting.ages,
     }
@@ -108,10 +111,10 @@ fn paused_without_mail(destination: &Destination) -> DestinationSummary {
         messages: 0,
         active: 0,
         oldest: None,
-        next_try: None,
+        next_attempt: None,
         last_error: String::new(),
         deferred: 0,
-        couriers: 0,
+        agents: 0,
         window: 0,
         suspended_until: None,
         unreachable_since: None,

@@ -9,7 +9,7 @@
 //! Limits: [`HOST_PAUSE_MAX`], [`PROBE_PAUSE`], and the first back-off for destinations that cannot
 //! be reached.
 
-use super::state::DestinationState;
+use super::destination_state::DestinationState;
 use super::{DestinationId, DestinationReputation, Job, Schedule};
 use crate::mail::model::{Destination, LastError};
 use std::cmp::Reverse;
@@ -37,7 +37,7 @@ pub enum Suspension<T> {
 
 impl DestinationState {
     /// Whether no attempt may begin: the destination is suspended or paused.
-    pub fn is_left_alone(&self, now: u32) -> bool {
+    pub fn is_suspended(&self, now: u32) -> bool {
         self.paused || self.suspended_until > now
     }
 }
@@ -46,23 +46,28 @@ impl Schedule {
     /// The destination cannot be reached: it is suspended for a while. Gives back waiting jobs
     /// whose senders must be notified (their lifetime has ended, or the delay warning is due); they
     /// count as taken.
-    pub fn down(&mut self, id: DestinationId, error: impl Into<LastError>, now: u32) -> Vec<Job> {
+    pub fn suspend(
+        &mut self,
+        id: DestinationId,
+        error: impl Into<LastError>,
+        now: u32,
+    ) -> Vec<Job> {
         let until = now.saturating_add(self.pause_of(id));
         let destination = &mut self.destinations[id.0 as usize];
         destination.last_error = error.into();
         destination.window = 1;
         destination.suspended_until = until;
-        destination.down_since = destination.down_since.or(Some(now));
+        destination.unreachable_since = destination.unreachable_since.or(Some(now));
         destination.host_waits = 0;
         self.suspended.push(Reverse((until, id)));
-        self.stands(id, DestinationReputation::Suspect);
-        self.take_those_to_tell(id, now)
+        self.set_reputation(id, DestinationReputation::Suspect);
+        self.take_expired_or_warning_due(id, now)
     }
 
     /// Nothing was attempted, because the destination's hosts have all the connections that they
     /// may have. The job is returned. The destination waits until it is
-    /// [invited](Schedule::invited), or for a time that grows at each repetition. Gives back jobs
-    /// whose senders must be notified, as [`Schedule::down`] does.
+    /// [invited](Schedule::host_available), or for a time that grows at each repetition. Gives back
+    /// jobs whose senders must be notified, as [`Schedule::suspend`] does.
     pub fn wait_for_host(
         &mut self,
         id: DestinationId,
@@ -78,13 +83,13 @@ impl Schedule {
             destination.suspended_until = now.saturating_add(fastrand::u32(pause / 2 + 1..=pause));
             self.suspended.push(Reverse((destination.suspended_until, id)));
         }
-        self.give_back(id, job);
-        self.take_those_to_tell(id, now)
+        self.return_untried(id, job);
+        self.take_expired_or_warning_due(id, now)
     }
 
     /// A host has a free connection again, perhaps for the destination of this number. `false`: the
     /// destination does not wait for one, or cannot use another agent now.
-    pub fn invited(&mut self, number: u32) -> bool {
+    pub fn host_available(&mut self, number: u32) -> bool {
         let id = DestinationId(number);
         let Some(destination) = self.destinations.get_mut(number as usize) else { return false };
         if destination.host_waits == 0
@@ -97,24 +102,28 @@ impl Schedule {
         destination.suspended_until = 0;
         self.offer(id);
         let destination = &self.destinations[id.0 as usize];
-        destination.is_short_handed() && destination.ready.is_in_turn()
+        destination.could_use_agent() && destination.ready.is_queued()
     }
 
     /// Takes waiting jobs whose lifetime has ended or whose delay warning is due.
-    pub(super) fn take_those_to_tell(&mut self, id: DestinationId, now: u32) -> Vec<Job> {
+    pub(super) fn take_expired_or_warning_due(&mut self, id: DestinationId, now: u32) -> Vec<Job> {
         let (lifetime, warning) = (self.config.lifetime, self.config.delay_warning);
         let destination = &mut self.destinations[id.0 as usize];
-        let must_tell = |job: &Job| {
-            let age = now.saturating_sub(job.arrived);
-            age >= lifetime || (warning > 0 && !job.told && age >= warning)
+        let is_expired_or_warning_due = |job: &Job| {
+            let age = now.saturating_sub(job.accepted_at);
+            age >= lifetime || (warning > 0 && !job.delay_warning_sent && age >= warning)
         };
-        let told = destination.ready.extract(must_tell);
+        let told = destination.ready.extract(is_expired_or_warning_due);
         destination.active += u32::try_from(told.len()).unwrap_or(u32::MAX);
         told
     }
 
     /// Why nothing is sent to a destination now; `None` when it is not suspended.
-    pub fn rest_of(&self, destination: &Destination, now: u32) -> Option<Suspension<&LastError>> {
+    pub fn suspension_of(
+        &self,
+        destination: &Destination,
+        now: u32,
+    ) -> Option<Suspension<&LastError>> {
         if self.paused.contains(destination) {
             return Some(Suspension::Paused);
         }
@@ -140,7 +149,7 @@ impl Schedule {
     /// How long a destination that could not be reached is suspended.
     fn pause_of(&self, id: DestinationId) -> u32 {
         let pause = self.backoff(1);
-        if self.named.contains(&self.destinations[id.0 as usize].destination) {
+        if self.configured.contains(&self.destinations[id.0 as usize].destination) {
             pause.min(PROBE_PAUSE)
         } else {
             pause
@@ -164,7 +173,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn mail_for_hosts_without_room_waits_for_an_invitation_or_longer_each_time() {
+    fn mail_for_hosts_without_room_waits_for_a_vacancy_or_longer_each_time() {
         let mut schedule = schedule();
         schedule.add(&at("a.example"), job(1), 0, NOW);
         let (mut now, mut pauses) = (NOW, Vec::new());
@@ -172,8 +181,9 @@ mod tests {
             let id = schedule.start(now).unwrap();
             let taken = schedule.take(id, false, now).unwrap();
             assert!(schedule.wait_for_host(id, taken, "full", now).is_empty());
-            schedule.courier_ended(id, false);
-            let Some(Suspension::Until(wake, error)) = schedule.rest_of(&at("a.example"), now)
+            schedule.agent_ended(id, false);
+            let Some(Suspension::Until(wake, error)) =
+                schedule.suspension_of(&at("a.example"), now)
             else {
                 panic!("it does not wait")
             };
@@ -191,19 +201,21 @@ mod tests {
         // Those that were invited by a host with a free connection.
         let id = schedule.start(now).unwrap();
         assert!(
-            !schedule.invited(id.number()) || schedule.start(now).is_none(),
+            !schedule.host_available(id.number()) || schedule.start(now).is_none(),
             "it is on its way"
         );
         let taken = schedule.take(id, false, now).unwrap();
         schedule.wait_for_host(id, taken, "full", now);
-        schedule.courier_ended(id, false);
+        schedule.agent_ended(id, false);
         assert!(
-            !schedule.invited(7) && schedule.invited(id.number()) && !schedule.invited(id.number())
+            !schedule.host_available(7)
+                && schedule.host_available(id.number())
+                && !schedule.host_available(id.number())
         );
         assert_eq!(schedule.start(now), Some(id));
         schedule.take(id, false, now).unwrap();
-        schedule.reached(id, now);
+        schedule.note_success(id, now);
         schedule.finished(id);
-        assert!(!schedule.invited(id.number()), "it waits no more");
+        assert!(!schedule.host_available(id.number()), "it waits no more");
     }
 }

@@ -5,7 +5,7 @@ pub(super) const NOW: u32 = 1_000_000;
 /// Small enough for a readable test, with the default delays.
 pub(super) const CONFIG: ScheduleConfig = ScheduleConfig {
     concurrency: 20,
-    couriers_max: 100,
+    agents_max: 100,
     overtime_max: 500,
     minimal_backoff: 300,
     maximal_backoff: 3600,
@@ -30,7 +30,13 @@ pub(super) fn at(domain: &str) -> Destination {
 }
 
 pub(super) fn job(id: u64) -> Job {
-    Job { id: MessageId(id), arrived: NOW, attempts: 0, told: false, source: FlowKey::default() }
+    Job {
+        id: MessageId(id),
+        accepted_at: NOW,
+        attempts: 0,
+        delay_warning_sent: false,
+        source: FlowKey::default(),
+    }
 }
 
 fn started(schedule: &mut Schedule, now: u32) -> Vec<Destination> {
@@ -50,8 +56,8 @@ fn the_status_of_one_destination_is_told_without_a_walk() {
     let id = schedule.start(NOW).unwrap();
     schedule.take(id, false, NOW).unwrap();
     let status = schedule.status_of(&there, NOW);
-    assert_eq!((status.messages, status.couriers, status.suspended_until), (1, 1, None));
-    schedule.down(id, "no route to host", NOW);
+    assert_eq!((status.messages, status.agents, status.suspended_until), (1, 1, None));
+    schedule.suspend(id, "no route to host", NOW);
     let status = schedule.status_of(&there, NOW);
     assert!(status.suspended_until.is_some_and(|until| until > NOW), "{status:?}");
     assert_eq!(
@@ -81,19 +87,19 @@ fn the_window_opens_with_success_and_closes_when_the_destination_is_down() {
     assert_eq!(started(&mut schedule, NOW).len(), FIRST_WINDOW as usize);
     let id = schedule.intern(&at("a.example"));
     for _ in 0..100 {
-        schedule.reached(id, NOW);
+        schedule.note_success(id, NOW);
     }
     assert_eq!(started(&mut schedule, NOW).len(), 20 - FIRST_WINDOW as usize);
     assert!(schedule.take(id, false, NOW).is_some());
-    assert!(schedule.down(id, "refused", NOW).is_empty());
+    assert!(schedule.suspend(id, "refused", NOW).is_empty());
     assert_eq!(schedule.take(id, false, NOW), None, "suspended");
     for _ in 0..20 {
-        schedule.courier_ended(id, false);
+        schedule.agent_ended(id, false);
     }
     assert!(started(&mut schedule, NOW).is_empty());
     let wake = schedule.next_wake().unwrap();
     assert!((NOW + 225..=NOW + 375).contains(&wake), "{}", wake - NOW);
-    assert_eq!(started(&mut schedule, wake).len(), 1, "one courier finds out how it is");
+    assert_eq!(started(&mut schedule, wake).len(), 1, "one delivery agent finds out how it is");
 }
 
 #[test]
@@ -102,7 +108,7 @@ fn a_dead_destination_delays_nobody_else() {
     schedule.add(&at("dead.example"), job(1), 0, NOW);
     let dead = schedule.start(NOW).unwrap();
     schedule.take(dead, false, NOW).unwrap();
-    schedule.down(dead, "timeout", NOW);
+    schedule.suspend(dead, "timeout", NOW);
     schedule.add(&at("dead.example"), job(2), 0, NOW);
     schedule.add(&at("live.example"), job(3), 0, NOW);
     assert_eq!(
@@ -114,14 +120,14 @@ fn a_dead_destination_delays_nobody_else() {
 #[test]
 fn senders_of_old_mail_for_a_dead_destination_hear_of_it() {
     let mut schedule = schedule();
-    let old = Job { arrived: NOW - 432_000, told: true, ..job(1) };
-    let slow = Job { arrived: NOW - 14_400, ..job(2) };
-    let told = Job { arrived: NOW - 14_400, told: true, ..job(3) };
+    let old = Job { accepted_at: NOW - 432_000, delay_warning_sent: true, ..job(1) };
+    let slow = Job { accepted_at: NOW - 14_400, ..job(2) };
+    let told = Job { accepted_at: NOW - 14_400, delay_warning_sent: true, ..job(3) };
     for waiting in [old, slow, told, job(4)] {
         schedule.add(&at("a.example"), waiting, 0, NOW);
     }
     let id = schedule.start(NOW).unwrap();
-    assert_eq!(schedule.down(id, "refused", NOW), [old, slow]);
+    assert_eq!(schedule.suspend(id, "refused", NOW), [old, slow]);
 }
 
 #[test]
@@ -140,7 +146,7 @@ fn retry_wakes_what_it_names_and_nothing_else() {
 }
 
 #[test]
-fn a_waiting_courier_is_rung_for_instead_of_a_new_one() {
+fn a_waiting_agent_is_woken_instead_of_a_new_one() {
     let mut schedule = schedule();
     schedule.add(&at("a.example"), job(1), 0, NOW);
     let id = schedule.start(NOW).unwrap();
@@ -149,25 +155,25 @@ fn a_waiting_courier_is_rung_for_instead_of_a_new_one() {
     let waiting = schedule.wait(id);
     schedule.add(&at("a.example"), job(2), 0, NOW);
     assert!(started(&mut schedule, NOW).is_empty());
-    assert!(schedule.waited(id, &waiting, true, NOW));
+    assert!(schedule.stop_waiting(id, &waiting, true, NOW));
     assert_eq!(schedule.take(id, false, NOW), Some(job(2)));
 }
 
 #[test]
 fn there_is_work_for_the_dispatcher_where_a_slow_new_one_can_make_room_for_a_known_one() {
-    let mut schedule = Schedule::new(ScheduleConfig { couriers_max: 1, ..CONFIG });
-    schedule.vouch_for(&at("known.example"));
+    let mut schedule = Schedule::new(ScheduleConfig { agents_max: 1, ..CONFIG });
+    schedule.mark_configured(&at("known.example"));
     schedule.add(&at("new.example"), job(1), 0, NOW);
     let id = schedule.start(NOW).unwrap();
     schedule.take(id, false, NOW).unwrap();
     schedule.add(&at("known.example"), job(2), 0, NOW);
-    assert!(!schedule.has_turn(NOW) && schedule.start(NOW).is_none());
-    let slow = schedule.slow(id, AgentStage::Connecting);
-    assert!(schedule.has_turn(NOW));
+    assert!(!schedule.can_start(NOW) && schedule.start(NOW).is_none());
+    let slow = schedule.note_slow(id, AgentStage::Connecting);
+    assert!(schedule.can_start(NOW));
     assert!(schedule.start(NOW).is_none());
-    assert!(!schedule.has_turn(NOW), "it was told to go");
-    assert_eq!(schedule.slow_no_more(id, slow.ticket), SlowOutcome::ToldToGo);
-    schedule.courier_ended(id, false);
+    assert!(!schedule.can_start(NOW), "it was told to go");
+    assert_eq!(schedule.no_longer_slow(id, slow.ticket), SlowOutcome::ToldToGo);
+    schedule.agent_ended(id, false);
     assert_eq!(
         started(&mut schedule, NOW).iter().map(Destination::name).collect::<Vec<_>>(),
         ["known.example"]
@@ -176,7 +182,7 @@ fn there_is_work_for_the_dispatcher_where_a_slow_new_one_can_make_room_for_a_kno
 
 #[test]
 fn who_has_waited_longest_goes_home_when_others_need_the_place() {
-    let mut schedule = Schedule::new(ScheduleConfig { couriers_max: 3, ..schedule().config });
+    let mut schedule = Schedule::new(ScheduleConfig { agents_max: 3, ..schedule().config });
     let mut waiting = Vec::new();
     for (number, name) in ["a.example", "b.example", "c.example"].into_iter().enumerate() {
         schedule.add(&at(name), job(number as u64), 0, NOW);
@@ -185,23 +191,24 @@ fn who_has_waited_longest_goes_home_when_others_need_the_place() {
         schedule.finished(id);
         waiting.push((id, schedule.wait(id)));
     }
-    assert!(!schedule.has_turn(NOW));
+    assert!(!schedule.can_start(NOW));
     schedule.add(&at("d.example"), job(4), 0, NOW);
-    assert!(schedule.has_turn(NOW), "somebody can make room");
+    assert!(schedule.can_start(NOW), "somebody can make room");
     assert!(schedule.start(NOW).is_none());
     assert!(schedule.start(NOW).is_none(), "one is enough for one");
-    let told = waiting.iter().filter(|(_, waiting)| !schedule.idlers.is_waiting(waiting)).count();
-    assert!(told == 1 && !schedule.idlers.is_waiting(&waiting[0].1));
+    let told =
+        waiting.iter().filter(|(_, waiting)| !schedule.idle_agents.is_waiting(waiting)).count();
+    assert!(told == 1 && !schedule.idle_agents.is_waiting(&waiting[0].1));
     // It has work after all: then the next one is stopped.
     schedule.add(&at("a.example"), job(5), 0, NOW);
-    assert!(schedule.waited(waiting[0].0, &waiting[0].1, false, NOW));
+    assert!(schedule.stop_waiting(waiting[0].0, &waiting[0].1, false, NOW));
     assert_eq!(schedule.take(waiting[0].0, false, NOW), Some(job(5)));
     assert!(schedule.start(NOW).is_none());
     assert!(
-        !schedule.waited(waiting[1].0, &waiting[1].1, true, NOW),
+        !schedule.stop_waiting(waiting[1].0, &waiting[1].1, true, NOW),
         "rung for, and nothing to do"
     );
-    schedule.courier_ended(waiting[1].0, false);
+    schedule.agent_ended(waiting[1].0, false);
     assert_eq!(
         started(&mut schedule, NOW).iter().map(Destination::name).collect::<Vec<_>>(),
         ["d.example"]
@@ -210,53 +217,53 @@ fn who_has_waited_longest_goes_home_when_others_need_the_place() {
 
 #[test]
 fn of_those_that_hardly_wait_a_few_go_and_of_the_others_as_many_as_are_wanted() {
-    let places = idle::RELIEVED_MAX + 20;
-    let mut schedule = Schedule::new(ScheduleConfig { couriers_max: places, ..schedule().config });
+    let places = idle_agents::RELIEVED_MAX + 20;
+    let mut schedule = Schedule::new(ScheduleConfig { agents_max: places, ..schedule().config });
     let mut waiting = Vec::new();
     for number in 0..2 * u64::from(places) {
-        // Of several senders: one alone could not have all couriers.
+        // Of several senders: one alone could not have all delivery agents.
         let mark = u8::try_from(number % 3).unwrap();
         let source = FlowKey { client: mark, sender: mark };
         schedule.add(&at(&format!("d{number}.example")), Job { source, ..job(number) }, 0, NOW);
         if let Some(id) = schedule.start(NOW) {
             schedule.take(id, false, NOW).unwrap();
-            schedule.reached(id, NOW);
+            schedule.note_success(id, NOW);
             schedule.finished(id);
             waiting.push((id, schedule.wait(id)));
         }
     }
     assert!(schedule.start(NOW).is_none());
     let still = |schedule: &Schedule| {
-        waiting.iter().filter(|(_, one)| schedule.idlers.is_waiting(one)).count()
+        waiting.iter().filter(|(_, one)| schedule.idle_agents.is_waiting(one)).count()
     };
-    let left = waiting.len() - idle::RELIEVED_MAX as usize;
+    let left = waiting.len() - idle_agents::RELIEVED_MAX as usize;
     assert!(left > 0 && still(&schedule) == left, "{left}");
-    let gone = waiting.iter().filter(|(id, one)| schedule.gives_way(*id, one)).count();
+    let gone = waiting.iter().filter(|(id, one)| schedule.yields_slot(*id, one)).count();
     assert_eq!((gone, still(&schedule)), (left, 0));
 }
 
 #[test]
-fn couriers_beyond_a_closed_window_go_home_and_the_rest_of_the_mail_is_tried() {
+fn agents_beyond_a_closed_window_end_and_the_rest_of_the_mail_is_tried() {
     let mut schedule = with_mail(10);
     assert_eq!(started(&mut schedule, NOW).len(), FIRST_WINDOW as usize);
     let id = schedule.intern(&at("a.example"));
     (0..FIRST_WINDOW).for_each(|_| schedule.connected(id, true));
     let taken = schedule.take(id, true, NOW).unwrap();
     assert!(schedule.may_wait(id, NOW));
-    schedule.down(id, "421 too many connections", NOW);
-    schedule.later(id, taken, NOW);
+    schedule.suspend(id, "421 too many connections", NOW);
+    schedule.retry_later(id, taken, NOW);
     assert!(!schedule.may_wait(id, NOW), "suspended");
     let awake = NOW + 400;
     // The concurrency is one now. All five have open connections; however long they wait, four are
     // too many.
-    let mut couriers = FIRST_WINDOW;
+    let mut agents = FIRST_WINDOW;
     while !schedule.may_wait(id, awake) {
         assert_eq!(schedule.take(id, true, awake), None);
         schedule.connected(id, false);
-        schedule.courier_ended(id, false);
-        couriers -= 1;
+        schedule.agent_ended(id, false);
+        agents -= 1;
     }
-    assert_eq!(couriers, 1);
+    assert_eq!(agents, 1);
     assert!(schedule.take(id, true, awake).is_some());
 }
 
@@ -265,20 +272,23 @@ fn a_destination_that_allows_no_more_connections_keeps_those_it_has() {
     let mut schedule = with_mail(100);
     assert_eq!(started(&mut schedule, NOW).len(), FIRST_WINDOW as usize);
     let id = schedule.intern(&at("a.example"));
-    assert!(!schedule.is_well_otherwise(id, "refused", NOW, NOW), "nothing is open: it is down");
+    assert!(
+        !schedule.is_reachable_otherwise(id, "refused", NOW, NOW),
+        "nothing is open: it is down"
+    );
     for _ in 0..4 {
         schedule.connected(id, true);
     }
     let fifth = schedule.take(id, false, NOW).unwrap();
-    assert!(schedule.is_well_otherwise(id, "421 too many connections", NOW, NOW));
-    schedule.give_back(id, fifth);
+    assert!(schedule.is_reachable_otherwise(id, "421 too many connections", NOW, NOW));
+    schedule.return_untried(id, fifth);
     assert!(schedule.may_wait(id, NOW), "nobody closes a good connection for one that was refused");
     assert_eq!(schedule.take(id, false, NOW), None, "one without a connection ends");
     assert_eq!(schedule.take(id, true, NOW), Some(fifth), "its mail goes by the others, at once");
-    schedule.courier_ended(id, false);
-    schedule.reached(id, NOW);
+    schedule.agent_ended(id, false);
+    schedule.note_success(id, NOW);
     assert!(started(&mut schedule, NOW).is_empty(), "no fifth connection for now");
-    schedule.reached(id, NOW + CEILING_TIME);
+    schedule.note_success(id, NOW + CEILING_TIME);
     assert_eq!(started(&mut schedule, NOW + CEILING_TIME).len(), 1, "it is tried again later");
 }
 
@@ -286,8 +296,10 @@ fn a_destination_that_allows_no_more_connections_keeps_those_it_has() {
 /// that connection.
 #[test]
 fn a_destination_that_waits_for_a_host_uses_the_connection_that_it_has() {
-    let answers: [fn(&mut Schedule, DestinationId); 2] =
-        [|schedule, id| schedule.reached(id, NOW), |schedule, id| schedule.answered(id, NOW)];
+    let answers: [fn(&mut Schedule, DestinationId); 2] = [
+        |schedule, id| schedule.note_success(id, NOW),
+        |schedule, id| schedule.note_answer(id, NOW),
+    ];
     for answer in answers {
         let mut schedule = schedule();
         for id in 0..20 {
@@ -299,15 +311,17 @@ fn a_destination_that_waits_for_a_host_uses_the_connection_that_it_has() {
             (0..FIRST_WINDOW).filter_map(|_| schedule.take(id, false, NOW)).collect();
         // One is about to get the host's last free connection.
         for job in &taken[1..] {
-            assert!(!schedule.is_well_otherwise(id, "full", NOW, NOW));
+            assert!(!schedule.is_reachable_otherwise(id, "full", NOW, NOW));
             assert!(schedule.wait_for_host(id, *job, "full", NOW).is_empty());
-            schedule.courier_ended(id, false);
+            schedule.agent_ended(id, false);
         }
         assert!(schedule.start(NOW).is_none());
         schedule.connected(id, true);
         answer(&mut schedule, id);
         schedule.finished(id);
-        assert!(schedule.may_wait(id, NOW) && schedule.rest_of(&at("a.example"), NOW).is_none());
+        assert!(
+            schedule.may_wait(id, NOW) && schedule.suspension_of(&at("a.example"), NOW).is_none()
+        );
         assert!(
             schedule.take(id, true, NOW).is_some(),
             "the next mail goes over the connection, at once"
@@ -315,40 +329,48 @@ fn a_destination_that_waits_for_a_host_uses_the_connection_that_it_has() {
         // More agents start, and leave the mail to the one that has a connection.
         assert_eq!(schedule.start(NOW), Some(id));
         let one_more = schedule.take(id, false, NOW).unwrap();
-        assert!(schedule.is_well_otherwise(id, "full", NOW, NOW));
-        schedule.give_back(id, one_more);
-        assert!(schedule.rest_of(&at("a.example"), NOW).is_none());
+        assert!(schedule.is_reachable_otherwise(id, "full", NOW, NOW));
+        schedule.return_untried(id, one_more);
+        assert!(schedule.suspension_of(&at("a.example"), NOW).is_none());
     }
 }
 
 /// A destination that cannot use an invitation now leaves it to those behind it in the queue.
 #[test]
-fn a_destination_without_room_for_one_more_courier_declines_an_invitation() {
+fn a_destination_without_room_for_one_more_agent_passes_a_vacancy_on() {
     let mut schedule = with_mail(20);
     assert_eq!(started(&mut schedule, NOW).len(), FIRST_WINDOW as usize);
     let id = schedule.intern(&at("a.example"));
     let taken: Vec<Job> = (0..FIRST_WINDOW).filter_map(|_| schedule.take(id, false, NOW)).collect();
     schedule.wait_for_host(id, taken[0], "full", NOW);
-    assert!(!schedule.invited(id.number()), "all couriers that it may have are on their way");
+    assert!(
+        !schedule.host_available(id.number()),
+        "all delivery agents that it may have are on their way"
+    );
     assert_eq!(schedule.start(NOW), None);
-    schedule.courier_ended(id, false);
+    schedule.agent_ended(id, false);
     assert_eq!(schedule.start(NOW), Some(id), "it has heard that there is room all the same");
 }
 
 #[test]
 fn mail_that_waits_for_a_host_ends_with_its_lifetime() {
     let mut schedule = schedule();
-    let old = |id, age| Job { arrived: NOW - age, ..job(id) };
-    for job in [old(1, 0), old(2, 432_000), old(3, 15_000), Job { told: true, ..old(4, 15_000) }] {
+    let old = |id, age| Job { accepted_at: NOW - age, ..job(id) };
+    for job in [
+        old(1, 0),
+        old(2, 432_000),
+        old(3, 15_000),
+        Job { delay_warning_sent: true, ..old(4, 15_000) },
+    ] {
         schedule.add(&at("a.example"), job, 0, NOW);
     }
     let id = schedule.start(NOW).unwrap();
     let first = schedule.take(id, false, NOW).unwrap();
     let told: Vec<u64> =
         schedule.wait_for_host(id, first, "full", NOW).iter().map(|job| job.id.0).collect();
-    assert_eq!((told, schedule.flushable(NOW)), (vec![2, 3], 2));
+    assert_eq!((told, schedule.deliverable_now(NOW)), (vec![2, 3], 2));
     let late = NOW + 432_000;
-    schedule.courier_ended(id, false);
+    schedule.agent_ended(id, false);
     let id = schedule.start(late).unwrap();
     let first = schedule.take(id, false, late).unwrap();
     assert_eq!(schedule.wait_for_host(id, first, "full", late).len(), 2, "the job in hand as well");
@@ -357,11 +379,11 @@ fn mail_that_waits_for_a_host_ends_with_its_lifetime() {
 #[test]
 fn the_next_try_of_a_destination_is_the_later_of_its_rest_and_of_the_mails_own_time() {
     let mut schedule = schedule();
-    let next = |schedule: &Schedule| schedule.summaries(1, NOW)[0].next_try;
+    let next = |schedule: &Schedule| schedule.summaries(1, NOW)[0].next_attempt;
     schedule.add(&at("a.example"), job(1), NOW + 10, NOW);
     let id = schedule.intern(&at("a.example"));
-    schedule.down(id, "refused", NOW);
-    let Some(Suspension::Until(until, _)) = schedule.rest_of(&at("a.example"), NOW) else {
+    schedule.suspend(id, "refused", NOW);
+    let Some(Suspension::Until(until, _)) = schedule.suspension_of(&at("a.example"), NOW) else {
         panic!("it is left alone")
     };
     assert_eq!(next(&schedule), Some(until), "its mail is due before, and is not tried");
@@ -372,7 +394,7 @@ fn the_next_try_of_a_destination_is_the_later_of_its_rest_and_of_the_mails_own_t
     assert_eq!(next(&schedule), Some(until));
     schedule.pause(&at("a.example"), true);
     assert_eq!(
-        (next(&schedule), schedule.rest_of(&at("a.example"), NOW)),
+        (next(&schedule), schedule.suspension_of(&at("a.example"), NOW)),
         (None, Some(Suspension::Paused))
     );
 }

@@ -1,8 +1,8 @@
 //! Messages that a retry cannot send, because they wait only for paused destinations.
 
 use super::Schedule;
-use super::standing::EXACT_MAX;
-use super::state::DestinationState;
+use super::deferred_count::EXACT_MAX;
+use super::destination_state::DestinationState;
 use crate::mail::model::MessageId;
 use std::collections::HashSet;
 
@@ -69,9 +69,9 @@ mod tests {
         for (name, id, due) in jobs {
             let job = Job {
                 id: MessageId(id),
-                arrived: NOW,
+                accepted_at: NOW,
                 attempts: 0,
-                told: false,
+                delay_warning_sent: false,
                 source: FlowKey::default(),
             };
             schedule.add(&at(name), job, due, NOW);

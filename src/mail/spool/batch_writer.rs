@@ -4,20 +4,20 @@
 //! record of a message never reaches the disk before an older one. For records that cannot be
 //! written see `trouble`. When a sync fails, the segment is poisoned and never synced again.
 
-use super::active::{ActiveSegment, AppendFailed};
+use super::active_segment::{ActiveSegment, AppendFailed};
 use super::commit_queue::answer;
 use super::compaction::CopyTarget;
-use super::compose::Composer;
 use super::config::SpoolConfig;
-use super::housekeeping::HeldBack;
+use super::housekeeping::DeferredProgress;
+use super::index_entries::RecordLocation;
 use super::layout::body_path;
-use super::read::MessageReader;
-use super::record::{Effect, LogRecord, Op, Placed, frame_len};
+use super::message_reader::MessageReader;
+use super::pending_writes::PendingWrites;
+use super::record::{Effect, LogRecord, Op, WrittenRecord, frame_len};
+use super::record_builder::RecordBuilder;
 use super::segment_files::{NewSegment, SegmentFiles};
-use super::shared::{Shared, VolumeHealth};
-use super::slots::RecordLocation;
-use super::store::SpoolError;
-use super::trouble::PendingWrites;
+use super::spool_state::{SpoolState, VolumeHealth};
+use super::spool_trait::SpoolError;
 use crate::ground::disk::is_full;
 use crate::ground::sync::Instant;
 use crate::mail::model::MessageId;
@@ -33,7 +33,7 @@ const HELD_BACK_PIECE: u64 = 64 * 1024;
 
 /// The only writer of the log.
 pub struct BatchWriter {
-    shared: Arc<Shared>,
+    shared: Arc<SpoolState>,
     reader: Arc<MessageReader>,
     segment_max: u64,
     active: ActiveSegment,
@@ -43,7 +43,7 @@ pub struct BatchWriter {
     unsynced_since: Option<Instant>,
     unwritten: PendingWrites,
     /// Files to remove once the records that make them unneeded are durable.
-    needless: Vec<String>,
+    unneeded_files: Vec<String>,
     last_try: Instant,
 }
 
@@ -53,7 +53,7 @@ impl BatchWriter {
     /// # Errors
     /// The volume's.
     pub fn open(
-        shared: Arc<Shared>,
+        shared: Arc<SpoolState>,
         reader: Arc<MessageReader>,
         config: &SpoolConfig,
         mut files: SegmentFiles,
@@ -68,7 +68,7 @@ impl BatchWriter {
             unsynced: Vec::new(),
             unsynced_since: None,
             unwritten: PendingWrites::default(),
-            needless: Vec::new(),
+            unneeded_files: Vec::new(),
             last_try: Instant::now(),
         };
         writer.register_segment();
@@ -87,16 +87,17 @@ impl BatchWriter {
 
     /// The record for an operation; `None` when there is nothing to write.
     pub fn compose(&self, op: Op) -> Option<LogRecord> {
-        self.composer().record(op)
+        self.record_builder().record(op)
     }
 
-    fn composer(&self) -> Composer<'_> {
-        Composer::new(&self.shared, &self.reader, &self.unwritten)
+    fn record_builder(&self) -> RecordBuilder<'_> {
+        RecordBuilder::new(&self.shared, &self.reader, &self.unwritten)
     }
 
     /// Writes a batch, syncs if a caller waits for it, and sends the results.
     pub fn write(&mut self, batch: Vec<LogRecord>) {
-        let batch = self.unwritten.hold_back(batch, self.shared.health() == VolumeHealth::Full);
+        let batch =
+            self.unwritten.defer_progress(batch, self.shared.health() == VolumeHealth::Full);
         self.write_now(batch);
     }
 
@@ -104,7 +105,7 @@ impl BatchWriter {
         if batch.is_empty() {
             return;
         }
-        if self.unwritten.is_carrying() {
+        if self.unwritten.has_failed_writes() {
             // A newer record must not reach the disk before an older one.
             return self
                 .refuse(batch, &SpoolError::Failed("the data volume is recovering".to_owned()));
@@ -114,7 +115,7 @@ impl BatchWriter {
                 if self.sync() {
                     self.accepted(waiting);
                 } else {
-                    self.disown(waiting, "the sync failed");
+                    self.revoke(waiting, "the sync failed");
                 }
             }
             Ok(_) => {}
@@ -127,11 +128,11 @@ impl BatchWriter {
     fn append(
         &mut self,
         batch: Vec<LogRecord>,
-    ) -> Result<Vec<Placed>, (io::Error, Vec<LogRecord>)> {
+    ) -> Result<Vec<WrittenRecord>, (io::Error, Vec<LogRecord>)> {
         let octets: u64 = batch.iter().map(|record| record.header.frame_len()).sum();
         if self.active.len() + octets > self.segment_max
             && !self.active.is_empty()
-            && let Err(error) = self.roll()
+            && let Err(error) = self.begin_next_segment()
         {
             return Err((error, batch));
         }
@@ -144,7 +145,7 @@ impl BatchWriter {
             // The remains of the batch must be known to be overwritten; otherwise the segment is
             // given up, full or not.
             Err(AppendFailed { error, is_wiped: false }) => {
-                self.shared.lock_index().doubt(self.active.header().number);
+                self.shared.lock_index().mark_doubtful(self.active.header().number);
                 Err((io::Error::other(error), batch))
             }
         }
@@ -152,7 +153,11 @@ impl BatchWriter {
 
     /// Updates the index with the written records, except new messages, which enter it after the
     /// sync. Records with a waiting caller are returned.
-    fn take_effect(&mut self, batch: Vec<LogRecord>, places: Vec<RecordLocation>) -> Vec<Placed> {
+    fn take_effect(
+        &mut self,
+        batch: Vec<LogRecord>,
+        places: Vec<RecordLocation>,
+    ) -> Vec<WrittenRecord> {
         let mut waiting = Vec::new();
         let mut index = self.shared.lock_index();
         index.segment_len(self.active.header().number, self.active.len());
@@ -166,19 +171,19 @@ impl BatchWriter {
                 Effect::Accept { size, file, .. } => {
                     index.accepted(record.id, place, frame_len(&record), size, file)
                 }
-                Effect::State { held, delay_told, generation } => {
-                    index.state(record.id, place, frame_len(&record), held, delay_told);
+                Effect::State { held, delay_warning_sent, generation } => {
+                    index.state(record.id, place, frame_len(&record), held, delay_warning_sent);
                     if let Some(generation) = generation {
                         self.shared.recent.written(record.id, generation);
                     }
                 }
                 Effect::Done { overrules } => {
                     if index.done(record.id, place.segment).is_some_and(|slot| slot.file) {
-                        self.needless.push(body_path(record.id));
+                        self.unneeded_files.push(body_path(record.id));
                     }
                     self.shared.recent.forget(record.id);
                     if let Some(segment) = overrules {
-                        index.must_outlive(place.segment, segment);
+                        index.note_order(place.segment, segment);
                     }
                 }
             }
@@ -193,12 +198,12 @@ impl BatchWriter {
     }
 
     /// After the sync: accepted messages enter the index, and every waiting caller gets `Ok`.
-    fn accepted(&mut self, waiting: Vec<Placed>) {
+    fn accepted(&mut self, waiting: Vec<WrittenRecord>) {
         let mut index = self.shared.lock_index();
         for (record, place) in &waiting {
-            if let Effect::Accept { size, file, moved } = record.effect {
+            if let Effect::Accept { size, file, imported } = record.effect {
                 index.accepted(record.id, *place, frame_len(record), size, file);
-                if let Some(arrived) = moved {
+                if let Some(arrived) = imported {
                     index.arrived(record.id, arrived);
                 }
             }
@@ -212,7 +217,8 @@ impl BatchWriter {
             }
         }
         // No 250 was sent for these, and their clients will send them again.
-        let ends = withdrawn.into_iter().filter_map(|id| self.composer().end(id, None)).collect();
+        let ends =
+            withdrawn.into_iter().filter_map(|id| self.record_builder().end(id, None)).collect();
         self.write(ends);
     }
 
@@ -228,8 +234,8 @@ impl BatchWriter {
                 self.unsynced.clear();
                 // Records kept for the next segment have taken effect in the index but are not on
                 // the disk: their old locations are still needed.
-                if !self.unwritten.is_carrying() {
-                    for path in std::mem::take(&mut self.needless) {
+                if !self.unwritten.has_failed_writes() {
+                    for path in std::mem::take(&mut self.unneeded_files) {
                         self.shared.remove(&path);
                     }
                     self.reclaim();
@@ -249,13 +255,13 @@ impl BatchWriter {
     }
 
     /// Whether everything in the active segment is durable, after a sync if necessary.
-    fn is_settled(&mut self) -> bool {
+    fn is_durable(&mut self) -> bool {
         (self.unsynced.is_empty() && !self.active.is_wiped()) || self.sync()
     }
 
     /// Begins a new segment after everything in the old one is durable.
-    fn roll(&mut self) -> io::Result<()> {
-        if !self.is_settled() {
+    fn begin_next_segment(&mut self) -> io::Result<()> {
+        if !self.is_durable() {
             return Err(io::Error::other("the sync of the full segment failed"));
         }
         let next = self.files.begin()?;
@@ -272,12 +278,12 @@ impl BatchWriter {
 
     /// Continues in the space that was reserved for a full volume; the next attempt to write uses
     /// it.
-    fn roll_onto_reserve(&mut self) {
-        if !self.files.has_reserve() || !self.is_settled() {
+    fn begin_on_reserved_space(&mut self) {
+        if !self.files.has_reserve() || !self.is_durable() {
             return;
         }
         match self.files.begin_on_reserve() {
-            Ok(segment) => self.go_on_in(segment),
+            Ok(segment) => self.switch_to(segment),
             Err(error) => {
                 tracing::warn!(target: "mta", cause = %error, "the reserve of the data volume \
                 could not be used");
@@ -286,7 +292,7 @@ impl BatchWriter {
     }
 
     /// Leaves the active segment as it is, durable or not.
-    fn go_on_in(&mut self, segment: NewSegment) {
+    fn switch_to(&mut self, segment: NewSegment) {
         drop(self.active.replace(segment));
         self.register_segment();
     }
@@ -302,15 +308,15 @@ impl BatchWriter {
         let number = self.active.header().number;
         self.shared.counters.sync_failures_total.inc();
         tracing::error!(target: "mta", segment = number, cause = %error, "a segment was abandoned");
-        self.unwritten.carry_again(std::mem::take(&mut self.unsynced));
+        self.unwritten.rewrite_later(std::mem::take(&mut self.unsynced));
         self.shared.set_health(
             if is_full(error) { VolumeHealth::Full } else { VolumeHealth::Failed },
             &error.to_string(),
         );
         self.active.give_up(self.segment_max);
-        self.shared.lock_index().doubt(number);
+        self.shared.lock_index().mark_doubtful(number);
         match self.files.begin() {
-            Ok(segment) => self.go_on_in(segment),
+            Ok(segment) => self.switch_to(segment),
             Err(error) => {
                 tracing::error!(
                     target: "mta", cause = %error, "no new segment can be created; retrying"
@@ -321,12 +327,12 @@ impl BatchWriter {
 
     /// The records were refused after they had been written: in case they are on the disk after
     /// all, a done record is written for each, so that they do not count at the next start.
-    fn disown(&mut self, waiting: Vec<Placed>, cause: &str) {
+    fn revoke(&mut self, waiting: Vec<WrittenRecord>, cause: &str) {
         let error = match self.shared.health() {
             VolumeHealth::Full => SpoolError::Full,
             VolumeHealth::Well | VolumeHealth::Failed => SpoolError::Failed(cause.to_owned()),
         };
-        self.needless.extend(self.unwritten.disown(waiting, &error));
+        self.unneeded_files.extend(self.unwritten.revoke(waiting, &error));
     }
 
     /// None of the batch counts as written. New messages are refused; the other records are kept.
@@ -345,34 +351,34 @@ impl BatchWriter {
 
     fn refuse(&mut self, batch: Vec<LogRecord>, verdict: &SpoolError) {
         let is_full = self.shared.health() == VolumeHealth::Full;
-        self.needless.extend(self.unwritten.refuse(batch, verdict, is_full));
+        self.unneeded_files.extend(self.unwritten.refuse(batch, verdict, is_full));
     }
 
-    /// The same as [`BatchWriter::carry_on`], at most once every [`RETRY`].
-    pub fn carry_on_when_due(&mut self) {
+    /// The same as [`BatchWriter::retry_writes`], at most once every [`RETRY`].
+    pub fn retry_writes_when_due(&mut self) {
         if self.last_try.elapsed() >= RETRY {
-            self.carry_on();
+            self.retry_writes();
         }
     }
 
     /// Writes the records that an earlier failure left, once the volume accepts them.
-    pub fn carry_on(&mut self) {
-        if self.shared.health() == VolumeHealth::Well && !self.unwritten.is_carrying() {
+    pub fn retry_writes(&mut self) {
+        if self.shared.health() == VolumeHealth::Well && !self.unwritten.has_failed_writes() {
             return;
         }
         self.last_try = Instant::now();
         if self.active.len() >= self.segment_max {
             match self.files.begin() {
-                Ok(segment) => self.go_on_in(segment),
+                Ok(segment) => self.switch_to(segment),
                 Err(_) => return,
             }
         }
-        if self.unwritten.is_carrying() {
-            let carried = self.unwritten.take_carried();
-            if let Err((error, carried)) = self.append(carried) {
-                self.unwritten.put_back(carried);
+        if self.unwritten.has_failed_writes() {
+            let failed_writes = self.unwritten.take_failed_writes();
+            if let Err((error, failed_writes)) = self.append(failed_writes) {
+                self.unwritten.restore_failed_writes(failed_writes);
                 if is_full(&error) {
-                    self.roll_onto_reserve();
+                    self.begin_on_reserved_space();
                 }
                 return;
             }
@@ -386,19 +392,19 @@ impl BatchWriter {
     }
 }
 
-impl HeldBack for BatchWriter {
-    fn is_carrying(&self) -> bool {
-        self.unwritten.is_carrying()
+impl DeferredProgress for BatchWriter {
+    fn has_failed_writes(&self) -> bool {
+        self.unwritten.has_failed_writes()
     }
 
-    fn is_holding_back(&self) -> bool {
-        self.unwritten.is_holding_back()
+    fn has_deferred_progress(&self) -> bool {
+        self.unwritten.has_deferred_progress()
     }
 
-    fn write_held_back(&mut self) {
+    fn write_deferred_progress(&mut self) {
         let mut batch = Vec::new();
         let mut octets = 0;
-        for (id, record) in self.unwritten.take_held_back() {
+        for (id, record) in self.unwritten.take_deferred_progress() {
             if self.shared.lock_index().get(id).is_none() {
                 if let Effect::State { generation: Some(generation), .. } = record.effect {
                     self.shared.recent.written(id, generation);
@@ -422,11 +428,11 @@ impl CopyTarget for BatchWriter {
     }
 
     fn takes_copies(&self) -> bool {
-        self.shared.health() != VolumeHealth::Failed && !self.unwritten.is_carrying()
+        self.shared.health() != VolumeHealth::Failed && !self.unwritten.has_failed_writes()
     }
 
     fn damaged(&self, id: MessageId) -> Option<LogRecord> {
-        self.composer().damaged(id)
+        self.record_builder().damaged(id)
     }
 
     fn write_copies(&mut self, batch: Vec<LogRecord>) {

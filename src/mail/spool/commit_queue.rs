@@ -8,7 +8,7 @@
 //! result, or the error that the queue is closing. Limits: none here; see the module page of
 //! `spool`.
 
-use super::store::SpoolError;
+use super::spool_trait::SpoolError;
 use crate::ground::lock::{Guard, Lock};
 use crate::ground::sync::Condvar;
 use std::future::Future;
@@ -21,7 +21,7 @@ pub type CommitSender = oneshot::Sender<Result<(), SpoolError>>;
 /// The operations that wait for the taker.
 pub struct CommitQueue<T> {
     pending: Lock<Pending<T>>,
-    bell: Condvar,
+    work_notify: Condvar,
 }
 
 struct Pending<T> {
@@ -34,7 +34,7 @@ impl<T> CommitQueue<T> {
     pub fn new() -> Self {
         Self {
             pending: Lock::leaf(Pending { things: Vec::new(), closed: false }),
-            bell: Condvar::new(),
+            work_notify: Condvar::new(),
         }
     }
 
@@ -50,7 +50,7 @@ impl<T> CommitQueue<T> {
         drop(pending);
         // The taker sleeps only while the queue is empty, so only the first operation must wake it.
         if first {
-            self.bell.notify_one();
+            self.work_notify.notify_one();
         }
     }
 
@@ -86,7 +86,7 @@ impl<T> CommitQueue<T> {
     pub fn take(&self, patience: impl FnOnce() -> Duration) -> Option<Vec<T>> {
         let mut pending = self.lock();
         if pending.things.is_empty() && !pending.closed {
-            pending = pending.wait(&self.bell, patience());
+            pending = pending.wait(&self.work_notify, patience());
         }
         if pending.things.is_empty() && pending.closed {
             return None;
@@ -97,7 +97,7 @@ impl<T> CommitQueue<T> {
     /// Accepts no more operations; those submitted before are still given out.
     pub fn close(&self) {
         self.lock().closed = true;
-        self.bell.notify_one();
+        self.work_notify.notify_one();
     }
 
     /// The taker is gone: no more operations are accepted, and every waiting caller gets an error.

@@ -13,14 +13,14 @@
 //! volume: `housekeeping`.
 
 use super::batch_writer::BatchWriter;
-use super::closing::Closing;
 use super::compaction::Compaction;
 use super::config::SpoolConfig;
-use super::housekeeping::{HeldBack, Housekeeping};
-use super::read::MessageReader;
-use super::record::{Op, depends};
+use super::housekeeping::{DeferredProgress, Housekeeping};
+use super::message_reader::MessageReader;
+use super::record::{Op, depends_on};
 use super::segment_files::SegmentFiles;
-use super::shared::{Shared, VolumeHealth};
+use super::shutdown_manifest::ShutdownManifest;
+use super::spool_state::{SpoolState, VolumeHealth};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,9 +29,9 @@ use std::time::Duration;
 /// callers do not wait long.
 const BATCH_MAX: usize = 4 << 20;
 
-/// The committer thread; what other threads see of it is in [`Shared`].
+/// The committer thread; what other threads see of it is in [`SpoolState`].
 pub struct Committer {
-    shared: Arc<Shared>,
+    shared: Arc<SpoolState>,
     config: SpoolConfig,
     writer: BatchWriter,
     compaction: Compaction,
@@ -44,7 +44,7 @@ impl Committer {
     /// # Errors
     /// The volume's.
     pub fn open(
-        shared: Arc<Shared>,
+        shared: Arc<SpoolState>,
         reader: Arc<MessageReader>,
         config: SpoolConfig,
         files: SegmentFiles,
@@ -67,7 +67,7 @@ impl Committer {
     /// is `false`.
     pub fn run(mut self) -> bool {
         while let Some(ops) = self.shared.commit_queue.take(|| self.patience()) {
-            self.writer.carry_on_when_due();
+            self.writer.retry_writes_when_due();
             self.process(ops);
             if self.writer.unsynced_for().is_some_and(|waited| waited >= self.config.lazy_sync) {
                 self.writer.sync();
@@ -78,23 +78,23 @@ impl Committer {
             self.compaction.step(&mut self.writer);
             self.housekeeping.publish();
         }
-        self.writer.carry_on();
-        self.writer.write_held_back();
+        self.writer.retry_writes();
+        self.writer.write_deferred_progress();
         // A poisoned segment is not synced again: the kernel would report success for pages that it
         // has already dropped.
         let is_durable = !self.writer.has_unwritten()
             && self.shared.health() != VolumeHealth::Failed
             && self.writer.sync();
         if is_durable {
-            self.write_down();
+            self.write_shutdown_manifest();
         }
         is_durable
     }
 
     /// Writes the manifest of an orderly stop.
-    fn write_down(&self) {
-        let Some(closing) = Closing::of(&self.shared.lock_index()) else { return };
-        if let Err(error) = closing.write(self.shared.disk.as_ref()) {
+    fn write_shutdown_manifest(&self) {
+        let Some(manifest) = ShutdownManifest::of(&self.shared.lock_index()) else { return };
+        if let Err(error) = manifest.write(self.shared.disk.as_ref()) {
             tracing::warn!(target: "mta", cause = %error, "the next start cannot detect segments \
             that are removed meanwhile");
         }
@@ -115,7 +115,7 @@ impl Committer {
         for op in ops {
             // An operation that reads a message's entry in the index must not be in the same batch
             // as an earlier change of it.
-            if octets > BATCH_MAX || depends(&op, &batch) {
+            if octets > BATCH_MAX || depends_on(&op, &batch) {
                 self.writer.write(std::mem::take(&mut batch));
                 octets = 0;
             }

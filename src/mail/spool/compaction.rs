@@ -2,20 +2,20 @@
 //! and its file is released.
 //!
 //! Begins when the segments take three eighths more than their live records, plus a few segments
-//! (`SpoolConfig::slack`). It works in small pieces between the batches of the sessions, so that no
-//! session waits long, and takes a part of the committer's time that grows with the waste: an
-//! eighth at first, then half of it, and all that the sessions leave when the segments take three
-//! quarters more than their live records. With its other files the volume then stays below twice
-//! its mail. Limits: a piece has about one of [`PIECES`] of a segment (512 KiB) and one sync; one
-//! segment is emptied at a time.
+//! (`SpoolConfig::spare_segments`). It works in small pieces between the batches of the sessions,
+//! so that no session waits long, and takes a part of the committer's time that grows with the
+//! waste: an eighth at first, then half of it, and all that the sessions leave when the segments
+//! take three quarters more than their live records. With its other files the volume then stays
+//! below twice its mail. Limits: a piece has about one of [`PIECES`] of a segment (512 KiB) and one
+//! sync; one segment is emptied at a time.
 
 use super::config::SpoolConfig;
 use super::format::{AcceptHead, FRAME_HEADER, RecordKind, SegmentHeader, StateHead};
-use super::read::read_head;
+use super::message_reader::read_head;
 use super::record::{Effect, LogRecord, state_record};
 use super::segment_summary::{self, SegmentSummary};
-use super::shared::Shared;
-use super::store::SpoolError;
+use super::spool_state::SpoolState;
+use super::spool_trait::SpoolError;
 use crate::ground::sync::Instant;
 use crate::mail::model::MessageId;
 use std::collections::BTreeSet;
@@ -34,7 +34,7 @@ const REST: u32 = 7;
 const REST_IN_NEED: u32 = 1;
 
 /// A segment that is being emptied.
-struct Emptying {
+struct CompactedSegment {
     number: u32,
     /// Messages that may have live records there, still to be checked.
     left: std::vec::IntoIter<MessageId>,
@@ -57,14 +57,14 @@ pub trait CopyTarget {
 
 /// What is being emptied, and when to continue.
 pub struct Compaction {
-    shared: Arc<Shared>,
+    shared: Arc<SpoolState>,
     config: SpoolConfig,
-    emptying: Option<Emptying>,
+    compacted: Option<CompactedSegment>,
     /// Octets of all segments when the current one was chosen.
     used: u64,
     /// Emptying the last segment freed space, so the next may be worth it too. Without this check
     /// it could copy for ever and free nothing.
-    goes_on: bool,
+    has_freed_space: bool,
     /// When the last check or piece ended, and how long to pause after it.
     last: Instant,
     rest: Duration,
@@ -72,13 +72,13 @@ pub struct Compaction {
 
 impl Compaction {
     /// Nothing is being emptied yet.
-    pub fn new(shared: Arc<Shared>, config: SpoolConfig) -> Self {
+    pub fn new(shared: Arc<SpoolState>, config: SpoolConfig) -> Self {
         Self {
             shared,
             config,
-            emptying: None,
+            compacted: None,
             used: 0,
-            goes_on: false,
+            has_freed_space: false,
             last: Instant::now(),
             rest: Duration::ZERO,
         }
@@ -86,7 +86,7 @@ impl Compaction {
 
     /// How long there is nothing to do; `None` while no segment is known that is worth emptying.
     pub fn patience(&self) -> Option<Duration> {
-        (self.emptying.is_some() || self.goes_on)
+        (self.compacted.is_some() || self.has_freed_space)
             .then(|| self.rest.saturating_sub(self.last.elapsed()))
     }
 
@@ -100,21 +100,21 @@ impl Compaction {
             return;
         }
         let begun = Instant::now();
-        let emptying = match self.emptying.take() {
-            Some(emptying) => Some(emptying),
+        let compacted = match self.compacted.take() {
+            Some(compacted) => Some(compacted),
             None => {
-                self.goes_on = false;
+                self.has_freed_space = false;
                 self.used = self.shared.lock_index().amplification().0;
-                self.worth_emptying(target.active())
+                self.worth_compacting(target.active())
             }
         };
-        let Some(mut emptying) = emptying.filter(|_| self.may_copy(target)) else {
+        let Some(mut compacted) = compacted.filter(|_| self.may_copy(target)) else {
             self.last = begun;
             self.rest = self.config.housekeeping;
             return;
         };
-        let (number, ended) = (emptying.number, self.copy_piece(&mut emptying, target));
-        self.emptying = (!ended).then_some(emptying);
+        let (number, ended) = (compacted.number, self.copy_piece(&mut compacted, target));
+        self.compacted = (!ended).then_some(compacted);
         // A segment that could not be read stays, and would be tried again at once.
         let stuck = ended
             && self
@@ -123,8 +123,8 @@ impl Compaction {
                 .segments()
                 .get(&number)
                 .is_some_and(|segment| segment.live > 0);
-        let rest = begun.elapsed() * self.rest_after_a_piece();
-        self.goes_on = ended && self.shared.lock_index().amplification().0 < self.used;
+        let rest = begun.elapsed() * self.pause_after_piece();
+        self.has_freed_space = ended && self.shared.lock_index().amplification().0 < self.used;
         self.rest = if stuck { self.config.housekeeping } else { rest };
         self.last = Instant::now();
     }
@@ -135,10 +135,11 @@ impl Compaction {
         target.takes_copies() && room >= 2 * self.config.segment_max
     }
 
-    fn rest_after_a_piece(&self) -> u32 {
+    fn pause_after_piece(&self) -> u32 {
         let (used, live) = self.shared.lock_index().amplification();
-        let above =
-            |eighths: u64| used > live / 8 * eighths + self.config.slack * self.config.segment_max;
+        let above = |eighths: u64| {
+            used > live / 8 * eighths + self.config.spare_segments * self.config.segment_max
+        };
         match (above(14), above(13)) {
             (true, _) => 0,
             (false, true) => REST_IN_NEED,
@@ -148,29 +149,29 @@ impl Compaction {
 
     /// A segment that frees more space than the copies of its live records take; never the active
     /// one.
-    fn worth_emptying(&self, active: u32) -> Option<Emptying> {
+    fn worth_compacting(&self, active: u32) -> Option<CompactedSegment> {
         let header = {
             let index = self.shared.lock_index();
             let (used, live) = index.amplification();
-            if used < live / 8 * 11 + self.config.slack * self.config.segment_max {
+            if used < live / 8 * 11 + self.config.spare_segments * self.config.segment_max {
                 return None;
             }
-            let number = index.worth_emptying(active)?;
+            let number = index.worth_compacting(active)?;
             index.segments().get(&number)?.header
         };
-        let residents = SegmentSummary::read(self.shared.disk.as_ref(), header)
+        let live_messages = SegmentSummary::read(self.shared.disk.as_ref(), header)
             .and_then(|octets| named(header, &octets));
-        let residents =
-            residents.unwrap_or_else(|| self.shared.lock_index().residents(header.number));
-        Some(Emptying { number: header.number, left: residents.into_iter() })
+        let live_messages =
+            live_messages.unwrap_or_else(|| self.shared.lock_index().live_messages(header.number));
+        Some(CompactedSegment { number: header.number, left: live_messages.into_iter() })
     }
 
     /// Copies a piece of the live records of a segment, and tells whether that was the last one.
-    fn copy_piece(&self, emptying: &mut Emptying, target: &mut impl CopyTarget) -> bool {
+    fn copy_piece(&self, compacted: &mut CompactedSegment, target: &mut impl CopyTarget) -> bool {
         let (mut batch, mut octets) = (Vec::new(), 0);
         let mut ended = true;
-        for id in emptying.left.by_ref() {
-            match self.copies(id, emptying.number) {
+        for id in compacted.left.by_ref() {
+            match self.copies(id, compacted.number) {
                 Ok(records) => {
                     octets += records.iter().map(|record| record.header.frame_len()).sum::<u64>();
                     batch.extend(records);
@@ -217,7 +218,7 @@ impl Compaction {
             if got != bytes.len() || crc32fast::hash(&bytes) != header.body_crc {
                 return Err(damaged());
             }
-            let effect = Effect::Accept { size: slot.size, file: slot.file, moved: None };
+            let effect = Effect::Accept { size: slot.size, file: slot.file, imported: None };
             records.push(LogRecord { id, header, head, bytes: bytes.into(), effect, reply: None });
         }
         if let Some((place, open)) =

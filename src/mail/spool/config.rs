@@ -9,12 +9,12 @@ pub const INLINE_MAX: usize = 256 * 1024;
 pub const INLINE_MIN: usize = 64 * 1024;
 
 /// Octets that every writer may keep in memory where there is enough. A writer that needs more, up
-/// to [`INLINE_MAX`], borrows from [`LENDABLE`].
-pub const OWN: usize = 16 * 1024;
+/// to [`INLINE_MAX`], borrows from [`BUFFER_SHARED`].
+pub const BUFFER_OWN: usize = 16 * 1024;
 
 /// Octets that all writers together may borrow where there is enough. When they are used up,
 /// content goes to a file earlier.
-pub const LENDABLE: usize = 16 << 20;
+pub const BUFFER_SHARED: usize = 16 << 20;
 
 /// Sizes and time limits of the log.
 #[derive(Debug, Clone, Copy)]
@@ -27,17 +27,17 @@ pub struct SpoolConfig {
     pub housekeeping: Duration,
     /// Octets in segments that are never worth emptying: the active one, and those left half empty
     /// at low traffic.
-    pub slack: u64,
+    pub spare_segments: u64,
     /// Octets of content that every writer may keep in memory; a writer that needs more borrows.
-    pub own: usize,
+    pub buffer_own: usize,
     /// Octets that all writers together may borrow. When they are used up, content goes to a file
     /// earlier.
-    pub lendable: usize,
+    pub buffer_shared: usize,
 }
 
 impl SpoolConfig {
     /// The same for a volume of so many octets.
-    pub(super) fn fitted(self, size: u64) -> Self {
+    pub(super) fn for_volume_size(self, size: u64) -> Self {
         Self { segment_max: self.segment_max.min((size / 64).max(1 << 20)), ..self }
     }
 
@@ -55,9 +55,9 @@ impl Default for SpoolConfig {
             segment_max: 16 << 20,
             lazy_sync: Duration::from_millis(50),
             housekeeping: Duration::from_secs(1),
-            slack: 4,
-            own: OWN,
-            lendable: LENDABLE,
+            spare_segments: 4,
+            buffer_own: BUFFER_OWN,
+            buffer_shared: BUFFER_SHARED,
         }
     }
 }

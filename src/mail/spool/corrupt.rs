@@ -1,8 +1,8 @@
 //! Damaged records and contents, kept under `corrupt/` for an operator.
 
 use super::layout::{CORRUPT, body_path};
-use super::read::MessageReader;
-use super::shared::Shared;
+use super::message_reader::MessageReader;
+use super::spool_state::SpoolState;
 use crate::ground::disk::Disk;
 use crate::mail::model::MessageId;
 use std::io;
@@ -21,7 +21,7 @@ pub fn keep(disk: &dyn Disk, name: &str, octets: &[u8]) -> io::Result<()> {
 
 /// Quarantines what is left of a damaged message. `false`: it is not damaged after all, or could
 /// not be stored; it stays in the queue, and the next reader asks again.
-pub fn set_aside(shared: &Shared, reader: &MessageReader, id: MessageId) -> bool {
+pub fn set_aside(shared: &SpoolState, reader: &MessageReader, id: MessageId) -> bool {
     if !matches!(reader.examine(id), Ok(None)) {
         return false;
     }

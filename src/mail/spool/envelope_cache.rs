@@ -7,8 +7,8 @@
 //! most recently used ones, until housekeeping finds them unused.
 
 use super::format::{FRAME_HEADER, FrameHeader, HEADER_BLOCK, SegmentHeader};
+use super::index_entries::RecordLocation;
 use super::segment_summary::SegmentSummary;
-use super::slots::RecordLocation;
 use crate::ground::disk::Disk;
 use crate::ground::lock::{Level, Lock};
 use std::sync::Arc;
@@ -24,11 +24,11 @@ struct Kept {
     /// Since the last housekeeping.
     used: bool,
     /// `None`: the segment has no summary file.
-    heads: Option<Arc<Known>>,
+    summary: Option<Arc<CachedSummary>>,
 }
 
 /// The summary of a segment, and where each frame begins.
-struct Known {
+struct CachedSummary {
     octets: Vec<u8>,
     /// Offset in the segment, offset in `octets`; ascending.
     frames: Vec<(u32, u32)>,
@@ -48,9 +48,9 @@ impl EnvelopeCache {
         segment: SegmentHeader,
         place: RecordLocation,
     ) -> Option<(FrameHeader, Vec<u8>)> {
-        let known = self.known(disk, segment)?;
-        let at = known.frames.binary_search_by_key(&place.offset, |(offset, _)| *offset).ok()?;
-        let frame = known.octets.get(known.frames[at].1 as usize..)?;
+        let cached = self.cached(disk, segment)?;
+        let at = cached.frames.binary_search_by_key(&place.offset, |(offset, _)| *offset).ok()?;
+        let frame = cached.octets.get(cached.frames[at].1 as usize..)?;
         let header = FrameHeader::decode(segment, frame)?;
         let head = frame.get(FRAME_HEADER..FRAME_HEADER + header.head_len as usize)?;
         Some((header, head.to_vec()))
@@ -61,34 +61,34 @@ impl EnvelopeCache {
         self.0.lock().retain_mut(|kept| std::mem::take(&mut kept.used));
     }
 
-    fn known(&self, disk: &dyn Disk, segment: SegmentHeader) -> Option<Arc<Known>> {
+    fn cached(&self, disk: &dyn Disk, segment: SegmentHeader) -> Option<Arc<CachedSummary>> {
         let mut all = self.0.lock();
         if let Some(at) = all.iter().position(|kept| kept.segment == segment) {
             let mut kept = all.remove(at);
             // A segment without a summary may be full by the next time, and have one then.
-            kept.used = kept.heads.is_some();
-            let heads = kept.heads.clone();
+            kept.used = kept.summary.is_some();
+            let summary = kept.summary.clone();
             all.push(kept);
-            return heads;
+            return summary;
         }
         // Under the lock, so that they are read only once.
-        let heads = Known::read(disk, segment).map(Arc::new);
+        let summary = CachedSummary::read(disk, segment).map(Arc::new);
         let mut room =
-            OCTETS_MAX.saturating_sub(heads.as_ref().map_or(0, |known| known.octets.len()));
+            OCTETS_MAX.saturating_sub(summary.as_ref().map_or(0, |cached| cached.octets.len()));
         let fits = |kept: &Kept| {
-            let octets = kept.heads.as_ref().map_or(0, |known| known.octets.len());
+            let octets = kept.summary.as_ref().map_or(0, |cached| cached.octets.len());
             let fits = octets <= room;
             room = room.saturating_sub(octets);
             fits
         };
         let first = all.len() - all.iter().rev().map(fits).take_while(|fits| *fits).count();
         all.drain(..first);
-        all.push(Kept { segment, used: heads.is_some(), heads: heads.clone() });
-        heads
+        all.push(Kept { segment, used: summary.is_some(), summary: summary.clone() });
+        summary
     }
 }
 
-impl Known {
+impl CachedSummary {
     fn read(disk: &dyn Disk, segment: SegmentHeader) -> Option<Self> {
         let octets = SegmentSummary::read(disk, segment)?;
         let (mut frames, mut offset, mut at) = (Vec::new(), HEADER_BLOCK, 0);

@@ -7,8 +7,8 @@
 //! random salt. So an old frame in a recycled file, or bytes in a mail that look like a frame, are
 //! never read as one, even when a damaged frame makes the reader search for the next good one.
 
-use super::destinations;
-use super::octets::{HeadReader, put_text, put_u16};
+use super::byte_codec::{HeadReader, put_text, put_u16};
+use super::destination_codec;
 use crate::mail::model::{
     Address, BodyType, Destination, Envelope, MessageId, MessageKind, Origin, Target,
     TargetProgress, TargetStatus,
@@ -198,7 +198,7 @@ pub struct AcceptHead {
     pub destinations: Vec<Destination>,
     /// Whether it was imported from another queue: then it counts only together with a state
     /// record.
-    pub moved: bool,
+    pub imported: bool,
     /// Where it came from: client, HELO name and the like.
     pub origin: Origin,
     /// Sender and recipients.
@@ -232,7 +232,7 @@ impl AcceptHead {
             | u8::from(self.envelope.body == BodyType::EightBitMime) << 3
             | u8::from(self.file.is_some()) << 4
             | u8::from(self.envelope.sender.is_some()) << 5
-            | u8::from(self.moved) << 6
+            | u8::from(self.imported) << 6
             | u8::from(!self.destinations.is_empty()) << 7;
         out.push(flags);
         match self.origin.peer {
@@ -259,7 +259,7 @@ impl AcceptHead {
             out.extend_from_slice(&crc.to_le_bytes());
         }
         if !self.destinations.is_empty() {
-            destinations::put(&mut out, self.destinations.iter().map(Some));
+            destination_codec::put(&mut out, self.destinations.iter().map(Some));
         }
         out
     }
@@ -287,7 +287,7 @@ impl AcceptHead {
         let destinations = if flags & 1 << 7 == 0 {
             Vec::new()
         } else {
-            destinations::read(&mut reader)?.into_iter().collect::<Option<_>>()?
+            destination_codec::read(&mut reader)?.into_iter().collect::<Option<_>>()?
         };
         Some(Self {
             id,
@@ -295,7 +295,7 @@ impl AcceptHead {
             kind: if flags & 1 == 0 { MessageKind::Mail } else { MessageKind::Notification },
             copy: flags & 1 << 1 != 0,
             destinations,
-            moved: flags & 1 << 6 != 0,
+            imported: flags & 1 << 6 != 0,
             origin: Origin { peer, helo },
             envelope: Envelope {
                 sender,
@@ -316,7 +316,7 @@ pub struct StateHead {
     /// Held by an operator.
     pub held: bool,
     /// The delay warning was sent.
-    pub delay_told: bool,
+    pub delay_warning_sent: bool,
     /// All targets, recipients in the order of the envelope, then the copy.
     pub progress: Vec<TargetProgress>,
 }
@@ -327,7 +327,11 @@ impl StateHead {
         let mut out = Vec::with_capacity(64);
         out.extend_from_slice(&self.id.0.to_le_bytes());
         let is_decided = self.progress.iter().any(|progress| progress.destination.is_some());
-        out.push(u8::from(self.held) | u8::from(self.delay_told) << 1 | u8::from(is_decided) << 2);
+        out.push(
+            u8::from(self.held)
+                | u8::from(self.delay_warning_sent) << 1
+                | u8::from(is_decided) << 2,
+        );
         let mut reasons: Vec<&str> = Vec::new();
         let mut places: HashMap<&str, usize> = HashMap::new();
         put_u16(&mut out, self.progress.len());
@@ -353,7 +357,7 @@ impl StateHead {
         }
         if is_decided {
             let decided = self.progress.iter().map(|progress| progress.destination.as_ref());
-            destinations::put(&mut out, decided);
+            destination_codec::put(&mut out, decided);
         }
         out
     }
@@ -379,7 +383,8 @@ impl StateHead {
         }
         let count = reader.u16()?;
         let reasons = (0..count).map(|_| reader.text()).collect::<Option<Vec<_>>>()?;
-        let decided = if flags & 4 == 0 { Vec::new() } else { destinations::read(&mut reader)? };
+        let decided =
+            if flags & 4 == 0 { Vec::new() } else { destination_codec::read(&mut reader)? };
         let mut decided = decided.into_iter();
         let progress = rows
             .into_iter()
@@ -389,7 +394,7 @@ impl StateHead {
                 Some(TargetProgress { target, destination, status, attempts, due, reason })
             })
             .collect::<Option<Vec<_>>>()?;
-        Some(Self { id, held: flags & 1 != 0, delay_told: flags & 2 != 0, progress })
+        Some(Self { id, held: flags & 1 != 0, delay_warning_sent: flags & 2 != 0, progress })
     }
 }
 
@@ -432,7 +437,7 @@ mod tests {
             kind: MessageKind::Mail,
             copy: true,
             destinations: destinations(),
-            moved: true,
+            imported: true,
             origin: Origin {
                 peer: Some("2001:db8::1".parse().unwrap()),
                 helo: "client.example".into(),
@@ -458,7 +463,7 @@ mod tests {
         bare.origin.peer = None;
         bare.envelope.sender = None;
         bare.file = None;
-        bare.moved = false;
+        bare.imported = false;
         bare.destinations.clear();
         assert_eq!(AcceptHead::decode(&bare.encode()), Some(bare));
         let mut progress = full.targets();
@@ -473,7 +478,7 @@ mod tests {
         progress[1].reason = "550 no".to_owned();
         progress[2].due = 77;
         progress[2].attempts = 3;
-        let state = StateHead { id: MessageId(7), held: true, delay_told: false, progress };
+        let state = StateHead { id: MessageId(7), held: true, delay_warning_sent: false, progress };
         assert_eq!(StateHead::decode(&state.encode()), Some(state));
         assert_eq!(decode_id(&encode_done(MessageId(3))), Some(MessageId(3)));
     }

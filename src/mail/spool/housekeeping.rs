@@ -2,8 +2,8 @@
 //! that it is full, and updates the metrics.
 
 use super::layout::RESERVE;
-use super::read::MessageReader;
-use super::shared::{Shared, VolumeHealth};
+use super::message_reader::MessageReader;
+use super::spool_state::{SpoolState, VolumeHealth};
 use crate::ground::sync::Instant;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,22 +11,22 @@ use std::time::Duration;
 const RESERVE_MAX: u64 = 1 << 20;
 
 /// What housekeeping needs of the writer of the log.
-pub trait HeldBack {
+pub trait DeferredProgress {
     /// Whether a failure has left records that are not written again yet.
-    fn is_carrying(&self) -> bool;
+    fn has_failed_writes(&self) -> bool;
 
     /// Whether progress waits for free space.
-    fn is_holding_back(&self) -> bool;
+    fn has_deferred_progress(&self) -> bool;
 
     /// Writes the progress that waits for free space, except of messages that have left the queue
     /// meanwhile. It writes small pieces, so that a piece that does not fit does not use up the
     /// remaining space.
-    fn write_held_back(&mut self);
+    fn write_deferred_progress(&mut self);
 }
 
 /// When to check, and what.
 pub struct Housekeeping {
-    shared: Arc<Shared>,
+    shared: Arc<SpoolState>,
     reader: Arc<MessageReader>,
     period: Duration,
     last_look: Instant,
@@ -34,7 +34,7 @@ pub struct Housekeeping {
 
 impl Housekeeping {
     /// `period`: from one check to the next.
-    pub fn new(shared: Arc<Shared>, reader: Arc<MessageReader>, period: Duration) -> Self {
+    pub fn new(shared: Arc<SpoolState>, reader: Arc<MessageReader>, period: Duration) -> Self {
         Self { shared, reader, period, last_look: Instant::now() }
     }
 
@@ -44,7 +44,7 @@ impl Housekeeping {
     }
 
     /// Checks the volume's free space, and acts on it.
-    pub fn look_at_space(&mut self, writer: &mut impl HeldBack) {
+    pub fn look_at_space(&mut self, writer: &mut impl DeferredProgress) {
         self.last_look = Instant::now();
         self.reader.forget_unused();
         let Ok(space) = self.shared.disk.space() else { return };
@@ -61,17 +61,17 @@ impl Housekeeping {
             }
             // A little more than the limit, so that the state does not change with every mail.
             VolumeHealth::Full
-                if space.free > space.size / 100 * 3 / 2 && !writer.is_carrying() =>
+                if space.free > space.size / 100 * 3 / 2 && !writer.has_failed_writes() =>
             {
                 self.shared.set_health(VolumeHealth::Well, "");
             }
             _ => {}
         }
         if self.shared.health() == VolumeHealth::Well
-            && !writer.is_carrying()
-            && writer.is_holding_back()
+            && !writer.has_failed_writes()
+            && writer.has_deferred_progress()
         {
-            writer.write_held_back();
+            writer.write_deferred_progress();
         }
         if self.shared.health() == VolumeHealth::Well && space.free > space.size / 50 {
             self.keep_reserve(space.size);

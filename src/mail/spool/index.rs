@@ -6,12 +6,12 @@
 //! When may a segment be released? When no live message has its accept record or its last state
 //! record there, *and* every segment with an accept record that is superseded by a done record (or
 //! a copy) in this one was released before: otherwise a restart would read the old accept record
-//! and deliver the message once more. [`Segment::outlives`] lists those segments.
+//! and deliver the message once more. [`Segment::must_follow`] lists those segments.
 
-use super::arrivals::Arrivals;
 use super::format::SegmentHeader;
-use super::slots::{RecordLocation, Slot, Slots};
-use super::store::Arrival;
+use super::imported_times::ImportedTimes;
+use super::index_entries::{IndexEntries, IndexEntry, RecordLocation};
+use super::spool_trait::Arrival;
 use crate::ground::disk::File;
 use crate::mail::model::MessageId;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -30,13 +30,13 @@ pub struct Segment {
     /// Octets of those records.
     pub live_bytes: u64,
     /// Segments that must be released before this one.
-    pub outlives: BTreeSet<u32>,
+    pub must_follow: BTreeSet<u32>,
 }
 
 /// The index of all messages and segments.
 #[derive(Default)]
 pub struct Index {
-    slots: Slots,
+    slots: IndexEntries,
     segments: BTreeMap<u32, Segment>,
     /// Some records could not be read. They may be readable later, so no segment may be released
     /// meanwhile: its records might supersede one of them.
@@ -51,7 +51,7 @@ pub struct Index {
     bytes: u64,
     held: u64,
     last_id: u64,
-    arrivals: Arrivals,
+    arrivals: ImportedTimes,
 }
 
 /// A dead segment that is being released.
@@ -69,7 +69,7 @@ impl DeadSegment {
 
 impl Index {
     /// A message's entry.
-    pub fn get(&self, id: MessageId) -> Option<Slot> {
+    pub fn get(&self, id: MessageId) -> Option<IndexEntry> {
         self.slots.get(id.0)
     }
 
@@ -85,7 +85,7 @@ impl Index {
 
     /// A record contains this id, so no other message may get it: the remaining records would be
     /// read as that message's.
-    pub fn met(&mut self, id: MessageId) {
+    pub fn note_id(&mut self, id: MessageId) {
         self.last_id = self.last_id.max(id.0);
     }
 
@@ -115,7 +115,7 @@ impl Index {
     /// Adds a segment without live records.
     pub fn begin_segment(&mut self, header: SegmentHeader, file: Arc<dyn File>, len: u64) {
         let segment =
-            Segment { header, file, len, live: 0, live_bytes: 0, outlives: BTreeSet::new() };
+            Segment { header, file, len, live: 0, live_bytes: 0, must_follow: BTreeSet::new() };
         self.segments.insert(header.number, segment);
         self.dead.insert(header.number);
         self.used += len;
@@ -170,29 +170,29 @@ impl Index {
         size: u64,
         file: bool,
     ) {
-        self.met(id);
+        self.note_id(id);
         let slot = match self.slots.get(id.0) {
             None => {
                 self.bytes += size;
-                Slot {
+                IndexEntry {
                     accept: place,
                     state: None,
                     size,
                     frame,
                     state_frame: 0,
                     held: false,
-                    delay_told: false,
+                    delay_warning_sent: false,
                     file,
                 }
             }
             Some(old) => {
-                self.retire(old.accept, old.frame);
-                self.must_outlive(place.segment, old.accept.segment);
-                Slot { accept: place, frame, ..old }
+                self.remove_live(old.accept, old.frame);
+                self.note_order(place.segment, old.accept.segment);
+                IndexEntry { accept: place, frame, ..old }
             }
         };
         self.slots.set(id.0, slot);
-        self.revive(place, frame);
+        self.add_live(place, frame);
     }
 
     /// A state record is at `place`, and replaces an older one if there was one.
@@ -202,29 +202,31 @@ impl Index {
         place: RecordLocation,
         frame: u32,
         held: bool,
-        delay_told: bool,
+        delay_warning_sent: bool,
     ) {
         let Some(slot) = self.slots.get(id.0) else { return };
         self.held = self.held + u64::from(held) - u64::from(slot.held);
         let (old, old_frame) = (slot.state, slot.state_frame);
-        self.slots
-            .set(id.0, Slot { state: Some(place), state_frame: frame, held, delay_told, ..slot });
+        self.slots.set(
+            id.0,
+            IndexEntry { state: Some(place), state_frame: frame, held, delay_warning_sent, ..slot },
+        );
         if let Some(old) = old {
-            self.retire(old, old_frame);
+            self.remove_live(old, old_frame);
         }
-        self.revive(place, frame);
+        self.add_live(place, frame);
     }
 
     /// The message is done; the record is in `segment`. Gives back its entry.
-    pub fn done(&mut self, id: MessageId, segment: u32) -> Option<Slot> {
+    pub fn done(&mut self, id: MessageId, segment: u32) -> Option<IndexEntry> {
         let slot = self.slots.remove(id.0)?;
         self.arrivals.forget(id);
         self.bytes -= slot.size;
         self.held -= u64::from(slot.held);
-        self.retire(slot.accept, slot.frame);
-        self.must_outlive(segment, slot.accept.segment);
+        self.remove_live(slot.accept, slot.frame);
+        self.note_order(segment, slot.accept.segment);
         if let Some(state) = slot.state {
-            self.retire(state, slot.state_frame);
+            self.remove_live(state, slot.state_frame);
         }
         Some(slot)
     }
@@ -243,13 +245,13 @@ impl Index {
     /// Whether everything that a segment must outlive is gone.
     fn is_free(&self, number: u32, segment: &Segment) -> bool {
         self.doubtful.range(..number).next().is_none()
-            && segment.outlives.iter().all(|older| !self.segments.contains_key(older))
+            && segment.must_follow.iter().all(|older| !self.segments.contains_key(older))
     }
 
     /// A write to a segment, or a sync of it, has failed, and nothing more is written to it. It may
     /// contain a copy of a record whose location is elsewhere by the index; so the record that ends
     /// the message must outlive it, and therefore every later segment must.
-    pub fn doubt(&mut self, segment: u32) {
+    pub fn mark_doubtful(&mut self, segment: u32) {
         if self.segments.contains_key(&segment) {
             self.doubtful.insert(segment);
         }
@@ -278,7 +280,7 @@ impl Index {
     /// may be released at once, and if these are nearly full of live records the oldest, which any
     /// number of dead ones may wait for. None while a newer record might exist that could not be
     /// read.
-    pub fn worth_emptying(&self, active: u32) -> Option<u32> {
+    pub fn worth_compacting(&self, active: u32) -> Option<u32> {
         if self.incomplete {
             return None;
         }
@@ -292,13 +294,13 @@ impl Index {
     }
 
     /// The messages with a live record in a segment, and which of the two records it is.
-    pub fn residents(&self, segment: u32) -> Vec<MessageId> {
+    pub fn live_messages(&self, segment: u32) -> Vec<MessageId> {
         let here = |place: RecordLocation| place.segment == segment;
-        let resident = |slot: &Slot| here(slot.accept) || slot.state.is_some_and(here);
+        let resident = |slot: &IndexEntry| here(slot.accept) || slot.state.is_some_and(here);
         self.slots.from(0).filter(|(_, slot)| resident(slot)).map(|(id, _)| MessageId(id)).collect()
     }
 
-    fn revive(&mut self, place: RecordLocation, frame: u32) {
+    fn add_live(&mut self, place: RecordLocation, frame: u32) {
         if let Some(segment) = self.segments.get_mut(&place.segment) {
             segment.live += 1;
             segment.live_bytes += u64::from(frame);
@@ -307,7 +309,7 @@ impl Index {
         }
     }
 
-    fn retire(&mut self, old: RecordLocation, frame: u32) {
+    fn remove_live(&mut self, old: RecordLocation, frame: u32) {
         if let Some(segment) = self.segments.get_mut(&old.segment) {
             segment.live = segment.live.saturating_sub(1);
             let octets = u64::from(frame).min(segment.live_bytes);
@@ -320,11 +322,11 @@ impl Index {
     }
 
     /// `segment` contains a record that supersedes one in `older`.
-    pub fn must_outlive(&mut self, segment: u32, older: u32) {
+    pub fn note_order(&mut self, segment: u32, older: u32) {
         if segment != older
             && let Some(segment) = self.segments.get_mut(&segment)
         {
-            segment.outlives.insert(older);
+            segment.must_follow.insert(older);
         }
     }
 }

@@ -25,7 +25,7 @@ pub fn segment_path(number: u32) -> String {
 }
 
 /// Path of its summary file, without the contents; see `heads`.
-pub fn heads_path(number: u32) -> String {
+pub fn summary_path(number: u32) -> String {
     format!("{LOG}/{number:010}.heads")
 }
 

@@ -29,44 +29,44 @@
 //! other mail is served. Security: the only module that writes mail to disk; files have mode 0600.
 //! Source: RFC 5321 §4.2.5 (what 250 promises), §6.1 (must not lose mail).
 
-mod active;
-mod arrivals;
+mod active_segment;
 mod batch_writer;
-mod closing;
+mod byte_codec;
 mod commit_queue;
 mod committer;
 mod compaction;
-mod compose;
 mod config;
-mod content;
+mod content_writer;
 mod corrupt;
 pub mod counters;
-mod destinations;
+mod destination_codec;
 mod envelope_cache;
 mod format;
 mod housekeeping;
+mod imported_times;
 mod index;
+mod index_entries;
 mod layout;
-mod log;
-mod octets;
+mod message_reader;
 mod offline;
-mod read;
-mod recent;
+mod pending_writes;
 mod record;
+mod record_builder;
 mod recover;
 mod replay;
 mod segment_files;
+mod segment_log;
 mod segment_summary;
-mod shared;
-mod slots;
-mod store;
-mod trouble;
+mod shutdown_manifest;
+mod spool_state;
+mod spool_trait;
+mod unwritten_progress;
 mod verify;
 
-pub use config::{INLINE_MAX, LENDABLE, OWN, SpoolConfig};
-pub use log::SegmentLog;
+pub use config::{BUFFER_OWN, BUFFER_SHARED, INLINE_MAX, SpoolConfig};
 pub use offline::OfflineSpool;
 pub use recover::OpenError;
-pub use store::{
+pub use segment_log::SegmentLog;
+pub use spool_trait::{
     Arrival, BACKLOG_MAX, IncomingContent, PriorProgress, QueueEntry, Spool, SpoolError,
 };

@@ -1,9 +1,9 @@
 //! A queue that no core uses, to verify it or to export its mail.
 
-use super::content::FileSlice;
+use super::content_writer::FileSlice;
 use super::format::{AcceptHead, FRAME_HEADER, SegmentHeader, StateHead};
 use super::layout::{BODY, CORRUPT, RESERVE, SPARE, body_path, segment_path};
-use super::read::{matches, message, read_head};
+use super::message_reader::{matches, message, read_head};
 use super::recover::content_of;
 use super::verify::{Verification, VerifiedMessage, Walk, storage};
 use crate::ground::disk::Disk;
@@ -64,7 +64,7 @@ impl OfflineSpool {
             return Ok(None);
         }
         let body = Body::Stored(Arc::new(content), standing.size);
-        Ok(Some(message(accepted, progress, standing.held, standing.delay_told, body)))
+        Ok(Some(message(accepted, progress, standing.held, standing.delay_warning_sent, body)))
     }
 
     /// Contents with files of their own: needed ones, unneeded ones, and those that were being
@@ -182,7 +182,7 @@ impl OfflineSpool {
 impl OfflineQueue for OfflineSpool {
     fn verify(&self, tell: &mut dyn FnMut(VerifyProgress)) -> Result<VerifyReport, OfflineError> {
         let mut verify =
-            Walk { disk: self.disk.as_ref(), closely: true, tell: &mut *tell }.verify()?;
+            Walk { disk: self.disk.as_ref(), check_contents: true, tell: &mut *tell }.verify()?;
         self.contents(&mut verify, tell)?;
         verify.findings.spares = self.count(SPARE)?;
         verify.findings.set_aside = self.count(CORRUPT)?;
@@ -196,7 +196,7 @@ impl OfflineQueue for OfflineSpool {
     }
 
     fn ids(&self, tell: &mut dyn FnMut(VerifyProgress)) -> Result<Vec<MessageId>, OfflineError> {
-        let verify = Walk { disk: self.disk.as_ref(), closely: false, tell }.verify()?;
+        let verify = Walk { disk: self.disk.as_ref(), check_contents: false, tell }.verify()?;
         let ids = verify.live.keys().copied().collect();
         self.verify.replace(verify);
         Ok(ids)

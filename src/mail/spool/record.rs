@@ -2,7 +2,7 @@
 
 use super::commit_queue::CommitSender;
 use super::format::{FrameHeader, RecordKind, StateHead, encode_done};
-use super::slots::RecordLocation;
+use super::index_entries::RecordLocation;
 use crate::mail::model::{MessageId, TargetProgress};
 use bytes::Bytes;
 
@@ -16,7 +16,7 @@ pub enum Op {
         crc: u32,
         size: u64,
         file: bool,
-        moved: Option<u32>,
+        imported: Option<u32>,
         reply: CommitSender,
     },
     /// Replace the progress of a message.
@@ -25,7 +25,7 @@ pub enum Op {
     Flags {
         id: MessageId,
         held: Option<bool>,
-        delay_told: Option<bool>,
+        delay_warning_sent: Option<bool>,
         reply: Option<CommitSender>,
     },
     /// Write the state of an imported message, which counts only with this.
@@ -51,21 +51,21 @@ pub struct LogRecord {
 }
 
 /// A record, and its location on disk.
-pub type Placed = (LogRecord, RecordLocation);
+pub type WrittenRecord = (LogRecord, RecordLocation);
 
 /// How the index changes when the record is written (or, for accepts, synced).
 #[derive(Clone)]
 pub enum Effect {
-    /// `moved`: when another queue accepted it; `None` also for a copy, whose time is known.
-    Accept { size: u64, file: bool, moved: Option<u32> },
+    /// `imported`: when another queue accepted it; `None` also for a copy, whose time is known.
+    Accept { size: u64, file: bool, imported: Option<u32> },
     /// `generation`: of the submitted progress; `None` for a copy or a change of flags.
-    State { held: bool, delay_told: bool, generation: Option<u64> },
+    State { held: bool, delay_warning_sent: bool, generation: Option<u64> },
     /// `overrules`: the segment with the accept record that this ends.
     Done { overrules: Option<u32> },
 }
 
 /// Whether an operation concerns a message that a record of the batch changes.
-pub fn depends(op: &Op, batch: &[LogRecord]) -> bool {
+pub fn depends_on(op: &Op, batch: &[LogRecord]) -> bool {
     let id = match op {
         Op::State { id, .. } | Op::Flags { id, .. } | Op::Done { id, .. } | Op::Damaged { id } => {
             *id
@@ -88,7 +88,11 @@ pub fn state_record(
         header: FrameHeader::new(RecordKind::State, &head, 0, 0),
         head,
         bytes: Bytes::new(),
-        effect: Effect::State { held: state.held, delay_told: state.delay_told, generation },
+        effect: Effect::State {
+            held: state.held,
+            delay_warning_sent: state.delay_warning_sent,
+            generation,
+        },
         reply,
     }
 }

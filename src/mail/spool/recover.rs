@@ -4,25 +4,26 @@
 //! damaged frame is quarantined under `corrupt/`, and the reader searches for the next frame of the
 //! same segment. A cut frame at the very end is the unfinished write of a crash; no 250 was sent
 //! for it. What cannot be read from the disk is left as it is, and all other mail is served.
-//! Segments that contain less than they did are reported, because their mail is lost (`closing`;
-//! without a manifest a segment's summary file, `heads`, tells where it ended).
+//! Segments that contain less than they did are reported, because their mail is lost
+//! (`shutdown_manifest`; without a manifest a segment's summary file, `heads`, tells where it
+//! ended).
 //!
 //! After a kill the page cache may contain records that a power cut would have lost. So a segment
 //! that is not known to be durable is synced before it is read, and is read from the device: data
 //! that a sync of the last process failed to write may still be in the page cache, and such a
 //! record may declare the only copy of a mail outdated.
 
-use super::closing::{self, Closing, ShortenedSegment};
 use super::corrupt::keep;
 use super::format::{
     AcceptHead, FRAME_HEADER, FRAME_MAGIC, FrameHeader, HEADER_BLOCK, HEADER_BLOCK_LEN,
     HeaderError, RecordKind, SegmentHeader, StateHead, VERSION, decode_id,
 };
 use super::index::Index;
-use super::layout::{BODY, CORRUPT, FORMAT, LOG, SPARE, heads_path, segment_path};
+use super::index_entries::RecordLocation;
+use super::layout::{BODY, CORRUPT, FORMAT, LOG, SPARE, segment_path, summary_path};
 use super::replay::{FileWindow, FrameFault, LogFrame, ReplayVisitor, place, replay};
 use super::segment_summary::{self, SegmentSummary};
-use super::slots::RecordLocation;
+use super::shutdown_manifest::{self, ShortenedSegment, ShutdownManifest};
 use crate::ground::disk::{Disk, File};
 use crate::ground::sync::Instant;
 use crate::mail::model::MessageId;
@@ -78,21 +79,21 @@ pub fn recover(disk: &dyn Disk, tell: &dyn Fn(String)) -> Result<Recovered, Open
     }
     check_format(disk)?;
     disk.sync_dir("")?;
-    let closing = Closing::read(disk)?;
+    let manifest = ShutdownManifest::read(disk)?;
     let numbers: Vec<u32> =
         disk.list(LOG)?.iter().filter_map(|name| name.strip_suffix(".seg")?.parse().ok()).collect();
     let mut recovery = Recovery {
         disk,
         index: Index::default(),
         damaged: 0,
-        half: BTreeSet::new(),
-        early: BTreeMap::new(),
+        incomplete_imports: BTreeSet::new(),
+        orphan_states: BTreeMap::new(),
         contents: disk
             .list(BODY)?
             .iter()
             .filter_map(|name| Some((content_of(name)?, false)))
             .collect(),
-        heads: SegmentSummary::default(),
+        summary: SegmentSummary::default(),
         gaps: BTreeMap::new(),
         told: Instant::now(),
     };
@@ -114,12 +115,12 @@ pub fn recover(disk: &dyn Disk, tell: &dyn Fn(String)) -> Result<Recovered, Open
     for directory in [LOG, CORRUPT, BODY] {
         disk.sync_dir(directory)?;
     }
-    recovery.compare(closing.as_ref(), &numbers)?;
-    recovery.drop_half();
-    recovery.remove_stray_heads()?;
+    recovery.compare(manifest.as_ref(), &numbers)?;
+    recovery.drop_incomplete_imports();
+    recovery.remove_stray_summaries()?;
     recovery.remove_orphans()?;
-    let is_less = recovery.complain(closing.as_ref());
-    Closing::take_away(disk, closing.as_ref().filter(|_| is_less))?;
+    let is_less = recovery.log_missing(manifest.as_ref());
+    ShutdownManifest::remove(disk, manifest.as_ref().filter(|_| is_less))?;
     let spares: Vec<String> =
         disk.list(SPARE)?.into_iter().map(|name| format!("{SPARE}/{name}")).collect();
     let messages = recovery.index.totals().0;
@@ -131,7 +132,7 @@ pub fn recover(disk: &dyn Disk, tell: &dyn Fn(String)) -> Result<Recovered, Open
     }
     // A file that is restored must find its number unused.
     let next_segment = (numbers.last().copied().unwrap_or(0) + 1)
-        .max(closing.map_or(1, |closing| closing.next_segment()));
+        .max(manifest.map_or(1, |manifest| manifest.next_segment()));
     let shortened = recovery.gaps.len() as u64;
     Ok(Recovered {
         index: recovery.index,
@@ -187,11 +188,11 @@ pub(super) fn known_format(text: &[u8]) -> Result<Option<u32>, OpenError> {
 }
 
 /// A state record found before the accept record of its message.
-struct EarlyState {
+struct OrphanState {
     place: RecordLocation,
     frame: u32,
     held: bool,
-    delay_told: bool,
+    delay_warning_sent: bool,
 }
 
 struct Recovery<'a> {
@@ -199,15 +200,15 @@ struct Recovery<'a> {
     index: Index,
     damaged: u64,
     /// Imported messages whose state has not been found yet.
-    half: BTreeSet<MessageId>,
+    incomplete_imports: BTreeSet<MessageId>,
     /// The last state of messages whose accept record has not been found: the accept record was
     /// copied and its old location released, but the power was cut before the state was written
     /// again after it.
-    early: BTreeMap<MessageId, EarlyState>,
+    orphan_states: BTreeMap<MessageId, OrphanState>,
     /// Messages with a content file, and whether a record says that they are done.
     contents: HashMap<MessageId, bool>,
     /// Summary of the segment that is being read.
-    heads: SegmentSummary,
+    summary: SegmentSummary,
     /// Segments that contained more before.
     gaps: BTreeMap<u32, ShortenedSegment>,
     told: Instant,
@@ -220,12 +221,12 @@ impl Recovery<'_> {
         let header = match SegmentHeader::decode(window.at(0, HEADER_BLOCK_LEN)?) {
             Ok(header) if header.number == number => header,
             Err(HeaderError::Newer(version)) => return Err(OpenError::Newer(version)),
-            _ => return self.lost_segment(number, window.unreadable() > 0),
+            _ => return self.note_unreadable_segment(number, window.unreadable() > 0),
         };
         self.index.begin_segment(header, file.clone(), HEADER_BLOCK);
         let end = file.length()?;
         // The last segment may have been cut off; its contents must be checked.
-        if !last && let Some(len) = self.understand_heads(header, file.as_ref(), end) {
+        if !last && let Some(len) = self.apply_summary(header, file.as_ref(), end) {
             self.index.segment_len(number, len);
             return Ok(());
         }
@@ -233,21 +234,21 @@ impl Recovery<'_> {
         file.sync()?;
         file.read_anew();
         let mut window = FileWindow::new(file.clone());
-        self.heads.clear();
+        self.summary.clear();
         let damaged = self.damaged;
         let mut reading = Reading { recovery: self, segment: header };
         let offset = replay(header, &mut window, end, &mut reading)?;
         if window.unreadable() == 0
-            && let Some(gap) = ShortenedSegment::by_heads(self.disk, header, offset)
+            && let Some(gap) = ShortenedSegment::from_summary(self.disk, header, offset)
         {
-            self.keep_heads(number)?;
+            self.keep_summary(number)?;
             self.gaps.insert(number, gap);
         }
         if self.damaged == damaged
             && window.unreadable() == 0
             && offset >= segment_summary::SEGMENT_MIN
         {
-            self.write_heads(header);
+            self.write_summary_of(header);
         }
         self.index.segment_len(number, offset);
         self.index.incomplete |= window.unreadable() > 0;
@@ -255,49 +256,50 @@ impl Recovery<'_> {
     }
 
     /// Applies a record to the index; `false`: it cannot be decoded.
-    fn understand(&mut self, header: &FrameHeader, head: &[u8], place: RecordLocation) -> bool {
+    fn apply(&mut self, header: &FrameHeader, head: &[u8], place: RecordLocation) -> bool {
         let frame = u32::try_from(header.frame_len()).unwrap_or(u32::MAX);
         match header.kind {
             RecordKind::Accept => {
                 let Some(accepted) = AcceptHead::decode(head) else { return false };
                 let size = accepted.file.map_or(u64::from(header.body_len), |(len, _)| len);
                 self.index.accepted(accepted.id, place, frame, size, accepted.file.is_some());
-                if accepted.moved {
+                if accepted.imported {
                     self.index.arrived(accepted.id, accepted.arrived);
                 }
-                if let Some(early) = self.early.remove(&accepted.id) {
+                if let Some(orphan) = self.orphan_states.remove(&accepted.id) {
                     self.index.state(
                         accepted.id,
-                        early.place,
-                        early.frame,
-                        early.held,
-                        early.delay_told,
+                        orphan.place,
+                        orphan.frame,
+                        orphan.held,
+                        orphan.delay_warning_sent,
                     );
                 }
-                if accepted.moved
+                if accepted.imported
                     && self.index.get(accepted.id).is_some_and(|slot| slot.state.is_none())
                 {
-                    self.half.insert(accepted.id);
+                    self.incomplete_imports.insert(accepted.id);
                 }
             }
             RecordKind::State => {
                 let Some(state) = StateHead::decode(head) else { return false };
-                self.half.remove(&state.id);
-                self.index.met(state.id);
+                self.incomplete_imports.remove(&state.id);
+                self.index.note_id(state.id);
                 if self.index.get(state.id).is_some() {
-                    self.index.state(state.id, place, frame, state.held, state.delay_told);
+                    self.index.state(state.id, place, frame, state.held, state.delay_warning_sent);
                 } else {
-                    let StateHead { id, held, delay_told, .. } = state;
-                    self.early.insert(id, EarlyState { place, frame, held, delay_told });
+                    let StateHead { id, held, delay_warning_sent, .. } = state;
+                    self.orphan_states
+                        .insert(id, OrphanState { place, frame, held, delay_warning_sent });
                 }
             }
             RecordKind::Void => {}
             RecordKind::Done => {
                 let Some(id) = decode_id(head) else { return false };
-                self.half.remove(&id);
-                self.early.remove(&id);
-                self.is_done_with(id);
-                self.index.met(id);
+                self.incomplete_imports.remove(&id);
+                self.orphan_states.remove(&id);
+                self.note_unneeded(id);
+                self.index.note_id(id);
                 self.index.done(id, place.segment);
             }
         }
@@ -306,12 +308,7 @@ impl Recovery<'_> {
 
     /// Reads the summary file instead of the segment's `end` octets; gives how many of them its
     /// frames take. `None`: it is missing or not intact, and the segment must be read.
-    fn understand_heads(
-        &mut self,
-        segment: SegmentHeader,
-        file: &dyn File,
-        end: u64,
-    ) -> Option<u64> {
+    fn apply_summary(&mut self, segment: SegmentHeader, file: &dyn File, end: u64) -> Option<u64> {
         let frames = SegmentSummary::read(self.disk, segment)?;
         let all: Vec<_> = segment_summary::frames(segment, &frames).collect::<Option<_>>()?;
         let len = HEADER_BLOCK + all.iter().map(|(header, _)| header.frame_len()).sum::<u64>();
@@ -322,23 +319,23 @@ impl Recovery<'_> {
         }
         let mut offset = HEADER_BLOCK;
         for (header, head) in all {
-            self.understand(&header, head, place(segment, offset));
+            self.apply(&header, head, place(segment, offset));
             offset += header.frame_len();
         }
         Some(len)
     }
 
     /// Keeps the summary of a segment that is missing or cut, for an operator.
-    fn keep_heads(&self, number: u32) -> io::Result<()> {
-        match self.disk.rename(&heads_path(number), &format!("{CORRUPT}/{number:010}.heads")) {
+    fn keep_summary(&self, number: u32) -> io::Result<()> {
+        match self.disk.rename(&summary_path(number), &format!("{CORRUPT}/{number:010}.heads")) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             other => other,
         }
     }
 
     /// Compares the segments with the manifest of the last stop.
-    fn compare(&mut self, closing: Option<&Closing>, numbers: &[u32]) -> io::Result<()> {
-        let Some(closing) = closing.filter(|_| !self.index.incomplete) else { return Ok(()) };
+    fn compare(&mut self, manifest: Option<&ShutdownManifest>, numbers: &[u32]) -> io::Result<()> {
+        let Some(manifest) = manifest.filter(|_| !self.index.incomplete) else { return Ok(()) };
         let found = |number| {
             let segment = self.index.segments().get(&number)?;
             Some((segment.header, segment.len))
@@ -349,26 +346,30 @@ impl Recovery<'_> {
         let is_told = |gap: &ShortenedSegment| {
             set_aside.binary_search(&format!("{:010}.seg", gap.held.segment.number)).is_ok()
         };
-        for gap in closing.gaps(numbers, found).into_iter().filter(|gap| !is_told(gap)) {
-            self.keep_heads(gap.held.segment.number)?;
+        for gap in manifest.gaps(numbers, found).into_iter().filter(|gap| !is_told(gap)) {
+            self.keep_summary(gap.held.segment.number)?;
             self.gaps.insert(gap.held.segment.number, gap);
         }
         Ok(())
     }
 
     /// Reports what is missing; `false`: nothing is.
-    fn complain(&self, closing: Option<&Closing>) -> bool {
+    fn log_missing(&self, manifest: Option<&ShutdownManifest>) -> bool {
         let gaps: Vec<ShortenedSegment> = self.gaps.values().copied().collect();
         if !gaps.is_empty() {
-            closing::complain(&gaps, closing.map(Closing::messages), self.index.totals().0);
+            shutdown_manifest::log_missing(
+                &gaps,
+                manifest.map(ShutdownManifest::messages),
+                self.index.totals().0,
+            );
         }
         !gaps.is_empty()
     }
 
     /// Writes the summary file, so that the next start need not read the segment. The segment was
     /// synced before it was read, so the summary contains nothing that is not durable.
-    fn write_heads(&self, segment: SegmentHeader) {
-        if let Err(error) = self.heads.write(self.disk, segment) {
+    fn write_summary_of(&self, segment: SegmentHeader) {
+        if let Err(error) = self.summary.write(self.disk, segment) {
             tracing::debug!(
                 target: "mta", segment = segment.number, cause = %error,
                 "the next start has to read it again"
@@ -378,7 +379,7 @@ impl Recovery<'_> {
 
     /// The first block is damaged in both copies; without the salt no record in the segment can be
     /// recognized.
-    fn lost_segment(&mut self, number: u32, unreadable: bool) -> Result<(), OpenError> {
+    fn note_unreadable_segment(&mut self, number: u32, unreadable: bool) -> Result<(), OpenError> {
         self.damaged += 1;
         if unreadable {
             self.index.incomplete = true;
@@ -396,28 +397,28 @@ impl Recovery<'_> {
     /// Imported messages count only if their state record exists: without it the import was not
     /// confirmed, and with all recipients pending they would be sent twice. If damage may have
     /// removed a state record, they stay: a duplicate is better than a loss.
-    fn drop_half(&mut self) {
+    fn drop_incomplete_imports(&mut self) {
         if self.damaged > 0 || self.index.incomplete || !self.gaps.is_empty() {
             return;
         }
-        for id in std::mem::take(&mut self.half) {
+        for id in std::mem::take(&mut self.incomplete_imports) {
             let segment = self.index.get(id).map_or(0, |slot| slot.accept.segment);
             tracing::warn!(target: "mta", queue_id = %id, "an import was not finished before the \
             stop; import the pair again");
-            self.is_done_with(id);
+            self.note_unneeded(id);
             self.index.done(id, segment);
         }
     }
 
     /// Its content is not needed any more.
-    fn is_done_with(&mut self, id: MessageId) {
+    fn note_unneeded(&mut self, id: MessageId) {
         if let Some(done) = self.contents.get_mut(&id) {
             *done = true;
         }
     }
 
     /// Removes summary files of segments that are gone.
-    fn remove_stray_heads(&self) -> io::Result<()> {
+    fn remove_stray_summaries(&self) -> io::Result<()> {
         for name in self.disk.list(LOG)? {
             let number = name.strip_suffix(".heads").and_then(|number| number.parse().ok());
             if number.is_some_and(|number| self.index.file(number).is_none()) {
@@ -514,10 +515,10 @@ impl ReplayVisitor for Reading<'_, '_> {
         {
             return Ok(Some(()));
         }
-        if !self.recovery.understand(header, head, *place) {
+        if !self.recovery.apply(header, head, *place) {
             return Ok(Some(()));
         }
-        self.recovery.heads.push(self.segment, header, head);
+        self.recovery.summary.push(self.segment, header, head);
         Ok(None)
     }
 

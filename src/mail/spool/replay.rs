@@ -6,7 +6,7 @@
 //! this use of the segment file is accepted.
 
 use super::format::{FRAME_HEADER, FRAME_MAGIC, FrameHeader, HEADER_BLOCK, SegmentHeader};
-use super::slots::RecordLocation;
+use super::index_entries::RecordLocation;
 use crate::ground::disk::File;
 use memchr::memmem;
 use std::io;

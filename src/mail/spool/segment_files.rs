@@ -1,8 +1,8 @@
 //! Segment files: creates new ones, and reuses or removes dead ones.
 
 use super::format::SegmentHeader;
-use super::layout::{LOG, RESERVE, SPARE, heads_path, segment_path, spare_path};
-use super::shared::{Shared, VolumeHealth};
+use super::layout::{LOG, RESERVE, SPARE, segment_path, spare_path, summary_path};
+use super::spool_state::{SpoolState, VolumeHealth};
 use crate::ground::disk::{Disk, File, is_full};
 use std::io;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ const SPARES_MAX: usize = 4;
 
 /// The files of the log, in use and spare.
 pub struct SegmentFiles {
-    shared: Arc<Shared>,
+    shared: Arc<SpoolState>,
     /// The number for the next segment.
     next: u32,
     /// Files for new segments.
@@ -31,7 +31,7 @@ pub struct NewSegment {
 
 impl SegmentFiles {
     /// The files of a queue that was just recovered.
-    pub fn new(shared: Arc<Shared>, next: u32, spares: Vec<String>) -> Self {
+    pub fn new(shared: Arc<SpoolState>, next: u32, spares: Vec<String>) -> Self {
         Self { shared, next, spares, removals_to_sync: false }
     }
 
@@ -46,7 +46,7 @@ impl SegmentFiles {
     /// ever leave it.
     pub fn begin_first(&mut self) -> io::Result<NewSegment> {
         match self.begin() {
-            Err(error) if is_full(&error) => match self.room_without_growth() {
+            Err(error) if is_full(&error) => match self.reusable_file() {
                 Some(room) => self.begin_in(room),
                 None => Err(error),
             },
@@ -91,7 +91,7 @@ impl SegmentFiles {
             }
             for number in numbers {
                 self.removals_to_sync = true;
-                if let Err(error) = self.let_go(number) {
+                if let Err(error) = self.release_file(number) {
                     tracing::warn!(target: "mta", segment = number, cause = %error, "a dead \
                     segment could not be removed");
                     return;
@@ -102,7 +102,7 @@ impl SegmentFiles {
 
     /// Keeps a dead segment's file for reuse, or removes it. The index is unlocked meanwhile, so
     /// that readers of the queue do not wait for the disk.
-    fn let_go(&mut self, number: u32) -> io::Result<()> {
+    fn release_file(&mut self, number: u32) -> io::Result<()> {
         let Some(taken) = self.shared.lock_index().take_segment(number) else { return Ok(()) };
         let name = segment_path(number);
         let roomy = self.shared.health() != VolumeHealth::Full;
@@ -117,21 +117,21 @@ impl SegmentFiles {
             return Err(error);
         }
         self.spares.extend(spare);
-        self.shared.remove(&heads_path(number));
+        self.shared.remove(&summary_path(number));
         Ok(())
     }
 
     /// A file on a full volume that can be overwritten by a segment: a dead one, else the reserve.
-    fn room_without_growth(&self) -> Option<String> {
+    fn reusable_file(&self) -> Option<String> {
         let disk = &self.shared.disk;
         let numbers = self.shared.lock_index().reclaimable(self.next);
         for number in numbers {
-            // The index is unlocked meanwhile, see `let_go`.
+            // The index is unlocked meanwhile, see `release_file`.
             let Some(taken) = self.shared.lock_index().take_segment(number) else { continue };
             let spare = spare_path(number);
             if disk.rename(&segment_path(number), &spare).is_ok() {
                 // Otherwise the next start does it.
-                let _ = disk.remove(&heads_path(number));
+                let _ = disk.remove(&summary_path(number));
                 return Some(spare);
             }
             self.shared.lock_index().put_back(taken);

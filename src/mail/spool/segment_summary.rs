@@ -7,7 +7,7 @@
 //! is not synced itself: a torn one fails its checksum.
 
 use super::format::{FRAME_HEADER, FrameHeader, SegmentHeader};
-use super::layout::heads_path;
+use super::layout::summary_path;
 use crate::ground::disk::Disk;
 use std::io;
 
@@ -56,7 +56,7 @@ impl SegmentSummary {
         if self.too_many {
             return Ok(());
         }
-        let path = heads_path(segment.number);
+        let path = summary_path(segment.number);
         let file = match disk.create(&path) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 disk.remove(&path)?;
@@ -76,7 +76,7 @@ impl SegmentSummary {
     /// The frames of a segment without their contents; `None` where the segment itself must be
     /// read.
     pub fn read(disk: &dyn Disk, segment: SegmentHeader) -> Option<Vec<u8>> {
-        let file = disk.open(&heads_path(segment.number)).ok()?;
+        let file = disk.open(&summary_path(segment.number)).ok()?;
         // They are a part of the segment, whose length is a u32.
         let len =
             usize::try_from(file.length().ok().filter(|len| *len < u64::from(u32::MAX))?).ok()?;
@@ -135,18 +135,18 @@ mod tests {
         let disk = DirectoryDisk::open(directory.path()).unwrap();
         disk.create_dir(LOG).unwrap();
         let segment = SegmentHeader { number: 3, salt: 4 };
-        let mut heads = SegmentSummary::default();
-        heads.push(segment, &FrameHeader::new(RecordKind::Done, b"12345678", 0, 0), b"12345678");
+        let mut summary = SegmentSummary::default();
+        summary.push(segment, &FrameHeader::new(RecordKind::Done, b"12345678", 0, 0), b"12345678");
         assert_eq!(SegmentSummary::read(&disk, segment), None, "there is none");
-        heads.write(&disk, segment).unwrap();
-        heads.write(&disk, segment).unwrap();
-        assert_eq!(SegmentSummary::read(&disk, segment), Some(heads.frames.clone()));
+        summary.write(&disk, segment).unwrap();
+        summary.write(&disk, segment).unwrap();
+        assert_eq!(SegmentSummary::read(&disk, segment), Some(summary.frames.clone()));
         assert_eq!(
             SegmentSummary::read(&disk, SegmentHeader { salt: 5, ..segment }),
             None,
             "another life of the number"
         );
-        let path = directory.path().join(heads_path(3));
+        let path = directory.path().join(summary_path(3));
         let good = std::fs::read(&path).unwrap();
         for bit in 0..good.len() * 8 {
             let mut damaged = good.clone();

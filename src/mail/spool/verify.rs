@@ -6,16 +6,16 @@
 //! was. Limits: one entry for each message in the queue; [`VerifyReport::DAMAGES_SHOWN`] damages in
 //! detail.
 
-use super::closing::{Closing, ShortenedSegment};
 use super::format::{
     AcceptHead, FRAME_HEADER, FRAME_MAGIC, FrameHeader, HEADER_BLOCK_LEN, HeaderError, RecordKind,
     SegmentHeader, StateHead, decode_id,
 };
+use super::index_entries::RecordLocation;
 use super::layout::{BODY, CLOSED, CORRUPT, FORMAT, LOG, segment_path};
 use super::recover::{OpenError, content_of, known_format};
 use super::replay::{FileWindow, FrameFault, LogFrame, ReplayVisitor, replay};
 use super::segment_summary::SegmentSummary;
-use super::slots::RecordLocation;
+use super::shutdown_manifest::{ShortenedSegment, ShutdownManifest};
 use crate::ground::clock;
 use crate::ground::disk::Disk;
 use crate::mail::model::{
@@ -45,17 +45,17 @@ pub struct VerifiedMessage {
     /// Held by an operator.
     pub held: bool,
     /// The delay warning was sent.
-    pub delay_told: bool,
+    pub delay_warning_sent: bool,
     /// It was imported from another queue, and counts only with a state record.
-    pub moved: bool,
+    pub imported: bool,
 }
 
 impl VerifiedMessage {
-    fn past(&mut self, past: Past) {
+    fn apply_prior(&mut self, past: Past) {
         self.state = Some(past.place);
         self.pending = past.pending;
         self.held = past.held;
-        self.delay_told = past.delay_told;
+        self.delay_warning_sent = past.delay_warning_sent;
     }
 }
 
@@ -65,7 +65,7 @@ struct Past {
     place: RecordLocation,
     pending: u16,
     held: bool,
-    delay_told: bool,
+    delay_warning_sent: bool,
 }
 
 /// The result of a walk.
@@ -82,12 +82,12 @@ pub struct Verification {
     /// Everything worth reporting.
     pub findings: VerifyReport,
     /// The last state of messages whose accept record has not been found.
-    early: BTreeMap<MessageId, Past>,
+    orphan_states: BTreeMap<MessageId, Past>,
     /// Damages whose meaning is known only when everything has been read, with what they were
     /// about.
     open: Vec<(Damage, Option<RecordKind>, RecordLocation)>,
     /// Damages that a start counts too: with any of these it drops no incomplete import.
-    met_at_start: u64,
+    counted_at_start: u64,
     /// Messages with a content file that are done.
     pub ended: HashSet<MessageId>,
     contents: HashSet<MessageId>,
@@ -102,7 +102,7 @@ pub struct Walk<'a> {
     /// The volume.
     pub disk: &'a dyn Disk,
     /// Whether contents are read and checked too.
-    pub closely: bool,
+    pub check_contents: bool,
     /// Receives the progress.
     pub tell: &'a mut dyn FnMut(VerifyProgress),
 }
@@ -148,19 +148,20 @@ impl Walk<'_> {
             });
         }
         self.compare(&mut verify, &numbers)?;
-        verify.conclude();
+        verify.finish();
         Ok(verify)
     }
 
     /// Compares the segments with the manifest of the last stop.
     fn compare(&self, verify: &mut Verification, numbers: &[u32]) -> Result<(), OfflineError> {
-        let Some(closing) = Closing::read(self.disk).map_err(|error| storage(CLOSED, &error))?
+        let Some(manifest) =
+            ShutdownManifest::read(self.disk).map_err(|error| storage(CLOSED, &error))?
         else {
             return Ok(());
         };
         let set_aside = self.disk.list(CORRUPT).unwrap_or_default();
         let found = |number| Some((*verify.segments.get(&number)?, *verify.ends.get(&number)?));
-        for gap in closing.gaps(numbers, found) {
+        for gap in manifest.gaps(numbers, found) {
             let number = gap.held.segment.number;
             // A damaged header or unreadable blocks: reported as that, or at the start that
             // quarantined the segment.
@@ -214,7 +215,7 @@ pub fn storage(file: &str, error: &io::Error) -> OfflineError {
 
 /// A damaged frame, as far as it can be read.
 #[derive(Default)]
-struct Scar {
+struct DamagedFrame {
     what: Cow<'static, str>,
     kind: Option<RecordKind>,
     id: Option<MessageId>,
@@ -239,10 +240,12 @@ impl Verification {
                 return Err(OfflineError::NotUnderstood(OpenError::Newer(version).to_string()));
             }
             _ => {
-                let scar =
-                    Scar { what: "the header of a segment, both copies".into(), ..Scar::default() };
-                self.met_at_start += 1;
-                self.note(number, &path, 0, end, &scar);
+                let damaged = DamagedFrame {
+                    what: "the header of a segment, both copies".into(),
+                    ..DamagedFrame::default()
+                };
+                self.counted_at_start += 1;
+                self.note(number, &path, 0, end, &damaged);
                 return Ok(end);
             }
         };
@@ -253,14 +256,14 @@ impl Verification {
         }
         self.segments.insert(number, header);
         // A start does not check the contents of a finished segment before they are used.
-        let believed = !last && SegmentSummary::read(walk.disk, header).is_some();
+        let contents_trusted = !last && SegmentSummary::read(walk.disk, header).is_some();
         let mut reading = Reading {
-            closely: walk.closely,
+            check_contents: walk.check_contents,
             verification: self,
             segment: header,
             path: &path,
             last,
-            believed,
+            contents_trusted,
         };
         let offset = replay(header, &mut window, end, &mut reading).map_err(failed)?;
         if window.unreadable() > 0 {
@@ -272,26 +275,27 @@ impl Verification {
         } else {
             self.ends.insert(number, offset);
             self.gaps.extend(
-                ShortenedSegment::by_heads(walk.disk, header, offset).map(|gap| (number, gap)),
+                ShortenedSegment::from_summary(walk.disk, header, offset).map(|gap| (number, gap)),
             );
         }
         Ok(end)
     }
 
-    fn progressed(&mut self, state: &StateHead, place: RecordLocation) {
+    fn note_state(&mut self, state: &StateHead, place: RecordLocation) {
         let pending =
             state.progress.iter().filter(|progress| progress.status == TargetStatus::Pending);
         let pending = u16::try_from(pending.count()).unwrap_or(u16::MAX);
-        let past = Past { place, pending, held: state.held, delay_told: state.delay_told };
+        let past =
+            Past { place, pending, held: state.held, delay_warning_sent: state.delay_warning_sent };
         match self.live.get_mut(&state.id) {
-            Some(standing) => standing.past(past),
-            None => drop(self.early.insert(state.id, past)),
+            Some(standing) => standing.apply_prior(past),
+            None => drop(self.orphan_states.insert(state.id, past)),
         }
     }
 
     fn finished(&mut self, id: MessageId) {
         self.live.remove(&id);
-        self.early.remove(&id);
+        self.orphan_states.remove(&id);
         self.findings.finished += 1;
         if self.contents.contains(&id) {
             self.ended.insert(id);
@@ -309,47 +313,48 @@ impl Verification {
             file: accepted.file,
             pending: u16::try_from(accepted.targets().len()).unwrap_or(u16::MAX),
             held: false,
-            delay_told: false,
-            moved: accepted.moved,
+            delay_warning_sent: false,
+            imported: accepted.imported,
         });
         standing.accept = place;
-        if let Some(past) = self.early.remove(&accepted.id) {
-            standing.past(past);
+        if let Some(past) = self.orphan_states.remove(&accepted.id) {
+            standing.apply_prior(past);
         }
     }
 
-    fn note(&mut self, segment: u32, file: &str, offset: u64, length: u64, scar: &Scar) {
+    fn note(&mut self, segment: u32, file: &str, offset: u64, length: u64, damaged: &DamagedFrame) {
         self.findings.damages_total += 1;
-        self.suspects.extend(scar.id);
+        self.suspects.extend(damaged.id);
         if self.open.len() < VerifyReport::DAMAGES_SHOWN {
             let place =
                 RecordLocation { segment, offset: u32::try_from(offset).unwrap_or(u32::MAX) };
-            self.open.push((damage(file, offset, length, scar), scar.kind, place));
+            self.open.push((damage(file, offset, length, damaged), damaged.kind, place));
         }
     }
 
     /// A segment, or its end, that is gone.
     fn missing(&mut self, gap: &ShortenedSegment) {
-        self.met_at_start += 1;
+        self.counted_at_start += 1;
         self.findings.damages_total += 1;
         let file = gap.file();
         // Not the unfinished last write of a crash, but the remains of more.
         self.findings.unfinished.take_if(|unfinished| unfinished.file == file);
         if self.findings.damages.len() < VerifyReport::DAMAGES_SHOWN {
-            let scar = Scar { what: gap.what().into(), ..Scar::default() };
-            let damage = damage(&file, gap.left.unwrap_or(0), gap.octets(), &scar);
+            let damaged = DamagedFrame { what: gap.what().into(), ..DamagedFrame::default() };
+            let damage = damage(&file, gap.left.unwrap_or(0), gap.octets(), &damaged);
             self.findings.damages.push(Damage { meaning: DamageMeaning::Missing, ..damage });
         }
     }
 
     /// Everything has been read: determines what each damage means, and the numbers.
-    fn conclude(&mut self) {
+    fn finish(&mut self) {
         for gap in std::mem::take(&mut self.gaps).values() {
             self.missing(gap);
         }
-        if self.met_at_start == 0 {
-            let half =
-                self.live.extract_if(.., |_, standing| standing.moved && standing.state.is_none());
+        if self.counted_at_start == 0 {
+            let half = self
+                .live
+                .extract_if(.., |_, standing| standing.imported && standing.state.is_none());
             self.findings.imports_unfinished = half.count() as u64;
         }
         for (mut damage, kind, place) in std::mem::take(&mut self.open) {
@@ -393,14 +398,14 @@ struct Reading<'a> {
     /// It is the last segment, in which a write may be unfinished.
     last: bool,
     /// A start does not check the contents of this segment before they are used.
-    believed: bool,
+    contents_trusted: bool,
     /// Whether contents are read and checked even so.
-    closely: bool,
+    check_contents: bool,
 }
 
 impl Reading<'_> {
-    fn note(&mut self, offset: u64, length: u64, scar: &Scar) {
-        self.verification.note(self.segment.number, self.path, offset, length, scar);
+    fn note(&mut self, offset: u64, length: u64, damaged: &DamagedFrame) {
+        self.verification.note(self.segment.number, self.path, offset, length, damaged);
     }
 
     /// A new message, or a copy. `Some`: a start would not take it.
@@ -409,15 +414,16 @@ impl Reading<'_> {
         window: &mut FileWindow,
         frame: &LogFrame,
         accepted: &AcceptHead,
-    ) -> io::Result<Option<Scar>> {
-        let is_read = accepted.file.is_none() && (self.closely || !self.believed);
+    ) -> io::Result<Option<DamagedFrame>> {
+        let is_read = accepted.file.is_none() && (self.check_contents || !self.contents_trusted);
         if is_read && !frame.is_content_whole(window)? {
-            let scar = torn(&frame.header, "the content of a mail", Some(accepted.id));
-            let scar = Scar { certain: true, envelope: Some(accepted.clone()), ..scar };
-            if !self.believed {
-                return Ok(Some(scar));
+            let damaged = torn(&frame.header, "the content of a mail", Some(accepted.id));
+            let damaged =
+                DamagedFrame { certain: true, envelope: Some(accepted.clone()), ..damaged };
+            if !self.contents_trusted {
+                return Ok(Some(damaged));
             }
-            self.note(frame.offset, frame.header.frame_len(), &scar);
+            self.note(frame.offset, frame.header.frame_len(), &damaged);
         }
         self.verification.accepted(accepted, frame.place, u64::from(frame.header.body_len));
         Ok(None)
@@ -425,21 +431,25 @@ impl Reading<'_> {
 }
 
 impl ReplayVisitor for Reading<'_> {
-    type Damage = Scar;
+    type Damage = DamagedFrame;
 
-    fn frame(&mut self, window: &mut FileWindow, frame: &LogFrame) -> io::Result<Option<Scar>> {
+    fn frame(
+        &mut self,
+        window: &mut FileWindow,
+        frame: &LogFrame,
+    ) -> io::Result<Option<DamagedFrame>> {
         let LogFrame { place, header, head, .. } = frame;
         let unknown = || Ok(Some(torn(header, name(header.kind), None)));
         match header.kind {
             RecordKind::Accept => {
                 let Some(accepted) = AcceptHead::decode(head) else { return unknown() };
-                if let Some(scar) = self.accept(window, frame, &accepted)? {
-                    return Ok(Some(scar));
+                if let Some(damaged) = self.accept(window, frame, &accepted)? {
+                    return Ok(Some(damaged));
                 }
             }
             RecordKind::State => {
                 let Some(state) = StateHead::decode(head) else { return unknown() };
-                self.verification.progressed(&state, *place);
+                self.verification.note_state(&state, *place);
             }
             RecordKind::Done => {
                 let Some(id) = decode_id(head) else { return unknown() };
@@ -456,48 +466,59 @@ impl ReplayVisitor for Reading<'_> {
         window: &mut FileWindow,
         offset: u64,
         fault: FrameFault,
-    ) -> io::Result<Scar> {
+    ) -> io::Result<DamagedFrame> {
         Ok(match fault {
-            FrameFault::Header => guess(window, offset)?,
+            FrameFault::Header => read_damaged_head(window, offset)?,
             FrameFault::CutOff(header) => torn(&header, "a record that is cut off", None),
             FrameFault::Head(header, head) => {
                 let id = decode_id(&head).filter(is_plausible);
                 let envelope =
                     AcceptHead::decode(&head).filter(|_| header.kind == RecordKind::Accept);
-                Scar { envelope, ..torn(&header, name(header.kind), id) }
+                DamagedFrame { envelope, ..torn(&header, name(header.kind), id) }
             }
         })
     }
 
-    fn damaged(&mut self, _: &mut FileWindow, octets: Range<u64>, scar: Scar) -> io::Result<()> {
-        self.verification.met_at_start += 1;
-        self.note(octets.start, octets.end - octets.start, &scar);
+    fn damaged(
+        &mut self,
+        _: &mut FileWindow,
+        octets: Range<u64>,
+        damaged: DamagedFrame,
+    ) -> io::Result<()> {
+        self.verification.counted_at_start += 1;
+        self.note(octets.start, octets.end - octets.start, &damaged);
         Ok(())
     }
 
-    fn tail(&mut self, window: &mut FileWindow, octets: Range<u64>, scar: Scar) -> io::Result<()> {
+    fn tail(
+        &mut self,
+        window: &mut FileWindow,
+        octets: Range<u64>,
+        damaged: DamagedFrame,
+    ) -> io::Result<()> {
         let (offset, rest) = (octets.start, octets.end - octets.start);
         if !is_own(self.segment, window.at(offset, FRAME_HEADER)?) {
             return Ok(());
         }
-        let length = scar.length.unwrap_or(rest).min(rest);
+        let length = damaged.length.unwrap_or(rest).min(rest);
         if self.last {
-            self.verification.findings.unfinished = Some(damage(self.path, offset, length, &scar));
+            self.verification.findings.unfinished =
+                Some(damage(self.path, offset, length, &damaged));
         } else {
-            self.note(offset, length, &scar);
+            self.note(offset, length, &damaged);
         }
         Ok(())
     }
 }
 
 /// What is known of a frame with an intact header.
-fn torn(header: &FrameHeader, what: &'static str, id: Option<MessageId>) -> Scar {
-    Scar {
+fn torn(header: &FrameHeader, what: &'static str, id: Option<MessageId>) -> DamagedFrame {
+    DamagedFrame {
         what: what.into(),
         kind: Some(header.kind),
         id,
         length: Some(header.frame_len()),
-        ..Scar::default()
+        ..DamagedFrame::default()
     }
 }
 
@@ -514,15 +535,15 @@ fn name(kind: RecordKind) -> &'static str {
     }
 }
 
-fn damage(file: &str, offset: u64, length: u64, scar: &Scar) -> Damage {
-    let envelope = scar.envelope.as_ref().map(|accepted| &accepted.envelope);
+fn damage(file: &str, offset: u64, length: u64, damaged: &DamagedFrame) -> Damage {
+    let envelope = damaged.envelope.as_ref().map(|accepted| &accepted.envelope);
     Damage {
         file: file.to_owned(),
         offset,
         length,
-        what: scar.what.clone(),
-        id: scar.id,
-        certain: scar.certain,
+        what: damaged.what.clone(),
+        id: damaged.id,
+        certain: damaged.certain,
         sender: envelope.and_then(|envelope| envelope.sender.clone()),
         recipients: envelope.map(|envelope| envelope.recipients.clone()).unwrap_or_default(),
         meaning: DamageMeaning::Unknown,
@@ -530,9 +551,10 @@ fn damage(file: &str, offset: u64, length: u64, scar: &Scar) -> Damage {
 }
 
 /// What a frame with a damaged header may have been.
-fn guess(window: &mut FileWindow, offset: u64) -> io::Result<Scar> {
+fn read_damaged_head(window: &mut FileWindow, offset: u64) -> io::Result<DamagedFrame> {
     let octets = window.at(offset, FRAME_HEADER + GUESS_MAX)?;
-    let unknown = Scar { what: "a record with a damaged header".into(), ..Scar::default() };
+    let unknown =
+        DamagedFrame { what: "a record with a damaged header".into(), ..DamagedFrame::default() };
     let Some((header, head)) = octets.split_at_checked(FRAME_HEADER) else { return Ok(unknown) };
     let Some(id) = decode_id(head).filter(is_plausible) else { return Ok(unknown) };
     // One damaged octet does not make one kind look like another: an accept record has a complete
@@ -540,7 +562,7 @@ fn guess(window: &mut FileWindow, offset: u64) -> io::Result<Scar> {
     if let Some(accepted) =
         AcceptHead::decode(head).filter(|accepted| !accepted.envelope.recipients.is_empty())
     {
-        return Ok(Scar {
+        return Ok(DamagedFrame {
             kind: Some(RecordKind::Accept),
             id: Some(id),
             envelope: Some(accepted),
@@ -553,7 +575,7 @@ fn guess(window: &mut FileWindow, offset: u64) -> io::Result<Scar> {
         3 => Some(RecordKind::Done),
         _ => None,
     };
-    Ok(Scar { kind, id: Some(id), ..unknown })
+    Ok(DamagedFrame { kind, id: Some(id), ..unknown })
 }
 
 /// Whether an id can have been given: it is the microsecond of acceptance, and Postern had no mail

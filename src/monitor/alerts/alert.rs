@@ -1,6 +1,6 @@
 //! One alert before it is shown.
 
-use crate::ground::words::counted;
+use crate::ground::display_text::counted;
 
 /// Characters of a name or a cause.
 pub(super) const SHOWN: usize = 120;
@@ -22,7 +22,7 @@ impl Alert {
         Self { grave, key: key.to_owned(), text, nameless: None, began: None }
     }
 
-    pub(super) fn or_nameless(self, text: String) -> Self {
+    pub(super) fn with_nameless(self, text: String) -> Self {
         Self { nameless: Some(text), ..self }
     }
 }

@@ -3,7 +3,7 @@
 //! Limits: [`DESTINATIONS`] destinations are named.
 
 use super::alert::{Alert, SHOWN, messages};
-use crate::ground::words::{count, counted, harmless, shorten, span};
+use crate::ground::display_text::{count, counted, harmless, shorten, span};
 use crate::mail::model::{DESTINATIONS_MAX, QueueSummary};
 use crate::monitor::state::MonitorState;
 
@@ -42,7 +42,7 @@ pub(super) fn of_destinations(
             &format!("down {name}"),
             format!("Cannot deliver to {name}, {waiting}: {error}"),
         );
-        let alert = alert.or_nameless(format!("Cannot deliver to a next hop, {waiting}"));
+        let alert = alert.with_nameless(format!("Cannot deliver to a next hop, {waiting}"));
         alerts.push(Alert { began: destination.unreachable_since, ..alert });
     }
     let way_out = down
@@ -72,7 +72,7 @@ pub(super) fn of_destinations(
             format!("Delivery to {name} is paused, {waiting} for it"),
         );
         alerts.push(
-            alert.or_nameless(format!("Delivery to a destination is paused, {waiting} for it")),
+            alert.with_nameless(format!("Delivery to a destination is paused, {waiting} for it")),
         );
     }
     alerts

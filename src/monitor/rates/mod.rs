@@ -11,7 +11,7 @@ mod totals;
 use crate::ground::clock;
 use crate::ground::disk::Disk;
 use crate::ground::lock::{Guard, Lock};
-use crate::monitor::alerts::watch::AlertWatch;
+use crate::monitor::alerts::alert_state::AlertWatch;
 use bytes::Bytes;
 use std::sync::Arc;
 use std::time::Instant;

@@ -24,10 +24,10 @@ pub(super) fn survive(
         }
         if event == "cut: a write with junk in it" {
             let at = random.usize(..data.len().max(1));
-            let junk: Vec<u8> = std::iter::repeat_with(|| random.u8(..))
+            let idle_commands: Vec<u8> = std::iter::repeat_with(|| random.u8(..))
                 .take(SECTOR.min(data.len() - at))
                 .collect();
-            write(octets, offset + at, &junk);
+            write(octets, offset + at, &idle_commands);
         }
     }
 }

@@ -68,7 +68,7 @@ impl History {
                         presence: Presence::Owed,
                         progress: vec![message.progress],
                         held: [message.held].into(),
-                        told: [message.delay_told].into(),
+                        told: [message.delay_warning_sent].into(),
                         ..mail
                     };
                     self.mails.insert(id, mail);
@@ -99,9 +99,9 @@ impl History {
             let Some(glanced) = seen.remove(id) else { panic!("seed {seed}: {id} is not seen") };
             let told = |message: &Message| {
                 let content = message.body.head(usize::MAX).ok();
-                let Message { envelope, kind, arrived, progress, held, delay_told, .. } =
+                let Message { envelope, kind, arrived, progress, held, delay_warning_sent, .. } =
                     message.clone();
-                (envelope, kind, arrived, progress, held, delay_told, content)
+                (envelope, kind, arrived, progress, held, delay_warning_sent, content)
             };
             assert!(
                 told(&glanced) == told(message),
@@ -135,10 +135,10 @@ impl History {
         if !mail.held.contains(&message.held) {
             return Some(format!("held: {}, which is not what was answered", message.held));
         }
-        if !mail.told.contains(&message.delay_told) {
+        if !mail.told.contains(&message.delay_warning_sent) {
             return Some(format!(
                 "delay told: {}, which is not what was noted",
-                message.delay_told
+                message.delay_warning_sent
             ));
         }
         None

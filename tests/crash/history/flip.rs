@@ -73,7 +73,7 @@ impl History {
                     );
                     let same = mail.progress.contains(&message.progress)
                         && mail.held.contains(&message.held)
-                        && mail.told.contains(&message.delay_told);
+                        && mail.told.contains(&message.delay_warning_sent);
                     if !same {
                         self.events.count("flip: a state was forgotten");
                         suffered.insert(*id);
@@ -81,7 +81,7 @@ impl History {
                     // What survived is guaranteed from now on.
                     mail.progress = vec![message.progress.clone()];
                     mail.held = [message.held].into();
-                    mail.told = [message.delay_told].into();
+                    mail.told = [message.delay_warning_sent].into();
                     if mail.presence == Presence::Leaving {
                         mail.presence = Presence::Owed;
                     }

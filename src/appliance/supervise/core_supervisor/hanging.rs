@@ -1,6 +1,6 @@
 //! A core that hangs, during its start or later: what is logged, and when it is ended.
 
-use super::super::hang::CoreTermination;
+use super::super::hang_report::CoreTermination;
 use super::super::orders::CoreOrder;
 use super::super::watchdog::{ProcessSample, SILENT, WatchdogAction};
 use super::{CoreSupervisor, GRACE, START_LINE, end_core};
@@ -12,7 +12,7 @@ impl CoreSupervisor<'_> {
     pub(super) fn watch_core(&mut self) {
         let Some(core) = self.core.as_mut().filter(|_| self.stop.is_none()) else { return };
         if let Some(ending) = &mut core.ending {
-            if ending.turn(self.event_log, core.child.pid, Instant::now()) {
+            if ending.poll(self.event_log, core.child.pid, Instant::now()) {
                 let done = end_core(core);
                 self.event_log.record(Severity::Error, format!("the SMTP core that hangs {done}"));
             }
@@ -20,8 +20,8 @@ impl CoreSupervisor<'_> {
         }
         let pid = core.child.pid;
         let Some(watchdog) = &mut core.watchdog else { return self.watch_start() };
-        let step = watchdog.turn(Instant::now(), || ProcessSample::at(pid));
-        self.core_hangs_or_not(step);
+        let step = watchdog.poll(Instant::now(), || ProcessSample::at(pid));
+        self.act_on_watchdog(step);
     }
 
     /// How long a start may report nothing: a former core may keep the data volume locked that
@@ -72,7 +72,7 @@ impl CoreSupervisor<'_> {
         core.ending = Some(CoreTermination::begin(can_answer, Instant::now()));
     }
 
-    pub(super) fn core_hangs_or_not(&mut self, step: WatchdogAction) {
+    pub(super) fn act_on_watchdog(&mut self, step: WatchdogAction) {
         let Some(core) = self.core.as_mut().filter(|core| self.stop.is_none() && !core.ends) else {
             return;
         };
@@ -104,7 +104,7 @@ impl CoreSupervisor<'_> {
                 self.event_log.record(Severity::Error, text);
             }
             WatchdogAction::Well(after) => {
-                self.tell_ready();
+                self.announce_ready();
                 let text = format!(
                     "the SMTP core answers and is ready again, after {} s",
                     after.as_secs()

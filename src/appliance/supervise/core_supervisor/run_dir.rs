@@ -39,30 +39,30 @@ impl<'a> RunDirWatch<'a> {
 
     /// Before a core starts: creates the run directory again if it is missing, and removes what is
     /// in the way of the control socket.
-    pub(super) fn before_a_start(&mut self) {
+    pub(super) fn repair_before_start(&mut self) {
         self.trouble = None;
-        self.mend(false);
+        self.repair(false);
     }
 
     /// The same while a core serves, which creates its socket again by itself. Gives whether it was
     /// checked now, and is good.
-    pub(super) fn while_a_core_serves(&mut self) -> bool {
+    pub(super) fn repair_while_serving(&mut self) -> bool {
         let now = Instant::now();
         if now < self.look_at {
             return false;
         }
         self.look_at = now + PACE;
-        self.mend(true)
+        self.repair(true)
     }
 
     /// Whether it is good now.
-    fn mend(&mut self, has_core: bool) -> bool {
-        let trouble = self.try_to_mend(has_core).err();
+    fn repair(&mut self, has_core: bool) -> bool {
+        let trouble = self.try_repair(has_core).err();
         match (&trouble, &self.trouble) {
             (None, None) => {}
             // A core starts without a visible socket, and creates one within seconds when the path
             // is free again.
-            (None, Some(_)) if rundir::is_deserted(&self.settings.run_dir) => {}
+            (None, Some(_)) if rundir::is_stale_socket(&self.settings.run_dir) => {}
             (None, Some(_)) => {
                 let text = format!("run_dir {} is usable again", self.settings.run_dir.display());
                 self.event_log.record(Severity::Info, text);
@@ -82,7 +82,7 @@ impl<'a> RunDirWatch<'a> {
         trouble.is_none()
     }
 
-    fn try_to_mend(&mut self, has_core: bool) -> Result<(), String> {
+    fn try_repair(&mut self, has_core: bool) -> Result<(), String> {
         let run_dir = &self.settings.run_dir;
         let is_link = run_dir.symlink_metadata().is_ok_and(|meta| meta.is_symlink());
         // The existing directory proves nothing: a line for the appliance log may have created it

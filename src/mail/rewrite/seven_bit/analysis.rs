@@ -1,9 +1,9 @@
 //! The first pass: decides what is done with each part.
 
 use super::encode::is_escaped;
-use super::field::{Encoding, Field, Header};
 use super::lines::ContentLine;
-use super::walk::{MimePart, PartKind, PartVisitor};
+use super::mime_fields::{Encoding, Field, Header};
+use super::mime_walker::{MimePart, PartKind, PartVisitor};
 use super::{EncodingRefusal, LINE_LONGEST, PARTS_MAX};
 
 /// Text of which less than a third must be escaped becomes quoted-printable; this many octets more

@@ -11,20 +11,21 @@
 //! too. Content without a Content-Type gets `text/plain; charset=unknown-8bit` (RFC 1428 §3), and
 //! MIME-Version where it is missing. Parts that are encoded have no line of more than [`LINE_SENT`]
 //! octets; a part in 7 bits with lines beyond [`LINE_LONGEST`] is encoded, too. Steps: one pass
-//! over the content decides for every part ([`analysis`]), the next one writes ([`write`]); stored
-//! content is written piece by piece while it is sent. Limits: [`PARTS_MAX`] parts, [`DEPTH_MAX`]
-//! levels, [`LINE_MAX`] octets of a line and [`FIELD_MAX`] of a field in memory. Security: content
-//! is untrusted. A line break that encoding adds never makes a line that looks like a boundary.
+//! over the content decides for every part ([`analysis`]), the next one writes ([`part_writer`]);
+//! stored content is written piece by piece while it is sent. Limits: [`PARTS_MAX`] parts,
+//! [`DEPTH_MAX`] levels, [`LINE_MAX`] octets of a line and [`FIELD_MAX`] of a field in memory.
+//! Security: content is untrusted. A line break that encoding adds never makes a line that looks
+//! like a boundary.
 
 mod analysis;
 mod encode;
-mod field;
+mod encoded_content;
 mod limits;
 mod lines;
+mod mime_fields;
+mod mime_walker;
+mod part_writer;
 mod refusal;
-mod view;
-mod walk;
-mod write;
 
 #[cfg(test)]
 mod tests;
@@ -57,12 +58,12 @@ pub fn convert(body: &Body) -> Result<Option<Body>, EncodingError> {
             .map_err(EncodingError::Refused)?
             .map(|bytes| Body::Memory(bytes.into()))),
         Body::Stored(content, len) => {
-            let mut walker = walk::Walker::new(analysis::Analysis::default());
-            view::read_all(content.as_ref(), *len, |piece| walker.feed(piece))?;
+            let mut walker = mime_walker::Walker::new(analysis::Analysis::default());
+            encoded_content::read_all(content.as_ref(), *len, |piece| walker.feed(piece))?;
             let Some(plan) = walker.finish().plan().map_err(EncodingError::Refused)? else {
                 return Ok(None);
             };
-            let view = view::View::new(content.clone(), *len, Arc::new(plan))?;
+            let view = encoded_content::View::new(content.clone(), *len, Arc::new(plan))?;
             let len = view.len();
             Ok(Some(Body::Stored(Arc::new(view), len)))
         }
@@ -74,10 +75,10 @@ pub fn convert(body: &Body) -> Result<Option<Body>, EncodingError> {
 /// # Errors
 /// See [`EncodingRefusal`].
 pub fn convert_bytes(content: &[u8]) -> Result<Option<Vec<u8>>, EncodingRefusal> {
-    let mut walker = walk::Walker::new(analysis::Analysis::default());
+    let mut walker = mime_walker::Walker::new(analysis::Analysis::default());
     walker.feed(content);
     let Some(plan) = walker.finish().plan()? else { return Ok(None) };
-    let mut walker = walk::Walker::new(write::PartWriter::new(Arc::new(plan)));
+    let mut walker = mime_walker::Walker::new(part_writer::PartWriter::new(Arc::new(plan)));
     walker.feed(content);
     Ok(Some(walker.finish().into_octets()))
 }

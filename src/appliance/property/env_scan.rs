@@ -1,0 +1,203 @@
+//! Finds the texts of properties in the environment variables.
+//!
+//! Names that begin with `MTA_` belong to the appliance, so an unknown one is a typing error. Any
+//! content of the environment is handled without a panic: variables are read raw and checked for
+//! UTF-8.
+
+use super::foreign_names;
+use super::name_lookup::{FILE, Named, PropertyNames};
+use super::service_links::is_service_link;
+use super::trim_value::{Clean, clean};
+use super::value_source::{PropertyText, PropertyTexts, ValueOrigin};
+use crate::appliance::class::PREFIX;
+use crate::appliance::failure::{Exit, Failure};
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+/// Octets of one value, at most: more than any reasonable list of networks.
+pub const VALUE_LIMIT: usize = 16 * 1024;
+
+/// The content of an environment.
+pub struct FoundProperties {
+    /// The cleaned texts of the properties that were set.
+    pub texts: PropertyTexts,
+    /// What is wrong.
+    pub problems: Vec<Failure>,
+    /// Warnings that do not stop the start.
+    pub warnings: Vec<String>,
+}
+
+/// Sorts variables into values and problems.
+pub fn find(
+    vars: impl Iterator<Item = (OsString, OsString)>,
+    names: PropertyNames<'_>,
+) -> FoundProperties {
+    let mut finder = Finder {
+        names,
+        texts: PropertyTexts::new(),
+        problems: Vec::new(),
+        warnings: Vec::new(),
+        links: Vec::new(),
+    };
+    for (name, value) in vars {
+        if name.as_encoded_bytes().starts_with(PREFIX.as_bytes()) {
+            finder.take(&name, value);
+        } else {
+            finder.pass(&name, &value);
+        }
+    }
+    finder.warn_about_links();
+    FoundProperties { texts: finder.texts, problems: finder.problems, warnings: finder.warnings }
+}
+
+struct Finder<'a> {
+    names: PropertyNames<'a>,
+    texts: PropertyTexts,
+    problems: Vec<Failure>,
+    warnings: Vec<String>,
+    /// Variables made by container engines.
+    links: Vec<String>,
+}
+
+impl Finder<'_> {
+    fn take(&mut self, variable: &OsStr, value: OsString) {
+        let shown = variable.to_string_lossy().into_owned();
+        let Ok(value) = value.into_string() else {
+            return self.problem(
+                format!("Error: {shown} is not UTF-8 text"),
+                "write the value again, without special characters",
+            );
+        };
+        if is_service_link(&shown, &value) {
+            return self.links.push(shown);
+        }
+        let name = shown.strip_prefix(PREFIX).unwrap_or_default();
+        // `ssl_key_file` is a property itself, so the whole name is tried first.
+        if let Some(named) = self.names.variable(name) {
+            if !value.is_empty() {
+                self.found(&named, &value, ValueOrigin::Environment);
+            }
+        } else if let Some(named) = self.names.file(name) {
+            if !value.is_empty() {
+                self.take_file(&named, Path::new(&value));
+            }
+        } else {
+            self.unknown(&shown);
+        }
+    }
+
+    fn take_file(&mut self, named: &Named<'_>, path: &Path) {
+        let name = &named.name;
+        let place = format!("{}{FILE}={}", named.variable(), path.display());
+        match read_value(path) {
+            // An empty password would open what should be closed.
+            Ok(text)
+                if named.property.secret
+                    && text.trim_matches(['\u{feff}', '\r', '\n']).is_empty() =>
+            {
+                self.problem(
+                    format!("Error: the file for {name} is empty"),
+                    format!("{place}: write the value into it"),
+                )
+            }
+            Ok(text) => self.found(named, &text, ValueOrigin::File(path.to_owned())),
+            Err(cause) => self.problem(
+                format!("Error: the file for {name} cannot be read"),
+                format!("{place}: {cause}"),
+            ),
+        }
+    }
+
+    fn found(&mut self, named: &Named<'_>, text: &str, source: ValueOrigin) {
+        let variable = named.variable();
+        // In an error text a file is named as such, because its variable contains only a path.
+        let place = match &source {
+            ValueOrigin::File(path) => format!("{variable}{FILE}={}: ", path.display()),
+            ValueOrigin::Environment | ValueOrigin::Default => String::new(),
+        };
+        if text.len() > VALUE_LIMIT {
+            return self.problem(
+                format!("Error: {variable} is too long"),
+                format!("{place}at most {VALUE_LIMIT} octets"),
+            );
+        }
+        match clean(named, &source, text) {
+            Err(dirty) => self.problem(
+                format!("Error: {variable} {}", dirty.what),
+                format!("{place}{}", dirty.advice),
+            ),
+            Ok(_) if self.texts.contains_key(&named.name) => {
+                self.problem(
+                    format!("Error: both {variable} and {variable}{FILE} are set"),
+                    "use one of them",
+                );
+            }
+            Ok(Clean { value, warning }) => {
+                self.warnings.extend(warning);
+                if !value.is_empty() {
+                    self.texts.insert(named.name.clone(), PropertyText { value, source });
+                }
+            }
+        }
+    }
+
+    /// A variable without the prefix `MTA_`; one in the wrong case, or without its prefix, gets a
+    /// warning.
+    fn pass(&mut self, variable: &OsStr, value: &OsStr) {
+        let shown = variable.to_string_lossy();
+        if value.is_empty() {
+            return;
+        }
+        self.warnings.extend(foreign_names::without_prefix(self.names, &shown));
+        let upper = shown.to_ascii_uppercase();
+        let name = upper.strip_prefix(PREFIX).unwrap_or_default();
+        if self.names.variable(name).or_else(|| self.names.file(name)).is_some() {
+            self.warnings
+                .push(format!("{shown} is ignored: properties are upper case, write {upper}"));
+        }
+    }
+
+    /// One line for all service links.
+    fn warn_about_links(&mut self) {
+        self.links.sort_unstable();
+        let Some(first) = self.links.first() else { return };
+        let others = match self.links.len() - 1 {
+            0 => String::new(),
+            others => format!(" and {others} more"),
+        };
+        self.warnings.push(format!(
+            "{first}{others} are ignored: a container engine makes them for a service named mta. \
+            Without them in Kubernetes: \
+             enableServiceLinks: false"
+        ));
+    }
+
+    fn unknown(&mut self, variable: &str) {
+        let advice = variable.strip_prefix(PREFIX).and_then(foreign_names::advice);
+        let advice =
+            advice.or_else(|| Some(format!("did you mean {}?", self.names.nearest(variable)?)));
+        let all = "`postern describe` lists all properties";
+        let cause = match advice {
+            Some(advice) if advice.ends_with('?') => format!("{advice} {all}"),
+            Some(advice) => format!("{advice}; {all}"),
+            None => all.to_owned(),
+        };
+        self.problem(format!("Error: there is no property {variable}"), cause);
+    }
+
+    fn problem(&mut self, line: String, cause: impl Into<String>) {
+        self.problems.push(Failure::new(Exit::Property, line, cause));
+    }
+}
+
+fn read_value(path: &Path) -> Result<String, String> {
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(|error| error.to_string())?;
+    file.take(VALUE_LIMIT as u64 + 2).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
+    if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
+        return Err("it is not UTF-8 text but UTF-16: save it as UTF-8".to_owned());
+    }
+    String::from_utf8(bytes).map_err(|_| "it is not UTF-8 text".to_owned())
+}

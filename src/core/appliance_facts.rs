@@ -1,0 +1,114 @@
+//! Facts about the appliance for pages and the API that do not change while it runs.
+
+use crate::api::setting::{Setting, SettingOrigin};
+use crate::api::state::Facts;
+use crate::appliance::property::{
+    AddressMasking, Settings, ShownProperty, ValueOrigin, relay_summary,
+};
+use crate::appliance::resources::Resources;
+use crate::ground::clock;
+use crate::ground::gateway::default_gateways;
+use crate::monitor::components::{ComponentStatus, Condition};
+
+/// From the properties, after everything was mounted.
+pub(super) fn facts(settings: &Settings, resources: &Resources) -> Facts {
+    Facts {
+        hostname: settings.hostname.clone(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        who_may_relay: who_may_relay(settings, resources),
+        started: clock::now(),
+        masks_subjects: settings.address_masking != AddressMasking::None,
+        settings: settings.shown().into_iter().map(setting).collect(),
+    }
+}
+
+fn setting(shown: ShownProperty) -> Setting {
+    Setting {
+        variable: shown.variable(),
+        source: shown.origin(),
+        origin: match shown.source {
+            ValueOrigin::Default => SettingOrigin::Default,
+            ValueOrigin::Environment => SettingOrigin::Environment,
+            ValueOrigin::File(_) => SettingOrigin::File,
+        },
+        name: shown.name,
+        value: shown.value,
+        kind: shown.kind,
+        list: shown.list,
+        group: shown.group.as_str(),
+        masked: shown.masked,
+        changed: shown.changed,
+        summary: shown.summary,
+    }
+}
+
+/// The property or file that names the name servers.
+pub(super) fn name_servers(settings: &Settings) -> &'static str {
+    if settings.dns_servers.is_empty() {
+        "/etc/resolv.conf (or of dns_servers, once it is set)"
+    } else {
+        "dns_servers"
+    }
+}
+
+/// The statement, and which clients share a limit.
+fn who_may_relay(settings: &Settings, resources: &Resources) -> String {
+    let (trusted, gateways) = (&settings.smtpd_trusted_networks, default_gateways());
+    let mut words = relay_summary::who_may_relay(trusted, &gateways).statement;
+    if let Some(share) = relay_summary::gateway_share(trusted, &gateways, resources.for_strangers())
+    {
+        let mut rest = share.chars();
+        words.extend([' '].into_iter().chain(rest.next().into_iter().flat_map(char::to_uppercase)));
+        words += rest.as_str();
+        words.push('.');
+    }
+    words
+}
+
+/// The terminals.
+pub(super) fn terminals(settings: &Settings) -> Vec<ComponentStatus> {
+    let smtp = if settings.ssl_disabled {
+        format!("SMTP on port {}", settings.smtp_port)
+    } else {
+        format!(
+            "SMTP with STARTTLS on port {}, SMTPS (implicit TLS) on port {}",
+            settings.smtp_port, settings.smtps_port
+        )
+    };
+    let mut net = match (&settings.smart_relay, &settings.cc_mta) {
+        (Some(relay), _) => format!("all mail to {relay}"),
+        (None, Some(copy)) => format!("mail to each domain's MX, copies to {copy}"),
+        (None, None) => "mail to each domain's MX".to_owned(),
+    };
+    if let Some(gateway) = &settings.terminal_net {
+        net += &format!(", through gateway {gateway}");
+    }
+    let connected = |name, text| ComponentStatus { name, condition: Condition::Connected, text };
+    vec![
+        connected("in", format!("{smtp}, this web UI on port {}", settings.ui_port)),
+        connected("net", net),
+        optional("mon", Condition::Connected, settings.terminal_mon.clone()),
+        optional("log", Condition::Mounted, settings.terminal_log.clone()),
+        optional("fs", Condition::Mounted, settings.terminal_fs.clone()),
+    ]
+}
+
+/// The volumes.
+pub(super) fn volumes(settings: &Settings) -> Vec<ComponentStatus> {
+    let key = settings.volume_key.as_ref().map(|path| path.display().to_string());
+    vec![
+        optional("data", Condition::Mounted, Some(settings.volume_data.display().to_string())),
+        optional("key", Condition::Mounted, key),
+    ]
+}
+
+fn optional(name: &'static str, condition: Condition, wired_to: Option<String>) -> ComponentStatus {
+    match wired_to {
+        Some(text) => ComponentStatus { name, condition, text },
+        None => ComponentStatus {
+            name,
+            condition: Condition::NotConnected,
+            text: "not connected".to_owned(),
+        },
+    }
+}

@@ -1,0 +1,213 @@
+//! The configuration of each module, from the properties.
+
+use super::process_resources::ProcessResources;
+use super::start_failures::{data_volume, internal};
+use crate::appliance::failure::Failure;
+use crate::appliance::property::account::Account;
+use crate::appliance::property::{AddressMasking, Settings};
+use crate::appliance::resources::{Resources, Shortage};
+use crate::appliance::supervise::status::CoreHealth;
+use crate::ground::dns;
+use crate::ground::gateway::default_gateways;
+use crate::ground::net::{ConnectionLimits, WIDE_MAX};
+use crate::http::Login;
+use crate::http::access::Access;
+use crate::http::allowed_hosts::AllowedHosts;
+use crate::http::token::Token;
+use crate::mail::accept::{Conduct, Limits, Tls};
+use crate::mail::admit::Policy;
+use crate::mail::deliver;
+use crate::mail::events::MailEvents;
+use crate::mail::history::{self, Masking};
+use crate::mail::intake::Intake;
+use crate::mail::model::Address;
+use crate::mail::outbound::{self, Outbound};
+use crate::mail::parse::SessionLimits;
+use crate::mail::rewrite;
+use crate::mail::route::counters::RouteCounters;
+use crate::mail::route::{self, Router};
+use crate::mail::schedule;
+use crate::mail::sessions::SessionRegistry;
+use crate::mail::spool::{self, SegmentLog};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+
+pub(super) fn open_spool(process: &ProcessResources) -> Result<Arc<SegmentLog>, Failure> {
+    let resources = &process.resources;
+    let tell = |progress: String| {
+        // The supervisor ends a start that reports nothing for long.
+        process.status.health(&CoreHealth::Alive);
+        tracing::info!(target: "mta", "{progress}");
+    };
+    let config = spool::SpoolConfig {
+        buffer_own: resources.buffer_own.min(spool::BUFFER_OWN),
+        buffer_shared: resources.buffer_shared.min(spool::BUFFER_SHARED),
+        ..spool::SpoolConfig::default()
+    };
+    SegmentLog::open(process.disk.clone(), config, process.counters.spool.clone(), &tell)
+        .map(Arc::new)
+        .map_err(|error| data_volume(error.to_string()))
+}
+
+pub(super) fn router<'a>(
+    settings: &Settings,
+    listeners: impl Iterator<Item = &'a TcpListener>,
+    counters: &Arc<RouteCounters>,
+) -> Result<Router, Failure> {
+    let resolver = dns::system(&settings.dns_servers).map_err(|error| internal("DNS", &error))?;
+    let config = route::RouteConfig {
+        smart_relay: settings.smart_relay.clone(),
+        cc_mta: settings.cc_mta.clone(),
+        hostname: settings.hostname.clone(),
+        own_addresses: listeners.filter_map(|listener| listener.local_addr().ok()).collect(),
+        port: 25,
+    };
+    let router = Router::new(config, resolver).local_mail_hosts(settings.local_mail_hosts.clone());
+    Ok(router.counted(counters.clone()))
+}
+
+pub(super) fn deliver_config(settings: &Settings) -> deliver::DeliverConfig {
+    deliver::DeliverConfig {
+        hostname: settings.hostname.clone(),
+        timeouts: deliver::Timeouts::default(),
+        bind: None,
+        recipients_max: settings.destination_recipient_limit as usize,
+    }
+}
+
+pub(super) fn history_config(settings: &Settings) -> history::HistoryConfig {
+    history::HistoryConfig {
+        enabled: settings.history_enabled,
+        size: settings.history_size,
+        time: settings.history_time,
+        content: settings.history_content,
+        masking: masking(settings),
+    }
+}
+
+pub(super) fn masking(settings: &Settings) -> Masking {
+    match settings.address_masking {
+        AddressMasking::None => Masking::None,
+        AddressMasking::Smart => Masking::Smart,
+        AddressMasking::Hash => Masking::Hash,
+    }
+}
+
+pub(super) fn outbound_config(
+    settings: &Settings,
+    resources: &Resources,
+) -> outbound::OutboundConfig {
+    let bounce_address =
+        settings.bounce_address.as_deref().and_then(|address| Address::parse(address).ok());
+    outbound::OutboundConfig {
+        hostname: settings.hostname.clone(),
+        bounce_address,
+        schedule: schedule_config(settings, resources),
+        fresh_max: resources.fresh.min(outbound::FRESH_MAX),
+    }
+}
+
+fn schedule_config(settings: &Settings, resources: &Resources) -> schedule::ScheduleConfig {
+    let seconds = |duration: Duration| u32::try_from(duration.as_secs()).unwrap_or(u32::MAX);
+    schedule::ScheduleConfig {
+        concurrency: settings.destination_concurrency_limit,
+        agents_max: resources.agents.min(outbound::AGENTS_MAX),
+        overtime_max: resources.overtime,
+        minimal_backoff: seconds(settings.minimal_backoff_time).max(1),
+        maximal_backoff: seconds(settings.maximal_backoff_time).max(1),
+        lifetime: seconds(settings.queue_lifetime),
+        delay_warning: seconds(settings.delay_warning_time),
+    }
+}
+
+/// Which clients may relay; one policy for all users, so that it follows the default routes
+/// everywhere.
+pub(super) fn policy(settings: &Settings) -> Arc<Policy> {
+    Arc::new(Policy::new(settings.smtpd_trusted_networks.clone(), default_gateways()))
+}
+
+pub(super) fn intake(
+    process: &ProcessResources,
+    policy: &Arc<Policy>,
+    (spool, outbound): (&Arc<SegmentLog>, &Arc<Outbound<SegmentLog>>),
+    (registry, events): (&Arc<SessionRegistry>, &Arc<MailEvents>),
+    tls: Option<Arc<Tls>>,
+) -> Intake<SegmentLog> {
+    let ProcessResources { settings, counters, resources, memory, .. } = process;
+    let onward = outbound.clone();
+    Intake {
+        spool: spool.clone(),
+        onward: Box::new(move |message| onward.enqueue(message)),
+        policy: policy.clone(),
+        rules: SessionLimits::new(settings.hostname.clone(), settings.message_size_limit),
+        rewriting: rewrite::RewriteConfig {
+            origin_domain: settings.origin_domain.as_ref().unwrap_or(&settings.hostname).clone(),
+            drop_headers: settings.message_drop_headers.0.clone(),
+            add_missing_headers: settings.always_add_missing_headers,
+        },
+        route_rules: outbound.route_rules().clone(),
+        tls,
+        counters: counters.accept.clone(),
+        events: events.clone(),
+        registry: registry.clone(),
+        conduct: Conduct::new(),
+        limits: Limits::from(ConnectionLimits {
+            sessions: resources.sessions as usize,
+            reserve: resources.reserve as usize,
+            scarce: resources.scarce == Some(Shortage::Memory),
+            memory: memory.clone(),
+            input: resources.input,
+            wide: resources.wide.min(WIDE_MAX),
+            sessions_per_address: settings.session_limit_per_address as usize,
+            ..ConnectionLimits::default()
+        }),
+    }
+}
+
+/// The permissions at `ui_port`.
+pub(super) fn access(settings: &Settings, policy: &Arc<Policy>) -> Access {
+    let password =
+        || settings.password.as_ref().map(|password| password.expose()).unwrap_or_default();
+    let outside = settings.ui_url.as_ref().map(|url| url.host.as_str());
+    let near = policy.clone();
+    let names = [settings.hostname.as_str()].into_iter().chain(outside);
+    Access {
+        login: settings.username.as_ref().map(|username| Login::new(username, password())),
+        tokens: settings.api_tokens.iter().filter_map(token).collect(),
+        public: settings.ui_public,
+        read_only: settings.ui_read_only,
+        hosts: AllowedHosts::new(names.chain(settings.ui_hosts.iter().map(String::as_str))),
+        outside: settings.ui_url.clone(),
+        proxies: settings.proxy_networks.clone(),
+        near: Some(Box::new(move |address| near.may_relay(address))),
+        verifier: Arc::default(),
+    }
+}
+
+fn token(account: &Account) -> Option<Token> {
+    // Its hash was checked when the properties were read.
+    let token = Token::new(&account.name, account.hash.expose()).ok()?;
+    Some(token.limited(account.senders.clone(), account.networks.clone(), account.rate))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::appliance::property;
+
+    #[test]
+    fn a_gateway_that_comes_later_is_a_stranger_at_every_port() {
+        let Ok(loaded) = property::load() else { panic!("the defaults are right") };
+        let settings = Settings {
+            smtpd_trusted_networks: vec!["10.7.0.0/16".parse().unwrap()],
+            ..loaded.settings
+        };
+        let policy = policy(&settings);
+        let near = access(&settings, &policy).near.unwrap();
+        let gateway = "10.7.0.1".parse().unwrap();
+        assert!(near(gateway) && policy.may_relay(gateway));
+        policy.set_gateways(vec![gateway]);
+        assert!(!near(gateway) && !policy.may_relay(gateway));
+    }
+}

@@ -1,0 +1,374 @@
+//! The SMTP session of RFC 5321 as a state machine: commands in, replies out.
+
+use super::{Command, CommandError, Mail, Recipient};
+use crate::mail::model::{Address, Envelope, Refusal, Reply, ReplyClass, Verdict};
+use std::io::Write;
+
+/// Limits of a session.
+#[derive(Debug, Clone)]
+pub struct SessionLimits {
+    /// The relay's own name in greetings.
+    pub hostname: String,
+    /// The largest content in octets; EHLO announces it.
+    pub size_limit: u64,
+    /// Recipients of one mail, at most; not above [`Envelope::RECIPIENTS_MAX`].
+    pub recipients_limit: usize,
+    /// Permanent error replies before the session ends; an accepted mail resets the count.
+    pub errors_limit: usize,
+    /// Mails of one session.
+    pub mails_limit: usize,
+    /// Commands in a row that do not lead to a mail (EHLO, NOOP, RSET, VRFY, HELP).
+    pub idle_commands_limit: usize,
+}
+
+impl SessionLimits {
+    /// The default limits.
+    pub fn new(hostname: impl Into<String>, size_limit: u64) -> Self {
+        Self {
+            hostname: hostname.into(),
+            size_limit,
+            recipients_limit: Envelope::RECIPIENTS_MAX,
+            errors_limit: 20,
+            mails_limit: 100_000,
+            idle_commands_limit: 1000,
+        }
+    }
+}
+
+/// Decisions that the SMTP session takes from outside.
+pub trait AccessPolicy {
+    /// Whether a mail may begin now.
+    fn mail(&self) -> Verdict;
+
+    /// Whether this client may send to this mailbox.
+    fn recipient(&self, recipient: &Address) -> Verdict;
+}
+
+/// The state of STARTTLS in a session (RFC 3207).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TlsState {
+    /// There is no key: the command is unknown, and EHLO does not announce it.
+    Absent,
+    /// EHLO announces it.
+    Offered,
+    /// The session is encrypted.
+    On,
+}
+
+/// What happens next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NextStep {
+    /// Read the next command.
+    Command,
+    /// Read the content of the mail with this envelope, which has a recipient; at its end call
+    /// [`Dialogue::end`].
+    Content(Envelope),
+    /// Send the pending replies, then do the handshake; then call [`Dialogue::inside_tls`].
+    Secure,
+    /// Send the pending replies, then close.
+    Close,
+}
+
+/// The result of one command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommandResult {
+    /// What happens next.
+    pub next: NextStep,
+    /// What was rejected and why; [`Reply`] has the text of the rejection even if the session ends
+    /// with another reply.
+    pub refused: Option<(Reply, Refusal)>,
+}
+
+/// One session.
+#[derive(Debug)]
+pub struct Dialogue<'a> {
+    rules: &'a SessionLimits,
+    tls: TlsState,
+    hello: Option<(Box<str>, bool)>,
+    mail: Option<Envelope>,
+    errors: usize,
+    mails: usize,
+    chatter: usize,
+    /// The last MAIL was deferred: clients that pipeline send RCPT and DATA all the same, which is
+    /// not an error of theirs.
+    mail_deferred: bool,
+}
+
+impl<'a> Dialogue<'a> {
+    /// A session before its greeting.
+    pub fn new(rules: &'a SessionLimits, tls: TlsState) -> Self {
+        Self {
+            rules,
+            tls,
+            hello: None,
+            mail: None,
+            errors: 0,
+            mails: 0,
+            chatter: 0,
+            mail_deferred: false,
+        }
+    }
+
+    /// The session after the handshake: everything said before is forgotten (RFC 3207 §4.2) except
+    /// the counts, so that no limit applies twice.
+    pub fn inside_tls(self) -> Self {
+        Self { tls: TlsState::On, hello: None, mail: None, mail_deferred: false, ..self }
+    }
+
+    /// Writes the greeting.
+    pub fn greet(&self, out: &mut Vec<u8>) {
+        write_reply(out, &Reply::plain(220, format!("{} ESMTP Postern", self.rules.hostname)));
+    }
+
+    /// The client's name and whether it said EHLO; empty before either.
+    pub fn hello(&self) -> (&str, bool) {
+        self.hello.as_ref().map_or(("", false), |(name, extended)| (name, *extended))
+    }
+
+    /// The mail in progress, between MAIL and DATA.
+    pub fn mail(&self) -> Option<&Envelope> {
+        self.mail.as_ref()
+    }
+
+    /// Handles one command, or the error in it, and appends the reply to `out`.
+    pub fn handle(
+        &mut self,
+        command: Result<Command, CommandError>,
+        policy: &impl AccessPolicy,
+        out: &mut Vec<u8>,
+    ) -> CommandResult {
+        let answer = match command {
+            Ok(Command::Mail(mail)) => self.begin(mail, policy),
+            Ok(Command::Recipient(recipient)) => self.recipient(recipient, policy),
+            Ok(Command::Data) => match self.data() {
+                Ok(envelope) => {
+                    write_reply(out, &Reply::plain(354, "End the message with <CR><LF>.<CR><LF>"));
+                    return CommandResult { next: NextStep::Content(envelope), refused: None };
+                }
+                Err(refused) => Err(refused),
+            },
+            Ok(Command::StartTls) => match self.start_tls() {
+                Ok(reply) => {
+                    write_reply(out, &reply);
+                    return CommandResult { next: NextStep::Secure, refused: None };
+                }
+                Err(refused) => Err(refused),
+            },
+            Ok(Command::Quit) => {
+                write_reply(out, &Reply::new(221, (2, 0, 0), "Bye"));
+                return CommandResult { next: NextStep::Close, refused: None };
+            }
+            Ok(idle) => {
+                self.chatter += 1;
+                if self.chatter > self.rules.idle_commands_limit {
+                    return self.refuse(
+                        Reply::new(421, (4, 7, 0), "Too many commands without a mail"),
+                        Refusal::Limit,
+                        out,
+                    );
+                }
+                match idle {
+                    Command::Hello { name, extended } => {
+                        self.mail = None;
+                        self.hello = Some((name, extended));
+                        self.write_hello(extended, out);
+                        return CommandResult { next: NextStep::Command, refused: None };
+                    }
+                    Command::Reset => {
+                        self.mail = None;
+                        Ok(Reply::new(250, (2, 0, 0), "Ok"))
+                    }
+                    Command::Verify => {
+                        Ok(Reply::new(252, (2, 0, 0), "Cannot verify; send mail and see"))
+                    }
+                    Command::Help => Ok(Reply::new(
+                        214,
+                        (2, 0, 0),
+                        "EHLO HELO MAIL RCPT DATA RSET NOOP VRFY HELP QUIT: see RFC 5321",
+                    )),
+                    _ => Ok(Reply::new(250, (2, 0, 0), "Ok")),
+                }
+            }
+            Err(error) if error.is_fatal() => {
+                let (reply, reason) = (error.reply(), error.refusal());
+                write_reply(out, &reply);
+                return CommandResult { next: NextStep::Close, refused: Some((reply, reason)) };
+            }
+            Err(error) => Err((error.reply(), error.refusal())),
+        };
+        match answer {
+            Ok(reply) => {
+                write_reply(out, &reply);
+                CommandResult { next: NextStep::Command, refused: None }
+            }
+            Err((reply, reason)) => self.refuse(reply, reason, out),
+        }
+    }
+
+    /// The content has ended: appends the reply with the result.
+    pub fn end(
+        &mut self,
+        result: Result<Reply, (Reply, Refusal)>,
+        out: &mut Vec<u8>,
+    ) -> CommandResult {
+        match result {
+            Ok(reply) => {
+                self.errors = 0;
+                self.chatter = 0;
+                write_reply(out, &reply);
+                CommandResult { next: NextStep::Command, refused: None }
+            }
+            Err((reply, reason)) => self.refuse(reply, reason, out),
+        }
+    }
+
+    /// 421 ends the session (RFC 5321 §3.8), and so do too many permanent error replies.
+    fn refuse(&mut self, reply: Reply, reason: Refusal, out: &mut Vec<u8>) -> CommandResult {
+        let follows = self.mail_deferred && reply.code == 503;
+        self.errors += usize::from(reply.class() == ReplyClass::Permanent && !follows);
+        let over = self.errors >= self.rules.errors_limit;
+        if over {
+            write_reply(out, &Reply::new(421, (4, 7, 0), "Too many errors; closing"));
+        } else {
+            write_reply(out, &reply);
+        }
+        let next = if over || reply.code == 421 { NextStep::Close } else { NextStep::Command };
+        CommandResult { next, refused: Some((reply, reason)) }
+    }
+
+    fn begin(&mut self, mail: Mail, policy: &impl AccessPolicy) -> Result<Reply, (Reply, Refusal)> {
+        self.mail_deferred = false;
+        if self.hello.is_none() {
+            return Err(out_of_order("Say EHLO or HELO first"));
+        }
+        if self.mail.is_some() {
+            return Err(out_of_order("One mail at a time; say RSET to drop it"));
+        }
+        if self.mails >= self.rules.mails_limit {
+            return Err((
+                Reply::new(421, (4, 7, 0), "Many mails in one session; connect again for more"),
+                Refusal::Limit,
+            ));
+        }
+        if mail.size.is_some_and(|size| size > self.rules.size_limit) {
+            let text = format!("Message too large; the limit is {} octets", self.rules.size_limit);
+            return Err((Reply::new(552, (5, 3, 4), text), Refusal::Limit));
+        }
+        if !mail.smtputf8 && mail.sender.as_ref().is_some_and(|sender| !sender.is_ascii()) {
+            return Err(needs_smtputf8());
+        }
+        if let Verdict::Refuse(reply, reason) = policy.mail() {
+            self.mail_deferred = reply.class() == ReplyClass::Temporary;
+            return Err((reply, reason));
+        }
+        self.mails += 1;
+        self.mail = Some(Envelope {
+            sender: mail.sender,
+            recipients: Vec::new(),
+            body: mail.body,
+            smtputf8: mail.smtputf8,
+        });
+        Ok(Reply::new(250, (2, 1, 0), "Ok"))
+    }
+
+    fn recipient(
+        &mut self,
+        recipient: Recipient,
+        policy: &impl AccessPolicy,
+    ) -> Result<Reply, (Reply, Refusal)> {
+        let Some(mail) = &mut self.mail else {
+            return Err(out_of_order("Say MAIL first"));
+        };
+        let recipient = match recipient {
+            Recipient::Mailbox(address) => address,
+            // RFC 5321 §4.5.1: the postmaster of this host.
+            Recipient::Postmaster => Address::parse(&format!("postmaster@{}", self.rules.hostname))
+                .map_err(|_| {
+                    (
+                        Reply::new(550, (5, 1, 1), "No postmaster: our own name is no domain"),
+                        Refusal::Syntax,
+                    )
+                })?,
+        };
+        if !mail.smtputf8 && !recipient.is_ascii() {
+            return Err(needs_smtputf8());
+        }
+        if let Verdict::Refuse(reply, reason) = policy.recipient(&recipient) {
+            return Err((reply, reason));
+        }
+        if mail.recipients.iter().any(|known| same_mailbox(known, &recipient)) {
+            return Ok(Reply::new(250, (2, 1, 5), "Ok, as before"));
+        }
+        if mail.recipients.len() >= self.rules.recipients_limit.min(Envelope::RECIPIENTS_MAX) {
+            // RFC 5321 §4.5.3.1.10: 452, and the client sends to the others in another transaction.
+            return Err((
+                Reply::new(452, (4, 5, 3), "Too many recipients; send the rest in another mail"),
+                Refusal::Limit,
+            ));
+        }
+        mail.recipients.push(recipient);
+        Ok(Reply::new(250, (2, 1, 5), "Ok"))
+    }
+
+    fn data(&mut self) -> Result<Envelope, (Reply, Refusal)> {
+        match self.mail.take_if(|mail| !mail.recipients.is_empty()) {
+            Some(mail) => Ok(mail),
+            None if self.mail.is_none() => Err(out_of_order("Say MAIL first")),
+            // RFC 5321 §3.3 allows 503 or 554; 554 shows that RCPT was received and rejected.
+            None => Err((Reply::new(554, (5, 5, 1), "No recipient was accepted"), Refusal::Syntax)),
+        }
+    }
+
+    fn start_tls(&self) -> Result<Reply, (Reply, Refusal)> {
+        match self.tls {
+            TlsState::Absent => {
+                Err((CommandError::Unsupported.reply(), CommandError::Unsupported.refusal()))
+            }
+            TlsState::On => Err(out_of_order("TLS is on already")),
+            TlsState::Offered if self.mail.is_some() => {
+                Err(out_of_order("Not inside a mail; say RSET to drop it"))
+            }
+            TlsState::Offered => Ok(Reply::new(220, (2, 0, 0), "Ready for TLS")),
+        }
+    }
+
+    fn write_hello(&self, extended: bool, out: &mut Vec<u8>) {
+        let SessionLimits { hostname, size_limit, .. } = self.rules;
+        if !extended {
+            return write_reply(out, &Reply::plain(250, hostname.clone()));
+        }
+        let start_tls = if self.tls == TlsState::Offered { "250-STARTTLS\r\n" } else { "" };
+        let lines = format!(
+            "250-{hostname}\r\n250-PIPELINING\r\n250-SIZE \
+            {size_limit}\r\n{start_tls}250-8BITMIME\r\n250-SMTPUTF8\r\n250 ENHANCEDSTATUSCODES\r\n"
+        );
+        out.extend_from_slice(lines.as_bytes());
+    }
+}
+
+/// Appends a reply in its form on the wire.
+pub fn write_reply(out: &mut Vec<u8>, reply: &Reply) {
+    // Writing to a vector cannot fail.
+    let _ = write!(out, "{reply}\r\n");
+}
+
+fn out_of_order(text: &'static str) -> (Reply, Refusal) {
+    (Reply::new(503, (5, 5, 1), text), Refusal::Syntax)
+}
+
+/// RFC 6531 §3.5.
+fn needs_smtputf8() -> (Reply, Refusal) {
+    (
+        Reply::new(553, (5, 6, 7), "This address needs the SMTPUTF8 parameter of MAIL"),
+        Refusal::Syntax,
+    )
+}
+
+/// Local parts are compared as they are, because their meaning belongs to the destination; domains
+/// are compared without regard to case (RFC 5321 §2.4).
+fn same_mailbox(a: &Address, b: &Address) -> bool {
+    a.local_part() == b.local_part() && a.domain_text().eq_ignore_ascii_case(b.domain_text())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,71 @@
+//! Destinations in the heads of records, documented in `docs/queue-format.md`.
+//!
+//! A table of the different destinations, then the table index of each target: most mails go to one
+//! destination, and those of a smart relay all go to the same.
+
+use super::byte_codec::{HeadReader, put_text, put_u16};
+use crate::mail::model::Destination;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// The index of a target whose destination was not decided.
+const NOWHERE: u16 = u16::MAX;
+
+const DOMAIN: u8 = 1;
+const SMART_RELAY: u8 = 2;
+const COPY: u8 = 3;
+
+/// Appends the destinations of all targets, in their order.
+pub fn put<'a>(out: &mut Vec<u8>, targets: impl Iterator<Item = Option<&'a Destination>>) {
+    let (mut table, mut known) = (Vec::<&Destination>::new(), HashMap::new());
+    let mut place = |destination: &'a Destination| {
+        if table.last() != Some(&destination) {
+            return *known.entry(destination).or_insert_with(|| {
+                table.push(destination);
+                table.len() - 1
+            });
+        }
+        table.len() - 1
+    };
+    let places: Vec<usize> =
+        targets.map(|target| target.map_or(usize::from(NOWHERE), &mut place)).collect();
+    put_u16(out, table.len());
+    for destination in table {
+        out.push(match destination {
+            Destination::Domain(_) => DOMAIN,
+            Destination::SmartRelay(_) => SMART_RELAY,
+            Destination::Copy(_) => COPY,
+        });
+        match destination {
+            Destination::Domain(domain) => put_text(out, domain.as_str()),
+            Destination::SmartRelay(host) | Destination::Copy(host) => {
+                put_text(out, &host.to_string());
+            }
+        }
+    }
+    put_u16(out, places.len());
+    places.into_iter().for_each(|place| put_u16(out, place));
+}
+
+/// Reads what [`put`] has written; `None` when it is something else.
+pub fn read(reader: &mut HeadReader<'_>) -> Option<Vec<Option<Destination>>> {
+    let count = reader.u16()?;
+    let table = (0..count).map(|_| one(reader)).collect::<Option<Vec<_>>>()?;
+    let count = reader.u16()?;
+    let target = |_| match reader.u16()? {
+        NOWHERE => Some(None),
+        place => table.get(usize::from(place)).cloned().map(Some),
+    };
+    (0..count).map(target).collect()
+}
+
+fn one(reader: &mut HeadReader<'_>) -> Option<Destination> {
+    let (kind, name) = (reader.u8()?, reader.text()?);
+    let host = || name.parse().ok().map(Arc::new);
+    match kind {
+        DOMAIN => Destination::domain(name),
+        SMART_RELAY => host().map(Destination::SmartRelay),
+        COPY => host().map(Destination::Copy),
+        _ => None,
+    }
+}
