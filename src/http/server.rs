@@ -9,7 +9,7 @@
 //! control socket may do everything; access is controlled by the file's mode. At `ui_port` `rights`
 //! decides. Source: RFC 9110, RFC 9112.
 
-use crate::ground::net::{Service, Stream, TlsAcceptor, accept_loop};
+use crate::ground::net::{Service, Stream, TlsAcceptor, accept_loop, report_panic};
 use crate::ground::stop::stopped;
 use crate::ground::tls::CertificatePresenter;
 use crate::http::peer_watch::PeerWatch;
@@ -33,7 +33,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{Semaphore, watch};
-use tokio::task::{JoinError, JoinSet};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
 /// Connections to the control socket at the same time; each has two descriptors, see
@@ -83,7 +83,9 @@ pub async fn serve_public<A: Application>(
         let (site, service) = (Arc::clone(&site), Arc::clone(&service));
         loops.spawn(async move { accept_loop(listener, &*service, site.ends()).await });
     }
-    while loops.join_next().await.is_some() {}
+    while let Some(ended) = loops.join_next().await {
+        report_panic(ended, |message| site.panicked(message));
+    }
 }
 
 /// Serves the control socket until `stop` is true. The caller has bound it with a mode that denies
@@ -118,9 +120,12 @@ impl<A: Application> Site<A> {
         tracing::warn!(%error, "a connection to the stats UI could not be accepted");
     }
 
-    fn panicked(&self) {
+    fn panicked(&self, message: &str) {
         self.app.http().counters.panics_total.inc();
-        tracing::error!("a request to the stats UI panicked; please report this defect");
+        tracing::error!(
+            error = message,
+            "a request to the stats UI panicked; please report this defect"
+        );
     }
 }
 
@@ -156,8 +161,8 @@ impl<A: Application> Service<(TcpStream, SocketAddr)> for PublicService<A> {
         self.site.cannot_accept(error);
     }
 
-    fn panicked(&self, _: &JoinError) {
-        self.site.panicked();
+    fn panicked(&self, message: &str) {
+        self.site.panicked(message);
     }
 }
 
@@ -186,8 +191,8 @@ impl<A: Application> Service<UnixStream> for ControlService<A> {
         self.site.cannot_accept(error);
     }
 
-    fn panicked(&self, _: &JoinError) {
-        self.site.panicked();
+    fn panicked(&self, message: &str) {
+        self.site.panicked(message);
     }
 }
 

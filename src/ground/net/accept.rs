@@ -3,11 +3,14 @@
 //! In: a listening socket, a [`Service`], and a signal to stop. Out: a task for each connection.
 //! Limits: those of the service, which may give a connection no task. While there is no file
 //! descriptor or no memory for another connection, accepting is retried every [`BACK_OFF`].
-//! Security: a panic ends one task and is reported to the service.
+//! Security: a panic costs one connection, in its task or before it has one, and is reported to the
+//! service.
 
+use std::any::Any;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
@@ -51,8 +54,8 @@ pub trait Service<C>: Sync {
     /// No connection can be accepted at present.
     fn cannot_accept(&self, error: &io::Error);
 
-    /// A task panicked.
-    fn panicked(&self, error: &JoinError);
+    /// A connection was lost to a panic with this message.
+    fn panicked(&self, message: &str);
 }
 
 /// Serves every connection until `stop`, which gives the deadline for the remaining tasks.
@@ -69,7 +72,7 @@ pub async fn accept_loop<L: Accept>(
             Some(ended) = tasks.join_next(), if !tasks.is_empty() => account(service, ended),
             accepted = listener.accept() => match accepted {
                 Ok(connection) => {
-                    if let Some(task) = service.connected(connection) {
+                    if let Some(task) = connect(service, connection) {
                         tasks.spawn(task);
                     }
                 }
@@ -88,12 +91,34 @@ pub async fn accept_loop<L: Accept>(
     tasks.shutdown().await;
 }
 
+/// The task for a connection. A panic of the service costs this connection: it must not end the
+/// loop, and with it all sessions of the listener.
+fn connect<C>(
+    service: &impl Service<C>,
+    connection: C,
+) -> Option<impl Future<Output = ()> + Send + 'static> {
+    // The service must expect panics anyway: its tasks share the same state.
+    catch_unwind(AssertUnwindSafe(|| service.connected(connection))).unwrap_or_else(|panic| {
+        service.panicked(message(&*panic));
+        None
+    })
+}
+
 fn account<C>(service: &impl Service<C>, ended: Result<(), JoinError>) {
-    if let Err(error) = ended
-        && error.is_panic()
-    {
-        service.panicked(&error);
+    report_panic(ended, |message| service.panicked(message));
+}
+
+/// Calls `report` with the message of the panic that ended a task, if one did.
+pub fn report_panic(ended: Result<(), JoinError>, report: impl FnOnce(&str)) {
+    if let Some(panic) = ended.err().and_then(|error| error.try_into_panic().ok()) {
+        report(message(&*panic));
     }
+}
+
+/// The message of a panic; those of `panic!` are one of these two types.
+fn message(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
 }
 
 /// The connection was lost before it was accepted; the listener itself works.
@@ -139,8 +164,9 @@ mod tests {
             connection: &'static str,
         ) -> Option<impl Future<Output = ()> + Send + 'static> {
             self.0.lock().push(connection.to_owned());
+            assert!(connection != "panics at once", "no task");
             (connection != "refused").then_some(async move {
-                assert_ne!(connection, "defect", "the defect that was asked for");
+                assert!(connection != "panics", "in the task of {connection}");
                 if connection == "stays" {
                     pending::<()>().await;
                 }
@@ -151,19 +177,20 @@ mod tests {
             self.0.lock().push(error.kind().to_string());
         }
 
-        fn panicked(&self, _: &JoinError) {
-            self.0.lock().push("panicked".to_owned());
+        fn panicked(&self, message: &str) {
+            self.0.lock().push(message.to_owned());
         }
     }
 
     #[tokio::test]
-    async fn errors_cost_no_connection_and_a_stop_ends_what_stays() {
+    async fn errors_and_panics_cost_no_other_connection_and_a_stop_ends_what_stays() {
         let script = [
             Ok("first"),
             Err(io::ErrorKind::ConnectionReset.into()),
             Err(io::ErrorKind::OutOfMemory.into()),
             Ok("refused"),
-            Ok("defect"),
+            Ok("panics at once"),
+            Ok("panics"),
             Ok("stays"),
         ];
         let (listener, notes) = (Script(Lock::leaf(script.into())), Notes::default());
@@ -173,10 +200,17 @@ mod tests {
             Instant::now() + BACK_OFF
         };
         accept_loop(listener, &notes, stop).await;
-        assert_eq!(
-            *notes.0.lock(),
-            ["first", "out of memory", "refused", "defect", "stays", "panicked"]
-        );
+        let noted = [
+            "first",
+            "out of memory",
+            "refused",
+            "panics at once",
+            "no task",
+            "panics",
+            "stays",
+            "in the task of panics",
+        ];
+        assert_eq!(*notes.0.lock(), noted);
         assert!(start.elapsed() >= 3 * BACK_OFF, "what was under way had its time");
     }
 }

@@ -20,7 +20,7 @@ mod source_address;
 mod stream;
 mod wire;
 
-pub use accept::{Accept, Service, accept_loop};
+pub use accept::{Service, accept_loop, report_panic};
 pub use bind::bind;
 pub use handshake::{HandshakeError, TlsAcceptor};
 pub use limits::{ConnectionLimits, WIDE_MAX};
@@ -28,7 +28,7 @@ pub use log_rate_limit::Rarely;
 pub use peer::{Peer, PeerClass};
 pub use prefix::client_prefix;
 pub use serve::{Listener, Refused, ServerProtocol, serve};
-pub use sessions::{Full, Milestone, SessionSlot, Sessions};
+pub use sessions::{Full, Milestone, SessionSlot};
 pub use source_address::source_address;
 pub use stream::{Stream, TlsParameters};
 pub use wire::{Wire, WireError};

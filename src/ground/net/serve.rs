@@ -7,7 +7,7 @@
 //! direction, and a client that has sent [`EARLY_MAX`] before the greeting gets no slot. Security:
 //! a panic ends only its session.
 
-use super::accept::{Service, accept_loop};
+use super::accept::{Service, accept_loop, report_panic};
 use super::limits::ConnectionLimits;
 use super::peer::{Peer, PeerClass};
 use super::sessions::{Full, SessionPermit, Sessions};
@@ -22,7 +22,7 @@ use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::{JoinError, JoinSet};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 /// The kernel's buffer for an untrusted client in either direction, in octets; the kernel doubles
@@ -96,8 +96,8 @@ pub trait ServerProtocol: Send + Sync + 'static {
     /// No connection can be accepted at present.
     fn cannot_accept(&self, error: &io::Error);
 
-    /// A session panicked.
-    fn panicked(&self, error: &JoinError);
+    /// A session was lost to a panic with this message.
+    fn panicked(&self, message: &str);
 }
 
 /// Runs `session` for every connection until `stop`, then waits for the open ones, at most until
@@ -131,11 +131,7 @@ pub async fn serve<P, F, S>(
         });
     }
     while let Some(ended) = loops.join_next().await {
-        if let Err(error) = ended
-            && error.is_panic()
-        {
-            protocol.panicked(&error);
-        }
+        report_panic(ended, |message| protocol.panicked(message));
     }
 }
 
@@ -174,8 +170,8 @@ where
         self.protocol.cannot_accept(error);
     }
 
-    fn panicked(&self, error: &JoinError) {
-        self.protocol.panicked(error);
+    fn panicked(&self, message: &str) {
+        self.protocol.panicked(message);
     }
 }
 
@@ -201,7 +197,7 @@ async fn begin<P: ServerProtocol>(
 /// Keeps the counts correct however a session ends.
 struct Guard<P: ServerProtocol> {
     protocol: Arc<P>,
-    _permit: SessionPermit,
+    permit: SessionPermit,
 }
 
 impl<P: ServerProtocol> Drop for Guard<P> {
@@ -217,11 +213,11 @@ impl<P: ServerProtocol, F> SessionService<P, F> {
         match narrowed.and_then(|()| self.sessions.enter(peer.address, peer.source)) {
             Ok((permit, displaced)) => {
                 self.protocol.begun(displaced);
+                let guard = Guard { protocol: Arc::clone(&self.protocol), permit };
                 // Replies are small and awaited; otherwise the kernel would delay them.
                 let _ = stream.set_nodelay(true);
-                let slot = Some(permit.slot().clone());
+                let slot = Some(guard.permit.slot().clone());
                 let wire = Wire::new(Stream::Plain(stream), &self.limits, slot);
-                let guard = Guard { protocol: Arc::clone(&self.protocol), _permit: permit };
                 Some((wire, peer, guard))
             }
             Err(full) => {

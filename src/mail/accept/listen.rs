@@ -12,7 +12,6 @@ use std::future::Future;
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
-use tokio::task::JoinError;
 
 /// A listening socket, and how its connections begin.
 pub type SmtpListener = net::Listener<Tls>;
@@ -114,9 +113,9 @@ impl<C: ClientClassifier> ServerProtocol for Smtp<C> {
         tracing::error!(target: "mta", %error, "cannot accept connections at the moment");
     }
 
-    fn panicked(&self, error: &JoinError) {
+    fn panicked(&self, message: &str) {
         self.counters.panics_total.inc();
-        tracing::error!(target: "mta", %error, "a session panicked and was ended; please \
+        tracing::error!(target: "mta", error = message, "a session panicked and was ended; please \
         report this as a defect");
     }
 }
@@ -144,6 +143,7 @@ mod tests {
     use crate::ground::lock::Lock;
     use crate::ground::net::bind;
     use crate::mail::model::SESSION_REFUSALS;
+    use std::sync::atomic::{AtomicUsize, Ordering};
     use std::time::Duration;
     use tokio::io::AsyncReadExt;
     use tokio::net::TcpStream;
@@ -186,6 +186,34 @@ mod tests {
         stop.send(Some(Instant::now())).unwrap();
         served.await.unwrap();
         assert_eq!((counters.panics_total.get(), counters.smtp_active_sessions.get()), (3, 0));
+    }
+
+    #[tokio::test]
+    async fn a_panic_before_a_session_costs_one_connection_and_is_counted() {
+        let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = listener.local_addr().unwrap();
+        let (stop, stopped) = watch::channel(None);
+        let (counters, seen) = (counters(), AtomicUsize::new(0));
+        let counted = Arc::clone(&counters);
+        let classify = move |_: IpAddr| {
+            assert!(seen.fetch_add(1, Ordering::Relaxed) != 1, "a defect");
+            PeerClass::Trusted
+        };
+        let served = tokio::spawn(async move {
+            let session = |mut wire: Wire, _| async move {
+                wire.output().extend(b"220 ");
+                wire.close().await;
+            };
+            let listeners = vec![SmtpListener::plain(listener)];
+            let limits = Limits::default();
+            serve(listeners, &limits, "mta", counted, stopped, classify, session).await;
+        });
+        for greeting in ["220 ", "", "220 "] {
+            assert_eq!(said(&mut TcpStream::connect(address).await.unwrap()).await, greeting);
+        }
+        stop.send(Some(Instant::now())).unwrap();
+        served.await.unwrap();
+        assert_eq!((counters.panics_total.get(), counters.smtp_active_sessions.get()), (1, 0));
     }
 
     /// Trusts every client, and records those that were turned away.
