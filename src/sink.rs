@@ -124,7 +124,7 @@ async fn serve(args: SinkArgs) -> io::Result<()> {
         limits: Limits::from(ConnectionLimits {
             sessions: usize::MAX,
             sessions_per_address: usize::MAX,
-            ..ConnectionLimits::default()
+            ..Limits::default().connection
         }),
         fail: args.fail,
         maildir: args.maildir,

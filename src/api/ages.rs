@@ -24,8 +24,7 @@ pub(super) async fn ages(app: &AppState) -> HttpResponse {
 /// The ages, for programs and for the page.
 pub(crate) async fn ages_view(app: &AppState) -> AgesView {
     // Counting a million messages takes a while; other requests must not wait for it.
-    let (cumulative, total) =
-        app.monitor.ages.look(&app.monitor.worker, &app.views.admin).await.unwrap_or_default();
+    let (cumulative, total) = app.monitor.ages().await.unwrap_or_default();
     let mut messages: Vec<u64> = Vec::with_capacity(cumulative.len() + 1);
     let mut younger = 0;
     for count in cumulative

@@ -9,6 +9,7 @@ use crate::appliance::resources::{Resources, Shortage};
 use crate::appliance::supervise::status::CoreHealth;
 use crate::ground::dns;
 use crate::ground::gateway::default_gateways;
+use crate::ground::memory::Gauge;
 use crate::ground::net::{ConnectionLimits, WIDE_MAX};
 use crate::http::Login;
 use crate::http::access::Access;
@@ -152,7 +153,15 @@ pub(super) fn intake(
         events: events.clone(),
         registry: registry.clone(),
         conduct: Conduct::new(),
-        limits: Limits::from(ConnectionLimits {
+        limits: smtp_limits(settings, resources, memory),
+    }
+}
+
+/// The limits of SMTP sessions that properties and resources set; the others are those of SMTP.
+fn smtp_limits(settings: &Settings, resources: &Resources, memory: &Arc<Gauge>) -> Limits {
+    let limits = Limits::default();
+    Limits {
+        connection: ConnectionLimits {
             sessions: resources.sessions as usize,
             reserve: resources.reserve as usize,
             scarce: resources.scarce == Some(Shortage::Memory),
@@ -160,8 +169,9 @@ pub(super) fn intake(
             input: resources.input,
             wide: resources.wide.min(WIDE_MAX),
             sessions_per_address: settings.session_limit_per_address as usize,
-            ..ConnectionLimits::default()
-        }),
+            ..limits.connection
+        },
+        ..limits
     }
 }
 
@@ -196,13 +206,27 @@ mod tests {
     use super::*;
     use crate::appliance::property;
 
+    fn settings() -> Settings {
+        let Ok(loaded) = property::load() else { panic!("the defaults are right") };
+        loaded.settings
+    }
+
+    #[test]
+    fn sessions_have_the_limits_of_smtp_where_no_property_sets_another() {
+        let settings = Settings { session_limit_per_address: 7, ..settings() };
+        let resources = Resources::of(&settings, None, 100_000);
+        let limits = smtp_limits(&settings, &resources, &Gauge::shared());
+        let connection = limits.connection;
+        assert_eq!(connection.command, Duration::from_secs(300), "RFC 5321 §4.5.3.2.7");
+        assert_eq!(connection.handshake_trusted, connection.command);
+        assert_eq!(limits.content, Duration::from_secs(180), "RFC 5321 §4.5.3.2.5");
+        assert_eq!((connection.sessions, connection.sessions_per_address), (1000, 7));
+    }
+
     #[test]
     fn a_gateway_that_comes_later_is_a_stranger_at_every_port() {
-        let Ok(loaded) = property::load() else { panic!("the defaults are right") };
-        let settings = Settings {
-            smtpd_trusted_networks: vec!["10.7.0.0/16".parse().unwrap()],
-            ..loaded.settings
-        };
+        let settings =
+            Settings { smtpd_trusted_networks: vec!["10.7.0.0/16".parse().unwrap()], ..settings() };
         let policy = policy(&settings);
         let near = access(&settings, &policy).near.unwrap();
         let gateway = "10.7.0.1".parse().unwrap();

@@ -481,7 +481,11 @@ impl<'a, S: Spool> Session<'a, S> {
                     .with_label_values(&[Refusal::Limit.as_str()])
                     .inc();
             }
-            SessionAbort::Wire(_) => self.wire.output().clear(),
+            // Without TLS's close_notify nothing is different: a mail's end is a dot, so a mail
+            // cannot be truncated unnoticed.
+            SessionAbort::Wire(
+                WireError::Closed | WireError::Truncated | WireError::Unread | WireError::Broken(_),
+            ) => self.wire.output().clear(),
         }
     }
 }

@@ -1,7 +1,8 @@
-//! The counters of all modules together, for monitors, pages and pushes.
+//! The counters of all modules below `monitor` in one registry, for monitors, pages and pushes.
 //!
-//! Each module declares its own counters and increments them; here they are in one registry. Only
-//! code that shows them reads them here.
+//! Each module declares its own counters and increments them. Only code that shows them reads them
+//! here. Those of the HTTP server, which `monitor` does not know, are added to the same registry in
+//! `core/counters.rs`.
 
 use crate::appliance::counter::{
     Counter, CounterVec, Error, Gauge, Labels, Registry, SharedCounter,
@@ -17,7 +18,7 @@ use crate::webhooks::counters::WebhookCounters;
 use prometheus::core::Collector;
 use std::sync::Arc;
 
-/// All counters of one appliance.
+/// All counters of one appliance but those of the HTTP server.
 pub struct Counters {
     registry: Registry,
     /// SMTP sessions, their TLS, accepted mail and rejections.
@@ -41,7 +42,7 @@ pub struct Counters {
 }
 
 impl Counters {
-    /// All counters at zero; every value of a label has its series from the start.
+    /// These counters at zero; every value of a label has its series from the start.
     ///
     /// # Errors
     /// Two counters of one name: a defect, found by the first test.
@@ -69,7 +70,7 @@ impl Counters {
         self.registry.add(collector)
     }
 
-    /// Where they are registered, for rooms that monitors know nothing of.
+    /// Where they are registered, for the counters of modules that `monitor` does not know.
     pub fn registry(&self) -> &Registry {
         &self.registry
     }

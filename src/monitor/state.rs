@@ -1,7 +1,7 @@
 //! The data of alerts, metrics and pushes: the counters, the queue through its trait, terminals and
 //! volumes, and what is remembered between two checks.
 
-use super::ages::{CountedAges, register_ages};
+use super::ages::{AgeCounts, CountedAges, register_ages};
 use super::components::{ComponentStatus, ComponentView, Components};
 use super::counters::Counters;
 use super::probe::Probe;
@@ -56,9 +56,8 @@ pub struct MonitorState {
     pub(crate) name_servers: &'static str,
     pub(crate) probe: Probe,
     /// For what is counted.
-    pub(crate) worker: Worker,
-    /// What everybody may see of it.
-    pub(crate) ages: CountedAges,
+    pub(super) worker: Worker,
+    ages: CountedAges,
     pub(crate) components: Components,
     pub(crate) vitals: Arc<Vitals>,
 }
@@ -99,6 +98,11 @@ impl MonitorState {
             components: Components::new(terminals, volumes),
             vitals: Arc::default(),
         }))
+    }
+
+    /// How many messages there are, by age: what everybody may see. `None`: the count panicked.
+    pub(crate) async fn ages(&self) -> Option<AgeCounts> {
+        self.ages.look(&self.worker, &self.admin).await
     }
 
     /// The terminals as they fare now; `in` tells how long its certificate is good for.

@@ -4,18 +4,19 @@ use crate::support::client::Client;
 use crate::support::eventually;
 use crate::support::receiver::{Receiver, Setup};
 use postern::ground::net::ConnectionLimits;
+use postern::mail::accept::Limits;
 use postern::mail::model::Refusal;
 
 #[test]
 fn from_one_address() {
-    let limits = ConnectionLimits { sessions_per_address: 3, ..ConnectionLimits::default() };
+    let limits = ConnectionLimits { sessions_per_address: 3, ..Limits::default().connection };
     flood(limits, "421 4.7.0 mta.example Too many sessions from your address; try again later");
 }
 
 #[test]
 fn in_all() {
     flood(
-        ConnectionLimits { sessions: 3, ..ConnectionLimits::default() },
+        ConnectionLimits { sessions: 3, ..Limits::default().connection },
         "421 4.7.0 mta.example Too many sessions; try again later",
     );
 }

@@ -4,6 +4,7 @@ use crate::support::client::Client;
 use crate::support::eventually;
 use crate::support::receiver::{Receiver, Setup};
 use postern::ground::net::ConnectionLimits;
+use postern::mail::accept::Limits;
 use postern::mail::parse::SessionLimits;
 use std::thread;
 use std::time::Duration;
@@ -13,7 +14,7 @@ fn is_left_once_the_pipe_is_full() {
     let limits = ConnectionLimits {
         write: Duration::from_millis(300),
         linger: Duration::from_millis(100),
-        ..ConnectionLimits::default()
+        ..Limits::default().connection
     };
     let rules = SessionLimits {
         idle_commands_limit: usize::MAX,

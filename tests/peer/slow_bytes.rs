@@ -16,7 +16,7 @@ fn receiver() -> Receiver {
         content_rate: 1_000_000,
         ..Limits::from(ConnectionLimits {
             command: Duration::from_millis(1000),
-            ..ConnectionLimits::default()
+            ..Limits::default().connection
         })
     };
     Receiver::start(Setup { limits, ..Setup::default() })

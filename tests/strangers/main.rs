@@ -12,6 +12,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, connect, socket};
 use postern::ground::memory::Pressure;
 use postern::ground::net::ConnectionLimits;
+use postern::mail::accept::Limits;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, SocketAddrV4, TcpStream};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -54,7 +55,7 @@ fn a_trusted_client_is_greeted_within_a_second_among_a_thousand_silent_strangers
         sessions: 1000,
         reserve: 200,
         sessions_per_address: 200,
-        ..ConnectionLimits::default()
+        ..Limits::default().connection
     });
     let crowd: Vec<_> =
         (0..1000).map(|number| connect_from(2 + (number % 5) as u8, receiver.address)).collect();
@@ -82,7 +83,7 @@ fn a_trusted_client_is_greeted_within_a_second_among_a_thousand_silent_strangers
 #[test]
 fn the_stranger_that_did_nothing_for_longest_gives_way_and_hears_why() {
     let receiver =
-        receiver(ConnectionLimits { sessions: 20, reserve: 0, ..ConnectionLimits::default() });
+        receiver(ConnectionLimits { sessions: 20, reserve: 0, ..Limits::default().connection });
     let mut crowd: Vec<_> = (0..20)
         .map(|number| {
             let stream = connect_from(2 + number, receiver.address);
@@ -112,7 +113,7 @@ fn the_stranger_that_did_nothing_for_longest_gives_way_and_hears_why() {
 #[test]
 fn dripping_octets_keep_no_place() {
     let receiver =
-        receiver(ConnectionLimits { sessions: 2, reserve: 0, ..ConnectionLimits::default() });
+        receiver(ConnectionLimits { sessions: 2, reserve: 0, ..Limits::default().connection });
     let mut dripping = connect_from(2, receiver.address);
     eventually("it has a place", || receiver.sessions() == 1);
     std::thread::sleep(Duration::from_millis(5));
@@ -132,7 +133,7 @@ fn a_crowd_from_one_address_leaves_places_to_other_strangers() {
         sessions: 30,
         reserve: 10,
         sessions_per_address: 20,
-        ..ConnectionLimits::default()
+        ..Limits::default().connection
     });
     let crowd: Vec<_> = (0..20).map(|_| connect_from(2, receiver.address)).collect();
     eventually("they have all places", || receiver.sessions() == 20);
@@ -148,7 +149,7 @@ fn a_crowd_from_one_address_leaves_places_to_other_strangers() {
 fn a_stranger_that_says_nothing_is_ended_soon() {
     let receiver = receiver(ConnectionLimits {
         stranger: Duration::from_millis(300),
-        ..ConnectionLimits::default()
+        ..Limits::default().connection
     });
     let (start, silent) = (Instant::now(), connect_from(2, receiver.address));
     let mut trusted = Client::hello(receiver.address);
@@ -160,7 +161,7 @@ fn a_stranger_that_says_nothing_is_ended_soon() {
 /// Free memory is of no use to a mail that the queue cannot accept.
 #[test]
 fn while_the_volume_is_full_nobody_gives_way_for_memory() {
-    let limits = ConnectionLimits::default();
+    let limits = Limits::default().connection;
     let memory = limits.memory.clone();
     let trusted = vec!["127.0.0.1/32".to_owned()];
     let receiver = Receiver::start(Setup {
@@ -181,7 +182,7 @@ fn while_the_volume_is_full_nobody_gives_way_for_memory() {
 
 #[test]
 fn while_memory_is_short_strangers_hear_so_and_trusted_clients_send() {
-    let limits = ConnectionLimits::default();
+    let limits = Limits::default().connection;
     let memory = limits.memory.clone();
     let receiver = receiver(limits);
     let refused = || receiver.counters.sessions_refused_total.with_label_values(&["memory"]).get();

@@ -53,7 +53,7 @@ impl Default for Setup {
             },
             limits: Limits::from(ConnectionLimits {
                 linger: Duration::from_millis(500),
-                ..ConnectionLimits::default()
+                ..Limits::default().connection
             }),
             pair: None,
             trouble: None,

@@ -5,6 +5,7 @@ use crate::support::eventually;
 use crate::support::receiver::{Receiver, Setup};
 use crate::support::tls::pair;
 use postern::ground::net::ConnectionLimits;
+use postern::mail::accept::Limits;
 use std::time::{Duration, Instant};
 
 /// One whose handshakes may take a second.
@@ -14,7 +15,7 @@ fn receiver() -> Receiver {
         handshake: second,
         handshake_trusted: second,
         linger: Duration::from_millis(200),
-        ..ConnectionLimits::default()
+        ..Limits::default().connection
     };
     Receiver::start(Setup { pair: Some(pair().0), limits: limits.into(), ..Setup::default() })
 }

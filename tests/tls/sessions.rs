@@ -2,10 +2,17 @@
 
 use crate::support::client::Client;
 use crate::support::eventually;
-use crate::support::tls::pair;
+use crate::support::tls::{Channel, pair};
 use crate::{only_mail, receiver};
+use postern::ground::net::{self, Stream, TlsAcceptor, Wire, WireError};
+use postern::ground::tls::CertificatePresenter;
+use postern::mail::accept::Limits;
+use std::io::{self, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
+use tokio::time::Instant;
 
 #[test]
 fn mail_says_how_it_came_and_sessions_are_counted() {
@@ -125,4 +132,46 @@ fn the_stop_waits_for_no_handshake() {
     receiver.wait();
     assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
     drop((silent, asked));
+}
+
+/// A client that does the handshake and ends its side, with close_notify or without.
+fn ends(address: SocketAddr, believing: Arc<rustls::ClientConfig>, notify: bool) {
+    let stream = TcpStream::connect(address).unwrap();
+    let Ok(Channel::Tls(mut stream)) = Channel::secure(stream, believing) else {
+        panic!("no handshake");
+    };
+    if notify {
+        stream.conn.send_close_notify();
+        stream.flush().unwrap();
+    }
+    stream.sock.shutdown(Shutdown::Write).unwrap();
+    // The server's session tickets are read: otherwise the close would be a reset.
+    let _ = io::copy(&mut stream.sock, &mut io::sink());
+}
+
+#[test]
+fn an_end_without_close_notify_is_reported_as_truncated() {
+    let (pair, believing) = pair();
+    let acceptor = TlsAcceptor::new(Arc::new(CertificatePresenter::new(pair).unwrap()));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let end_of_session = |notify| {
+        runtime.block_on(async {
+            let listener = net::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+            let address = listener.local_addr().unwrap();
+            let believing = Arc::clone(&believing);
+            let client = thread::spawn(move || ends(address, believing, notify));
+            let (stream, _) = listener.accept().await.unwrap();
+            let until = Instant::now() + Duration::from_secs(60);
+            let stream = Stream::Tls(acceptor.accept(stream, until).await.unwrap());
+            let mut wire = Wire::new(stream, &Limits::default().connection, None);
+            let end = wire.fill(until).await.unwrap_err();
+            drop(wire);
+            client.join().unwrap();
+            end
+        })
+    };
+    let end = end_of_session(true);
+    assert!(matches!(end, WireError::Closed), "{end:?}");
+    let end = end_of_session(false);
+    assert!(matches!(end, WireError::Truncated), "{end:?}");
 }

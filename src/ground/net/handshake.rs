@@ -2,11 +2,12 @@
 //!
 //! Purpose: encrypts a plain connection, or closes it. In: a connection whose client sends first,
 //! and a deadline. Out: the encrypted stream, or the error. Limits: [`ConnectionLimits::handshake`]
-//! for all of it, [`ConnectionLimits::handshake_trusted`] for trusted clients. A signature costs as
-//! much processor time as many mails, so at most half of the processors (but at least one) sign at
-//! a time (a client that first requests another key exchange is not counted), and between two
-//! signatures the tasks of other sessions run. Security: a client whose handshake failed gets
-//! nothing in plain text, only the TLS alert and the close. Source: RFC 8446 §6.2.
+//! for all of it, [`ConnectionLimits::handshake_trusted`] for trusted clients. A signature costs
+//! much processor time, so at most half of the processors (but at least one) sign at a time for one
+//! [`TlsAcceptor`] (a client that first requests another key exchange is not counted), and between
+//! two signatures the tasks of other sessions run. SMTP has one acceptor and HTTP has another.
+//! Security: a client whose handshake failed gets nothing in plain text, only the TLS alert and the
+//! close. Source: RFC 8446 §6.2.
 
 use super::limits::ConnectionLimits;
 use super::stream::Stream;
@@ -21,7 +22,7 @@ use tokio::time::{Instant, timeout_at};
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
-/// The state shared by all handshakes.
+/// The state shared by all handshakes of one protocol.
 pub struct TlsAcceptor {
     presenter: Arc<CertificatePresenter>,
     signing: Semaphore,

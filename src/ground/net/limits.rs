@@ -12,16 +12,15 @@ pub const WIDE_MAX: usize = 8 << 20;
 /// The idle input buffer where memory is ample, in octets.
 const INPUT: usize = 8 * 1024;
 
-/// The limits of all connections of one protocol. The defaults are for production; tests shorten
-/// them.
+/// The limits of all connections of one protocol.
 #[derive(Debug, Clone)]
 pub struct ConnectionLimits {
     /// Sessions at the same time, in total.
     pub sessions: usize,
     /// Whether these are fewer than configured, because of too little memory.
     pub scarce: bool,
-    /// The memory pressure: if memory is short, untrusted clients get only slots of other untrusted
-    /// ones; if it is critical, nobody gets a slot.
+    /// The memory pressure: if memory is short, an untrusted client gets only the slot of another
+    /// untrusted session; if it is critical, so does a trusted client.
     pub memory: Arc<Gauge>,
     /// Of these, reserved for trusted clients.
     pub reserve: usize,
@@ -45,7 +44,7 @@ pub struct ConnectionLimits {
     /// For a whole TLS handshake of an untrusted client.
     pub handshake: Duration,
     /// The same for a trusted client. As long as for a command: a busy client, or a machine with a
-    /// twentieth of a processor, must not lose its mail for being slow.
+    /// twentieth of a processor, must not be turned away for being slow.
     pub handshake_trusted: Duration,
     /// From the end of one reply to the end of the next command, even if its octets arrive slowly.
     pub command: Duration,
@@ -56,8 +55,10 @@ pub struct ConnectionLimits {
     pub linger: Duration,
 }
 
-impl Default for ConnectionLimits {
-    fn default() -> Self {
+impl ConnectionLimits {
+    /// Limits for production, with the protocol's time limit for the next command; tests shorten
+    /// them.
+    pub fn new(command: Duration) -> Self {
         Self {
             sessions: 1000,
             scarce: false,
@@ -71,8 +72,8 @@ impl Default for ConnectionLimits {
             stranger_busy: Duration::from_secs(10),
             farewell: Duration::from_secs(1),
             handshake: Duration::from_secs(30),
-            handshake_trusted: Duration::from_secs(300),
-            command: Duration::from_secs(300),
+            handshake_trusted: command,
+            command,
             write: Duration::from_secs(60),
             linger: Duration::from_secs(2),
         }

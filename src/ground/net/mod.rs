@@ -1,11 +1,13 @@
 //! The common base of all network listeners, whatever their protocol: listening sockets, the peer's
 //! class, slots for sessions, byte streams with time limits, TLS handshakes.
 //!
-//! [`bind`] opens a socket and [`accept_loop`] accepts its connections; HTTP uses only these. Where
-//! a session is a dialogue, [`serve`] gives each connection a slot in a table of [`Sessions`] and a
-//! [`Wire`], which has limits of time and memory. Limits: [`ConnectionLimits`]. Security: untrusted
-//! clients cannot take the slots of trusted ones. Input is only read into a buffer of
-//! [`Wire::INPUT_MAX`]; the protocol's code parses it.
+//! [`bind`] opens a socket, [`accept_loop`] accepts its connections, [`TlsAcceptor`] does their TLS
+//! handshakes, and [`client_prefix`] gives the address by which clients are counted: all listeners
+//! use these. Where a session is a dialogue of commands, as in SMTP, [`serve`] also gives each
+//! connection a slot (a [`SessionSlot`]) and a [`Wire`], which has limits of time and memory, and
+//! reads into a buffer of at most [`Wire::INPUT_MAX`]. HTTP has slots and time limits of its own.
+//! Limits: [`ConnectionLimits`] where [`serve`] is used. Security: untrusted clients cannot take
+//! the slots of trusted ones. Nothing is parsed here.
 
 mod accept;
 mod bind;

@@ -26,7 +26,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 /// The kernel's buffer for an untrusted client in either direction, in octets; the kernel doubles
-/// it for its own data. Enough for a TLS handshake and for an SMTP dialogue.
+/// it for its own data. Enough for a TLS handshake and for a dialogue of short commands.
 const STRANGER_BUFFER: usize = 4096;
 
 /// Octets that an untrusted client may have sent before its connection is accepted. A client that
@@ -91,6 +91,7 @@ pub trait ServerProtocol: Send + Sync + 'static {
         tls: &Self::Tls,
         wire: Wire,
         peer: Peer,
+        limits: &ConnectionLimits,
     ) -> impl Future<Output = Option<Wire>> + Send;
 
     /// No connection can be accepted at present.
@@ -114,10 +115,11 @@ pub async fn serve<P, F, S>(
     S: Future<Output = ()> + Send + 'static,
 {
     let (protocol, sessions) = (Arc::new(protocol), Sessions::new(limits));
+    let limits = Arc::new(limits.clone());
     let mut loops = JoinSet::new();
     for Listener { socket, tls } in listeners {
         let service = SessionService {
-            limits: limits.clone(),
+            limits: Arc::clone(&limits),
             sessions: Arc::clone(&sessions),
             protocol: Arc::clone(&protocol),
             tls,
@@ -137,7 +139,7 @@ pub async fn serve<P, F, S>(
 
 /// One listener's sessions.
 struct SessionService<P: ServerProtocol, F> {
-    limits: ConnectionLimits,
+    limits: Arc<ConnectionLimits>,
     sessions: Arc<Sessions>,
     protocol: Arc<P>,
     tls: Option<Arc<P::Tls>>,
@@ -156,7 +158,8 @@ where
         (stream, address): (TcpStream, SocketAddr),
     ) -> Option<impl Future<Output = ()> + Send + 'static> {
         let (wire, peer, guard) = self.admit(stream, address)?;
-        let (protocol, tls) = (Arc::clone(&self.protocol), self.tls.clone());
+        let protocol = Arc::clone(&self.protocol);
+        let tls = self.tls.clone().map(|tls| (tls, Arc::clone(&self.limits)));
         let (stop, session) = (self.stop.clone(), self.session.clone());
         Some(async move {
             let _guard = guard;
@@ -178,16 +181,16 @@ where
 /// The handshake, if the session begins with one; `None` when it failed, or the appliance stops.
 async fn begin<P: ServerProtocol>(
     protocol: &P,
-    tls: Option<Arc<P::Tls>>,
+    tls: Option<(Arc<P::Tls>, Arc<ConnectionLimits>)>,
     wire: Wire,
     peer: Peer,
     mut stop: Stop,
 ) -> Option<Wire> {
-    let Some(tls) = tls else { return Some(wire) };
+    let Some((tls, limits)) = tls else { return Some(wire) };
     // In an allocation of its own: sessions without TLS do not need the memory for a handshake.
     Box::pin(async move {
         tokio::select! {
-            wire = protocol.secure(&tls, wire, peer) => wire,
+            wire = protocol.secure(&tls, wire, peer, &limits) => wire,
             _ = draining(&mut stop) => None,
         }
     })

@@ -7,7 +7,7 @@
 //! except a gateway, which may hide many clients. The tables have an entry for each open session
 //! and no more. [`DISPLACED_MAX`] displaced sessions may still be closing. Security: the session of
 //! an untrusted client that is not [`Milestone::Established`] can be disconnected to free its slot,
-//! the one longest without progress first: for a trusted client at once, and for its mail while
+//! the one longest without progress first: for a trusted client at once, and for its data while
 //! memory is used up; for another untrusted client when it is from the address with the most
 //! sessions, or after [`ConnectionLimits::stranger_grace`]. Octets and repeated commands are not
 //! progress, so slow sending and loops do not keep a slot.
@@ -343,7 +343,7 @@ impl SessionSlot {
         }
     }
 
-    /// Memory is used up, and this session has mail to send: if its client is trusted, an untrusted
+    /// Memory is used up, and this session has data to send: if its client is trusted, an untrusted
     /// client's session is disconnected for it. `false`: the client is not trusted, or no session
     /// can be disconnected.
     pub fn takes_room(&self) -> bool {

@@ -41,6 +41,11 @@ pub enum WireError {
     /// The peer closed.
     #[error("closed by the client")]
     Closed,
+    /// The peer closed the connection below TLS without close_notify (RFC 8446 §6.1): somebody else
+    /// may have cut off the end of its data. A protocol that marks the end of its data itself may
+    /// treat this as [`WireError::Closed`].
+    #[error("closed by the client without close_notify")]
+    Truncated,
     /// The time limit was reached.
     #[error("timeout")]
     Timeout,
@@ -114,8 +119,8 @@ impl Wire {
     /// Reads once, and appends to the input. It can be cancelled in a `select!` without loss.
     ///
     /// # Errors
-    /// [`WireError::Timeout`] at `until`, [`WireError::Closed`] at the end of the stream,
-    /// [`WireError::Displaced`] when the session must end to free its slot.
+    /// [`WireError::Timeout`] at `until`, [`WireError::Closed`] or [`WireError::Truncated`] at the
+    /// end of the stream, [`WireError::Displaced`] when the session must end to free its slot.
     pub async fn fill(&mut self, until: Instant) -> Result<(), WireError> {
         if self.start == self.end {
             (self.start, self.end) = (0, 0);
@@ -143,9 +148,7 @@ impl Wire {
         };
         match read.map_err(|_| WireError::Timeout)? {
             Ok(0) => Err(WireError::Closed),
-            // The same without TLS's close_notify. Mail cannot be truncated by it: its end is a
-            // dot.
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(WireError::Closed),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(WireError::Truncated),
             Err(error) => Err(error.into()),
             Ok(count) => {
                 self.end += count;

@@ -5,10 +5,13 @@ use super::Conduct;
 use crate::ground::net::ConnectionLimits;
 use std::time::Duration;
 
+/// For the next command (RFC 5321 §4.5.3.2.7: 5 min).
+const COMMAND: Duration = Duration::from_secs(300);
+
 /// All limits of SMTP sessions. The defaults are for production; tests shorten them.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// Those that do not depend on the protocol. For a command: 5 min (RFC 5321 §4.5.3.2.7).
+    /// Those that do not depend on the protocol.
     pub connection: ConnectionLimits,
     /// Delay of the reply to an error, for each recent error of the same untrusted client beyond
     /// [`Conduct::ERRORS_FREE`].
@@ -30,10 +33,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            connection: ConnectionLimits {
-                command: Duration::from_secs(300),
-                ..ConnectionLimits::default()
-            },
+            connection: ConnectionLimits::new(COMMAND),
             tarpit_step: Duration::from_millis(100),
             tarpit_max: Duration::from_secs(5),
             content: Duration::from_secs(180),
@@ -45,6 +45,8 @@ impl Default for Limits {
 }
 
 impl From<ConnectionLimits> for Limits {
+    /// The other limits are those for production. Take what stays unchanged in `connection` from
+    /// [`Limits::default`]: its limit for commands is that of SMTP.
     fn from(connection: ConnectionLimits) -> Self {
         Self { connection, ..Self::default() }
     }

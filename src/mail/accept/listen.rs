@@ -46,7 +46,6 @@ pub async fn serve<F, S>(
     S: Future<Output = ()> + Send + 'static,
 {
     let smtp = Smtp {
-        limits: limits.connection.clone(),
         hostname: hostname.to_owned(),
         counters,
         clients,
@@ -58,7 +57,6 @@ pub async fn serve<F, S>(
 
 /// The state shared by all listeners.
 struct Smtp<C> {
-    limits: ConnectionLimits,
     hostname: String,
     counters: Arc<AcceptCounters>,
     clients: C,
@@ -92,9 +90,9 @@ impl<C: ClientClassifier> ServerProtocol for Smtp<C> {
         // A trusted client is logged separately: it must not be hidden by a flood of others.
         let rarely = if peer.is_stranger() { &self.turned_away } else { &self.trusted_turned_away };
         let count = rarely.happened();
-        let reply = format!("421 {code} {} {reason}", self.hostname);
-        let unsaid = format!("(closed without an answer, which takes TLS) {reply}");
-        let reply = if refused.inside_tls { unsaid } else { reply };
+        let unsent =
+            if refused.inside_tls { "(closed without an answer, which takes TLS) " } else { "" };
+        let reply = format!("{unsent}421 {code} {} {reason}", self.hostname);
         self.clients.emit(MailEvent::TurnedAway {
             client: peer.into(),
             limit,
@@ -105,8 +103,14 @@ impl<C: ClientClassifier> ServerProtocol for Smtp<C> {
         reply + "\r\n"
     }
 
-    async fn secure(&self, tls: &Tls, wire: Wire, peer: Peer) -> Option<Wire> {
-        tls.secure(wire, peer, &self.limits).await
+    async fn secure(
+        &self,
+        tls: &Tls,
+        wire: Wire,
+        peer: Peer,
+        limits: &ConnectionLimits,
+    ) -> Option<Wire> {
+        tls.secure(wire, peer, limits).await
     }
 
     fn cannot_accept(&self, error: &io::Error) {
@@ -238,6 +242,25 @@ mod tests {
         assert_eq!(Full::ALL.map(Full::as_str), SESSION_REFUSALS);
     }
 
+    #[test]
+    fn a_reply_that_would_take_a_handshake_is_recorded_as_not_sent() {
+        let book = Book::default();
+        let smtp = Smtp {
+            hostname: "mta".to_owned(),
+            counters: counters(),
+            clients: book.clone(),
+            trusted_turned_away: Rarely::new(),
+            turned_away: Rarely::new(),
+        };
+        let peer = Peer { address: [192, 0, 2, 1].into(), port: 9, source: PeerClass::Trusted };
+        for inside_tls in [false, true] {
+            smtp.refuse(peer, Refused { full: Full::All, told: Full::All, inside_tls });
+        }
+        let reply = "421 4.7.0 mta Too many sessions; try again later".to_owned();
+        let unsent = format!("(closed without an answer, which takes TLS) {reply}");
+        assert_eq!(*book.0.lock(), [("all", reply), ("all", unsent)]);
+    }
+
     #[tokio::test]
     async fn connections_over_the_limit_are_told_and_closed() {
         let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
@@ -248,7 +271,7 @@ mod tests {
         let clients = book.clone();
         let served = tokio::spawn(async move {
             let limits =
-                ConnectionLimits { sessions_per_address: 1, ..ConnectionLimits::default() };
+                ConnectionLimits { sessions_per_address: 1, ..Limits::default().connection };
             let limits = Limits::from(limits);
             let session = |mut wire: Wire, _| async move {
                 let _ = wire.fill(Instant::now() + Duration::from_secs(60)).await;

@@ -1,12 +1,13 @@
 //! Terminal `in`, the SMTP part of accepting connections: gives a byte stream with a peer.
 //!
-//! Purpose: turns connections of untrusted clients into [`Wire`]s, which have limits of time and
-//! memory. In: listening sockets and a signal to stop. Out: one task for each session, which runs
-//! the given function. Limits: [`Limits`]; a connection over the limits is answered 421 and closed
-//! at once and costs no task. `Sessions` in `ground/net` decides who gets a slot. The recent errors
-//! of clients: [`Conduct`]. Security: a panic ends only its session and is counted. Input is only
-//! read into a buffer of [`Wire::INPUT_MAX`]; the next room parses it. Source: RFC 5321 §3.8 (421),
-//! §4.5.3.2 (timeouts); RFC 3207 (STARTTLS), RFC 8314 §3 (implicit TLS).
+//! Purpose: gives the connections of SMTP clients, trusted or not, to `ground/net`, which makes
+//! [`Wire`]s of them with limits of time and memory. In: listening sockets and a signal to stop.
+//! Out: one task for each session, which runs the given function. Limits: [`Limits`]; a connection
+//! over the limits is answered 421 and closed at once and costs no task. `ground/net/sessions.rs`
+//! decides who gets a slot. The recent errors of clients: [`Conduct`]. Security: a panic ends only
+//! its session and is counted. Input is only read into the buffer of the [`Wire`]; the next room
+//! parses it. Source: RFC 5321 §3.8 (421), §4.5.3.2 (timeouts); RFC 3207 (STARTTLS), RFC 8314 §3
+//! (implicit TLS).
 
 mod client_error_rate;
 pub mod counters;

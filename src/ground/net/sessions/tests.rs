@@ -4,13 +4,12 @@ fn address(last: u8) -> IpAddr {
     IpAddr::from([192, 0, 2, last])
 }
 
+fn limits() -> ConnectionLimits {
+    ConnectionLimits::new(Duration::from_secs(300))
+}
+
 fn sessions(sessions: usize, reserve: usize, sessions_per_address: usize) -> Arc<Sessions> {
-    Sessions::new(&ConnectionLimits {
-        sessions,
-        reserve,
-        sessions_per_address,
-        ..ConnectionLimits::default()
-    })
+    Sessions::new(&ConnectionLimits { sessions, reserve, sessions_per_address, ..limits() })
 }
 
 fn stranger(sessions: &Arc<Sessions>, last: u8) -> Result<SessionPermit, Full> {
@@ -135,7 +134,7 @@ async fn few_sessions_close_at_a_time() {
 
 #[tokio::test]
 async fn strangers_have_less_time_while_they_are_many() {
-    let limits = ConnectionLimits { sessions: 4, ..ConnectionLimits::default() };
+    let limits = ConnectionLimits { sessions: 4, ..limits() };
     let sessions = Sessions::new(&limits);
     let first = stranger(&sessions, 1).unwrap();
     let trusted = sessions.enter(address(9), PeerClass::Trusted).unwrap().0;
@@ -155,8 +154,7 @@ async fn strangers_have_less_time_while_they_are_many() {
 
 #[tokio::test]
 async fn where_memory_is_scarce_that_is_the_reason() {
-    let limits =
-        ConnectionLimits { sessions: 3, reserve: 1, scarce: true, ..ConnectionLimits::default() };
+    let limits = ConnectionLimits { sessions: 3, reserve: 1, scarce: true, ..limits() };
     let sessions = Sessions::new(&limits);
     let _held = [stranger(&sessions, 1).unwrap(), stranger(&sessions, 1).unwrap()];
     let full = stranger(&sessions, 1).unwrap_err();
@@ -174,7 +172,7 @@ async fn where_memory_is_scarce_that_is_the_reason() {
 
 #[tokio::test]
 async fn while_memory_is_short_strangers_only_take_each_others_places() {
-    let limits = ConnectionLimits { sessions: 10, reserve: 2, ..ConnectionLimits::default() };
+    let limits = ConnectionLimits { sessions: 10, reserve: 2, ..limits() };
     let sessions = Sessions::new(&limits);
     let crowd: Vec<_> = (0..3).map(|_| stranger(&sessions, 1).unwrap()).collect();
     limits.memory.set(Pressure::Short);
