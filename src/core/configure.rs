@@ -15,7 +15,7 @@ use crate::http::Login;
 use crate::http::access::Access;
 use crate::http::allowed_hosts::AllowedHosts;
 use crate::http::token::Token;
-use crate::mail::accept::{Conduct, Limits, Tls};
+use crate::mail::accept::{Conduct, Limits, SmtpTls};
 use crate::mail::admit::Policy;
 use crate::mail::deliver;
 use crate::mail::events::MailEvents;
@@ -133,7 +133,7 @@ pub(super) fn intake(
     policy: &Arc<Policy>,
     (spool, outbound): (&Arc<SegmentLog>, &Arc<Outbound<SegmentLog>>),
     (registry, events): (&Arc<SessionRegistry>, &Arc<MailEvents>),
-    tls: Option<Arc<Tls>>,
+    tls: Option<Arc<SmtpTls>>,
 ) -> Intake<SegmentLog> {
     let ProcessResources { settings, counters, resources, memory, .. } = process;
     let onward = outbound.clone();

@@ -6,7 +6,7 @@ use super::start_failures::internal;
 use super::webhooks::WebhookService;
 use super::{configure, webhooks};
 use crate::appliance::failure::Failure;
-use crate::mail::accept::Tls;
+use crate::mail::accept::SmtpTls;
 use crate::mail::admin::Admin;
 use crate::mail::admit::Policy;
 use crate::mail::deliver::SmtpClient;
@@ -32,7 +32,7 @@ pub(super) struct Relay {
     pub(super) admin: Arc<dyn QueueAdmin>,
     pub(super) policy: Arc<Policy>,
     pub(super) registry: Arc<SessionRegistry>,
-    pub(super) tls: Option<Arc<Tls>>,
+    pub(super) tls: Option<Arc<SmtpTls>>,
     pub(super) intake: Arc<Intake<SegmentLog>>,
 }
 
@@ -47,8 +47,10 @@ impl Relay {
         ports: &Ports,
     ) -> Result<Self, Failure> {
         let ProcessResources { settings, counters, resources, disk, memory, .. } = process;
-        let tls =
-            process.presenter.clone().map(|presenter| Tls::new(presenter, counters.accept.clone()));
+        let tls = process
+            .presenter
+            .clone()
+            .map(|presenter| SmtpTls::new(presenter, counters.accept.clone()));
         let router =
             configure::router(settings, ports.smtp.iter().chain(&ports.smtps), &counters.route)?;
         let client = SmtpClient::new(configure::deliver_config(settings), counters.deliver.clone())

@@ -34,7 +34,7 @@ pub struct Intake<S> {
     /// Takes every accepted message for delivery. Must not block: the client waits for its 250.
     pub onward: Box<dyn Fn(Message) + Send + Sync>,
     /// Serves STARTTLS, where there is a key.
-    pub tls: Option<Arc<accept::Tls>>,
+    pub tls: Option<Arc<accept::SmtpTls>>,
     /// Which clients may relay.
     pub policy: Arc<Policy>,
     /// The relay's host name, and the limits of a session.

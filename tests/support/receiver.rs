@@ -5,7 +5,7 @@ use super::threads;
 use postern::ground::net::{self, ConnectionLimits};
 use postern::ground::tls::{CertificatePresenter, KeyPair};
 use postern::mail::accept::counters::AcceptCounters;
-use postern::mail::accept::{Conduct, Limits, SmtpListener, Tls};
+use postern::mail::accept::{Conduct, Limits, SmtpListener, SmtpTls};
 use postern::mail::admit::Policy;
 use postern::mail::events::MailEvents;
 use postern::mail::inbound;
@@ -97,8 +97,9 @@ impl Receiver {
         let onward = Arc::new(Mutex::new(Vec::new()));
         let seen = Arc::clone(&onward);
         let presenter = setup.pair.map(|pair| Arc::new(CertificatePresenter::new(pair).unwrap()));
-        let tls =
-            presenter.as_ref().map(|presenter| Tls::new(presenter.clone(), Arc::clone(&counters)));
+        let tls = presenter
+            .as_ref()
+            .map(|presenter| SmtpTls::new(presenter.clone(), Arc::clone(&counters)));
         let registry = Arc::<SessionRegistry>::default();
         let intake = Arc::new(Intake {
             events: MailEvents::new(vec![registry.clone()]),

@@ -5,13 +5,13 @@ use tokio::time::Instant;
 
 /// Counts an event, and decides when it is logged.
 #[derive(Debug)]
-pub struct Rarely {
+pub struct LogRateLimit {
     start: Instant,
     count: AtomicU64,
     told: AtomicU64,
 }
 
-impl Rarely {
+impl LogRateLimit {
     /// It has never happened.
     pub fn new() -> Self {
         Self { start: Instant::now(), count: AtomicU64::new(0), told: AtomicU64::new(0) }
@@ -29,7 +29,7 @@ impl Rarely {
     }
 }
 
-impl Default for Rarely {
+impl Default for LogRateLimit {
     fn default() -> Self {
         Self::new()
     }
@@ -41,9 +41,9 @@ mod tests {
 
     #[test]
     fn a_flood_is_one_line_a_second() {
-        let rarely = Rarely::new();
-        assert_eq!(rarely.happened_at(0), Some(1));
-        assert_eq!((2..=100).find_map(|_| rarely.happened_at(0)), None);
-        assert_eq!(rarely.happened_at(1), Some(101));
+        let limit = LogRateLimit::new();
+        assert_eq!(limit.happened_at(0), Some(1));
+        assert_eq!((2..=100).find_map(|_| limit.happened_at(0)), None);
+        assert_eq!(limit.happened_at(1), Some(101));
     }
 }

@@ -10,7 +10,7 @@
 use super::accept::{Service, accept_loop, report_panic};
 use super::limits::ConnectionLimits;
 use super::peer::{Peer, PeerClass};
-use super::sessions::{Full, SessionPermit, Sessions};
+use super::sessions::{NoSlot, SessionPermit, Sessions};
 use super::stream::Stream;
 use super::wire::Wire;
 use crate::ground::stop::{Stop, draining};
@@ -59,9 +59,9 @@ impl<T> Listener<T> {
 #[derive(Debug, Clone, Copy)]
 pub struct Refused {
     /// The reason, for counters.
-    pub full: Full,
+    pub reason: NoSlot,
     /// The reason given to the client.
-    pub told: Full,
+    pub told: NoSlot,
     /// Whether it would have begun with the TLS handshake: without one no reply can be sent, and a
     /// handshake would cost the resources that are short.
     pub inside_tls: bool,
@@ -223,8 +223,8 @@ impl<P: ServerProtocol, F> SessionService<P, F> {
                 let wire = Wire::new(Stream::Plain(stream), &self.limits, slot);
                 Some((wire, peer, guard))
             }
-            Err(full) => {
-                self.turn_away(stream, peer, full);
+            Err(reason) => {
+                self.turn_away(stream, peer, reason);
                 None
             }
         }
@@ -232,9 +232,9 @@ impl<P: ServerProtocol, F> SessionService<P, F> {
 
     /// Writes the reason into the empty send buffer of the new socket and closes it: no task, no
     /// wait.
-    fn turn_away(&self, stream: TcpStream, peer: Peer, full: Full) {
-        let (told, inside_tls) = (self.sessions.told(full), self.tls.is_some());
-        let reply = self.protocol.refuse(peer, Refused { full, told, inside_tls });
+    fn turn_away(&self, stream: TcpStream, peer: Peer, reason: NoSlot) {
+        let (told, inside_tls) = (self.sessions.told(reason), self.tls.is_some());
+        let reply = self.protocol.refuse(peer, Refused { reason, told, inside_tls });
         if !inside_tls && let Ok(mut stream) = stream.into_std() {
             let _ = stream.write(reply.as_bytes());
         }
@@ -247,12 +247,12 @@ impl<P: ServerProtocol, F> SessionService<P, F> {
 ///
 /// # Errors
 /// More than that has already arrived, and the kernel keeps the memory for it.
-fn narrow(stream: &TcpStream) -> Result<(), Full> {
+fn narrow(stream: &TcpStream) -> Result<(), NoSlot> {
     let _ = setsockopt(stream, sockopt::RcvBuf, &STRANGER_BUFFER);
     let _ = setsockopt(stream, sockopt::SndBuf, &STRANGER_BUFFER);
     let mut early = [0; EARLY_MAX];
     match recv(stream.as_raw_fd(), &mut early, MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT) {
-        Ok(EARLY_MAX..) => Err(Full::Early),
+        Ok(EARLY_MAX..) => Err(NoSlot::Early),
         // Nothing has arrived yet; the session will notice any other error.
         _ => Ok(()),
     }

@@ -66,7 +66,7 @@ struct Open {
 
 /// Why there is no slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Full {
+pub enum NoSlot {
     /// All slots are in use.
     All,
     /// Those for untrusted clients are in use.
@@ -80,7 +80,7 @@ pub enum Full {
     Early,
 }
 
-impl Full {
+impl NoSlot {
     /// Every reason, for metrics that must exist from the start.
     pub const ALL: [Self; 5] =
         [Self::All, Self::Strangers, Self::Address, Self::Memory, Self::Early];
@@ -157,7 +157,7 @@ impl Sessions {
         self: &Arc<Self>,
         address: IpAddr,
         source: PeerClass,
-    ) -> Result<(SessionPermit, bool), Full> {
+    ) -> Result<(SessionPermit, bool), NoSlot> {
         self.enter_at(address, source, self.now())
     }
 
@@ -166,21 +166,21 @@ impl Sessions {
         address: IpAddr,
         source: PeerClass,
         now: u64,
-    ) -> Result<(SessionPermit, bool), Full> {
+    ) -> Result<(SessionPermit, bool), NoSlot> {
         let prefix = client_prefix(address);
         let mut open = self.lock();
         let from_there = open.by_address.get(&prefix).copied().unwrap_or(0);
         if source != PeerClass::Gateway && from_there >= self.limit_per_address {
-            return Err(Full::Address);
+            return Err(NoSlot::Address);
         }
         let trusted = source == PeerClass::Trusted;
         let pressure = self.memory.pressure();
         let full = match () {
             () if pressure == Pressure::Critical || pressure == Pressure::Short && !trusted => {
-                Some(Full::Memory)
+                Some(NoSlot::Memory)
             }
-            () if !trusted && open.strangers >= self.strangers_limit => Some(Full::Strangers),
-            () if open.all >= self.limit => Some(Full::All),
+            () if !trusted && open.strangers >= self.strangers_limit => Some(NoSlot::Strangers),
+            () if open.all >= self.limit => Some(NoSlot::All),
             () => None,
         };
         if let Some(full) = full {
@@ -189,7 +189,7 @@ impl Sessions {
             } else {
                 open.gives_way_to(prefix, now, self.grace)
             };
-            let full = if self.scarce && full == Full::All { Full::Memory } else { full };
+            let full = if self.scarce && full == NoSlot::All { NoSlot::Memory } else { full };
             let victim = victim.filter(|_| open.displaced < DISPLACED_MAX).ok_or(full)?;
             open.displace(&victim);
         }
@@ -218,8 +218,8 @@ impl Sessions {
     /// The reason in the reply. Where memory is scarce, slots for untrusted clients are few for
     /// that reason, too; the metrics count them separately, because many untrusted clients are no
     /// reason for more memory.
-    pub fn told(&self, full: Full) -> Full {
-        if self.scarce && full == Full::Strangers { Full::Memory } else { full }
+    pub fn told(&self, full: NoSlot) -> NoSlot {
+        if self.scarce && full == NoSlot::Strangers { NoSlot::Memory } else { full }
     }
 
     fn note(&self, open: &Open) {

@@ -2,9 +2,9 @@
 
 use super::counters::AcceptCounters;
 use super::limits::Limits;
-use super::tls::Tls;
+use super::tls::SmtpTls;
 use crate::ground::net::{
-    self, ConnectionLimits, Full, Peer, PeerClass, Rarely, Refused, ServerProtocol, Wire,
+    self, ConnectionLimits, LogRateLimit, NoSlot, Peer, PeerClass, Refused, ServerProtocol, Wire,
 };
 use crate::ground::stop::Stop;
 use crate::mail::model::{MailEvent, Refusal, SessionClient};
@@ -14,7 +14,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 /// A listening socket, and how its connections begin.
-pub type SmtpListener = net::Listener<Tls>;
+pub type SmtpListener = net::Listener<SmtpTls>;
 
 /// Classifies clients, and gets an event for each that got no slot ([`MailEvent::TurnedAway`]).
 pub trait ClientClassifier: Send + Sync + 'static {
@@ -49,8 +49,8 @@ pub async fn serve<F, S>(
         hostname: hostname.to_owned(),
         counters,
         clients,
-        trusted_turned_away: Rarely::new(),
-        turned_away: Rarely::new(),
+        trusted_turned_away: LogRateLimit::new(),
+        turned_away: LogRateLimit::new(),
     };
     net::serve(listeners, &limits.connection, stop, smtp, session).await;
 }
@@ -60,12 +60,12 @@ struct Smtp<C> {
     hostname: String,
     counters: Arc<AcceptCounters>,
     clients: C,
-    trusted_turned_away: Rarely,
-    turned_away: Rarely,
+    trusted_turned_away: LogRateLimit,
+    turned_away: LogRateLimit,
 }
 
 impl<C: ClientClassifier> ServerProtocol for Smtp<C> {
-    type Tls = Tls;
+    type Tls = SmtpTls;
 
     fn source(&self, client: IpAddr) -> PeerClass {
         self.clients.classify(client)
@@ -84,12 +84,12 @@ impl<C: ClientClassifier> ServerProtocol for Smtp<C> {
     }
 
     fn refuse(&self, peer: Peer, refused: Refused) -> String {
-        let (limit, (code, reason)) = (refused.full.as_str(), told(refused.told));
+        let (limit, (code, reason)) = (refused.reason.as_str(), told(refused.told));
         self.counters.sessions_refused_total.with_label_values(&[limit]).inc();
         self.counters.refused_total.with_label_values(&[Refusal::Limit.as_str()]).inc();
         // A trusted client is logged separately: it must not be hidden by a flood of others.
-        let rarely = if peer.is_stranger() { &self.turned_away } else { &self.trusted_turned_away };
-        let count = rarely.happened();
+        let lines = if peer.is_stranger() { &self.turned_away } else { &self.trusted_turned_away };
+        let count = lines.happened();
         let unsent =
             if refused.inside_tls { "(closed without an answer, which takes TLS) " } else { "" };
         let reply = format!("{unsent}421 {code} {} {reason}", self.hostname);
@@ -105,7 +105,7 @@ impl<C: ClientClassifier> ServerProtocol for Smtp<C> {
 
     async fn secure(
         &self,
-        tls: &Tls,
+        tls: &SmtpTls,
         wire: Wire,
         peer: Peer,
         limits: &ConnectionLimits,
@@ -126,12 +126,12 @@ impl<C: ClientClassifier> ServerProtocol for Smtp<C> {
 
 /// The enhanced code of a 421 (RFC 3463 §3.4, §3.8: the state of the relay, or the client's
 /// conduct), and its text.
-fn told(full: Full) -> (&'static str, &'static str) {
-    match full {
-        Full::All | Full::Strangers => ("4.7.0", "Too many sessions; try again later"),
-        Full::Address => ("4.7.0", "Too many sessions from your address; try again later"),
-        Full::Memory => ("4.3.2", "Too little memory for another session; try again later"),
-        Full::Early => ("4.7.0", "Data was sent before the greeting"),
+fn told(reason: NoSlot) -> (&'static str, &'static str) {
+    match reason {
+        NoSlot::All | NoSlot::Strangers => ("4.7.0", "Too many sessions; try again later"),
+        NoSlot::Address => ("4.7.0", "Too many sessions from your address; try again later"),
+        NoSlot::Memory => ("4.3.2", "Too little memory for another session; try again later"),
+        NoSlot::Early => ("4.7.0", "Data was sent before the greeting"),
     }
 }
 
@@ -239,7 +239,7 @@ mod tests {
 
     #[test]
     fn every_reason_has_its_series_from_the_start() {
-        assert_eq!(Full::ALL.map(Full::as_str), SESSION_REFUSALS);
+        assert_eq!(NoSlot::ALL.map(NoSlot::as_str), SESSION_REFUSALS);
     }
 
     #[test]
@@ -249,12 +249,12 @@ mod tests {
             hostname: "mta".to_owned(),
             counters: counters(),
             clients: book.clone(),
-            trusted_turned_away: Rarely::new(),
-            turned_away: Rarely::new(),
+            trusted_turned_away: LogRateLimit::new(),
+            turned_away: LogRateLimit::new(),
         };
         let peer = Peer { address: [192, 0, 2, 1].into(), port: 9, source: PeerClass::Trusted };
         for inside_tls in [false, true] {
-            smtp.refuse(peer, Refused { full: Full::All, told: Full::All, inside_tls });
+            smtp.refuse(peer, Refused { reason: NoSlot::All, told: NoSlot::All, inside_tls });
         }
         let reply = "421 4.7.0 mta Too many sessions; try again later".to_owned();
         let unsent = format!("(closed without an answer, which takes TLS) {reply}");
@@ -299,7 +299,7 @@ mod tests {
         assert_eq!(counters.smtp_active_sessions.get(), 1);
         let told = book.0.lock().clone();
         let reply = "421 4.7.0 mta Too many sessions from your address; try again later".to_owned();
-        assert_eq!(told, vec![(Full::Address.as_str(), reply); 50]);
+        assert_eq!(told, vec![(NoSlot::Address.as_str(), reply); 50]);
         drop(first);
         stop.send(Some(Instant::now())).unwrap();
         served.await.unwrap();

@@ -22,4 +22,4 @@ pub use client_error_rate::{Conduct, Noted, Summary};
 pub use limits::Limits;
 pub use listen::{ClientClassifier, SmtpListener, serve};
 pub use stage::SmtpStage;
-pub use tls::Tls;
+pub use tls::SmtpTls;

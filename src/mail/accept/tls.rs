@@ -6,27 +6,27 @@
 
 use super::counters::AcceptCounters;
 use crate::ground::net::{
-    ConnectionLimits, HandshakeError, Peer, Rarely, Stream, TlsAcceptor, Wire,
+    ConnectionLimits, HandshakeError, LogRateLimit, Peer, Stream, TlsAcceptor, Wire,
 };
 use crate::ground::tls::CertificatePresenter;
 use std::sync::Arc;
 
 /// The state shared by all handshakes.
-pub struct Tls {
+pub struct SmtpTls {
     acceptor: TlsAcceptor,
     counters: Arc<AcceptCounters>,
-    failures: Rarely,
-    trusted_failures: Rarely,
+    failures: LogRateLimit,
+    trusted_failures: LogRateLimit,
 }
 
-impl Tls {
+impl SmtpTls {
     /// Uses the certificate that `presenter` has at the time of each handshake.
     pub fn new(presenter: Arc<CertificatePresenter>, counters: Arc<AcceptCounters>) -> Arc<Self> {
         Arc::new(Self {
             acceptor: TlsAcceptor::new(presenter),
             counters,
-            failures: Rarely::new(),
-            trusted_failures: Rarely::new(),
+            failures: LogRateLimit::new(),
+            trusted_failures: LogRateLimit::new(),
         })
     }
 

@@ -12,7 +12,7 @@ fn sessions(sessions: usize, reserve: usize, sessions_per_address: usize) -> Arc
     Sessions::new(&ConnectionLimits { sessions, reserve, sessions_per_address, ..limits() })
 }
 
-fn stranger(sessions: &Arc<Sessions>, last: u8) -> Result<SessionPermit, Full> {
+fn stranger(sessions: &Arc<Sessions>, last: u8) -> Result<SessionPermit, NoSlot> {
     sessions.enter(address(last), PeerClass::Stranger).map(|(permit, _)| permit)
 }
 
@@ -22,9 +22,9 @@ async fn places_are_limited_in_all_and_by_address_and_come_back() {
     let enter = |last| sessions.enter(address(last), PeerClass::Trusted).map(|(permit, _)| permit);
     let first = enter(1).unwrap();
     let _second = enter(1).unwrap();
-    assert_eq!(enter(1).unwrap_err(), Full::Address);
+    assert_eq!(enter(1).unwrap_err(), NoSlot::Address);
     let third = enter(2).unwrap();
-    assert_eq!(enter(2).unwrap_err(), Full::All);
+    assert_eq!(enter(2).unwrap_err(), NoSlot::All);
     drop((first, third));
     assert!(
         !sessions.lock().by_address.contains_key(&address(2)),
@@ -38,7 +38,7 @@ async fn a_whole_network_of_64_bits_counts_as_one_address() {
     let sessions = sessions(9, 0, 2);
     let enter = |text: &str| sessions.enter(text.parse().unwrap(), PeerClass::Stranger);
     let _held = (enter("2001:db8::1").unwrap(), enter("2001:db8::ffff:2").unwrap());
-    assert_eq!(enter("2001:db8::3").unwrap_err(), Full::Address);
+    assert_eq!(enter("2001:db8::3").unwrap_err(), NoSlot::Address);
     enter("2001:db8:0:1::1").unwrap();
 }
 
@@ -46,7 +46,7 @@ async fn a_whole_network_of_64_bits_counts_as_one_address() {
 async fn the_reserve_is_for_trusted_clients() {
     let sessions = sessions(10, 4, 10);
     let held: Vec<_> = (0..6).map(|_| stranger(&sessions, 1).unwrap()).collect();
-    assert_eq!(stranger(&sessions, 1).unwrap_err(), Full::Strangers);
+    assert_eq!(stranger(&sessions, 1).unwrap_err(), NoSlot::Strangers);
     let trusted: Vec<_> =
         (0..4).map(|_| sessions.enter(address(9), PeerClass::Trusted).unwrap()).collect();
     assert!(
@@ -74,7 +74,7 @@ async fn beyond_the_reserve_the_stranger_without_progress_for_longest_gives_way(
     held[0].slot().displaced().await;
     assert_eq!(
         sessions.enter(address(9), PeerClass::Trusted).unwrap_err(),
-        Full::All,
+        NoSlot::All,
         "nobody is left to give way"
     );
     drop(held);
@@ -100,7 +100,7 @@ async fn among_strangers_the_largest_crowd_gives_way_first() {
     assert!(crowd[0].slot().is_displaced(), "the first of them has waited longest");
     // 4, 1, 1: a client with many sessions may not take slots from those with few, until these have
     // made no progress for a while.
-    assert_eq!(enter(1, 0).unwrap_err(), Full::Strangers);
+    assert_eq!(enter(1, 0).unwrap_err(), NoSlot::Strangers);
     let later = sessions.grace;
     lone.slot().reached_at(Milestone::Identified, later);
     let _again = enter(1, later).unwrap();
@@ -116,7 +116,7 @@ async fn a_gateway_has_the_places_of_all_strangers() {
     let sessions = sessions(10, 4, 2);
     let enter = || sessions.enter(address(1), PeerClass::Gateway);
     let _held: Vec<_> = (0..6).map(|_| enter().unwrap()).collect();
-    assert_eq!(enter().unwrap_err(), Full::Strangers);
+    assert_eq!(enter().unwrap_err(), NoSlot::Strangers);
 }
 
 #[tokio::test]
@@ -126,7 +126,7 @@ async fn few_sessions_close_at_a_time() {
     let trusted: Vec<_> = (0..DISPLACED_MAX)
         .map(|_| sessions.enter(address(9), PeerClass::Trusted).unwrap())
         .collect();
-    assert_eq!(sessions.enter(address(9), PeerClass::Trusted).unwrap_err(), Full::All);
+    assert_eq!(sessions.enter(address(9), PeerClass::Trusted).unwrap_err(), NoSlot::All);
     drop(held);
     drop(trusted);
     assert_eq!(sessions.lock().displaced, 0);
@@ -160,14 +160,14 @@ async fn where_memory_is_scarce_that_is_the_reason() {
     let full = stranger(&sessions, 1).unwrap_err();
     assert_eq!(
         (full, sessions.told(full)),
-        (Full::Strangers, Full::Memory),
+        (NoSlot::Strangers, NoSlot::Memory),
         "a crowd of strangers does not count as want of memory"
     );
     let trusted = sessions.enter(address(9), PeerClass::Trusted).unwrap();
     assert!(!trusted.1, "the reserve is there");
     let _ours: Vec<_> =
         (0..2).map_while(|_| sessions.enter(address(9), PeerClass::Trusted).ok()).collect();
-    assert_eq!(sessions.enter(address(9), PeerClass::Trusted).unwrap_err(), Full::Memory);
+    assert_eq!(sessions.enter(address(9), PeerClass::Trusted).unwrap_err(), NoSlot::Memory);
 }
 
 #[tokio::test]
@@ -176,7 +176,7 @@ async fn while_memory_is_short_strangers_only_take_each_others_places() {
     let sessions = Sessions::new(&limits);
     let crowd: Vec<_> = (0..3).map(|_| stranger(&sessions, 1).unwrap()).collect();
     limits.memory.set(Pressure::Short);
-    assert_eq!(stranger(&sessions, 1).unwrap_err(), Full::Memory);
+    assert_eq!(stranger(&sessions, 1).unwrap_err(), NoSlot::Memory);
     let (other, displaces) = sessions.enter(address(2), PeerClass::Stranger).unwrap();
     assert!(
         displaces && crowd[0].slot().is_displaced(),
@@ -188,7 +188,7 @@ async fn while_memory_is_short_strangers_only_take_each_others_places() {
     let (_second, displaces) = sessions.enter(address(9), PeerClass::Trusted).unwrap();
     assert!(displaces, "the place of a stranger");
     drop((crowd, other));
-    assert_eq!(sessions.enter(address(9), PeerClass::Trusted).unwrap_err(), Full::Memory);
+    assert_eq!(sessions.enter(address(9), PeerClass::Trusted).unwrap_err(), NoSlot::Memory);
     limits.memory.set(Pressure::Ample);
     stranger(&sessions, 1).unwrap();
 }
