@@ -147,7 +147,7 @@ fn what_a_crash_tore_is_told_from_what_is_whole() {
         let Ok(Some(kept)) = find(disk.as_ref(), MessageId(1)) else { continue };
         assert_ne!(crc32fast::hash(&kept.body.head(usize::MAX).unwrap()), kept.crc, "{len}");
     }
-    let mut turned = whole.clone();
+    let mut turned = whole;
     *turned.last_mut().unwrap() ^= 1;
     std::fs::write(&path, &turned).unwrap();
     let kept = find(disk.as_ref(), MessageId(1)).unwrap().unwrap();

@@ -5,6 +5,9 @@ use super::counter_growth::{self, RecentSamples, WatchedCounter};
 use crate::ground::display_text::{count, counted, span, were};
 use crate::mail::model::QueueSummary;
 
+/// The text of an alert about so many events.
+type GrowthText = fn(u64) -> String;
+
 /// Nothing delivered for so long, though mail waits as long, causes an alert: ten minutes.
 const STANDSTILL: u64 = 600;
 
@@ -93,7 +96,7 @@ impl GrowthAlerts<'_> {
 
     /// What happened often enough within [`counter_growth::SPAN`].
     fn growths(&self) -> impl Iterator<Item = Alert> {
-        let rows: [(WatchedCounter, u64, &str, fn(u64) -> String); 5] = [
+        let rows: [(WatchedCounter, u64, &str, GrowthText); 5] = [
             (WatchedCounter::SessionsRefused, 1, "sessions", |n| {
                 format!("{} {} refused for lack of space", counted(n, "session"), were(n))
             }),
