@@ -2,12 +2,13 @@
 //!
 //! In: `to`, and `from` and `client` where they matter. Out: a [`RouteTestView`]; its texts are in
 //! `route_words`. Limits: one lookup of a visitor at a time and few in all (`http::searches`), each
-//! at most as long as a search of the queue may take; the relay ends a lookup earlier. Security:
-//! needs the right to read the queue; hosts and replies are untrusted text.
+//! at most [`TEST_PATIENCE`] long; the relay ends a lookup earlier. Security: needs the right to
+//! read the queue; hosts and replies are untrusted text.
 
 use super::state::AppState;
-use super::{HttpResponse, ask, error, since};
+use super::{HttpResponse, admin_error, error, since};
 use crate::ground::clock;
+use crate::ground::dns::TOTAL_TIME;
 use crate::http::request::RequestHead;
 use crate::http::response;
 use crate::mail::model::{
@@ -17,6 +18,15 @@ use crate::mail::model::{
 use hyper::StatusCode;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// Time limit of a test: that of two lookups one after the other, as real mail may need them, with
+/// time to report.
+const TEST_PATIENCE: Duration = TOTAL_TIME.saturating_mul(2).saturating_add(REPORT_TIME);
+
+/// See [`TEST_PATIENCE`].
+const REPORT_TIME: Duration = Duration::from_secs(5);
 
 /// What would happen to a message.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -191,6 +201,9 @@ pub(crate) enum RouteRefusal {
     Answer(Box<HttpResponse>),
 }
 
+/// The error of a test that took longer than [`TEST_PATIENCE`].
+const LATE: &str = "the relay did not answer the route test in time; see /healthz";
+
 /// The test, for programs and for the page.
 pub(crate) async fn route_test(
     app: &AppState,
@@ -202,7 +215,9 @@ pub(crate) async fn route_test(
     let refused = |answer| RouteRefusal::Answer(Box::new(answer));
     let _turn = visit.route_test().await.map_err(refused)?;
     let (to, from) = (question.to.to_string(), question.from.as_ref().map(Address::to_string));
-    let report = ask(app.views.route_test.test(question)).await.map_err(refused)?;
+    let report = timeout(TEST_PATIENCE, app.views.route_test.test(question)).await;
+    let report = report.map_err(|_| refused(error(StatusCode::GATEWAY_TIMEOUT, LATE)))?;
+    let report = report.map_err(|fault| refused(admin_error(&fault)))?;
     let now = clock::now();
     Ok(RouteTestView {
         to,

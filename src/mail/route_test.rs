@@ -18,14 +18,19 @@ use super::parse::{Command, Dialogue, Mail, Recipient, TlsState};
 use super::session::SessionPolicy;
 use super::spool::Spool;
 use crate::ground::clock;
+use crate::ground::dns::TOTAL_TIME;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 use tokio::time::{Duration, Instant, timeout_at};
 
-/// How long the lookups of one test may take; what was found until then is reported.
-pub const LOOKUP_PATIENCE: Duration = Duration::from_secs(12);
+/// How long the lookups of one test may take: as long as those of real mail, which asks for MX
+/// records first and then for addresses. What was found until then is reported.
+pub const LOOKUP_PATIENCE: Duration = TOTAL_TIME.saturating_mul(2).saturating_add(MARGIN);
+
+/// So much longer than both steps, so that their own time limits end them.
+const MARGIN: Duration = Duration::from_secs(1);
 
 /// What the client of a test calls itself.
 const HELLO: &str = "route-test.invalid";
@@ -50,7 +55,7 @@ impl<S: Spool> RouteTest for RouteTester<S> {
         let (intake, outbound) = (self.intake.clone(), self.outbound.clone());
         // It ends when the request ends.
         let mut task = JoinSet::new();
-        task.spawn_on(async move { report(&intake, &outbound, question).await }, &self.mail);
+        task.spawn_on(async move { report(&intake, outbound, question).await }, &self.mail);
         Box::pin(async move {
             let out_of_time = || AdminError::Storage("the route test was cut off".to_owned());
             task.join_next().await.and_then(Result::ok).ok_or_else(out_of_time)
@@ -60,7 +65,7 @@ impl<S: Spool> RouteTest for RouteTester<S> {
 
 async fn report<S: Spool>(
     intake: &Intake<S>,
-    outbound: &Outbound<S>,
+    outbound: Arc<Outbound<S>>,
     question: RouteQuestion,
 ) -> RouteReport {
     let smtputf8 = !question.from.iter().chain([&question.to]).all(|address| address.is_ascii());
@@ -77,10 +82,15 @@ async fn report<S: Spool>(
     });
     let known = known(intake, &envelope);
     let deadline = Instant::now() + LOOKUP_PATIENCE;
-    let mut targets = Vec::new();
-    for destination in intake.destinations(&envelope).0 {
-        targets.push(target(outbound, destination, deadline).await);
+    // At once: a name server that is silent about one must not take the time of the other.
+    let mut lookups = JoinSet::new();
+    for (place, destination) in intake.destinations(&envelope).0.into_iter().enumerate() {
+        let outbound = Arc::clone(&outbound);
+        lookups.spawn(async move { (place, target(&outbound, destination, deadline).await) });
     }
+    let mut targets = lookups.join_all().await;
+    targets.sort_by_key(|(place, _)| *place);
+    let targets = targets.into_iter().map(|(_, target)| target).collect();
     RouteReport { client, known, targets }
 }
 

@@ -39,6 +39,8 @@ fn names() -> (Names, UdpSocket) {
         format!("mx-host=backup.example,{HOSTNAME},10"),
         "mx-host=backup.example,mx1.example,20".to_owned(),
         "dns-rr=null.example,15,000000".to_owned(),
+        "mx-host=half.example,mx1.example,10".to_owned(),
+        "mx-host=half.example,mx.silent.example,20".to_owned(),
         format!("server=/silent.example/127.0.0.1#{port}"),
     ]);
     (names, silent)
@@ -118,6 +120,25 @@ fn name_servers_that_say_nothing_end_a_route_test_in_time_and_raise_no_alert() {
     assert!(target["error"].as_str().unwrap().starts_with("451 4.4.3 "), "{told}");
     assert_eq!(appliance.counter("mta_dns_failures_total"), 0);
     assert_eq!(appliance.counter("mta_dns_failing_since_seconds"), 0);
+}
+
+#[test]
+fn a_route_test_waits_as_long_as_mail_does_and_for_all_targets_at_once() {
+    let (names, _silent) = names();
+    let servers = names.servers();
+    let appliance =
+        Appliance::start(&[("MTA_DNS_SERVERS", &servers), ("MTA_CC_MTA", "copies.silent.example")]);
+    // One of its two hosts is never answered: real mail uses the other.
+    let (code, told) = json(&appliance, "box@half.example");
+    assert_eq!(hosts(&told), [("mx1.example", "used"), ("mx.silent.example", "unanswered")]);
+    let errors = |told: &Value| [0, 1].map(|place| told["targets"][place]["error"].clone());
+    let [none, copies] = errors(&told);
+    assert!(none.is_null() && copies.as_str().unwrap().starts_with("451 4.4.3 "), "{told}");
+    assert_eq!(code, 1, "{told}");
+    let began = Instant::now();
+    let (_, told) = json(&appliance, "box@silent.example");
+    assert!(errors(&told).iter().all(Value::is_string), "{told}");
+    assert!(began.elapsed() < Duration::from_secs(25), "{:?}", began.elapsed());
 }
 
 #[test]

@@ -27,6 +27,7 @@ use crate::ground::dns::{Absence, DnsError, Resolver};
 use crate::ground::host::{Host, HostSpec};
 use crate::mail::model::{
     Destination, HostLookup, HostUse, MailHost, Reply, ReplyClass, Route, RouteError, RouteTrace,
+    TracedHost,
 };
 use crate::mail::route::counters::RouteCounters;
 use ipnet::IpNet;
@@ -317,10 +318,6 @@ impl Router {
         trace: &mut RouteTrace,
     ) -> Result<Vec<MailHost>, Reply> {
         let records = order::sorted(records, HOSTS_MAX);
-        let pending = |(preference, host): &(u16, String)| {
-            traced(host, Some(*preference), Vec::new(), HostUse::Pending)
-        };
-        trace.hosts = records.iter().map(pending).collect();
         // Known before any address lookup: the relay's own name ends the list (RFC 5321 §5.1),
         // whatever its addresses.
         let own = records.iter().find(|(_, host)| order::same_name(host, &self.config.hostname));
@@ -328,30 +325,16 @@ impl Router {
             own.map_or(u32::from(u16::MAX) + 1, |(preference, _)| u32::from(*preference));
         let mut looped = own.is_some();
         let mut failed = None;
-        let answers = self.look_up(records).await;
-        for (((preference, host), answer), seen) in answers.into_iter().zip(&mut trace.hosts) {
-            match self.note(answer).map(|addresses| usable(addresses, to)) {
-                Ok(addresses) => {
-                    seen.used = self.fitness(&addresses, to);
-                    seen.addresses = in_order(addresses, to.port);
-                    if seen.used == HostUse::ThisHost {
-                        limit = limit.min(preference.into());
-                        looped = true;
-                    }
-                }
-                Err(DnsError::Absent(_)) => {
-                    let is_name = order::is_host_name(&host);
-                    seen.used = if is_name { HostUse::NoAddress } else { HostUse::NotAName };
-                }
-                Err(DnsError::Failed(cause)) => {
-                    seen.used = HostUse::Unanswered(cause.clone());
-                    if u32::from(preference) < limit {
-                        failed = Some(cause);
-                    }
-                }
+        let answers = self.look_up(&records, to, &mut trace.hosts).await;
+        for (((preference, _), answer), seen) in records.iter().zip(answers).zip(&trace.hosts) {
+            if seen.used == HostUse::ThisHost {
+                limit = limit.min(u32::from(*preference));
+                looped = true;
             }
-            if order::same_name(&host, &self.config.hostname) {
-                seen.used = HostUse::ThisHost;
+            if let Err(DnsError::Failed(cause)) = self.note(answer)
+                && u32::from(*preference) < limit
+            {
+                failed = Some(cause);
             }
         }
         let hosts = hosts_below(limit, &mut trace.hosts);
@@ -368,29 +351,52 @@ impl Router {
     }
 
     /// Looks up the addresses of all hosts at once, so that the delays of a slow name server do not
-    /// add up. Keeps the order. Names that are empty or addresses as text are not hosts (RFC 5321
-    /// §5.1) and give an error.
+    /// add up. Each answer is in `hosts` as soon as it is there; the results have the order of the
+    /// records. Names that are empty or addresses as text are not hosts (RFC 5321 §5.1) and give
+    /// an error.
     async fn look_up(
         &self,
-        records: Vec<(u16, String)>,
-    ) -> Vec<((u16, String), Result<Vec<IpAddr>, DnsError>)> {
+        records: &[(u16, String)],
+        to: To,
+        hosts: &mut Vec<TracedHost>,
+    ) -> Vec<Result<(), DnsError>> {
         let mut questions = JoinSet::new();
-        for (place, (_, host)) in records.iter().enumerate() {
-            if order::is_host_name(host) {
+        let mut answers = Vec::with_capacity(records.len());
+        hosts.clear();
+        for (place, (preference, host)) in records.iter().enumerate() {
+            let (used, answer) = if order::is_host_name(host) {
                 let (resolver, host) = (self.resolver.clone(), host.clone());
                 questions.spawn(async move { (place, resolver.addresses(&host).await) });
-            }
+                (HostUse::Pending, DnsError::Failed("the lookup was cut off".to_owned()))
+            } else {
+                (HostUse::NotAName, DnsError::Absent(Absence::Name))
+            };
+            hosts.push(traced(host, Some(*preference), Vec::new(), used));
+            answers.push(Err(answer));
         }
-        let mut answers: Vec<_> = records
-            .into_iter()
-            .map(|record| (record, Err(DnsError::Absent(Absence::Name))))
-            .collect();
         while let Some(answer) = questions.join_next().await {
-            if let Ok((place, answer)) = answer {
-                answers[place].1 = answer;
-            }
+            let Ok((place, answer)) = answer else { continue };
+            self.learn(&mut hosts[place], &answer, to);
+            answers[place] = answer.map(drop);
         }
         answers
+    }
+
+    /// Records the addresses of a host, and how it can be used.
+    fn learn(&self, seen: &mut TracedHost, answer: &Result<Vec<IpAddr>, DnsError>, to: To) {
+        seen.used = match answer {
+            Ok(addresses) => {
+                let addresses = usable(addresses.clone(), to);
+                let used = self.fitness(&addresses, to);
+                seen.addresses = in_order(addresses, to.port);
+                used
+            }
+            Err(DnsError::Absent(_)) => HostUse::NoAddress,
+            Err(DnsError::Failed(cause)) => HostUse::Unanswered(cause.clone()),
+        };
+        if order::same_name(&seen.host, &self.config.hostname) {
+            seen.used = HostUse::ThisHost;
+        }
     }
 
     /// Whether one of the addresses is this host.

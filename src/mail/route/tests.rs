@@ -12,6 +12,8 @@ type Records<T> = HashMap<&'static str, Result<Vec<T>, DnsError>>;
 struct Zone {
     mx: Records<(u16, String)>,
     addresses: Records<IpAddr>,
+    /// A host whose addresses are never answered.
+    silent: Option<&'static str>,
 }
 
 impl Zone {
@@ -46,6 +48,9 @@ impl Resolver for Zone {
     }
 
     fn addresses(&self, name: &str) -> DnsFuture<'_, Vec<IpAddr>> {
+        if self.silent == Some(name) {
+            return Box::pin(std::future::pending());
+        }
         let answer =
             self.addresses.get(name).cloned().unwrap_or(Err(DnsError::Absent(Absence::Name)));
         Box::pin(async move { answer })
@@ -353,6 +358,26 @@ async fn a_listener_on_all_addresses_is_every_address_of_this_machine() {
                 && router.route_to("[127.0.0.1]").await.is_err()
         );
     }
+}
+
+#[tokio::test]
+async fn what_was_answered_is_known_while_another_host_is_still_asked_for() {
+    let zone = Zone::default()
+        .mx("half.example", &[(10, "mx1.example"), (20, "192.0.2.7"), (30, "relay.example")])
+        .host("relay.example", &["192.0.2.8"]);
+    let zone = Zone { silent: Some("mx1.example"), ..zone };
+    let (router, mut trace) = (router(zone, None, None), RouteTrace::default());
+    let destination = at("half.example");
+    let lookup = router.traced(&destination, &mut trace);
+    let patience = std::time::Duration::from_millis(200);
+    assert!(tokio::time::timeout(patience, lookup).await.is_err());
+    let used: Vec<_> =
+        trace.hosts.iter().map(|host| (host.host.as_str(), host.used.as_str())).collect();
+    assert_eq!(
+        used,
+        [("mx1.example", "pending"), ("192.0.2.7", "not_a_name"), ("relay.example", "this_host")]
+    );
+    assert_eq!(trace.hosts[2].addresses, ["192.0.2.8:25".parse().unwrap()]);
 }
 
 #[tokio::test]
