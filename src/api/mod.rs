@@ -9,6 +9,7 @@
 mod ages;
 mod ask;
 mod deliveries;
+mod delivery_state;
 mod filter;
 mod groups;
 pub(crate) mod health;
@@ -21,6 +22,7 @@ mod queue;
 mod rates;
 mod redact;
 mod resend;
+mod route_accounts;
 mod route_test;
 mod route_words;
 mod send;
@@ -39,6 +41,7 @@ use ask::{ADMIN_PATIENCE, since};
 pub(crate) use ask::{admin_error, ask};
 pub(crate) use deliveries::deliveries_view;
 pub use deliveries::{DeliveriesView, DeliveryView};
+pub use delivery_state::DeliveryState;
 pub use filter::FilterView;
 pub(crate) use groups::view as groups_view;
 pub use groups::{GroupView, GroupsView};
@@ -54,8 +57,10 @@ pub(crate) use queue::{PageQuery, destination_view, message_with_subject, page};
 pub use rates::RatesView;
 pub(crate) use resend::{NOT_KEPT, resend};
 pub use resend::{OriginalRecipients, ResendView};
+pub use route_accounts::AccountView;
 pub use route_test::{ClientView, RouteHostView, RouteTestView, TargetStatusView, TargetView};
 pub(crate) use route_test::{RouteQuery, RouteRefusal, route_test};
+pub(crate) use route_words::NO_ACCOUNTS;
 pub use send::SentView;
 pub use sessions::{ExampleView, LogView, ReasonView, RefusalsView, SessionView, SessionsView};
 pub(crate) use sessions::{LogQuery, log_lines, refusals_view, sessions_view};
@@ -142,7 +147,7 @@ pub(crate) const ROUTES: &[HttpRoute<AppState>] = &[
     HttpRoute {
         path: "/api/v1/route",
         methods: LOOK,
-        need: RequiredRight::Look,
+        need: RequiredRight::Lookup,
         handler: |call| Box::pin(route_test::route(call.app, call.visit)),
     },
     HttpRoute {

@@ -4,6 +4,7 @@
 //! each; messages are read in small groups, so that a page of large envelopes is never completely
 //! in memory.
 
+use super::delivery_state::DeliveryState;
 use super::filter::FilterView;
 use super::{ADMIN_PATIENCE, HttpResponse, ask, error, since};
 use crate::api::state::AppState;
@@ -50,6 +51,8 @@ const HEAD_MAX: usize = 32 * 1024;
 pub struct DestinationView {
     /// A domain, an address literal, or the smart relay.
     pub name: String,
+    /// Its state in a word.
+    pub state: DeliveryState,
     /// Messages that wait for it.
     pub messages: u64,
     /// Of these, in an attempt now.
@@ -226,6 +229,7 @@ pub(super) fn destinations(app: &AppState) -> HttpResponse {
 
 pub(crate) fn destination_view(destination: DestinationSummary, now: u32) -> DestinationView {
     DestinationView {
+        state: DeliveryState::from(&destination),
         name: destination.destination.to_string(),
         messages: destination.messages,
         active: destination.active,

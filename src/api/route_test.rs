@@ -2,9 +2,12 @@
 //!
 //! In: `to`, and `from` and `client` where they matter. Out: a [`RouteTestView`]; its texts are in
 //! `route_words`. Limits: one lookup of a visitor at a time and few in all (`http::searches`), each
-//! at most [`TEST_PATIENCE`] long; the relay ends a lookup earlier. Security: needs the right to
-//! read the queue; hosts and replies are untrusted text.
+//! at most [`TEST_PATIENCE`] long, with a pause after it; the relay ends a lookup
+//! earlier. Security: needs the login, because it makes the relay ask name servers; hosts and
+//! replies are untrusted text.
 
+use super::delivery_state::DeliveryState;
+use super::route_accounts::{AccountView, accounts_view};
 use super::state::AppState;
 use super::{HttpResponse, admin_error, error, since};
 use crate::ground::clock;
@@ -38,8 +41,11 @@ pub struct RouteTestView {
     pub from: String,
     /// What the relay would reply to the client; `null` where none was given.
     pub client: Option<ClientView>,
-    /// The reply that refuses a program which shows the login or a token; `null` = it may send.
-    pub known_reply: Option<String>,
+    /// The reply that refuses mail from anybody now; `null` = the queue accepts mail.
+    pub queue_reply: Option<String>,
+    /// Who may submit the message by HTTP; empty = nobody, because neither the login nor a token
+    /// is configured.
+    pub accounts: Vec<AccountView>,
     /// Where the mail would go: to the recipient first, then the carbon copy.
     pub targets: Vec<TargetView>,
 }
@@ -65,11 +71,11 @@ pub struct TargetView {
     /// By which rule: `domain`, `smart_relay` or `carbon_copy`.
     pub rule: String,
     /// How the hosts were found: `mx`, `no_mx`, `null_mx`, `address`, `exact` or `local_name`;
-    /// `null` where no name server answered.
+    /// `null` where the lookup failed: the error says why.
     pub lookup: Option<String>,
     /// How many MX records there are.
     pub mx_records: Option<usize>,
-    /// All hosts that were named, best first.
+    /// The hosts that were named, best first: of MX records the best 20.
     pub hosts: Vec<RouteHostView>,
     /// Why there is no route, as a reply; `null` where there is one.
     pub error: Option<String>,
@@ -98,9 +104,11 @@ pub struct RouteHostView {
 /// The present state of deliveries to a destination.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct TargetStatusView {
+    /// The state in a word.
+    pub state: DeliveryState,
     /// Whether an operator stopped deliveries to it.
     pub paused: bool,
-    /// For how many more seconds it is suspended because it was unreachable; `null` when it is not.
+    /// For how many more seconds nothing is attempted; `null` when it is not suspended.
     pub suspended_seconds: Option<u64>,
     /// Since when it cannot be reached, RFC 3339; `null` when the last attempt reached it, or there
     /// was none.
@@ -213,7 +221,9 @@ pub(crate) async fn route_test(
     let read = |text: &str| app.views.submission.mailbox(text);
     let question = query.question(read).map_err(RouteRefusal::Question)?;
     let refused = |answer| RouteRefusal::Answer(Box::new(answer));
-    let _turn = visit.route_test().await.map_err(refused)?;
+    let turn = visit.turn(&app.route_tests, "route_test", "route tests").await;
+    let _turn = turn.map_err(refused)?;
+    let accounts = accounts_view(&app.http.access, question.from.as_ref(), question.client);
     let (to, from) = (question.to.to_string(), question.from.as_ref().map(Address::to_string));
     let report = timeout(TEST_PATIENCE, app.views.route_test.test(question)).await;
     let report = report.map_err(|_| refused(error(StatusCode::GATEWAY_TIMEOUT, LATE)))?;
@@ -223,7 +233,8 @@ pub(crate) async fn route_test(
         to,
         from: from.unwrap_or_default(),
         client: report.client.map(client_view),
-        known_reply: report.known.err().map(|reply| reply.to_string()),
+        queue_reply: report.queue.err().map(|reply| reply.to_string()),
+        accounts,
         targets: report.targets.into_iter().map(|target| target_view(target, now)).collect(),
     })
 }
@@ -274,6 +285,7 @@ fn host_view(host: TracedHost) -> RouteHostView {
 
 fn status_view(status: DestinationStatus, now: u32) -> TargetStatusView {
     TargetStatusView {
+        state: DeliveryState::from(&status),
         paused: status.paused,
         suspended_seconds: status.suspended_until.map(|until| since(now, until)),
         unreachable_since: status.unreachable_since.map(clock::rfc3339),

@@ -1,14 +1,36 @@
 //! A route test as text, for the page and for the operator's tool.
 
+use super::delivery_state::DeliveryState;
+use super::route_accounts::AccountView;
 use super::route_test::{ClientView, RouteHostView, RouteTestView, TargetStatusView, TargetView};
 use crate::ground::display_text::{counted, span};
 
+/// Why nobody may submit mail by HTTP.
+pub(crate) const NO_ACCOUNTS: &str =
+    "nobody may send by HTTP: neither username and password nor api_tokens are set";
+
 impl RouteTestView {
-    /// Whether the message would be accepted and can be delivered: its client may send it, where
-    /// one was given, and all of its targets have hosts.
+    /// Whether the message would be accepted and can be delivered: the queue accepts mail, its
+    /// client may send it, where one was given, and all of its targets have hosts.
     pub fn would_go(&self) -> bool {
-        self.client.as_ref().is_none_or(|client| client.may_send)
+        self.queue_reply.is_none()
+            && self.client.as_ref().is_none_or(|client| client.may_send)
             && self.targets.iter().all(|target| target.error.is_none())
+    }
+}
+
+impl AccountView {
+    /// Which account it is, with its networks, or why it may not send the mail.
+    pub fn words(&self) -> String {
+        let account = match &self.token {
+            None => "with the login".to_owned(),
+            Some(name) => format!("with the token '{name}'"),
+        };
+        match &self.reason {
+            Some(reason) => format!("{account}: {reason}"),
+            None if self.networks.is_empty() => account,
+            None => format!("{account}, from {} without a proxy", self.networks.join(", ")),
+        }
     }
 }
 
@@ -19,7 +41,7 @@ impl ClientView {
         match (reply, network) {
             (Some(reply), _) => format!("{address} may not send this: {reply}"),
             (None, Some(network)) => {
-                format!("{address} may send this: it is in {network} of smtpd_trusted_networks")
+                format!("{address} may send this: {network} in smtpd_trusted_networks applies")
             }
             (None, None) => format!("{address} may send this"),
         }
@@ -39,7 +61,7 @@ impl TargetView {
     /// How its hosts were found.
     pub fn lookup_words(&self) -> String {
         match (self.lookup.as_deref(), self.mx_records) {
-            (Some("mx"), Some(records)) => counted(records as u64, "MX record"),
+            (Some("mx"), Some(records)) => mx_words(records, self.hosts.len()),
             (Some("no_mx"), _) => "no MX record: the name is its own mail host".to_owned(),
             (Some("null_mx"), _) => "a null MX record: the domain accepts no mail".to_owned(),
             (Some("address"), _) => "an address: nothing to look up".to_owned(),
@@ -47,7 +69,7 @@ impl TargetView {
             (Some("local_name"), _) => {
                 "a name without a dot is a host of the local network: no MX lookup".to_owned()
             }
-            _ => "not known: the lookup was not answered".to_owned(),
+            _ => "not known: the lookup failed, see the error".to_owned(),
         }
     }
 
@@ -56,6 +78,16 @@ impl TargetView {
         let words = "STARTTLS where the host offers it, its certificate is not verified, plain \
         text where TLS fails";
         format!("{}: {words}", self.tls)
+    }
+}
+
+/// How many MX records there are; of many the best hosts are used. A host that is named twice
+/// counts among those that are left out.
+fn mx_words(records: usize, hosts: usize) -> String {
+    let all = counted(records as u64, "MX record");
+    match records.saturating_sub(hosts) {
+        0 => all,
+        more => format!("{all}: the best {hosts} hosts, and {more} more that are not used"),
     }
 }
 
@@ -80,32 +112,31 @@ impl RouteHostView {
 }
 
 impl TargetStatusView {
-    /// The state in a word or two, as the queue shows it, and whether mail is sent there now.
-    pub fn state(&self) -> (&'static str, bool) {
-        match self {
-            _ if self.paused => ("paused", false),
-            _ if self.suspended_seconds.is_some() => ("suspended", false),
-            _ if self.unreachable_since.is_some() => ("unreachable", true),
-            _ if self.window < self.limit && self.couriers >= self.window => ("throttled", true),
-            _ => ("ready", true),
-        }
+    /// Whether a mail that comes in now waits until the destination is resumed or its suspension
+    /// ends.
+    pub fn waits(&self) -> bool {
+        self.paused || self.suspended_seconds.is_some()
     }
 
-    /// What that means for a mail that comes in now.
+    /// What the state means for a mail that comes in now.
     pub fn words(&self) -> String {
         let Self { couriers, window, limit, .. } = self;
-        let state = match (self.state().0, self.suspended_seconds) {
-            ("paused", _) => "an operator has paused delivery; mail waits".to_owned(),
-            (_, Some(seconds)) => {
-                format!("it could not be reached; the next attempt is in {}", span(seconds))
+        let state = match (self.state, self.suspended_seconds.map(span)) {
+            (DeliveryState::Paused, _) => "an operator has paused delivery; mail waits".to_owned(),
+            (DeliveryState::Unreachable, Some(time)) => {
+                format!("it could not be reached; the next attempt is in {time}")
             }
-            ("unreachable", _) => "the last attempts did not reach it".to_owned(),
-            ("throttled", _) => "all connections that it allows are in use".to_owned(),
+            (DeliveryState::Unreachable, None) => "the last attempts did not reach it".to_owned(),
+            (_, Some(time)) => format!("the next attempt is in {time} at the earliest"),
+            (DeliveryState::Busy, None) => match couriers {
+                1 => "its only connection is in use; mail waits for it".to_owned(),
+                all => format!("all of its {all} connections are in use; mail waits for one"),
+            },
             _ => "mail is sent at once".to_owned(),
         };
         let waiting = counted(self.messages, "message");
         format!(
-            "{state}; {waiting} queued, {couriers} of {window} connections in use (at most {limit})"
+            "{state}; {waiting} queued, {couriers} of {window} connections open (at most {limit})"
         )
     }
 }
@@ -114,9 +145,10 @@ impl TargetStatusView {
 mod tests {
     use super::*;
 
-    fn status() -> TargetStatusView {
+    fn status(state: DeliveryState) -> TargetStatusView {
         TargetStatusView {
-            paused: false,
+            state,
+            paused: state == DeliveryState::Paused,
             suspended_seconds: None,
             unreachable_since: None,
             messages: 1,
@@ -129,29 +161,70 @@ mod tests {
 
     #[test]
     fn a_state_is_told_with_what_it_means() {
+        use DeliveryState::{Busy, Delivering, Idle, Paused, Suspended, Unreachable};
         assert_eq!(
-            status().words(),
-            "mail is sent at once; 1 message queued, 2 of 5 connections in use (at most 20)"
+            status(Idle).words(),
+            "mail is sent at once; 1 message queued, 2 of 5 connections open (at most 20)"
         );
-        let since = || Some("2026-11-27T10:00:00Z".to_owned());
-        for (status, word, goes) in [
+        let suspended = |state| TargetStatusView { suspended_seconds: Some(90), ..status(state) };
+        for (status, words, waits) in [
+            (suspended(Paused), "an operator has paused delivery; mail waits;", true),
             (
-                TargetStatusView { paused: true, suspended_seconds: Some(9), ..status() },
-                "paused",
+                suspended(Unreachable),
+                "it could not be reached; the next attempt is in 1 min;",
+                true,
+            ),
+            (status(Unreachable), "the last attempts did not reach it;", false),
+            (suspended(Suspended), "the next attempt is in 1 min at the earliest;", true),
+            (
+                TargetStatusView { couriers: 20, window: 20, ..status(Busy) },
+                "all of its 20 connections are in use; mail waits for one;",
                 false,
             ),
-            (TargetStatusView { suspended_seconds: Some(90), ..status() }, "suspended", false),
-            (TargetStatusView { unreachable_since: since(), ..status() }, "unreachable", true),
-            (TargetStatusView { couriers: 5, ..status() }, "throttled", true),
-            (TargetStatusView { couriers: 20, window: 20, ..status() }, "ready", true),
+            (status(Delivering), "mail is sent at once;", false),
         ] {
-            assert_eq!(status.state(), (word, goes), "{status:?}");
+            let told = status.words();
+            assert!(told.starts_with(words) && status.waits() == waits, "{told}");
         }
-        let suspended = TargetStatusView { suspended_seconds: Some(90), ..status() };
-        assert!(
-            suspended.words().contains("the next attempt is in 1 min"),
-            "{}",
-            suspended.words()
+    }
+
+    #[test]
+    fn mail_that_the_queue_does_not_accept_does_not_go() {
+        let view = |reply: Option<&str>| RouteTestView {
+            to: "a@b.example".to_owned(),
+            from: String::new(),
+            client: None,
+            queue_reply: reply.map(str::to_owned),
+            accounts: Vec::new(),
+            targets: Vec::new(),
+        };
+        assert!(view(None).would_go() && !view(Some("452 4.3.1 full")).would_go());
+    }
+
+    #[test]
+    fn an_account_is_told_with_what_limits_it() {
+        let account = AccountView {
+            token: Some("shop".to_owned()),
+            may_send: true,
+            networks: vec!["10.0.0.0/8".to_owned(), "192.0.2.1/32".to_owned()],
+            reason: None,
+        };
+        assert_eq!(
+            account.words(),
+            "with the token 'shop', from 10.0.0.0/8, 192.0.2.1/32 without a proxy"
+        );
+        let refused = AccountView { reason: Some("read-only".to_owned()), ..account.clone() };
+        assert_eq!(refused.words(), "with the token 'shop': read-only");
+        let login = AccountView { token: None, networks: Vec::new(), ..account };
+        assert_eq!(login.words(), "with the login");
+    }
+
+    #[test]
+    fn hosts_that_are_left_out_are_counted() {
+        assert_eq!(mx_words(1, 1), "1 MX record");
+        assert_eq!(
+            mx_words(25, 20),
+            "25 MX records: the best 20 hosts, and 5 more that are not used"
         );
     }
 }

@@ -20,14 +20,29 @@ pub struct Setting {
     pub kind: &'static str,
     /// Whether the value is a list.
     pub list: bool,
-    /// The group of the class: `founding` or `container`.
-    pub group: &'static str,
+    /// The group of the class.
+    pub group: SettingGroup,
     /// Whether the value is a secret that is not shown.
     pub masked: bool,
     /// Whether it differs from its default.
     pub changed: bool,
     /// Its meaning, in one sentence.
     pub summary: &'static str,
+}
+
+/// The group of the class that a property belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SettingGroup {
+    /// Properties of the appliance of 2011.
+    Founding,
+    /// Properties added for containers.
+    Container,
+}
+
+impl SettingGroup {
+    /// All groups, in the order of the class.
+    pub const ALL: [Self; 2] = [Self::Founding, Self::Container];
 }
 
 /// The kind of a value's origin.

@@ -4,6 +4,7 @@
 use super::setting::Setting;
 use crate::ground::log::Tail;
 use crate::http::idempotency::IdempotencyKeys;
+use crate::http::searches::{ROUTE_TEST_REST, Searches};
 use crate::http::state::{Application, HttpState};
 use crate::mail::model::{History, QueueAdmin, RouteTest, SessionList, Submission};
 use crate::monitor::state::MonitorState;
@@ -48,6 +49,8 @@ pub struct Views {
 pub struct AppState {
     pub(crate) views: Views,
     pub(crate) facts: Facts,
+    /// Route tests in progress: they wait for name servers, and no search waits for them.
+    pub(crate) route_tests: Searches,
     /// The state of monitoring.
     pub monitor: Arc<MonitorState>,
     /// The server's state.
@@ -62,7 +65,8 @@ impl AppState {
         monitor: Arc<MonitorState>,
         http: HttpState,
     ) -> Arc<Self> {
-        Arc::new(Self { views, facts, monitor, http })
+        let route_tests = Searches::with_rest(ROUTE_TEST_REST);
+        Arc::new(Self { views, facts, route_tests, monitor, http })
     }
 }
 

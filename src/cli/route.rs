@@ -8,7 +8,7 @@ use super::api_client::Core;
 use super::shared_text::{null_sender, print_json};
 use super::tool_error::{EX_DECLINED, EX_OK, ToolError};
 use super::{runtime, sockets};
-use crate::api::{RouteTestView, TargetView};
+use crate::api::{NO_ACCOUNTS, RouteTestView, TargetView};
 use crate::ground::display_text::{harmless, shorten};
 use clap::Args;
 use std::io::{self, Write};
@@ -17,6 +17,9 @@ use std::process::ExitCode;
 
 /// Characters of a line's value.
 const SHOWN: usize = 500;
+
+/// Of these, characters of the reason for which a host is not used.
+const REFUSAL_SHOWN: usize = 200;
 
 /// The text of `postern route --help`.
 const EXAMPLES: &str = "\
@@ -91,9 +94,15 @@ fn table(view: &RouteTestView, out: &mut dyn Write) -> io::Result<()> {
     if let Some(client) = &view.client {
         line(out, "Client", &client.words())?;
     }
-    match &view.known_reply {
-        Some(reply) => line(out, "HTTP", &format!("not even with the login or a token: {reply}"))?,
-        None => line(out, "HTTP", "may be sent with the login or a token, from any client")?,
+    if let Some(reply) = &view.queue_reply {
+        line(out, "Queue", &format!("accepts no mail: {reply}"))?;
+    }
+    for account in &view.accounts {
+        let may = if account.may_send { "may" } else { "may not" };
+        line(out, "HTTP", &format!("{may} be sent {}", account.words()))?;
+    }
+    if view.accounts.is_empty() {
+        line(out, "HTTP", NO_ACCOUNTS)?;
     }
     for target in &view.targets {
         writeln!(out)?;
@@ -111,11 +120,12 @@ fn target_table(target: &TargetView, out: &mut dyn Write) -> io::Result<()> {
     for host in &target.hosts {
         let preference = host.preference.map(|preference| format!("{preference} "));
         let mut words = format!("{}{}", preference.unwrap_or_default(), host.host);
+        // Before the addresses, because a long line is cut at its end.
+        if let Some(refusal) = host.refusal() {
+            words += &format!(" (not used: {})", shorten(&refusal, REFUSAL_SHOWN));
+        }
         if !host.addresses.is_empty() {
             words += &format!(" {}", host.addresses.join(", "));
-        }
-        if let Some(refusal) = host.refusal() {
-            words += &format!(" (not used: {refusal})");
         }
         line(out, "Host", &words)?;
     }

@@ -1,7 +1,8 @@
 //! Facts about the appliance for pages and the API that do not change while it runs.
 
-use crate::api::setting::{Setting, SettingOrigin};
+use crate::api::setting::{Setting, SettingGroup, SettingOrigin};
 use crate::api::state::Facts;
+use crate::appliance::class::PropertyGroup;
 use crate::appliance::property::{
     AddressMasking, Settings, ShownProperty, ValueOrigin, relay_summary,
 };
@@ -35,7 +36,10 @@ fn setting(shown: ShownProperty) -> Setting {
         value: shown.value,
         kind: shown.kind,
         list: shown.list,
-        group: shown.group.as_str(),
+        group: match shown.group {
+            PropertyGroup::Founding => SettingGroup::Founding,
+            PropertyGroup::Container => SettingGroup::Container,
+        },
         masked: shown.masked,
         changed: shown.changed,
         summary: shown.summary,

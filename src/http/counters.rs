@@ -16,7 +16,17 @@ crate::counters! {
 
 /// Why the HTTP server rejects a request to protect others, as labels of `mta_http_refused_total`:
 /// an unknown host name, a page of another site, a login attempt that must wait, too many waiting
-/// hashes, a token's rate, too many connections, requests or searches, answers that slow clients
-/// have not read.
-const HTTP_REFUSALS: [&str; 9] =
-    ["host", "origin", "guess", "hash", "token_rate", "connection", "request", "search", "memory"];
+/// hashes, a token's rate, too many connections, requests, searches or route tests, answers that
+/// slow clients have not read.
+const HTTP_REFUSALS: [&str; 10] = [
+    "host",
+    "origin",
+    "guess",
+    "hash",
+    "token_rate",
+    "connection",
+    "request",
+    "search",
+    "route_test",
+    "memory",
+];

@@ -20,7 +20,7 @@ pub(crate) mod response;
 pub(crate) mod rights;
 pub mod route;
 pub(crate) mod router;
-mod searches;
+pub(crate) mod searches;
 pub mod server;
 pub mod state;
 mod tls;

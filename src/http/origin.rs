@@ -47,11 +47,17 @@ pub(crate) fn foreign(
     };
     let (origin, host) = (shown(origin), shown(host.map(Authority::text).as_deref()));
     let outside = outside.map(|outside| format!(", ui_url: {outside}")).unwrap_or_default();
+    let advice = if headers.contains_key(header::ORIGIN) {
+        format!(
+            "If {origin} is this app behind a proxy, set ui_url (MTA_UI_URL) to the address that \
+            the browser shows"
+        )
+    } else {
+        "Open the page itself and ask there".to_owned()
+    };
     Some(format!(
         "the browser says that another site's page asked for this (Origin: {origin}, Host: \
-        {host}{outside}); nothing was done. If \
-         {origin} is this app behind a proxy, set ui_url (MTA_UI_URL) to the address that the \
-         browser shows"
+        {host}{outside}); nothing was done. {advice}"
     ))
 }
 

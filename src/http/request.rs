@@ -76,29 +76,28 @@ impl<'a> RequestHead<'a> {
     /// # Errors
     /// The answer for a client that has too many searches in progress.
     pub(crate) async fn search(&self) -> Result<Option<Search<'a>>, HttpResponse> {
-        self.turn(&self.http.searches, "too many searches in progress; one at a time").await
+        self.turn(&self.http.searches, "search", "searches").await
     }
 
-    /// The right to a route test, which waits for name servers.
+    /// The same for another set of long requests. `reason` is the label of a rejected one in
+    /// `mta_http_refused_total`, `plural` their name.
     ///
     /// # Errors
     /// As [`RequestHead::search`].
-    pub(crate) async fn route_test(&self) -> Result<Option<Search<'a>>, HttpResponse> {
-        self.turn(&self.http.route_tests, "too many route tests in progress; one at a time").await
-    }
-
-    async fn turn(
+    pub(crate) async fn turn<'s>(
         &self,
-        searches: &'a Searches,
-        refusal: &str,
-    ) -> Result<Option<Search<'a>>, HttpResponse> {
+        searches: &'s Searches,
+        reason: &str,
+        plural: &str,
+    ) -> Result<Option<Search<'s>>, HttpResponse> {
         let Some(client) = self.client else { return Ok(None) };
         let visitor = format!("{} {}", self.principal().user, client_prefix(client.address));
         match searches.begin(&visitor).await {
             Some(search) => Ok(Some(search)),
             None => {
-                self.http.refused("search");
-                Err(self.later(StatusCode::TOO_MANY_REQUESTS, refusal, 3))
+                self.http.refused(reason);
+                let words = format!("too many {plural} in progress; one at a time");
+                Err(self.later(StatusCode::TOO_MANY_REQUESTS, &words, 3))
             }
         }
     }

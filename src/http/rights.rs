@@ -11,6 +11,8 @@ pub(crate) enum RequiredRight {
     Look,
     /// To see the content of mails.
     Read,
+    /// To make the relay ask name servers: route tests.
+    Lookup,
     /// To see the settings: for administrators, also where nothing can be changed by HTTP.
     Settings,
     /// To change the queue.
@@ -24,9 +26,9 @@ pub(crate) enum RequiredRight {
 /// The rights at `ui_port`; the control socket has all of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Rights {
-    /// Numbers, look, read, settings, order and send: the login.
+    /// Numbers, look, read, lookup, settings, order and send: the login.
     All,
-    /// Numbers, look, read and settings: the login with property `ui_read_only`.
+    /// Numbers, look, read, lookup and settings: the login with property `ui_read_only`.
     ReadOnly,
     /// Numbers and send: a token.
     Send,
@@ -41,6 +43,8 @@ password to see addresses and subjects (or ui_public=yes to show them to everybo
 'postern queue'";
 const KNOWN: &str = "this needs a login, and none is configured: set username and password, or use \
 'postern queue'";
+const LOOKUP: &str = "a route test makes this relay ask name servers, which needs a login, and \
+none is configured: set username and password, or use 'postern route'";
 const SETTINGS: &str = "the settings are for the login, and none is configured: set username \
 and password, or use 'postern check'";
 const SEND: &str = "sending by HTTP takes an API token or the login, wherever it comes from: set \
@@ -59,7 +63,10 @@ impl Rights {
         match (need, self) {
             (RequiredRight::Health | RequiredRight::Numbers, _)
             | (RequiredRight::Look, Self::All | Self::ReadOnly | Self::Public)
-            | (RequiredRight::Read | RequiredRight::Settings, Self::All | Self::ReadOnly)
+            | (
+                RequiredRight::Read | RequiredRight::Lookup | RequiredRight::Settings,
+                Self::All | Self::ReadOnly,
+            )
             | (RequiredRight::Order, Self::All)
             | (RequiredRight::Send, Self::All | Self::Send) => Ok(()),
             (RequiredRight::Carry, _) => Err(
@@ -76,10 +83,12 @@ impl Rights {
             (
                 RequiredRight::Look
                 | RequiredRight::Read
+                | RequiredRight::Lookup
                 | RequiredRight::Settings
                 | RequiredRight::Order,
                 Self::Send,
             ) => Err(TOKEN),
+            (RequiredRight::Lookup, Self::Public | Self::Anybody) => Err(LOOKUP),
             (RequiredRight::Send, Self::Public | Self::Anybody) => Err(SEND),
             (RequiredRight::Settings, Self::Public | Self::Anybody) => Err(SETTINGS),
             (RequiredRight::Read | RequiredRight::Order, Self::Public | Self::Anybody) => {
@@ -102,6 +111,7 @@ mod tests {
                 RequiredRight::Numbers,
                 RequiredRight::Look,
                 RequiredRight::Read,
+                RequiredRight::Lookup,
                 RequiredRight::Settings,
                 RequiredRight::Order,
                 RequiredRight::Send,
@@ -109,10 +119,14 @@ mod tests {
             ]
             .map(|need| rights.may(need).is_ok())
         };
-        assert_eq!(may(Rights::All), [true, true, true, true, true, true, true, false]);
-        assert_eq!(may(Rights::ReadOnly), [true, true, true, true, true, false, false, false]);
-        assert_eq!(may(Rights::Send), [true, true, false, false, false, false, true, false]);
-        assert_eq!(may(Rights::Public), [true, true, true, false, false, false, false, false]);
-        assert_eq!(may(Rights::Anybody), [true, true, false, false, false, false, false, false]);
+        assert_eq!(may(Rights::All), [true, true, true, true, true, true, true, true, false]);
+        let read_only = [true, true, true, true, true, true, false, false, false];
+        assert_eq!(may(Rights::ReadOnly), read_only);
+        let send = [true, true, false, false, false, false, false, true, false];
+        assert_eq!(may(Rights::Send), send);
+        let public = [true, true, true, false, false, false, false, false, false];
+        assert_eq!(may(Rights::Public), public);
+        let anybody = [true, true, false, false, false, false, false, false, false];
+        assert_eq!(may(Rights::Anybody), anybody);
     }
 }

@@ -3,7 +3,7 @@
 //! Everything except the health pages requires the login if there is one; the control socket
 //! requires none. Without a login everybody sees the numbers and nobody sees names (`ui_public`
 //! changes that), and sending needs a token. A change is never made by GET, and never for a page of
-//! another site: `hosts` and `origin` detect those.
+//! another site, nor is a route test: `hosts` and `origin` detect those.
 
 use crate::http::access::Caller;
 use crate::http::allowed_hosts::{self, Authority};
@@ -161,24 +161,34 @@ async fn led<'a, A: Application>(
     if let Err(words) = visit.right(need) {
         return visit.error(StatusCode::FORBIDDEN, words);
     }
-    if matches!(need, RequiredRight::Order | RequiredRight::Send)
-        && entry != EntryPoint::Control
-        && let Some(refusal) = foreign_page(visit, host.as_ref())
+    if entry != EntryPoint::Control
+        && let Some(refusal) = foreign_page(visit, need, host.as_ref())
     {
         return refusal;
     }
     (route.handler)(RequestContext { app, visit, id, content }).await
 }
 
-/// The refusal of a request that changes something and may have been made by another site's page.
-fn foreign_page(visit: &RequestHead<'_>, host: Option<&Authority>) -> Option<HttpResponse> {
+/// The refusal of a request that changes something, or makes the relay ask others, and may have
+/// been made by another site's page.
+fn foreign_page(
+    visit: &RequestHead<'_>,
+    need: RequiredRight,
+    host: Option<&Authority>,
+) -> Option<HttpResponse> {
+    let changes = matches!(need, RequiredRight::Order | RequiredRight::Send);
+    // Without a query nothing is looked up: other sites may link to the form.
+    let asks = need == RequiredRight::Lookup && !visit.query.is_empty();
+    if !changes && !asks {
+        return None;
+    }
     let outside = visit.http.access.outside.as_ref();
     let foreign = origin::foreign(visit.headers, host, outside);
     if let Some(words) = foreign {
         visit.http.refused("origin");
         return Some(visit.error(StatusCode::FORBIDDEN, &words));
     }
-    let refusal = visit.shows_form_token().err();
+    let refusal = visit.shows_form_token().err().filter(|_| changes);
     refusal.map(|words| visit.error(StatusCode::FORBIDDEN, words))
 }
 

@@ -2,7 +2,8 @@
 //! Route tests have a set of their own.
 //!
 //! A visitor has one at a time, and must pause as long as it took, but at most [`REST_MAX`], before
-//! the next; there are few in total. Limits: [`SEARCHES_MAX`] at the same time, [`WAITING_MAX`]
+//! the next; a set may have a least pause, for what costs others more than this processor. There
+//! are few in total. Limits: [`SEARCHES_MAX`] at the same time, [`WAITING_MAX`]
 //! more of one visitor wait, none longer than [`PATIENCE`]; pauses are kept for at most
 //! [`VISITORS_MAX`] visitors.
 
@@ -32,8 +33,14 @@ const VISITORS_MAX: usize = 1024;
 /// Shorter searches cause no pause.
 const SHORT: Duration = Duration::from_millis(50);
 
+/// The pause after each route test: the queries of a short one cost name servers as much as those
+/// of a long one.
+pub(crate) const ROUTE_TEST_REST: Duration = Duration::from_secs(1);
+
 /// All searches.
 pub(crate) struct Searches {
+    /// No pause is shorter.
+    rest_min: Duration,
     turns: Arc<Semaphore>,
     visitors: Lock<HashMap<String, Visitor>>,
 }
@@ -54,11 +61,17 @@ pub(crate) struct Search<'a> {
 
 impl Default for Searches {
     fn default() -> Self {
-        Self { turns: Arc::new(Semaphore::new(SEARCHES_MAX)), visitors: Lock::leaf(HashMap::new()) }
+        Self::with_rest(Duration::ZERO)
     }
 }
 
 impl Searches {
+    /// A set in which no pause is shorter than this one.
+    pub(crate) fn with_rest(rest_min: Duration) -> Self {
+        let turns = Arc::new(Semaphore::new(SEARCHES_MAX));
+        Self { rest_min, turns, visitors: Lock::leaf(HashMap::new()) }
+    }
+
     /// Waits for a turn; `None`: there are too many.
     pub(crate) async fn begin(&self, visitor: &str) -> Option<Search<'_>> {
         let (turn, rests_until) = self.join(visitor)?;
@@ -107,9 +120,8 @@ impl Drop for Search<'_> {
         visitor.here -= 1;
         if let Some((begun, ..)) = &self.begun {
             let took = begun.elapsed();
-            if took > SHORT {
-                visitor.rests_until = Instant::now() + took.min(REST_MAX);
-            }
+            let rest = if took > SHORT { took.min(REST_MAX) } else { Duration::ZERO };
+            visitor.rests_until = Instant::now() + rest.max(self.searches.rest_min);
         }
     }
 }
@@ -154,6 +166,19 @@ mod tests {
         *begun -= Duration::from_secs(5);
         drop(search);
         assert!(searches.begin("anna").await.is_some());
+    }
+
+    #[tokio::test]
+    async fn a_short_route_test_is_followed_by_a_pause() {
+        let tests = Searches::with_rest(ROUTE_TEST_REST);
+        let begin = Instant::now();
+        for _ in 0..2 {
+            assert!(tests.begin("anna").await.is_some());
+        }
+        assert!(begin.elapsed() >= ROUTE_TEST_REST, "{:?}", begin.elapsed());
+        let begin = Instant::now();
+        assert!(tests.begin("ben").await.is_some());
+        assert!(begin.elapsed() < ROUTE_TEST_REST, "others do not pause");
     }
 
     #[tokio::test]

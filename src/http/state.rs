@@ -22,8 +22,6 @@ pub struct HttpState {
     pub(crate) answers_max: usize,
     pub(crate) throttle: LoginThrottle,
     pub(crate) searches: Searches,
-    /// Lookups of route tests: they wait for name servers, and no search waits for them.
-    pub(crate) route_tests: Searches,
     pub(crate) form_token: FormToken,
     #[cfg(debug_assertions)]
     faults: std::sync::OnceLock<Faults>,
@@ -42,7 +40,6 @@ impl HttpState {
             answers_max,
             throttle: LoginThrottle::default(),
             searches: Searches::default(),
-            route_tests: Searches::default(),
             form_token: FormToken::new(),
             #[cfg(debug_assertions)]
             faults: std::sync::OnceLock::new(),

@@ -49,6 +49,11 @@ impl Token {
         &self.password
     }
 
+    /// The networks from which it may be used; empty = any.
+    pub(crate) fn networks(&self) -> &[IpNet] {
+        &self.networks
+    }
+
     /// Whether it may be used from here. `direct` is the address of a client without a proxy: a
     /// proxy's statement about its client is never trusted.
     pub(crate) fn may_come_from(&self, direct: Option<IpAddr>) -> bool {

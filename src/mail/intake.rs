@@ -69,8 +69,24 @@ impl<S: Spool> Intake<S> {
     /// # Errors
     /// The reply for the client.
     pub(super) fn ready(&self, room: impl FnOnce() -> bool) -> Result<(), (Reply, Refusal)> {
+        self.readiness(room, storage_refusal)
+    }
+
+    /// The same for a mail that nobody sends: nothing is logged, and no memory is freed.
+    ///
+    /// # Errors
+    /// The reply that a client would get.
+    pub(super) fn would_be_ready(&self) -> Result<(), (Reply, Refusal)> {
+        self.readiness(|| false, storage_reply)
+    }
+
+    fn readiness(
+        &self,
+        room: impl FnOnce() -> bool,
+        refusal: fn(&SpoolError) -> (Reply, Refusal),
+    ) -> Result<(), (Reply, Refusal)> {
         // No session is ended for a mail that the queue cannot accept.
-        self.spool.ready().map_err(|error| storage_refusal(&error))?;
+        self.spool.ready().map_err(|error| refusal(&error))?;
         if self.limits.connection.memory.pressure() == Pressure::Critical && !room() {
             let words = "There is too little memory for a mail at the moment; try again later";
             return Err((Reply::new(452, (4, 3, 1), words), Refusal::Memory));
@@ -164,22 +180,27 @@ async fn write_in_time<W: IncomingContent>(writer: &mut W, piece: &[u8]) -> Resu
         .unwrap_or(Err(SpoolError::Slow(STORAGE_PATIENCE.as_secs())))
 }
 
-/// 452 4.3.1, or 451 4.3.0 while the data volume does not answer. The cause is only logged; clients
-/// need not know about the relay's disks.
+/// The reply of [`storage_reply`]; the cause is only logged: clients need not know about the
+/// relay's disks.
 fn storage_refusal(error: &SpoolError) -> (Reply, Refusal) {
-    // The watchdog logs it once.
-    if let SpoolError::Slow(_) = error {
-        return (
-            Reply::new(451, (4, 3, 0), "The queue does not answer at the moment; try again later"),
-            Refusal::Storage,
-        );
-    }
-    if *error != SpoolError::Full {
+    // The watchdog logs once that the data volume does not answer.
+    if !matches!(error, SpoolError::Slow(_) | SpoolError::Full) {
         tracing::error!(target: "mta", %error, "the queue cannot accept mail; clients are asked to \
         try again later");
     }
-    (
-        Reply::new(452, (4, 3, 1), "The queue cannot accept mail at the moment; try again later"),
-        Refusal::Storage,
-    )
+    storage_reply(error)
+}
+
+/// 452 4.3.1, or 451 4.3.0 while the data volume does not answer.
+fn storage_reply(error: &SpoolError) -> (Reply, Refusal) {
+    let reply = match error {
+        SpoolError::Slow(_) => {
+            Reply::new(451, (4, 3, 0), "The queue does not answer at the moment; try again later")
+        }
+        _ => {
+            let words = "The queue cannot accept mail at the moment; try again later";
+            Reply::new(452, (4, 3, 1), words)
+        }
+    };
+    (reply, Refusal::Storage)
 }

@@ -10,16 +10,15 @@
 use super::deliver::TLS_POLICY;
 use super::intake::Intake;
 use super::model::{
-    AdminError, AdminFuture, BodyType, ClientVerdict, Destination, Envelope, Refusal, Reply,
-    RouteError, RouteQuestion, RouteReport, RouteTest, RouteTrace, TargetReport, Verdict,
+    Address, AdminError, AdminFuture, BodyType, ClientVerdict, Destination, Envelope, Refusal,
+    Reply, RouteError, RouteQuestion, RouteReport, RouteTest, RouteTrace, TargetReport, Verdict,
 };
 use super::outbound::Outbound;
-use super::parse::{Command, Dialogue, Mail, Recipient, TlsState};
-use super::session::SessionPolicy;
+use super::parse::{AccessPolicy, Command, Dialogue, Mail, Recipient, TlsState};
 use super::spool::Spool;
 use crate::ground::clock;
 use crate::ground::dns::TOTAL_TIME;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
@@ -75,12 +74,12 @@ async fn report<S: Spool>(
         body: BodyType::SevenBit,
         smtputf8,
     };
+    let queue = intake.would_be_ready();
     let client = question.client.map(|client| {
         let address = client.to_canonical();
         let network = intake.policy.trusted_by(address);
-        ClientVerdict { address, network, reply: heard(intake, address, &envelope) }
+        ClientVerdict { address, network, reply: heard(intake, address, &queue, &envelope) }
     });
-    let known = known(intake, &envelope);
     let deadline = Instant::now() + LOOKUP_PATIENCE;
     // At once: a name server that is silent about one must not take the time of the other.
     let mut lookups = JoinSet::new();
@@ -91,12 +90,17 @@ async fn report<S: Spool>(
     let mut targets = lookups.join_all().await;
     targets.sort_by_key(|(place, _)| *place);
     let targets = targets.into_iter().map(|(_, target)| target).collect();
-    RouteReport { client, known, targets }
+    RouteReport { client, queue: queue.map_err(|(reply, _)| reply), targets }
 }
 
 /// What the relay replies to a client of terminal `in` with this envelope.
-fn heard<S: Spool>(intake: &Intake<S>, client: IpAddr, envelope: &Envelope) -> Result<(), Reply> {
-    let access = SessionPolicy::without_session(intake, client);
+fn heard<S: Spool>(
+    intake: &Intake<S>,
+    client: IpAddr,
+    queue: &Result<(), (Reply, Refusal)>,
+    envelope: &Envelope,
+) -> Result<(), Reply> {
+    let access = RouteTestPolicy { intake, client, queue };
     let mut dialogue = Dialogue::new(&intake.rules, TlsState::Absent);
     let Envelope { sender, body, smtputf8, .. } = envelope.clone();
     let mut commands = vec![
@@ -113,18 +117,25 @@ fn heard<S: Spool>(intake: &Intake<S>, client: IpAddr, envelope: &Envelope) -> R
     Ok(())
 }
 
-/// What the HTTP server replies to a program that presents the login or a token, whatever its
-/// address.
-fn known<S: Spool>(intake: &Intake<S>, envelope: &Envelope) -> Result<(), Reply> {
-    let refused = |(reply, _): (Reply, Refusal)| reply;
-    intake.ready(|| false).map_err(refused)?;
-    for recipient in &envelope.recipients {
-        let verdict = intake.may_send(true, Ipv4Addr::UNSPECIFIED.into(), recipient);
-        if let Verdict::Refuse(reply, _) = verdict {
-            return Err(reply);
+/// The rules for a client without a session: whether the queue accepts mail was asked before, and
+/// no session is ended to free memory.
+struct RouteTestPolicy<'a, S> {
+    intake: &'a Intake<S>,
+    client: IpAddr,
+    queue: &'a Result<(), (Reply, Refusal)>,
+}
+
+impl<S: Spool> AccessPolicy for RouteTestPolicy<'_, S> {
+    fn mail(&self) -> Verdict {
+        match self.queue {
+            Ok(()) => Verdict::Accept,
+            Err((reply, reason)) => Verdict::Refuse(reply.clone(), *reason),
         }
     }
-    Ok(())
+
+    fn recipient(&self, recipient: &Address) -> Verdict {
+        self.intake.may_send(false, self.client, recipient)
+    }
 }
 
 async fn target<S: Spool>(

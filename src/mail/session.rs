@@ -503,19 +503,14 @@ fn content_deadline(content: &ContentParser, limits: &Limits, start: Instant) ->
 }
 
 /// What the intake and the relay rules answer to a client.
-pub(super) struct SessionPolicy<'a, S> {
+struct SessionPolicy<'a, S> {
     intake: &'a Intake<S>,
     peer: IpAddr,
     slot: Option<Arc<SessionSlot>>,
     stopping: bool,
 }
 
-impl<'a, S> SessionPolicy<'a, S> {
-    /// For a client without a session.
-    pub(super) fn without_session(intake: &'a Intake<S>, peer: IpAddr) -> Self {
-        Self { intake, peer, slot: None, stopping: false }
-    }
-
+impl<S> SessionPolicy<'_, S> {
     /// Whether an untrusted client's session is ended to make room for a mail of this one.
     fn frees_memory(&self) -> bool {
         let goes = self.slot.as_ref().is_some_and(|slot| slot.takes_room());

@@ -8,7 +8,7 @@ use super::headline::percent;
 use super::text::{ShortText, encoded, text};
 use super::{PageError, PageFrame};
 use crate::api::state::AppState;
-use crate::api::{self, DeliveryView, DestinationView};
+use crate::api::{self, DeliveryState, DeliveryView, DestinationView};
 use crate::ground::clock;
 use crate::ground::display_text::{count, fine_span};
 use crate::http::request::RequestHead;
@@ -79,7 +79,7 @@ pub(super) fn page(app: &AppState, visit: &RequestHead<'_>) -> Result<String, Pa
 
 fn row(name: &str, tried: Option<&DeliveryView>, queued: Option<&DestinationView>) -> Row {
     let mut row = Row { name: text(name, NAME_SHOWN), link: encoded(name), ..Row::default() };
-    row.state = state(queued);
+    row.state = state(queued.map_or(DeliveryState::Idle, |queued| queued.state));
     if let Some(queued) = queued {
         row.since.clone_from(&queued.unreachable_since);
         row.queued = count(queued.messages);
@@ -105,14 +105,14 @@ fn row(name: &str, tried: Option<&DeliveryView>, queued: Option<&DestinationView
     row
 }
 
-/// The state of a destination, from its waiting mail.
-fn state(queued: Option<&DestinationView>) -> (&'static str, &'static str) {
-    match queued {
-        Some(queued) if queued.paused => ("paused", "held"),
-        Some(queued) if queued.unreachable_since.is_some() => ("unreachable", "bad"),
-        Some(queued) if queued.active > 0 => ("delivering", "active"),
-        Some(queued) if queued.deferred > 0 => ("deferred", "deferred"),
-        Some(queued) if queued.messages > 0 => ("waiting", ""),
-        _ => ("idle", ""),
-    }
+/// The state of a destination, and its CSS class.
+pub(super) fn state(state: DeliveryState) -> (&'static str, &'static str) {
+    let class = match state {
+        DeliveryState::Paused => "held",
+        DeliveryState::Unreachable => "bad",
+        DeliveryState::Busy | DeliveryState::Delivering => "active",
+        DeliveryState::Suspended | DeliveryState::Deferred => "deferred",
+        DeliveryState::Waiting | DeliveryState::Idle => "",
+    };
+    (state.as_str(), class)
 }

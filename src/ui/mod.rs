@@ -136,7 +136,7 @@ pub(crate) const ROUTES: &[HttpRoute<AppState>] = &[
     HttpRoute {
         path: "/route",
         methods: LOOK,
-        need: RequiredRight::Look,
+        need: RequiredRight::Lookup,
         handler: |call| {
             Box::pin(async move { shown(route::page(call.app, call.visit).await, call.visit) })
         },

@@ -119,7 +119,7 @@ fn pages(may: impl Fn(RequiredRight) -> bool) -> Vec<(&'static str, &'static str
         ("history", "history", "History", RequiredRight::Look),
         ("sessions", "sessions", "Sessions", RequiredRight::Look),
         ("log", "log", "Log", RequiredRight::Look),
-        ("route", "route", "Route", RequiredRight::Look),
+        ("route", "route", "Route", RequiredRight::Lookup),
         ("settings", "settings", "Settings", RequiredRight::Settings),
     ];
     let shown = PAGES.into_iter().filter(|(.., need)| may(*need));

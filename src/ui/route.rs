@@ -1,16 +1,22 @@
 //! The page of route tests: where a mail would go, and whether its client might send it.
 //!
-//! Limits: [`HOSTS_SHOWN`] hosts of a destination.
+//! Limits: [`HOSTS_SHOWN`] hosts of a destination, [`ACCOUNTS_SHOWN`] accounts.
 
+use super::destinations::state;
 use super::text::{ShortText, encoded, text};
 use super::{PageError, PageFrame};
 use crate::api::state::AppState;
-use crate::api::{self, ClientView, RouteHostView, RouteQuery, RouteRefusal, TargetView};
+use crate::api::{
+    self, AccountView, ClientView, NO_ACCOUNTS, RouteHostView, RouteQuery, RouteRefusal, TargetView,
+};
 use crate::http::request::RequestHead;
 use askama::Template;
 
 /// The most hosts of a destination; a router looks at no more.
 const HOSTS_SHOWN: usize = 20;
+
+/// The login and tokens that are shown, at most.
+const ACCOUNTS_SHOWN: usize = 20;
 
 /// Characters of a name, and of a reply.
 const NAME_SHOWN: usize = 80;
@@ -33,14 +39,16 @@ struct Outcome {
     alerts: Vec<String>,
     /// Why mail waits that would be accepted.
     waits: Vec<String>,
-    /// What a mail does that goes right, in one line.
+    /// Where a mail goes that goes right, in one line.
     good: Option<String>,
     to: ShortText,
     from: ShortText,
     /// Whether a client may send it, and the reply.
     client: Option<(bool, ShortText)>,
-    /// The reply to a program that presents the login or a token; `None` = it may send.
-    known: Option<ShortText>,
+    /// The login and the tokens: whether each may submit it by HTTP, with the reason.
+    accounts: Vec<(bool, ShortText)>,
+    /// How many tokens are not shown.
+    more_accounts: usize,
     targets: Vec<Target>,
 }
 
@@ -85,22 +93,26 @@ pub(super) async fn page(app: &AppState, visit: &RequestHead<'_>) -> Result<Stri
 }
 
 fn outcome(view: &api::RouteTestView) -> Outcome {
+    let full = view.queue_reply.as_ref();
+    let full = full.map(|reply| format!("The queue accepts no mail: {reply}"));
     let refused = view.client.as_ref().filter(|client| !client.may_send);
     let mut alerts: Vec<String> =
-        refused.map(|client| text(&client.words(), REPLY_SHOWN).shown).into_iter().collect();
+        full.or_else(|| refused.map(ClientView::words)).into_iter().collect();
+    alerts.iter_mut().for_each(|words| *words = text(words, REPLY_SHOWN).shown);
     for target in &view.targets {
         if let Some(error) = &target.error {
             let words = format!("No route to {}: {error}", target.destination);
             alerts.push(text(&words, REPLY_SHOWN).shown);
         }
     }
-    let held_up = view.targets.iter().filter(|one| one.error.is_none() && !one.status.state().1);
+    let held_up = view.targets.iter().filter(|one| one.error.is_none() && one.status.waits());
     let waits = held_up.map(|one| {
         let words = format!("Mail for {} waits: {}", one.destination, one.status.words());
         text(&words, REPLY_SHOWN).shown
     });
-    let places: Vec<&str> = view.targets.iter().map(|one| one.destination.as_str()).collect();
+    let places: Vec<String> = view.targets.iter().map(place).collect();
     let good = view.would_go().then(|| text(&places.join(" and "), REPLY_SHOWN).shown);
+    let account = |one: &AccountView| (one.may_send, text(&one.words(), REPLY_SHOWN));
     Outcome {
         alerts,
         waits: waits.collect(),
@@ -108,8 +120,19 @@ fn outcome(view: &api::RouteTestView) -> Outcome {
         to: text(&view.to, NAME_SHOWN),
         from: text(if view.from.is_empty() { "<>" } else { &view.from }, NAME_SHOWN),
         client: view.client.as_ref().map(client),
-        known: view.known_reply.as_ref().map(|reply| text(reply, REPLY_SHOWN)),
+        accounts: view.accounts.iter().take(ACCOUNTS_SHOWN).map(account).collect(),
+        more_accounts: view.accounts.len().saturating_sub(ACCOUNTS_SHOWN),
         targets: view.targets.iter().map(target).collect(),
+    }
+}
+
+/// A destination, with its state where mail waits for it.
+fn place(target: &TargetView) -> String {
+    let TargetView { destination, status, .. } = target;
+    if status.waits() {
+        format!("{destination} (but waits: {})", status.state.as_str())
+    } else {
+        destination.clone()
     }
 }
 
@@ -118,13 +141,6 @@ fn client(client: &ClientView) -> (bool, ShortText) {
 }
 
 fn target(target: &TargetView) -> Target {
-    let (word, goes) = target.status.state();
-    let class = match (word, goes) {
-        ("paused", _) => "held",
-        (_, false) | ("unreachable", _) => "bad",
-        ("throttled", _) => "deferred",
-        _ => "active",
-    };
     Target {
         name: text(&target.destination, NAME_SHOWN),
         rule: target.rule_words(),
@@ -132,7 +148,7 @@ fn target(target: &TargetView) -> Target {
         tls: target.tls_words(),
         error: target.error.as_ref().map(|error| text(error, REPLY_SHOWN)),
         hosts: target.hosts.iter().take(HOSTS_SHOWN).map(host).collect(),
-        state: (word, class),
+        state: state(target.status.state),
         status: target.status.words(),
         since: target.status.unreachable_since.clone(),
         last_error: text(&target.status.last_error, REPLY_SHOWN),

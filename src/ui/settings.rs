@@ -2,24 +2,16 @@
 //! in `postern check`.
 
 use super::{PageError, PageFrame};
-use crate::api::setting::Setting;
+use crate::api::setting::{Setting, SettingGroup};
 use crate::api::state::AppState;
 use crate::http::request::RequestHead;
 use askama::Template;
-
-/// The query that omits properties with their default.
-const CHANGED: &str = "show=changed";
-
-/// The groups of the class, each with its heading.
-const GROUPS: [(&str, &str); 2] = [
-    ("founding", "Properties of the founding document"),
-    ("container", "Properties added for containers"),
-];
 
 #[derive(Template)]
 #[template(path = "settings.html", config = "src/ui/askama.toml")]
 struct Page<'a> {
     frame: PageFrame,
+    /// An anchor, a heading, and properties.
     groups: Vec<(&'static str, &'static str, Vec<&'a Setting>)>,
     /// Whether properties with their default are omitted.
     changed_only: bool,
@@ -30,12 +22,15 @@ struct Page<'a> {
 /// The page; the settings do not change while the appliance runs.
 pub(super) fn page(app: &AppState, visit: &RequestHead<'_>) -> Result<String, PageError> {
     let settings = &app.facts.settings;
-    let changed_only = visit.query == CHANGED;
-    let rows = |group: &str| {
+    let changed_only = changed_only(visit.query).map_err(PageError::Query)?;
+    let rows = |group: SettingGroup| {
         let is_shown = |one: &&Setting| one.group == group && (one.changed || !changed_only);
         settings.iter().filter(is_shown).collect::<Vec<_>>()
     };
-    let groups = GROUPS.into_iter().map(|(name, heading)| (name, heading, rows(name)));
+    let groups = SettingGroup::ALL.into_iter().map(|group| {
+        let (name, heading) = heading(group);
+        (name, heading, rows(group))
+    });
     let page = Page {
         frame: PageFrame::of(app, visit, "settings"),
         groups: groups.filter(|(_, _, rows)| !rows.is_empty()).collect(),
@@ -44,4 +39,24 @@ pub(super) fn page(app: &AppState, visit: &RequestHead<'_>) -> Result<String, Pa
         all: settings.len(),
     };
     page.render().map_err(PageError::Render)
+}
+
+/// The anchor and the heading of a group.
+fn heading(group: SettingGroup) -> (&'static str, &'static str) {
+    match group {
+        SettingGroup::Founding => ("founding", "Properties of the founding document"),
+        SettingGroup::Container => ("container", "Properties added for containers"),
+    }
+}
+
+/// Whether a query omits properties with their default.
+///
+/// # Errors
+/// The message for a query that is unknown.
+fn changed_only(query: &str) -> Result<bool, String> {
+    match query {
+        "" | "show=all" => Ok(false),
+        "show=changed" => Ok(true),
+        _ => Err("the known parameter is show, with all or changed".to_owned()),
+    }
 }

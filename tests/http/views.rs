@@ -156,6 +156,10 @@ async fn settings_are_told_with_their_origin_to_the_login_alone() {
     assert!(!page.contains("<script>alert"), "{page}");
     let page = ui.curl(&login, "/settings?show=changed").await.body;
     assert!(page.contains("<code>hostname</code>") && !page.contains("smart_relay"), "{page}");
+    for (query, status) in [("show=all", 200), ("show=change", 400), ("x=1", 400)] {
+        let page = ui.curl(&login, &format!("/settings?{query}")).await;
+        assert_eq!(page.status, status, "{query}");
+    }
     assert_eq!(ui.curl(&[], "/api/v1/settings").await.status, 401);
 }
 

@@ -88,7 +88,7 @@ impl RouteTest for MemoryDesk {
             self.questions.lock().unwrap().push(question);
             let takes = Duration::from_millis(self.slow_route.load(Ordering::Relaxed));
             tokio::time::sleep(takes).await;
-            let nothing = RouteReport { client: None, known: Ok(()), targets: Vec::new() };
+            let nothing = RouteReport { client: None, queue: Ok(()), targets: Vec::new() };
             Ok(self.route.lock().unwrap().clone().unwrap_or(nothing))
         })
     }
@@ -235,6 +235,7 @@ impl QueueAdmin for MemoryDesk {
                     last_error: String::new(),
                     deferred: 0,
                     agents: 0,
+                    idle: 0,
                     window: 5,
                     suspended_until: None,
                     unreachable_since: None,

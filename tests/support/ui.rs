@@ -2,7 +2,7 @@
 #![allow(dead_code, reason = "each test program uses its own part of this")]
 
 use super::admin::{MemoryDesk, deferred, message, stored};
-use postern::api::setting::{Setting, SettingOrigin};
+use postern::api::setting::{Setting, SettingGroup, SettingOrigin};
 use postern::api::state::{AppState, Facts, Views};
 use postern::core::counters::counters;
 use postern::core::http::routes;
@@ -146,9 +146,9 @@ pub fn settings() -> Vec<Setting> {
         changed: false,
         summary: "What it does",
     };
-    let hostname = default("hostname", "mta.shop.example", "host name", "founding");
-    let password = default("password", "********", "text", "founding");
-    let tokens = default("api_tokens", HOSTILE, "accounts", "container");
+    let hostname = default("hostname", "mta.shop.example", "host name", SettingGroup::Founding);
+    let password = default("password", "********", "text", SettingGroup::Founding);
+    let tokens = default("api_tokens", HOSTILE, "accounts", SettingGroup::Container);
     vec![
         Setting {
             origin: SettingOrigin::Environment,
@@ -163,9 +163,9 @@ pub fn settings() -> Vec<Setting> {
             changed: true,
             ..password
         },
-        default("smart_relay", "", "host", "founding"),
+        default("smart_relay", "", "host", SettingGroup::Founding),
         Setting { list: true, ..tokens },
-        default("queue_lifetime", "5d", "duration", "container"),
+        default("queue_lifetime", "5d", "duration", SettingGroup::Container),
     ]
 }
 

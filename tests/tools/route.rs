@@ -56,7 +56,7 @@ fn a_route_test_asks_what_mail_would_ask_and_sends_nothing() {
     for line in [
         "To           box@there.example\n",
         "From         a@b.example\n",
-        "Client       127.0.0.1 may send this: it is in 127.0.0.1/32 of smtpd_trusted_networks\n",
+        "Client       127.0.0.1 may send this: 127.0.0.1/32 in smtpd_trusted_networks applies\n",
         "Destination  there.example, by the domain of the recipient\n",
         "Hosts by     2 MX records\n",
         "Host         20 mx2.example 192.0.2.2:25\n",

@@ -16,8 +16,17 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 /// The rules of relaying. Cheap to ask.
 #[derive(Debug)]
 pub struct Policy {
-    trusted: Vec<IpNet>,
+    trusted: Vec<TrustedNetwork>,
     gateways: Lock<Vec<IpAddr>>,
+}
+
+/// A network whose clients may relay.
+#[derive(Debug, Clone, Copy)]
+struct TrustedNetwork {
+    /// The addresses that are trusted; of IPv4 without their form in IPv6.
+    addresses: IpNet,
+    /// The network of the property that they are trusted by.
+    written: IpNet,
 }
 
 /// The class of a client.
@@ -38,9 +47,13 @@ impl Policy {
     /// the property means this host, so `::1` is trusted as well: to which of both `localhost`
     /// resolves depends on the client's resolver.
     pub fn new(trusted: Vec<IpNet>, gateways: Vec<IpAddr>) -> Self {
-        let mut trusted: Vec<IpNet> = trusted.into_iter().map(unmapped).collect();
-        if trusted.iter().any(|network| network.contains(&IpAddr::V4(Ipv4Addr::LOCALHOST))) {
-            trusted.push(IpNet::from(IpAddr::V6(Ipv6Addr::LOCALHOST)));
+        let unmapped = |written| TrustedNetwork { addresses: unmapped(written), written };
+        let mut trusted: Vec<TrustedNetwork> = trusted.into_iter().map(unmapped).collect();
+        let localhost = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let trusts = |found: &&TrustedNetwork| found.addresses.contains(&localhost);
+        if let Some(found) = trusted.iter().find(trusts).copied() {
+            let addresses = IpNet::from(IpAddr::V6(Ipv6Addr::LOCALHOST));
+            trusted.push(TrustedNetwork { addresses, written: found.written });
         }
         Self { trusted, gateways: Lock::leaf(strangers(gateways)) }
     }
@@ -55,7 +68,7 @@ impl Policy {
         self.judged(peer).0
     }
 
-    /// The network that `peer` is trusted by; `None` when it is not.
+    /// The network that `peer` is trusted by, as the property has it; `None` when it is not.
     pub fn trusted_by(&self, peer: IpAddr) -> Option<IpNet> {
         self.judged(peer).1
     }
@@ -64,11 +77,12 @@ impl Policy {
         let peer = peer.to_canonical();
         let is_gateway = self.gateways.lock().contains(&peer);
         let mut standing = ClientClass::Stranger;
-        for network in self.trusted.iter().filter(|network| network.contains(&peer)) {
+        for found in self.trusted.iter().filter(|found| found.addresses.contains(&peer)) {
+            let network = found.addresses;
             let names_it = network.prefix_len() == network.max_prefix_len();
             let names_everybody = network.prefix_len() == 0;
             if !is_gateway || names_it || names_everybody {
-                return (ClientClass::Trusted, Some(*network));
+                return (ClientClass::Trusted, Some(found.written));
             }
             standing = ClientClass::Gateway;
         }
@@ -208,6 +222,14 @@ mod tests {
             ("192.0.2.1", None),
         ] {
             assert_eq!(policy.trusted_by(peer.parse().unwrap()), network, "{peer}");
+        }
+        // As the property has it.
+        for (written, peer) in
+            [("127.0.0.0/8", "::1"), ("127.0.0.1/32", "::1"), ("::ffff:192.0.2.0/120", "192.0.2.7")]
+        {
+            let network: IpNet = written.parse().unwrap();
+            let policy = Policy::new(vec![network], Vec::new());
+            assert_eq!(policy.trusted_by(peer.parse().unwrap()), Some(network), "{peer}");
         }
     }
 

@@ -81,6 +81,8 @@ pub struct DestinationSummary {
     pub deferred: u64,
     /// Connections open or being opened.
     pub agents: u32,
+    /// Of these, open without a message.
+    pub idle: u32,
     /// Connections that are allowed now, at most.
     pub window: u32,
     /// Until when it is suspended, seconds since 1970; `None` when it is not.

@@ -21,8 +21,8 @@ pub struct RouteQuestion {
 pub struct RouteReport {
     /// What the relay would reply to the client; `None` where none was given.
     pub client: Option<ClientVerdict>,
-    /// What the HTTP server would reply to a program that presents the login or a token.
-    pub known: Result<(), Reply>,
+    /// Whether the queue accepts mail now, from anybody; the reply that refuses it.
+    pub queue: Result<(), Reply>,
     /// Where the mail would go: to its recipient first, then the carbon copy where there is one.
     pub targets: Vec<TargetReport>,
 }
@@ -64,8 +64,14 @@ pub struct DestinationStatus {
     pub unreachable_since: Option<u32>,
     /// Messages that wait for it, those being tried included.
     pub messages: u64,
+    /// Of these, in an attempt now.
+    pub active: u64,
+    /// Of these, waiting for another attempt.
+    pub deferred: u64,
     /// Connections open or being opened.
     pub agents: u32,
+    /// Of these, open without a message.
+    pub idle: u32,
     /// The most of them that are allowed now; fewer than [`DestinationStatus::limit`] while the
     /// destination allows no more, or has not yet shown that it accepts more.
     pub window: u32,

@@ -42,7 +42,10 @@ impl Schedule {
             suspended_until: (state.suspended_until > now).then_some(state.suspended_until),
             unreachable_since: state.unreachable_since,
             messages: state.messages(),
+            active: u64::from(state.active),
+            deferred: deferred(state, now),
             agents: state.agents,
+            idle: state.idle,
             window: state.window,
             limit,
             last_error: state.last_error.words(),
@@ -94,15 +97,21 @@ fn row(waiting: &Waiting, destination: &DestinationState, now: u32) -> Destinati
         oldest: waiting.accepted_at,
         next_attempt: ready_at.into_iter().chain(due).min(),
         last_error: destination.last_error.words(),
-        deferred: u64::from(destination.deferred)
-            + deferred_among_ready(destination, now).count() as u64,
+        deferred: deferred(destination, now),
         agents: destination.agents,
+        idle: destination.idle,
         window: destination.window,
         suspended_until: (destination.suspended_until > now).then_some(destination.suspended_until),
         unreachable_since: destination.unreachable_since,
         paused: destination.paused,
         ages: waiting.ages,
     }
+}
+
+/// Messages that wait for another attempt; walks through the ready jobs of the destination.
+fn deferred(destination: &DestinationState, now: u32) -> u64 {
+    let ready = deferred_among_ready(destination, now).count();
+    u64::from(destination.deferred) + ready as u64
 }
 
 fn paused_without_mail(destination: &Destination) -> DestinationSummary {
@@ -115,6 +124,7 @@ fn paused_without_mail(destination: &Destination) -> DestinationSummary {
         last_error: String::new(),
         deferred: 0,
         agents: 0,
+        idle: 0,
         window: 0,
         suspended_until: None,
         unreachable_since: None,
