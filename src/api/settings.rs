@@ -1,7 +1,7 @@
 //! `GET /api/v1/settings`: every effective property, and its origin.
 //!
 //! Security: secrets are masked before they reach the HTTP server; still, this requires the login
-//! ([`Need::Settings`](crate::http::rights::RequiredRight)).
+//! ([`RequiredRight::Settings`](crate::http::rights::RequiredRight)).
 
 use super::HttpResponse;
 use super::setting::Setting;

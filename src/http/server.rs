@@ -1,8 +1,8 @@
 //! The listeners of the HTTP server.
 //!
 //! Purpose: HTTP/1.0 and 1.1 on `ui_port` and on the control socket. In: bound listeners, and the
-//! table of routes. Out: the answers of its handlers. Limits: those of `places` for connections and
-//! requests at `ui_port`, 64 connections at the control socket, 16 KiB of request header, 5 s for
+//! table of routes. Out: the answers of its handlers. Limits: those of `request_limits` for
+//! connections and requests at `ui_port`, 64 connections at the control socket, 16 KiB of request header, 5 s for
 //! it to arrive (and for an idle connection), one minute for a connection on `ui_port`, 64 KiB of
 //! request content except for mails. Above the limit of connections an untrusted client gets 503
 //! and is disconnected; the relay itself never waits for a client. Security: a client of the

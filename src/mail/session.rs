@@ -2,11 +2,11 @@
 //!
 //! Purpose: connects accept (a stream with a peer), parse (commands and content), admit (relay
 //! rules) and the intake (durable mail). Limits: [`Limits`] on time,
-//! [`Rules`](super::parse::SessionLimits) on commands and mails, [`SURPLUS_MAX`] on rejected
-//! content. Security: the 250 after the end of data is sent only after the intake has the mail. The
-//! content of a rejected mail is still read to its real end, so that content is never read as
-//! commands. Source: RFC 5321 §4.5.3 (limits), §7.8 (misuse); RFC 3207 (STARTTLS); RFC 2920 (a
-//! group's replies go out together).
+//! [`SessionLimits`](super::parse::SessionLimits) on commands and mails, [`SURPLUS_MAX`] on
+//! rejected content. Security: the 250 after the end of data is sent only after the intake has the
+//! mail. The content of a rejected mail is still read to its real end, so that content is never
+//! read as commands. Source: RFC 5321 §4.5.3 (limits), §7.8 (misuse); RFC 3207 (STARTTLS); RFC 2920
+//! (a group's replies go out together).
 
 use super::accept::{Conduct, Limits, SmtpStage};
 use super::events::CommandSummary;

@@ -8,13 +8,14 @@
 //!
 //! [`settings`] is the table: one line for each property with its type and its reader. Below it are
 //! the types and their grammars ([`value`], `name`, `network`, [`secret`], `choice`, [`account`],
-//! [`webhook`]), their text form (`written`), and what makes a record of a table (`table`,
-//! `reader`). The manifest is `appliance/mta.toml`, in which `lookup` finds names. Above it:
-//! `rules` between values, `hand_over` (from and to texts), `warnings`, and the input: `finder`
-//! finds the texts, `clean` removes what is not part of them, `service_links` and `other_words`
-//! recognize variables of other programs, `machine` has the defaults that depend on it, and
-//! [`environment`] combines them. [`check`] is `postern check`, `shown` the values for display,
-//! [`relay_summary`] describes which clients may relay.
+//! [`webhook`]), their text form (`to_text`), and what makes a record of the table
+//! (`properties_macro`, `typed_reader`). The manifest is `appliance/mta.toml`, in which
+//! `name_lookup` finds names. Above it: `rules` between values, `serialize` (from and to texts),
+//! `warnings`, and the input: `env_scan` finds the texts, `trim_value` removes what is not part of
+//! them, `service_links` and `foreign_names` recognize variables of other programs, `machine` has
+//! the defaults that depend on it, and [`environment`] combines them. [`check`] is
+//! `postern check`, `masked_view` the values for display, [`relay_summary`] describes which clients
+//! may relay.
 
 pub mod account;
 pub mod check;

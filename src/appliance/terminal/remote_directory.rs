@@ -1,7 +1,7 @@
 //! A directory on a file server: the requests for it, and the meaning of the answers.
 //!
-//! [`Share`](super::share::ShareLocation) and [`Export`](super::export::ExportLocation) each have
-//! one; `mounted` mounts either.
+//! [`ShareLocation`](super::share::ShareLocation) and
+//! [`ExportLocation`](super::export::ExportLocation) each have one; `mounted` mounts either.
 
 use crate::appliance::mount::MountRequest;
 use crate::appliance::supervise::identity::Identity;

@@ -2,15 +2,17 @@
 //!
 //! Purpose: one transaction, one outcome for each target. In: a
 //! [`Route`](crate::mail::model::Route), then messages, as many as the connection will carry. Out:
-//! a [`Report`](crate::mail::model::TransactionReport); every local failure is given as a reply
-//! too, a whole sentence with host and cause. Steps: [`RouteAttempt::next`] tries hosts and
+//! a [`TransactionReport`](crate::mail::model::TransactionReport); every local failure is given as
+//! a reply too, a whole sentence with host and cause. Steps: [`RouteAttempt::next`] tries hosts and
 //! addresses in order until one greets, answers EHLO (or HELO) and, if it announces STARTTLS, is
 //! encrypted; [`Connection::send`] delivers one message; deferred recipients go to the next host;
 //! [`Connection::quit`] sends QUIT. Rules: commands are pipelined where the peer allows it; a
-//! rejection of the session or of this relay is temporary for the mail (the table is in `refusal`);
+//! rejection of the session or of this relay is temporary for the mail (the table is in
+//! `reply_classification`);
 //! more recipients than a peer accepts at once go in further transactions over the same connection;
 //! a kept connection that was lost while idle is opened again once, before the message fails; the
-//! results of one transaction count even if the attempt is aborted in a later one (`known`).
+//! results of one transaction count even if the attempt is aborted in a later one
+//! (`recipient_outcomes`).
 //! Limits: replies, see [`reply`]; times, see [`Timeouts`]; [`GROUP_MAX`] commands in flight;
 //! content goes out in pieces of [`PIECE`] octets, at no less than [`MIN_PACE`] octets a second, so
 //! that no peer can block a message for ever. Security: TLS is opportunistic (RFC 7435): the peer

@@ -232,7 +232,6 @@ mod tests {
                     } else {
                         at_mail.to_owned()
                     };
-                    // As above.
                     let _ = lines.write_all(reply.as_bytes()).await;
                     line.clear();
                 }

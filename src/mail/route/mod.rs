@@ -309,7 +309,7 @@ impl Router {
         }
     }
 
-    /// The hops of MX records.
+    /// The hosts of MX records.
     async fn exchanges(
         &self,
         name: &str,

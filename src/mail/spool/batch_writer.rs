@@ -2,7 +2,7 @@
 //!
 //! Promises: a result is `Ok` only after a sync that began after the record was written. A newer
 //! record of a message never reaches the disk before an older one. For records that cannot be
-//! written see `trouble`. When a sync fails, the segment is poisoned and never synced again.
+//! written see `pending_writes`. When a sync fails, the segment is poisoned and never synced again.
 
 use super::active_segment::{ActiveSegment, AppendFailed};
 use super::commit_queue::answer;

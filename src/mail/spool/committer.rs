@@ -7,10 +7,10 @@
 //! Records without a waiting caller (progress, done) are written at once and synced with the next
 //! batch, or after [`SpoolConfig::lazy_sync`].
 //!
-//! This file is the thread's loop. The content of records: `compose`. Writing them and sending
-//! results: `batch_writer`, on the segment in `active`. Records that could not be written:
-//! `trouble`. Segment files: `segment_files`; they are emptied by `compaction`. The space of the
-//! volume: `housekeeping`.
+//! This file is the thread's loop. The content of records: `record_builder`. Writing them and
+//! sending results: `batch_writer`, on the segment in `active_segment`. Records that could not be
+//! written: `pending_writes`. Segment files: `segment_files`; they are emptied by `compaction`. The
+//! space of the volume: `housekeeping`.
 
 use super::batch_writer::BatchWriter;
 use super::compaction::Compaction;

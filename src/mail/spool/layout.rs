@@ -12,7 +12,7 @@ pub const CORRUPT: &str = "corrupt";
 pub const BODY: &str = "body";
 /// The format version of the volume.
 pub const FORMAT: &str = "format";
-/// The manifest of the last stop, if that was orderly; see `closing`.
+/// The manifest of the last stop, if that was orderly; see `shutdown_manifest`.
 pub const CLOSED: &str = "closed";
 /// Space that becomes a segment when the volume is full, so that the queue can start and finished
 /// mail can be marked as done. It is overwritten in place: space that was only freed might be used
