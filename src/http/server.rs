@@ -2,12 +2,12 @@
 //!
 //! Purpose: HTTP/1.0 and 1.1 on `ui_port` and on the control socket. In: bound listeners, and the
 //! table of routes. Out: the answers of its handlers. Limits: those of `request_limits` for
-//! connections and requests at `ui_port`, 64 connections at the control socket, 16 KiB of request header, 5 s for
-//! it to arrive (and for an idle connection), one minute for a connection on `ui_port`, 64 KiB of
-//! request content except for mails. Above the limit of connections an untrusted client gets 503
-//! and is disconnected; the relay itself never waits for a client. Security: a client of the
-//! control socket may do everything; access is controlled by the file's mode. At `ui_port` `rights`
-//! decides. Source: RFC 9110, RFC 9112.
+//! connections and requests at `ui_port`, 64 connections at the control socket, 16 KiB of request
+//! header, 5 s for it to arrive (and for an idle connection), one minute for a connection on
+//! `ui_port`, 64 KiB of request content except for mails. Above the limit of connections an
+//! untrusted client gets 503 and is disconnected; the relay itself never waits for a client.
+//! Security: a client of the control socket may do everything; access is controlled by the file's
+//! mode. At `ui_port` `rights` decides. Source: RFC 9110, RFC 9112.
 
 use crate::ground::net::{Service, Stream, TlsAcceptor, accept_loop, report_panic};
 use crate::ground::stop::stopped;

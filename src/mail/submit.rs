@@ -2,8 +2,8 @@
 //!
 //! In: an envelope and a content in the form of a file. Out: a message in the queue, or the reply
 //! that a session would have got. The content goes through the parser of DATA
-//! (`parse::ContentParser`), encoded as a client would send it: dot-stuffed, with CR LF. So the same content is rejected here
-//! as there. Source: RFC 5321 §4.5.2 (stuffing), §4.5.3 (limits).
+//! (`parse::ContentParser`), encoded as a client would send it: dot-stuffed, with CR LF. So the
+//! same content is rejected here as there. Source: RFC 5321 §4.5.2 (stuffing), §4.5.3 (limits).
 
 use super::intake::{Intake, PendingContent, store};
 use super::model::{
