@@ -13,7 +13,7 @@ const MARKS: [&str; 6] =
     ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip", "via"];
 
 /// Hops of a chain of proxies that are evaluated, the nearest first.
-const RECEIVED_MAX: usize = 20;
+const PROXIES_MAX: usize = 20;
 
 /// The origin of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,7 +74,7 @@ fn hops(headers: &HeaderMap) -> Vec<Option<IpAddr>> {
     }
     let mut hops = chains.into_iter().next().unwrap_or_default();
     hops.reverse();
-    hops.truncate(RECEIVED_MAX);
+    hops.truncate(PROXIES_MAX);
     hops
 }
 

@@ -114,7 +114,7 @@ fn an_endless_loop_in_the_mail_runtime_is_named_with_its_stacks() {
     let answer = get(&grid, "/healthz");
     assert!(answer.contains(" 503 ") && answer.contains("mail runtime: no turn for 1"), "{answer}");
     let said = until_another_core(&grid, &mut init);
-    assert!(said.contains("stack of ") && said.contains("loop_for_ever"), "{said}");
+    assert!(said.contains("stack of ") && said.contains("hang_thread"), "{said}");
     assert_eq!(init.stop(Signal::SIGTERM), 143);
 }
 
@@ -183,7 +183,7 @@ fn an_endless_loop_on_one_of_several_threads_is_seen() {
     assert!(line.contains(" of 4: in one task for 1"), "{line}");
     assert_says(&grid.run(&["health"], &[]), &["mail thread ", " of 4: in one task for 1"]);
     let said = until_another_core(&grid, &mut init);
-    assert!(said.contains("stack of ") && said.contains("loop_for_ever"), "{said}");
+    assert!(said.contains("stack of ") && said.contains("hang_thread"), "{said}");
     assert_eq!(init.stop(Signal::SIGTERM), 143);
 }
 

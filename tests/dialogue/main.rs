@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! # a remark
-//! ! setting value        before the dialogue: size_limit, recipients_limit, errors_limit, mails_limit, chatter_limit,
+//! ! setting value        before the dialogue: size_limit, recipients_limit, errors_limit, mails_limit, idle_commands_limit,
 //! !                      trusted (networks, or none), trouble (full, write, sync), flawed_content (milliseconds),
 //! !                      tls (offered, or inside: the session begins with the handshake)
 //! C: text                the client sends the text and CR LF; lines that follow each other go out in one write
@@ -140,7 +140,7 @@ fn set(setup: &mut Setup, line: &str) {
         "recipients_limit" => setup.rules.recipients_limit = number(),
         "errors_limit" => setup.rules.errors_limit = number(),
         "mails_limit" => setup.rules.mails_limit = number(),
-        "chatter_limit" => setup.rules.idle_commands_limit = number(),
+        "idle_commands_limit" => setup.rules.idle_commands_limit = number(),
         "flawed_content" => setup.limits.flawed_content = Duration::from_millis(number() as u64),
         "tls" => assert!(["offered", "inside"].contains(&value), "no such TLS: {value}"),
         "trusted" if value == "none" => setup.trusted.clear(),

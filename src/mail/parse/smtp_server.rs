@@ -88,7 +88,7 @@ pub struct Dialogue<'a> {
     mail: Option<Envelope>,
     errors: usize,
     mails: usize,
-    chatter: usize,
+    idle_commands: usize,
     /// The last MAIL was deferred: clients that pipeline send RCPT and DATA all the same, which is
     /// not an error of theirs.
     mail_deferred: bool,
@@ -104,7 +104,7 @@ impl<'a> Dialogue<'a> {
             mail: None,
             errors: 0,
             mails: 0,
-            chatter: 0,
+            idle_commands: 0,
             mail_deferred: false,
         }
     }
@@ -159,8 +159,8 @@ impl<'a> Dialogue<'a> {
                 return CommandResult { next: NextStep::Close, refused: None };
             }
             Ok(idle) => {
-                self.chatter += 1;
-                if self.chatter > self.rules.idle_commands_limit {
+                self.idle_commands += 1;
+                if self.idle_commands > self.rules.idle_commands_limit {
                     return self.refuse(
                         Reply::new(421, (4, 7, 0), "Too many commands without a mail"),
                         Refusal::Limit,
@@ -214,7 +214,7 @@ impl<'a> Dialogue<'a> {
         match result {
             Ok(reply) => {
                 self.errors = 0;
-                self.chatter = 0;
+                self.idle_commands = 0;
                 write_reply(out, &reply);
                 CommandResult { next: NextStep::Command, refused: None }
             }

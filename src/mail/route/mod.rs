@@ -18,7 +18,7 @@
 //! (cloud machines offer their credentials there). Source: RFC 5321 §5.1, RFC 7505, RFC 3463 §3.
 
 pub mod counters;
-mod mail_hosts;
+mod host_addresses;
 mod order;
 mod rules;
 
@@ -30,9 +30,9 @@ use crate::mail::model::{
     TracedHost,
 };
 use crate::mail::route::counters::RouteCounters;
+pub use host_addresses::{ADDRESSES_MAX, ROUTE_MAX};
+use host_addresses::{To, hosts_below, in_order, literal, traced, usable};
 use ipnet::IpNet;
-pub use mail_hosts::{ADDRESSES_MAX, ROUTE_MAX};
-use mail_hosts::{To, hosts_below, in_order, literal, traced, usable};
 pub use rules::RouteRules;
 use std::borrow::Cow;
 use std::fmt;
@@ -228,7 +228,7 @@ impl Router {
             }
             Ok(records) => {
                 trace.lookup = Some(HostLookup::Mx(records.len()));
-                self.exchanges(name, records, to, trace).await
+                self.hosts_of_mx(name, records, to, trace).await
             }
             Err(DnsError::Absent(absence)) => {
                 trace.lookup = Some(HostLookup::NoMx);
@@ -310,7 +310,7 @@ impl Router {
     }
 
     /// The hosts of MX records.
-    async fn exchanges(
+    async fn hosts_of_mx(
         &self,
         name: &str,
         records: Vec<(u16, String)>,
