@@ -71,7 +71,9 @@ fn requests_of_one_client_leave_room_for_others_and_for_monitors() {
     drop(near);
     assert!(enter(8).begin(RequestClass::Health, client(8)).is_some());
     drop((many, others, monitors));
-    assert_eq!((places.lock().requests.all(), places.lock().monitors.all()), (0, 0));
+    let table = places.lock();
+    assert_eq!((table.requests.all(), table.monitors.all()), (0, 0));
+    drop(table);
     assert!(enter(1).begin(RequestClass::Other, client(1)).is_some());
 }
 
