@@ -5,7 +5,7 @@
 //! envelope, then the content. Files are not synced: what a crash tears does not pass its checksum.
 //! Limits: [`HistoryConfig::content`](super::HistoryConfig::content) of age; [`VOLUME_SHARE`] of
 //! the volume; [`FILES_MAX`] messages; the oldest are removed first, also where less than
-//! [`FREE_SHARE`] of the volume is free, so that kept content never costs a mail its place.
+//! [`FREE_SHARE`] of the volume and [`FREE_ENOUGH`] are free, so that mail always has room.
 //! Security: envelopes are whole, whatever `address_masking` says of the history, because a masked
 //! address cannot be sent to; nothing of these files is shown. Mode 600 in a directory of mode 700.
 
@@ -30,6 +30,9 @@ const VOLUME_SHARE: u64 = 10;
 
 /// At least one part in so many of the volume stays free: twice what the first disk alert asks for.
 const FREE_SHARE: u64 = 10;
+
+/// On a large volume so many free octets suffice.
+const FREE_ENOUGH: u64 = 4 << 30;
 
 /// The most messages.
 const FILES_MAX: usize = 100_000;
@@ -181,13 +184,14 @@ impl Contents {
     /// Removes the oldest until so many octets more are within the limits.
     fn make_room(&mut self, len: u64) -> io::Result<()> {
         let space = self.disk.space()?;
-        let (most, spare) = (space.size / VOLUME_SHARE, space.size / FREE_SHARE);
+        let most = space.size / VOLUME_SHARE;
+        let spare = spare(space.size);
         let mut free = space.free;
         while self.octets + len > most || free < spare + len || self.files.len() >= FILES_MAX {
             let Some(freed) = self.remove_oldest() else {
                 return Err(io::Error::other(format!(
                     "{len} octets are too much for a tenth of the data volume, or less than a \
-                    tenth of it is free"
+                    tenth of it and less than 4 GiB are free"
                 )));
             };
             free += freed;
@@ -218,6 +222,11 @@ impl Contents {
         self.files.push_back(Kept { at: draft.at, path, len });
         Ok(())
     }
+}
+
+/// Octets of a volume of this size that stay free.
+pub(super) fn spare(size: u64) -> u64 {
+    (size / FREE_SHARE).min(FREE_ENOUGH)
 }
 
 /// Writes the first line and the content, and the first line again with the checksum.

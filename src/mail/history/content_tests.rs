@@ -1,6 +1,6 @@
 //! Tests of kept contents.
 
-use super::content::{Contents, DIRECTORY, Draft, find};
+use super::content::{Contents, DIRECTORY, Draft, find, spare};
 use super::{HistoryConfig, HistoryLog, Masking, counters::HistoryCounters};
 use crate::ground::clock;
 use crate::ground::disk::{DirectoryDisk, Disk, DiskSpace, File};
@@ -128,6 +128,11 @@ fn the_oldest_contents_are_removed_by_age_and_share() {
     assert!(contents.keep(&draft(23, 10, now)));
     Contents::remove_all(disk.as_ref()).unwrap();
     assert_eq!(names(directory.path()), [""; 0]);
+}
+
+#[test]
+fn a_tenth_of_a_volume_stays_free_and_no_more_than_4_gib() {
+    assert_eq!([10_000, 1 << 30, 1 << 40].map(spare), [1000, (1 << 30) / 10, 4 << 30]);
 }
 
 fn id_text(id: u64) -> String {
