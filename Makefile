@@ -53,7 +53,7 @@ grid-up: ## build and start the example grid in the background
 	$(with_compose) && $$compose up --detach --build && $$compose ps
 	@echo "mta http://localhost:8080   webapp :8081   mx :8082   Prometheus :9090   Pushgateway :9091"
 
-grid-down: ## stop the example grid; its volumes (queue, inbox, metrics) stay
+grid-down: ## stop the example grid; its volumes (data, inbox, metrics) stay
 	$(with_compose) && $$compose down
 
 grid-logs: ## follow what the example grid says

@@ -22,8 +22,8 @@ use std::sync::Arc;
 #[serde(deny_unknown_fields)]
 pub struct ResendView {
     /// Addresses, of the original recipients or others.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub to: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<Vec<String>>,
     /// Which of the original recipients.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recipients: Option<OriginalRecipients>,
@@ -50,14 +50,18 @@ impl ResendView {
         submission: &dyn Submission,
     ) -> Result<Vec<Address>, (StatusCode, String)> {
         let bad = |words: String| (StatusCode::BAD_REQUEST, words);
-        if !self.to.is_empty() && self.recipients.is_some() {
+        let to = self.to.as_deref().unwrap_or_default();
+        if self.to.is_some() && to.is_empty() {
+            return Err(bad("to: no address is given; leave it out for the default".to_owned()));
+        }
+        if self.to.is_some() && self.recipients.is_some() {
             return Err(bad("give one of to and recipients".to_owned()));
         }
-        if self.to.len() > Envelope::RECIPIENTS_MAX {
+        if to.len() > Envelope::RECIPIENTS_MAX {
             return Err(bad(format!("to: at most {} addresses", Envelope::RECIPIENTS_MAX)));
         }
         let mut given = Vec::new();
-        for text in &self.to {
+        for text in to {
             let address = submission.mailbox(text).map_err(|fault| {
                 let shown: String = text.chars().take(80).collect();
                 bad(format!("to: '{shown}' is not an address: {fault}"))
@@ -80,7 +84,7 @@ impl ResendView {
     }
 }
 
-/// What a page does the same with.
+/// `POST /api/v1/history/ID/resend`, after the check of rights.
 pub(super) async fn order(
     app: &AppState,
     visit: &RequestHead<'_>,
@@ -93,7 +97,8 @@ pub(super) async fn order(
     };
     let view = match &content[..] {
         [] => Ok(ResendView::default()),
-        json => serde_json::from_slice(json),
+        json => serde_json::from_slice::<serde_json::Map<_, _>>(json)
+            .and_then(|object| serde_json::from_value(object.into())),
     };
     let view = match view {
         Ok(view) => view,
@@ -118,11 +123,9 @@ pub(crate) async fn resend(
     view: &ResendView,
     key: Option<&str>,
 ) -> Result<(MessageId, bool), HttpResponse> {
-    let kept = kept(app, visit, id).await?;
-    let submission = Arc::clone(&app.views.submission);
-    let recipients =
-        view.of(&kept, &*submission).map_err(|(status, words)| error(status, &words))?;
-    let print = Fingerprint::of_text(&format!("resend {id} {recipients:?}"));
+    // Of what was asked, and before the content is looked for: the answer to a repetition must not
+    // depend on how long that is kept.
+    let print = Fingerprint::of_text(&format!("resend {id} {view:?}"));
     let principal = visit.principal();
     let claim = match key
         .map(|key| app.views.idempotency_keys.begin(&format!("{} resend {key}", principal.user)))
@@ -139,6 +142,10 @@ pub(crate) async fn resend(
             return Err(error(StatusCode::CONFLICT, words));
         }
     };
+    let kept = kept(app, visit, id).await?;
+    let submission = Arc::clone(&app.views.submission);
+    let recipients =
+        view.of(&kept, &*submission).map_err(|(status, words)| error(status, &words))?;
     // In a task of its own: a client that disconnects must find the message under its key.
     let task = tokio::spawn(async move {
         let new = submission.resubmit(Resubmission { kept, recipients, principal }).await;

@@ -45,7 +45,7 @@ impl Resend {
         json: bool,
         out: &mut dyn Write,
     ) -> Result<(), ToolError> {
-        let to = self.to.clone();
+        let to = (!self.to.is_empty()).then(|| self.to.clone());
         let view = ResendView { to, recipients: self.all.then_some(OriginalRecipients::All) };
         let sent: SentView =
             core.post(&format!("/api/v1/history/{}/resend", self.id), &view).await?;

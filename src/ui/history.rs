@@ -173,8 +173,10 @@ pub(super) async fn send_again(
         }
     }
     check_token(app, &token)?;
-    let key = Some(key.as_str()).filter(|key| !key.is_empty());
-    let sent = api::resend(app, visit, id, &view, key).await;
+    // Both buttons of the form have the same key, and are two orders.
+    let choice = if view.recipients == Some(OriginalRecipients::All) { "all" } else { "" };
+    let key = (!key.is_empty()).then(|| format!("{key}{choice}"));
+    let sent = api::resend(app, visit, id, &view, key.as_deref()).await;
     let (new, _) = sent.map_err(|answer| PageError::Answer(Box::new(answer)))?;
     Ok(see_other(&format!("{}queue/{new}?done=resend", visit.root())))
 }

@@ -15,7 +15,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ),
     (
         "`options edns0` in resolv.conf",
-        "lib::ground::dns::system::a_name_server_that_refuses_edns_is_asked_without",
+        "lib::ground::dns::system::tests::a_name_server_that_refuses_edns_is_asked_without",
     ),
     (
         "hosts that one attempt gives the mail to",

@@ -199,8 +199,8 @@ impl Relay {
                 self.state.note_success(destination, NOW);
                 self.disk.lock().delivered.extend(targets.iter().map(|target| (job.id, *target)));
             }
-            let again = (!taken)
-                .then(|| (job, self.state.note_temporary_failure(destination, job, "451", NOW)));
+            let again =
+                (!taken).then(|| (job, self.state.plan_retry(destination, job, "451", NOW)));
             let change = |progress: &mut TargetProgress| {
                 if taken && targets.contains(&progress.target) {
                     progress.status = TargetStatus::Delivered;

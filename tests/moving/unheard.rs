@@ -175,7 +175,7 @@ fn without_a_history_the_files_of_a_move_are_kept() {
     fs::write(pairs.join(format!("{id}.moving")), "free 0123456789abcdef\n").unwrap();
     let (code, out, _) = said(&tool(&relay, &["export", directory, &id, "--move"]));
     assert!(
-        code == 73 && out.contains("every recipient") && out.contains("status=moved"),
+        code == 73 && out.contains("each recipient") && out.contains("status=moved"),
         "{code} {out}"
     );
     for end in ["json", "eml", "moving"] {

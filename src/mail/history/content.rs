@@ -10,7 +10,7 @@
 //! address cannot be sent to; nothing of these files is shown. Mode 600 in a directory of mode 700.
 
 use crate::ground::clock;
-use crate::ground::disk::{Disk, File};
+use crate::ground::disk::{Disk, File, is_full};
 use crate::mail::model::{
     Address, Body, BodyType, DeliveryStatus, Envelope, KeptMessage, Message, MessageId,
     StoredContent, Target, TargetProgress,
@@ -43,14 +43,16 @@ const HEAD_MAX: usize = 1 << 20;
 /// Octets that are copied at once.
 const PIECE: usize = 256 * 1024;
 
-/// Octets of memory that a content takes while it waits to be copied.
-pub fn cost(body: &Body) -> u64 {
-    match body {
-        Body::Memory(octets) => octets.len() as u64,
-        // It is read piece by piece.
-        Body::Stored(..) => PIECE as u64,
-    }
-}
+/// A file counts as at least so many octets, for its blocks and its inode: a volume for mail has
+/// one inode for each 16 KiB (mke2fs.conf(5)).
+const FILE_COST: u64 = 16 << 10;
+
+/// What a content on the volume counts while it waits to be copied: one part in so many. It is read
+/// piece by piece, but its space is not free before.
+const STORED_PART: u64 = 8;
+
+/// What a recipient counts, in octets.
+const RECIPIENT_COST: u64 = 100;
 
 /// A message that is to be kept.
 pub struct Draft {
@@ -74,6 +76,15 @@ struct Head {
 }
 
 impl Draft {
+    /// Octets of memory that it counts as while it waits to be copied.
+    pub fn cost(&self) -> u64 {
+        let body = match &self.body {
+            Body::Memory(octets) => octets.len() as u64,
+            Body::Stored(_, len) => (len / STORED_PART).max(PIECE as u64),
+        };
+        body + self.head.recipients.len() as u64 * RECIPIENT_COST
+    }
+
     /// A message that has left the queue, with where its recipients stand.
     pub fn new(message: &Message, progress: &[TargetProgress], at: u32) -> Self {
         let envelope = &message.envelope;
@@ -108,16 +119,17 @@ pub struct Contents {
     time: Duration,
     /// The oldest first.
     files: VecDeque<Kept>,
-    /// Octets of all.
+    /// Octets that all count as.
     octets: u64,
     /// A failure was logged, which is done once until a content is kept again.
-    complained: bool,
+    has_logged_failure: bool,
 }
 
 struct Kept {
     at: u32,
     path: String,
-    len: u64,
+    /// Octets that it counts as.
+    cost: u64,
 }
 
 impl Contents {
@@ -128,27 +140,29 @@ impl Contents {
     pub fn open(disk: Arc<dyn Disk>, time: Duration) -> io::Result<Self> {
         disk.create_dir(DIRECTORY)?;
         let mut contents =
-            Self { disk, time, files: VecDeque::new(), octets: 0, complained: false };
+            Self { disk, time, files: VecDeque::new(), octets: 0, has_logged_failure: false };
         for name in contents.disk.list(DIRECTORY)? {
             let Some((at, _, len)) = parse(&name) else { continue };
             let path = format!("{DIRECTORY}/{name}");
-            contents.octets += len;
-            contents.files.push_back(Kept { at, path, len });
+            let cost = len.max(FILE_COST);
+            contents.octets += cost;
+            contents.files.push_back(Kept { at, path, cost });
         }
         contents.forget();
         Ok(contents)
     }
 
-    /// Removes everything that was kept.
+    /// Removes everything that was kept, as far as possible.
     ///
     /// # Errors
-    /// The directory cannot be read, or a file not removed.
+    /// The directory cannot be read, or a file not removed: the first that could not.
     pub fn remove_all(disk: &dyn Disk) -> io::Result<()> {
         let names = match disk.list(DIRECTORY) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             other => other?,
         };
-        names.iter().try_for_each(|name| disk.remove(&format!("{DIRECTORY}/{name}")))
+        let removed = names.iter().map(|name| disk.remove(&format!("{DIRECTORY}/{name}")));
+        removed.fold(Ok(()), io::Result::and)
     }
 
     /// Keeps a content; tells whether that was possible. The log says when it begins to fail, and
@@ -156,19 +170,24 @@ impl Contents {
     pub fn keep(&mut self, draft: &Draft) -> bool {
         match self.write(draft) {
             Ok(()) => {
-                if std::mem::take(&mut self.complained) {
+                if std::mem::take(&mut self.has_logged_failure) {
                     tracing::info!(target: "mta", "the content of finished messages is kept again");
                 }
                 return true;
             }
-            Err(error) if !self.complained => {
-                self.complained = true;
+            Err(error) if !self.has_logged_failure => {
+                self.has_logged_failure = true;
                 tracing::warn!(target: "mta", cause = %error, "the content of finished messages \
                 cannot be kept; mail is not affected");
             }
             Err(_) => {}
         }
         false
+    }
+
+    /// Whether there is any.
+    pub fn has_any(&self) -> bool {
+        !self.files.is_empty()
     }
 
     /// Removes what is too old, and what a volume that fills up has no room for.
@@ -187,39 +206,49 @@ impl Contents {
         let most = space.size / VOLUME_SHARE;
         let spare = spare(space.size);
         let mut free = space.free;
+        let too_much = || {
+            io::Error::other(format!(
+                "{len} octets are too much for a tenth of the data volume, or less than a tenth of \
+                it and less than 4 GiB are free"
+            ))
+        };
+        if len > most {
+            // Without it the others would be removed for nothing.
+            return Err(too_much());
+        }
         while self.octets + len > most || free < spare + len || self.files.len() >= FILES_MAX {
-            let Some(freed) = self.remove_oldest() else {
-                return Err(io::Error::other(format!(
-                    "{len} octets are too much for a tenth of the data volume, or less than a \
-                    tenth of it and less than 4 GiB are free"
-                )));
-            };
-            free += freed;
+            free += self.remove_oldest().ok_or_else(too_much)?;
         }
         Ok(())
     }
 
-    /// Tells how many octets that frees.
+    /// Tells how many octets that frees, about.
     fn remove_oldest(&mut self) -> Option<u64> {
         let oldest = self.files.pop_front()?;
         // A file that cannot be removed now is found again by the next start.
         let _ = self.disk.remove(&oldest.path);
-        self.octets = self.octets.saturating_sub(oldest.len);
-        Some(oldest.len)
+        self.octets = self.octets.saturating_sub(oldest.cost);
+        Some(oldest.cost)
     }
 
     fn write(&mut self, draft: &Draft) -> io::Result<()> {
         let first = line(&draft.head)?;
         let len = first.len() as u64 + draft.head.size;
-        self.make_room(len)?;
+        let cost = len.max(FILE_COST);
+        self.make_room(cost)?;
         let path = format!("{DIRECTORY}/{:010}-{}-{len}.mail", draft.at, draft.id);
-        let file = self.disk.create(&path)?;
+        let file = self.disk.create(&path).inspect_err(|error| {
+            // Of inodes, which the volume does not count here.
+            if is_full(error) {
+                self.remove_oldest();
+            }
+        })?;
         if let Err(error) = copy(file.as_ref(), &first, draft) {
             let _ = self.disk.remove(&path);
             return Err(error);
         }
-        self.octets += len;
-        self.files.push_back(Kept { at: draft.at, path, len });
+        self.octets += cost;
+        self.files.push_back(Kept { at: draft.at, path, cost });
         Ok(())
     }
 }
@@ -264,7 +293,9 @@ pub fn find(disk: &dyn Disk, id: MessageId) -> io::Result<Option<KeptMessage>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         other => other?,
     };
-    let Some(name) = names.iter().find(|name| parse(name).is_some_and(|(_, other, _)| other == id))
+    // The latest: a message that was finished once more after a crash has its states from then.
+    let mut latest_first = names.iter().rev();
+    let Some(name) = latest_first.find(|name| parse(name).is_some_and(|(_, other, _)| other == id))
     else {
         return Ok(None);
     };
@@ -282,6 +313,9 @@ pub fn find(disk: &dyn Disk, id: MessageId) -> io::Result<Option<KeptMessage>> {
 }
 
 fn message(id: MessageId, head: Head, file: Arc<dyn File>, start: u64) -> Option<KeptMessage> {
+    if head.recipients.is_empty() {
+        return None;
+    }
     let sender = head.sender.map(|text| Address::parse(&text)).transpose().ok()?;
     let (addresses, statuses): (Vec<String>, Vec<DeliveryStatus>) =
         head.recipients.into_iter().unzip();

@@ -15,7 +15,7 @@ const START: usize = 16 * 1024;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "what", rename_all = "lowercase")]
 pub enum HistoryLine {
-    /// An attempt that did not succeed.
+    /// An attempt that did not succeed, or a note.
     Attempt(AttemptRecord),
     /// A message that has left the queue.
     Finished(FinishedMessage),

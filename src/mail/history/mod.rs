@@ -2,8 +2,8 @@
 //!
 //! Purpose: to answer "what happened to this mail?". In: events (as a
 //! [`MailEventSink`](super::model::MailEventSink)), from which `record` makes [`AttemptRecord`]s
-//! that did not succeed and [`FinishedMessage`] messages. Out: these, to pages and the API, by the
-//! trait [`History`].
+//! (attempts that did not succeed, and notes) and [`FinishedMessage`]s. Out: these, to pages and
+//! the API, by the trait [`History`].
 //!
 //! A thread of its own appends a line of JSON for each to files in `history/` on the data volume,
 //! about once a second, without a sync: a crash may lose the last second of the history, never a
@@ -50,8 +50,8 @@ const WAITING_MAX: usize = 4096;
 /// Octets of contents that wait to be kept.
 const CONTENT_WAITING_MAX: u64 = 8 << 20;
 
-/// How often what is too old is looked for.
-const CONTENT_PACE: Duration = Duration::from_secs(60);
+/// How often kept content is removed that is too old, or whose space mail needs.
+const CONTENT_PACE: Duration = Duration::from_secs(1);
 
 /// How long entries are collected before a write.
 const GATHER: Duration = Duration::from_millis(500);
@@ -118,14 +118,14 @@ impl HistoryLog {
         config: HistoryConfig,
         (counters, waiting): (Arc<HistoryCounters>, Arc<AtomicU64>),
     ) -> io::Result<Option<(Entries, JoinHandle<()>)>> {
-        let (book, mask) =
+        let (files, mask) =
             (HistoryFiles::open(disk.clone(), config)?, Mask::open(disk.as_ref(), config.masking)?);
         let (sender, entries) = sync_channel(WAITING_MAX);
         let (thread, disk) = (std::thread::Builder::new().name("history".to_owned()), disk.clone());
         let work = move || {
             // What there is may be much: nobody waits for that look.
             let contents = Keeper::open(disk, config.content, waiting, counters.clone());
-            write(&entries, book, &mask, (&counters, contents));
+            write(&entries, files, &mask, (&counters, contents));
         };
         Ok(Some((sender, thread.spawn(work)?)))
     }
@@ -151,7 +151,7 @@ impl HistoryLog {
             return;
         };
         let draft = draft();
-        let cost = content::cost(&draft.body);
+        let cost = draft.cost();
         let waiting = self.waiting.fetch_add(cost, Ordering::Relaxed) + cost;
         if waiting > CONTENT_WAITING_MAX
             || entries.try_send(Entry::Content(Box::new(draft))).is_err()
@@ -293,7 +293,16 @@ impl Keeper {
         if !self.contents.as_mut().is_some_and(|contents| contents.keep(draft)) {
             self.counters.history_content_dropped_total.inc();
         }
-        self.waiting.fetch_sub(content::cost(&draft.body), Ordering::Relaxed);
+        self.waiting.fetch_sub(draft.cost(), Ordering::Relaxed);
+    }
+
+    /// When [`Keeper::forget`] is due, at the latest.
+    fn next_check(&self) -> Duration {
+        if self.contents.as_ref().is_some_and(Contents::has_any) {
+            CONTENT_PACE
+        } else {
+            Duration::from_secs(3600)
+        }
     }
 
     fn forget(&mut self) {
@@ -309,7 +318,7 @@ impl Keeper {
 /// Writes entries until the channel is closed.
 fn write(
     entries: &Receiver<Entry>,
-    mut book: HistoryFiles,
+    mut files: HistoryFiles,
     mask: &Mask,
     (counters, mut keeper): (&HistoryCounters, Keeper),
 ) {
@@ -318,8 +327,10 @@ fn write(
     while open {
         let mut deadline = None;
         loop {
-            let wait = deadline
-                .map_or(CONTENT_PACE, |at: Instant| at.saturating_duration_since(Instant::now()));
+            let wait = deadline.map_or_else(
+                || keeper.next_check(),
+                |at: Instant| at.saturating_duration_since(Instant::now()),
+            );
             match entries.recv_timeout(wait) {
                 Ok(Entry::Wanted(reader)) => {
                     readers.push(reader);
@@ -343,7 +354,7 @@ fn write(
                 }
             }
         }
-        counters.history_dropped_total.inc_by(book.write(&lines));
+        counters.history_dropped_total.inc_by(files.write(&lines));
         lines.clear();
         lines.shrink_to(files::WRITE_MAX);
         keeper.forget();

@@ -1,9 +1,9 @@
 //! What became of a recipient's mail, in the words that people and programs read.
 //!
-//! One word for each, on pages, in the API, in the history and the tool. Two places have words of
+//! One word for each, on pages, in the API, in the history and the tool. Three places have words of
 //! their own: lines of the log and of the mail log say what Postfix says
-//! ([`DeliveryStatus::log_word`]), and the labels of metrics are as they were, because dashboards
-//! know them.
+//! ([`DeliveryStatus::log_word`]), the labels of metrics are as they were, because dashboards know
+//! them, and exported mail says `failed`, so that earlier versions can import it.
 //! Source: RFC 3464 §2.3.3 (actions); the `status=` of Postfix's delivery lines.
 
 use super::{ReplyClass, TargetStatus};

@@ -66,7 +66,7 @@ impl<S: Spool> Outbound<S> {
         let again = outcomes
             .iter()
             .find(|(_, outcome)| outcome.class() == ReplyClass::Temporary)
-            .map(|(_, outcome)| (job, self.state.note_temporary_failure(id, job, outcome, steady)));
+            .map(|(_, outcome)| (job, self.state.plan_retry(id, job, outcome, steady)));
         // On the volume by the wall clock, because the monotonic clock does not outlive the
         // process.
         let due = again.map_or(0, |(_, due)| clock::wall(due));

@@ -398,7 +398,7 @@ impl QueueState {
 
     /// An attempt failed temporarily in a way that concerns the destination; gives when the next
     /// one is due.
-    pub fn note_temporary_failure(
+    pub fn plan_retry(
         &self,
         destination: DestinationId,
         job: Job,
