@@ -124,7 +124,7 @@ fn the_oldest_contents_are_removed_by_age_and_share() {
     let mut contents = Contents::open(disk.clone(), DAY).unwrap();
     assert_eq!(names(directory.path()).len(), (kept + 1).min(6));
     // Mail comes first.
-    free.store(SIZE / 11, Ordering::Relaxed);
+    free.store(SIZE / 1000, Ordering::Relaxed);
     contents.forget();
     assert!(!contents.keep(&draft(22, 10, now)));
     assert_eq!(names(directory.path()), [""; 0]);
