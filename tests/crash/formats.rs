@@ -13,7 +13,7 @@ use crate::mail::model::{
 use crate::mail::spool::{IncomingContent, QueueEntry, SegmentLog, Spool, SpoolConfig};
 use crate::world::World;
 use postern::ground::disk::Disk;
-use postern::ground::host::HostSpec;
+use postern::mail::model::ConfiguredHost;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -218,7 +218,7 @@ fn spoil(disk: &SimDisk, octets: &[u8]) {
     }
 }
 
-fn host(text: &str) -> Arc<HostSpec> {
+fn host(text: &str) -> Arc<ConfiguredHost> {
     Arc::new(text.parse().unwrap())
 }
 

@@ -3,8 +3,7 @@
 //! A destination is decided once, at intake, and stored with the message. It contains no host from
 //! a lookup: that is a [`super::Route`], made again at each attempt.
 
-use super::Address;
-use crate::ground::host::HostSpec;
+use super::{Address, ConfiguredHost};
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
@@ -16,9 +15,9 @@ pub enum Destination {
     /// The mail hosts of the recipient's domain (RFC 5321 §5.1).
     Domain(MailDomain),
     /// The host that gets all mail, as in the property `smart_relay`.
-    SmartRelay(Arc<HostSpec>),
+    SmartRelay(Arc<ConfiguredHost>),
     /// The host that gets the carbon copies, as in the property `cc_mta`.
-    Copy(Arc<HostSpec>),
+    Copy(Arc<ConfiguredHost>),
 }
 
 /// The domain of a mailbox in lower case: a DNS name, which may be UTF-8 (RFC 6531), or an address
@@ -44,7 +43,8 @@ impl Destination {
     pub fn name(&self) -> Cow<'_, str> {
         match self {
             Self::Domain(domain) => Cow::Borrowed(domain.as_str()),
-            Self::SmartRelay(_) | Self::Copy(_) => Cow::Owned(self.to_string()),
+            Self::SmartRelay(host) => Cow::Borrowed(host.as_str()),
+            Self::Copy(_) => Cow::Owned(self.to_string()),
         }
     }
 
@@ -58,7 +58,7 @@ impl fmt::Display for Destination {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Domain(domain) => f.write_str(domain.as_str()),
-            Self::SmartRelay(host) => write!(f, "{host}"),
+            Self::SmartRelay(host) => f.write_str(host.as_str()),
             Self::Copy(host) => write!(f, "{}{host}", Self::COPY),
         }
     }
@@ -93,7 +93,7 @@ mod tests {
 
     #[test]
     fn a_destination_is_called_what_the_operator_knows() {
-        let host = || Arc::new("[Relay.example]:2525".parse::<HostSpec>().unwrap());
+        let host = || Arc::new("[Relay.example]:2525".parse::<ConfiguredHost>().unwrap());
         for (destination, name) in [
             (Destination::domain("Example.ORG").unwrap(), "example.org"),
             (Destination::domain("[IPv6:2001:db8::1]").unwrap(), "[ipv6:2001:db8::1]"),

@@ -8,6 +8,7 @@
 mod address;
 mod admin;
 mod body;
+mod configured_host;
 mod deliveries;
 mod destination;
 mod encryption;
@@ -36,6 +37,7 @@ pub use admin::{
     Selection,
 };
 pub use body::{Body, StoredContent};
+pub use configured_host::ConfiguredHost;
 pub use deliveries::Deliveries;
 pub use destination::{Destination, MailDomain};
 pub use encryption::Encryption;

@@ -91,7 +91,12 @@ impl Record {
     fn note(&mut self, ended: &EndedAttempt<'_>) {
         self.last = ended.at;
         if !ended.relay.is_empty() {
-            (self.relay, self.tls) = (cut(ended.relay), cut(ended.tls));
+            // Mostly the same as before.
+            for (known, now) in [(&mut self.relay, ended.relay), (&mut self.tls, ended.tls)] {
+                if known != now {
+                    *known = cut(now);
+                }
+            }
         }
         let hour = self.hour(ended.at / HOUR);
         let mut error = None;

@@ -5,15 +5,15 @@
 //! more](RouteRules::stands), and is made again.
 
 use crate::ground::host::HostSpec;
-use crate::mail::model::{Address, Destination, Envelope, Target, TargetProgress};
+use crate::mail::model::{Address, ConfiguredHost, Destination, Envelope, Target, TargetProgress};
 use std::sync::Arc;
 
 /// The rules from the properties; without any, all mail goes by domain.
 #[derive(Debug, Clone, Default)]
 pub struct RouteRules {
-    relay: Option<Arc<HostSpec>>,
+    relay: Option<Arc<ConfiguredHost>>,
     /// Empty while there is a smart relay.
-    copy: Option<Arc<HostSpec>>,
+    copy: Option<Arc<ConfiguredHost>>,
     /// The port of hosts without an explicit one.
     port: u16,
 }
@@ -21,8 +21,9 @@ pub struct RouteRules {
 impl RouteRules {
     /// The rules of these properties; `port` is that of hosts without an explicit one.
     pub fn new(smart_relay: Option<HostSpec>, cc_mta: Option<HostSpec>, port: u16) -> Self {
-        let relay = smart_relay.map(Arc::new);
-        let copy = cc_mta.filter(|_| relay.is_none()).map(Arc::new);
+        let configured = |spec| Arc::new(ConfiguredHost::from(spec));
+        let relay = smart_relay.map(configured);
+        let copy = cc_mta.filter(|_| relay.is_none()).map(configured);
         Self { relay, copy, port }
     }
 
@@ -92,7 +93,7 @@ impl RouteRules {
             return Ok(same);
         }
         let bare = name.strip_prefix(Destination::COPY).unwrap_or(name);
-        let is_host_of = |spec: &Option<Arc<HostSpec>>| {
+        let is_host_of = |spec: &Option<Arc<ConfiguredHost>>| {
             let (Some(spec), Ok(given)) = (spec, bare.parse::<HostSpec>()) else { return false };
             given.host == spec.host
                 && given.port.is_none_or(|port| port == spec.port.unwrap_or(self.port))
@@ -123,7 +124,7 @@ impl RouteRules {
     /// The destination with this whole name, perhaps under other properties; `None` when there
     /// never was one.
     pub fn named_once(&self, name: &str) -> Option<Destination> {
-        let host = |text: &str| text.parse::<HostSpec>().ok().map(Arc::new);
+        let host = |text: &str| text.parse::<ConfiguredHost>().ok().map(Arc::new);
         if let Some(named) = self.named().find(|named| named.has_name(name)) {
             return Some(named);
         }

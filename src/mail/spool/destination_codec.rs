@@ -19,13 +19,17 @@ const COPY: u8 = 3;
 pub fn put<'a>(out: &mut Vec<u8>, targets: impl Iterator<Item = Option<&'a Destination>>) {
     let (mut table, mut known) = (Vec::<&Destination>::new(), HashMap::new());
     let mut place = |destination: &'a Destination| {
-        if table.last() != Some(&destination) {
-            return *known.entry(destination).or_insert_with(|| {
-                table.push(destination);
-                table.len() - 1
-            });
+        // Most mails have one destination, and need no map for it.
+        if table.is_empty() {
+            table.push(destination);
         }
-        table.len() - 1
+        if table.first() == Some(&destination) {
+            return 0;
+        }
+        *known.entry(destination).or_insert_with(|| {
+            table.push(destination);
+            table.len() - 1
+        })
     };
     let places: Vec<usize> =
         targets.map(|target| target.map_or(usize::from(NOWHERE), &mut place)).collect();
@@ -38,9 +42,7 @@ pub fn put<'a>(out: &mut Vec<u8>, targets: impl Iterator<Item = Option<&'a Desti
         });
         match destination {
             Destination::Domain(domain) => put_text(out, domain.as_str()),
-            Destination::SmartRelay(host) | Destination::Copy(host) => {
-                put_text(out, &host.to_string());
-            }
+            Destination::SmartRelay(host) | Destination::Copy(host) => put_text(out, host.as_str()),
         }
     }
     put_u16(out, places.len());
