@@ -125,6 +125,11 @@ impl DestinationState {
         source.and_then(|source| self.ready.pop_of(source)).or_else(|| self.ready.pop())
     }
 
+    /// Open connections, without those from which nothing has come for long.
+    pub fn heard_open(&self) -> u32 {
+        self.connected.saturating_sub(self.silent_open)
+    }
+
     /// Agents that hold a slot.
     pub fn slots_held(&self) -> u32 {
         self.agents.saturating_sub(self.overtime)

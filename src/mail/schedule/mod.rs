@@ -171,8 +171,20 @@ impl Schedule {
     /// An agent has opened its connection, or closed it.
     pub fn connected(&mut self, id: DestinationId, open: bool) {
         let destination = &mut self.destinations[id.0 as usize];
-        destination.connected =
-            if open { destination.connected + 1 } else { destination.connected.saturating_sub(1) };
+        if !open {
+            destination.connected = destination.connected.saturating_sub(1);
+            return;
+        }
+        destination.connected += 1;
+        // It was being opened when the destination refused another: the limit that was concluded
+        // from the open ones alone was too low.
+        let (open, ceiling) = (destination.heard_open(), &mut destination.ceiling.0);
+        if open > *ceiling {
+            if destination.window == *ceiling {
+                destination.window = open;
+            }
+            *ceiling = open;
+        }
     }
 
     /// A connection attempt that `began` then failed. `true`: other connections are open, so the
@@ -189,7 +201,7 @@ impl Schedule {
         if destination.has_answered_since(began, now) {
             return true;
         }
-        let open = destination.connected.saturating_sub(destination.silent_open);
+        let open = destination.heard_open();
         if open == 0 {
             return false;
         }

@@ -292,6 +292,25 @@ fn a_destination_that_allows_no_more_connections_keeps_those_it_has() {
     assert_eq!(started(&mut schedule, NOW + CEILING_TIME).len(), 1, "it is tried again later");
 }
 
+/// The connections that were being opened at the refusal count as soon as they are open.
+#[test]
+fn a_refusal_costs_no_connection_that_is_being_opened() {
+    let mut schedule = with_mail(100);
+    assert_eq!(started(&mut schedule, NOW).len(), FIRST_WINDOW as usize);
+    let id = schedule.intern(&at("a.example"));
+    let taken: Vec<Job> = (0..FIRST_WINDOW).filter_map(|_| schedule.take(id, false, NOW)).collect();
+    (0..2).for_each(|_| schedule.connected(id, true));
+    assert!(schedule.is_reachable_otherwise(id, "421 too many connections", NOW, NOW));
+    schedule.return_untried(id, taken[4]);
+    schedule.agent_ended(id, false);
+    (0..2).for_each(|_| schedule.connected(id, true));
+    assert!(schedule.may_wait(id, NOW), "all four stay");
+    schedule.note_success(id, NOW);
+    schedule.finished(id);
+    assert!(schedule.take(id, true, NOW).is_some());
+    assert!(started(&mut schedule, NOW).is_empty(), "and no fifth is opened for now");
+}
+
 /// Some agents wait for a host and one has a connection there: its reply shows that mail can use
 /// that connection.
 #[test]
