@@ -173,7 +173,7 @@ async fn kept(
     let history = &app.views.history;
     match ask(history.kept(id)).await? {
         Some(kept) => Ok(kept),
-        None if history.content_time().is_zero() => Err(error(StatusCode::CONFLICT, NOT_KEPT)),
+        None if history.content_time().is_zero() => Err(error(StatusCode::NOT_FOUND, NOT_KEPT)),
         None => {
             let time = span(history.content_time().as_secs());
             let words = format!(

@@ -39,6 +39,7 @@ impl Settings {
             .into_iter()
             .chain(hops)
             .chain(self.of_mail())
+            .chain(self.of_history())
             .chain(self.of_page())
             .chain(self.of_events())
             .collect()
@@ -190,6 +191,28 @@ impl Settings {
         warnings
     }
 
+    fn of_history(&self) -> Vec<String> {
+        let (content, time) = (self.history_content, self.history_time);
+        if content.is_zero() {
+            return Vec::new();
+        }
+        let content = content.to_text();
+        if !self.history_enabled {
+            return vec![format!(
+                "history_content={content} does nothing while history_enabled=no: no content is \
+                kept"
+            )];
+        }
+        if self.history_content > time {
+            return vec![format!(
+                "history_content={content} is longer than history_time={}: a message is sent again \
+                from the history, so not after that time",
+                time.to_text()
+            )];
+        }
+        Vec::new()
+    }
+
     fn of_page(&self) -> Vec<String> {
         let mut warnings = Vec::new();
         if self.username.is_some() && self.password.is_none() {
@@ -332,6 +355,10 @@ mod tests {
         let both = [("MTA_UI_PUBLIC", "yes"), ("MTA_USERNAME", "anna"), ("MTA_PASSWORD", "x")];
         told(&both, "ui_public=yes does nothing");
         told(&[("MTA_DELAY_WARNING_TIME", "5d")], "delay_warning_time=5d does nothing");
+        let content = ("MTA_HISTORY_CONTENT", "2d");
+        told(&[content, ("MTA_HISTORY_ENABLED", "no")], "history_content=2d does nothing");
+        told(&[content, ("MTA_HISTORY_TIME", "1d")], "longer than history_time=1d");
+        silent(&[content], "history_content");
         silent(&[("MTA_DELAY_WARNING_TIME", "4h")], "delay_warning_time");
         told(&[("MTA_QUEUE_LIFETIME", "5m")], "without a second attempt");
         told(&[("MTA_MESSAGE_SIZE_LIMIT", "25")], "Did you mean 25M?");
