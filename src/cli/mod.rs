@@ -488,6 +488,7 @@ fn turned_away(refused: &BTreeMap<String, u64>) -> Option<String> {
         "address" => "over the limit for one address".to_owned(),
         "memory" => "for lack of memory".to_owned(),
         "early" => "sent before the greeting".to_owned(),
+        "proxy" => "without a PROXY header".to_owned(),
         other => other.to_owned(),
     };
     let each = refused

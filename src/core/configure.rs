@@ -125,7 +125,8 @@ fn schedule_config(settings: &Settings, resources: &Resources) -> schedule::Sche
 /// Which clients may relay; one policy for all users, so that it follows the default routes
 /// everywhere.
 pub(super) fn policy(settings: &Settings) -> Arc<Policy> {
-    Arc::new(Policy::new(settings.smtpd_trusted_networks.clone(), default_gateways()))
+    let policy = Policy::new(settings.smtpd_trusted_networks.clone(), default_gateways());
+    Arc::new(policy.with_proxies(settings.smtp_proxies()))
 }
 
 pub(super) fn intake(
@@ -189,7 +190,7 @@ pub(super) fn access(settings: &Settings, policy: &Arc<Policy>) -> Access {
         read_only: settings.ui_read_only,
         hosts: AllowedHosts::new(names.chain(settings.ui_hosts.iter().map(String::as_str))),
         outside: settings.ui_url.clone(),
-        proxies: settings.proxy_networks.clone(),
+        proxies: settings.http_proxies(),
         near: Some(Box::new(move |address| near.may_relay(address))),
         verifier: Arc::default(),
     }

@@ -32,6 +32,7 @@ mod sampling;
 mod server;
 mod start_failures;
 mod supervisor_commands;
+mod unlisted_proxies;
 mod watchdog;
 mod webhooks;
 

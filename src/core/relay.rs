@@ -3,6 +3,7 @@
 use super::exclusive_resources::Ports;
 use super::process_resources::ProcessResources;
 use super::start_failures::internal;
+use super::unlisted_proxies::UnlistedProxies;
 use super::webhooks::WebhookService;
 use super::{configure, webhooks};
 use crate::appliance::failure::Failure;
@@ -107,7 +108,8 @@ fn events(
     registry: &Arc<SessionRegistry>,
     webhooks: Option<&WebhookService>,
 ) -> Arc<MailEvents> {
-    let mut sinks: Vec<Arc<dyn MailEventSink>> = vec![history.clone(), registry.clone()];
+    let proxies = Arc::new(UnlistedProxies::new(&process.settings.run_dir));
+    let mut sinks: Vec<Arc<dyn MailEventSink>> = vec![history.clone(), registry.clone(), proxies];
     sinks.extend(webhooks.map(WebhookService::event_sink));
     sinks.extend(process.maillog.clone().map(|maillog| maillog as Arc<dyn MailEventSink>));
     MailEvents::new(sinks)

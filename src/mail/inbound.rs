@@ -56,6 +56,10 @@ impl<S: Spool> ClientClassifier for Clients<S> {
         source(&self.0.policy, client)
     }
 
+    fn is_proxy(&self, address: IpAddr) -> bool {
+        self.0.policy.is_proxy(address)
+    }
+
     fn emit(&self, event: MailEvent<'_>) {
         self.0.events.emit(event);
     }

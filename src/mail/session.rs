@@ -9,7 +9,7 @@
 //! (a group's replies go out together).
 
 use super::accept::{Conduct, Limits, SmtpStage};
-use super::events::CommandSummary;
+use super::events::{CommandSummary, MailEvents};
 use super::intake::{Intake, store};
 use super::model::{
     Address, BodyType, Encryption, Envelope, MailEvent, Origin, Protocol, Refusal, Rejection,
@@ -24,9 +24,9 @@ use super::rewrite::HeaderSection;
 use super::sessions::RegisteredSession;
 use super::spool::{IncomingContent, Spool};
 use crate::ground::clock;
-use crate::ground::net::{Peer, PeerClass, SessionSlot, Wire, WireError};
+use crate::ground::net::{Peer, PeerClass, SIGNATURE, SessionSlot, Wire, WireError};
 use crate::ground::stop::{Stop, draining};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use tokio::time::{Duration, Instant};
 
@@ -111,21 +111,26 @@ impl<'a, S: Spool> Session<'a, S> {
 
     /// Serves it to its end.
     pub(super) async fn run(mut self) {
-        let (client, events) = (self.peer.into(), &self.intake.events);
-        events.emit(MailEvent::Connected(client));
+        let events = &self.intake.events;
+        if !self.peer.probe {
+            events.emit(MailEvent::Connected(self.peer.into()));
+        }
         self.note_encryption();
         self.dialogue.greet(self.wire.output());
         loop {
             match self.run_commands().await {
                 Ok(SessionEnd::Over) => break,
-                Ok(SessionEnd::Secure) => match Box::pin(self.secure()).await {
-                    Some(session) => self = session,
-                    None => return events.emit(MailEvent::Disconnected(client)),
-                },
+                Ok(SessionEnd::Secure) => {
+                    let peer = self.peer;
+                    match Box::pin(self.secure()).await {
+                        Some(session) => self = session,
+                        None => return disconnected(events, peer),
+                    }
+                }
                 Err(leave) => break self.leave(&leave),
             }
         }
-        events.emit(MailEvent::Disconnected(client));
+        disconnected(events, self.peer);
         self.wire.close().await;
     }
 
@@ -173,6 +178,7 @@ impl<'a, S: Spool> Session<'a, S> {
             let access =
                 SessionPolicy { intake: self.intake, peer: self.peer.address, slot, stopping };
             let asked = CommandSummary::by(&command, verb);
+            let proxied = matches!(command, Err(CommandError::ProxyHeader));
             let before = self.wire.output().len();
             let result = self.dialogue.handle(command, &access, self.wire.output());
             self.registered.note_activity(
@@ -181,6 +187,9 @@ impl<'a, S: Spool> Session<'a, S> {
                 self.dialogue.mail(),
             );
             let recent = self.note(&result, &asked);
+            if proxied {
+                self.forget_client();
+            }
             if self.peer.is_stranger()
                 && self.delay_after_errors(&result, recent, before).await? == NextStep::Close
             {
@@ -276,6 +285,10 @@ impl<'a, S: Spool> Session<'a, S> {
     ) -> Result<(Result<Command, CommandError>, Option<&'static str>), SessionAbort> {
         let mut until = None;
         loop {
+            if self.wire.input().starts_with(SIGNATURE) {
+                self.wire.take(SIGNATURE.len());
+                return Ok((Err(CommandError::ProxyHeader), Some("PROXY")));
+            }
             match self.lines.next(self.wire.input()) {
                 InputLine::Complete { text, taken } => {
                     let grammar = match self.intake.policy.may_relay(self.peer.address) {
@@ -300,6 +313,15 @@ impl<'a, S: Spool> Session<'a, S> {
                 }
             }
         }
+    }
+
+    /// The client sent a PROXY header, and is not listed as a proxy: its address is believed no
+    /// more than the one in the header. Otherwise all clients of a proxy that is trusted, and not
+    /// listed, could relay.
+    fn forget_client(&mut self) {
+        let address = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+        let source = PeerClass::Stranger;
+        self.peer = Peer { address, port: 0, source, probe: false };
     }
 
     fn command_time(&self) -> Duration {
@@ -487,6 +509,12 @@ impl<'a, S: Spool> Session<'a, S> {
                 WireError::Closed | WireError::Truncated | WireError::Unread | WireError::Broken(_),
             ) => self.wire.output().clear(),
         }
+    }
+}
+
+fn disconnected(events: &MailEvents, peer: Peer) {
+    if !peer.probe {
+        events.emit(MailEvent::Disconnected(peer.into()));
     }
 }
 

@@ -6,6 +6,7 @@ use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::net::TcpSocket;
 
 /// One connection. Every wait ends after twenty seconds with a panic.
 pub struct Client {
@@ -16,6 +17,30 @@ impl Client {
     /// Connects and sends nothing.
     pub fn connect(address: SocketAddr) -> Self {
         Self::of(TcpStream::connect(address).expect("a connection"))
+    }
+
+    /// Connects from this address of this machine and sends nothing.
+    pub fn connect_from(local: &str, address: SocketAddr) -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
+        let stream = runtime.block_on(async {
+            let socket = match address {
+                SocketAddr::V4(_) => TcpSocket::new_v4(),
+                SocketAddr::V6(_) => TcpSocket::new_v6(),
+            };
+            let socket = socket.unwrap();
+            socket.bind(SocketAddr::new(local.parse().unwrap(), 0)).unwrap();
+            socket.connect(address).await.expect("a connection").into_std().unwrap()
+        });
+        stream.set_nonblocking(false).unwrap();
+        Self::of(stream)
+    }
+
+    /// The same, reads the greeting and sends EHLO.
+    pub fn hello_from(local: &str, address: SocketAddr) -> Self {
+        let mut client = Self::connect_from(local, address);
+        client.expect("220 ");
+        client.ask("EHLO client.example", "250 ");
+        client
     }
 
     /// Uses an existing connection.

@@ -8,6 +8,7 @@ pub mod cgroup;
 pub mod client;
 pub mod counted_host;
 pub mod exim;
+pub mod haproxy;
 pub mod hook;
 pub mod hostile;
 pub mod keys;

@@ -280,7 +280,7 @@ mod tests {
                 .count(),
             13
         );
-        const KINDS: [&str; 27] = [
+        const KINDS: [&str; 28] = [
             "text",
             "yes/no",
             "plain/json",
@@ -293,6 +293,7 @@ mod tests {
             "header names",
             "host",
             "networks",
+            "proxies",
             "address",
             "addresses",
             "mail address",

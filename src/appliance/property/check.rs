@@ -3,7 +3,7 @@
 use super::environment::{LoadedProperties, load};
 use super::relay_summary;
 use crate::appliance::class::PREFIX;
-use crate::appliance::failure::exit_of;
+use crate::appliance::failure::{Exit, exit_of};
 use crate::appliance::preflight::preflight;
 use crate::ground::gateway::default_gateways;
 use std::fmt::Write as _;
@@ -11,12 +11,26 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 /// Reads and validates every property of this process and reports. Exit 0, or 64 with every problem
-/// on standard error, or 1 when the start would fail for another reason that can be detected now.
+/// on standard error (also for a proxy that is trusted and not listed, as far as the relay that
+/// runs here has met one), or 1 when the start would fail for another reason that can be detected
+/// now.
 pub fn run() -> ExitCode {
     match load() {
         Ok(loaded) => {
             let (text, would_start) = report(&loaded);
-            match std::io::stdout().write_all(text.as_bytes()) {
+            let written = std::io::stdout().write_all(text.as_bytes());
+            let proxies = loaded.settings.unlisted_proxies();
+            for proxy in &proxies {
+                let _ = writeln!(
+                    std::io::stderr(),
+                    "Error: proxy_networks does not list {proxy}, which is a proxy (the running \
+                    relay got a PROXY header from there) and trusted: all of its clients might \
+                    relay. Add it to MTA_PROXY_NETWORKS, or take it out of \
+                    MTA_SMTPD_TRUSTED_NETWORKS"
+                );
+            }
+            match written {
+                Ok(()) if !proxies.is_empty() => ExitCode::from(Exit::Property.code()),
                 Ok(()) if would_start => ExitCode::SUCCESS,
                 _ => ExitCode::FAILURE,
             }

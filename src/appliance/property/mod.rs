@@ -29,6 +29,8 @@ mod name;
 mod name_lookup;
 mod network;
 mod properties_macro;
+pub mod proxy;
+pub mod proxy_rules;
 pub mod relay_summary;
 mod rules;
 pub mod secret;

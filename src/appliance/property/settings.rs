@@ -8,6 +8,7 @@ use super::choice::{AddressMasking, LogFormat, WebhookEvent, webhook_events};
 use super::name::{self, HeaderNames};
 use super::network;
 use super::properties_macro::properties;
+use super::proxy::{ProxyNetwork, proxy_networks};
 use super::secret::{self, Secret};
 use super::value;
 use super::webhook::{Webhook, webhooks};
@@ -51,6 +52,8 @@ properties! {
         smtp_port: u16 = value::port;
         smtps_port: u16 = value::port;
         smtpd_trusted_networks: Vec<IpNet> = network::networks;
+        /// See [`Settings::smtp_proxies`], [`Settings::http_proxies`].
+        proxy_networks: Vec<ProxyNetwork> = proxy_networks;
         session_limit: u32 = value::count;
         session_limit_per_address: u32 = value::count;
         /// See [`Settings::sessions_reserved`].
@@ -111,7 +114,6 @@ properties! {
         username: Option<String> = name::user_name;
         password: Option<Secret> = secret::password;
         api_tokens: Vec<Account> = accounts;
-        proxy_networks: Vec<IpNet> = network::networks;
 
         // Webhooks.
         webhook_url: Vec<Webhook> = webhooks;

@@ -239,11 +239,19 @@ impl Settings {
             }
             (false, _) => {}
         }
-        if super::relay_summary::everybody(&self.proxy_networks).is_some() {
+        if super::relay_summary::everybody(&self.http_proxies()).is_some() {
             warnings.push(
                 "proxy_networks names everybody: whoever asks at ui_port chooses the address that \
                 counts for limits and logs; name \
                  the proxies alone"
+                    .to_owned(),
+            );
+        }
+        if super::relay_summary::everybody(&self.smtp_proxies()).is_some() {
+            warnings.push(
+                "proxy_networks names everybody: whoever sends a PROXY header at smtp_port chooses \
+                the address that says whether it may relay, and so makes an OPEN RELAY; name the \
+                proxies alone"
                     .to_owned(),
             );
         }

@@ -7,7 +7,7 @@
 //! connection a slot (a [`SessionSlot`]) and a [`Wire`], which has limits of time and memory, and
 //! reads into a buffer of at most [`Wire::INPUT_MAX`]. HTTP has slots and time limits of its own.
 //! Limits: [`ConnectionLimits`] where [`serve`] is used. Security: untrusted clients cannot take
-//! the slots of trusted ones. Nothing is parsed here.
+//! the slots of trusted ones. Nothing is parsed here but the PROXY header of listed proxies.
 
 mod accept;
 mod bind;
@@ -16,6 +16,8 @@ mod limits;
 mod log_rate_limit;
 mod peer;
 mod prefix;
+mod proxied;
+mod proxy_header;
 mod serve;
 mod sessions;
 mod source_address;
@@ -29,6 +31,10 @@ pub use limits::{ConnectionLimits, WIDE_MAX};
 pub use log_rate_limit::LogRateLimit;
 pub use peer::{Peer, PeerClass};
 pub use prefix::client_prefix;
+pub use proxied::{PROXY_HEADER_TIME, PROXY_HEADERS_MAX};
+pub use proxy_header::{
+    BINARY_MAX, LINE_MAX, ProxyHeader, ProxyHeaderError, ProxyHeaderParser, SIGNATURE,
+};
 pub use serve::{Listener, Refused, ServerProtocol, serve};
 pub use sessions::{Milestone, NoSlot, SessionSlot};
 pub use source_address::source_address;

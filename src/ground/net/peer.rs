@@ -11,6 +11,9 @@ pub struct Peer {
     pub port: u16,
     /// Its class.
     pub source: PeerClass,
+    /// It is a listed proxy itself that has connected (PROXY protocol: `LOCAL`), mostly for a
+    /// health check: its coming and going is no event.
+    pub probe: bool,
 }
 
 /// The class of a client, by its address.
@@ -30,7 +33,7 @@ impl Peer {
     /// The peer at this address; `source` gives the class of an address.
     pub fn of(address: SocketAddr, source: impl FnOnce(IpAddr) -> PeerClass) -> Self {
         let canonical = address.ip().to_canonical();
-        Self { address: canonical, port: address.port(), source: source(canonical) }
+        Self { address: canonical, port: address.port(), source: source(canonical), probe: false }
     }
 
     /// Whether it is not trusted.

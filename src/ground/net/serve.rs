@@ -4,12 +4,15 @@
 //! In: listening sockets, a [`ServerProtocol`], a signal to stop. Out: one task for each session.
 //! Limits: [`ConnectionLimits`]; a connection over the limits costs no task. [`Sessions`] decides
 //! who gets a slot. For an untrusted client the kernel buffers [`STRANGER_BUFFER`] in each
-//! direction, and a client that has sent [`EARLY_MAX`] before the greeting gets no slot. Security:
+//! direction, and a client that has sent [`EARLY_MAX`] before the greeting gets no slot. A
+//! connection from a listed proxy gets a slot once its PROXY header has named the client. Security:
 //! a panic ends only its session.
 
 use super::accept::{Service, accept_loop, report_panic};
 use super::limits::ConnectionLimits;
 use super::peer::{Peer, PeerClass};
+use super::proxied::{self, PROXY_HEADERS_MAX, ProxiedClient};
+use super::proxy_header::ProxyHeaderError;
 use super::sessions::{NoSlot, SessionPermit, Sessions};
 use super::stream::Stream;
 use super::wire::Wire;
@@ -22,6 +25,7 @@ use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -76,6 +80,10 @@ pub trait ServerProtocol: Send + Sync + 'static {
     /// The class of an address.
     fn source(&self, client: IpAddr) -> PeerClass;
 
+    /// Whether connections from this address are those of a proxy, each of which begins with the
+    /// header of the PROXY protocol.
+    fn is_proxy(&self, address: IpAddr) -> bool;
+
     /// A session got a slot; with `displaced` another one is disconnected for it.
     fn begun(&self, displaced: bool);
 
@@ -114,18 +122,19 @@ pub async fn serve<P, F, S>(
     F: Fn(Wire, Peer) -> S + Clone + Send + Sync + 'static,
     S: Future<Output = ()> + Send + 'static,
 {
-    let (protocol, sessions) = (Arc::new(protocol), Sessions::new(limits));
-    let limits = Arc::new(limits.clone());
+    let protocol = Arc::new(protocol);
     let mut loops = JoinSet::new();
+    let shared = Entrance {
+        sessions: Sessions::new(limits),
+        limits: Arc::new(limits.clone()),
+        protocol: Arc::clone(&protocol),
+        headers: Arc::new(Semaphore::new(PROXY_HEADERS_MAX)),
+        tls: None,
+        stop: stop.clone(),
+    };
     for Listener { socket, tls } in listeners {
-        let service = SessionService {
-            limits: Arc::clone(&limits),
-            sessions: Arc::clone(&sessions),
-            protocol: Arc::clone(&protocol),
-            tls,
-            stop: stop.clone(),
-            session: session.clone(),
-        };
+        let entrance = Arc::new(Entrance { tls, ..shared.clone() });
+        let service = SessionService { entrance, session: session.clone() };
         let mut stop = stop.clone();
         loops.spawn(async move {
             let ends = async { draining(&mut stop).await.max(Instant::now()) + LAST_WORDS };
@@ -139,12 +148,39 @@ pub async fn serve<P, F, S>(
 
 /// One listener's sessions.
 struct SessionService<P: ServerProtocol, F> {
+    entrance: Arc<Entrance<P>>,
+    session: F,
+}
+
+/// What a connection needs to become a session.
+struct Entrance<P: ServerProtocol> {
     limits: Arc<ConnectionLimits>,
     sessions: Arc<Sessions>,
     protocol: Arc<P>,
+    /// Connections of proxies that wait for their headers.
+    headers: Arc<Semaphore>,
     tls: Option<Arc<P::Tls>>,
     stop: Stop,
-    session: F,
+}
+
+impl<P: ServerProtocol> Clone for Entrance<P> {
+    fn clone(&self) -> Self {
+        Self {
+            limits: Arc::clone(&self.limits),
+            sessions: Arc::clone(&self.sessions),
+            protocol: Arc::clone(&self.protocol),
+            headers: Arc::clone(&self.headers),
+            tls: self.tls.clone(),
+            stop: self.stop.clone(),
+        }
+    }
+}
+
+/// A connection with a slot.
+struct Admitted<P: ServerProtocol> {
+    wire: Wire,
+    peer: Peer,
+    guard: Guard<P>,
 }
 
 impl<P, F, S> Service<(TcpStream, SocketAddr)> for SessionService<P, F>
@@ -157,44 +193,33 @@ where
         &self,
         (stream, address): (TcpStream, SocketAddr),
     ) -> Option<impl Future<Output = ()> + Send + 'static> {
-        let (wire, peer, guard) = self.admit(stream, address)?;
-        let protocol = Arc::clone(&self.protocol);
-        let tls = self.tls.clone().map(|tls| (tls, Arc::clone(&self.limits)));
-        let (stop, session) = (self.stop.clone(), self.session.clone());
+        let entrance = Arc::clone(&self.entrance);
+        let admitted = if entrance.protocol.is_proxy(address.ip().to_canonical()) {
+            Err(stream)
+        } else {
+            Ok(entrance.admit(stream, ProxiedClient { address, own: false })?)
+        };
+        let session = self.session.clone();
         Some(async move {
-            let _guard = guard;
-            if let Some(wire) = begin(&*protocol, tls, wire, peer, stop).await {
+            let admitted = match admitted {
+                Ok(admitted) => Some(admitted),
+                Err(stream) => Box::pin(entrance.through_proxy(stream, address)).await,
+            };
+            let Some(Admitted { wire, peer, guard: _guard }) = admitted else { return };
+            if let Some(wire) = entrance.begin(wire, peer).await {
+                drop(entrance);
                 session(wire, peer).await;
             }
         })
     }
 
     fn cannot_accept(&self, error: &io::Error) {
-        self.protocol.cannot_accept(error);
+        self.entrance.protocol.cannot_accept(error);
     }
 
     fn panicked(&self, message: &str) {
-        self.protocol.panicked(message);
+        self.entrance.protocol.panicked(message);
     }
-}
-
-/// The handshake, if the session begins with one; `None` when it failed, or the appliance stops.
-async fn begin<P: ServerProtocol>(
-    protocol: &P,
-    tls: Option<(Arc<P::Tls>, Arc<ConnectionLimits>)>,
-    wire: Wire,
-    peer: Peer,
-    mut stop: Stop,
-) -> Option<Wire> {
-    let Some((tls, limits)) = tls else { return Some(wire) };
-    // In an allocation of its own: sessions without TLS do not need the memory for a handshake.
-    Box::pin(async move {
-        tokio::select! {
-            wire = protocol.secure(&tls, wire, peer, &limits) => wire,
-            _ = draining(&mut stop) => None,
-        }
-    })
-    .await
 }
 
 /// Keeps the counts correct however a session ends.
@@ -209,9 +234,9 @@ impl<P: ServerProtocol> Drop for Guard<P> {
     }
 }
 
-impl<P: ServerProtocol, F> SessionService<P, F> {
-    fn admit(&self, stream: TcpStream, address: SocketAddr) -> Option<(Wire, Peer, Guard<P>)> {
-        let peer = Peer::of(address, |client| self.protocol.source(client));
+impl<P: ServerProtocol> Entrance<P> {
+    fn admit(&self, stream: TcpStream, origin: ProxiedClient) -> Option<Admitted<P>> {
+        let peer = self.peer(origin);
         let narrowed = if peer.is_stranger() { narrow(&stream) } else { Ok(()) };
         match narrowed.and_then(|()| self.sessions.enter(peer.address, peer.source)) {
             Ok((permit, displaced)) => {
@@ -221,7 +246,7 @@ impl<P: ServerProtocol, F> SessionService<P, F> {
                 let _ = stream.set_nodelay(true);
                 let slot = Some(guard.permit.slot().clone());
                 let wire = Wire::new(Stream::Plain(stream), &self.limits, slot);
-                Some((wire, peer, guard))
+                Some(Admitted { wire, peer, guard })
             }
             Err(reason) => {
                 self.turn_away(stream, peer, reason);
@@ -230,14 +255,73 @@ impl<P: ServerProtocol, F> SessionService<P, F> {
         }
     }
 
+    fn peer(&self, ProxiedClient { address, own }: ProxiedClient) -> Peer {
+        let peer = Peer::of(address, |client| self.protocol.source(client));
+        Peer { probe: own, ..peer }
+    }
+
+    /// The same for a connection from a listed proxy, which gets a slot as the client that its
+    /// header names.
+    async fn through_proxy(&self, mut stream: TcpStream, proxy: SocketAddr) -> Option<Admitted<P>> {
+        let mut stop = self.stop.clone();
+        let origin = match self.headers.try_acquire() {
+            Ok(_permit) => tokio::select! {
+                origin = proxied::origin(&mut stream, proxy) => origin,
+                _ = draining(&mut stop) => return None,
+            },
+            Err(_) => Err(ProxyHeaderError::Crowded),
+        };
+        match origin {
+            Ok(origin) => {
+                let origin = origin?;
+                if origin.own && self.tls.is_some() && proxied::only_looked(&stream).await {
+                    return None;
+                }
+                self.admit(stream, origin)
+            }
+            Err(error) => {
+                let peer = self.peer(ProxiedClient { address: proxy, own: false });
+                let reply = self.refusal(peer, NoSlot::Proxy(error));
+                let mut wire = Wire::new(Stream::Plain(stream), &self.limits, None);
+                wire.output().extend(reply.into_iter().flat_map(String::into_bytes));
+                // What it has sent is read: else the close might overtake the reply.
+                wire.close().await;
+                None
+            }
+        }
+    }
+
+    /// The handshake, if the session begins with one; `None` when it failed, or the appliance
+    /// stops.
+    async fn begin(&self, wire: Wire, peer: Peer) -> Option<Wire> {
+        let Some(tls) = &self.tls else { return Some(wire) };
+        let mut stop = self.stop.clone();
+        // In an allocation of its own: sessions without TLS do not need the memory for a handshake.
+        Box::pin(async move {
+            tokio::select! {
+                wire = self.protocol.secure(tls, wire, peer, &self.limits) => wire,
+                _ = draining(&mut stop) => None,
+            }
+        })
+        .await
+    }
+
     /// Writes the reason into the empty send buffer of the new socket and closes it: no task, no
     /// wait.
     fn turn_away(&self, stream: TcpStream, peer: Peer, reason: NoSlot) {
-        let (told, inside_tls) = (self.sessions.told(reason), self.tls.is_some());
-        let reply = self.protocol.refuse(peer, Refused { reason, told, inside_tls });
-        if !inside_tls && let Ok(mut stream) = stream.into_std() {
+        let reply = self.refusal(peer, reason);
+        if let Some(reply) = reply
+            && let Ok(mut stream) = stream.into_std()
+        {
             let _ = stream.write(reply.as_bytes());
         }
+    }
+
+    /// The reply to a client without a slot; none where one takes a handshake.
+    fn refusal(&self, peer: Peer, reason: NoSlot) -> Option<String> {
+        let (told, inside_tls) = (self.sessions.told(reason), self.tls.is_some());
+        let reply = self.protocol.refuse(peer, Refused { reason, told, inside_tls });
+        (!inside_tls).then_some(reply)
     }
 }
 

@@ -15,6 +15,7 @@
 use super::limits::ConnectionLimits;
 use super::peer::PeerClass;
 use super::prefix::client_prefix;
+use super::proxy_header::ProxyHeaderError;
 use crate::ground::lock::{Guard, Lock};
 use crate::ground::memory::{Gauge, Pressure};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -78,12 +79,20 @@ pub enum NoSlot {
     /// It is an untrusted client that has sent too much before the greeting: the kernel has to
     /// buffer that, and no proper client does it.
     Early,
+    /// It is a listed proxy, and its connection does not begin with a PROXY header.
+    Proxy(ProxyHeaderError),
 }
 
 impl NoSlot {
     /// Every reason, for metrics that must exist from the start.
-    pub const ALL: [Self; 5] =
-        [Self::All, Self::Strangers, Self::Address, Self::Memory, Self::Early];
+    pub const ALL: [Self; 6] = [
+        Self::All,
+        Self::Strangers,
+        Self::Address,
+        Self::Memory,
+        Self::Early,
+        Self::Proxy(ProxyHeaderError::Missing),
+    ];
 
     /// The label.
     pub fn as_str(self) -> &'static str {
@@ -93,6 +102,7 @@ impl NoSlot {
             Self::Address => "address",
             Self::Memory => "memory",
             Self::Early => "early",
+            Self::Proxy(_) => "proxy",
         }
     }
 }

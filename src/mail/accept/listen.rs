@@ -4,7 +4,8 @@ use super::counters::AcceptCounters;
 use super::limits::Limits;
 use super::tls::SmtpTls;
 use crate::ground::net::{
-    self, ConnectionLimits, LogRateLimit, NoSlot, Peer, PeerClass, Refused, ServerProtocol, Wire,
+    self, ConnectionLimits, LogRateLimit, NoSlot, Peer, PeerClass, ProxyHeaderError, Refused,
+    ServerProtocol, Wire,
 };
 use crate::ground::stop::Stop;
 use crate::mail::model::{MailEvent, Refusal, SessionClient};
@@ -20,6 +21,11 @@ pub type SmtpListener = net::Listener<SmtpTls>;
 pub trait ClientClassifier: Send + Sync + 'static {
     /// The class of an address.
     fn classify(&self, client: IpAddr) -> PeerClass;
+
+    /// Whether connections from this address begin with the header of the PROXY protocol.
+    fn is_proxy(&self, _address: IpAddr) -> bool {
+        false
+    }
 
     /// A client got no slot.
     fn emit(&self, _event: MailEvent<'_>) {}
@@ -69,6 +75,10 @@ impl<C: ClientClassifier> ServerProtocol for Smtp<C> {
 
     fn source(&self, client: IpAddr) -> PeerClass {
         self.clients.classify(client)
+    }
+
+    fn is_proxy(&self, address: IpAddr) -> bool {
+        self.clients.is_proxy(address)
     }
 
     fn begun(&self, displaced: bool) {
@@ -132,6 +142,24 @@ fn told(reason: NoSlot) -> (&'static str, &'static str) {
         NoSlot::Address => ("4.7.0", "Too many sessions from your address; try again later"),
         NoSlot::Memory => ("4.3.2", "Too little memory for another session; try again later"),
         NoSlot::Early => ("4.7.0", "Data was sent before the greeting"),
+        NoSlot::Proxy(error) => ("4.7.0", no_header(error)),
+    }
+}
+
+/// What is wrong with the PROXY header of a listed proxy.
+fn no_header(error: ProxyHeaderError) -> &'static str {
+    match error {
+        ProxyHeaderError::Missing | ProxyHeaderError::Late => {
+            "Your address is in proxy_networks of this relay: a connection from there must begin \
+            with a PROXY header"
+        }
+        ProxyHeaderError::Family => "The PROXY header must name addresses of TCP over IPv4 or IPv6",
+        ProxyHeaderError::Crowded => {
+            "Too many connections of proxies wait for their PROXY headers; try again later"
+        }
+        ProxyHeaderError::Closed | ProxyHeaderError::Long | ProxyHeaderError::Malformed => {
+            "The PROXY header is not well-formed or too long"
+        }
     }
 }
 
@@ -252,7 +280,12 @@ mod tests {
             trusted_turned_away: LogRateLimit::new(),
             turned_away: LogRateLimit::new(),
         };
-        let peer = Peer { address: [192, 0, 2, 1].into(), port: 9, source: PeerClass::Trusted };
+        let peer = Peer {
+            address: [192, 0, 2, 1].into(),
+            port: 9,
+            source: PeerClass::Trusted,
+            probe: false,
+        };
         for inside_tls in [false, true] {
             smtp.refuse(peer, Refused { reason: NoSlot::All, told: NoSlot::All, inside_tls });
         }

@@ -17,6 +17,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 #[derive(Debug)]
 pub struct Policy {
     trusted: Vec<TrustedNetwork>,
+    /// Proxies that name their clients in PROXY headers.
+    proxies: Vec<IpNet>,
     gateways: Lock<Vec<IpAddr>>,
 }
 
@@ -55,7 +57,17 @@ impl Policy {
             let addresses = IpNet::from(IpAddr::V6(Ipv6Addr::LOCALHOST));
             trusted.push(TrustedNetwork { addresses, written: found.written });
         }
-        Self { trusted, gateways: Lock::leaf(strangers(gateways)) }
+        Self { trusted, proxies: Vec::new(), gateways: Lock::leaf(strangers(gateways)) }
+    }
+
+    /// The same with proxies that name their clients in PROXY headers.
+    pub fn with_proxies(self, proxies: Vec<IpNet>) -> Self {
+        Self { proxies, ..self }
+    }
+
+    /// Whether connections from `peer` are those of such a proxy.
+    pub fn is_proxy(&self, peer: IpAddr) -> bool {
+        self.proxies.iter().any(|network| network.contains(&peer))
     }
 
     /// The default routes have changed, as they do when a container joins another network.

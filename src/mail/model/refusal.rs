@@ -26,7 +26,7 @@ pub enum Refusal {
 
 /// Why a client got no SMTP session, as label of `mta_sessions_refused_total`: which limit was
 /// reached, or `early`: it sent too much before the greeting.
-pub const SESSION_REFUSALS: [&str; 5] = ["all", "strangers", "address", "memory", "early"];
+pub const SESSION_REFUSALS: [&str; 6] = ["all", "strangers", "address", "memory", "early", "proxy"];
 
 impl Refusal {
     /// Every reason, for metrics that must exist from the start.

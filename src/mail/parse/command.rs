@@ -39,6 +39,9 @@ pub enum Command {
 const HELLO_FORM: &str = "Write EHLO and the name of your host";
 const NO_ARGUMENT: &str = "This command takes no argument";
 
+/// The start of a line of the PROXY protocol, where no proxy is listed.
+const PROXY: &str = "PROXY";
+
 /// Verbs of SMTP that are not offered here.
 const UNSUPPORTED: [&str; 9] =
     ["AUTH", "BDAT", "EXPN", "ETRN", "ATRN", "TURN", "SEND", "SOML", "SAML"];
@@ -62,6 +65,7 @@ impl Command {
         OFFERED
             .into_iter()
             .chain(UNSUPPORTED)
+            .chain([PROXY])
             .find(|verb| word.eq_ignore_ascii_case(verb.as_bytes()))
     }
 
@@ -130,6 +134,8 @@ impl Command {
             }
         } else if UNSUPPORTED.into_iter().any(is) {
             Err(CommandError::Unsupported)
+        } else if is(PROXY) {
+            Err(CommandError::ProxyHeader)
         } else if HTTP_METHODS.into_iter().any(is) {
             Err(CommandError::Foreign)
         } else {

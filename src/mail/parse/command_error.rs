@@ -13,6 +13,9 @@ pub enum CommandError {
     Line(LineError),
     /// MAIL or RCPT with a parameter that was not announced.
     Parameter,
+    /// The header of the PROXY protocol from a client that is not listed as a proxy: the connection
+    /// is that of an unknown client.
+    ProxyHeader,
     /// The forward-path is not a valid mailbox.
     Recipient(AddressError),
     /// The reverse-path is not a valid mailbox.
@@ -49,6 +52,11 @@ impl CommandError {
             Self::Parameter => {
                 Reply::new(555, (5, 5, 4), "Parameter not known; EHLO lists those that are")
             }
+            Self::ProxyHeader => Reply::new(
+                500,
+                (5, 5, 2),
+                "A PROXY header is read only from proxies that are listed in proxy_networks",
+            ),
             Self::Recipient(error) => Reply::new(553, (5, 1, 3), error.to_string()),
             Self::Sender(error) => Reply::new(553, (5, 1, 7), error.to_string()),
             Self::Syntax(form) => Reply::new(501, (5, 5, 4), *form),
