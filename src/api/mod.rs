@@ -66,7 +66,7 @@ pub use sessions::{ExampleView, LogView, ReasonView, RefusalsView, SessionView, 
 pub(crate) use sessions::{LogQuery, log_lines, refusals_view, sessions_view};
 pub use settings::SettingsView;
 pub use status::{DiskView, LatencyView, QueueView, StatusView, TotalsView};
-pub(crate) use status::{latency, status_view, without_names};
+pub(crate) use status::{latency, modes, status_view, without_names};
 pub(crate) use stream::event;
 pub(crate) use text::view as text_view;
 pub use text::{AttachmentView, HeaderView, TextView, read as read_text};

@@ -68,7 +68,7 @@ pub struct ClientView {
 pub struct TargetView {
     /// The destination's name, as in the queue.
     pub destination: String,
-    /// By which rule: `domain`, `smart_relay` or `carbon_copy`.
+    /// By which rule: `domain`, `smart_relay`, `carbon_copy` or `redirect`.
     pub rule: String,
     /// How the hosts were found: `mx`, `no_mx`, `null_mx`, `address`, `exact` or `local_name`;
     /// `null` where the lookup failed: the error says why.
@@ -228,14 +228,14 @@ pub(crate) async fn route_test(
     let report = timeout(TEST_PATIENCE, app.views.route_test.test(question)).await;
     let report = report.map_err(|_| refused(error(StatusCode::GATEWAY_TIMEOUT, LATE)))?;
     let report = report.map_err(|fault| refused(admin_error(&fault)))?;
-    let now = clock::now();
+    let (now, targets) = (clock::now(), report.targets.into_iter());
     Ok(RouteTestView {
         to,
         from: from.unwrap_or_default(),
         client: report.client.map(client_view),
         queue_reply: report.queue.err().map(|reply| reply.to_string()),
         accounts,
-        targets: report.targets.into_iter().map(|target| target_view(target, now)).collect(),
+        targets: targets.map(|target| target_view(target, report.redirected, now)).collect(),
     })
 }
 
@@ -248,8 +248,9 @@ fn client_view(verdict: ClientVerdict) -> ClientView {
     }
 }
 
-fn target_view(target: TargetReport, now: u32) -> TargetView {
+fn target_view(target: TargetReport, redirected: bool, now: u32) -> TargetView {
     let rule = match &target.destination {
+        _ if redirected => "redirect",
         Destination::Domain(_) => "domain",
         Destination::SmartRelay(_) => "smart_relay",
         Destination::Copy(_) => "carbon_copy",

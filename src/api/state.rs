@@ -19,6 +19,8 @@ pub struct Facts {
     pub version: String,
     /// Which clients may relay, in one or two sentences.
     pub who_may_relay: String,
+    /// Modes for staging that are on: what they do, with addresses, and without.
+    pub modes: Vec<(String, String)>,
     /// When the core started, seconds since 1970.
     pub started: u32,
     /// Whether property `address_masking` masks addresses, and so subjects.

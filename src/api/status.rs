@@ -53,6 +53,9 @@ pub struct StatusView {
     pub orders_refused: Option<String>,
     /// Which clients may relay, as text; empty without the right to look.
     pub who_may_relay: String,
+    /// The modes for staging that are on, as text.
+    #[serde(default)]
+    pub modes: Vec<String>,
     /// Terminals and their states.
     pub terminals: Vec<ComponentView>,
     /// Volumes and their states.
@@ -164,6 +167,7 @@ pub(crate) async fn status_view(app: &AppState, look: bool) -> StatusView {
             .err()
             .map(str::to_owned),
         who_may_relay: facts.who_may_relay.clone(),
+        modes: modes(app, look),
         terminals: app.monitor.terminals(),
         volumes: app.monitor.volumes(),
     };
@@ -201,6 +205,12 @@ fn totals(counters: &Counters) -> TotalsView {
             .map(|label| ((*label).to_owned(), no_place(label)))
             .collect(),
     }
+}
+
+/// What is said about the modes for staging that are on; without `look` there are no addresses.
+pub(crate) fn modes(app: &AppState, look: bool) -> Vec<String> {
+    let words = |(words, public): &(String, String)| if look { words } else { public }.clone();
+    app.facts.modes.iter().map(words).collect()
 }
 
 /// The summary without names.

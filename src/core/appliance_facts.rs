@@ -17,6 +17,7 @@ pub(super) fn facts(settings: &Settings, resources: &Resources) -> Facts {
         hostname: settings.hostname.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         who_may_relay: who_may_relay(settings, resources),
+        modes: settings.staging_modes().into_iter().map(|mode| (mode.words, mode.public)).collect(),
         started: clock::now(),
         masks_subjects: settings.address_masking != AddressMasking::None,
         settings: settings.shown().into_iter().map(setting).collect(),

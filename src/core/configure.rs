@@ -64,7 +64,9 @@ pub(super) fn router<'a>(
         own_addresses: listeners.filter_map(|listener| listener.local_addr().ok()).collect(),
         port: 25,
     };
-    let router = Router::new(config, resolver).local_mail_hosts(settings.local_mail_hosts.clone());
+    let router = Router::new(config, resolver)
+        .local_mail_hosts(settings.local_mail_hosts.clone())
+        .redirecting(redirect(settings)?);
     Ok(router.counted(counters.clone()))
 }
 
@@ -99,14 +101,23 @@ pub(super) fn outbound_config(
     settings: &Settings,
     resources: &Resources,
 ) -> outbound::OutboundConfig {
-    let bounce_address =
-        settings.bounce_address.as_deref().and_then(|address| Address::parse(address).ok());
     outbound::OutboundConfig {
         hostname: settings.hostname.clone(),
-        bounce_address,
+        bounce_address: mailbox(settings.bounce_address.as_deref()),
         schedule: schedule_config(settings, resources),
         fresh_max: resources.fresh.min(outbound::FRESH_MAX),
     }
+}
+
+/// The address that gets all mail. One that could not be used must not send mail to others.
+fn redirect(settings: &Settings) -> Result<Option<Address>, Failure> {
+    let parsed = settings.redirect_all_to.as_deref().map(Address::parse).transpose();
+    parsed.map_err(|error| internal("redirect_all_to", &error))
+}
+
+/// An address of a property, whose form was checked when it was read.
+fn mailbox(text: Option<&str>) -> Option<Address> {
+    text.and_then(|address| Address::parse(address).ok())
 }
 
 fn schedule_config(settings: &Settings, resources: &Resources) -> schedule::ScheduleConfig {

@@ -83,14 +83,20 @@ async fn report<S: Spool>(
     let deadline = Instant::now() + LOOKUP_PATIENCE;
     // At once: a name server that is silent about one must not take the time of the other.
     let mut lookups = JoinSet::new();
-    for (place, destination) in intake.destinations(&envelope).0.into_iter().enumerate() {
+    let rules = outbound.route_rules();
+    let mut destinations = intake.destinations(&envelope).0;
+    destinations = destinations.into_iter().map(|decided| rules.redirected(decided)).collect();
+    // A redirected mail is sent once.
+    destinations.dedup();
+    let redirected = rules.redirect().is_some();
+    for (place, destination) in destinations.into_iter().enumerate() {
         let outbound = Arc::clone(&outbound);
         lookups.spawn(async move { (place, target(&outbound, destination, deadline).await) });
     }
     let mut targets = lookups.join_all().await;
     targets.sort_by_key(|(place, _)| *place);
     let targets = targets.into_iter().map(|(_, target)| target).collect();
-    RouteReport { client, queue: queue.map_err(|(reply, _)| reply), targets }
+    RouteReport { client, queue: queue.map_err(|(reply, _)| reply), redirected, targets }
 }
 
 /// What the relay replies to a client of terminal `in` with this envelope.

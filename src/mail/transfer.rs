@@ -75,7 +75,7 @@ impl<S: Spool> Outbound<S> {
         let copy = progress.iter().any(|progress| progress.target == Target::Copy);
         let rules = self.route_rules();
         for one in &mut progress {
-            one.destination = rules.destination(&envelope, one);
+            one.destination = rules.decided(&envelope, one);
         }
         let destinations = rules.decide(&envelope, copy);
         let entry = QueueEntry { envelope, origin, kind, copy, destinations };

@@ -1,6 +1,7 @@
 //! The common frame of every page, and error pages.
 
 use super::assets::{SCRIPT, STYLE};
+use crate::api::modes;
 use crate::api::state::AppState;
 use crate::ground::clock;
 use crate::ground::display_text::span;
@@ -63,6 +64,8 @@ pub(super) struct PageFrame {
     pub(super) looks: bool,
     /// The pages that this user may see: path below the root, name and label.
     pub(super) pages: Vec<(&'static str, &'static str, &'static str)>,
+    /// The modes for staging that are on, as text.
+    pub(super) modes: Vec<String>,
     /// A warning about who can see this page.
     pub(super) openness: Option<&'static str>,
 }
@@ -97,6 +100,7 @@ impl PageFrame {
             root: visit.root(),
             looks: visit.may_look(),
             pages: pages(|need| visit.right(need).is_ok()),
+            modes: modes(app, visit.may_look()),
             openness: match app.http.access.rights(visit.caller) {
                 Rights::Public => Some(PUBLIC),
                 Rights::Anybody => Some(NUMBERS),

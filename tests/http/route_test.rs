@@ -81,6 +81,7 @@ fn good() -> RouteReport {
             reply: Ok(()),
         }),
         queue: Ok(()),
+        redirected: false,
         targets: vec![target("there.example", HostLookup::Mx(4), hosts)],
     }
 }
@@ -97,6 +98,7 @@ fn bad() -> RouteReport {
             reply: Err(Reply::new(554, (5, 7, 1), denied)),
         }),
         queue: Ok(()),
+        redirected: false,
         targets: vec![TargetReport {
             route: Err(RouteError(null)),
             status: DestinationStatus {

@@ -88,7 +88,8 @@ impl RouteTest for MemoryDesk {
             self.questions.lock().unwrap().push(question);
             let takes = Duration::from_millis(self.slow_route.load(Ordering::Relaxed));
             tokio::time::sleep(takes).await;
-            let nothing = RouteReport { client: None, queue: Ok(()), targets: Vec::new() };
+            let nothing =
+                RouteReport { client: None, queue: Ok(()), redirected: false, targets: Vec::new() };
             Ok(self.route.lock().unwrap().clone().unwrap_or(nothing))
         })
     }

@@ -125,6 +125,7 @@ pub fn facts() -> Facts {
             "Clients in 10.20.0.0/16 and 2001:db8:20::/48 may send to anybody. The container's \
             gateway 10.20.0.1 may not."
                 .to_owned(),
+        modes: Vec::new(),
         started: clock::now() - 187_500,
         masks_subjects: false,
         settings: settings(),

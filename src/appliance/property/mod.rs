@@ -7,15 +7,15 @@
 //! ([`Secret`]); the core gets them on its standard input, never in arguments or environment.
 //!
 //! [`settings`] is the table: one line for each property with its type and its reader. Below it are
-//! the types and their grammars ([`value`], `name`, `network`, [`secret`], `choice`, [`account`],
-//! [`webhook`]), their text form (`to_text`), and what makes a record of the table
-//! (`properties_macro`, `typed_reader`). The manifest is `appliance/mta.toml`, in which
+//! the types and their grammars ([`value`], `name`, `mail_address`, `network`, [`secret`],
+//! `choice`, [`account`], [`webhook`]), their text form (`to_text`), and what makes a record of the
+//! table (`properties_macro`, `typed_reader`). The manifest is `appliance/mta.toml`, in which
 //! `name_lookup` finds names. Above it: `rules` between values, `serialize` (from and to texts),
-//! `warnings`, and the input: `env_scan` finds the texts, `trim_value` removes what is not part of
-//! them, `service_links` and `foreign_names` recognize variables of other programs, `machine` has
-//! the defaults that depend on it, and [`environment`] combines them. [`check`] is
-//! `postern check`, `masked_view` the values for display, [`relay_summary`] describes which clients
-//! may relay.
+//! `warnings`, `modes` (what is said about modes for staging), and the input: `env_scan` finds the
+//! texts, `trim_value` removes what is not part of them, `service_links` and `foreign_names`
+//! recognize variables of other programs, `machine` has the defaults that depend on it, and
+//! [`environment`] combines them. [`check`] is `postern check`, `masked_view` the values for
+//! display, [`relay_summary`] describes which clients may relay.
 
 pub mod account;
 pub mod check;
@@ -24,7 +24,9 @@ mod env_scan;
 pub mod environment;
 mod foreign_names;
 mod machine;
+mod mail_address;
 mod masked_view;
+mod modes;
 mod name;
 mod name_lookup;
 mod network;
@@ -52,6 +54,7 @@ pub use env_scan::VALUE_LIMIT;
 pub use environment::{InvalidProperties, LoadedProperties, load, read};
 pub use machine::Machine;
 pub use masked_view::ShownProperty;
+pub use modes::StagingMode;
 pub use secret::Secret;
 pub use settings::Settings;
 pub use value_source::ValueOrigin;

@@ -5,6 +5,7 @@
 
 use super::account::{Account, accounts};
 use super::choice::{AddressMasking, LogFormat, WebhookEvent, webhook_events};
+use super::mail_address;
 use super::name::{self, HeaderNames};
 use super::network;
 use super::properties_macro::properties;
@@ -88,6 +89,9 @@ properties! {
         /// Zero = never.
         delay_warning_time: Duration = value::duration_or_zero;
         bounce_address: Option<String> = name::mailbox;
+
+        // Modes for staging and devices.
+        redirect_all_to: Option<String> = mail_address::address;
 
         // The mail log.
         logs_enabled: bool = value::flag;

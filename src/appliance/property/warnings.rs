@@ -35,8 +35,9 @@ impl Settings {
             .configured_hosts()
             .into_iter()
             .flat_map(|(property, hop)| self.of_hop(property, hop));
-        self.of_mail_log()
-            .into_iter()
+        let modes = self.staging_modes().into_iter().map(|mode| mode.words);
+        modes
+            .chain(self.of_mail_log())
             .chain(hops)
             .chain(self.of_mail())
             .chain(self.of_history())

@@ -23,6 +23,8 @@ pub struct RouteReport {
     pub client: Option<ClientVerdict>,
     /// Whether the queue accepts mail now, from anybody; the reply that refuses it.
     pub queue: Result<(), Reply>,
+    /// Whether it would go to the address of `redirect_all_to` instead of its recipient.
+    pub redirected: bool,
     /// Where the mail would go: to its recipient first, then the carbon copy where there is one.
     pub targets: Vec<TargetReport>,
 }

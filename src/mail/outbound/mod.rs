@@ -21,6 +21,7 @@ mod outcomes;
 mod queue_state;
 #[cfg(test)]
 mod queue_tests;
+mod redirect;
 mod seven_bit;
 mod slow_peer_watch;
 mod suspension_log;
@@ -321,7 +322,7 @@ impl<S: Spool> Outbound<S> {
         let mut progress = message.progress.clone();
         let (mut moved, mut homeless) = (false, false);
         for one in progress.iter_mut().filter(|one| one.status == TargetStatus::Pending) {
-            let now = rules.destination(&message.envelope, one);
+            let now = rules.decided(&message.envelope, one);
             match &one.destination {
                 // An operator may configure a host again before it is released.
                 _ if now.is_none() && message.held => continue,

@@ -74,7 +74,7 @@ impl<S: Spool> Outbound<S> {
             outcomes.iter().map(|(target, outcome)| (*target, outcome)).collect();
         let change = |progress: &mut TargetProgress| {
             if let Some(outcome) = by_target.get(&progress.target) {
-                advance(progress, outcome, destination, due);
+                advance(progress, outcome, self.to_store(destination), due);
             }
         };
         let progress = self
@@ -105,6 +105,12 @@ impl<S: Spool> Outbound<S> {
             &expired,
         );
         again
+    }
+
+    /// What is stored after an attempt at a destination: nothing where that was the destination of
+    /// `redirect_all_to`, because the decision for the real recipients stays.
+    fn to_store<'a>(&self, tried: &'a Destination) -> Option<&'a Destination> {
+        self.router.rules().redirect().is_none().then_some(tried)
     }
 
     /// Counts the outcomes of an attempt, and emits events for it and for each of them.
@@ -359,8 +365,17 @@ fn expire(outcomes: &mut [(Target, Outcome)]) -> Vec<Target> {
     expired
 }
 
-fn advance(progress: &mut TargetProgress, outcome: &Outcome, tried: &Destination, due: u32) {
-    progress.destination = Some(tried.clone());
+/// Changes the progress of a target to that after an attempt at `tried`; `None`: the decision that
+/// is stored stays.
+fn advance(
+    progress: &mut TargetProgress,
+    outcome: &Outcome,
+    tried: Option<&Destination>,
+    due: u32,
+) {
+    if let Some(tried) = tried {
+        progress.destination = Some(tried.clone());
+    }
     progress.reason = outcome.words();
     let mut end = progress.reason.len().min(TargetProgress::REASON_MAX);
     while !progress.reason.is_char_boundary(end) {

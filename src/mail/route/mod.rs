@@ -26,8 +26,8 @@ use crate::ground::clock;
 use crate::ground::dns::{Absence, DnsError, Resolver};
 use crate::ground::host::{Host, HostSpec};
 use crate::mail::model::{
-    Destination, HostLookup, HostUse, MailHost, Reply, ReplyClass, Route, RouteError, RouteTrace,
-    TracedHost,
+    Address, Destination, HostLookup, HostUse, MailHost, Reply, ReplyClass, Route, RouteError,
+    RouteTrace, TracedHost,
 };
 use crate::mail::route::counters::RouteCounters;
 pub use host_addresses::{ADDRESSES_MAX, ROUTE_MAX};
@@ -74,6 +74,11 @@ impl Router {
     pub fn new(config: RouteConfig, resolver: Arc<dyn Resolver>) -> Self {
         let rules = RouteRules::new(config.smart_relay.clone(), config.cc_mta.clone(), config.port);
         Self { config, resolver, rules, local_mail_hosts: Vec::new(), counters: None }
+    }
+
+    /// The same, by which all mail goes to one address if there is one.
+    pub fn redirecting(self, to: Option<Address>) -> Self {
+        Self { rules: self.rules.redirecting(to), ..self }
     }
 
     /// The same, which also delivers mail by domain to these addresses of this host.

@@ -2,7 +2,8 @@
 //!
 //! A smart relay gets everything. Else mail goes by the domains of its recipients, and `cc_mta`
 //! gets a copy of each. A decision under other properties [is not valid any
-//! more](RouteRules::stands), and is made again.
+//! more](RouteRules::stands), and is made again. `redirect_all_to` changes no decision: while it is
+//! set, all mail [goes](RouteRules::destination) where that address is.
 
 use crate::ground::host::HostSpec;
 use crate::mail::model::{Address, ConfiguredHost, Destination, Envelope, Target, TargetProgress};
@@ -16,6 +17,8 @@ pub struct RouteRules {
     copy: Option<Arc<ConfiguredHost>>,
     /// The port of hosts without an explicit one.
     port: u16,
+    /// The address that gets all mail, and its destination.
+    redirect: Option<Arc<(Address, Destination)>>,
 }
 
 impl RouteRules {
@@ -24,7 +27,26 @@ impl RouteRules {
         let configured = |spec| Arc::new(ConfiguredHost::from(spec));
         let relay = smart_relay.map(configured);
         let copy = cc_mta.filter(|_| relay.is_none()).map(configured);
-        Self { relay, copy, port }
+        Self { relay, copy, port, redirect: None }
+    }
+
+    /// The same rules, by which all mail goes to one address if there is one.
+    pub fn redirecting(self, to: Option<Address>) -> Self {
+        let redirect = to.map(|to| {
+            let destination = self.of(&to);
+            Arc::new((to, destination))
+        });
+        Self { redirect, ..self }
+    }
+
+    /// The address that gets all mail, whatever its recipients.
+    pub fn redirect(&self) -> Option<&Address> {
+        self.redirect.as_deref().map(|(to, _)| to)
+    }
+
+    /// Where mail goes now that was decided to go to `decided`.
+    pub fn redirected(&self, decided: Destination) -> Destination {
+        self.redirect.as_deref().map_or(decided, |(_, destination)| destination.clone())
     }
 
     /// The destination of each target of a mail: its recipients in their order, then the copy, if
@@ -52,13 +74,22 @@ impl RouteRules {
         self.copy.clone().map(Destination::Copy)
     }
 
-    /// The destination of a target: as it was decided, if that is still valid; else as it is
-    /// decided now. `None` for a copy that has no destination any more.
+    /// Where a target goes now: to the address that gets all mail if there is one, else as
+    /// [`RouteRules::decided`].
     pub fn destination(
         &self,
         envelope: &Envelope,
         progress: &TargetProgress,
     ) -> Option<Destination> {
+        match self.redirect.as_deref() {
+            Some((_, destination)) => Some(destination.clone()),
+            None => self.decided(envelope, progress),
+        }
+    }
+
+    /// The destination of a target, to be stored: as it was decided, if that is still valid; else
+    /// as it is decided now. `None` for a copy that has no destination any more.
+    pub fn decided(&self, envelope: &Envelope, progress: &TargetProgress) -> Option<Destination> {
         match (&progress.destination, progress.target) {
             (Some(decided), _) if self.stands(decided) => Some(decided.clone()),
             (_, Target::Recipient(place)) => {

@@ -8,7 +8,7 @@ use crate::mail::model::{
     MailEvent, Message, Outcome, Reply, ReplyClass, Target, TransactionReport,
 };
 use crate::mail::outbound::catch_panic::catch_panic;
-use crate::mail::outbound::seven_bit;
+use crate::mail::outbound::{redirect, seven_bit};
 use crate::mail::schedule::{AgentStage, DestinationReputation, Job};
 use crate::mail::spool::Spool;
 use std::panic::resume_unwind;
@@ -129,16 +129,22 @@ impl<S: Spool> DeliveryAgent<S> {
             connection.use_full_timeouts();
         }
         let counters = self.outbound.counters.clone();
+        let to = self.outbound.router.rules().redirect();
+        let redirected = to.map(|to| redirect::redirected(message, targets, to));
+        let form = redirected.as_ref().map_or((message, targets), |form| (form, &redirect::ONLY));
+        let share = |mut report: TransactionReport| {
+            to.into_iter().for_each(|to| redirect::share(&mut report, targets, to));
+            report
+        };
         let mut known = RecipientOutcomes::default();
         let sent = {
             // Pinned where it is: it is too large to be moved for each mail.
-            let sending =
-                pin!(seven_bit::send(connection, message, targets, &counters, &mut known));
+            let sending = pin!(seven_bit::send(connection, form.0, form.1, &counters, &mut known));
             self.watch.follow(self.reputation, AgentStage::Talking, catch_panic(sending)).await
         };
         self.given_up = sent.is_none();
         let report = match sent {
-            Some(Ok(report)) => report,
+            Some(Ok(report)) => share(report),
             Some(Err(panic)) => {
                 let rest = Outcome::own(Reply::new(
                     451,
@@ -147,10 +153,13 @@ impl<S: Spool> DeliveryAgent<S> {
                 ));
                 // Like any attempt: a message that panics each time must end with its lifetime, and
                 // its sender must be notified.
-                self.finish(job, message, connection.given_up(&mut known, &rest)).await;
+                self.finish(job, message, share(connection.given_up(&mut known, &rest))).await;
                 resume_unwind(panic)
             }
-            None => connection.given_up(&mut known, &self.gave_up_slow_host(connection.relay())),
+            None => {
+                let outcome = self.gave_up_slow_host(connection.relay());
+                share(connection.given_up(&mut known, &outcome))
+            }
         };
         self.update_destination(&report, connection);
         report

@@ -1,0 +1,67 @@
+//! Mail addresses and domains in properties that decide where mail goes or who it is from.
+//!
+//! In: texts. Out: an address in the form that every part of the relay accepts: a dot-atom (RFC
+//! 5322 §3.2.3) and a host name. A stricter grammar than that of `name::mailbox`: a property whose
+//! address could not be used later would send mail to people who must not get it. Pure.
+
+use super::name;
+use super::value::ValueError;
+
+/// Octets of an address, at most (RFC 5321 §4.5.3.1.3).
+const ADDRESS_MAX: usize = 254;
+
+/// One address; its domain in lower case.
+pub fn address(text: &str) -> Result<String, ValueError> {
+    read(text)
+        .ok_or_else(|| format!("contains '{text}', which is not an address: write box@example.org"))
+}
+
+fn read(text: &str) -> Option<String> {
+    let (local, domain) = text.rsplit_once('@')?;
+    let atom = |atom: &str| !atom.is_empty() && atom.bytes().all(is_atom_text);
+    let domain = name::host_name(domain).ok()?;
+    let fits = text.len() <= ADDRESS_MAX && local.split('.').all(atom);
+    fits.then(|| format!("{local}@{domain}"))
+}
+
+/// RFC 5322 §3.2.3.
+fn is_atom_text(octet: u8) -> bool {
+    octet.is_ascii_alphanumeric() || b"!#$%&'*+-/=?^_`{|}~".contains(&octet)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_read_is_an_address_everywhere() {
+        for (text, read) in [
+            ("box@Example.ORG", "box@example.org"),
+            ("A.b+c=d@here", "A.b+c=d@here"),
+            ("box@example.org.", "box@example.org"),
+        ] {
+            assert_eq!(address(text).as_deref(), Ok(read));
+        }
+        let long = format!("{}@example.org", "a".repeat(250));
+        for bad in [
+            "",
+            "box",
+            "@example.org",
+            "box@",
+            "a..b@x",
+            "a b@x",
+            "<a@b>",
+            "é@x",
+            "a@b c",
+            "a@b@c",
+            "a@[192.0.2.1]",
+            "a@192.0.2.1",
+            "\"a\"@b",
+            "a,b@c",
+            &long,
+        ] {
+            let told = address(bad).unwrap_err();
+            assert!(told.contains("write box@example.org"), "{bad}: {told}");
+        }
+    }
+}
