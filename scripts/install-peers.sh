@@ -23,6 +23,7 @@ PYTHON_PACKAGES=(playwright==1.65.2 axe-playwright-python==0.1.8 schemathesis==4
 
 PACKAGES=(
   postfix                                        # next hop and sender; smtp-source, smtp-sink
+  dovecot-core                                   # asks for a login, behind Postfix
   nginx-light                                    # a proxy before the page
   haproxy                                        # a proxy before SMTP
   swaks libio-socket-ssl-perl libnet-dns-perl    # SMTP by hand, with TLS and MX look-ups
@@ -39,7 +40,7 @@ PACKAGES=(
 
 # A name for each program that a test calls, or a path for each file that a program loads.
 PROGRAMS=(
-  postfix smtp-source smtp-sink swaks /usr/sbin/nginx haproxy dnsmasq unbound python3 openssl
+  postfix dovecot smtp-source smtp-sink swaks /usr/sbin/nginx haproxy dnsmasq unbound python3 openssl
   prometheus prometheus-pushgateway exim4
   pflogsumm mkfs.ext4 fsfreeze groff
   java php msmtp node django-admin /usr/share/tomcat10/bin/catalina.sh /usr/share/java/jakarta-mail.jar

@@ -14,9 +14,10 @@ use crate::appliance::property::{self, LoadedProperties, Settings, check, relay_
 use crate::appliance::resources::{self, OPEN_FILES, Resources};
 use crate::appliance::supervise::carrier_supervisor::CarrierSupervisor;
 use crate::appliance::supervise::core_supervisor::CoreSupervisor;
+use crate::appliance::supervise::file_watch::{self, FileWatch, WatchedFiles};
 use crate::appliance::supervise::identity::Identity;
-use crate::appliance::supervise::keywatch::{self, KeyWatch};
 use crate::appliance::supervise::signals::SupervisorSignals;
+use crate::appliance::supervise::upstream_files::UpstreamFiles;
 use crate::appliance::supervise::{rundir, worker_process};
 use crate::appliance::volume::AS_WORKING_DIRECTORY;
 use crate::appliance::volume::keys::KeyFiles;
@@ -89,26 +90,23 @@ fn run_appliance() -> u8 {
             Err(failure) => failures.push(failure),
         }
     }
+    let upstreams = read_upstream_files(settings, &signals, identity)
+        .unwrap_or_else(|failure| failed(&mut failures, failure));
     // When a stop was requested, the reasons not to start do not matter any more.
     if !failures.is_empty() && !signals.stop_has_come() {
         return give_up(&event_log, &failures);
     }
     get_ready_for_children(&event_log);
-    // From now on the limit of open files is the one that the core will have.
-    let files = getrlimit(Resource::RLIMIT_NOFILE).map_or(OPEN_FILES, |(soft, _)| soft);
-    let resources = Resources::of(settings, MemoryLimit::find().as_ref(), files);
-    log_relay_policy(&event_log, settings, &resources);
-    log_resources(&event_log, settings, &resources);
-    let directory = if directories.data_as_working_directory {
-        settings.volume_data.as_path()
-    } else {
-        Path::new("/")
-    };
+    log_limits(&event_log, settings);
+    let directory = working_directory(settings, &directories);
     let carrier = carrier(settings, &directories)
         .map(|properties| CarrierSupervisor::new(&event_log, identity, directory, properties));
-    let supervisor =
-        CoreSupervisor::new(settings, &event_log, &signals, identity).working_in(directory);
-    supervisor.with_keys(keys).with_carrier(carrier).run_until_signal()
+    CoreSupervisor::new(settings, &event_log, &signals, identity)
+        .working_in(directory)
+        .with_keys(keys)
+        .with_upstreams(upstreams)
+        .with_carrier(carrier)
+        .run_until_signal()
 }
 
 fn give_up(event_log: &EventLog, failures: &[Failure]) -> u8 {
@@ -133,6 +131,15 @@ fn log_settings(event_log: &EventLog, loaded: &LoadedProperties, why_same: Optio
     if let Some(path) = event_log.path() {
         event_log.note(Severity::Info, format!("the appliance log is {}", path.display()));
     }
+}
+
+/// Logs who may relay, and what memory and descriptors suffice for.
+fn log_limits(event_log: &EventLog, settings: &Settings) {
+    // From now on the limit of open files is the one that the core will have.
+    let files = getrlimit(Resource::RLIMIT_NOFILE).map_or(OPEN_FILES, |(soft, _)| soft);
+    let resources = Resources::of(settings, MemoryLimit::find().as_ref(), files);
+    log_relay_policy(event_log, settings, &resources);
+    log_resources(event_log, settings, &resources);
 }
 
 /// Logs which clients may relay, when the gateways through which mail will leave are known.
@@ -223,18 +230,40 @@ fn read_keys(
     directories: &MountPaths,
     signals: &SupervisorSignals,
     identity: Identity,
-) -> Result<Option<KeyWatch>, Failure> {
+) -> Result<Option<FileWatch<KeyFiles>>, Failure> {
     let Some(files) = KeyFiles::of(settings, directories.keys.as_deref())? else { return Ok(None) };
-    let read = worker_process::run(keywatch::FIRST_PATIENCE, signals, || files.read(&identity));
+    let read = worker_process::run(file_watch::FIRST_PATIENCE, signals, || files.read(&identity));
     let keys = read
         .unwrap_or_else(|lost| Err(files.not_answering(&lost.to_string())))
         .map_err(KeyFiles::failure)?;
     let exposed =
-        worker_process::run(keywatch::FIRST_PATIENCE, signals, || files.exposed(&identity));
+        worker_process::run(file_watch::FIRST_PATIENCE, signals, || files.exposed(&identity));
     if let Ok(Some(warning)) = exposed {
         event_log.record(Severity::Warning, warning);
     }
-    Ok(Some(KeyWatch::new(files, identity, keys)))
+    Ok(Some(FileWatch::new(files, identity, keys)))
+}
+
+/// The files of upstreams, and the watch over them; `None` when there are none.
+fn read_upstream_files(
+    settings: &Settings,
+    signals: &SupervisorSignals,
+    identity: Identity,
+) -> Result<Option<FileWatch<UpstreamFiles>>, Failure> {
+    let Some(files) = UpstreamFiles::of(settings) else { return Ok(None) };
+    let read = worker_process::run(file_watch::FIRST_PATIENCE, signals, || files.read(&identity));
+    let content = read
+        .unwrap_or_else(|lost| Err(files.not_answering(&lost.to_string())))
+        .map_err(UpstreamFiles::failure)?;
+    Ok(Some(FileWatch::new(files, identity, content)))
+}
+
+/// Where the core and the carrier work.
+fn working_directory<'a>(settings: &'a Settings, directories: &MountPaths) -> &'a Path {
+    match directories.data_as_working_directory {
+        true => &settings.volume_data,
+        false => Path::new("/"),
+    }
 }
 
 /// The task of the mail log's carrier: only what it needs, so that it never gets a secret. `None` =

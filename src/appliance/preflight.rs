@@ -12,9 +12,11 @@ use super::mount::Mounter;
 use super::property::{Settings, webhook};
 use super::resources::{self, OPEN_FILES, Resources};
 use super::start_errors;
+use super::supervise::file_watch::WatchedFiles;
 use super::supervise::identity::Identity;
 use super::supervise::rundir;
 use super::supervise::signals::SupervisorSignals;
+use super::supervise::upstream_files::UpstreamFiles;
 use super::terminal::host_lookup::ResolvedHosts;
 use super::volume::keys::KeyFiles;
 use super::{terminal, volume};
@@ -74,6 +76,7 @@ pub fn preflight(settings: &Settings) -> Preflight {
     outlook.notes.extend(terminal::next_hop_check::preflight(&settings, &names));
     outlook.notes.extend(terminal::preflight(&settings, &names));
     outlook.look_at_authorities(&settings, &identity);
+    outlook.look_at_upstreams(&settings, &identity);
     outlook.failures.extend(resources::too_little(&settings, ceiling.as_ref()));
     outlook.failures.extend(resources::too_few_threads(&settings, threads::limit()));
     outlook.notes.extend([resources.words()].into_iter().chain(resources.warning(&settings)));
@@ -116,6 +119,11 @@ impl Preflight {
         let file = settings.webhook_ca.as_deref();
         let failure = identity.within(|| Ok(webhook::authorities(file).err()));
         self.failures.extend(failure.ok().flatten());
+    }
+
+    fn look_at_upstreams(&mut self, settings: &Settings, identity: &Identity) {
+        let Some(files) = UpstreamFiles::of(settings) else { return };
+        self.failures.extend(files.read(identity).err().map(UpstreamFiles::failure));
     }
 
     fn look_at_ports(&mut self, settings: &Settings) {

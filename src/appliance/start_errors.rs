@@ -32,3 +32,5 @@ pub const EXPORT: &str = "Error: failed to mount the 'fs' terminal.";
 pub const DATA_VOLUME: &str = "Error: failed to mount data volume.";
 /// The mail log would be outside of the share.
 pub const OUTSIDE_SHARE: &str = "Error: maillog_filename must stay inside the log share";
+/// A file of an upstream is missing or unusable.
+pub const UPSTREAM_FILES: &str = "Error: a file of smart_relay or of an upstream cannot be used";

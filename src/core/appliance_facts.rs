@@ -80,7 +80,7 @@ pub(super) fn terminals(settings: &Settings) -> Vec<ComponentStatus> {
             settings.smtp_port, settings.smtps_port
         )
     };
-    let mut net = match (&settings.smart_relay, &settings.cc_mta) {
+    let mut net = match (settings.smart_relay_host(), &settings.cc_mta) {
         (Some(relay), _) => format!("all mail to {relay}"),
         (None, Some(copy)) => format!("mail to each domain's MX, copies to {copy}"),
         (None, None) => "mail to each domain's MX".to_owned(),

@@ -10,8 +10,9 @@ use crate::appliance::failure::Failure;
 use crate::appliance::property::{LogFormat, Settings, webhook};
 use crate::appliance::resources;
 use crate::appliance::supervise::confine::confine;
-use crate::appliance::supervise::orders::OrderReader;
+use crate::appliance::supervise::orders::{CoreOrder, OrderReader, UpstreamFileMap};
 use crate::appliance::supervise::status::StatusWriter;
+use crate::appliance::supervise::upstream_files::UpstreamFiles;
 use crate::ground::log::{self, LogGuard, Tail};
 use crate::ground::threads;
 use crate::ground::tls::{Authorities, CertificatePresenter};
@@ -31,6 +32,8 @@ pub(super) struct CoreConfig {
     pub(super) authorities: Authorities,
     /// The TLS keys; `None` without TLS.
     pub(super) presenter: Option<Arc<CertificatePresenter>>,
+    /// The files of upstreams, by their names.
+    pub(super) upstream_files: UpstreamFileMap,
     /// The further orders of the supervisor.
     pub(super) orders: OrderReader,
     /// `None` without a mail log.
@@ -72,9 +75,22 @@ impl CoreConfig {
         } else {
             Some(keys::first(&mut orders).map_err(|failure| vec![failure])?)
         };
+        let upstream_files = match UpstreamFiles::of(&settings) {
+            Some(_) => files_of_upstreams(&mut orders).map_err(|failure| vec![failure])?,
+            None => UpstreamFileMap::new(),
+        };
         let (status, tail) = (status.clone(), log.tail());
-        let config =
-            Self { settings, volume, authorities, presenter, orders, maillog, tail, status };
+        let config = Self {
+            settings,
+            volume,
+            authorities,
+            presenter,
+            upstream_files,
+            orders,
+            maillog,
+            tail,
+            status,
+        };
         Ok((config, log))
     }
 
@@ -90,6 +106,15 @@ impl CoreConfig {
             .enable_all()
             .build()
             .map_err(|error| vec![internal("the runtime", &error)])
+    }
+}
+
+/// The first files of upstreams, which the supervisor sends after the keys.
+fn files_of_upstreams(orders: &mut OrderReader) -> Result<UpstreamFileMap, Failure> {
+    match orders.next() {
+        Some(Ok(CoreOrder::Upstreams(files))) => Ok(files),
+        Some(Err(error)) => Err(internal("the files of upstreams", &error)),
+        _ => Err(internal("the files of upstreams", &"stopped before they were received")),
     }
 }
 

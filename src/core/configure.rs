@@ -2,6 +2,7 @@
 
 use super::process_resources::ProcessResources;
 use super::start_failures::{data_volume, internal};
+use super::upstreams;
 use crate::appliance::failure::Failure;
 use crate::appliance::property::account::Account;
 use crate::appliance::property::{AddressMasking, Settings};
@@ -58,7 +59,7 @@ pub(super) fn router<'a>(
 ) -> Result<Router, Failure> {
     let resolver = dns::system(&settings.dns_servers).map_err(|error| internal("DNS", &error))?;
     let config = route::RouteConfig {
-        smart_relay: settings.smart_relay.clone(),
+        smart_relay: settings.smart_relay_host(),
         cc_mta: settings.cc_mta.clone(),
         hostname: settings.hostname.clone(),
         own_addresses: listeners.filter_map(|listener| listener.local_addr().ok()).collect(),
@@ -67,7 +68,7 @@ pub(super) fn router<'a>(
     let router = Router::new(config, resolver)
         .local_mail_hosts(settings.local_mail_hosts.clone())
         .redirecting(redirect(settings)?);
-    Ok(router.counted(counters.clone()))
+    Ok(router.upstreams(upstreams::routed(settings)).counted(counters.clone()))
 }
 
 pub(super) fn deliver_config(settings: &Settings) -> deliver::DeliverConfig {

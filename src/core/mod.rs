@@ -33,6 +33,7 @@ mod server;
 mod start_failures;
 mod supervisor_commands;
 mod unlisted_proxies;
+mod upstreams;
 mod watchdog;
 mod webhooks;
 

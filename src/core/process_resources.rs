@@ -4,6 +4,7 @@ use super::config::CoreConfig;
 use super::counters::counters;
 use super::exclusive_resources;
 use super::start_failures::internal;
+use super::upstreams;
 use crate::appliance::failure::Failure;
 use crate::appliance::property::Settings;
 use crate::appliance::resources::{OPEN_FILES, Resources};
@@ -14,6 +15,7 @@ use crate::ground::log::Tail;
 use crate::ground::memory::{Gauge, MemoryLimit};
 use crate::ground::tls::{Authorities, CertificatePresenter};
 use crate::http::counters::HttpCounters;
+use crate::mail::deliver::UpstreamAccesses;
 use crate::maillog::{MailLog, MailLogGuard};
 use crate::monitor::counters::Counters;
 use nix::sys::resource::{Resource, getrlimit};
@@ -32,6 +34,7 @@ pub(super) struct ProcessResources {
     pub(super) presenter: Option<Arc<CertificatePresenter>>,
     /// The authorities that verify receivers of webhooks.
     pub(super) authorities: Authorities,
+    pub(super) upstreams: UpstreamAccesses,
     /// The last lines of the log.
     pub(super) tail: Arc<Tail>,
     pub(super) status: Arc<StatusWriter>,
@@ -61,8 +64,9 @@ impl ProcessResources {
     /// # Errors
     /// Another core has the volume, or it cannot be opened.
     pub(super) async fn take(config: CoreConfig) -> Result<(Self, OrderReader), Failure> {
-        let CoreConfig { settings, volume, authorities, presenter, orders, maillog, tail, status } =
-            config;
+        let CoreConfig { settings, volume, authorities, presenter, .. } = config;
+        let CoreConfig { upstream_files, orders, maillog, tail, status, .. } = config;
+        let upstreams = upstreams::accesses(&settings, &upstream_files)?;
         let mut signals = CoreSignals {
             terminate: signal(SignalKind::terminate())
                 .map_err(|error| internal("SIGTERM", &error))?,
@@ -85,6 +89,7 @@ impl ProcessResources {
             settings,
             presenter,
             authorities,
+            upstreams,
             tail,
             status,
             counters,

@@ -54,8 +54,12 @@ impl Relay {
             .map(|presenter| SmtpTls::new(presenter, counters.accept.clone()));
         let router =
             configure::router(settings, ports.smtp.iter().chain(&ports.smtps), &counters.route)?;
-        let client = SmtpClient::new(configure::deliver_config(settings), counters.deliver.clone())
-            .map_err(|error| internal("TLS", &error))?;
+        let client = SmtpClient::with_upstreams(
+            configure::deliver_config(settings),
+            counters.deliver.clone(),
+            process.upstreams.clone(),
+        )
+        .map_err(|error| internal("TLS", &error))?;
         let history = HistoryLog::open(
             disk.clone(),
             configure::history_config(settings),

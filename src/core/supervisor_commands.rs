@@ -1,4 +1,5 @@
-//! The supervisor's orders while the core runs: newer keys, the stacks of all threads, the stop.
+//! The supervisor's orders while the core runs: newer keys, newer files of upstreams, the stacks of
+//! all threads, the stop.
 //!
 //! On its own thread, so that orders are handled however busy or stuck the rest is. The end of the
 //! input is an order to stop, too: the supervisor has ended, and would not restart this core.
@@ -7,6 +8,7 @@
 
 use super::keys;
 use super::process_resources::ProcessResources;
+use super::upstreams;
 use crate::appliance::supervise::orders::{CoreOrder, OrderReader};
 use crate::ground::sys;
 use std::io::{self, Read};
@@ -28,6 +30,7 @@ pub(super) fn follow<R: Read + Send + 'static>(
 ) -> io::Result<Arc<Notify>> {
     let (presenter, counters) = (process.presenter.clone(), process.counters.accept.clone());
     let (status, drain_time) = (process.status.clone(), process.settings.drain_time);
+    let (accesses, settings) = (process.upstreams.clone(), process.settings.clone());
     if let Some(presenter) = &presenter {
         counters.certificate_expires(presenter.pair().not_after());
     }
@@ -40,6 +43,9 @@ pub(super) fn follow<R: Read + Send + 'static>(
                     if let Some(presenter) = &presenter {
                         keys::take(presenter, &keys, &counters, &status);
                     }
+                }
+                Ok(CoreOrder::Upstreams(files)) => {
+                    upstreams::take(&accesses, &settings, &files, &status);
                 }
                 Ok(CoreOrder::Stacks) => status.stacks(&sys::stacks()),
                 Ok(CoreOrder::Stop) => stop_within(&stop, drain_time)?,

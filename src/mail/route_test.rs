@@ -7,7 +7,6 @@
 //! go through the relay's resolver, on the runtime that carries mail, and end when the request
 //! ends. They are not counted: a name with a typing error must not raise an alert.
 
-use super::deliver::TLS_POLICY;
 use super::intake::Intake;
 use super::model::{
     Address, AdminError, AdminFuture, BodyType, ClientVerdict, Destination, Envelope, Refusal,
@@ -160,5 +159,6 @@ async fn target<S: Spool>(
     for moment in [&mut status.suspended_until, &mut status.unreachable_since] {
         *moment = moment.map(clock::wall);
     }
-    TargetReport { destination, trace, route, tls: TLS_POLICY, status }
+    let tls = outbound.router.tls_policy(&destination).as_str();
+    TargetReport { destination, trace, route, tls, status }
 }

@@ -196,7 +196,7 @@ fn check_understands_words_of_other_relays() {
     assert_eq!(ended.code, 64);
     assert!(ended.stderr.contains("did you mean MTA_SMART_RELAY?"), "{}", ended.stderr);
     assert!(
-        ended.stderr.contains("this version does not log in to MTA_SMART_RELAY"),
+        ended.stderr.contains("the login at MTA_SMART_RELAY is MTA_SMART_RELAY_USERNAME"),
         "{}",
         ended.stderr
     );

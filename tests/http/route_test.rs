@@ -55,8 +55,11 @@ fn host(preference: u16, host: &str, used: HostUse) -> TracedHost {
 fn target(name: &str, lookup: HostLookup, hosts: Vec<TracedHost>) -> TargetReport {
     let destination = Destination::domain(name).unwrap();
     let used = hosts.iter().filter(|host| host.used == HostUse::Used);
-    let hops =
-        used.map(|host| MailHost { host: host.host.clone(), addresses: host.addresses.clone() });
+    let hops = used.map(|host| MailHost {
+        host: host.host.clone(),
+        addresses: host.addresses.clone(),
+        upstream: None,
+    });
     TargetReport {
         route: Ok(Route { destination: destination.clone(), hosts: hops.collect() }),
         destination,

@@ -60,6 +60,7 @@ async fn all_addresses_of_a_host_are_tried() {
     let hop = MailHost {
         host: "mx.example".into(),
         addresses: vec![nobody().await, nobody().await, good.address],
+        upstream: None,
     };
     let route =
         Route { destination: Destination::domain("there.example").unwrap(), hosts: vec![hop] };
@@ -289,8 +290,8 @@ async fn other_hosts_come_before_other_addresses() {
         vec![busy().await, busy().await, busy().await, busy().await, busy().await, busy().await];
     let good = Peer::good(&[]).await;
     let hosts = vec![
-        MailHost { host: "many.example".into(), addresses },
-        MailHost { host: "good.example".into(), addresses: vec![good.address] },
+        MailHost { host: "many.example".into(), addresses, upstream: None },
+        MailHost { host: "good.example".into(), addresses: vec![good.address], upstream: None },
     ];
     let route = Route { destination: Destination::domain("there.example").unwrap(), hosts };
     let client = client(patient());

@@ -2,9 +2,13 @@
 
 use bytes::{Buf, BytesMut};
 use memchr::memmem;
-use postern::ground::tls;
+use postern::ground::credential::sasl::ClientCredentials;
+use postern::ground::tls::{self, TlsLevel, upstream_client};
 use postern::mail::deliver::counters::DeliverCounters;
-use postern::mail::deliver::{Connection, DeliverConfig, RecipientOutcomes, SmtpClient, Timeouts};
+use postern::mail::deliver::{
+    Connection, DeliverConfig, RecipientOutcomes, SmtpClient, Timeouts, UpstreamAccess,
+    UpstreamSecrets,
+};
 use postern::mail::model::{
     Address, Body, BodyType, Destination, Envelope, MailHost, Message, MessageId, MessageKind,
     Origin, Outcome, ReplyClass, Route, StoredContent, Target, TargetProgress, TransactionReport,
@@ -14,7 +18,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::FileExt;
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -281,17 +285,52 @@ fn unstuff(raw: &[u8]) -> Vec<u8> {
     mail
 }
 
+/// The name, beside one that no test uses, in the certificate of every [`Peer`].
+pub const UPSTREAM: &str = "upstream.example";
+
+/// The key and certificate of every [`Peer`], signed by itself.
+static PAIR: LazyLock<rcgen::CertifiedKey<rcgen::KeyPair>> = LazyLock::new(|| {
+    let names = ["somebody.else", UPSTREAM].map(str::to_owned);
+    rcgen::generate_simple_self_signed(names).unwrap()
+});
+
 fn server_tls() -> Arc<rustls::ServerConfig> {
-    let rcgen::CertifiedKey { cert, signing_key } =
-        rcgen::generate_simple_self_signed(["somebody.else".to_owned()]).unwrap();
-    let key = rustls::pki_types::PrivateKeyDer::try_from(signing_key.serialize_der()).unwrap();
+    let key = PAIR.signing_key.serialize_der();
+    let key = rustls::pki_types::PrivateKeyDer::try_from(key).unwrap();
     let config = rustls::ServerConfig::builder_with_provider(tls::provider())
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_no_client_auth()
-        .with_single_cert(vec![cert.der().clone()], key)
+        .with_single_cert(vec![PAIR.cert.der().clone()], key)
         .unwrap();
     Arc::new(config)
+}
+
+/// A client that reaches the upstream `default` so, and trusts the certificate of a [`Peer`].
+pub fn with_access(tls: TlsLevel, credentials: Option<ClientCredentials>) -> SmtpClient {
+    with_authority(tls, credentials, &PAIR.cert.pem())
+}
+
+/// The same with the certificate that it trusts.
+pub fn with_authority(
+    tls: TlsLevel,
+    credentials: Option<ClientCredentials>,
+    pem: &str,
+) -> SmtpClient {
+    let client = upstream_client(Some(pem.as_bytes()), None).unwrap();
+    let secrets = UpstreamSecrets { client, credentials: credentials.map(Arc::new) };
+    let access = UpstreamAccess::new("default", "smart_relay", tls, None, secrets);
+    let upstreams = [(access.name.clone(), Arc::new(access))].into();
+    let counters = DeliverCounters::alone().unwrap();
+    SmtpClient::with_upstreams(config(patient()), counters, upstreams).unwrap()
+}
+
+/// A route to a peer that is the upstream `default`, under this name.
+pub fn upstream_route(name: &str, peer: &Peer) -> Route {
+    let mut route = route(&[peer.address]);
+    route.hosts[0].host = name.to_owned();
+    route.hosts[0].upstream = Some("default".into());
+    route
 }
 
 /// Long enough for a busy machine; a test about one of them shortens that one.
@@ -320,20 +359,19 @@ pub fn client(timeouts: Timeouts) -> SmtpClient {
 
 pub fn counted(timeouts: Timeouts) -> (SmtpClient, Arc<DeliverCounters>) {
     let counters = DeliverCounters::alone().unwrap();
-    let config = DeliverConfig {
-        hostname: "relay.example".into(),
-        timeouts,
-        bind: None,
-        recipients_max: 100,
-    };
-    (SmtpClient::new(config, counters.clone()).unwrap(), counters)
+    (SmtpClient::new(config(timeouts), counters.clone()).unwrap(), counters)
+}
+
+fn config(timeouts: Timeouts) -> DeliverConfig {
+    DeliverConfig { hostname: "relay.example".into(), timeouts, bind: None, recipients_max: 100 }
 }
 
 pub fn route(addresses: &[SocketAddr]) -> Route {
-    let hops = addresses
-        .iter()
-        .enumerate()
-        .map(|(n, address)| MailHost { host: format!("mx{n}.example"), addresses: vec![*address] });
+    let hops = addresses.iter().enumerate().map(|(n, address)| MailHost {
+        host: format!("mx{n}.example"),
+        addresses: vec![*address],
+        upstream: None,
+    });
     Route { destination: Destination::domain("there.example").unwrap(), hosts: hops.collect() }
 }
 

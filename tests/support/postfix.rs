@@ -6,7 +6,7 @@ use nix::unistd::Pid;
 use std::fs;
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use tempfile::TempDir;
 
@@ -29,6 +29,40 @@ impl Postfix {
         )
     }
 
+    /// As [`Postfix::next_hop`], for clients that log in over TLS only: it asks Dovecot at this
+    /// socket, and shows this certificate.
+    pub fn submission(socket: &Path, chain: &Path, key: &Path) -> Self {
+        let lines = format!("smtpd_sasl_type = dovecot\nsmtpd_sasl_path = {}\n", socket.display());
+        Self::submission_with(chain, key, &lines)
+    }
+
+    /// As [`Postfix::submission`], with TLS from the first octet.
+    pub fn submissions(socket: &Path, chain: &Path, key: &Path) -> Self {
+        let lines = format!("smtpd_sasl_type = dovecot\nsmtpd_sasl_path = {}\n", socket.display());
+        let role = Self::submission_role(chain, key, &lines);
+        Self::start_as(&role, " -o smtpd_tls_wrappermode=yes")
+    }
+
+    /// The same with these lines for its main.cf, which say whom it asks.
+    pub fn submission_with(chain: &Path, key: &Path, lines: &str) -> Self {
+        Self::start(&Self::submission_role(chain, key, lines))
+    }
+
+    fn submission_role(chain: &Path, key: &Path, lines: &str) -> String {
+        format!(
+            "virtual_mailbox_domains = there.example\n\
+             virtual_mailbox_maps = inline:{{ box@there.example=box/ }}\n\
+             smtpd_tls_cert_file = {}\nsmtpd_tls_key_file = {}\n\
+             smtpd_sasl_auth_enable = yes\nsmtpd_tls_auth_only = yes\n\
+             smtpd_sasl_security_options = noanonymous\n\
+             smtpd_sasl_tls_security_options = noanonymous\nbroken_sasl_auth_clients = yes\n\
+             smtpd_client_restrictions = permit_sasl_authenticated, reject\n\
+             smtpd_relay_restrictions = permit_sasl_authenticated, reject\n{lines}",
+            chain.display(),
+            key.display()
+        )
+    }
+
     /// One that gives all mail to a relay.
     pub fn sender(relay: SocketAddr) -> Self {
         Self::sender_with(relay, "")
@@ -40,6 +74,11 @@ impl Postfix {
     }
 
     fn start(role: &str) -> Self {
+        Self::start_as(role, "")
+    }
+
+    /// With these options of its listener.
+    fn start_as(role: &str, options: &str) -> Self {
         need_root("Postfix starts its parts under users of their own");
         let directory = open_directory();
         for name in ["conf", "queue"] {
@@ -70,7 +109,8 @@ impl Postfix {
              maillog_file = {path}/log\nmaillog_file_prefixes = /var, /dev/stdout, {path}\n"
         );
         let master = format!(
-            "127.0.0.1:{port} inet n - n - - smtpd\npickup unix n - n 60 1 pickup\ncleanup unix n \
+            "127.0.0.1:{port} inet n - n - - smtpd{options}\npickup unix n - n 60 1 pickup\n\
+             cleanup unix n \
             - n - 0 cleanup\n\
              qmgr unix n - n 300 1 qmgr\nrewrite unix - - n - - trivial-rewrite\nbounce unix - - n \
              - 0 bounce\n\

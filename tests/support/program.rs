@@ -15,11 +15,12 @@ use tempfile::TempDir;
 
 /// The programs that tests call, with Debian's packages; Exim is unpacked into a directory of its
 /// own, because Debian does not permit to install it together with Postfix.
-const PACKAGES: [(&str, &str); 22] = [
+const PACKAGES: [(&str, &str); 23] = [
     ("bash", "bash"),
     ("curl", "curl"),
     ("django-admin", "python3-django"),
     ("dnsmasq", "dnsmasq-base"),
+    ("dovecot", "dovecot-core"),
     ("exim4", "exim4-daemon-light, unpacked by scripts/install-peers.sh"),
     ("fsfreeze", "util-linux"),
     ("groff", "groff-base"),

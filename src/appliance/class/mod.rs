@@ -280,11 +280,12 @@ mod tests {
                 .count(),
             13
         );
-        const KINDS: [&str; 28] = [
+        const KINDS: [&str; 29] = [
             "text",
             "yes/no",
             "plain/json",
             "none/smart/hash",
+            "auto/required/implicit/opportunistic/none",
             "number",
             "port",
             "size",

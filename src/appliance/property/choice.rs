@@ -24,6 +24,21 @@ pub enum AddressMasking {
     Hash,
 }
 
+/// Property `smart_relay_tls`: TLS with an upstream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UpstreamTls {
+    /// Required as soon as there is a login, else opportunistic; at port 465 and 2465 implicit.
+    Auto,
+    /// STARTTLS, or implicit TLS at port 465 and 2465, with a verified certificate.
+    Required,
+    /// TLS from the first octet (RFC 8314), with a verified certificate.
+    Implicit,
+    /// STARTTLS where it is offered, whatever the certificate (RFC 7435).
+    Opportunistic,
+    /// Plain text.
+    None,
+}
+
 /// Property `webhook_events`: the events that are sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WebhookEvent {
@@ -58,6 +73,19 @@ impl AddressMasking {
     }
 }
 
+impl UpstreamTls {
+    /// The property's value.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Required => "required",
+            Self::Implicit => "implicit",
+            Self::Opportunistic => "opportunistic",
+            Self::None => "none",
+        }
+    }
+}
+
 impl WebhookEvent {
     /// The property's value.
     pub fn as_str(self) -> &'static str {
@@ -88,6 +116,16 @@ impl FromStr for AddressMasking {
     }
 }
 
+impl FromStr for UpstreamTls {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        let all = [Self::Auto, Self::Required, Self::Implicit, Self::Opportunistic, Self::None];
+        chosen(&all, Self::as_str, text)
+            .ok_or_else(|| "value must be auto, required, implicit, opportunistic or none".into())
+    }
+}
+
 impl FromStr for WebhookEvent {
     type Err = ValueError;
 
@@ -114,6 +152,12 @@ impl Written for LogFormat {
 }
 
 impl Written for AddressMasking {
+    fn to_text(&self) -> String {
+        self.as_str().to_owned()
+    }
+}
+
+impl Written for UpstreamTls {
     fn to_text(&self) -> String {
         self.as_str().to_owned()
     }

@@ -52,6 +52,21 @@ pub fn find(
     FoundProperties { texts: finder.texts, problems: finder.problems, warnings: finder.warnings }
 }
 
+/// The value of a property from the content of its file, as at the start.
+///
+/// # Errors
+/// What is wrong with the content, without any of it.
+pub fn value_of_file(name: &str, path: &Path, octets: Vec<u8>) -> Result<String, String> {
+    let named = PropertyNames::of_class().name(name).ok_or("there is no such property")?;
+    let text = text_of(octets)?;
+    match clean(&named, &ValueOrigin::File(path.to_owned()), &text) {
+        Ok(Clean { value, .. }) if value.is_empty() => Err("it is empty".to_owned()),
+        Ok(Clean { value, .. }) if value.len() > VALUE_LIMIT => Err("it is too long".to_owned()),
+        Ok(Clean { value, .. }) => Ok(value),
+        Err(dirty) => Err(format!("it {}; {}", dirty.what, dirty.advice)),
+    }
+}
+
 struct Finder<'a> {
     names: PropertyNames<'a>,
     texts: PropertyTexts,
@@ -196,6 +211,10 @@ fn read_value(path: &Path) -> Result<String, String> {
     let mut bytes = Vec::new();
     let file = File::open(path).map_err(|error| error.to_string())?;
     file.take(VALUE_LIMIT as u64 + 2).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
+    text_of(bytes)
+}
+
+fn text_of(bytes: Vec<u8>) -> Result<String, String> {
     if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
         return Err("it is not UTF-8 text but UTF-16: save it as UTF-8".to_owned());
     }

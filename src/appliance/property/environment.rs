@@ -165,7 +165,7 @@ mod tests {
         );
         let told = problems(&[("MTA_RELAYHOST_PASSWORD", "x"), ("MTA_LOG_LEVEL", "debug")]);
         assert!(
-            told[0].contains("does not log in")
+            told[0].contains("MTA_SMART_RELAY_USERNAME")
                 && told[1].contains("no levels of logging; MTA_LOG_FORMAT"),
             "{told:?}"
         );

@@ -138,8 +138,8 @@ const LOGINS: [&str; 8] =
     ["USERNAME", "USER", "LOGIN", "PASSWORD", "PASSWD", "PASS", "AUTH", "AUTHENABLE"];
 
 /// The text about credentials for a next hop.
-const NO_LOGIN: &str =
-    "this version does not log in to MTA_SMART_RELAY, which must accept mail without a password";
+const LOGIN_WORDS: &str = "the login at MTA_SMART_RELAY is MTA_SMART_RELAY_USERNAME and \
+    MTA_SMART_RELAY_PASSWORD_FILE";
 
 /// Names of properties that are also common in the environment of other programs; all others are
 /// unique to Postern.
@@ -182,7 +182,7 @@ pub fn advice(name: &str) -> Option<String> {
             Is(property) => format!("did you mean {}?", variable(property)),
             Words(words) => (*words).to_owned(),
         });
-    found.or_else(|| is_login(&plain, false).then(|| NO_LOGIN.to_owned()))
+    found.or_else(|| is_login(&plain, false).then(|| LOGIN_WORDS.to_owned()))
 }
 
 /// The advice for a variable without `MTA_`, if it was certainly meant for a mail relay.
@@ -207,7 +207,7 @@ pub fn without_prefix(names: PropertyNames<'_>, variable: &str) -> Option<String
     let words = match known {
         Some((_, _, Is(property))) => format!("write {}", super::name_lookup::variable(property)),
         Some((_, _, Words(words))) => (*words).to_owned(),
-        None if is_upper && is_login(&plain, true) => NO_LOGIN.to_owned(),
+        None if is_upper && is_login(&plain, true) => LOGIN_WORDS.to_owned(),
         None if name.is_some() => "`postern describe` lists all properties".to_owned(),
         None => return None,
     };
@@ -272,10 +272,8 @@ mod tests {
             ("LOG_LEVEL", "MTA_LOG_FORMAT"),
             ("TLS_KEY_FILE", "did you mean MTA_SSL_KEY_FILE?"),
             ("RELAYHOST_FILE", "did you mean MTA_SMART_RELAY?"),
-            ("SMART_RELAY_USERNAME", "does not log in"),
-            ("SMART_RELAY_PASSWORD_FILE", "does not log in"),
-            ("RELAYHOST_USERNAME", "does not log in"),
-            ("SMARTHOST_AUTH", "does not log in"),
+            ("RELAYHOST_USERNAME", "MTA_SMART_RELAY_USERNAME and"),
+            ("SMARTHOST_AUTH", "MTA_SMART_RELAY_USERNAME and"),
         ] {
             assert!(advice(name).unwrap_or_default().contains(words), "{name}: {:?}", advice(name));
         }
@@ -296,7 +294,7 @@ mod tests {
             ("POSTFIX_myhostname", "write MTA_HOSTNAME"),
             ("POSTFIX_smtpd_tls_key_file", "write MTA_SSL_KEY_FILE"),
             ("POSTFIX_smtp_helo_name", "postern describe"),
-            ("RELAYHOST_PASSWORD", "does not log in"),
+            ("RELAYHOST_PASSWORD", "MTA_SMART_RELAY_USERNAME and"),
         ] {
             let told = without_prefix(PropertyNames::of_class(), variable).unwrap_or_default();
             assert!(

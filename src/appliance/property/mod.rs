@@ -8,14 +8,15 @@
 //!
 //! [`settings`] is the table: one line for each property with its type and its reader. Below it are
 //! the types and their grammars ([`value`], `name`, `mail_address`, `network`, [`secret`],
-//! `choice`, [`account`], [`webhook`]), their text form (`to_text`), and what makes a record of the
-//! table (`properties_macro`, `typed_reader`). The manifest is `appliance/mta.toml`, in which
-//! `name_lookup` finds names. Above it: `rules` between values, `serialize` (from and to texts),
-//! `warnings`, `modes` (what is said about modes for staging), and the input: `env_scan` finds the
-//! texts, `trim_value` removes what is not part of them, `service_links` and `foreign_names`
-//! recognize variables of other programs, `machine` has the defaults that depend on it, and
-//! [`environment`] combines them. [`check`] is `postern check`, `masked_view` the values for
-//! display, [`relay_summary`] describes which clients may relay.
+//! `choice`, [`account`], [`webhook`], [`upstream`] with its `preset`s), their text form
+//! (`to_text`), and what makes a record of the table (`properties_macro`, `typed_reader`). The
+//! manifest is `appliance/mta.toml`, in which `name_lookup` finds names. Above it: `rules`
+//! between values, `serialize` (from and to texts), `warnings`, `modes` (what is said about modes
+//! for staging), and the input: `env_scan` finds the texts, `trim_value` removes what is not part
+//! of them, `service_links` and `foreign_names` recognize variables of other programs, `machine`
+//! has the defaults that depend on it, and [`environment`] combines them. [`check`] is `postern
+//! check`, `masked_view` the values for display, [`relay_summary`] describes which clients may
+//! relay.
 
 pub mod account;
 pub mod check;
@@ -30,6 +31,7 @@ mod modes;
 mod name;
 mod name_lookup;
 mod network;
+mod preset;
 mod properties_macro;
 pub mod proxy;
 pub mod proxy_rules;
@@ -44,13 +46,14 @@ mod tests;
 mod to_text;
 mod trim_value;
 mod typed_reader;
+pub mod upstream;
 pub mod value;
 mod value_source;
 mod warnings;
 pub mod webhook;
 
-pub use choice::{AddressMasking, LogFormat, WebhookEvent};
-pub use env_scan::VALUE_LIMIT;
+pub use choice::{AddressMasking, LogFormat, UpstreamTls, WebhookEvent};
+pub use env_scan::{VALUE_LIMIT, value_of_file};
 pub use environment::{InvalidProperties, LoadedProperties, load, read};
 pub use machine::Machine;
 pub use masked_view::ShownProperty;

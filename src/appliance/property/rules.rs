@@ -11,7 +11,8 @@ impl Settings {
         let keys = [self.of_log(), self.of_key_place(), self.of_keys(), self.of_log_file()];
         let limits = [self.of_backoff(), self.of_reserve(), self.of_run_dir(), self.of_ports()];
         let page = [self.of_tokens(), self.of_page_tls(), self.of_tls_port()];
-        keys.into_iter().chain(limits).chain(page).flatten().collect()
+        let rules = keys.into_iter().chain(limits).chain(page).flatten();
+        rules.chain(self.upstream_problems()).collect()
     }
 
     fn of_log(&self) -> Option<Failure> {

@@ -21,6 +21,11 @@ pub fn password(text: &str) -> Result<Secret, ValueError> {
         .map_err(|words| format!("{words}; {advice}"))
 }
 
+/// A password that is sent to another server, as it is.
+pub fn login_password(text: &str) -> Result<Secret, ValueError> {
+    Ok(Secret::new(text.to_owned()))
+}
+
 /// A key that libraries for Standard Webhooks accept: 24 to 64 octets.
 pub fn webhook_secret(text: &str) -> Result<Secret, ValueError> {
     let coded = text.strip_prefix("whsec_").unwrap_or_default();

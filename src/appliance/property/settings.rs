@@ -4,10 +4,11 @@
 //! place that uses it.
 
 use super::account::{Account, accounts};
-use super::choice::{AddressMasking, LogFormat, WebhookEvent, webhook_events};
+use super::choice::{AddressMasking, LogFormat, UpstreamTls, WebhookEvent, webhook_events};
 use super::mail_address;
 use super::name::{self, HeaderNames};
 use super::network;
+use super::preset::Preset;
 use super::properties_macro::properties;
 use super::proxy::{ProxyNetwork, proxy_networks};
 use super::secret::{self, Secret};
@@ -74,6 +75,15 @@ properties! {
 
         // Routing.
         smart_relay: Option<HostSpec> = name::host;
+        smart_relay_preset: Option<Preset> = Preset::from_str;
+        smart_relay_username: Option<String> = value::text;
+        smart_relay_password: Option<Secret> = secret::login_password;
+        smart_relay_tls: UpstreamTls = UpstreamTls::from_str;
+        smart_relay_ca: Option<PathBuf> = value::absolute_path;
+        smart_relay_cert_file: Option<PathBuf> = value::absolute_path;
+        smart_relay_key_file: Option<PathBuf> = value::absolute_path;
+        /// None = the limit of the preset, or none but `destination_concurrency_limit`.
+        smart_relay_connections: Option<u32> = value::count;
         cc_mta: Option<HostSpec> = name::host;
         /// Empty = those of /etc/resolv.conf.
         dns_servers: Vec<SocketAddr> = network::servers;

@@ -6,6 +6,7 @@
 
 use super::settings::Settings;
 use super::to_text::Written;
+use super::upstream::ConfiguredUpstream;
 use crate::ground::host::{Host, HostSpec};
 use crate::ground::public_address::Public;
 use std::net::IpAddr;
@@ -34,11 +35,12 @@ impl Settings {
         let hops = self
             .configured_hosts()
             .into_iter()
-            .flat_map(|(property, hop)| self.of_hop(property, hop));
+            .flat_map(|(property, hop)| self.of_hop(property, &hop));
         let modes = self.staging_modes().into_iter().map(|mode| mode.words);
         modes
             .chain(self.of_mail_log())
             .chain(hops)
+            .chain(self.upstreams().iter().flat_map(ConfiguredUpstream::warnings))
             .chain(self.of_mail())
             .chain(self.of_history())
             .chain(self.of_page())
@@ -47,10 +49,10 @@ impl Settings {
     }
 
     /// The next hops in properties that are in use.
-    pub fn configured_hosts(&self) -> Vec<(&'static str, &HostSpec)> {
-        match (&self.smart_relay, &self.cc_mta) {
+    pub fn configured_hosts(&self) -> Vec<(&'static str, HostSpec)> {
+        match (self.smart_relay_host(), &self.cc_mta) {
             (Some(relay), _) => vec![("smart_relay", relay)],
-            (None, Some(copies)) => vec![("cc_mta", copies)],
+            (None, Some(copies)) => vec![("cc_mta", copies.clone())],
             (None, None) => Vec::new(),
         }
     }
@@ -90,14 +92,16 @@ impl Settings {
 
     fn of_hop(&self, property: &str, hop: &HostSpec) -> Vec<String> {
         let port = match hop.port {
+            // The smart relay may have a login: `upstream`.
+            _ if property == "smart_relay" => None,
             Some(SUBMISSION) => Some(format!(
-                "{property} is {hop}: port {SUBMISSION} usually wants a login, and this version \
-                does not log in; it must accept mail without one, or mail will wait and bounce"
+                "{property} is {hop}: port {SUBMISSION} usually wants a login, and copies are sent \
+                without one; it must accept mail without a login, or copies will wait and fail"
             )),
             Some(SUBMISSIONS) => Some(format!(
                 "{property} is {hop}: port {SUBMISSIONS} speaks TLS from the first octet and \
-                usually wants a login, and this version \
-                 does neither; use port {SMTP}, where STARTTLS is used when offered"
+                usually wants a login, and copies are sent with neither; use port {SMTP}, where \
+                STARTTLS is used when offered"
             )),
             _ => None,
         };
@@ -150,13 +154,14 @@ impl Settings {
 
     fn of_mail(&self) -> Vec<String> {
         let mut warnings = Vec::new();
-        if self.smart_relay.is_some() && self.cc_mta.is_some() {
+        let relay = self.smart_relay_host();
+        if relay.is_some() && self.cc_mta.is_some() {
             warnings.push(
                 "cc_mta does nothing while smart_relay is set: no carbon copies are sent"
                     .to_owned(),
             );
         }
-        if self.smart_relay.is_none() && self.hostname == NO_NAME {
+        if relay.is_none() && self.hostname == NO_NAME {
             warnings.push(format!(
                 "hostname is {NO_NAME}, which receiving servers refuse or distrust: set \
                 MTA_HOSTNAME to the name of this relay's outside address, or set MTA_SMART_RELAY"
@@ -399,7 +404,7 @@ mod tests {
     fn ports_of_people_who_log_in_are_told() {
         told(
             &[("MTA_SMART_RELAY", "smtp.example.com:587")],
-            "usually wants a login, and this version does not log in",
+            "usually wants a login, and there is none",
         );
         told(&[("MTA_CC_MTA", "smtp.example.com:465")], "TLS from the first octet");
         silent(&[("MTA_SMART_RELAY", "smtp.example.com:2525")], "login");

@@ -3,7 +3,8 @@
 //! One thread, one loop: it waits in poll(2) for signals, for its children's status lines, and for
 //! deadlines. As PID 1 it reaps every process that ends; otherwise it becomes the subreaper of its
 //! descendants. Besides the core there may be the carrier of the mail log ([`CarrierSupervisor`])
-//! and a watch over the key files ([`KeyWatch`]); neither can delay the core.
+//! and watches over the key files and the files of upstreams ([`FileWatch`]); none can delay the
+//! core.
 
 mod hanging;
 mod run_dir;
@@ -11,18 +12,20 @@ mod run_dir;
 use super::backoff::Backoff;
 use super::carrier_supervisor::CarrierSupervisor;
 use super::child::Child;
+use super::file_watch::{FileChange, FileWatch};
 use super::hang_report::CoreTermination;
 use super::identity::Identity;
-use super::keywatch::{KeyChange, KeyWatch};
 use super::orders::CoreOrder;
 use super::rundir::ReadyFile;
 use super::signals::SupervisorSignals;
 use super::status::CoreMessage;
+use super::upstream_files::UpstreamFiles;
 use super::watchdog::{Watchdog, WatchdogAction};
 use crate::appliance::event::{EventLog, Severity};
 use crate::appliance::failure::{Exit, Failure};
 use crate::appliance::property::Settings;
 use crate::appliance::start_errors;
+use crate::appliance::volume::keys::KeyFiles;
 use crate::ground::sys;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -55,7 +58,8 @@ pub struct CoreSupervisor<'a> {
     /// When the next core is to be started, while there is none.
     start_at: Instant,
     carrier: Option<CarrierSupervisor<'a>>,
-    keys: Option<KeyWatch>,
+    keys: Option<FileWatch<KeyFiles>>,
+    upstreams: Option<FileWatch<UpstreamFiles>>,
     run_dir: RunDirWatch<'a>,
     /// The signal that ends the appliance, once it has come.
     stop: Option<Signal>,
@@ -107,6 +111,7 @@ impl<'a> CoreSupervisor<'a> {
             start_at: Instant::now(),
             carrier: None,
             keys: None,
+            upstreams: None,
             run_dir: RunDirWatch::new(settings, event_log, identity),
             stop: None,
             was_ready: false,
@@ -114,8 +119,14 @@ impl<'a> CoreSupervisor<'a> {
     }
 
     /// The core serves TLS with the key pair of this watch, and with each later one.
-    pub fn with_keys(mut self, keys: Option<KeyWatch>) -> Self {
+    pub fn with_keys(mut self, keys: Option<FileWatch<KeyFiles>>) -> Self {
         self.keys = keys;
+        self
+    }
+
+    /// The core logs in to upstreams with the content of these files, and with each later one.
+    pub fn with_upstreams(mut self, upstreams: Option<FileWatch<UpstreamFiles>>) -> Self {
+        self.upstreams = upstreams;
         self
     }
 
@@ -194,8 +205,11 @@ impl<'a> CoreSupervisor<'a> {
         if let Some(carrier) = &mut self.carrier {
             carrier.poll();
         }
-        if let Some(found) = self.keys.as_mut().and_then(KeyWatch::poll) {
+        if let Some(found) = self.keys.as_mut().and_then(FileWatch::poll) {
             self.keys_were_looked_at(&found);
+        }
+        if let Some(found) = self.upstreams.as_mut().and_then(FileWatch::poll) {
+            self.upstreams_were_looked_at(&found);
         }
         None
     }
@@ -238,7 +252,10 @@ impl<'a> CoreSupervisor<'a> {
             &self.settings.to_json(),
         )?;
         if let Some(watch) = &self.keys {
-            child.orders.say(&CoreOrder::Keys(watch.keys().clone()));
+            child.orders.say(&CoreOrder::Keys(watch.content().clone()));
+        }
+        if let Some(watch) = &self.upstreams {
+            child.orders.say(&CoreOrder::Upstreams(watch.content().clone()));
         }
         let (next_progress, heard) = (child.started + PROGRESS, child.started);
         let (error, cause, deadline, watchdog, ending) = (None, None, None, None, None);
@@ -314,18 +331,18 @@ impl<'a> CoreSupervisor<'a> {
         sys::give_back_program();
     }
 
-    fn keys_were_looked_at(&mut self, found: &KeyChange) {
+    fn keys_were_looked_at(&mut self, found: &FileChange) {
         match found {
-            KeyChange::Renewed => {
+            FileChange::Renewed => {
                 self.event_log.record(
                     Severity::Info,
                     "the key files have changed; new sessions get the new certificate",
                 );
                 if let (Some(core), Some(watch)) = (&mut self.core, &self.keys) {
-                    core.child.orders.say(&CoreOrder::Keys(watch.keys().clone()));
+                    core.child.orders.say(&CoreOrder::Keys(watch.content().clone()));
                 }
             }
-            KeyChange::Trouble(why) => {
+            FileChange::Trouble(why) => {
                 self.event_log.record(
                     Severity::Error,
                     format!(
@@ -334,9 +351,34 @@ impl<'a> CoreSupervisor<'a> {
                     ),
                 );
             }
-            KeyChange::Well => self.event_log.record(
+            FileChange::Well => self.event_log.record(
                 Severity::Info,
                 "the key files are valid again; their contents are unchanged",
+            ),
+        }
+    }
+
+    fn upstreams_were_looked_at(&mut self, found: &FileChange) {
+        match found {
+            FileChange::Renewed => {
+                self.event_log.record(
+                    Severity::Info,
+                    "the files of upstreams have changed; the next logins use their new content",
+                );
+                if let (Some(core), Some(watch)) = (&mut self.core, &self.upstreams) {
+                    core.child.orders.say(&CoreOrder::Upstreams(watch.content().clone()));
+                }
+            }
+            FileChange::Trouble(why) => self.event_log.record(
+                Severity::Error,
+                format!(
+                    "the files of upstreams cannot be used, their former content stays in use: \
+                    {why}"
+                ),
+            ),
+            FileChange::Well => self.event_log.record(
+                Severity::Info,
+                "the files of upstreams are valid again; their content is unchanged",
             ),
         }
     }
@@ -413,10 +455,9 @@ impl<'a> CoreSupervisor<'a> {
             let why = in_words(end);
             if self.core.as_ref().is_some_and(|core| core.child.pid == pid) {
                 code = self.core_ended(end, &why);
-            } else if !self.carrier.as_mut().is_some_and(|carrier| carrier.reaped(pid, &why))
-                && let Some(watch) = &mut self.keys
-            {
-                watch.reaped(pid);
+            } else if !self.carrier.as_mut().is_some_and(|carrier| carrier.reaped(pid, &why)) {
+                self.keys.iter_mut().for_each(|watch| watch.reaped(pid));
+                self.upstreams.iter_mut().for_each(|watch| watch.reaped(pid));
             }
         }
     }
@@ -495,14 +536,14 @@ impl<'a> CoreSupervisor<'a> {
             None => Some(self.start_at),
         };
         let carrier_at = self.carrier.as_ref().and_then(CarrierSupervisor::next);
-        let next = [core_at, carrier_at, self.keys.as_ref().map(KeyWatch::next)]
-            .into_iter()
-            .flatten()
-            .min();
+        let files =
+            [self.keys.as_ref().map(FileWatch::next), self.upstreams.as_ref().map(FileWatch::next)];
+        let next = [core_at, carrier_at].into_iter().chain(files).flatten().min();
         let fds = core.iter().flat_map(|core| core.child.poll_fds());
         let fds = fds.chain(core.and_then(|core| core.ending.as_ref()?.poll_fd()));
         let fds = fds.chain(self.carrier.iter().flat_map(CarrierSupervisor::poll_fds));
-        wait(self.signals, fds.chain(self.keys.as_ref().and_then(KeyWatch::poll_fd)), next);
+        let fds = fds.chain(self.keys.as_ref().and_then(FileWatch::poll_fd));
+        wait(self.signals, fds.chain(self.upstreams.as_ref().and_then(FileWatch::poll_fd)), next);
     }
 }
 

@@ -3,7 +3,8 @@
 //!
 //! The first line has the properties, including secrets: the environment and the arguments of a
 //! process can be read by others. A core that serves TLS then gets `keys`, once before it is ready
-//! and again whenever the files change, because only the supervisor may read them. A core whose
+//! and again whenever the files change, because only the supervisor may read them; the same holds
+//! for `upstreams`, where these have files. A core whose
 //! supervisor may not send it signals (a container without CAP_KILL) is stopped and ended by
 //! orders, too. Limits: a line has at most [`LINE_LIMIT`] octets. The supervisor never waits for a
 //! child that does not read: [`OrderWriter::say`] buffers up to [`PENDING_MAX`] octets and writes
@@ -12,6 +13,7 @@
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{self, BufRead, BufReader, Read, Stdin};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -29,6 +31,8 @@ pub const PENDING_MAX: usize = 2 * LINE_LIMIT;
 pub enum CoreOrder {
     /// The key pair to be used from now on.
     Keys(Keys),
+    /// The content of the files of upstreams from now on.
+    Upstreams(UpstreamFileMap),
     /// Report the stacks of all threads.
     Stacks,
     /// Stop regularly, as at SIGTERM.
@@ -51,6 +55,38 @@ impl fmt::Debug for Keys {
         f.debug_struct("Keys")
             .field("certificate_chain", &self.certificate_chain)
             .finish_non_exhaustive()
+    }
+}
+
+/// The content of the files of upstreams, by their names.
+pub type UpstreamFileMap = BTreeMap<String, UpstreamFileContents>;
+
+/// The content of one upstream's files; secrets are in it.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UpstreamFileContents {
+    /// The password; `None` when it is not in a file.
+    pub password: Option<String>,
+    /// Certificates of authorities (PEM).
+    pub authorities: Option<String>,
+    /// The chain of a client certificate, and its key (PEM).
+    pub certificate: Option<(String, String)>,
+}
+
+impl UpstreamFileContents {
+    /// Key and chain of the client certificate.
+    pub fn pair(&self) -> Option<(&[u8], &[u8])> {
+        let (chain, key) = self.certificate.as_ref()?;
+        Some((key.as_bytes(), chain.as_bytes()))
+    }
+}
+
+impl fmt::Debug for UpstreamFileContents {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UpstreamFileContents")
+            .field("password", &self.password.is_some())
+            .field("authorities", &self.authorities.is_some())
+            .field("certificate", &self.certificate.is_some())
+            .finish()
     }
 }
 

@@ -9,6 +9,7 @@ use crate::appliance::failure::{Exit, Failure};
 use crate::appliance::mounts;
 use crate::appliance::property::Settings;
 use crate::appliance::start_errors;
+use crate::appliance::supervise::file_watch::WatchedFiles;
 use crate::appliance::supervise::identity::Identity;
 use crate::appliance::supervise::orders::Keys;
 use crate::ground::clock;
@@ -69,29 +70,9 @@ impl KeyFiles {
         }))
     }
 
-    /// Reads both, and checks that a server can use them now. May hang as long as a file server
-    /// does.
-    ///
-    /// # Errors
-    /// A text: which file, what is wrong, what to do.
-    pub fn read(&self, identity: &Identity) -> Result<Keys, String> {
-        let key = self.file("ssl_key_file", &self.key, identity)?;
-        let chain = self.file("ssl_cert_file", &self.certificate, identity)?;
-        KeyPair::from_pem(&key, &chain, clock::now()).map_err(|error| {
-            format!(
-                "{} and {} on {}: {error}",
-                self.key.display(),
-                self.certificate.display(),
-                self.place
-            )
-        })?;
-        let text = |octets: &[u8]| String::from_utf8_lossy(octets).into_owned();
-        Ok(Keys { private_key: text(&key), certificate_chain: text(&chain) })
-    }
-
     /// A warning that other users can read the private key; `None`: nobody else, by the modes of
     /// the file and of the directories above it up to the mount point. May hang as
-    /// [`KeyFiles::read`].
+    /// [`WatchedFiles::read`].
     pub fn exposed(&self, identity: &Identity) -> Option<String> {
         let path = self.directory.join(&self.key);
         let found = match open_to_all(&path) {
@@ -108,15 +89,6 @@ impl KeyFiles {
              able to read it",
             path.display()
         ))
-    }
-
-    /// The text for a place that does not answer.
-    pub fn not_answering(&self, why: &str) -> String {
-        format!(
-            "{} ({}) cannot be read: {why}; is its file server up?",
-            self.directory.display(),
-            self.place
-        )
     }
 
     /// The failure of a start for this reason.
@@ -156,6 +128,34 @@ impl KeyFiles {
         } else {
             Ok(content)
         }
+    }
+}
+
+impl WatchedFiles for KeyFiles {
+    type Content = Keys;
+
+    /// Reads both, and checks that a server can use them now.
+    fn read(&self, identity: &Identity) -> Result<Keys, String> {
+        let key = self.file("ssl_key_file", &self.key, identity)?;
+        let chain = self.file("ssl_cert_file", &self.certificate, identity)?;
+        KeyPair::from_pem(&key, &chain, clock::now()).map_err(|error| {
+            format!(
+                "{} and {} on {}: {error}",
+                self.key.display(),
+                self.certificate.display(),
+                self.place
+            )
+        })?;
+        let text = |octets: &[u8]| String::from_utf8_lossy(octets).into_owned();
+        Ok(Keys { private_key: text(&key), certificate_chain: text(&chain) })
+    }
+
+    fn not_answering(&self, why: &str) -> String {
+        format!(
+            "{} ({}) cannot be read: {why}; is its file server up?",
+            self.directory.display(),
+            self.place
+        )
     }
 }
 

@@ -1,7 +1,8 @@
 //! TLS: the provider of its cryptography, and its configurations.
 //!
 //! Purpose: the only place that chooses rustls' provider (aws-lc-rs) and builds its configurations.
-//! Out: [`opportunistic_client`] for deliveries, [`verifying_client`] for webhooks; [`KeyPair`] and
+//! Out: [`opportunistic_client`] for deliveries, [`upstream_client`] for those that are verified,
+//! [`verifying_client`] for webhooks; [`KeyPair`] and
 //! [`CertificatePresenter`] for the server side. Limits: TLS 1.2 and 1.3; rustls keeps at most 256
 //! sessions for resumption. Security: see [`opportunistic_client`]. Source: RFC 3207 (STARTTLS),
 //! RFC 7435 (opportunistic security).
@@ -10,11 +11,13 @@ mod pair;
 mod pair_error;
 mod pair_limits;
 mod server;
+mod upstream;
 
 pub use pair::KeyPair;
 pub use pair_error::PairError;
 pub use pair_limits::{CERTIFICATES_MAX, CHAIN_MAX, KEY_MAX};
 pub use server::CertificatePresenter;
+pub use upstream::{TlsLevel, UpstreamTlsError, upstream_client};
 
 use super::clock;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};

@@ -11,7 +11,7 @@ use super::pair_limits::{CERTIFICATES_MAX, CHAIN_MAX, KEY_MAX};
 use super::{PairError, provider};
 use rustls::pki_types::pem::{Error as PemError, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::sign::{CertifiedKey, SigningKey};
+use rustls::sign::{CertifiedKey, SigningKey, SingleCertAndKey};
 use std::fmt;
 use std::sync::Arc;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
@@ -103,6 +103,11 @@ impl KeyPair {
     /// are none.
     pub fn names(&self) -> &[String] {
         &self.names
+    }
+
+    /// The same pair for a client: shown to every server that asks for a certificate.
+    pub(super) fn client_resolver(&self) -> SingleCertAndKey {
+        SingleCertAndKey::from(self.certified())
     }
 
     pub(super) fn certified(&self) -> Arc<CertifiedKey> {

@@ -177,8 +177,13 @@ async fn open(
     mail_host: usize,
     address: SocketAddr,
 ) -> Result<Connection, NotReady> {
-    let host = route.hosts.get(mail_host).map_or("", |mail_host| mail_host.host.as_str());
-    client.open(host, address, &route).await
+    match route.hosts.get(mail_host) {
+        Some(host) => client.open(host, address, &route).await,
+        None => {
+            let reply = Reply::new(451, (4, 4, 4), "the route has no such host");
+            Err(NotReady::Failed(Outcome::own(reply)))
+        }
+    }
 }
 
 /// Waits for the first of them that is done, and removes it.

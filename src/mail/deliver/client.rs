@@ -2,20 +2,21 @@
 
 use super::extensions::Extensions;
 use super::host_limits::{HostLimits, HostPermit, HostVacancy};
-use super::reply_classification::{self, ReplyStage};
-use super::wire::{SmtpError, SmtpWire, error_text};
+use super::reply_classification::ReplyStage;
+use super::upstream::{UpstreamAccess, UpstreamAccesses, UpstreamSecrets};
+use super::wire::{SmtpWire, error_text};
 use super::{AttemptObserver, DeliverConfig, Timeouts};
 use crate::ground::fair_queue::ShareMarks;
-use crate::ground::tls;
+use crate::ground::tls::{self, TlsLevel};
 use crate::mail::deliver::counters::DeliverCounters;
-use crate::mail::model::{Outcome, Reply, Route};
+use crate::mail::model::{MailHost, Outcome, Reply, Route};
+use rustls::ClientConfig;
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
-use tokio_rustls::TlsConnector;
 
 /// Makes connections. Cheap to clone.
 #[derive(Clone)]
@@ -28,7 +29,9 @@ pub struct SmtpClient {
 struct Shared {
     config: DeliverConfig,
     counters: Arc<DeliverCounters>,
-    tls: TlsConnector,
+    /// TLS with hosts that are not verified.
+    opportunistic: Arc<ClientConfig>,
+    upstreams: UpstreamAccesses,
     hosts: Arc<HostLimits>,
 }
 
@@ -40,6 +43,8 @@ pub struct Connection {
     /// For logs and messages: `name[address]:port`.
     pub(super) relay: String,
     pub(super) tls: bool,
+    /// The peer's certificate was verified, with its name.
+    pub(super) verified: bool,
     /// Protocol version and cipher suite; empty in plain text.
     pub(super) security: String,
     /// Why there is no TLS although the peer announced it.
@@ -58,6 +63,8 @@ pub struct Connection {
     /// fewer.
     pub(super) recipients_max: usize,
     pub(super) route: Arc<Route>,
+    /// The upstream that this host belongs to.
+    upstream: Option<Arc<UpstreamAccess>>,
     host: String,
     address: SocketAddr,
     place: Arc<HostPermit>,
@@ -73,9 +80,21 @@ impl SmtpClient {
         config: DeliverConfig,
         counters: Arc<DeliverCounters>,
     ) -> Result<Self, rustls::Error> {
-        let tls = TlsConnector::from(tls::opportunistic_client()?);
+        Self::with_upstreams(config, counters, UpstreamAccesses::new())
+    }
+
+    /// The same with access to upstreams, which hosts of a route may name.
+    ///
+    /// # Errors
+    /// As [`SmtpClient::new`].
+    pub fn with_upstreams(
+        config: DeliverConfig,
+        counters: Arc<DeliverCounters>,
+        upstreams: UpstreamAccesses,
+    ) -> Result<Self, rustls::Error> {
+        let opportunistic = tls::opportunistic_client()?;
         let times = config.timeouts;
-        let shared = Shared { config, counters, tls, hosts: Arc::default() };
+        let shared = Shared { config, counters, opportunistic, upstreams, hosts: Arc::default() };
         Ok(Self { shared: Arc::new(shared), times, witness: None })
     }
 
@@ -113,36 +132,51 @@ impl SmtpClient {
         self.shared.hosts.pass_vacancy_on(invitation);
     }
 
-    /// Connects to one address, with TLS if possible, else in plain text.
+    /// Connects to one address of a host: with TLS and a login as its upstream asks for, else with
+    /// TLS if possible, else in plain text.
     pub(super) async fn open(
         &self,
-        host: &str,
+        host: &MailHost,
         address: SocketAddr,
         route: &Arc<Route>,
     ) -> Result<Connection, NotReady> {
+        let upstream = match &host.upstream {
+            None => None,
+            Some(name) => match self.shared.upstreams.get(name) {
+                Some(upstream) => Some(upstream.clone()),
+                // Never without what it asks for.
+                None => {
+                    let text = format!("there is no upstream {name} any more");
+                    return Err(NotReady::Failed(Outcome::own(Reply::new(451, (4, 3, 5), text))));
+                }
+            },
+        };
+        let host = &host.host;
         let Some(place) = self.shared.hosts.enter(address.ip()) else {
             let text = format!("the connection limit for {} is reached", relay_text(host, address));
             return Err(NotReady::Full(Outcome::own(Reply::new(451, (4, 4, 5), text))));
         };
-        self.open_in(&place, host, address, route).await.map_err(NotReady::Failed)
+        let target = Target { place: &place, host, address, route, upstream: upstream.as_ref() };
+        self.open_in(target).await.map_err(NotReady::Failed)
     }
 
     /// The same in a connection slot that is there already; it is kept from the first try to the
     /// last, because others wait for it.
-    async fn open_in(
-        &self,
-        place: &Arc<HostPermit>,
-        host: &str,
-        address: SocketAddr,
-        route: &Arc<Route>,
-    ) -> Result<Connection, Outcome> {
-        let relay = relay_text(host, address);
-        let opened = match self.attempt(place, host, address, route, true).await {
-            Err(Failed::Tls(cause)) => {
+    async fn open_in(&self, target: Target<'_>) -> Result<Connection, Outcome> {
+        let relay = relay_text(target.host, target.address);
+        let secrets = target.upstream.map(|upstream| upstream.secrets());
+        let level = target.upstream.map_or(TlsLevel::Opportunistic, |upstream| upstream.tls);
+        let opened = match self.attempt(target, level, secrets.as_ref()).await {
+            Err(Failed::Tls(cause)) if level == TlsLevel::Opportunistic => {
                 tracing::info!(relay, cause, "TLS failed; retrying in plain text");
-                let plain = self.attempt(place, host, address, route, false).await;
+                let plain = self.attempt(target, TlsLevel::Plain, secrets.as_ref()).await;
                 plain.map(|connection| Connection { tls_failure: Some(cause), ..connection })
             }
+            Err(Failed::Tls(cause)) => Err(Failed::Tls(format!(
+                "{cause}; mail waits, because {}_tls={} permits no plain text",
+                target.upstream.map_or("", |upstream| &upstream.prefix),
+                level.as_str()
+            ))),
             other => other,
         };
         let status = if opened.is_ok() { "established" } else { "failed" };
@@ -167,7 +201,17 @@ impl SmtpClient {
         self.witness.as_ref().is_none_or(|witness| witness.may_end())
     }
 
-    fn wire(&self, stream: impl super::wire::SmtpStream + 'static) -> SmtpWire {
+    /// The name for EHLO.
+    pub(super) fn hostname(&self) -> &str {
+        &self.shared.config.hostname
+    }
+
+    /// TLS with a host that is not verified.
+    pub(super) fn opportunistic(&self) -> &Arc<ClientConfig> {
+        &self.shared.opportunistic
+    }
+
+    pub(super) fn wire(&self, stream: impl super::wire::SmtpStream + 'static) -> SmtpWire {
         SmtpWire::new(stream, self.witness.clone())
     }
 
@@ -178,12 +222,11 @@ impl SmtpClient {
 
     async fn attempt(
         &self,
-        place: &Arc<HostPermit>,
-        host: &str,
-        address: SocketAddr,
-        route: &Arc<Route>,
-        may_tls: bool,
+        target: Target<'_>,
+        level: TlsLevel,
+        secrets: Option<&UpstreamSecrets>,
     ) -> Result<Connection, Failed> {
+        let Target { place, host, address, route, upstream } = target;
         let (times, relay) = (self.timeouts(), relay_text(host, address));
         place.opens();
         let stream = timeout(times.connect, self.dial(address))
@@ -196,12 +239,15 @@ impl SmtpClient {
                     format!("connect to {relay}: {}", error_text(&error)),
                 ))
             })?;
+        let most = self.shared.config.recipients_max.max(1);
+        let most_there = upstream.and_then(|upstream| upstream.recipients_max);
         let mut connection = Connection {
             client: self.clone(),
             wire: self.wire(stream),
             extensions: Extensions::default(),
             relay: relay.clone(),
             tls: false,
+            verified: false,
             security: String::new(),
             tls_failure: None,
             transactions: 0,
@@ -209,23 +255,20 @@ impl SmtpClient {
             eight_bit_refused: false,
             refused_session: None,
             out: Vec::new(),
-            recipients_max: self.shared.config.recipients_max.max(1),
+            recipients_max: most_there.map_or(most, |there| most.min(there)),
             route: route.clone(),
+            upstream: upstream.cloned(),
             host: host.to_owned(),
             address,
             place: place.clone(),
             _active: Active::new(self.shared.counters.clone()),
         };
-        let code = connection.wire.reply(times.greeting).await;
-        connection.place.greeted(code.is_ok());
-        let code = code.map_err(|trouble| trouble.outcome(&relay, "before its greeting", 1))?;
-        connection.welcome(code, ReplyStage::Greeting)?;
-        connection.hello().await?;
-        if may_tls && connection.extensions.starttls {
-            connection.encrypt().await
-        } else {
-            Ok(connection)
+        connection.begin(level, secrets.filter(|_| level.verifies())).await?;
+        let login = secrets.and_then(|secrets| secrets.credentials.as_ref());
+        if let (Some(access), Some(credentials)) = (upstream, login) {
+            connection.log_in(access, credentials).await?;
         }
+        Ok(connection)
     }
 
     async fn dial(&self, address: SocketAddr) -> io::Result<TcpStream> {
@@ -248,8 +291,18 @@ pub(super) enum NotReady {
     Failed(Outcome),
 }
 
+/// One address of a host, and the slot for a connection to it.
+#[derive(Clone, Copy)]
+struct Target<'a> {
+    place: &'a Arc<HostPermit>,
+    host: &'a str,
+    address: SocketAddr,
+    route: &'a Arc<Route>,
+    upstream: Option<&'a Arc<UpstreamAccess>>,
+}
+
 /// Why one try at an address failed.
-enum Failed {
+pub(super) enum Failed {
     /// TLS was announced and failed, as text; plain text may still work.
     Tls(String),
     /// Any other reason.
@@ -270,6 +323,16 @@ impl Connection {
 
     pub(super) fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The host greeted, or did not and will not.
+    pub(super) fn has_greeted(&self, greeted: bool) {
+        self.place.greeted(greeted);
+    }
+
+    /// The host's name, or its address as text.
+    pub(super) fn host(&self) -> &str {
+        &self.host
     }
 
     /// Whether it should be closed, because it is idle and others wait for a connection to its
@@ -313,105 +376,16 @@ impl Connection {
         let client = self.client.clone();
         let recipients_max = self.recipients_max;
         self.wire.drop_stream();
-        *self = client.open_in(&self.place, &self.host, self.address, &self.route).await?;
+        let target = Target {
+            place: &self.place,
+            host: &self.host,
+            address: self.address,
+            route: &self.route,
+            upstream: self.upstream.as_ref(),
+        };
+        *self = client.open_in(target).await?;
         self.recipients_max = recipients_max;
         Ok(())
-    }
-
-    /// EHLO, and HELO for a peer that does not know EHLO (RFC 5321 §3.2).
-    async fn hello(&mut self) -> Result<(), Outcome> {
-        match self.ask("EHLO").await? {
-            code if code < 300 => self.extensions = Extensions::parse(self.wire.last_lines()),
-            code if code >= 500 => {
-                let code = self.ask("HELO").await?;
-                self.welcome(code, ReplyStage::Hello)?;
-                self.extensions = Extensions::default();
-            }
-            code => self.welcome(code, ReplyStage::Hello)?,
-        }
-        Ok(())
-    }
-
-    async fn ask(&mut self, verb: &str) -> Result<u16, Outcome> {
-        let command = format!("{verb} {}\r\n", self.client.shared.config.hostname);
-        let limit = self.client.timeouts().hello;
-        let asked = async {
-            self.wire.say(command.as_bytes(), limit).await?;
-            self.wire.reply(limit).await
-        };
-        asked.await.map_err(|trouble: SmtpError| {
-            trouble.outcome(&self.relay, &format!("in reply to {verb}"), 2)
-        })
-    }
-
-    /// Accepts 2xx; 4xx and 5xx are a rejection of this relay, and not of the mail.
-    fn welcome(&self, code: u16, stage: ReplyStage) -> Result<(), Outcome> {
-        match code {
-            200..300 => Ok(()),
-            400.. => {
-                self.client.refused(stage);
-                Err(reply_classification::outcome(stage, &self.relay, self.wire.last_reply()))
-            }
-            _ => {
-                let text = format!("{} answered {code} {}", self.relay, stage.words());
-                Err(Outcome::own(Reply::new(451, (4, 5, 0), text)))
-            }
-        }
-    }
-
-    /// STARTTLS and the second EHLO (RFC 3207 §4). A peer that announces it and then refuses is
-    /// used in plain text.
-    async fn encrypt(mut self) -> Result<Self, Failed> {
-        let times = *self.client.timeouts();
-        let tls_failed =
-            |relay: &str, cause: String| Failed::Tls(format!("TLS with {relay}: {cause}"));
-        let asked = async {
-            self.wire.say(b"STARTTLS\r\n", times.hello).await?;
-            self.wire.reply(times.hello).await
-        };
-        match asked.await {
-            Ok(220) => {}
-            Ok(421) => {
-                self.client.refused(ReplyStage::Starttls);
-                return Err(Outcome::said(self.wire.last_reply()).into());
-            }
-            Ok(_) => return Ok(self),
-            Err(trouble) => {
-                let outcome = trouble.outcome(&self.relay, "in reply to STARTTLS", 2);
-                return Err(tls_failed(&self.relay, outcome.reply.text.into_owned()));
-            }
-        }
-        if self.wire.has_leftover() {
-            let text = format!(
-                "{} sent plain text after its reply to STARTTLS, which looks like an attack",
-                self.relay
-            );
-            return Err(Outcome::own(Reply::new(451, (4, 7, 0), text)).into());
-        }
-        let name = tls::server_name(&self.host, self.address.ip());
-        let mut transcript = std::mem::take(&mut self.wire.transcript);
-        let handshake = self.client.shared.tls.connect(name, self.wire.into_stream());
-        self.wire = match timeout(times.handshake, handshake).await {
-            Ok(Ok(mut stream)) => {
-                stream.get_mut().1.set_buffer_limit(Some(tls::BUFFER_MAX));
-                let facts = tls::facts(stream.get_ref().1);
-                transcript.note(&facts);
-                self.security = facts;
-                self.client.wire(stream)
-            }
-            Ok(Err(error)) => return Err(tls_failed(&self.relay, error_text(&error))),
-            Err(_) => {
-                return Err(tls_failed(
-                    &self.relay,
-                    format!("no handshake within {:?}", times.handshake),
-                ));
-            }
-        };
-        self.wire.transcript = transcript;
-        self.tls = true;
-        self.extensions = Extensions::default();
-        self.hello().await.map_err(|outcome| tls_failed(&self.relay, outcome.reply.to_string()))?;
-        Ok(self)
     }
 }
 

@@ -2,6 +2,9 @@
 
 use crate::appliance::counter::{CounterVec, Gauge, Labels};
 
+/// The states of a session in which a refusal came.
+const STAGES: [&str; 7] = ["greeting", "hello", "starttls", "auth", "mail", "recipient", "data"];
+
 crate::counters! {
     /// Counters of connections to next hops.
     pub struct DeliverCounters {
@@ -11,6 +14,6 @@ crate::counters! {
         connections_out_active: Gauge = "Connections to next hops that are open now";
         next_hop_refusals_total: CounterVec =
             "Refusals of the session or of this relay, as opposed to a mail, by next hops",
-            Labels::new("stage", ["greeting", "hello", "starttls", "mail", "recipient", "data"]);
+            Labels::new("stage", STAGES);
     }
 }

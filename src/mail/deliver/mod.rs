@@ -15,12 +15,15 @@
 //! (`recipient_outcomes`).
 //! Limits: replies, see [`reply`]; times, see [`Timeouts`]; [`GROUP_MAX`] commands in flight;
 //! content goes out in pieces of [`PIECE`] octets, at no less than [`MIN_PACE`] octets a second, so
-//! that no peer can block a message for ever. Security: TLS is opportunistic (RFC 7435): the peer
-//! is not authenticated, and a failure falls back to plain text. Plain text injected after the
-//! reply to STARTTLS is an attack and ends the connection. A dot at the start of a line is doubled
+//! that no peer can block a message for ever. Security: TLS with hosts of MX records is
+//! opportunistic (RFC 7435): the peer is not authenticated, and a failure falls back to plain text.
+//! With an upstream ([`UpstreamAccess`]) it is what its properties say: where the certificate must
+//! be verified there is no plain text, and a login ([`login`]) is sent only there. Plain text
+//! injected after the reply to STARTTLS is an attack and ends the connection. A dot at the start of
+//! a line is doubled
 //! after any LF, so that a peer that accepts a bare LF as a line end does not see a false end of
-//! data. Known bugs: the peer's certificate is not checked and no policy (DANE, MTA-STS) asks for
-//! it yet. Source: RFC 5321, RFC 1870 (SIZE), RFC 2920 (PIPELINING), RFC 3207 (STARTTLS), RFC 6152
+//! data. Known bugs: no policy of a domain (DANE, MTA-STS) is asked for yet. Source: RFC 5321, RFC
+//! 1870 (SIZE), RFC 2920 (PIPELINING), RFC 3207 (STARTTLS), RFC 4954 (AUTH), RFC 6152
 //! (8BITMIME), RFC 6531 (SMTPUTF8).
 
 mod attempt;
@@ -29,12 +32,15 @@ pub mod counters;
 mod dot_stuffing;
 mod exchange;
 mod extensions;
+mod handshake;
 mod host_limits;
+mod login;
 mod recipient_outcomes;
 pub mod reply;
 mod reply_classification;
 mod transaction;
 mod transcript;
+mod upstream;
 mod wire;
 
 use std::net::IpAddr;
@@ -44,6 +50,7 @@ pub use attempt::{PARALLEL_MAX, RouteAttempt, SESSIONS_MAX};
 pub use client::{Connection, SmtpClient};
 pub use host_limits::{HOST_MAX, HOST_UNPROVEN_MAX, HostVacancy, WAITING_MAX};
 pub use recipient_outcomes::{RecipientOutcomes, overlay};
+pub use upstream::{UpstreamAccess, UpstreamAccesses, UpstreamSecrets};
 
 /// Commands that are sent before their replies are read, at most. More could fill both directions
 /// of a connection while each side waits for the other (RFC 2920 §3.1); this many replies fit any
@@ -55,10 +62,6 @@ pub const PIECE: usize = 64 * 1024;
 
 /// Octets a second: a peer that takes the content more slowly is aborted.
 pub const MIN_PACE: u64 = 2048;
-
-/// How TLS is used with every next hop: where it offers STARTTLS, whatever its certificate, with
-/// plain text where that fails (RFC 7435).
-pub const TLS_POLICY: &str = "opportunistic";
 
 /// Settings of the SMTP client.
 #[derive(Debug, Clone)]

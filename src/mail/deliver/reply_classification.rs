@@ -30,6 +30,8 @@ pub(super) enum ReplyStage {
     Hello,
     /// In reply to STARTTLS.
     Starttls,
+    /// In reply to AUTH.
+    Login,
     /// In reply to MAIL.
     Mail,
     /// In reply to RCPT.
@@ -45,6 +47,7 @@ impl ReplyStage {
             Self::Greeting => "greeting",
             Self::Hello => "hello",
             Self::Starttls => "starttls",
+            Self::Login => "auth",
             Self::Mail => "mail",
             Self::Recipient => "recipient",
             Self::Data => "data",
@@ -57,6 +60,7 @@ impl ReplyStage {
             Self::Greeting => "instead of a greeting",
             Self::Hello => "in reply to EHLO",
             Self::Starttls => "in reply to STARTTLS",
+            Self::Login => "in reply to AUTH",
             Self::Mail => "in reply to MAIL",
             Self::Recipient => "in reply to RCPT",
             Self::Data => "in reply to DATA",
@@ -82,7 +86,7 @@ pub(super) fn is_about_relay(stage: ReplyStage, reply: &Reply, null_sender: bool
         return true;
     }
     match stage {
-        ReplyStage::Greeting | ReplyStage::Hello | ReplyStage::Starttls => true,
+        ReplyStage::Greeting | ReplyStage::Hello | ReplyStage::Starttls | ReplyStage::Login => true,
         // A 4xx there is temporary anyway, and may be about the sender.
         ReplyStage::Mail if reply.class() == ReplyClass::Temporary => false,
         ReplyStage::Mail => match classify_mail(reply) {

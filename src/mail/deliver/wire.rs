@@ -3,6 +3,7 @@
 use super::AttemptObserver;
 use super::reply::{MalformedReply, ReplyParser};
 use super::transcript::Transcript;
+use crate::ground::credential::secret::MASK;
 use crate::mail::model::{Outcome, Reply};
 use bytes::{Buf, BytesMut};
 use std::io;
@@ -79,6 +80,11 @@ pub(super) fn error_text(error: &io::Error) -> String {
     text
 }
 
+/// A text with some parts replaced.
+fn masked(text: &str, parts: &[String]) -> String {
+    parts.iter().fold(text.to_owned(), |text, part| text.replace(part.as_str(), MASK))
+}
+
 /// A stream, and the input that was read and not yet parsed.
 pub(super) struct SmtpWire {
     stream: Box<dyn SmtpStream>,
@@ -86,6 +92,8 @@ pub(super) struct SmtpWire {
     input: BytesMut,
     parser: ReplyParser,
     pub(super) transcript: Transcript,
+    /// Texts that are replaced in what is shown of replies.
+    masked: Vec<String>,
     witness: Option<Arc<dyn AttemptObserver>>,
 }
 
@@ -95,7 +103,8 @@ impl SmtpWire {
         witness: Option<Arc<dyn AttemptObserver>>,
     ) -> Self {
         let (parser, transcript) = (ReplyParser::default(), Transcript::default());
-        Self { stream: Box::new(stream), input: BytesMut::new(), parser, transcript, witness }
+        let (input, masked) = (BytesMut::new(), Vec::new());
+        Self { stream: Box::new(stream), input, parser, transcript, masked, witness }
     }
 
     fn heard(&self) {
@@ -110,7 +119,13 @@ impl SmtpWire {
             timeout(limit, self.read_reply()).await.unwrap_or(Err(SmtpError::Slow(limit)))?;
         let mut lines = self.parser.lines().peekable();
         while let Some(line) = lines.next() {
-            self.transcript.received(code, lines.peek().is_none(), line);
+            let last = lines.peek().is_none();
+            if self.masked.is_empty() {
+                self.transcript.received(code, last, line);
+            } else {
+                let line = masked(&String::from_utf8_lossy(line), &self.masked);
+                self.transcript.received(code, last, line.as_bytes());
+            }
         }
         self.heard();
         Ok(code)
@@ -122,6 +137,22 @@ impl SmtpWire {
             self.transcript.sent(line);
         }
         self.write(commands, limit).await
+    }
+
+    /// Writes a line of which the transcript has `shown`.
+    pub async fn say_secret(
+        &mut self,
+        line: &str,
+        shown: &str,
+        limit: Duration,
+    ) -> Result<(), SmtpError> {
+        self.transcript.sent(shown.as_bytes());
+        self.write(format!("{line}\r\n").as_bytes(), limit).await
+    }
+
+    /// From now on these texts are masked in the transcript and in [`SmtpWire::last_reply`].
+    pub fn mask(&mut self, texts: Vec<String>) {
+        self.masked = texts;
     }
 
     async fn read_reply(&mut self) -> Result<u16, SmtpError> {
@@ -142,7 +173,11 @@ impl SmtpWire {
 
     /// The last reply, for people.
     pub fn last_reply(&self) -> Reply {
-        self.parser.reply()
+        let reply = self.parser.reply();
+        if self.masked.is_empty() {
+            return reply;
+        }
+        Reply { text: masked(&reply.text, &self.masked).into(), ..reply }
     }
 
     /// The lines of the last reply.

@@ -2,6 +2,7 @@
 
 use super::{Destination, Reply};
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 /// A host that may accept the message, with its addresses in the order in which they are tried.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -10,6 +11,8 @@ pub struct MailHost {
     pub host: String,
     /// Address and port pairs; never empty.
     pub addresses: Vec<SocketAddr>,
+    /// The name of the upstream that it belongs to; `None`: the host of a domain or of `cc_mta`.
+    pub upstream: Option<Arc<str>>,
 }
 
 /// The hosts for a destination, best first.

@@ -106,7 +106,12 @@ impl<S: Spool> Outbound<S> {
         config: OutboundConfig,
     ) -> Arc<Self> {
         let state = QueueState::new(config.schedule).with_fresh_max(config.fresh_max);
-        router.rules().named().for_each(|destination| state.mark_configured(&destination));
+        for destination in router.rules().named() {
+            state.mark_configured(&destination);
+            if let Some(most) = router.connections_max(&destination) {
+                state.limit_agents(&destination, most);
+            }
+        }
         Arc::new(Self {
             spool,
             state,

@@ -163,6 +163,11 @@ impl QueueState {
         self.lock().schedule.mark_configured(destination);
     }
 
+    /// The destination never has more delivery agents than this.
+    pub fn limit_agents(&self, destination: &Destination, most: u32) {
+        self.lock().schedule.limit_agents(destination, most);
+    }
+
     // The dispatcher.
 
     /// The use of the agents' slots.

@@ -183,7 +183,11 @@ mod tests {
         };
         let client = SmtpClient::new(config, DeliverCounters::alone().unwrap()).unwrap();
         let destination = Destination::domain("there.example").unwrap();
-        let hosts = vec![MailHost { host: "peer.example".into(), addresses: vec![address] }];
+        let hosts = vec![MailHost {
+            host: "peer.example".into(),
+            addresses: vec![address],
+            upstream: None,
+        }];
         let connection = client.connect(&Route { destination, hosts }).await.unwrap();
         (connection, OutboundCounters::alone().unwrap())
     }

@@ -32,8 +32,11 @@ pub(super) fn hosts_below(limit: u32, hosts: &mut [TracedHost]) -> Vec<MailHost>
         if seen.addresses.is_empty() {
             seen.used = HostUse::OverLimit;
         } else {
-            mail_hosts
-                .push(MailHost { host: seen.host.clone(), addresses: seen.addresses.clone() });
+            mail_hosts.push(MailHost {
+                host: seen.host.clone(),
+                addresses: seen.addresses.clone(),
+                upstream: None,
+            });
         }
     }
     mail_hosts

@@ -20,7 +20,9 @@
 pub mod counters;
 mod host_addresses;
 mod order;
+mod routed_upstream;
 mod rules;
+mod upstreams;
 
 use crate::ground::clock;
 use crate::ground::dns::{Absence, DnsError, Resolver};
@@ -33,6 +35,7 @@ use crate::mail::route::counters::RouteCounters;
 pub use host_addresses::{ADDRESSES_MAX, ROUTE_MAX};
 use host_addresses::{To, hosts_below, in_order, literal, traced, usable};
 use ipnet::IpNet;
+pub use routed_upstream::RoutedUpstream;
 pub use rules::RouteRules;
 use std::borrow::Cow;
 use std::fmt;
@@ -66,6 +69,7 @@ pub struct Router {
     rules: RouteRules,
     /// Addresses of this host where another mail server is.
     local_mail_hosts: Vec<IpNet>,
+    upstreams: Arc<Vec<RoutedUpstream>>,
     counters: Option<Arc<RouteCounters>>,
 }
 
@@ -73,7 +77,13 @@ impl Router {
     /// A router that uses `resolver`.
     pub fn new(config: RouteConfig, resolver: Arc<dyn Resolver>) -> Self {
         let rules = RouteRules::new(config.smart_relay.clone(), config.cc_mta.clone(), config.port);
-        Self { config, resolver, rules, local_mail_hosts: Vec::new(), counters: None }
+        let (local_mail_hosts, upstreams) = (Vec::new(), Arc::default());
+        Self { config, resolver, rules, local_mail_hosts, upstreams, counters: None }
+    }
+
+    /// The same with these upstreams; `smart_relay` is the first of them.
+    pub fn upstreams(self, upstreams: Vec<RoutedUpstream>) -> Self {
+        Self { upstreams: Arc::new(upstreams), ..self }
     }
 
     /// The same, by which all mail goes to one address if there is one.
@@ -126,10 +136,10 @@ impl Router {
                 );
                 Err(Reply::new(554, (5, 3, 5), text))
             }
-            Destination::Copy(spec) => self.configured_hosts("cc_mta", spec, trace).await,
-            Destination::SmartRelay(spec) => {
-                self.configured_hosts("smart_relay", spec, trace).await
+            Destination::Copy(spec) => {
+                self.configured_hosts("cc_mta", spec, spec.exact, trace).await
             }
+            Destination::SmartRelay(spec) => self.relay_hosts(spec, trace).await,
             Destination::Domain(domain) => self.domain_hosts(domain.as_str(), trace).await,
         };
         Ok(Route { destination: destination.clone(), hosts: hosts.map_err(RouteError)? })
@@ -173,17 +183,18 @@ impl Router {
         answer
     }
 
-    /// The hops of a host that a property names.
+    /// The hops of a host that a property names; `exact`: without a look at MX records.
     async fn configured_hosts(
         &self,
         property: &str,
         spec: &HostSpec,
+        exact: bool,
         trace: &mut RouteTrace,
     ) -> Result<Vec<MailHost>, Reply> {
         let to = To { port: spec.port.unwrap_or(self.config.port), named: true };
         let hosts = match &spec.host {
             Host::Address(address) => self.at_address(*address, to, trace),
-            Host::Name(name) if spec.exact => {
+            Host::Name(name) if exact => {
                 trace.lookup = Some(HostLookup::Exact);
                 self.host_alone(name, to, Absence::Name, trace).await
             }
@@ -301,7 +312,7 @@ impl Router {
                 Err(Reply::new(550, (5, 4, 4), text))
             }
             HostUse::ThisHost => Err(this_host(host)),
-            _ => Ok(vec![MailHost { host: host.to_owned(), addresses }]),
+            _ => Ok(vec![MailHost { host: host.to_owned(), addresses, upstream: None }]),
         }
     }
 

@@ -92,8 +92,11 @@ impl Router {
         let route = self.traced(&destination, &mut trace).await;
         assert_eq!(route, self.route(&destination).await, "{name}");
         let used = trace.hosts.iter().filter(|host| host.used == HostUse::Used);
-        let hosts = used
-            .map(|host| MailHost { host: host.host.clone(), addresses: host.addresses.clone() });
+        let hosts = used.map(|host| MailHost {
+            host: host.host.clone(),
+            addresses: host.addresses.clone(),
+            upstream: None,
+        });
         let hosts: Vec<_> = hosts.collect();
         assert_eq!(route.as_ref().map(|route| route.hosts.clone()).unwrap_or_default(), hosts);
         let hosts = trace.hosts.into_iter().map(|host| (host.host, host.used));

@@ -99,6 +99,11 @@ impl Schedule {
         }
     }
 
+    /// The destination never has more agents than this, whatever the general limit.
+    pub fn limit_agents(&mut self, destination: &Destination, most: u32) {
+        self.limits.insert(destination.clone(), most.max(1));
+    }
+
     /// The destination's reputation: how its recent attempts went.
     pub fn reputation(&self, id: DestinationId) -> DestinationReputation {
         self.destinations[id.0 as usize].reputation
@@ -187,9 +192,14 @@ impl Schedule {
         self.forget_if_idle(id);
     }
 
-    /// Delivery agents that one destination may have.
-    pub(super) fn limit(&self) -> u32 {
-        self.config.concurrency.min(self.slots.shares.destination)
+    /// Delivery agents that this destination may have.
+    pub(super) fn limit(&self, destination: &Destination) -> u32 {
+        let limit = self.config.concurrency.min(self.slots.shares.destination);
+        // Most relays have no destination with a limit of its own.
+        match self.limits.is_empty() {
+            true => limit,
+            false => self.limits.get(destination).map_or(limit, |most| limit.min(*most)),
+        }
     }
 
     /// The reputation of a destination changes, and its agents count for the new class.

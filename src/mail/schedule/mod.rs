@@ -102,6 +102,8 @@ pub struct Schedule {
     paused: HashSet<Destination>,
     /// Destinations that an operator configured as a next hop.
     configured: HashSet<Destination>,
+    /// Destinations with a limit of agents of their own.
+    limits: HashMap<Destination, u32>,
     /// Jobs that wait for their due time.
     deferred: DeferredJobs,
     /// Suspended destinations with ready jobs, by the end of the suspension.
@@ -123,6 +125,7 @@ impl Schedule {
             free: Vec::new(),
             paused: HashSet::new(),
             configured: HashSet::new(),
+            limits: HashMap::new(),
             deferred: DeferredJobs::default(),
             suspended: BinaryHeap::new(),
             slots: AgentSlots::new(config.agents_max, config.overtime_max),
@@ -213,7 +216,7 @@ impl Schedule {
 
     /// A message was delivered: the concurrency rises.
     pub fn note_success(&mut self, id: DestinationId, now: u32) {
-        let allowed = self.limit();
+        let allowed = self.limit(&self.destinations[id.0 as usize].destination);
         let destination = &mut self.destinations[id.0 as usize];
         let (ceiling, until) = destination.ceiling;
         let limit = if until > now { allowed.min(ceiling) } else { allowed };
@@ -414,7 +417,7 @@ impl Schedule {
         if let Some(id) = self.ids.get(destination) {
             return *id;
         }
-        let window = FIRST_WINDOW.min(self.limit());
+        let window = FIRST_WINDOW.min(self.limit(destination));
         let mut state = DestinationState::new(destination.clone(), window);
         state.paused = self.paused.contains(destination);
         if self.slots.is_remembered(destination) {

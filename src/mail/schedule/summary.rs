@@ -31,7 +31,7 @@ impl Waiting {
 impl Schedule {
     /// The present state of deliveries to a destination; times by the schedule's clock.
     pub fn status_of(&self, destination: &Destination, now: u32) -> DestinationStatus {
-        let limit = self.limit();
+        let limit = self.limit(destination);
         let Some(id) = self.ids.get(destination) else {
             let (paused, window) = (self.paused.contains(destination), FIRST_WINDOW.min(limit));
             return DestinationStatus { paused, window, limit, ..DestinationStatus::default() };

@@ -1,18 +1,18 @@
-//! Renewed keys: reads the key files regularly, and reports a new pair.
+//! Files that may change while the core runs: reads them regularly, and reports new content.
 //!
-//! Purpose: certificates are valid for weeks, and relays run for months. In: the paths of the
-//! files. Out: each new valid pair. It reads the files instead of using inotify, because there are
-//! no such events over NFS, and none at the file itself if a link to its directory is replaced (a
-//! Kubernetes secret). Limits: one read every [`PACE`], [`PATIENCE`] for each; one child process at
-//! a time, even when it hangs. Security: a pair that is broken, incomplete or expired is not used:
-//! the present one stays.
+//! Purpose: certificates are valid for weeks, passwords are rotated, and relays run for months. In:
+//! the files, as [`WatchedFiles`]. Out: each new valid content. It reads the files instead of using
+//! inotify, because there are no such events over NFS, and none at the file itself if a link to its
+//! directory is replaced (a Kubernetes secret). Limits: one read every [`PACE`], [`PATIENCE`] for
+//! each; one child process at a time, even when it hangs. Security: content that is broken,
+//! incomplete or expired is not used: the present one stays.
 
 use super::identity::Identity;
-use super::orders::Keys;
 use super::worker_process::{WorkerError, WorkerProcess};
-use crate::appliance::volume::keys::KeyFiles;
 use nix::poll::{PollFd, PollFlags};
 use nix::unistd::Pid;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
@@ -26,10 +26,25 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 /// wait for its grace period, usually 90 s (RFC 8881 §8.4.2.1).
 pub const FIRST_PATIENCE: Duration = Duration::from_secs(120);
 
+/// Files that belong together.
+pub trait WatchedFiles: Clone {
+    /// What is made of them.
+    type Content: Clone + PartialEq + Serialize + DeserializeOwned;
+
+    /// Reads and checks all of them. May hang as long as a file server does.
+    ///
+    /// # Errors
+    /// A text: which file, what is wrong, what to do.
+    fn read(&self, identity: &Identity) -> Result<Self::Content, String>;
+
+    /// The text for a place that does not answer.
+    fn not_answering(&self, why: &str) -> String;
+}
+
 /// The result of a read.
 #[derive(Debug, PartialEq, Eq)]
-pub enum KeyChange {
-    /// Another valid pair.
+pub enum FileChange {
+    /// Another valid content.
     Renewed,
     /// The files cannot be used, and why. Reported once for each reason.
     Trouble(String),
@@ -37,7 +52,7 @@ pub enum KeyChange {
     Well,
 }
 
-/// Consecutive reads without a valid pair.
+/// Consecutive reads without a valid content.
 struct Trouble {
     /// The last error.
     last: String,
@@ -45,25 +60,25 @@ struct Trouble {
     told: Option<String>,
 }
 
-/// The watch over one pair of files.
-pub struct KeyWatch {
-    files: KeyFiles,
+/// The watch over some files.
+pub struct FileWatch<F: WatchedFiles> {
+    files: F,
     identity: Identity,
-    keys: Keys,
-    look: Option<WorkerProcess<Result<Keys, String>>>,
+    content: F::Content,
+    look: Option<WorkerProcess<Result<F::Content, String>>>,
     next_look: Instant,
     /// A child that did not come back; until it is reaped, no other is started.
     lost: Option<Pid>,
     trouble: Option<Trouble>,
 }
 
-impl KeyWatch {
-    /// `keys` were read from `files` at start.
-    pub fn new(files: KeyFiles, identity: Identity, keys: Keys) -> Self {
+impl<F: WatchedFiles> FileWatch<F> {
+    /// `content` was read from `files` at start.
+    pub fn new(files: F, identity: Identity, content: F::Content) -> Self {
         Self {
             files,
             identity,
-            keys,
+            content,
             look: None,
             next_look: Instant::now() + PACE,
             lost: None,
@@ -71,13 +86,13 @@ impl KeyWatch {
         }
     }
 
-    /// The pair in use.
-    pub fn keys(&self) -> &Keys {
-        &self.keys
+    /// The content in use.
+    pub fn content(&self) -> &F::Content {
+        &self.content
     }
 
     /// Starts a read when it is due, and takes its result.
-    pub fn poll(&mut self) -> Option<KeyChange> {
+    pub fn poll(&mut self) -> Option<FileChange> {
         if let Some(look) = &mut self.look {
             let end = look.look()?;
             let child = look.child();
@@ -101,19 +116,19 @@ impl KeyWatch {
         None
     }
 
-    fn heard(&mut self, read: Result<Keys, String>) -> Option<KeyChange> {
+    fn heard(&mut self, read: Result<F::Content, String>) -> Option<FileChange> {
         match read {
-            Ok(keys) => {
+            Ok(content) => {
                 let told = self.trouble.take().is_some_and(|trouble| trouble.told.is_some());
-                if keys != self.keys {
-                    self.keys = keys;
-                    return Some(KeyChange::Renewed);
+                if content != self.content {
+                    self.content = content;
+                    return Some(FileChange::Renewed);
                 }
-                told.then_some(KeyChange::Well)
+                told.then_some(FileChange::Well)
             }
             Err(why) => {
                 let Some(trouble) = &mut self.trouble else {
-                    // Perhaps only one file of the pair has been replaced yet; the next read
+                    // Perhaps only one of the files has been replaced yet; the next read
                     // decides.
                     self.trouble = Some(Trouble { last: why, told: None });
                     return None;
@@ -124,7 +139,7 @@ impl KeyWatch {
                 trouble.last.clone_from(&why);
                 is_news.then(|| {
                     trouble.told = Some(why.clone());
-                    KeyChange::Trouble(why)
+                    FileChange::Trouble(why)
                 })
             }
         }
@@ -135,7 +150,7 @@ impl KeyWatch {
         self.lost.take_if(|lost| *lost == pid);
     }
 
-    /// When [`KeyWatch::poll`] has something to do, if nothing happens before.
+    /// When [`FileWatch::poll`] has something to do, if nothing happens before.
     pub fn next(&self) -> Instant {
         self.look.as_ref().map_or(self.next_look, WorkerProcess::deadline)
     }
@@ -150,25 +165,31 @@ impl KeyWatch {
 mod tests {
     use super::*;
 
-    fn keys(text: &str) -> Keys {
-        Keys { private_key: text.to_owned(), certificate_chain: text.to_owned() }
+    #[derive(Clone)]
+    struct NoFiles;
+
+    impl WatchedFiles for NoFiles {
+        type Content = String;
+
+        fn read(&self, _: &Identity) -> Result<String, String> {
+            Ok(String::new())
+        }
+
+        fn not_answering(&self, why: &str) -> String {
+            why.to_owned()
+        }
     }
 
     #[test]
     fn trouble_is_told_when_it_lasts_and_once_and_its_end_as_well() {
-        let files = KeyFiles {
-            directory: "/keys".into(),
-            key: "a".into(),
-            certificate: "b".into(),
-            place: "the key volume",
-        };
-        let mut watch = KeyWatch::new(files, Identity::same(), keys("one"));
+        let keys = str::to_owned;
+        let mut watch = FileWatch::new(NoFiles, Identity::same(), keys("one"));
         let broken = || Err("broken".to_owned());
         assert_eq!(watch.heard(Ok(keys("one"))), None);
         assert_eq!(watch.heard(broken()), None, "half a renewal");
         assert_eq!(watch.heard(Ok(keys("one"))), None);
         assert_eq!(watch.heard(broken()), None);
-        assert_eq!(watch.heard(broken()), Some(KeyChange::Trouble("broken".to_owned())));
+        assert_eq!(watch.heard(broken()), Some(FileChange::Trouble("broken".to_owned())));
         assert_eq!(watch.heard(broken()), None);
         let torn = || Err("torn".to_owned());
         for look in [torn(), broken(), torn(), broken()] {
@@ -176,10 +197,10 @@ mod tests {
         }
         assert_eq!(
             (watch.heard(torn()), watch.heard(torn())),
-            (None, Some(KeyChange::Trouble("torn".to_owned())))
+            (None, Some(FileChange::Trouble("torn".to_owned())))
         );
-        assert_eq!(watch.heard(Ok(keys("one"))), Some(KeyChange::Well));
-        assert_eq!(watch.heard(Ok(keys("two"))), Some(KeyChange::Renewed));
-        assert_eq!(watch.keys(), &keys("two"));
+        assert_eq!(watch.heard(Ok(keys("one"))), Some(FileChange::Well));
+        assert_eq!(watch.heard(Ok(keys("two"))), Some(FileChange::Renewed));
+        assert_eq!(watch.content(), "two");
     }
 }

@@ -1,0 +1,485 @@
+//! Upstreams as they are used: the properties of one, with what its preset fills in.
+//!
+//! In: [`Settings`]. Out: [`ConfiguredUpstream`]s, the rules that their properties violate, and
+//! warnings about providers. The rules: a login needs user name, password and TLS; a client
+//! certificate needs its key. Limits: only the values are checked; their files are in
+//! `appliance/supervise/property_files.rs`. Security: with a login there is no form of TLS other
+//! than those that verify the certificate.
+
+use super::choice::UpstreamTls;
+use super::name_lookup::variable;
+use super::preset::{Preset, Provider, by_host};
+use super::secret::Secret;
+use super::settings::Settings;
+use super::value_source::ValueOrigin;
+use crate::appliance::failure::{Exit, Failure};
+use crate::ground::host::{Host, HostSpec};
+use crate::ground::tls::TlsLevel;
+use std::path::{Path, PathBuf};
+
+/// The name of the upstream that the properties `smart_relay…` describe.
+pub const DEFAULT: &str = "default";
+
+/// The port for mail between servers (RFC 5321 §2.3.4, IANA).
+const SMTP: u16 = 25;
+/// The port for mail submission with authentication (RFC 6409 §3.1).
+const SUBMISSION: u16 = 587;
+/// The same with TLS from the start (RFC 8314 §3.3).
+const SUBMISSIONS: u16 = 465;
+/// The ports with TLS from the start: the registered one, and the one that providers offer where
+/// that is blocked.
+const IMPLICIT: [u16; 2] = [SUBMISSIONS, 2465];
+
+/// Providers whose user names are mail addresses.
+const ADDRESSES: [&str; 3] = ["gmail", "gmail-relay", "office365"];
+
+/// A server that takes our outgoing mail.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfiguredUpstream {
+    /// `default` for `smart_relay`.
+    pub name: String,
+    /// How the names of its properties begin.
+    pub prefix: String,
+    /// Its host, with a port unless that is 25.
+    pub host: HostSpec,
+    /// TLS with it.
+    pub tls: TlsLevel,
+    /// User name and password; `None` = no login.
+    pub login: Option<(String, Secret)>,
+    /// The file of authorities; `None` = those of the public web.
+    pub ca: Option<PathBuf>,
+    /// The files of a client certificate and of its key.
+    pub certificate: Option<(PathBuf, PathBuf)>,
+    /// The file of the password; `None` when it was not in a file.
+    pub password_file: Option<PathBuf>,
+    /// Connections, at most.
+    pub connections: Option<u32>,
+    /// Recipients of one transaction, at most.
+    pub recipients: Option<u32>,
+    provider: Option<&'static Provider>,
+}
+
+impl Settings {
+    /// The upstreams, `smart_relay` first.
+    pub fn upstreams(&self) -> Vec<ConfiguredUpstream> {
+        self.smart_relay_properties().resolve().ok().flatten().into_iter().collect()
+    }
+
+    /// The host of `smart_relay`, or that of its preset.
+    pub fn smart_relay_host(&self) -> Option<HostSpec> {
+        self.upstreams().into_iter().find(|one| one.name == DEFAULT).map(|one| one.host)
+    }
+
+    /// Every rule that the properties of upstreams violate.
+    pub(super) fn upstream_problems(&self) -> Vec<Failure> {
+        self.smart_relay_properties().resolve().err().unwrap_or_default()
+    }
+
+    fn smart_relay_properties(&self) -> UpstreamValues<'_> {
+        UpstreamValues {
+            name: DEFAULT,
+            prefix: "smart_relay".to_owned(),
+            host_name: "smart_relay".to_owned(),
+            host: self.smart_relay.as_ref(),
+            preset: self.smart_relay_preset.as_ref(),
+            username: self.smart_relay_username.as_deref(),
+            password: self.smart_relay_password.as_ref(),
+            password_source: self.sources.get("smart_relay_password"),
+            tls: self.smart_relay_tls,
+            ca: self.smart_relay_ca.as_deref(),
+            cert_file: self.smart_relay_cert_file.as_deref(),
+            key_file: self.smart_relay_key_file.as_deref(),
+            connections: self.smart_relay_connections,
+        }
+    }
+}
+
+/// The values of the properties of one upstream.
+struct UpstreamValues<'a> {
+    name: &'a str,
+    prefix: String,
+    /// The property that has the host.
+    host_name: String,
+    host: Option<&'a HostSpec>,
+    preset: Option<&'a Preset>,
+    username: Option<&'a str>,
+    password: Option<&'a Secret>,
+    password_source: Option<&'a ValueOrigin>,
+    tls: UpstreamTls,
+    ca: Option<&'a Path>,
+    cert_file: Option<&'a Path>,
+    key_file: Option<&'a Path>,
+    connections: Option<u32>,
+}
+
+impl UpstreamValues<'_> {
+    /// The upstream; `None` when nothing describes one.
+    fn resolve(&self) -> Result<Option<ConfiguredUpstream>, Vec<Failure>> {
+        let (host, preset_host) = (self.host.cloned(), self.preset.map(Preset::host));
+        let mut problems: Vec<Failure> = self.of_login().into_iter().collect();
+        problems.extend(self.of_certificate());
+        let Some(mut host) = host.or(preset_host.clone()) else {
+            problems.extend(self.of_host());
+            return if problems.is_empty() { Ok(None) } else { Err(problems) };
+        };
+        let provider = self.preset.map(|preset| preset.provider).or_else(|| by_host(&host));
+        let tls = self.tls_level(&host);
+        host.port = self.port(&host, tls, preset_host.as_ref());
+        let username = self.username.or(provider.and_then(|provider| provider.username));
+        let login = username.zip(self.password);
+        if login.is_some() && matches!(tls, TlsLevel::Plain | TlsLevel::Opportunistic) {
+            problems.push(self.without_tls());
+        }
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        let password_file = match self.password_source {
+            Some(ValueOrigin::File(path)) if self.password.is_some() => Some(path.clone()),
+            _ => None,
+        };
+        Ok(Some(ConfiguredUpstream {
+            name: self.name.to_owned(),
+            prefix: self.prefix.clone(),
+            host,
+            tls,
+            login: login.map(|(name, password)| (name.to_owned(), password.clone())),
+            ca: self.ca.map(Path::to_owned),
+            certificate: self
+                .cert_file
+                .zip(self.key_file)
+                .map(|(cert, key)| (cert.to_owned(), key.to_owned())),
+            password_file,
+            connections: self.connections.or(provider.and_then(|provider| provider.connections)),
+            recipients: provider.and_then(|provider| provider.recipients),
+            provider,
+        }))
+    }
+
+    fn tls_level(&self, host: &HostSpec) -> TlsLevel {
+        let is_implicit = host.port.is_some_and(|port| IMPLICIT.contains(&port));
+        match self.tls {
+            UpstreamTls::None => TlsLevel::Plain,
+            UpstreamTls::Opportunistic => TlsLevel::Opportunistic,
+            UpstreamTls::Implicit => TlsLevel::Implicit,
+            UpstreamTls::Auto | UpstreamTls::Required if is_implicit => TlsLevel::Implicit,
+            UpstreamTls::Required => TlsLevel::Required,
+            UpstreamTls::Auto if self.password.is_some() || self.preset.is_some() => {
+                TlsLevel::Required
+            }
+            UpstreamTls::Auto => TlsLevel::Opportunistic,
+        }
+    }
+
+    /// The port that was written, or else the one that the preset or the form of TLS gives.
+    fn port(&self, host: &HostSpec, tls: TlsLevel, preset: Option<&HostSpec>) -> Option<u16> {
+        if self.host.is_some() && host.port.is_some() {
+            return host.port;
+        }
+        match tls {
+            TlsLevel::Implicit => Some(SUBMISSIONS),
+            _ => preset.and_then(|preset| preset.port),
+        }
+    }
+
+    fn of_login(&self) -> Option<Failure> {
+        let fixed = self
+            .preset
+            .and_then(|preset| preset.provider.username)
+            .or_else(|| self.host.and_then(by_host)?.username);
+        match (self.username.or(fixed.filter(|_| self.password.is_some())), self.password) {
+            (Some(_), None) => Some(self.problem(
+                format!("Error: {}_username needs {}_password", self.prefix, self.prefix),
+                format!(
+                    "set {}_FILE to a file that holds the password, or unset {}",
+                    self.variable("password"),
+                    self.variable("username")
+                ),
+            )),
+            (None, Some(_)) => Some(self.problem(
+                format!("Error: {}_password needs {}_username", self.prefix, self.prefix),
+                format!("set {}", self.variable("username")),
+            )),
+            _ => None,
+        }
+    }
+
+    fn of_certificate(&self) -> Option<Failure> {
+        let (set, missing) = match (self.cert_file, self.key_file) {
+            (Some(_), None) => ("cert_file", "key_file"),
+            (None, Some(_)) => ("key_file", "cert_file"),
+            _ => return None,
+        };
+        Some(self.problem(
+            format!("Error: {}_{set} needs {}_{missing}", self.prefix, self.prefix),
+            format!("set {}", self.variable(missing)),
+        ))
+    }
+
+    /// Something describes an upstream that has no host.
+    fn of_host(&self) -> Option<Failure> {
+        let set = [
+            ("username", self.username.is_some()),
+            ("password", self.password.is_some()),
+            ("ca", self.ca.is_some()),
+            ("cert_file", self.cert_file.is_some()),
+            ("connections", self.connections.is_some()),
+            ("tls", self.tls != UpstreamTls::Auto),
+        ];
+        let (field, _) = set.into_iter().find(|(_, is_set)| *is_set)?;
+        Some(self.problem(
+            format!("Error: {}_{field} needs {}", self.prefix, self.host_name),
+            format!(
+                "set {} to the host and port that mail goes to, or {} to its provider",
+                variable(&self.host_name),
+                self.variable("preset")
+            ),
+        ))
+    }
+
+    fn without_tls(&self) -> Failure {
+        self.problem(
+            format!(
+                "Error: {}_tls={} would send the password without verified TLS",
+                self.prefix,
+                self.tls.as_str()
+            ),
+            format!(
+                "unset {}, or set it to required; for a certificate of an authority of your own \
+                set {}",
+                self.variable("tls"),
+                self.variable("ca")
+            ),
+        )
+    }
+
+    fn problem(&self, line: String, cause: String) -> Failure {
+        Failure::new(Exit::Property, line, cause)
+    }
+
+    fn variable(&self, field: &str) -> String {
+        variable(&format!("{}_{field}", self.prefix))
+    }
+}
+
+impl ConfiguredUpstream {
+    /// Warnings that do not stop the start: what its provider will not accept.
+    pub(super) fn warnings(&self) -> Vec<String> {
+        let port = self.host.port.unwrap_or(SMTP);
+        let tls = self.tls_warnings(port).into_iter().flatten();
+        self.login_warning(port).into_iter().chain(tls).collect()
+    }
+
+    /// The property that has the host, and the host.
+    fn place(&self) -> String {
+        let field = if self.name == DEFAULT { "" } else { "_host" };
+        format!("{}{field} is {}", self.prefix, self.host)
+    }
+
+    fn login_warning(&self, port: u16) -> Option<String> {
+        let (place, prefix) = (self.place(), &self.prefix);
+        let set_login = format!(
+            "set {} and {}_FILE",
+            variable(&format!("{prefix}_username")),
+            variable(&format!("{prefix}_password"))
+        );
+        let Some((name, _)) = &self.login else {
+            return match self.provider {
+                Some(provider) if !provider.login_optional => Some(format!(
+                    "{place}: {} takes no mail without a login; {set_login} ({})",
+                    provider.title, provider.login
+                )),
+                None if [SUBMISSION, SUBMISSIONS].contains(&port) => Some(format!(
+                    "{place}: port {port} usually wants a login, and there is none; {set_login}, \
+                    or make sure that it accepts mail without a login"
+                )),
+                _ => None,
+            };
+        };
+        let provider = self.provider?;
+        match provider.username {
+            Some(word) if name != word => Some(format!(
+                "{prefix}_username is '{name}': the user name of {} is the word {word}, whoever \
+                you are",
+                provider.title
+            )),
+            None if ADDRESSES.contains(&provider.word) && !name.contains('@') => Some(format!(
+                "{prefix}_username is '{name}': the user name of {} is a whole address",
+                provider.title
+            )),
+            _ => None,
+        }
+    }
+
+    fn tls_warnings(&self, port: u16) -> [Option<String>; 3] {
+        let (place, host) = (self.place(), &self.host);
+        let provider = self.provider.filter(|provider| {
+            self.tls == TlsLevel::Implicit && !provider.implicit_ports.contains(&port)
+        });
+        let wrong_port = provider.map(|provider| match provider.implicit_ports {
+            [] => format!(
+                "{place}: {} has no port with TLS from the first octet, and a connection to this \
+                one hangs; use port {SUBMISSION}",
+                provider.title
+            ),
+            [first, ..] => format!(
+                "{place}: {} speaks TLS from the first octet at port {first}, and not at port \
+                {port}",
+                provider.title
+            ),
+        });
+        let idle_ca = (self.ca.is_some() && !self.tls.verifies()).then(|| {
+            format!(
+                "{0}_ca does nothing while no certificate is checked; set {1}=required",
+                self.prefix,
+                variable(&format!("{}_tls", self.prefix))
+            )
+        });
+        let is_local = matches!(&host.host, Host::Name(name) if !name.contains('.'));
+        let local = (self.tls.verifies() && self.ca.is_none() && is_local).then(|| {
+            format!(
+                "{place}: the public authorities issue no certificate for a name without a dot; \
+                set {} to the file of your own",
+                variable(&format!("{}_ca", self.prefix))
+            )
+        });
+        [wrong_port, idle_ca, local]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::environment::read;
+    use super::super::machine::Machine;
+    use super::*;
+    use std::ffi::OsString;
+
+    const LOGIN: [(&str, &str); 2] =
+        [("MTA_SMART_RELAY_USERNAME", "anna"), ("MTA_SMART_RELAY_PASSWORD", "hunter2")];
+
+    fn settings(vars: &[&[(&str, &str)]]) -> Result<Settings, Vec<String>> {
+        let vars = vars.concat();
+        let vars = vars.iter().map(|(name, value)| (OsString::from(name), OsString::from(value)));
+        let machine =
+            Machine { uid: 1000, key_volume: false, writable_run: false, runtime_dir: None };
+        let words = |failures: Vec<Failure>| failures.iter().map(ToString::to_string).collect();
+        read(vars, &machine).map(|loaded| loaded.settings).map_err(|bad| words(bad.problems))
+    }
+
+    fn upstream(vars: &[&[(&str, &str)]]) -> ConfiguredUpstream {
+        settings(vars).unwrap().upstreams().remove(0)
+    }
+
+    #[test]
+    fn the_form_of_tls_follows_login_port_and_property() {
+        use TlsLevel::{Implicit, Opportunistic, Plain, Required};
+        let relay = |host| [("MTA_SMART_RELAY", host)];
+        let tls = |value| [("MTA_SMART_RELAY_TLS", value)];
+        for (host, login, asked, expected) in [
+            ("relay.example", false, "", Opportunistic),
+            ("relay.example:587", true, "", Required),
+            ("relay.example:587", true, "auto", Required),
+            ("relay.example:465", false, "", Implicit),
+            ("relay.example:2465", true, "required", Implicit),
+            ("relay.example:4650", true, "IMPLICIT", Implicit),
+            ("relay.example", false, "required", Required),
+            ("relay.example:465", false, "none", Plain),
+            ("relay.example", false, "opportunistic", Opportunistic),
+        ] {
+            let login = if login { &LOGIN[..] } else { &[] };
+            assert_eq!(
+                upstream(&[&relay(host), login, &tls(asked)]).tls,
+                expected,
+                "{host} {asked}"
+            );
+        }
+        let implicit = upstream(&[&relay("relay.example"), &tls("implicit")]);
+        assert_eq!(implicit.host.to_string(), "relay.example:465");
+    }
+
+    #[test]
+    fn a_preset_fills_in_what_is_not_set() {
+        let preset = |word| [("MTA_SMART_RELAY_PRESET", word)];
+        let gmail = upstream(&[&preset("gmail"), &LOGIN]);
+        assert_eq!(gmail.host.to_string(), "[smtp.gmail.com]:587");
+        assert_eq!((gmail.tls, gmail.recipients), (TlsLevel::Required, Some(100)));
+        let other = [("MTA_SMART_RELAY", "smtp-broadcasts.postmarkapp.com")];
+        let postmark = upstream(&[&preset("postmark"), &other, &LOGIN]);
+        assert_eq!(postmark.host.to_string(), "smtp-broadcasts.postmarkapp.com:587");
+        let office = upstream(&[&preset("office365"), &LOGIN]);
+        assert_eq!(office.connections, Some(3));
+        let more = [("MTA_SMART_RELAY_CONNECTIONS", "2")];
+        assert_eq!(upstream(&[&preset("office365"), &LOGIN, &more]).connections, Some(2));
+        let key = upstream(&[&preset("sendgrid"), &LOGIN[1..]]);
+        assert_eq!(key.login.unwrap().0, "apikey");
+        let implicit =
+            upstream(&[&preset("gmail"), &LOGIN, &[("MTA_SMART_RELAY_TLS", "implicit")]]);
+        assert_eq!(implicit.host.to_string(), "[smtp.gmail.com]:465");
+    }
+
+    #[test]
+    fn half_an_upstream_is_an_error_that_says_what_to_do() {
+        let relay = [("MTA_SMART_RELAY", "relay.example:587")];
+        for (vars, words) in [
+            (
+                &[&relay[..], &LOGIN[..1]][..],
+                "Error: smart_relay_username needs smart_relay_password\n  set \
+                MTA_SMART_RELAY_PASSWORD_FILE to a file",
+            ),
+            (&[&relay, &LOGIN[1..]], "Error: smart_relay_password needs smart_relay_username"),
+            (&[&LOGIN], "Error: smart_relay_username needs smart_relay\n  set MTA_SMART_RELAY to"),
+            (
+                &[&relay, &LOGIN, &[("MTA_SMART_RELAY_TLS", "none")]],
+                "Error: smart_relay_tls=none would send the password without verified TLS",
+            ),
+            (
+                &[&relay, &LOGIN, &[("MTA_SMART_RELAY_TLS", "opportunistic")]],
+                "Error: smart_relay_tls=opportunistic would send the password",
+            ),
+            (
+                &[&relay, &[("MTA_SMART_RELAY_CERT_FILE", "/c")]],
+                "Error: smart_relay_cert_file needs smart_relay_key_file",
+            ),
+            (
+                &[&relay, &LOGIN[..1], &[("MTA_SMART_RELAY_PASSWORD", "a\nb")]],
+                "Error: MTA_SMART_RELAY_PASSWORD contains control characters",
+            ),
+        ] {
+            let told = settings(vars).unwrap_err();
+            assert!(told.iter().any(|told| told.contains(words)), "{told:?}");
+            assert!(!told.iter().any(|told| told.contains("hunter2")), "{told:?}");
+        }
+    }
+
+    #[test]
+    fn providers_are_known_by_their_hosts() {
+        let relay = |host| [("MTA_SMART_RELAY", host)];
+        for (vars, words) in [
+            (&[&relay("smtp.gmail.com:587")[..]][..], "Gmail takes no mail without a login"),
+            (&[&relay("relay.example:587")], "port 587 usually wants a login"),
+            (
+                &[&relay("smtp.sendgrid.net:587"), &LOGIN],
+                "the user name of SendGrid is the word apikey",
+            ),
+            (&[&relay("smtp.gmail.com:587"), &LOGIN], "the user name of Gmail is a whole address"),
+            (&[&relay("smtp.postmarkapp.com:465"), &LOGIN], "Postmark has no port with TLS from"),
+            (&[&relay("smtp.gmail.com:2465"), &LOGIN], "Gmail speaks TLS from the first octet at"),
+            (&[&relay("relay:587"), &LOGIN], "no certificate for a name without a dot"),
+            (
+                &[&relay("relay.example"), &[("MTA_SMART_RELAY_CA", "/ca.pem")]],
+                "smart_relay_ca does nothing",
+            ),
+        ] {
+            let told = upstream(vars).warnings();
+            assert!(told.iter().any(|told| told.contains(words)), "{told:?}");
+            assert!(!told.iter().any(|told| told.contains("hunter2")), "{told:?}");
+        }
+        for fine in [
+            &[&relay("smtp-relay.gmail.com:587")[..]][..],
+            &[&relay("relay.example:587"), &LOGIN],
+            &[&relay("relay.example")],
+            &[&[("MTA_SMART_RELAY_PRESET", "sendgrid")], &LOGIN[1..]],
+        ] {
+            assert_eq!(upstream(fine).warnings(), [""; 0]);
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! Upstreams in the core: their access from properties and files, and newer files at run time.
+//!
+//! In: [`Settings`], and the content of files, which the supervisor reads. Out: the accesses of
+//! `deliver`, and the upstreams of `route`. Security: content that cannot be used is not used; the
+//! former stays.
+
+use crate::appliance::failure::Failure;
+use crate::appliance::property::upstream::ConfiguredUpstream;
+use crate::appliance::property::{Secret, Settings};
+use crate::appliance::supervise::orders::{UpstreamFileContents, UpstreamFileMap};
+use crate::appliance::supervise::status::StatusWriter;
+use crate::appliance::supervise::upstream_files::UpstreamFiles;
+use crate::ground::credential::sasl::ClientCredentials;
+use crate::ground::tls::{UpstreamTlsError, upstream_client};
+use crate::mail::deliver::{UpstreamAccess, UpstreamAccesses, UpstreamSecrets};
+use crate::mail::route::RoutedUpstream;
+use std::sync::Arc;
+
+/// The accesses, with the first content of their files.
+///
+/// # Errors
+/// A file holds something else than it should.
+pub(super) fn accesses(
+    settings: &Settings,
+    files: &UpstreamFileMap,
+) -> Result<UpstreamAccesses, Failure> {
+    let access = |upstream: ConfiguredUpstream| {
+        let secrets = secrets(&upstream, files.get(&upstream.name))
+            .map_err(|error| UpstreamFiles::failure(format!("{}: {error}", upstream.prefix)))?;
+        let recipients = upstream.recipients.map(|most| most as usize);
+        let (name, prefix) = (upstream.name.as_str(), upstream.prefix.as_str());
+        let access = UpstreamAccess::new(name, prefix, upstream.tls, recipients, secrets);
+        Ok((access.name.clone(), Arc::new(access)))
+    };
+    settings.upstreams().into_iter().map(access).collect()
+}
+
+/// Uses newer content of files from the next connection on.
+pub(super) fn take(
+    accesses: &UpstreamAccesses,
+    settings: &Settings,
+    files: &UpstreamFileMap,
+    status: &StatusWriter,
+) {
+    for upstream in settings.upstreams() {
+        let Some(access) = accesses.get(upstream.name.as_str()) else { continue };
+        match secrets(&upstream, files.get(&upstream.name)) {
+            Ok(secrets) => access.replace(secrets),
+            Err(error) => {
+                let text = format!(
+                    "the new files of {} cannot be used, their former content stays in use: \
+                    {error}",
+                    upstream.prefix
+                );
+                tracing::error!(target: "mta", "{text}");
+                status.event(&text);
+            }
+        }
+    }
+}
+
+/// The upstreams as routing knows them.
+pub(super) fn routed(settings: &Settings) -> Vec<RoutedUpstream> {
+    let routed = |upstream: ConfiguredUpstream| RoutedUpstream {
+        name: upstream.name.as_str().into(),
+        host: upstream.host,
+        tls: upstream.tls,
+        connections: upstream.connections,
+    };
+    settings.upstreams().into_iter().map(routed).collect()
+}
+
+fn secrets(
+    upstream: &ConfiguredUpstream,
+    files: Option<&UpstreamFileContents>,
+) -> Result<UpstreamSecrets, UpstreamTlsError> {
+    let authorities = files.and_then(|files| files.authorities.as_deref());
+    let pair = files.and_then(UpstreamFileContents::pair);
+    let has_certificate = pair.is_some();
+    let client = upstream_client(authorities.map(str::as_bytes), pair)?;
+    let of_file = files.and_then(|files| files.password.clone()).map(Secret::new);
+    let credentials = upstream.login.clone().map(|(name, password)| {
+        let password = Some(of_file.unwrap_or(password));
+        Arc::new(ClientCredentials { name, password, token: None, has_certificate })
+    });
+    Ok(UpstreamSecrets { client, credentials })
+}

@@ -1,0 +1,212 @@
+//! Upstreams that take TLS, a login, or both in another way than they should.
+
+use crate::support::{
+    Do, Peer, UPSTREAM, all_delivered, code, message, say, send, upstream_route, with_access,
+    with_authority,
+};
+use postern::ground::credential::sasl::ClientCredentials;
+use postern::ground::credential::secret::Secret;
+use postern::ground::tls::TlsLevel;
+use postern::mail::deliver::Connection;
+use postern::mail::model::Outcome;
+
+const PASSWORD: &str = "planted-hunter2";
+/// The same as PLAIN and LOGIN send it.
+const CODED: [&str; 2] = ["AGFubmEAcGxhbnRlZC1odW50ZXIy", "cGxhbnRlZC1odW50ZXIy"];
+
+fn credentials() -> Option<ClientCredentials> {
+    Some(ClientCredentials {
+        name: "anna".to_owned(),
+        password: Some(Secret::new(PASSWORD.to_owned())),
+        ..ClientCredentials::default()
+    })
+}
+
+async fn connect(peer: &Peer) -> Result<Connection, Outcome> {
+    let client = with_access(TlsLevel::Required, credentials());
+    client.connect(&upstream_route(UPSTREAM, peer)).await
+}
+
+/// No mail and no password came to this peer; gives the reason why not.
+#[track_caller]
+fn kept_back(peer: &Peer, outcome: &Outcome) -> String {
+    let lines = peer.lines();
+    let bad = lines.iter().find(|line| {
+        line.starts_with("AUTH") || line.starts_with("MAIL") || CODED.contains(&line.as_str())
+    });
+    assert_eq!(bad, None, "{lines:?}");
+    assert!(code(outcome).starts_with("451 4."), "{outcome:?}");
+    outcome.reply.text.to_string()
+}
+
+fn plain(step: &crate::support::Step<'_>) -> Do {
+    match step.line {
+        line if line.starts_with("AUTH PLAIN ") => say("235 2.7.0 yes"),
+        _ => Do::Usual,
+    }
+}
+
+#[tokio::test(crate = "crate::with_threads")]
+async fn the_login_is_sent_once_tls_is_verified_and_is_in_no_transcript() {
+    let peer = Peer::start(&["STARTTLS", "AUTH PLAIN"], |step| match step.line {
+        line if line.starts_with("RCPT") => say("450 4.2.0 later"),
+        _ => plain(&step),
+    })
+    .await;
+    let (_, report) = send(connect(&peer).await.unwrap(), &message(1, "a\r\n")).await;
+    let lines = peer.lines();
+    assert_eq!(lines[..3], ["EHLO relay.example", "STARTTLS", "EHLO relay.example"]);
+    assert_eq!(lines[3], format!("AUTH PLAIN {}", CODED[0]));
+    assert!(report.tls);
+    let said = &report.transcript;
+    assert!(said.contains("> AUTH PLAIN ********\n< 235 2.7.0 yes"), "{said}");
+    assert!(said.contains("certificate verified"), "{said}");
+    assert!(!said.contains(PASSWORD) && !CODED.iter().any(|coded| said.contains(coded)), "{said}");
+}
+
+#[tokio::test(crate = "crate::with_threads")]
+async fn each_connection_logs_in_and_a_reopened_one_too() {
+    let peer = Peer::start(&["STARTTLS", "AUTH PLAIN", "PIPELINING"], |step| plain(&step)).await;
+    let (mut connection, report) = send(connect(&peer).await.unwrap(), &message(1, "a\r\n")).await;
+    assert!(all_delivered(&report));
+    connection.reopen().await.unwrap();
+    let (_, report) = send(connection, &message(1, "b\r\n")).await;
+    assert!(all_delivered(&report));
+    let logins = peer.lines().iter().filter(|line| line.starts_with("AUTH")).count();
+    assert_eq!((logins, peer.seen(|seen| seen.handshakes)), (2, 2));
+}
+
+#[tokio::test(crate = "crate::with_threads")]
+async fn starttls_that_somebody_removed_ends_the_attempt() {
+    let peer = Peer::good(&["AUTH PLAIN LOGIN"]).await;
+    let outcome = connect(&peer).await.unwrap_err();
+    let told = kept_back(&peer, &outcome);
+    assert!(told.contains("it does not offer STARTTLS; mail waits"), "{told}");
+    assert_eq!(peer.seen(|seen| seen.sessions), 1, "no second try in plain text");
+}
+
+#[tokio::test(crate = "crate::with_threads")]
+async fn no_trouble_with_tls_leads_to_plain_text() {
+    for (script, words) in [
+        (say("454 4.7.0 no TLS today"), "it refuses STARTTLS: 454"),
+        (say("220 go\r\n250 AUTH PLAIN"), "plain text after its reply to STARTTLS"),
+        (Do::SayAndClose(b"220 go\r\n".to_vec()), "TLS with upstream.example"),
+        (Do::SayAndClose(b"220 go\r\nHTTP/1.1 400 no TLS\r\n".to_vec()), "upstream.example"),
+        (Do::Close, "closed the connection in reply to STARTTLS"),
+    ] {
+        let script = std::sync::Mutex::new(Some(script));
+        let peer = Peer::start(&["STARTTLS", "AUTH PLAIN"], move |step| match step.line {
+            "STARTTLS" => script.lock().unwrap().take().unwrap_or(Do::Close),
+            _ => Do::Usual,
+        })
+        .await;
+        let outcome = connect(&peer).await.unwrap_err();
+        let told = kept_back(&peer, &outcome);
+        assert!(told.contains(words), "{words}: {told}");
+        assert_eq!(peer.seen(|seen| seen.sessions), 1, "{words}");
+    }
+}
+
+#[tokio::test(crate = "crate::with_threads")]
+async fn a_certificate_that_cannot_be_verified_ends_the_attempt() {
+    let other = rcgen::generate_simple_self_signed([UPSTREAM.to_owned()]).unwrap().cert.pem();
+    for (client, name, words) in [
+        (with_authority(TlsLevel::Required, credentials(), &other), UPSTREAM, "no known authority"),
+        (with_access(TlsLevel::Required, credentials()), "mx0.example", "is for another name"),
+        (with_access(TlsLevel::Required, None), "mx0.example", "is for another name"),
+    ] {
+        let peer = Peer::good(&["STARTTLS", "AUTH PLAIN"]).await;
+        let outcome = client.connect(&upstream_route(name, &peer)).await.unwrap_err();
+        let told = kept_back(&peer, &outcome);
+        assert!(told.contains(words), "{words}: {told}");
+        assert_eq!(peer.seen(|seen| seen.sessions), 1, "{words}");
+    }
+}
+
+/// Whatever was configured by mistake: credentials do not go where nothing is verified.
+#[tokio::test(crate = "crate::with_threads")]
+async fn no_login_is_sent_at_a_level_that_verifies_nothing() {
+    for level in [TlsLevel::Plain, TlsLevel::Opportunistic] {
+        let peer = Peer::good(&["STARTTLS", "AUTH PLAIN"]).await;
+        let client = with_access(level, credentials());
+        let outcome = client.connect(&upstream_route(UPSTREAM, &peer)).await.unwrap_err();
+        let told = kept_back(&peer, &outcome);
+        assert!(told.contains("not encrypted and verified"), "{told}");
+    }
+}
+
+#[tokio::test(crate = "crate::with_threads")]
+async fn a_route_to_an_upstream_that_is_gone_is_not_used() {
+    let peer = Peer::good(&["STARTTLS"]).await;
+    let mut route = upstream_route(UPSTREAM, &peer);
+    route.hosts[0].upstream = Some("another".into());
+    let outcome = with_access(TlsLevel::Required, None).connect(&route).await.unwrap_err();
+    assert!(outcome.reply.text.contains("there is no upstream another"), "{outcome:?}");
+    assert_eq!(peer.seen(|seen| seen.sessions), 0);
+}
+
+#[tokio::test(crate = "crate::with_threads")]
+async fn what_a_server_offers_and_we_cannot_do_is_named() {
+    for (keywords, words) in [
+        (&["STARTTLS"][..], "it offers no login (AUTH)"),
+        (&["STARTTLS", "AUTH GSSAPI NTLM"], "it offers the mechanisms GSSAPI NTLM, and"),
+    ] {
+        let peer = Peer::good(keywords).await;
+        let outcome = connect(&peer).await.unwrap_err();
+        let told = kept_back(&peer, &outcome);
+        assert!(told.contains(words), "{told}");
+    }
+}
+
+#[tokio::test(crate = "crate::with_threads")]
+async fn a_mechanism_that_is_only_listed_is_followed_by_the_next() {
+    let peer = Peer::start(&["STARTTLS", "AUTH CRAM-MD5 PLAIN"], |step| match step.line {
+        "AUTH CRAM-MD5" => say("504 5.5.4 Unrecognized authentication type"),
+        _ => plain(&step),
+    })
+    .await;
+    assert!(connect(&peer).await.is_ok());
+}
+
+#[tokio::test(crate = "crate::with_threads")]
+async fn a_server_that_repeats_the_password_does_not_bring_it_into_our_texts() {
+    let peer = Peer::start(&["STARTTLS", "AUTH LOGIN"], |step| match step.line {
+        "AUTH LOGIN" => say("334 VXNlcm5hbWU6"),
+        "YW5uYQ==" => say("334 UGFzc3dvcmQ6"),
+        line if line == CODED[1] => {
+            say(&format!("535-5.7.8 bad {PASSWORD}\r\n535 5.7.8 command was {line}"))
+        }
+        _ => Do::Usual,
+    })
+    .await;
+    let outcome = connect(&peer).await.unwrap_err();
+    let told = outcome.reply.text.to_string();
+    assert_eq!(code(&outcome), "451 4.7.8");
+    assert!(
+        told.contains("refuses the login of smart_relay_username: 535 5.7.8 bad ****"),
+        "{told}"
+    );
+    assert!(!told.contains(PASSWORD) && !told.contains(CODED[1]), "{told}");
+}
+
+#[tokio::test(crate = "crate::with_threads")]
+async fn a_login_that_does_not_end_or_proves_nothing_is_ended() {
+    for (offer, reply, words) in [
+        ("AUTH LOGIN", "334 VXNlcm5hbWU6", "the server asks once more"),
+        ("AUTH SCRAM-SHA-256", "235 2.7.0 welcome", "did not prove that it knows this account"),
+        ("AUTH SCRAM-SHA-256", "334 bm9uc2Vuc2U=", "no login at upstream.example"),
+        ("AUTH CRAM-MD5", "334 %%%", "not base 64"),
+        ("AUTH PLAIN", "250 fine", "it answered AUTH with 250"),
+        ("AUTH PLAIN", "421 4.7.0 too many logins", "421 4.7.0 too many logins"),
+    ] {
+        let peer = Peer::start(&["STARTTLS", offer], move |step| {
+            let ours = ["EHLO", "STARTTLS", "QUIT"].iter().any(|verb| step.line.starts_with(verb));
+            if ours || step.line.is_empty() { Do::Usual } else { say(reply) }
+        })
+        .await;
+        let outcome = connect(&peer).await.unwrap_err();
+        let told = outcome.reply.text.to_string();
+        assert!(told.contains(words), "{offer} {reply}: {told}");
+        assert!(!peer.lines().iter().any(|line| line.starts_with("MAIL")));
+    }
+}
