@@ -32,6 +32,7 @@ PACKAGES=(
   python3 python3-venv openssl
   pflogsumm e2fsprogs util-linux                 # reads the mail log; file systems that fill up and hang
   prometheus prometheus-pushgateway
+  opendkim python3-dkim python3-nacl             # verify signatures; dkimpy needs nacl for Ed25519
   groff-base zsh fish                            # read the manual pages and the completions
   # Runtimes of web applications, for docs/applications.md.
   default-jre-headless tomcat10-common libtomcat10-java libjakarta-mail-java libjakarta-activation-java
@@ -42,6 +43,7 @@ PACKAGES=(
 PROGRAMS=(
   postfix dovecot smtp-source smtp-sink swaks /usr/sbin/nginx haproxy dnsmasq unbound python3 openssl
   prometheus prometheus-pushgateway exim4
+  opendkim /usr/lib/python3/dist-packages/dkim /usr/lib/python3/dist-packages/nacl
   pflogsumm mkfs.ext4 fsfreeze groff
   java php msmtp node django-admin /usr/share/tomcat10/bin/catalina.sh /usr/share/java/jakarta-mail.jar
   /usr/share/php/libphp-phpmailer/autoload.php /usr/share/php/Symfony/Component/Mailer/autoload.php

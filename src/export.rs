@@ -200,6 +200,12 @@ impl ExportedMessage {
             .map_err(|fault| format!("its JSON is not that of a mail: {fault}"))
     }
 
+    /// Where it came from, without the address. Whether that client was allowed to relay is not in
+    /// the files, whose format older versions must be able to read.
+    fn origin(&self) -> Origin {
+        Origin { peer: None, helo: self.helo.as_str().into(), may_relay: false }
+    }
+
     /// The mail in the form for a queue.
     ///
     /// # Errors
@@ -260,7 +266,7 @@ impl ExportedMessage {
                 },
                 smtputf8: self.smtputf8,
             },
-            origin: Origin { peer: peer.transpose()?, helo: self.helo.as_str().into() },
+            origin: Origin { peer: peer.transpose()?, ..self.origin() },
             progress,
             held: self.held,
             delay_warning_sent: self.delay_told,
@@ -343,6 +349,7 @@ mod tests {
             origin: Origin {
                 peer: Some("2001:db8::1".parse().unwrap()),
                 helo: "client\u{7}".into(),
+                may_relay: false,
             },
             kind: MessageKind::Notification,
             progress,

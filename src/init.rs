@@ -20,6 +20,7 @@ use crate::appliance::supervise::signals::SupervisorSignals;
 use crate::appliance::supervise::upstream_files::UpstreamFiles;
 use crate::appliance::supervise::{rundir, worker_process};
 use crate::appliance::volume::AS_WORKING_DIRECTORY;
+use crate::appliance::volume::dkim_files::DkimDirectory;
 use crate::appliance::volume::keys::KeyFiles;
 use crate::appliance::{terminal, volume};
 use crate::ground::gateway::default_gateways;
@@ -105,6 +106,7 @@ fn run_appliance() -> u8 {
         .working_in(directory)
         .with_keys(keys)
         .with_upstreams(upstreams)
+        .with_dkim(read_dkim(&event_log, &directories, &signals, identity))
         .with_carrier(carrier)
         .run_until_signal()
 }
@@ -157,8 +159,9 @@ fn log_relay_policy(event_log: &EventLog, settings: &Settings, resources: &Resou
     }
 }
 
-/// Logs what memory and descriptors suffice for.
+/// Logs who may relay, and what memory and descriptors suffice for.
 fn log_resources(event_log: &EventLog, settings: &Settings, resources: &Resources) {
+    log_relay_policy(event_log, settings, resources);
     event_log.note(Severity::Info, resources.words());
     if let Some(warning) = resources.warning(settings) {
         event_log.record(Severity::Warning, warning);
@@ -264,6 +267,24 @@ fn working_directory<'a>(settings: &'a Settings, directories: &MountPaths) -> &'
         true => &settings.volume_data,
         false => Path::new("/"),
     }
+}
+
+/// The DKIM keys of the key volume, and the watch over them; `None` without one. The relay starts
+/// without keys that cannot be read: mail waits for them.
+fn read_dkim(
+    event_log: &EventLog,
+    directories: &MountPaths,
+    signals: &SupervisorSignals,
+    identity: Identity,
+) -> Option<FileWatch<DkimDirectory>> {
+    let files = DkimDirectory::new(directories.keys.as_deref()?);
+    let read = worker_process::run(file_watch::FIRST_PATIENCE, signals, || files.read(&identity));
+    let content = read.unwrap_or_else(|lost| Err(files.not_answering(&lost.to_string())));
+    let content = content.unwrap_or_else(|why| {
+        event_log.record(Severity::Error, format!("the DKIM key files cannot be read: {why}"));
+        Vec::new()
+    });
+    Some(FileWatch::new(files, identity, content))
 }
 
 /// The task of the mail log's carrier: only what it needs, so that it never gets a secret. `None` =

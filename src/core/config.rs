@@ -1,16 +1,17 @@
 //! The configuration from the supervisor: the first step of the core, before any thread exists.
 //!
-//! In: the properties and the first pair of keys, on standard input. Out: a [`CoreConfig`], from
-//! which the relay is built, and its runtime. Security: the process is confined here, before its
-//! first thread, because the kernel confines a thread and those that it starts.
+//! In: the properties, the first pair of keys and the DKIM keys, on standard input. Out: a
+//! [`CoreConfig`], from which the relay is built, and its runtime. Security: the process is
+//! confined here, before its first thread, because the kernel confines a thread and those that it
+//! starts.
 
 use super::start_failures::internal;
-use super::{exclusive_resources, keys};
+use super::{dkim_keys, exclusive_resources, keys};
 use crate::appliance::failure::Failure;
 use crate::appliance::property::{LogFormat, Settings, webhook};
 use crate::appliance::resources;
 use crate::appliance::supervise::confine::confine;
-use crate::appliance::supervise::orders::{CoreOrder, OrderReader, UpstreamFileMap};
+use crate::appliance::supervise::orders::{CoreOrder, DkimKeyFile, OrderReader, UpstreamFileMap};
 use crate::appliance::supervise::status::StatusWriter;
 use crate::appliance::supervise::upstream_files::UpstreamFiles;
 use crate::ground::log::{self, LogGuard, Tail};
@@ -34,6 +35,8 @@ pub(super) struct CoreConfig {
     pub(super) presenter: Option<Arc<CertificatePresenter>>,
     /// The files of upstreams, by their names.
     pub(super) upstream_files: UpstreamFileMap,
+    /// The DKIM keys of the key volume.
+    pub(super) dkim: Vec<DkimKeyFile>,
     /// The further orders of the supervisor.
     pub(super) orders: OrderReader,
     /// `None` without a mail log.
@@ -79,6 +82,7 @@ impl CoreConfig {
             Some(_) => files_of_upstreams(&mut orders).map_err(|failure| vec![failure])?,
             None => UpstreamFileMap::new(),
         };
+        let dkim = dkim_keys::first(&mut orders).map_err(|failure| vec![failure])?;
         let (status, tail) = (status.clone(), log.tail());
         let config = Self {
             settings,
@@ -86,6 +90,7 @@ impl CoreConfig {
             authorities,
             presenter,
             upstream_files,
+            dkim,
             orders,
             maillog,
             tail,

@@ -19,6 +19,7 @@ mod background;
 mod config;
 mod configure;
 pub mod counters;
+mod dkim_keys;
 mod exclusive_resources;
 #[cfg(debug_assertions)]
 mod faults;

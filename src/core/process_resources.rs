@@ -2,9 +2,8 @@
 
 use super::config::CoreConfig;
 use super::counters::counters;
-use super::exclusive_resources;
 use super::start_failures::internal;
-use super::upstreams;
+use super::{dkim_keys, exclusive_resources, upstreams};
 use crate::appliance::failure::Failure;
 use crate::appliance::property::Settings;
 use crate::appliance::resources::{OPEN_FILES, Resources};
@@ -16,6 +15,7 @@ use crate::ground::memory::{Gauge, MemoryLimit};
 use crate::ground::tls::{Authorities, CertificatePresenter};
 use crate::http::counters::HttpCounters;
 use crate::mail::deliver::UpstreamAccesses;
+use crate::mail::outbound::MailSigner;
 use crate::maillog::{MailLog, MailLogGuard};
 use crate::monitor::counters::Counters;
 use nix::sys::resource::{Resource, getrlimit};
@@ -35,6 +35,8 @@ pub(super) struct ProcessResources {
     /// The authorities that verify receivers of webhooks.
     pub(super) authorities: Authorities,
     pub(super) upstreams: UpstreamAccesses,
+    /// Signs mail with DKIM.
+    pub(super) signer: Arc<MailSigner>,
     /// The last lines of the log.
     pub(super) tail: Arc<Tail>,
     pub(super) status: Arc<StatusWriter>,
@@ -65,7 +67,7 @@ impl ProcessResources {
     /// Another core has the volume, or it cannot be opened.
     pub(super) async fn take(config: CoreConfig) -> Result<(Self, OrderReader), Failure> {
         let CoreConfig { settings, volume, authorities, presenter, .. } = config;
-        let CoreConfig { upstream_files, orders, maillog, tail, status, .. } = config;
+        let CoreConfig { upstream_files, dkim, orders, maillog, tail, status, .. } = config;
         let upstreams = upstreams::accesses(&settings, &upstream_files)?;
         let mut signals = CoreSignals {
             terminate: signal(SignalKind::terminate())
@@ -85,6 +87,7 @@ impl ProcessResources {
         let process = Self {
             _maillog_guard: maillog_guard,
             maillog,
+            signer: dkim_keys::signer(&settings, dkim, &counters.sign),
             resources: Resources::of(&settings, ceiling.as_ref(), files),
             settings,
             presenter,

@@ -72,6 +72,7 @@ impl Relay {
             spool.clone(),
             router,
             client,
+            process.signer.clone(),
             counters.outbound.clone(),
             events.clone(),
             configure::outbound_config(settings, resources),

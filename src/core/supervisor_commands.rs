@@ -6,9 +6,8 @@
 //! Limits: a stop that takes longer than [`GRACE`] after `drain_time` is aborted here, since the
 //! supervisor may not be permitted to send a signal.
 
-use super::keys;
 use super::process_resources::ProcessResources;
-use super::upstreams;
+use super::{dkim_keys, keys, upstreams};
 use crate::appliance::supervise::orders::{CoreOrder, OrderReader};
 use crate::ground::sys;
 use std::io::{self, Read};
@@ -29,6 +28,7 @@ pub(super) fn follow<R: Read + Send + 'static>(
     process: &ProcessResources,
 ) -> io::Result<Arc<Notify>> {
     let (presenter, counters) = (process.presenter.clone(), process.counters.accept.clone());
+    let signer = process.signer.clone();
     let (status, drain_time) = (process.status.clone(), process.settings.drain_time);
     let (accesses, settings) = (process.upstreams.clone(), process.settings.clone());
     if let Some(presenter) = &presenter {
@@ -47,6 +47,7 @@ pub(super) fn follow<R: Read + Send + 'static>(
                 Ok(CoreOrder::Upstreams(files)) => {
                     upstreams::take(&accesses, &settings, &files, &status);
                 }
+                Ok(CoreOrder::Dkim(files)) => dkim_keys::take(&signer, files),
                 Ok(CoreOrder::Stacks) => status.stacks(&sys::stacks()),
                 Ok(CoreOrder::Stop) => stop_within(&stop, drain_time)?,
                 Ok(CoreOrder::End) => end(),

@@ -3,7 +3,8 @@
 //! A mail passes the modules ("rooms") in this order: [`accept`] gives a byte stream with a peer,
 //! [`parse`] turns octets into commands and content, [`admit`] decides whether the client may send
 //! to a recipient, [`spool`] makes the mail durable, [`schedule`] decides when it is attempted,
-//! [`route`] finds the hosts, [`deliver`] sends it, [`bounce`] notifies the sender of a failure,
+//! [`route`] finds the hosts, [`sign`] makes its DKIM signatures, [`deliver`] sends it, [`bounce`]
+//! notifies the sender of a failure,
 //! [`history`] keeps the results for a while. [`model`] has the common types.
 //!
 //! No room imports another. The other modules here (the "corridor") connect them: [`inbound`] runs
@@ -32,6 +33,7 @@ pub mod route_test;
 pub mod schedule;
 pub mod session;
 pub mod sessions;
+pub mod sign;
 pub mod spool;
 mod submit;
 mod transfer;

@@ -30,6 +30,7 @@ impl<S: Spool> Intake<S> {
         let Resubmission { kept, recipients, principal } = again;
         let writer = self.spool.begin();
         let (id, of, size) = (writer.id(), kept.id, kept.body.len());
+        let may_relay = kept.may_relay;
         let date = clock::rfc5322(clock::now());
         let mut pending = Ok(writer);
         store(&mut pending, resent(&self.rules.hostname, of, id, &date).as_bytes()).await;
@@ -41,7 +42,7 @@ impl<S: Spool> Intake<S> {
         let all = kept.envelope.sender.iter().chain(&recipients);
         let smtputf8 = kept.envelope.smtputf8 || !all.into_iter().all(Address::is_ascii);
         let envelope = Envelope { recipients, smtputf8, ..kept.envelope };
-        let origin = Origin { peer: principal.address, helo: "".into() };
+        let origin = Origin { peer: principal.address, helo: "".into(), may_relay };
         let new = self.queue(self.entry(envelope, origin), pending?, size, None, None).await?;
         let at = clock::now();
         let recipients = number;

@@ -434,7 +434,11 @@ impl<'a, S: Spool> Session<'a, S> {
         // hop without 8BITMIME.
         envelope.body =
             if content.eight_bit() { BodyType::EightBitMime } else { BodyType::SevenBit };
-        let origin = Origin { peer: Some(self.peer.address), helo: self.dialogue.hello().0.into() };
+        let origin = Origin {
+            peer: Some(self.peer.address),
+            helo: self.dialogue.hello().0.into(),
+            may_relay: intake.policy.may_relay(self.peer.address),
+        };
         let entry = intake.entry(envelope, origin);
         let (size, port) = (content.size(), self.peer.port);
         let id = intake.queue(entry, writer, size, Some(port), self.encryption()).await?;

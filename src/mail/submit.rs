@@ -81,7 +81,7 @@ impl<S: Spool> Intake<S> {
         if judge.eight_bit() {
             envelope.body = BodyType::EightBitMime;
         }
-        let origin = Origin { peer: submitted.client, helo: name.into() };
+        let origin = Origin { peer: submitted.client, helo: name.into(), may_relay: true };
         let entry = self.entry(envelope, origin);
         self.queue(entry, writer, judge.size(), None, None).await
     }

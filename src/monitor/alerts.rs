@@ -10,6 +10,7 @@ mod alert_log;
 pub(crate) mod alert_state;
 mod counter_growth;
 mod destinations;
+mod dkim;
 mod growth_alerts;
 mod view;
 
@@ -50,6 +51,7 @@ pub(crate) fn look(monitor: &MonitorState, summary: &QueueSummary) -> Vec<AlertV
     let wall = clock::now();
     watch.note(&monitor.counters);
     let mut alerts = all(monitor, summary, wall);
+    alerts.extend(dkim::of_domains(&*monitor.dkim));
     {
         let recent = watch.recent.lock();
         let now = watch.begun.elapsed().as_secs();

@@ -12,6 +12,7 @@ use crate::mail::deliver::counters::DeliverCounters;
 use crate::mail::history::counters::HistoryCounters;
 use crate::mail::outbound::counters::OutboundCounters;
 use crate::mail::route::counters::RouteCounters;
+use crate::mail::sign::counters::SignCounters;
 use crate::mail::spool::counters::SpoolCounters;
 use crate::maillog::counters::MailLogCounters;
 use crate::webhooks::counters::WebhookCounters;
@@ -33,6 +34,8 @@ pub struct Counters {
     pub outbound: Arc<OutboundCounters>,
     /// Next-hop lookups.
     pub route: Arc<RouteCounters>,
+    /// DKIM signatures.
+    pub sign: Arc<SignCounters>,
     /// The queue and its volume.
     pub spool: Arc<SpoolCounters>,
     /// Webhook events.
@@ -55,6 +58,7 @@ impl Counters {
             maillog: Arc::new(MailLogCounters::register(&registry)?),
             outbound: Arc::new(OutboundCounters::register(&registry)?),
             route: Arc::new(RouteCounters::register(&registry)?),
+            sign: Arc::new(SignCounters::register(&registry)?),
             spool: Arc::new(SpoolCounters::register(&registry)?),
             webhooks: Arc::new(WebhookCounters::register(&registry)?),
             monitor: Arc::new(MonitorCounters::register(&registry)?),

@@ -11,7 +11,7 @@ use crate::ground::clock;
 use crate::ground::display_text::size;
 use crate::ground::memory::Gauge;
 use crate::ground::worker::Worker;
-use crate::mail::model::QueueAdmin;
+use crate::mail::model::{DkimKeys, QueueAdmin};
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -43,6 +43,8 @@ pub struct MonitorSources {
     pub bounce_address: bool,
     /// What names the name servers.
     pub name_servers: &'static str,
+    /// The keys of DKIM.
+    pub dkim: Arc<dyn DkimKeys>,
 }
 
 /// The reports to monitors, and what is remembered for them.
@@ -54,6 +56,7 @@ pub struct MonitorState {
     pub(crate) ready: watch::Receiver<Readiness>,
     pub(crate) bounce_address: bool,
     pub(crate) name_servers: &'static str,
+    pub(crate) dkim: Arc<dyn DkimKeys>,
     pub(crate) probe: Probe,
     /// For what is counted.
     pub(super) worker: Worker,
@@ -81,6 +84,7 @@ impl MonitorState {
             data_volume,
             bounce_address,
             name_servers,
+            dkim,
         } = sources;
         register_ages(&counters, Arc::clone(&admin))?;
         counters.monitor.start_time_seconds.set(i64::from(started));
@@ -92,6 +96,7 @@ impl MonitorState {
             ready,
             bounce_address,
             name_servers,
+            dkim,
             probe: Probe::new(data_volume),
             worker: Worker::new("numbers"),
             ages: CountedAges::default(),

@@ -18,9 +18,9 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 /// The rooms of `mail`, in their order.
-const ROOMS: [&str; 10] = [
-    "accept", "parse", "admit", "rewrite", "spool", "schedule", "route", "deliver", "bounce",
-    "history",
+const ROOMS: [&str; 11] = [
+    "accept", "parse", "admit", "rewrite", "spool", "schedule", "route", "sign", "deliver",
+    "bounce", "history",
 ];
 
 /// The permitted imports of each part, in addition to itself. The first row that matches a module's
@@ -54,6 +54,7 @@ fn allowed(module: &str) -> Vec<String> {
             "mail::history::counters",
             "mail::outbound::counters",
             "mail::route::counters",
+            "mail::sign::counters",
             "mail::spool::counters",
             "maillog::counters",
             "webhooks::counters",

@@ -143,6 +143,7 @@ fn write_a_volume_of_this_version() {
         origin: Origin {
             peer: Some("2001:db8::25".parse().unwrap()),
             helo: "client.example".into(),
+            may_relay: false,
         },
         destinations: vec![
             Destination::domain("παράδειγμα.example").unwrap(),
@@ -242,7 +243,11 @@ fn plain(recipients: usize) -> QueueEntry {
             body: BodyType::SevenBit,
             smtputf8: false,
         },
-        origin: Origin { peer: Some("192.0.2.25".parse().unwrap()), helo: "[192.0.2.25]".into() },
+        origin: Origin {
+            peer: Some("192.0.2.25".parse().unwrap()),
+            helo: "[192.0.2.25]".into(),
+            may_relay: false,
+        },
         kind: MessageKind::Mail,
         copy: false,
         destinations,

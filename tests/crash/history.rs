@@ -391,7 +391,7 @@ pub fn entry(recipients: usize, copy: bool) -> QueueEntry {
             body: BodyType::SevenBit,
             smtputf8: false,
         },
-        origin: Origin { peer: None, helo: "test".into() },
+        origin: Origin { peer: None, helo: "test".into(), may_relay: false },
         kind: MessageKind::Mail,
         copy,
     }

@@ -71,7 +71,7 @@ fn tell(hooks: &Webhooks, number: usize, reply: Reply) {
             body: BodyType::SevenBit,
             smtputf8: false,
         },
-        origin: Origin { peer: None, helo: "".into() },
+        origin: Origin { peer: None, helo: "".into(), may_relay: false },
         kind: MessageKind::Mail,
         progress: Vec::new(),
         held: false,

@@ -132,7 +132,7 @@ fn entry() -> QueueEntry {
             body: BodyType::SevenBit,
             smtputf8: false,
         },
-        origin: Origin { peer: None, helo: "test".into() },
+        origin: Origin { peer: None, helo: "test".into(), may_relay: false },
         kind: MessageKind::Mail,
         copy: false,
         destinations: Vec::new(),

@@ -92,7 +92,7 @@ fn message(id: u64, domains: &[&str], progress: Option<&[TargetProgress]>) -> Me
         arrived: NOW,
         progress: progress.map_or_else(fresh, <[TargetProgress]>::to_vec),
         envelope: Envelope { sender: None, recipients, body: BodyType::SevenBit, smtputf8: false },
-        origin: Origin { peer: None, helo: "test".into() },
+        origin: Origin { peer: None, helo: "test".into(), may_relay: false },
         kind: MessageKind::Mail,
         held: false,
         delay_warning_sent: false,

@@ -410,7 +410,11 @@ pub fn with_body(recipients: usize, body: Body) -> Message {
             body: BodyType::SevenBit,
             smtputf8: false,
         },
-        origin: Origin { peer: Some(IpAddr::from([127, 0, 0, 1])), helo: "client".into() },
+        origin: Origin {
+            peer: Some(IpAddr::from([127, 0, 0, 1])),
+            helo: "client".into(),
+            may_relay: false,
+        },
         kind: MessageKind::Mail,
         held: false,
         delay_warning_sent: false,

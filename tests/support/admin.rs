@@ -150,7 +150,11 @@ pub fn message(id: u64, age: u32, sender: Option<&str>, recipients: &[&str]) -> 
             body: BodyType::SevenBit,
             smtputf8: false,
         },
-        origin: Origin { peer: Some(IpAddr::from([192, 0, 2, 7])), helo: "app.example.org".into() },
+        origin: Origin {
+            peer: Some(IpAddr::from([192, 0, 2, 7])),
+            helo: "app.example.org".into(),
+            may_relay: false,
+        },
         kind: MessageKind::Mail,
         progress: places.map(|place| TargetProgress::new(Target::Recipient(place))).collect(),
         held: false,

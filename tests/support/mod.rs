@@ -7,6 +7,7 @@ pub mod appliance;
 pub mod cgroup;
 pub mod client;
 pub mod counted_host;
+pub mod dkim;
 pub mod dovecot;
 pub mod exim;
 pub mod haproxy;

@@ -15,7 +15,7 @@ use tempfile::TempDir;
 
 /// The programs that tests call, with Debian's packages; Exim is unpacked into a directory of its
 /// own, because Debian does not permit to install it together with Postfix.
-const PACKAGES: [(&str, &str); 23] = [
+const PACKAGES: [(&str, &str); 24] = [
     ("bash", "bash"),
     ("curl", "curl"),
     ("django-admin", "python3-django"),
@@ -28,6 +28,7 @@ const PACKAGES: [(&str, &str); 23] = [
     ("mkfs.ext4", "e2fsprogs"),
     ("msmtp", "msmtp"),
     ("node", "nodejs"),
+    ("opendkim", "opendkim"),
     ("openssl", "openssl"),
     ("pflogsumm", "pflogsumm"),
     ("php", "php-cli"),

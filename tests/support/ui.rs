@@ -22,6 +22,7 @@ use postern::mail::model::{
     AdminError, AdminFuture, AttemptRecord, FinishedPage, History, HistoryFilter, KeptMessage,
     Message, MessageId,
 };
+use postern::mail::outbound::{MailSigner, SigningConfig};
 use postern::mail::sessions::SessionRegistry;
 use postern::monitor::components::{ComponentStatus, Condition};
 use postern::monitor::counters::Counters;
@@ -202,6 +203,7 @@ fn sources(
         data_volume: data_volume.to_owned(),
         bounce_address: false,
         name_servers: "/etc/resolv.conf",
+        dkim: MailSigner::new(SigningConfig::default(), counters.sign.clone()),
     }
 }
 

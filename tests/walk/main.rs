@@ -12,6 +12,7 @@ mod support;
 mod bandwidth;
 mod bulk;
 mod clock;
+mod dkim;
 mod events;
 mod exim;
 mod failures;

@@ -15,14 +15,15 @@ use std::sync::{Arc, Mutex};
 use tempfile::TempDir;
 
 /// Postfix's sink, which announces no 8BITMIME and stores what it gets.
-struct SevenBitSink {
+pub struct SevenBitSink {
     _program: Program,
     directory: TempDir,
     address: SocketAddr,
 }
 
 impl SevenBitSink {
-    fn start() -> Self {
+    /// On a free port of the loopback.
+    pub fn start() -> Self {
         let (directory, port) = (open_directory(), free_port());
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let mails = directory.path().join("mails");
@@ -40,12 +41,17 @@ impl SevenBitSink {
         Self { _program: program, directory, address }
     }
 
+    /// The property that makes it the smart relay.
+    pub fn relay(&self) -> String {
+        self.address.to_string()
+    }
+
     fn mails(&self) -> PathBuf {
         self.directory.path().join("mails")
     }
 
     /// The one with this Message-ID.
-    fn mail(&self, id: &str, count: usize) -> Vec<u8> {
+    pub fn mail(&self, id: &str, count: usize) -> Vec<u8> {
         let is_it = |mail: &Vec<u8>| {
             String::from_utf8_lossy(mail).contains(&format!("<{id}@here.example>"))
         };

@@ -280,7 +280,7 @@ mod tests {
                 .count(),
             13
         );
-        const KINDS: [&str; 29] = [
+        const KINDS: [&str; 31] = [
             "text",
             "yes/no",
             "plain/json",
@@ -309,6 +309,8 @@ mod tests {
             "webhooks",
             "events",
             "webhook secret",
+            "DKIM domains",
+            "wait/send",
             "time zone",
         ];
         for property in &class.property {

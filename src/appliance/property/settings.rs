@@ -5,6 +5,7 @@
 
 use super::account::{Account, accounts};
 use super::choice::{AddressMasking, LogFormat, UpstreamTls, WebhookEvent, webhook_events};
+use super::dkim::{DkimDomain, DkimFailure, dkim_domains};
 use super::mail_address;
 use super::name::{self, HeaderNames};
 use super::network;
@@ -72,6 +73,12 @@ properties! {
         origin_domain: Option<String> = name::host_name;
         message_drop_headers: HeaderNames = name::header_names;
         always_add_missing_headers: bool = value::flag;
+
+        // DKIM.
+        /// Empty = every domain with a key.
+        dkim_domains: Vec<DkimDomain> = dkim_domains;
+        dkim_failure: DkimFailure = DkimFailure::from_str;
+        dkim_sign_again: bool = value::flag;
 
         // Routing.
         smart_relay: Option<HostSpec> = name::host;

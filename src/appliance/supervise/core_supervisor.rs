@@ -15,7 +15,7 @@ use super::child::Child;
 use super::file_watch::{FileChange, FileWatch};
 use super::hang_report::CoreTermination;
 use super::identity::Identity;
-use super::orders::CoreOrder;
+use super::orders::{CoreOrder, DkimKeyFile};
 use super::rundir::ReadyFile;
 use super::signals::SupervisorSignals;
 use super::status::CoreMessage;
@@ -25,6 +25,7 @@ use crate::appliance::event::{EventLog, Severity};
 use crate::appliance::failure::{Exit, Failure};
 use crate::appliance::property::Settings;
 use crate::appliance::start_errors;
+use crate::appliance::volume::dkim_files::DkimDirectory;
 use crate::appliance::volume::keys::KeyFiles;
 use crate::ground::sys;
 use nix::errno::Errno;
@@ -60,6 +61,7 @@ pub struct CoreSupervisor<'a> {
     carrier: Option<CarrierSupervisor<'a>>,
     keys: Option<FileWatch<KeyFiles>>,
     upstreams: Option<FileWatch<UpstreamFiles>>,
+    dkim: Option<FileWatch<DkimDirectory>>,
     run_dir: RunDirWatch<'a>,
     /// The signal that ends the appliance, once it has come.
     stop: Option<Signal>,
@@ -112,6 +114,7 @@ impl<'a> CoreSupervisor<'a> {
             carrier: None,
             keys: None,
             upstreams: None,
+            dkim: None,
             run_dir: RunDirWatch::new(settings, event_log, identity),
             stop: None,
             was_ready: false,
@@ -127,6 +130,12 @@ impl<'a> CoreSupervisor<'a> {
     /// The core logs in to upstreams with the content of these files, and with each later one.
     pub fn with_upstreams(mut self, upstreams: Option<FileWatch<UpstreamFiles>>) -> Self {
         self.upstreams = upstreams;
+        self
+    }
+
+    /// The core signs with the DKIM keys of this watch, and with later ones.
+    pub fn with_dkim(mut self, dkim: Option<FileWatch<DkimDirectory>>) -> Self {
+        self.dkim = dkim;
         self
     }
 
@@ -211,6 +220,9 @@ impl<'a> CoreSupervisor<'a> {
         if let Some(found) = self.upstreams.as_mut().and_then(FileWatch::poll) {
             self.upstreams_were_looked_at(&found);
         }
+        if let Some(found) = self.dkim.as_mut().and_then(FileWatch::poll) {
+            self.dkim_keys_were_looked_at(&found);
+        }
         None
     }
 
@@ -257,6 +269,7 @@ impl<'a> CoreSupervisor<'a> {
         if let Some(watch) = &self.upstreams {
             child.orders.say(&CoreOrder::Upstreams(watch.content().clone()));
         }
+        child.orders.say(&CoreOrder::Dkim(self.dkim_files()));
         let (next_progress, heard) = (child.started + PROGRESS, child.started);
         let (error, cause, deadline, watchdog, ending) = (None, None, None, None, None);
         Ok(Core {
@@ -383,6 +396,30 @@ impl<'a> CoreSupervisor<'a> {
         }
     }
 
+    /// The DKIM keys of the key volume; none without one.
+    fn dkim_files(&self) -> Vec<DkimKeyFile> {
+        self.dkim.as_ref().map(|watch| watch.content().clone()).unwrap_or_default()
+    }
+
+    fn dkim_keys_were_looked_at(&mut self, found: &FileChange) {
+        match found {
+            FileChange::Renewed => {
+                self.event_log.record(Severity::Info, "the DKIM key files have changed");
+                let files = self.dkim_files();
+                if let Some(core) = &mut self.core {
+                    core.child.orders.say(&CoreOrder::Dkim(files));
+                }
+            }
+            FileChange::Trouble(why) => self.event_log.record(
+                Severity::Error,
+                format!("the DKIM key files cannot be read, the loaded keys stay in use: {why}"),
+            ),
+            FileChange::Well => self
+                .event_log
+                .record(Severity::Info, "the DKIM key files can be read again; they are unchanged"),
+        }
+    }
+
     fn begin_stop(&mut self, signal: Signal) {
         if let Some(first) = self.stop {
             self.event_log.note(
@@ -458,6 +495,7 @@ impl<'a> CoreSupervisor<'a> {
             } else if !self.carrier.as_mut().is_some_and(|carrier| carrier.reaped(pid, &why)) {
                 self.keys.iter_mut().for_each(|watch| watch.reaped(pid));
                 self.upstreams.iter_mut().for_each(|watch| watch.reaped(pid));
+                self.dkim.iter_mut().for_each(|watch| watch.reaped(pid));
             }
         }
     }
@@ -536,14 +574,18 @@ impl<'a> CoreSupervisor<'a> {
             None => Some(self.start_at),
         };
         let carrier_at = self.carrier.as_ref().and_then(CarrierSupervisor::next);
-        let files =
-            [self.keys.as_ref().map(FileWatch::next), self.upstreams.as_ref().map(FileWatch::next)];
+        let files = [
+            self.keys.as_ref().map(FileWatch::next),
+            self.upstreams.as_ref().map(FileWatch::next),
+            self.dkim.as_ref().map(FileWatch::next),
+        ];
         let next = [core_at, carrier_at].into_iter().chain(files).flatten().min();
         let fds = core.iter().flat_map(|core| core.child.poll_fds());
         let fds = fds.chain(core.and_then(|core| core.ending.as_ref()?.poll_fd()));
         let fds = fds.chain(self.carrier.iter().flat_map(CarrierSupervisor::poll_fds));
         let fds = fds.chain(self.keys.as_ref().and_then(FileWatch::poll_fd));
-        wait(self.signals, fds.chain(self.upstreams.as_ref().and_then(FileWatch::poll_fd)), next);
+        let fds = fds.chain(self.upstreams.as_ref().and_then(FileWatch::poll_fd));
+        wait(self.signals, fds.chain(self.dkim.as_ref().and_then(FileWatch::poll_fd)), next);
     }
 }
 

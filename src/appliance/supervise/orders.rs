@@ -4,7 +4,7 @@
 //! The first line has the properties, including secrets: the environment and the arguments of a
 //! process can be read by others. A core that serves TLS then gets `keys`, once before it is ready
 //! and again whenever the files change, because only the supervisor may read them; the same holds
-//! for `upstreams`, where these have files. A core whose
+//! for `upstreams`, where these have files, and for `dkim`, which every core gets. A core whose
 //! supervisor may not send it signals (a container without CAP_KILL) is stopped and ended by
 //! orders, too. Limits: a line has at most [`LINE_LIMIT`] octets. The supervisor never waits for a
 //! child that does not read: [`OrderWriter::say`] buffers up to [`PENDING_MAX`] octets and writes
@@ -33,6 +33,8 @@ pub enum CoreOrder {
     Keys(Keys),
     /// The content of the files of upstreams from now on.
     Upstreams(UpstreamFileMap),
+    /// The DKIM keys of the key volume from now on: all of them.
+    Dkim(Vec<DkimKeyFile>),
     /// Report the stacks of all threads.
     Stacks,
     /// Stop regularly, as at SIGTERM.
@@ -87,6 +89,23 @@ impl fmt::Debug for UpstreamFileContents {
             .field("authorities", &self.authorities.is_some())
             .field("certificate", &self.certificate.is_some())
             .finish()
+    }
+}
+
+/// A DKIM key file of the key volume.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DkimKeyFile {
+    /// The domain, in lower case.
+    pub domain: String,
+    /// The selector, in lower case.
+    pub selector: String,
+    /// The text of the file, never logged; or why it cannot be read.
+    pub content: Result<String, String>,
+}
+
+impl fmt::Debug for DkimKeyFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "DkimKeyFile({}._domainkey.{})", self.selector, self.domain)
     }
 }
 

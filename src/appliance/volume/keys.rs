@@ -98,9 +98,9 @@ impl KeyFiles {
 
     fn file(&self, property: &str, name: &Path, identity: &Identity) -> Result<Vec<u8>, String> {
         let path = self.directory.join(name);
-        let read = match read(&path) {
+        let read = match read_file(&path, FILE_MAX) {
             Err(error) if error.kind() == ErrorKind::PermissionDenied && identity.changes => {
-                identity.within(|| read(&path))
+                identity.within(|| read_file(&path, FILE_MAX))
             }
             other => other,
         };
@@ -226,17 +226,18 @@ fn below(property: &str, name: &str, place: &str) -> Result<PathBuf, Failure> {
     Ok(relative.to_owned())
 }
 
-fn read(path: &Path) -> io::Result<Vec<u8>> {
+/// Reads a file of at most `max` octets.
+pub(super) fn read_file(path: &Path, max: u64) -> io::Result<Vec<u8>> {
     // A pipe in its place must not block this process.
     let file = OpenOptions::new().read(true).custom_flags(nix::libc::O_NONBLOCK).open(path)?;
     if !file.metadata()?.is_file() {
         return Err(io::Error::other("it is not a file"));
     }
     let mut content = Vec::new();
-    file.take(FILE_MAX + 1).read_to_end(&mut content)?;
-    if content.len() as u64 > FILE_MAX {
+    file.take(max + 1).read_to_end(&mut content)?;
+    if content.len() as u64 > max {
         return Err(io::Error::other(format!(
-            "it has more than {FILE_MAX} octets and is not a key or certificate"
+            "it has more than {max} octets and is not a key or certificate"
         )));
     }
     Ok(content)

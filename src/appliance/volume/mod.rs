@@ -9,6 +9,7 @@
 //! when that is safe.
 
 mod device;
+pub mod dkim_files;
 mod file_system;
 pub mod keys;
 

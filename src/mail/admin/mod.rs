@@ -392,7 +392,7 @@ mod tests {
                     body: BodyType::SevenBit,
                     smtputf8: false,
                 };
-                let origin = Origin { peer: None, helo: "test".into() };
+                let origin = Origin { peer: None, helo: "test".into(), may_relay: false };
                 let entry = QueueEntry {
                     envelope,
                     origin,

@@ -114,7 +114,7 @@ fn draft(
     };
     Some(NewMessage {
         envelope,
-        origin: Origin { peer: None, helo: "".into() },
+        origin: Origin { peer: None, helo: "".into(), may_relay: false },
         kind: MessageKind::Notification,
         copy: false,
         body: report.body(&unguessable(message)),

@@ -19,7 +19,7 @@ fn message(sender: Option<&str>, recipients: &[&str], content: &[u8]) -> Message
             body: BodyType::SevenBit,
             smtputf8: false,
         },
-        origin: Origin { peer: None, helo: "client".into() },
+        origin: Origin { peer: None, helo: "client".into(), may_relay: false },
         kind: MessageKind::Mail,
         progress: (0..recipients.len())
             .map(|n| TargetProgress::new(Target::Recipient(u16::try_from(n).unwrap())))

@@ -13,7 +13,7 @@ use crate::ground::clock;
 use crate::ground::disk::{Disk, File, is_full};
 use crate::mail::model::{
     Address, Body, BodyType, DeliveryStatus, Envelope, KeptMessage, Message, MessageId,
-    StoredContent, Target, TargetProgress,
+    MessageKind, StoredContent, Target, TargetProgress,
 };
 use crc32fast::Hasher;
 use serde::{Deserialize, Serialize};
@@ -70,6 +70,9 @@ struct Head {
     recipients: Vec<(String, DeliveryStatus)>,
     eight_bit: bool,
     smtputf8: bool,
+    /// Missing in what an older version kept.
+    #[serde(default)]
+    may_relay: bool,
     size: u64,
     /// Eight digits: the line is written before the content, and once more when this is known.
     crc32: String,
@@ -105,6 +108,7 @@ impl Draft {
                     .collect(),
                 eight_bit: envelope.body == BodyType::EightBitMime,
                 smtputf8: envelope.smtputf8,
+                may_relay: message.origin.may_relay || message.kind == MessageKind::Notification,
                 size: message.body.len(),
                 crc32: crc_text(0),
             },
@@ -330,6 +334,7 @@ fn message(id: MessageId, head: Head, file: Arc<dyn File>, start: u64) -> Option
         },
         statuses,
         crc: u32::from_str_radix(&head.crc32, 16).ok()?,
+        may_relay: head.may_relay,
         body: Body::Stored(Arc::new(Behind { file, start, len: head.size }), head.size),
     })
 }

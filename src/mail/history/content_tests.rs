@@ -35,7 +35,7 @@ fn message(id: u64, body: Body) -> Message {
             body: BodyType::EightBitMime,
             smtputf8: false,
         },
-        origin: Origin { peer: None, helo: "".into() },
+        origin: Origin { peer: None, helo: "".into(), may_relay: false },
         kind: MessageKind::Mail,
         progress: progress.into(),
         held: false,

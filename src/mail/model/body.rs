@@ -37,6 +37,18 @@ impl Body {
         self.len() == 0
     }
 
+    /// The same content behind a prefix. Content in memory is copied.
+    #[must_use]
+    pub fn behind(&self, prefix: &Bytes) -> Self {
+        match self {
+            Self::Memory(bytes) => Self::Memory([&prefix[..], bytes].concat().into()),
+            Self::Stored(content, len) => {
+                let whole = Prefixed { prefix: prefix.clone(), content: content.clone() };
+                Self::Stored(Arc::new(whole), prefix.len() as u64 + len)
+            }
+        }
+    }
+
     /// Reads up to `limit` octets from the start; for headers in bounces and on pages. Blocks for
     /// stored content.
     ///
@@ -62,8 +74,70 @@ impl Body {
     }
 }
 
+/// Stored content behind a prefix.
+struct Prefixed {
+    prefix: Bytes,
+    content: Arc<dyn StoredContent>,
+}
+
+impl StoredContent for Prefixed {
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        let ahead = usize::try_from(offset).ok().and_then(|offset| self.prefix.get(offset..));
+        match ahead.filter(|ahead| !ahead.is_empty()) {
+            None => self.content.read_at(offset - self.prefix.len() as u64, buffer),
+            Some(ahead) => {
+                let from_prefix = ahead.len().min(buffer.len());
+                buffer[..from_prefix].copy_from_slice(&ahead[..from_prefix]);
+                // A short read means the end of the content, so the rest comes at once.
+                let mut filled = from_prefix;
+                while filled < buffer.len() {
+                    let at = (filled - from_prefix) as u64;
+                    match self.content.read_at(at, &mut buffer[filled..])? {
+                        0 => break,
+                        more => filled += more,
+                    }
+                }
+                Ok(filled)
+            }
+        }
+    }
+}
+
 impl fmt::Debug for Body {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Body({} octets)", self.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Octets(&'static [u8]);
+
+    impl StoredContent for Octets {
+        fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+            let rest = &self.0[self.0.len().min(usize::try_from(offset).unwrap())..];
+            // In small pieces.
+            let got = rest.len().min(buffer.len()).min(3);
+            buffer[..got].copy_from_slice(&rest[..got]);
+            Ok(got)
+        }
+    }
+
+    #[test]
+    fn a_prefix_is_a_part_of_the_content() {
+        let stored = Body::Stored(Arc::new(Octets(b"content")), 7);
+        for body in [stored, Body::Memory("content".into())] {
+            let whole = body.behind(&Bytes::from_static(b"prefix "));
+            assert_eq!((whole.len(), &whole.head(100).unwrap()[..]), (14, &b"prefix content"[..]));
+            let Body::Stored(content, _) = &whole else { continue };
+            for offset in 0..14 {
+                let mut buffer = [0; 4];
+                let got = content.read_at(offset as u64, &mut buffer).unwrap();
+                assert!(got > 0);
+                assert_eq!(buffer[..got], b"prefix content"[offset..offset + got]);
+            }
+        }
     }
 }

@@ -44,4 +44,8 @@ pub struct Origin {
     pub peer: Option<IpAddr>,
     /// The name that the client gave in HELO or EHLO; untrusted text of at most 255 octets.
     pub helo: Box<str>,
+    /// Whether the client was allowed to relay when it sent the message: it was trusted, or had
+    /// logged in. Only such mail is signed with DKIM. `false` for mail that an older version
+    /// stored, because that is not known.
+    pub may_relay: bool,
 }

@@ -199,7 +199,7 @@ mod tests {
                 body: BodyType::SevenBit,
                 smtputf8: false,
             },
-            origin: Origin { peer: None, helo: "".into() },
+            origin: Origin { peer: None, helo: "".into(), may_relay: false },
             kind: MessageKind::Mail,
             progress: progress.to_vec(),
             held: false,

@@ -87,6 +87,8 @@ pub struct KeptMessage {
     pub body: Body,
     /// CRC-32 of the content (IEEE, as in zlib and gzip).
     pub crc: u32,
+    /// Whether its client was allowed to relay, as in [`Origin::may_relay`](super::Origin).
+    pub may_relay: bool,
 }
 
 impl KeptMessage {

@@ -11,6 +11,7 @@ mod body;
 mod configured_host;
 mod deliveries;
 mod destination;
+mod dkim;
 mod encryption;
 mod envelope;
 mod event;
@@ -40,6 +41,7 @@ pub use body::{Body, StoredContent};
 pub use configured_host::ConfiguredHost;
 pub use deliveries::Deliveries;
 pub use destination::{Destination, MailDomain};
+pub use dkim::{DkimDomainState, DkimKeyState, DkimKeys};
 pub use encryption::Encryption;
 pub use envelope::{BodyType, Envelope, Origin};
 pub use event::{

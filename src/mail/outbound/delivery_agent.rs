@@ -45,7 +45,7 @@ pub async fn run<S: Spool>(
                 _ => break,
             }
         };
-        let Some((message, targets)) = agent.begin(job).await else { continue };
+        let Some((message, targets)) = agent.begin_signed(job).await else { continue };
         if connection.as_mut().is_some_and(|(connection, _)| connection.is_stale()) {
             connection = None;
             agent.count_open(false);

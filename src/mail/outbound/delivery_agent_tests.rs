@@ -2,7 +2,7 @@
 
 use super::counters::OutboundCounters;
 use super::queue_state::WakeDispatcher;
-use super::{Outbound, OutboundConfig};
+use super::{MailSigner, Outbound, OutboundConfig, SigningConfig};
 use crate::ground::clock;
 use crate::ground::disk::{DirectoryDisk, Disk};
 use crate::ground::dns::{Absence, DnsError, DnsFuture, Resolver};
@@ -18,6 +18,7 @@ use crate::mail::model::{
 };
 use crate::mail::route::{self, Router};
 use crate::mail::schedule::{self, Suspension};
+use crate::mail::sign::counters::SignCounters;
 use crate::mail::spool::counters::SpoolCounters;
 use crate::mail::spool::{self, IncomingContent, PriorProgress, QueueEntry, SegmentLog, Spool};
 use std::net::{IpAddr, SocketAddr};
@@ -111,6 +112,7 @@ fn relay_with(port: u16, lifetime: u32) -> Relay {
         Arc::new(spool),
         router,
         client,
+        MailSigner::new(SigningConfig::default(), SignCounters::alone().unwrap()),
         OutboundCounters::alone().unwrap(),
         MailEvents::new(Vec::new()),
         config,
@@ -144,7 +146,7 @@ impl Relay {
             (0..recipients).map(|n| Address::parse(&format!("r{n}@{domain}")).unwrap()).collect();
         let envelope =
             Envelope { sender: None, recipients, body: BodyType::EightBitMime, smtputf8: false };
-        let origin = Origin { peer: None, helo: "test".into() };
+        let origin = Origin { peer: None, helo: "test".into(), may_relay: false };
         let progress = (0..envelope.recipients.len())
             .map(|n| TargetProgress::new(Target::Recipient(u16::try_from(n).unwrap())));
         let past = PriorProgress {

@@ -23,6 +23,7 @@ mod queue_state;
 mod queue_tests;
 mod redirect;
 mod seven_bit;
+mod signing;
 mod slow_peer_watch;
 mod suspension_log;
 
@@ -40,6 +41,7 @@ use crate::mail::outbound::counters::OutboundCounters;
 use delivery_statistics::DeliveryRecords;
 pub use in_memory_messages::FRESH_MAX;
 use queue_state::{NewJob, QueueState, WakeDispatcher};
+pub use signing::{MailSigner, SigningConfig};
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
@@ -65,6 +67,7 @@ pub struct Outbound<S> {
     pub(super) ordering: tokio::sync::Mutex<()>,
     pub(super) router: Router,
     client: SmtpClient,
+    pub(super) signer: Arc<MailSigner>,
     counters: Arc<OutboundCounters>,
     pub(super) events: Arc<MailEvents>,
     /// Recent deliveries, by destination.
@@ -101,6 +104,7 @@ impl<S: Spool> Outbound<S> {
         spool: Arc<S>,
         router: Router,
         client: SmtpClient,
+        signer: Arc<MailSigner>,
         counters: Arc<OutboundCounters>,
         events: Arc<MailEvents>,
         config: OutboundConfig,
@@ -118,6 +122,7 @@ impl<S: Spool> Outbound<S> {
             ordering: tokio::sync::Mutex::default(),
             router,
             client,
+            signer,
             counters,
             events,
             deliveries: Lock::leaf(DeliveryRecords::default()),

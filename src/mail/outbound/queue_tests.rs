@@ -33,7 +33,7 @@ fn message() -> Message {
         id: MessageId(7),
         arrived: NOW,
         envelope: Envelope { sender: None, recipients, body: BodyType::SevenBit, smtputf8: false },
-        origin: Origin { peer: None, helo: "test".into() },
+        origin: Origin { peer: None, helo: "test".into(), may_relay: false },
         kind: MessageKind::Mail,
         progress: vec![
             TargetProgress::new(Target::Recipient(0)),

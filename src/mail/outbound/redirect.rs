@@ -9,24 +9,21 @@
 //! that is not ASCII and has no other form is written with question marks, so that the field never
 //! needs SMTPUTF8. Source: `X-Original-To` as Postfix writes it; RFC 5322 §2.2.3 (folding).
 
-use crate::mail::model::{
-    Address, Body, Envelope, Message, Outcome, Reply, StoredContent, Target, TransactionReport,
-};
-use std::io;
-use std::sync::Arc;
+use crate::mail::model::{Address, Envelope, Message, Outcome, Reply, Target, TransactionReport};
+use bytes::Bytes;
 
 /// The target of a redirected message: it has one recipient.
 pub(super) const ONLY: [Target; 1] = [Target::Recipient(0)];
 
 /// The form of a message that goes to `to` instead of these targets.
 pub(super) fn redirected(message: &Message, targets: &[Target], to: &Address) -> Message {
-    let field = original_recipients(message, targets).into_bytes();
+    let field = Bytes::from(original_recipients(message, targets));
     let envelope = Envelope {
         recipients: vec![to.clone()],
         smtputf8: message.envelope.smtputf8 || !to.is_ascii(),
         ..message.envelope.clone()
     };
-    Message { envelope, body: below(field, &message.body), ..message.clone() }
+    Message { envelope, body: message.body.behind(&field), ..message.clone() }
 }
 
 /// Gives each target the outcome of the only recipient, whose text says where the mail went.
@@ -60,42 +57,12 @@ fn in_ascii(address: &Address) -> String {
     }
 }
 
-/// The content with a field on top.
-fn below(field: Vec<u8>, body: &Body) -> Body {
-    let len = body.len() + field.len() as u64;
-    match body {
-        Body::Memory(content) => Body::Memory([&field[..], &content[..]].concat().into()),
-        Body::Stored(content, _) => {
-            Body::Stored(Arc::new(Below { field, content: content.clone() }), len)
-        }
-    }
-}
-
-/// Stored content with a field on top of it.
-struct Below {
-    field: Vec<u8>,
-    content: Arc<dyn StoredContent>,
-}
-
-impl StoredContent for Below {
-    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
-        let above = self.field.len() as u64;
-        let rest = usize::try_from(offset).ok().and_then(|start| self.field.get(start..));
-        match rest.filter(|rest| !rest.is_empty()) {
-            Some(rest) => {
-                let count = rest.len().min(buffer.len());
-                buffer[..count].copy_from_slice(&rest[..count]);
-                Ok(count)
-            }
-            None => self.content.read_at(offset.saturating_sub(above), buffer),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mail::model::{BodyType, MessageId, MessageKind, Origin};
+    use crate::mail::model::{Body, BodyType, MessageId, MessageKind, Origin, StoredContent};
+    use std::io;
+    use std::sync::Arc;
 
     fn message(recipients: &[&str], body: Body) -> Message {
         let recipients = recipients.iter().map(|to| Address::parse(to).unwrap()).collect();
@@ -108,7 +75,7 @@ mod tests {
                 body: BodyType::SevenBit,
                 smtputf8: true,
             },
-            origin: Origin { peer: None, helo: "".into() },
+            origin: Origin { peer: None, helo: "".into(), may_relay: false },
             kind: MessageKind::Mail,
             progress: Vec::new(),
             held: false,

@@ -1,12 +1,14 @@
 //! A message with 8-bit content and a next hop that accepts only 7-bit: the message is converted
-//! (RFC 6152 §3) in the same attempt.
+//! (RFC 6152 §3) in the same attempt, and signed anew.
 
 use crate::mail::deliver::{Connection, RecipientOutcomes, overlay};
 use crate::mail::model::{
     Body, BodyType, Enhanced, Message, Outcome, Reply, Target, TransactionReport,
 };
 use crate::mail::outbound::counters::OutboundCounters;
+use crate::mail::outbound::signing::{ContentForm, MailSigner};
 use crate::mail::rewrite::seven_bit::{EncodingError, convert};
+use bytes::Bytes;
 
 /// Content up to this size is converted at once; larger content is converted on a thread that may
 /// block.
@@ -14,15 +16,19 @@ const SMALL: u64 = 64 * 1024;
 
 /// Sends a message. Targets that the next hop rejects because of 8-bit content are attempted again
 /// with the content in 7 bits; this includes hosts that announced 8BITMIME. A caller that aborts
-/// this finds in `known` the results of both attempts.
+/// this finds in `known` the results of both attempts. `signatures`: who signs, and the prefix
+/// for the content as it is.
 pub(super) async fn send(
     connection: &mut Connection,
     message: &Message,
     targets: &[Target],
+    (signer, prefix): (&MailSigner, Option<&Bytes>),
     counters: &OutboundCounters,
     known: &mut RecipientOutcomes,
 ) -> TransactionReport {
-    let mut report = connection.send(message, targets, known).await;
+    let signed = prefix.map(|prefix| with_body(message, message.body.behind(prefix)));
+    let mut report = connection.send(signed.as_ref().unwrap_or(message), targets, known).await;
+    drop(signed);
     let again = std::mem::take(&mut report.eight_bit_refused);
     if again.is_empty() {
         return report;
@@ -37,8 +43,20 @@ pub(super) async fn send(
             if body.is_some() {
                 counters.seven_bit_total.inc();
             }
-            let mut message = message.clone();
-            message.body = body.unwrap_or(message.body);
+            let prefix = match &body {
+                Some(body) => signer.prefix(message, body, ContentForm::SevenBit).await,
+                None => Ok(prefix.cloned()),
+            };
+            let prefix = match prefix {
+                Ok(prefix) => prefix,
+                Err(outcome) => {
+                    replace(&mut report, &again, &outcome);
+                    return report;
+                }
+            };
+            let body = body.unwrap_or_else(|| message.body.clone());
+            let body = prefix.map(|prefix| body.behind(&prefix)).unwrap_or(body);
+            let mut message = with_body(message, body);
             message.envelope.body = BodyType::SevenBit;
             // On a broken connection a late reply to the first attempt would be read as the reply
             // to the second.
@@ -48,11 +66,7 @@ pub(super) async fn send(
                     let second = connection.send(&message, &again, known).await;
                     merge(&mut report, second);
                 }
-                Err(outcome) => {
-                    let refused =
-                        report.outcomes.iter_mut().filter(|(target, _)| again.contains(target));
-                    refused.for_each(|(_, old)| *old = outcome.clone());
-                }
+                Err(outcome) => replace(&mut report, &again, &outcome),
             }
         }
         Err(trouble) => {
@@ -71,6 +85,17 @@ pub(super) async fn send(
         }
     }
     report
+}
+
+/// The message with another form of its content.
+fn with_body(message: &Message, body: Body) -> Message {
+    Message { body, ..message.clone() }
+}
+
+/// Gives targets another outcome.
+fn replace(report: &mut TransactionReport, targets: &[Target], outcome: &Outcome) {
+    let these = report.outcomes.iter_mut().filter(|(target, _)| targets.contains(target));
+    these.for_each(|(_, old)| *old = outcome.clone());
 }
 
 async fn rewritten(body: &Body) -> Result<Option<Body>, EncodingError> {
@@ -126,7 +151,9 @@ mod tests {
         Address, Destination, Envelope, MailHost, MessageId, MessageKind, Origin, Route,
         StoredContent, TargetProgress,
     };
+    use crate::mail::outbound::signing::SigningConfig;
     use crate::mail::rewrite::seven_bit::EncodingRefusal;
+    use crate::mail::sign::counters::SignCounters;
     use std::io;
     use std::net::SocketAddr;
     use std::sync::Arc;
@@ -192,6 +219,11 @@ mod tests {
         (connection, OutboundCounters::alone().unwrap())
     }
 
+    /// Nothing is signed.
+    fn unsigned() -> Arc<MailSigner> {
+        MailSigner::new(SigningConfig::default(), SignCounters::alone().unwrap())
+    }
+
     fn eight_bit(body: Body) -> Message {
         Message {
             id: MessageId(1),
@@ -202,7 +234,7 @@ mod tests {
                 body: BodyType::EightBitMime,
                 smtputf8: false,
             },
-            origin: Origin { peer: None, helo: "".into() },
+            origin: Origin { peer: None, helo: "".into(), may_relay: false },
             kind: MessageKind::Mail,
             progress: vec![TargetProgress::new(Target::Recipient(0))],
             held: false,
@@ -246,6 +278,7 @@ mod tests {
                 &mut connection,
                 &message,
                 &[Target::Recipient(0)],
+                (&unsigned(), None),
                 &counters,
                 &mut RecipientOutcomes::default(),
             )
@@ -311,6 +344,7 @@ mod tests {
             &mut connection,
             &message,
             &[target],
+            (&unsigned(), None),
             &counters,
             &mut RecipientOutcomes::default(),
         )

@@ -261,6 +261,9 @@ impl AcceptHead {
         if !self.destinations.is_empty() {
             destination_codec::put(&mut out, self.destinations.iter().map(Some));
         }
+        if self.origin.may_relay {
+            put_supplement(&mut out, MAY_RELAY, &[]);
+        }
         out
     }
 
@@ -289,6 +292,10 @@ impl AcceptHead {
         } else {
             destination_codec::read(&mut reader)?.into_iter().collect::<Option<_>>()?
         };
+        let mut may_relay = false;
+        while let Some((kind, _)) = supplement(&mut reader)? {
+            may_relay |= kind == MAY_RELAY;
+        }
         Some(Self {
             id,
             arrived,
@@ -296,7 +303,7 @@ impl AcceptHead {
             copy: flags & 1 << 1 != 0,
             destinations,
             imported: flags & 1 << 6 != 0,
-            origin: Origin { peer, helo },
+            origin: Origin { peer, helo, may_relay },
             envelope: Envelope {
                 sender,
                 recipients,
@@ -306,6 +313,25 @@ impl AcceptHead {
             file,
         })
     }
+}
+
+/// The kind of a supplement without octets: the client was allowed to relay.
+const MAY_RELAY: u8 = 1;
+
+/// Appends a supplement: facts for which a head has no other place. A version that does not know
+/// its kind passes over it.
+fn put_supplement(out: &mut Vec<u8>, kind: u8, octets: &[u8]) {
+    out.push(kind);
+    put_u16(out, octets.len());
+    out.extend_from_slice(octets);
+}
+
+/// The next supplement, kind and octets; `Some(None)` at the end of the head.
+#[expect(clippy::option_option, reason = "a cut head is not the end of one")]
+fn supplement<'a>(reader: &mut HeadReader<'a>) -> Option<Option<(u8, &'a [u8])>> {
+    let Some(kind) = reader.u8() else { return Some(None) };
+    let len = reader.u16()?;
+    Some(Some((kind, reader.take(usize::from(len))?)))
 }
 
 /// The head of a state record.
@@ -441,6 +467,7 @@ mod tests {
             origin: Origin {
                 peer: Some("2001:db8::1".parse().unwrap()),
                 helo: "client.example".into(),
+                may_relay: true,
             },
             envelope: Envelope {
                 sender: Address::parse("a@b.example").ok(),
@@ -461,6 +488,7 @@ mod tests {
         assert_eq!(AcceptHead::decode(&full.encode()), Some(full.clone()));
         let mut bare = full.clone();
         bare.origin.peer = None;
+        bare.origin.may_relay = false;
         bare.envelope.sender = None;
         bare.file = None;
         bare.imported = false;
@@ -486,9 +514,21 @@ mod tests {
     #[test]
     fn cut_heads_are_no_heads() {
         let head = accepted().encode();
-        for len in 0..head.len() {
+        // A head without its supplements is one, of a version that had none.
+        let without = head.len() - 3;
+        for len in (0..head.len()).filter(|len| *len != without) {
             assert_eq!(AcceptHead::decode(&head[..len]), None, "{len}");
         }
+        let mut older = accepted();
+        older.origin.may_relay = false;
+        assert_eq!(AcceptHead::decode(&head[..without]), Some(older));
+    }
+
+    #[test]
+    fn a_supplement_of_a_later_version_is_passed_over() {
+        let mut head = accepted().encode();
+        put_supplement(&mut head, 200, b"what is to come");
+        assert_eq!(AcceptHead::decode(&head), Some(accepted()));
     }
 
     #[test]

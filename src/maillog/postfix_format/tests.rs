@@ -44,7 +44,11 @@ fn message(sender: Option<Address>, recipients: Vec<Address>, content: &str) -> 
     Message {
         id: ID.parse().unwrap(),
         arrived: 0,
-        origin: Origin { peer: sender.as_ref().map(|_| CLIENT.address), helo: "x".into() },
+        origin: Origin {
+            peer: sender.as_ref().map(|_| CLIENT.address),
+            helo: "x".into(),
+            may_relay: false,
+        },
         envelope: Envelope { sender, recipients, body: BodyType::SevenBit, smtputf8: false },
         kind: MessageKind::Mail,
         progress: Vec::new(),

@@ -9,9 +9,11 @@ use crate::mail::model::{
 use crate::mail::outbound::Outbound;
 use crate::mail::outbound::outcomes::AttemptTimes;
 use crate::mail::outbound::queue_state::AgentPause;
+use crate::mail::outbound::signing::ContentForm;
 use crate::mail::outbound::slow_peer_watch::AgentWatch;
 use crate::mail::schedule::{DestinationId, DestinationReputation, Job};
 use crate::mail::spool::{Spool, SpoolError};
+use bytes::Bytes;
 use std::fmt::Display;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -41,6 +43,8 @@ pub(super) struct DeliveryAgent<S: Spool> {
     /// The destination's reputation when the job was taken.
     pub(super) reputation: DestinationReputation,
     pub(super) watch: Arc<AgentWatch<S>>,
+    /// The signatures of the present message.
+    pub(super) prefix: Option<Bytes>,
     /// An attempt was aborted, because the agent is needed elsewhere, or because the relay stops
     /// and its time is up.
     pub(super) given_up: bool,
@@ -65,6 +69,7 @@ impl<S: Spool> DeliveryAgent<S> {
             open: false,
             reputation: DestinationReputation::New,
             watch,
+            prefix: None,
             given_up: false,
         }
     }
@@ -126,6 +131,23 @@ impl<S: Spool> DeliveryAgent<S> {
             outbound.ended.notify_waiters();
         }
         begun.map(|targets| (message, targets))
+    }
+
+    /// The same for a message that is to be sent now, with its signatures in
+    /// [`DeliveryAgent::prefix`]. Where it cannot be signed and must be, the job ends.
+    pub(super) async fn begin_signed(&mut self, job: Job) -> Option<(Arc<Message>, Vec<Target>)> {
+        let (message, targets) = self.begin(job).await?;
+        let signer = self.outbound.signer.clone();
+        match signer.prefix(&message, &message.body, ContentForm::Original).await {
+            Ok(prefix) => {
+                self.prefix = prefix;
+                Some((message, targets))
+            }
+            Err(outcome) => {
+                self.finish(job, &message, failure_report(&targets, &outcome)).await;
+                None
+            }
+        }
     }
 
     /// The targets of a message that go to the agent's destination.

@@ -139,7 +139,10 @@ impl<S: Spool> DeliveryAgent<S> {
         let mut known = RecipientOutcomes::default();
         let sent = {
             // Pinned where it is: it is too large to be moved for each mail.
-            let sending = pin!(seven_bit::send(connection, form.0, form.1, &counters, &mut known));
+            let signatures = (&*self.outbound.signer, self.prefix.as_ref());
+            let sending = pin!(seven_bit::send(
+                connection, form.0, form.1, signatures, &counters, &mut known
+            ));
             self.watch.follow(self.reputation, AgentStage::Talking, catch_panic(sending)).await
         };
         self.given_up = sent.is_none();

@@ -1,0 +1,311 @@
+//! DKIM signatures, verified by dkimpy and OpenDKIM.
+
+use super::mx::{host, mx, next_hop};
+use super::seven_bit::SevenBitSink;
+use crate::support::appliance::{Appliance, HOSTNAME, Sink};
+use crate::support::client::Client;
+use crate::support::dkim::{DkimVolume, Verified, received};
+use crate::support::letter::shapes;
+use crate::support::names::Names;
+use crate::support::patience::until;
+use serde_json::json;
+use std::fs;
+
+/// Retries at once.
+const HURRY: [(&str, &str); 2] =
+    [("MTA_MINIMAL_BACKOFF_TIME", "1s"), ("MTA_MAXIMAL_BACKOFF_TIME", "1s")];
+
+const BOTH: [(&str, &str); 2] = [("postern", "rsa-sha256"), ("postern-ed25519", "ed25519-sha256")];
+
+fn appliance(volume: &DkimVolume, relay: &str, more: &[(&str, &str)]) -> Appliance {
+    let root = volume.root().display().to_string();
+    let mut properties = vec![("MTA_VOLUME_KEY", &*root), ("MTA_SMART_RELAY", relay)];
+    properties.extend(HURRY);
+    properties.extend(more);
+    Appliance::start(&properties)
+}
+
+fn send(appliance: &Appliance, to: &str, content: &[u8]) {
+    Client::hello(appliance.smtp).mail("sender@here.example", &[to], content);
+}
+
+/// The mails that a sink has, once there are so many.
+fn mails(sink: &Sink, count: usize) -> Vec<Vec<u8>> {
+    until(&format!("{count} mails"), || match sink.count() {
+        found if found == count => Ok(()),
+        found => Err(format!("{found} mails")),
+    });
+    received(&sink.maildir())
+}
+
+/// Asserts that a mail has the signatures of these selectors, and that all hold.
+fn assert_holds(found: &[Verified], domain: &str, selectors: &[(&str, &str)], mail: &[u8]) {
+    let told: Vec<_> = found.iter().map(|one| (&*one.key, &*one.algorithm)).collect();
+    let keys: Vec<String> =
+        selectors.iter().map(|(name, _)| format!("{name}._domainkey.{domain}")).collect();
+    let wanted: Vec<_> =
+        keys.iter().zip(selectors).map(|(key, (_, algorithm))| (&**key, *algorithm)).collect();
+    let text = String::from_utf8_lossy(&mail[..mail.len().min(4000)]);
+    assert_eq!(told, wanted, "{text}");
+    assert!(found.iter().all(|one| one.holds == json!(true)), "{found:?}\n{text}");
+}
+
+/// A mail of a form that depends on its number: fields folded, repeated, missing, empty; bodies
+/// with blanks, dots, empty lines, long lines, 8 bits.
+fn variant(number: usize) -> Vec<u8> {
+    let pick = |words: &[&str], salt: usize| {
+        let mixed = number.wrapping_mul(2_654_435_761).wrapping_add(salt * 40_503) >> 7;
+        words[mixed % words.len()].to_owned()
+    };
+    let mut mail = String::new();
+    mail += &pick(
+        &[
+            "From: a@here.example\r\n",
+            "FROM:  \"A, B\" <a@here.example>  \r\n",
+            "from:\r\n\tAnn\r\n  (of here) <a@here.example>\r\n",
+            "From: =?utf-8?q?=C3=A4?= <a@sub.here.example>\r\n",
+        ],
+        1,
+    );
+    mail += &pick(
+        &[
+            "",
+            "To: x@there.example\r\n",
+            "To: x@there.example,\r\n y@there.example\r\n",
+            "to:x@there.example\r\nTo: y@there.example\r\n",
+        ],
+        2,
+    );
+    mail += &pick(
+        &[
+            "",
+            "Subject:\r\n",
+            "Subject: \t one   two \r\n",
+            "Subject: a\r\nSubject: b\r\n",
+            "Subject: Gr\u{fc}\u{df}e\r\n",
+            "Subject: a\r\n \r\n b\r\n",
+        ],
+        3,
+    );
+    mail += &pick(
+        &[
+            "",
+            "Cc: c@there.example\r\nReply-To: r@here.example\r\n",
+            "List-Unsubscribe: <mailto:u@here.example>\r\n",
+            "X-Long: z\r\n\tzz\r\n",
+        ],
+        4,
+    );
+    mail += &format!("Message-ID: <{number}@here.example>\r\n");
+    if number.is_multiple_of(29) {
+        // A bare header section.
+        return mail.into_bytes();
+    }
+    mail += "\r\n";
+    for line in 0..number % 9 {
+        mail += &pick(
+            &[
+                "\r\n",
+                " \r\n",
+                "text  with \t blanks \r\n",
+                ".\r\n",
+                "..dots\r\n",
+                "Gr\u{fc}\u{df}e \u{65e5}\r\n",
+                "\tafter a tab\r\n",
+                "From here\r\n",
+            ],
+            5 + line,
+        );
+    }
+    if number.is_multiple_of(7) {
+        mail += &"long ".repeat(190);
+        mail += "\r\n";
+    }
+    mail += &pick(&["", "\r\n\r\n", " \t\r\n", "the end\r\n"], 20);
+    mail.into_bytes()
+}
+
+#[test]
+fn a_thousand_mails_of_all_forms_are_signed_so_that_others_can_verify_it() {
+    let volume = DkimVolume::with_keys("here.example");
+    let sink = Sink::start("");
+    let appliance = appliance(&volume, &sink.relay(), &[]);
+    let mut client = Client::hello(appliance.smtp);
+    let mut count = 0;
+    for mail in shapes().into_iter().map(|(_, mail)| mail).chain((0..1000).map(variant)) {
+        client.mail("sender@here.example", &["box@there.example"], &mail);
+        count += 1;
+    }
+    let mails = mails(&sink, count);
+    for (found, mail) in volume.dkimpy(&mails).iter().zip(&mails) {
+        assert_holds(found, "here.example", &BOTH, mail);
+        assert!(found[0].fields.contains("from:from:"), "{found:?}");
+    }
+    volume.opendkim(&mails);
+    for algorithm in ["rsa-sha256", "ed25519-sha256"] {
+        let name = format!("mta_dkim_signatures_total{{algorithm=\"{algorithm}\"}}");
+        assert_eq!(appliance.counter(&name), count as u64);
+    }
+    // A change of any part is noticed by the verifier, so it can fail.
+    let plain = |mail: &&Vec<u8>| String::from_utf8_lossy(mail).contains("Subject: plain\r\n");
+    let mut changed = mails.iter().find(plain).unwrap().clone();
+    changed.extend_from_slice(b"more\r\n");
+    assert_ne!(volume.dkimpy(&[changed])[0][0].holds, json!(true));
+}
+
+#[test]
+fn mail_waits_for_a_missing_key_and_goes_when_it_is_there() {
+    let volume = DkimVolume::new();
+    let sink = Sink::start("");
+    let appliance = appliance(&volume, &sink.relay(), &[("MTA_DKIM_DOMAINS", "here.example=s1")]);
+    send(&appliance, "box@there.example", b"From: a@here.example\r\n\r\nwaits\r\n");
+    send(&appliance, "box@there.example", b"From: a@other.example\r\n\r\nother\r\n");
+    let deferral = appliance.deferral();
+    assert_eq!(deferral, "the message waits for its DKIM key: there is no key s1 for here.example");
+    assert_eq!(mails(&sink, 1).len(), 1, "mail of other domains is not signed and does not wait");
+    let alerts = appliance.api("status")["alerts"].to_string();
+    assert!(alerts.contains("there is no key s1 for here.example"), "{alerts}");
+    assert_eq!(appliance.counter("mta_dkim_domains_failing"), 1);
+    // A file that is no key is told as well.
+    let path = volume.key("here.example", "s1");
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(&path, "no key").unwrap();
+    until("the broken key", || {
+        let found = appliance.deferral();
+        if found.contains("there is no private key in it") { Ok(()) } else { Err(found) }
+    });
+    volume.make_rsa("here.example", "s1");
+    let mails = mails(&sink, 2);
+    let signed: Vec<_> =
+        mails.iter().filter(|mail| mail.starts_with(b"DKIM-Signature:")).cloned().collect();
+    assert_holds(&volume.dkimpy(&signed)[0], "here.example", &[("s1", "rsa-sha256")], &signed[0]);
+    assert_eq!(signed.len(), 1);
+    assert_eq!(appliance.counter("mta_dkim_domains_failing"), 0);
+    // What was said about keys is not the keys.
+    let secret = fs::read_to_string(volume.key("here.example", "s1")).unwrap();
+    let secret = secret.lines().nth(3).unwrap();
+    assert!(!appliance.log().join("\n").contains(secret));
+}
+
+#[test]
+fn mail_that_cannot_be_signed_is_sent_where_that_is_wanted() {
+    let volume = DkimVolume::new();
+    let sink = Sink::start("");
+    let more = [("MTA_DKIM_DOMAINS", "here.example"), ("MTA_DKIM_FAILURE", "send")];
+    let appliance = appliance(&volume, &sink.relay(), &more);
+    send(&appliance, "box@there.example", b"From: a@here.example\r\n\r\nunsigned\r\n");
+    assert!(mails(&sink, 1)[0].starts_with(b"Received:"));
+    assert_eq!(appliance.counter("mta_dkim_unsigned_total"), 1);
+    assert!(appliance.log().iter().any(|line| line.contains("sent without a DKIM signature")));
+}
+
+#[test]
+fn a_conversion_to_seven_bits_is_signed_in_its_new_form() {
+    let volume = DkimVolume::with_keys("here.example");
+    let hop = SevenBitSink::start();
+    let appliance = appliance(&volume, &hop.relay(), &[]);
+    let text = "From: a@here.example\r\nMessage-ID: <eight@here.example>\r\nMIME-Version: 1.0\r\n\
+        Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\nGr\u{fc}\
+        \u{df}e\r\n";
+    send(&appliance, "box@there.example", text.as_bytes());
+    let mail = hop.mail("eight", 1);
+    // The sink stores lines as Unix does, below lines of its own.
+    let text = String::from_utf8(mail).unwrap();
+    let start = text.find("DKIM-Signature:").unwrap();
+    let mail = text[start..].replace("\r\n", "\n").replace('\n', "\r\n").into_bytes();
+    assert!(mail.is_ascii());
+    assert_holds(&volume.dkimpy(std::slice::from_ref(&mail))[0], "here.example", &BOTH, &mail);
+}
+
+#[test]
+fn bounces_and_mail_from_before_a_restart_are_signed() {
+    let volume = DkimVolume::with_keys(HOSTNAME);
+    volume.make_rsa("here.example", "postern");
+    let sink = Sink::start("rcpt=550@nowhere.example");
+    let domains = format!("{HOSTNAME} here.example");
+    let relay = sink.relay();
+    let mut appliance = appliance(&volume, &relay, &[("MTA_DKIM_DOMAINS", &domains)]);
+    send(&appliance, "x@nowhere.example", b"From: a@here.example\r\n\r\nfails\r\n");
+    let bounces = mails(&sink, 1);
+    assert_holds(&volume.dkimpy(&bounces)[0], HOSTNAME, &BOTH, &bounces[0]);
+    // The next one waits on the volume, and another process sends it.
+    let address = sink.address;
+    drop(sink);
+    send(&appliance, "box@there.example", b"From: a@here.example\r\n\r\nlater\r\n");
+    appliance.deferral();
+    appliance.stop();
+    let sink = Sink::at(address, "");
+    appliance.boot();
+    let later = mails(&sink, 1);
+    let selectors = [("postern", "rsa-sha256")];
+    assert_holds(&volume.dkimpy(&later)[0], "here.example", &selectors, &later[0]);
+}
+
+#[test]
+fn a_mail_with_many_destinations_is_signed_once_and_so_is_its_copy() {
+    let volume = DkimVolume::with_keys("here.example");
+    let (there, copies) = (next_hop(""), Sink::start(""));
+    let domains: Vec<String> = (0..30).map(|number| format!("d{number}")).collect();
+    let records = domains.iter().map(|domain| mx(domain, "there", 10));
+    let names =
+        Names::serve(&records.chain([host("there", there.address.ip())]).collect::<Vec<_>>());
+    let root = volume.root().display().to_string();
+    let appliance =
+        super::mx::appliance(&names, &[("MTA_VOLUME_KEY", &root), ("MTA_CC_MTA", &copies.relay())]);
+    let to: Vec<String> = domains.iter().map(|domain| format!("x@{domain}.example")).collect();
+    let to: Vec<&str> = to.iter().map(String::as_str).collect();
+    let content = b"From: a@here.example\r\n\r\nto many\r\n";
+    Client::hello(appliance.smtp).mail("sender@here.example", &to, content);
+    let mut found = mails(&there, domains.len());
+    found.extend(mails(&copies, 1));
+    for (verified, mail) in volume.dkimpy(&found).iter().zip(&found) {
+        assert_holds(verified, "here.example", &BOTH, mail);
+    }
+    let signatures = "mta_dkim_signatures_total{algorithm=\"rsa-sha256\"}";
+    assert_eq!(appliance.counter(signatures), 1);
+}
+
+#[test]
+fn mail_with_a_signature_of_the_same_domain_is_not_signed_again_unless_asked() {
+    let volume = DkimVolume::with_keys("here.example");
+    let other = DkimVolume::with_keys("here.example");
+    let (first, second) = (Sink::start(""), Sink::start(""));
+    let before = appliance(&other, &first.relay(), &[]);
+    let plain = b"From: a@here.example\r\nSubject: once\r\n\r\nhello\r\n";
+    send(&before, "box@there.example", plain);
+    let signed = mails(&first, 1).remove(0);
+    let mut relay = appliance(&volume, &second.relay(), &[]);
+    send(&relay, "box@there.example", &signed);
+    let once = mails(&second, 1);
+    assert_holds(&other.dkimpy(&once)[0], "here.example", &BOTH, &once[0]);
+    relay.stop();
+    relay.set(&[("MTA_DKIM_SIGN_AGAIN", "yes")]);
+    relay.boot();
+    send(&relay, "box@there.example", &signed);
+    let twice = mails(&second, 2);
+    let twice = volume.dkimpy(&twice).into_iter().map(|found| found.len()).max();
+    assert_eq!(twice, Some(4));
+}
+
+#[test]
+fn a_large_mail_is_signed_in_the_memory_of_a_small_one() {
+    let volume = DkimVolume::with_keys("here.example");
+    let sink = Sink::start("");
+    let appliance = appliance(&volume, &sink.relay(), &[]);
+    let mail = |lines: usize| {
+        let body = "a line of seventy octets, as most of those of a mail with much data ar\r\n";
+        ["From: a@here.example\r\n\r\n", &body.repeat(lines)].concat().into_bytes()
+    };
+    send(&appliance, "box@there.example", &mail(50_000));
+    mails(&sink, 1);
+    let before = appliance.memory_peak();
+    let large = mail(360_000);
+    assert!(large.len() > 25_000_000, "{}", large.len());
+    send(&appliance, "box@there.example", &large);
+    let found = mails(&sink, 2);
+    let grown = appliance.memory_peak().saturating_sub(before);
+    assert!(grown < 6 << 20, "{grown} octets more");
+    for (found, mail) in volume.dkimpy(&found).iter().zip(&found) {
+        assert_holds(found, "here.example", &BOTH, mail);
+    }
+}
