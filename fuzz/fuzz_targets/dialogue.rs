@@ -1,5 +1,6 @@
 #![no_main]
-//! Any commands in any order: one reply for each command, and content only for a whole envelope.
+//! Any commands in any order: one reply for each command, and content only for a whole envelope,
+//! after DATA or in the chunks of BDAT, never both.
 
 use libfuzzer_sys::fuzz_target;
 use postern::mail::model::{Address, Refusal, Reply, Verdict};
@@ -41,6 +42,17 @@ fuzz_target!(|session: &[u8]| {
             out.clear();
             errors = 0;
             result = dialogue.end(Ok(Reply::new(250, (2, 0, 0), "Ok")), &mut out);
+        }
+        if let NextStep::Chunk(chunk, accepted) = result.next {
+            assert!(out.is_empty() && (accepted.is_err() || dialogue.is_chunking()));
+            let kept = dialogue.mail().is_some_and(|mail| !mail.recipients.is_empty());
+            assert_eq!(accepted.is_ok(), kept);
+            let result_of = accepted.map(|()| Reply::new(250, (2, 0, 0), "Ok"));
+            result = dialogue.end_chunk(chunk, result_of, false, &mut out);
+            assert!(!chunk.last || dialogue.mail().is_none() && !dialogue.is_chunking());
+            if out.starts_with(b"250") && chunk.last {
+                errors = 0;
+            }
         }
         let text = std::str::from_utf8(&out).expect("replies are text");
         assert!(

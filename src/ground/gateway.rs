@@ -4,9 +4,9 @@
 //! have its address. The decision about trust needs to know these addresses. In: `/proc/net/route`,
 //! `/proc/net/ipv6_route`. Limits: [`LINE_LIMIT`] lines are read.
 //!
-//! Not read by netlink, as `ground/routes.rs` does to replace routes: a dump of a full routing table
-//! takes long and can fail, and an empty answer here would trust the gateway. And other routes count
-//! here: also the halves 0.0.0.0/1 and 128.0.0.0/1, which are never replaced.
+//! Not read by netlink, as `ground/routes.rs` does to replace routes: a dump of a full routing
+//! table takes long and can fail, and an empty answer here would trust the gateway. And other
+//! routes count here: also the halves 0.0.0.0/1 and 128.0.0.0/1, which are never replaced.
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};

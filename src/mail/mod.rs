@@ -21,6 +21,7 @@ pub mod deliver;
 pub mod events;
 pub mod history;
 pub mod inbound;
+mod incoming_message;
 pub mod intake;
 pub mod model;
 pub mod outbound;

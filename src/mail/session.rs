@@ -8,27 +8,26 @@
 //! read as commands. Source: RFC 5321 §4.5.3 (limits), §7.8 (misuse); RFC 3207 (STARTTLS); RFC 2920
 //! (a group's replies go out together).
 
-use super::accept::{Conduct, Limits, SmtpStage};
+#[cfg(doc)]
+use super::accept::Limits;
+use super::accept::{Conduct, SmtpStage};
 use super::events::{CommandSummary, MailEvents};
-use super::intake::{Intake, store};
-use super::model::{
-    Address, BodyType, Encryption, Envelope, MailEvent, Origin, Protocol, Refusal, Rejection,
-    Reply, Verdict,
-};
+use super::incoming_message::IncomingMessage;
+use super::intake::Intake;
+use super::model::{Address, Encryption, MailEvent, Protocol, Refusal, Rejection, Reply, Verdict};
 use super::parse::{
-    AccessPolicy, Command, CommandError, CommandResult, ContentError, ContentParser, Dialogue,
-    Grammar, InputLine, LineSplitter, NextStep, TlsState, write_reply,
+    AccessPolicy, Command, CommandError, CommandResult, Dialogue, Grammar, InputLine, LineSplitter,
+    NextStep, TlsState, write_reply,
 };
-use super::received::{ReceivedFrom, header_field};
-use super::rewrite::HeaderSection;
 use super::sessions::RegisteredSession;
-use super::spool::{IncomingContent, Spool};
-use crate::ground::clock;
+use super::spool::Spool;
 use crate::ground::net::{Peer, PeerClass, SIGNATURE, SessionSlot, Wire, WireError};
 use crate::ground::stop::{Stop, draining};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use tokio::time::{Duration, Instant};
+
+mod content;
 
 /// Octets that are read beyond the size limit (or after an error in the content) before a client
 /// that does not stop is disconnected.
@@ -57,6 +56,8 @@ pub(super) struct Session<'a, S: Spool> {
     /// Errors of this session.
     errors: u32,
     slowed: bool,
+    /// The mail whose chunks are coming in.
+    chunked: Option<Box<IncomingMessage<'a, S>>>,
 }
 
 /// How a dialogue ends regularly.
@@ -106,6 +107,7 @@ impl<'a, S: Spool> Session<'a, S> {
             idle_commands: 0,
             errors: 0,
             slowed: false,
+            chunked: None,
         }
     }
 
@@ -186,6 +188,9 @@ impl<'a, S: Spool> Session<'a, S> {
                 self.dialogue.hello().0,
                 self.dialogue.mail(),
             );
+            if self.chunked.is_some() && !self.dialogue.is_chunking() {
+                self.chunked = None;
+            }
             let recent = self.note(&result, &asked);
             if proxied {
                 self.forget_client();
@@ -199,6 +204,11 @@ impl<'a, S: Spool> Session<'a, S> {
                 NextStep::Command => {}
                 NextStep::Content(envelope) => {
                     if self.content(envelope).await? == NextStep::Close {
+                        return Ok(SessionEnd::Over);
+                    }
+                }
+                NextStep::Chunk(chunk, accepted) => {
+                    if self.chunk(chunk, accepted).await? == NextStep::Close {
                         return Ok(SessionEnd::Over);
                     }
                 }
@@ -349,103 +359,6 @@ impl<'a, S: Spool> Session<'a, S> {
         }
     }
 
-    /// Reads the content of a mail to its end, and replies with the result.
-    async fn content(&mut self, envelope: Envelope) -> Result<NextStep, SessionAbort> {
-        self.wire.flush().await?;
-        let (intake, start) = (self.intake, Instant::now());
-        let mut content = ContentParser::new(intake.rules.size_limit);
-        let writer = intake.spool.begin();
-        let (id, date) = (writer.id(), clock::rfc5322(clock::now()));
-        let mut pending = Ok(writer);
-        let (name, extended) = self.dialogue.hello();
-        let protocol = if extended { Protocol::Esmtp } else { Protocol::Smtp };
-        let client = ReceivedFrom {
-            name,
-            protocol,
-            address: self.peer.address,
-            encryption: self.encryption(),
-        };
-        let trace = header_field(&envelope, &client, &intake.rules.hostname, id, &date);
-        let mut section = match intake.policy.may_relay(self.peer.address) {
-            true => intake.header_section(&envelope, id, &date),
-            false => HeaderSection::foreign(),
-        };
-        // The octets before the next ones that are passed on unchanged.
-        let mut ahead = trace.into_bytes();
-        let mut out_of_time = false;
-        'reading: loop {
-            while !self.wire.input().is_empty() {
-                let step = content.next(self.wire.input());
-                let (taken, end) = (step.taken, step.end);
-                match content.error() {
-                    Some(error) if pending.is_ok() => {
-                        pending = Err((error.reply(), error.refusal()))
-                    }
-                    Some(_) => {}
-                    None => {
-                        let rest = section.take(step.piece, &mut ahead);
-                        store(&mut pending, &ahead).await;
-                        ahead.clear();
-                        store(&mut pending, rest).await;
-                    }
-                }
-                self.wire.take(taken);
-                if end {
-                    break 'reading;
-                }
-            }
-            if content.size() > intake.rules.size_limit.saturating_add(SURPLUS_MAX) {
-                out_of_time = true;
-                break;
-            }
-            self.wire.widen();
-            match self.read(content_deadline(&content, &intake.limits, start), true).await {
-                // A client that ends lines with bare LF thinks that its data have ended. It gets
-                // the error reply, and the session ends: its next octets could not be understood.
-                Err(SessionAbort::Wire(WireError::Timeout)) if content.error().is_some() => {
-                    out_of_time = true;
-                    break;
-                }
-                read => read?,
-            }
-        }
-        self.wire.narrow();
-        section.finish(&mut ahead);
-        store(&mut pending, &ahead).await;
-        let asked = CommandSummary::at_the_end(&envelope);
-        let result = match pending {
-            Ok(writer) => self.commit(envelope, writer, &content).await,
-            Err(refused) => Err(refused),
-        };
-        let result = self.dialogue.end(result, self.wire.output());
-        self.note(&result, &asked);
-        Ok(if out_of_time { NextStep::Close } else { result.next })
-    }
-
-    /// Makes the mail durable.
-    async fn commit(
-        &mut self,
-        mut envelope: Envelope,
-        writer: S::Writer,
-        content: &ContentParser,
-    ) -> Result<Reply, (Reply, Refusal)> {
-        let intake = self.intake;
-        // The content decides, not the BODY parameter of MAIL: plain text must not fail at a next
-        // hop without 8BITMIME.
-        envelope.body =
-            if content.eight_bit() { BodyType::EightBitMime } else { BodyType::SevenBit };
-        let origin = Origin {
-            peer: Some(self.peer.address),
-            helo: self.dialogue.hello().0.into(),
-            may_relay: intake.policy.may_relay(self.peer.address),
-        };
-        let entry = intake.entry(envelope, origin);
-        let (size, port) = (content.size(), self.peer.port);
-        let id = intake.queue(entry, writer, size, Some(port), self.encryption()).await?;
-        self.registered.sent(size);
-        Ok(Reply::new(250, (2, 0, 0), format!("Ok: queued as {id}")))
-    }
-
     /// Counts a rejection, and logs it unless this client has reached its limit of log lines. Gives
     /// back the recent errors of its address.
     fn note(&self, result: &CommandResult, asked: &CommandSummary) -> u32 {
@@ -522,18 +435,6 @@ fn disconnected(events: &MailEvents, peer: Peer) {
     }
 }
 
-/// Until when the next octets of content must arrive.
-fn content_deadline(content: &ContentParser, limits: &Limits, start: Instant) -> Instant {
-    let earned = Duration::from_secs(content.size() / limits.content_rate.max(1));
-    let pause = match content.error() {
-        Some(ContentError::BareCr | ContentError::BareLf) => {
-            limits.flawed_content.min(limits.content)
-        }
-        _ => limits.content,
-    };
-    (Instant::now() + pause).min(start + limits.content_grace + earned)
-}
-
 /// What the intake and the relay rules answer to a client.
 struct SessionPolicy<'a, S> {
     intake: &'a Intake<S>,
@@ -567,29 +468,5 @@ impl<S: Spool> AccessPolicy for SessionPolicy<'_, S> {
 
     fn recipient(&self, recipient: &Address) -> Verdict {
         self.intake.may_send(false, self.peer, recipient)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn slow_content_earns_its_time_by_its_octets() {
-        let limits = Limits {
-            content: Duration::from_secs(180),
-            content_grace: Duration::from_secs(10),
-            content_rate: 100,
-            ..Limits::default()
-        };
-        let start = Instant::now();
-        let mut content = ContentParser::new(1_000_000);
-        assert_eq!(content_deadline(&content, &limits, start), start + Duration::from_secs(10));
-        content.next(&b"0123456789abcdefgh\r\n".repeat(100));
-        assert_eq!(content_deadline(&content, &limits, start), start + Duration::from_secs(30));
-        content.next(b"bare\n");
-        assert!(
-            content_deadline(&content, &limits, start) <= Instant::now() + limits.flawed_content
-        );
     }
 }

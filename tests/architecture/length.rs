@@ -8,7 +8,7 @@ const LINES_MAX: usize = 60;
 
 /// Functions that are longer, and by how many lines they may be. A number may only shrink, and a
 /// row goes when its function fits; most of them are one table or one text.
-const LONGER: [(&str, &str, usize); 15] = [
+const LONGER: [(&str, &str, usize); 13] = [
     ("src/appliance/class/describe.rs", "markdown", 91),
     ("src/cli/queries.rs", "history", 64),
     ("src/cli/mod.rs", "stats", 71),
@@ -18,8 +18,6 @@ const LONGER: [(&str, &str, usize); 15] = [
     ("src/mail/deliver/exchange.rs", "converse", 87),
     ("src/mail/deliver/exchange.rs", "exchange", 68),
     ("src/mail/outbound/delivery_agent.rs", "run", 66),
-    ("src/mail/parse/smtp_server.rs", "handle", 66),
-    ("src/mail/session.rs", "content", 70),
     ("src/mail/spool/recover.rs", "recover", 67),
     ("src/mail/transfer.rs", "import", 72),
     ("src/monitor/alerts.rs", "all", 112),

@@ -131,3 +131,22 @@ pub fn assert_same(name: &str, expected: &[u8], found: &[u8]) {
         near(found)
     );
 }
+
+/// Asserts that mails from another sender are the forms; it adds a Received field of its own.
+pub fn assert_shapes_came(mails: &[Letter]) {
+    let expected = shapes();
+    assert_eq!(mails.len(), expected.len());
+    for (name, content) in expected {
+        let subject = format!("Subject: {name}\r\n");
+        let with_subject: Vec<_> =
+            mails.iter().filter(|mail| mail.text().contains(&subject)).collect();
+        let [mail] = with_subject[..] else { panic!("{name}: {} times", with_subject.len()) };
+        assert_eq!(
+            (mail.from.as_str(), &mail.to[..]),
+            ("sender@here.example", &["box@there.example".to_owned()][..])
+        );
+        let start = mail.content.windows(6).position(|six| six == b"From: ").unwrap();
+        assert!(mail.content.starts_with(b"Received: "), "the sender's own field");
+        assert_same(name, &content, &mail.content[start..]);
+    }
+}

@@ -22,6 +22,7 @@ pub mod program;
 pub mod receiver;
 pub mod report;
 pub mod spool;
+pub mod tap;
 pub mod threads;
 pub mod tls;
 

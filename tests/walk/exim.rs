@@ -1,10 +1,10 @@
 //! Exim on both sides.
 
-use crate::postfix::{assert_shapes_came, assert_shapes_stored, send_shapes, stored};
+use crate::postfix::{assert_shapes_stored, send_shapes, stored};
 use crate::support::appliance::{Appliance, Sink};
 use crate::support::client::Client;
 use crate::support::exim::Exim;
-use crate::support::letter::shapes;
+use crate::support::letter::{assert_shapes_came, shapes};
 use crate::support::patience::until;
 
 #[test]

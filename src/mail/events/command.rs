@@ -24,6 +24,7 @@ impl CommandSummary {
                 Self { to: Some(to.clone()), ..asked("RCPT") }
             }
             Ok(Command::Recipient(Recipient::Postmaster)) => asked("RCPT"),
+            Ok(Command::Bdat(_)) => asked("BDAT"),
             Ok(Command::Data) => asked("DATA"),
             Ok(Command::Hello { extended, .. }) => asked(if *extended { "EHLO" } else { "HELO" }),
             Ok(Command::Help) => asked("HELP"),

@@ -1,5 +1,6 @@
 //! Commands (RFC 5321 §4.1.1).
 
+use super::chunk::{ChunkHeader, chunk_header};
 use super::command_error::CommandError;
 use super::envelope::{Mail, Recipient, mail, recipient};
 use super::grammar::Grammar;
@@ -7,6 +8,8 @@ use super::grammar::Grammar;
 /// A command that follows the grammar.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
+    /// BDAT (RFC 3030 §2): a chunk of the content follows.
+    Bdat(ChunkHeader),
     /// DATA.
     Data,
     /// EHLO or HELO.
@@ -43,12 +46,13 @@ const NO_ARGUMENT: &str = "This command takes no argument";
 const PROXY: &str = "PROXY";
 
 /// Verbs of SMTP that are not offered here.
-const UNSUPPORTED: [&str; 9] =
-    ["AUTH", "BDAT", "EXPN", "ETRN", "ATRN", "TURN", "SEND", "SOML", "SAML"];
+const UNSUPPORTED: [&str; 8] = ["AUTH", "EXPN", "ETRN", "ATRN", "TURN", "SEND", "SOML", "SAML"];
 
 /// Verbs that are offered.
-const OFFERED: [&str; 11] =
-    ["DATA", "EHLO", "HELO", "HELP", "MAIL", "NOOP", "QUIT", "RCPT", "RSET", "STARTTLS", "VRFY"];
+const OFFERED: [&str; 12] = [
+    "BDAT", "DATA", "EHLO", "HELO", "HELP", "MAIL", "NOOP", "QUIT", "RCPT", "RSET", "STARTTLS",
+    "VRFY",
+];
 
 /// Methods of HTTP (RFC 9110 §9, RFC 5789), which no mail client sends.
 const HTTP_METHODS: [&str; 9] =
@@ -116,6 +120,8 @@ impl Command {
             recipient(rest, grammar).map(Self::Recipient)
         } else if is("DATA") {
             alone(Self::Data)
+        } else if is("BDAT") {
+            chunk_header(rest).map(Self::Bdat)
         } else if is("RSET") {
             alone(Self::Reset)
         } else if is("STARTTLS") {
@@ -132,15 +138,23 @@ impl Command {
             } else {
                 Ok(Self::Verify)
             }
-        } else if UNSUPPORTED.into_iter().any(is) {
-            Err(CommandError::Unsupported)
-        } else if is(PROXY) {
-            Err(CommandError::ProxyHeader)
-        } else if HTTP_METHODS.into_iter().any(is) {
-            Err(CommandError::Foreign)
         } else {
-            Err(CommandError::Unknown)
+            Err(unknown(verb))
         }
+    }
+}
+
+/// What is wrong with a verb that is not offered.
+fn unknown(verb: &str) -> CommandError {
+    let is = |name: &str| verb.eq_ignore_ascii_case(name);
+    if UNSUPPORTED.into_iter().any(is) {
+        CommandError::Unsupported
+    } else if is(PROXY) {
+        CommandError::ProxyHeader
+    } else if HTTP_METHODS.into_iter().any(is) {
+        CommandError::Foreign
+    } else {
+        CommandError::Unknown
     }
 }
 

@@ -6,6 +6,8 @@ use crate::mail::model::{AddressError, Refusal, Reply};
 /// Why a line is not a valid command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CommandError {
+    /// BDAT without the size of its chunk. The session ends: the chunk would be read as commands.
+    Chunk,
     /// An HTTP request: a third party makes a browser or a proxy talk to the relay. The session
     /// ends.
     Foreign,
@@ -34,6 +36,9 @@ impl CommandError {
     /// The reply to the client.
     pub fn reply(&self) -> Reply {
         match self {
+            Self::Chunk => {
+                Reply::new(501, (5, 5, 4), "Write BDAT and the number of octets, or that and LAST")
+            }
             Self::Foreign => Reply::new(421, (4, 7, 0), "This is SMTP, not HTTP; closing"),
             Self::Line(LineError::BareCr) => Reply::new(
                 500,
@@ -81,7 +86,9 @@ impl CommandError {
     pub fn is_fatal(&self) -> bool {
         matches!(
             self,
-            Self::Foreign | Self::Line(LineError::BareCr | LineError::BareLf | LineError::Endless)
+            Self::Chunk
+                | Self::Foreign
+                | Self::Line(LineError::BareCr | LineError::BareLf | LineError::Endless)
         )
     }
 }

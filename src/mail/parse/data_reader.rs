@@ -1,5 +1,7 @@
-//! Reads the content of a mail from the octets between 354 and the final reply (RFC 5321 §4.1.1.4,
-//! §4.5.2).
+//! Reads the content of a mail: the octets between 354 and the final reply (RFC 5321 §4.1.1.4,
+//! §4.5.2), or those of the chunks of BDAT (RFC 3030 §2).
+//!
+//! The same rules hold for both: what DATA cannot carry to the next hop is not taken by BDAT.
 
 use crate::mail::model::{Refusal, Reply};
 use memchr::{memchr, memchr_iter};
@@ -13,6 +15,8 @@ use memchr::{memchr, memchr_iter};
 pub struct ContentParser {
     size_limit: u64,
     size: u64,
+    /// Lines that begin with a dot have another one before it, as with DATA.
+    stuffed: bool,
     at: Position,
     /// Octets of the present line in earlier pieces, its CR included.
     line: usize,
@@ -127,12 +131,50 @@ impl ContentParser {
         Self {
             size_limit,
             size: 0,
+            stuffed: true,
             at: Position::LineStart,
             line: 0,
             header: Some(Header::default()),
             received_count: 0,
             eight_bit: false,
             error: None,
+        }
+    }
+
+    /// The parser at the start of a mail's content, directly after the CR LF of its first BDAT
+    /// command.
+    pub fn chunked(size_limit: u64) -> Self {
+        Self { stuffed: false, ..Self::new(size_limit) }
+    }
+
+    /// Consumes all of `chunk`, octets of a chunk, which are the content as they are.
+    pub fn next_chunk(&mut self, chunk: &[u8]) {
+        if !chunk.is_empty() {
+            self.lines(chunk);
+            self.judge(chunk);
+        }
+    }
+
+    /// So many more octets of chunks are announced.
+    pub fn announce(&mut self, octets: u64) {
+        if self.size.saturating_add(octets) > self.size_limit {
+            self.note_error(ContentError::Size);
+        }
+    }
+
+    /// The last chunk has ended. Gives what the content lacks: the end of its last line, because
+    /// DATA at the next hop cannot do without one.
+    pub fn end_chunks(&mut self) -> &'static [u8] {
+        match self.at {
+            Position::LineStart => b"",
+            Position::Cr => {
+                self.note_error(ContentError::BareCr);
+                b""
+            }
+            Position::Dot | Position::DotCr | Position::Middle => {
+                self.size = self.size.saturating_add(2);
+                b"\r\n"
+            }
         }
     }
 
@@ -199,7 +241,7 @@ impl ContentParser {
             pairs += 1;
             self.end_line(&input[start..lf]);
             start = lf + 1;
-            if input.get(start) == Some(&b'.') {
+            if self.stuffed && input.get(start) == Some(&b'.') {
                 taken = start;
                 break;
             }
@@ -420,6 +462,36 @@ mod tests {
             error(mail(ContentParser::RECEIVED_MAX + 1, 0).as_bytes()),
             Some(ContentError::TooManyReceived)
         );
+    }
+
+    #[test]
+    fn chunks_are_the_content_as_they_are_and_keep_its_rules() {
+        let read = |octets: &[u8], size: usize| {
+            let mut content = ContentParser::chunked(1000);
+            octets.chunks(size).for_each(|chunk| content.next_chunk(chunk));
+            let end = content.end_chunks();
+            (end, content.error(), content.size())
+        };
+        for size in [1, 2, 3, 1000] {
+            assert_eq!(read(b".\r\n..\r\n\r\n.\r\n", size), (&b""[..], None, 12));
+            assert_eq!(read(b"", size), (&b""[..], None, 0));
+            assert_eq!(read(b"a\r\n.", size), (&b"\r\n"[..], None, 6));
+            for (octets, error) in [
+                (&b"a\nb\r\n"[..], ContentError::BareLf),
+                (b"a\r\n.\n", ContentError::BareLf),
+                (b"a\rb\r\n", ContentError::BareCr),
+                (b"a\r", ContentError::BareCr),
+                (b"a\0\r\n", ContentError::Nul),
+            ] {
+                assert_eq!(read(octets, size).1, Some(error), "{octets:?} by {size}");
+            }
+        }
+        let mut content = ContentParser::chunked(10);
+        content.announce(10);
+        assert_eq!(content.error(), None);
+        content.next_chunk(b"12345678\r\n");
+        content.announce(1);
+        assert_eq!(content.error(), Some(ContentError::Size));
     }
 
     #[test]

@@ -9,8 +9,10 @@
 //! Security: the protection against SMTP smuggling is here. Only CR LF ends a line, and only CR LF
 //! . CR LF ends the content. A bare CR or a bare LF is never repaired, because the next hop might
 //! then see the end of a mail elsewhere. Source: RFC 5321, RFC 1870 (SIZE), RFC 2034 (enhanced
-//! codes), RFC 2920 (PIPELINING), RFC 6152 (8BITMIME), RFC 6531 (SMTPUTF8), RFC 3207 (STARTTLS).
+//! codes), RFC 2920 (PIPELINING), RFC 3030 (CHUNKING), RFC 6152 (8BITMIME), RFC 6531 (SMTPUTF8),
+//! RFC 3207 (STARTTLS).
 
+mod chunk;
 mod command;
 mod command_error;
 mod data_reader;
@@ -20,6 +22,7 @@ mod line;
 mod path;
 mod smtp_server;
 
+pub use chunk::ChunkHeader;
 pub use command::Command;
 pub use command_error::CommandError;
 pub use data_reader::{ContentChunk, ContentError, ContentParser};

@@ -1,6 +1,6 @@
 //! The SMTP session of RFC 5321 as a state machine: commands in, replies out.
 
-use super::{Command, CommandError, Mail, Recipient};
+use super::{ChunkHeader, Command, CommandError, Mail, Recipient};
 use crate::mail::model::{Address, Envelope, Refusal, Reply, ReplyClass, Verdict};
 use std::io::Write;
 
@@ -19,6 +19,8 @@ pub struct SessionLimits {
     pub mails_limit: usize,
     /// Commands in a row that do not lead to a mail (EHLO, NOOP, RSET, VRFY, HELP).
     pub idle_commands_limit: usize,
+    /// Whether BDAT is offered.
+    pub chunking: bool,
 }
 
 impl SessionLimits {
@@ -31,7 +33,13 @@ impl SessionLimits {
             errors_limit: 20,
             mails_limit: 100_000,
             idle_commands_limit: 1000,
+            chunking: true,
         }
+    }
+
+    /// The same for a server that takes no BDAT.
+    pub fn without_chunking(hostname: impl Into<String>, size_limit: u64) -> Self {
+        Self { chunking: false, ..Self::new(hostname, size_limit) }
     }
 }
 
@@ -63,6 +71,9 @@ pub enum NextStep {
     /// Read the content of the mail with this envelope, which has a recipient; at its end call
     /// [`Dialogue::end`].
     Content(Envelope),
+    /// Read so many octets of a mail's content, and drop them if it is refused already; then call
+    /// [`Dialogue::end_chunk`]. The envelope is [`Dialogue::mail`].
+    Chunk(ChunkHeader, Result<(), (Reply, Refusal)>),
     /// Send the pending replies, then do the handshake; then call [`Dialogue::inside_tls`].
     Secure,
     /// Send the pending replies, then close.
@@ -86,6 +97,8 @@ pub struct Dialogue<'a> {
     tls: TlsState,
     hello: Option<(Box<str>, bool)>,
     mail: Option<Envelope>,
+    /// A chunk of its content was accepted: until the last one nothing else of it can change.
+    chunking: bool,
     errors: usize,
     mails: usize,
     idle_commands: usize,
@@ -102,6 +115,7 @@ impl<'a> Dialogue<'a> {
             tls,
             hello: None,
             mail: None,
+            chunking: false,
             errors: 0,
             mails: 0,
             idle_commands: 0,
@@ -112,7 +126,14 @@ impl<'a> Dialogue<'a> {
     /// The session after the handshake: everything said before is forgotten (RFC 3207 §4.2) except
     /// the counts, so that no limit applies twice.
     pub fn inside_tls(self) -> Self {
-        Self { tls: TlsState::On, hello: None, mail: None, mail_deferred: false, ..self }
+        Self {
+            tls: TlsState::On,
+            hello: None,
+            mail: None,
+            chunking: false,
+            mail_deferred: false,
+            ..self
+        }
     }
 
     /// Writes the greeting.
@@ -128,6 +149,11 @@ impl<'a> Dialogue<'a> {
     /// The mail in progress, between MAIL and DATA.
     pub fn mail(&self) -> Option<&Envelope> {
         self.mail.as_ref()
+    }
+
+    /// Whether chunks of its content were accepted, and more are to come.
+    pub fn is_chunking(&self) -> bool {
+        self.chunking
     }
 
     /// Handles one command, or the error in it, and appends the reply to `out`.
@@ -147,6 +173,7 @@ impl<'a> Dialogue<'a> {
                 }
                 Err(refused) => Err(refused),
             },
+            Ok(Command::Bdat(chunk)) => return self.chunk(chunk, out),
             Ok(Command::StartTls) => match self.start_tls() {
                 Ok(reply) => {
                     write_reply(out, &reply);
@@ -158,37 +185,7 @@ impl<'a> Dialogue<'a> {
                 write_reply(out, &Reply::new(221, (2, 0, 0), "Bye"));
                 return CommandResult { next: NextStep::Close, refused: None };
             }
-            Ok(idle) => {
-                self.idle_commands += 1;
-                if self.idle_commands > self.rules.idle_commands_limit {
-                    return self.refuse(
-                        Reply::new(421, (4, 7, 0), "Too many commands without a mail"),
-                        Refusal::Limit,
-                        out,
-                    );
-                }
-                match idle {
-                    Command::Hello { name, extended } => {
-                        self.mail = None;
-                        self.hello = Some((name, extended));
-                        self.write_hello(extended, out);
-                        return CommandResult { next: NextStep::Command, refused: None };
-                    }
-                    Command::Reset => {
-                        self.mail = None;
-                        Ok(Reply::new(250, (2, 0, 0), "Ok"))
-                    }
-                    Command::Verify => {
-                        Ok(Reply::new(252, (2, 0, 0), "Cannot verify; send mail and see"))
-                    }
-                    Command::Help => Ok(Reply::new(
-                        214,
-                        (2, 0, 0),
-                        "EHLO HELO MAIL RCPT DATA RSET NOOP VRFY HELP QUIT: see RFC 5321",
-                    )),
-                    _ => Ok(Reply::new(250, (2, 0, 0), "Ok")),
-                }
-            }
+            Ok(idle) => return self.idle(idle, out),
             Err(error) if error.is_fatal() => {
                 let (reply, reason) = (error.reply(), error.refusal());
                 write_reply(out, &reply);
@@ -203,6 +200,57 @@ impl<'a> Dialogue<'a> {
             }
             Err((reply, reason)) => self.refuse(reply, reason, out),
         }
+    }
+
+    /// A command that does not lead to a mail.
+    fn idle(&mut self, command: Command, out: &mut Vec<u8>) -> CommandResult {
+        self.idle_commands += 1;
+        if self.idle_commands > self.rules.idle_commands_limit {
+            return self.refuse(
+                Reply::new(421, (4, 7, 0), "Too many commands without a mail"),
+                Refusal::Limit,
+                out,
+            );
+        }
+        let reply = match command {
+            Command::Hello { name, extended } => {
+                self.forget_mail();
+                self.hello = Some((name, extended));
+                self.write_hello(extended, out);
+                return CommandResult { next: NextStep::Command, refused: None };
+            }
+            Command::Reset => {
+                self.forget_mail();
+                Reply::new(250, (2, 0, 0), "Ok")
+            }
+            Command::Verify => Reply::new(252, (2, 0, 0), "Cannot verify; send mail and see"),
+            Command::Help => Reply::new(
+                214,
+                (2, 0, 0),
+                "EHLO HELO MAIL RCPT DATA BDAT RSET NOOP VRFY HELP QUIT: see RFC 5321",
+            ),
+            _ => Reply::new(250, (2, 0, 0), "Ok"),
+        };
+        write_reply(out, &reply);
+        CommandResult { next: NextStep::Command, refused: None }
+    }
+
+    /// BDAT: the reply waits for the end of the chunk.
+    fn chunk(&mut self, chunk: ChunkHeader, out: &mut Vec<u8>) -> CommandResult {
+        if !self.rules.chunking {
+            // Without knowing BDAT one would read the chunk as commands.
+            let reply = CommandError::Unsupported.reply();
+            write_reply(out, &reply);
+            let refused = Some((reply, CommandError::Unsupported.refusal()));
+            return CommandResult { next: NextStep::Close, refused };
+        }
+        let accepted = match &self.mail {
+            Some(mail) if !mail.recipients.is_empty() => Ok(()),
+            Some(_) => Err(no_recipient()),
+            None => Err(out_of_order("Say MAIL first")),
+        };
+        self.chunking |= accepted.is_ok();
+        CommandResult { next: NextStep::Chunk(chunk, accepted), refused: None }
     }
 
     /// The content has ended: appends the reply with the result.
@@ -220,6 +268,45 @@ impl<'a> Dialogue<'a> {
             }
             Err((reply, reason)) => self.refuse(reply, reason, out),
         }
+    }
+
+    /// The mail whose last chunk has ended.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn take_mail(&mut self) -> Result<Envelope, (Reply, Refusal)> {
+        self.mail.take().ok_or_else(|| out_of_order("Say MAIL first"))
+    }
+
+    /// A chunk has ended: appends the reply with the result. `repeated` is the result of an earlier
+    /// chunk of the same mail, which counts once. The mail ends with the last one, whatever the
+    /// result (RFC 3030 §2: after an error RSET must follow, or nothing of this mail is left).
+    pub fn end_chunk(
+        &mut self,
+        chunk: ChunkHeader,
+        result: Result<Reply, (Reply, Refusal)>,
+        repeated: bool,
+        out: &mut Vec<u8>,
+    ) -> CommandResult {
+        if chunk.last {
+            self.forget_mail();
+        }
+        match result {
+            Err((reply, _)) if repeated => {
+                write_reply(out, &reply);
+                CommandResult { next: NextStep::Command, refused: None }
+            }
+            Ok(reply) if !chunk.last => {
+                write_reply(out, &reply);
+                CommandResult { next: NextStep::Command, refused: None }
+            }
+            result => self.end(result, out),
+        }
+    }
+
+    fn forget_mail(&mut self) {
+        self.mail = None;
+        self.chunking = false;
     }
 
     /// 421 ends the session (RFC 5321 §3.8), and so do too many permanent error replies.
@@ -276,6 +363,9 @@ impl<'a> Dialogue<'a> {
         recipient: Recipient,
         policy: &impl AccessPolicy,
     ) -> Result<Reply, (Reply, Refusal)> {
+        if self.chunking {
+            return Err(out_of_order(CHUNKS_ONLY));
+        }
         let Some(mail) = &mut self.mail else {
             return Err(out_of_order("Say MAIL first"));
         };
@@ -311,11 +401,14 @@ impl<'a> Dialogue<'a> {
     }
 
     fn data(&mut self) -> Result<Envelope, (Reply, Refusal)> {
+        if self.chunking {
+            return Err(out_of_order(CHUNKS_ONLY));
+        }
         match self.mail.take_if(|mail| !mail.recipients.is_empty()) {
             Some(mail) => Ok(mail),
             None if self.mail.is_none() => Err(out_of_order("Say MAIL first")),
             // RFC 5321 §3.3 allows 503 or 554; 554 shows that RCPT was received and rejected.
-            None => Err((Reply::new(554, (5, 5, 1), "No recipient was accepted"), Refusal::Syntax)),
+            None => Err(no_recipient()),
         }
     }
 
@@ -338,9 +431,11 @@ impl<'a> Dialogue<'a> {
             return write_reply(out, &Reply::plain(250, hostname.clone()));
         }
         let start_tls = if self.tls == TlsState::Offered { "250-STARTTLS\r\n" } else { "" };
+        let chunking = if self.rules.chunking { "250-CHUNKING\r\n" } else { "" };
         let lines = format!(
             "250-{hostname}\r\n250-PIPELINING\r\n250-SIZE \
-            {size_limit}\r\n{start_tls}250-8BITMIME\r\n250-SMTPUTF8\r\n250 ENHANCEDSTATUSCODES\r\n"
+            {size_limit}\r\n{start_tls}250-8BITMIME\r\n{chunking}250-SMTPUTF8\r\n\
+            250 ENHANCEDSTATUSCODES\r\n"
         );
         out.extend_from_slice(lines.as_bytes());
     }
@@ -350,6 +445,13 @@ impl<'a> Dialogue<'a> {
 pub fn write_reply(out: &mut Vec<u8>, reply: &Reply) {
     // Writing to a vector cannot fail.
     let _ = write!(out, "{reply}\r\n");
+}
+
+/// RFC 3030 §2: DATA and BDAT cannot be used for one mail.
+const CHUNKS_ONLY: &str = "The content has begun; say BDAT for the rest of it, or RSET";
+
+fn no_recipient() -> (Reply, Refusal) {
+    (Reply::new(554, (5, 5, 1), "No recipient was accepted"), Refusal::Syntax)
 }
 
 fn out_of_order(text: &'static str) -> (Reply, Refusal) {

@@ -24,6 +24,7 @@ fn rules() -> SessionLimits {
         errors_limit: 3,
         mails_limit: 2,
         idle_commands_limit: 5,
+        chunking: true,
     }
 }
 
@@ -209,7 +210,8 @@ proptest! {
                 Just("EHLO x"), Just("HELO y"), Just("MAIL FROM:<a@b>"), Just("MAIL FROM:<>"),
                 Just("RCPT TO:<a@b>"), Just("RCPT TO:<c@elsewhere>"),
                 Just("RCPT TO:<postmaster>"), Just("DATA"), Just("RSET"), Just("NOOP"),
-                Just("QUIT"), Just("STARTTLS"), Just("nonsense")
+                Just("QUIT"), Just("STARTTLS"), Just("nonsense"),
+                Just("BDAT 1"), Just("BDAT 0 LAST"), Just("BDAT x")
             ],
             0..40
         ),
@@ -219,7 +221,15 @@ proptest! {
         let mut dialogue = Dialogue::new(&rules, TlsState::Offered);
         for line in lines {
             let mut out = Vec::new();
-            let result = dialogue.handle(Command::parse(line.as_bytes()), &Open, &mut out);
+            let mut result = dialogue.handle(Command::parse(line.as_bytes()), &Open, &mut out);
+            if let NextStep::Chunk(chunk, accepted) = result.next {
+                prop_assert!(out.is_empty());
+                let whole = dialogue.mail().is_some_and(|mail| !mail.recipients.is_empty());
+                prop_assert_eq!(accepted.is_ok(), whole);
+                let reply = accepted.map(|()| Reply::new(250, (2, 0, 0), "Ok"));
+                result = dialogue.end_chunk(chunk, reply, false, &mut out);
+                prop_assert!(dialogue.mail().is_none() || !chunk.last);
+            }
             let text = String::from_utf8(out).unwrap();
             let lasts = text.lines().filter(|line| line.as_bytes()[3] == b' ').count();
             prop_assert_eq!(lasts, 1, "{}", text);
@@ -228,7 +238,9 @@ proptest! {
                 NextStep::Close => break,
                 NextStep::Secure => prop_assert!(dialogue.mail().is_none()),
                 NextStep::Command => {}
+                NextStep::Chunk(..) => prop_assert!(false, "a chunk leads to no chunk"),
                 NextStep::Content(mail) => {
+                    prop_assert!(!dialogue.is_chunking());
                     prop_assert!((1..=2).contains(&mail.recipients.len()));
                     prop_assert!(!dialogue.hello().0.is_empty());
                     dialogue.end(Ok(Reply::new(250, (2, 0, 0), "Ok")), &mut Vec::new());
