@@ -248,7 +248,9 @@ pub(super) fn refused(reply: &Reply) -> HttpResponse {
             StatusCode::REQUEST_TIMEOUT
         }
         400..=499 => StatusCode::SERVICE_UNAVAILABLE,
-        554 if reply.enhanced.is_some_and(|enhanced| enhanced.1 == 7) => StatusCode::FORBIDDEN,
+        550 | 554 if reply.enhanced.is_some_and(|enhanced| enhanced.1 == 7) => {
+            StatusCode::FORBIDDEN
+        }
         _ => StatusCode::UNPROCESSABLE_ENTITY,
     };
     let mut answer = error(status, &reply.to_string());

@@ -5,7 +5,7 @@ use super::start_failures::{data_volume, internal};
 use super::upstreams;
 use crate::appliance::failure::Failure;
 use crate::appliance::property::account::Account;
-use crate::appliance::property::{AddressMasking, Settings};
+use crate::appliance::property::{AddressMasking, OtherRecipients, Settings};
 use crate::appliance::resources::{Resources, Shortage};
 use crate::appliance::supervise::status::CoreHealth;
 use crate::ground::dns;
@@ -17,7 +17,7 @@ use crate::http::access::Access;
 use crate::http::allowed_hosts::AllowedHosts;
 use crate::http::token::Token;
 use crate::mail::accept::{Conduct, Limits, SmtpTls};
-use crate::mail::admit::Policy;
+use crate::mail::admit::{Policy, StagingRules};
 use crate::mail::deliver;
 use crate::mail::events::MailEvents;
 use crate::mail::history::{self, Masking};
@@ -104,9 +104,19 @@ pub(super) fn outbound_config(
 ) -> outbound::OutboundConfig {
     outbound::OutboundConfig {
         hostname: settings.hostname.clone(),
+        staging: Arc::new(staging(settings)),
         bounce_address: mailbox(settings.bounce_address.as_deref()),
         schedule: schedule_config(settings, resources),
         fresh_max: resources.fresh.min(outbound::FRESH_MAX),
+    }
+}
+
+/// Which recipients may get mail, and what is held.
+fn staging(settings: &Settings) -> StagingRules {
+    StagingRules {
+        allow: settings.recipient_allow.clone(),
+        capture_others: settings.recipient_others == OtherRecipients::Capture,
+        capture: settings.capture,
     }
 }
 
@@ -154,6 +164,7 @@ pub(super) fn intake(
         spool: spool.clone(),
         onward: Box::new(move |message| onward.enqueue(message)),
         policy: policy.clone(),
+        staging: Arc::new(staging(settings)),
         rules: SessionLimits::new(settings.hostname.clone(), settings.message_size_limit),
         rewriting: rewrite::RewriteConfig {
             origin_domain: settings.origin_domain.as_ref().unwrap_or(&settings.hostname).clone(),

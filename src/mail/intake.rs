@@ -7,8 +7,9 @@
 //! RFC 5321 §4.2.5 (what 250 promises), §4.5.3.2 (the timeouts of clients).
 
 use super::accept::{self, Conduct, Limits};
-use super::admit::Policy;
+use super::admit::{Policy, StagingRules};
 use super::events::MailEvents;
+use super::hold;
 use super::model::{
     Address, Destination, Encryption, Envelope, MailEvent, Message, MessageId, MessageKind, Origin,
     Refusal, Reply, Verdict,
@@ -41,6 +42,8 @@ pub struct Intake<S> {
     pub rules: SessionLimits,
     /// What is changed in content of clients that may relay.
     pub rewriting: rewrite::RewriteConfig,
+    /// Which recipients a staging system may write to, and what is held.
+    pub staging: Arc<StagingRules>,
     /// The destinations of mail, and whether all of it goes to `cc_mta` too.
     pub route_rules: RouteRules,
     /// The counters.
@@ -119,7 +122,11 @@ impl<S: Spool> Intake<S> {
     /// Whether a client may send to a recipient. A program that is `known` by the login or a token
     /// may send to anybody; of others the address decides.
     pub(super) fn may_send(&self, known: bool, client: IpAddr, recipient: &Address) -> Verdict {
-        if known { Verdict::Accept } else { self.policy.relay(client, recipient) }
+        let verdict = if known { Verdict::Accept } else { self.policy.relay(client, recipient) };
+        match verdict {
+            Verdict::Accept => self.staging.at_recipient(recipient),
+            refused => refused,
+        }
     }
 
     /// The destinations of a mail from a client, and whether the last is that of a carbon copy.
@@ -145,8 +152,15 @@ impl<S: Spool> Intake<S> {
         encryption: Option<Encryption>,
     ) -> Result<MessageId, (Reply, Refusal)> {
         let give_up = tokio::time::sleep(STORAGE_PATIENCE);
-        let message = self.spool.commit_within(entry, writer, give_up).await;
-        let message = message.map_err(|error| storage_refusal(&error))?;
+        let committed = if self.staging.is_off() {
+            self.spool.commit_within(entry, writer, give_up).await.map(|message| (message, None))
+        } else {
+            hold::commit(&*self.spool, &self.staging, entry, writer, give_up).await
+        };
+        let (message, held) = committed.map_err(|error| storage_refusal(&error))?;
+        if let Some(message) = &held {
+            self.events.emit(MailEvent::Accepted { message, port, size, encryption });
+        }
         let id = message.id;
         self.counters.accepted_total.inc();
         self.counters.accepted_bytes_total.inc_by(size);

@@ -20,6 +20,7 @@ pub mod bounce;
 pub mod deliver;
 pub mod events;
 pub mod history;
+mod hold;
 pub mod inbound;
 mod incoming_message;
 pub mod intake;

@@ -14,6 +14,7 @@ use super::model::{
 use super::received::resent;
 use super::spool::{IncomingContent, Spool};
 use crate::ground::clock;
+use bytes::Bytes;
 use crc32fast::Hasher;
 use std::io;
 
@@ -69,18 +70,7 @@ async fn copied<W: IncomingContent>(pending: &mut PendingContent<W>, body: Body)
     Some(crc.finalize())
 }
 
-async fn read(body: Body, offset: u64) -> io::Result<Vec<u8>> {
-    let read = move || match body {
-        Body::Memory(octets) => {
-            let rest = octets.get(usize::try_from(offset).unwrap_or(usize::MAX)..);
-            Ok(rest.unwrap_or_default().to_vec())
-        }
-        Body::Stored(content, _) => {
-            let mut piece = vec![0; PIECE];
-            let got = content.read_at(offset, &mut piece)?;
-            piece.truncate(got);
-            Ok(piece)
-        }
-    };
+async fn read(body: Body, offset: u64) -> io::Result<Bytes> {
+    let read = move || body.piece(offset, PIECE);
     tokio::task::spawn_blocking(read).await.map_err(io::Error::other)?
 }

@@ -9,8 +9,12 @@
 //! complete (length and checksum as announced) and with lines that end in CR LF: a bare CR or LF
 //! could smuggle a second mail past the next hop (RFC 5321 §2.3.8).
 
+use super::hold;
 use super::intake::STORAGE_PATIENCE;
-use super::model::{AdminError, ContentPieces, ImportedMessage, MailEvent, MessageId, Target};
+use super::model::{
+    AdminError, ContentPieces, ImportedMessage, MailEvent, MessageId, Target, TargetProgress,
+    TargetStatus,
+};
 use super::outbound::Outbound;
 use super::rewrite::HeaderSection;
 use super::spool::{IncomingContent, PriorProgress, QueueEntry, Spool, SpoolError};
@@ -64,7 +68,7 @@ impl<S: Spool> Outbound<S> {
             envelope,
             origin,
             mut progress,
-            held,
+            mut held,
             delay_warning_sent,
             size,
             ..
@@ -78,6 +82,11 @@ impl<S: Spool> Outbound<S> {
             one.destination = rules.decided(&envelope, one);
         }
         let destinations = rules.decide(&envelope, copy);
+        if let Some(reason) = self.holds(&envelope).filter(|_| !held) {
+            held = true;
+            let waits = |one: &&mut TargetProgress| one.status == TargetStatus::Pending;
+            progress.iter_mut().filter(waits).for_each(|one| one.reason = hold::shortened(&reason));
+        }
         let entry = QueueEntry { envelope, origin, kind, copy, destinations };
         let past = PriorProgress { arrived, progress, held, delay_warning_sent };
         let message =

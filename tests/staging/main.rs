@@ -9,6 +9,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod capture;
 mod redirect;
 
 use support::appliance::Appliance;
@@ -44,4 +45,14 @@ pub fn post(appliance: &Appliance, from: &str, to: &str) {
     let media = "Content-Type: message/rfc822\r\n";
     let (status, said) = appliance.post(&path, media, content.as_bytes());
     assert_eq!(status, "201", "{said}");
+}
+
+/// Waits for so many files of a maildir, and reads them.
+pub fn stored(maildir: &std::path::Path, count: usize) -> Vec<String> {
+    support::patience::until(&format!("{count} mails in {}", maildir.display()), || {
+        let found = std::fs::read_dir(maildir).map_or(0, Iterator::count);
+        if found < count { Err(format!("{found} mails")) } else { Ok(()) }
+    });
+    let files = std::fs::read_dir(maildir).unwrap();
+    files.map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap()).collect()
 }

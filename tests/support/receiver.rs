@@ -102,6 +102,7 @@ impl Receiver {
             .map(|presenter| SmtpTls::new(presenter.clone(), Arc::clone(&counters)));
         let registry = Arc::<SessionRegistry>::default();
         let intake = Arc::new(Intake {
+            staging: Arc::default(),
             events: MailEvents::new(vec![registry.clone()]),
             registry,
             spool: Arc::clone(&spool),

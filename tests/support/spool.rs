@@ -198,6 +198,10 @@ impl Spool for MemorySpool {
         self.queue.lock().unwrap().messages.remove(&id).map(drop).ok_or(SpoolError::Unknown)
     }
 
+    fn was_released(&self, _: MessageId) -> bool {
+        false
+    }
+
     fn is_held(&self, id: MessageId) -> Option<bool> {
         self.queue.lock().unwrap().messages.get(&id).map(|message| message.held)
     }

@@ -280,7 +280,9 @@ mod tests {
                 .count(),
             13
         );
-        const KINDS: [&str; 31] = [
+        const KINDS: [&str; 33] = [
+            "mail addresses and domains",
+            "capture/refuse",
             "text",
             "yes/no",
             "plain/json",

@@ -52,6 +52,37 @@ pub enum WebhookEvent {
     Alert,
 }
 
+/// Property `recipient_others`: what becomes of mail to recipients outside `recipient_allow`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OtherRecipients {
+    /// It is accepted and held.
+    Capture,
+    /// It is refused.
+    Refuse,
+}
+
+impl FromStr for OtherRecipients {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        match text.to_ascii_lowercase().as_str() {
+            "capture" => Ok(Self::Capture),
+            "refuse" => Ok(Self::Refuse),
+            _ => Err("must be capture or refuse".into()),
+        }
+    }
+}
+
+impl Written for OtherRecipients {
+    fn to_text(&self) -> String {
+        match self {
+            Self::Capture => "capture",
+            Self::Refuse => "refuse",
+        }
+        .to_owned()
+    }
+}
+
 impl LogFormat {
     /// The property's value.
     pub fn as_str(self) -> &'static str {

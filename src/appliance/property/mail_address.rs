@@ -5,7 +5,7 @@
 //! address could not be used later would send mail to people who must not get it. Pure.
 
 use super::name;
-use super::value::ValueError;
+use super::value::{ValueError, list};
 
 /// Octets of an address, at most (RFC 5321 §4.5.3.1.3).
 const ADDRESS_MAX: usize = 254;
@@ -14,6 +14,24 @@ const ADDRESS_MAX: usize = 254;
 pub fn address(text: &str) -> Result<String, ValueError> {
     read(text)
         .ok_or_else(|| format!("contains '{text}', which is not an address: write box@example.org"))
+}
+
+/// Addresses, domains, and `*.` and a domain for its subdomains, in lower case.
+pub fn patterns(text: &str) -> Result<Vec<String>, ValueError> {
+    list(text, |item| {
+        // `*@domain` and `@domain` are other ways to write a domain.
+        let item = item.strip_prefix('*').filter(|rest| rest.starts_with('@')).unwrap_or(item);
+        let domain = item.strip_prefix("*.").or_else(|| item.strip_prefix('@')).unwrap_or(item);
+        let prefix = if item.starts_with("*.") { "*." } else { "" };
+        let domain = || name::host_name(domain).ok().map(|domain| format!("{prefix}{domain}"));
+        let whole = if item.starts_with('@') { None } else { read(item) };
+        whole.map(|address| address.to_lowercase()).or_else(domain).ok_or_else(|| {
+            format!(
+                "contains '{item}', which is neither an address nor a domain: write \
+                box@example.org, example.org, or *.example.org for its subdomains"
+            )
+        })
+    })
 }
 
 fn read(text: &str) -> Option<String> {
@@ -32,6 +50,18 @@ fn is_atom_text(octet: u8) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn patterns_are_addresses_domains_and_subdomains() {
+        let read =
+            patterns("Box@Example.org, one.example *.Two.example\n@three.example *@four.org");
+        let expected =
+            ["box@example.org", "one.example", "*.two.example", "three.example", "four.org"];
+        assert_eq!(read.unwrap(), expected);
+        for bad in ["*", "*.", "a b@", ",", "*.*.example", "a@*.example", "@", "@@x"] {
+            assert!(patterns(bad).is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn what_is_read_is_an_address_everywhere() {

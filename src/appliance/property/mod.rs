@@ -52,7 +52,7 @@ mod value_source;
 mod warnings;
 pub mod webhook;
 
-pub use choice::{AddressMasking, LogFormat, UpstreamTls, WebhookEvent};
+pub use choice::{AddressMasking, LogFormat, OtherRecipients, UpstreamTls, WebhookEvent};
 pub use env_scan::{VALUE_LIMIT, value_of_file};
 pub use environment::{InvalidProperties, LoadedProperties, load, read};
 pub use machine::Machine;

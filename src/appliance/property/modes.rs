@@ -3,6 +3,7 @@
 //!
 //! In: [`Settings`]. Out: a [`StagingMode`] for each mode that is on.
 
+use super::choice::OtherRecipients;
 use super::settings::Settings;
 
 /// A mode that is on.
@@ -17,7 +18,34 @@ pub struct StagingMode {
 impl Settings {
     /// The modes that are on.
     pub fn staging_modes(&self) -> Vec<StagingMode> {
-        self.redirection().into_iter().collect()
+        [self.redirection(), self.captures(), self.allowed()].into_iter().flatten().collect()
+    }
+
+    fn captures(&self) -> Option<StagingMode> {
+        let words = "EVERY MAIL IS HELD: capture=yes accepts it and sends it only when an operator \
+        releases it (postern queue release ID, or the button of its page); unset MTA_CAPTURE to \
+        send mail";
+        let (words, public) = (words.to_owned(), words.to_owned());
+        self.capture.then_some(StagingMode { words, public })
+    }
+
+    fn allowed(&self) -> Option<StagingMode> {
+        if self.recipient_allow.is_empty() {
+            return None;
+        }
+        let others = match self.recipient_others {
+            OtherRecipients::Capture => "is accepted and held",
+            OtherRecipients::Refuse => "is refused",
+        };
+        let words = |allowed: &str| {
+            format!(
+                "ONLY {allowed} GET MAIL: mail to others {others} (recipient_others), and held \
+                where it was in the queue before or is a bounce; unset MTA_RECIPIENT_ALLOW to \
+                send to all"
+            )
+        };
+        let public = words("SOME RECIPIENTS");
+        Some(StagingMode { words: words(&self.recipient_allow.join(", ")), public })
     }
 
     fn redirection(&self) -> Option<StagingMode> {

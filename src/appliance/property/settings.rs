@@ -4,7 +4,9 @@
 //! place that uses it.
 
 use super::account::{Account, accounts};
-use super::choice::{AddressMasking, LogFormat, UpstreamTls, WebhookEvent, webhook_events};
+use super::choice::{
+    AddressMasking, LogFormat, OtherRecipients, UpstreamTls, WebhookEvent, webhook_events,
+};
 use super::dkim::{DkimDomain, DkimFailure, dkim_domains};
 use super::mail_address;
 use super::name::{self, HeaderNames};
@@ -109,6 +111,10 @@ properties! {
 
         // Modes for staging and devices.
         redirect_all_to: Option<String> = mail_address::address;
+        /// In lower case: addresses, domains, `*.` and a domain. Empty = every recipient.
+        recipient_allow: Vec<String> = mail_address::patterns;
+        recipient_others: OtherRecipients = OtherRecipients::from_str;
+        capture: bool = value::flag;
 
         // The mail log.
         logs_enabled: bool = value::flag;

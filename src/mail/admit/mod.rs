@@ -1,6 +1,7 @@
 //! Which client may send to which recipient.
 //!
-//! Purpose: relays only for trusted clients; it is never an open relay. In: the client's address
+//! Purpose: relays only for trusted clients; it is never an open relay. `staging` has the rules of
+//! staging systems. In: the client's address
 //! and a recipient. Out: a [`Verdict`]. Security: all clients whose packets are translated on the
 //! way in have the address of the container's default gateway (Docker's userland proxy does this,
 //! for untrusted clients too). So the gateway is not trusted merely because a trusted network
@@ -8,9 +9,12 @@
 //! property `smtpd_trusted_networks` of the founding document; RFC 5321 §3.6.2 (554 5.7.1 of RFC
 //! 3463 §3.8).
 
+mod staging;
+
 use crate::ground::lock::Lock;
 use crate::mail::model::{Address, Refusal, Reply, Verdict};
 use ipnet::{IpNet, Ipv4Net};
+pub use staging::{HoldReason, StagingRules};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// The rules of relaying. Cheap to ask.

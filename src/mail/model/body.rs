@@ -49,6 +49,26 @@ impl Body {
         }
     }
 
+    /// The next octets from `offset` on, at most `limit`; none at the end. Blocks for stored
+    /// content.
+    ///
+    /// # Errors
+    /// As [`StoredContent::read_at`].
+    pub fn piece(&self, offset: u64, limit: usize) -> io::Result<Bytes> {
+        match self {
+            Self::Memory(bytes) => {
+                let start = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
+                Ok(bytes.slice(start..bytes.len().min(start.saturating_add(limit))))
+            }
+            Self::Stored(content, _) => {
+                let mut piece = vec![0; limit];
+                let got = content.read_at(offset, &mut piece)?;
+                piece.truncate(got);
+                Ok(piece.into())
+            }
+        }
+    }
+
     /// Reads up to `limit` octets from the start; for headers in bounces and on pages. Blocks for
     /// stored content.
     ///

@@ -103,6 +103,7 @@ fn relay_with(port: u16, lifetime: u32) -> Relay {
         delay_warning: 0,
     };
     let config = OutboundConfig {
+        staging: Arc::default(),
         hostname: "relay.example".into(),
         bounce_address: None,
         schedule,

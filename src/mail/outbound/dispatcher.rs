@@ -85,7 +85,7 @@ impl<S: Spool> Outbound<S> {
                 match self.spool.peek(id).await {
                     Ok(message) => {
                         self.decide_anew(&message);
-                        self.plan(&message, false);
+                        self.plan_or_hold(&message).await;
                     }
                     Err(SpoolError::Unknown | SpoolError::Damaged) => {}
                     Err(_) => self.state.note_unread(&[id]),

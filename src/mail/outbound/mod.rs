@@ -27,10 +27,13 @@ mod signing;
 mod slow_peer_watch;
 mod suspension_log;
 
+use super::admit::{HoldReason, StagingRules};
 use super::deliver::SmtpClient;
 use super::events::MailEvents;
+use super::hold;
 use super::model::{
-    Address, Deliveries, Destination, Message, MessageId, TargetProgress, TargetStatus,
+    Address, Deliveries, Destination, Envelope, MailEvent, Message, MessageId, TargetProgress,
+    TargetStatus,
 };
 use super::route::{RouteRules, Router};
 use super::schedule::{self, Job};
@@ -89,6 +92,8 @@ pub struct Outbound<S> {
 pub struct OutboundConfig {
     /// The relay's host name in notifications.
     pub hostname: String,
+    /// Which mail is held on a staging system.
+    pub staging: Arc<StagingRules>,
     /// Recipient of notifications about bounces that failed; `None`: there is none.
     pub bounce_address: Option<Address>,
     /// Settings of the schedule; lifetime and delay warning are used here too.
@@ -138,6 +143,11 @@ impl<S: Spool> Outbound<S> {
     /// Recent deliveries by destination; those with the most attempts first.
     pub(in crate::mail) fn deliveries(&self, limit: usize) -> Vec<Deliveries> {
         self.deliveries.lock().all(limit, clock::now())
+    }
+
+    /// Why mail of another queue is held here.
+    pub(super) fn holds(&self, envelope: &Envelope) -> Option<HoldReason> {
+        self.config.staging.hold(envelope.recipients.iter())
     }
 
     /// The routing rules.
@@ -213,7 +223,7 @@ impl<S: Spool> Outbound<S> {
             Ok(messages) => {
                 for message in &messages {
                     elsewhere += u64::from(self.decide_anew(message));
-                    self.plan(message, false);
+                    self.plan_or_hold(message).await;
                 }
                 self.disk_catches_up().await;
             }
@@ -228,6 +238,24 @@ impl<S: Spool> Outbound<S> {
         elsewhere
     }
 
+    /// Plans a message that was in the queue before, unless a mode for staging holds it.
+    async fn plan_or_hold(&self, message: &Message) {
+        let Some(reason) = hold::reason(&*self.spool, &self.config.staging, message) else {
+            return self.plan(message, false);
+        };
+        match hold::hold_queued(&*self.spool, message, &reason).await {
+            Ok(()) => self.events.emit(MailEvent::Held(message.id)),
+            Err(SpoolError::Unknown) => {}
+            Err(error) => {
+                tracing::error!(
+                    target: "mta", queue_id = %message.id, cause = %error,
+                    "the message cannot be held now; retrying later"
+                );
+                self.state.note_unread(&[message.id]);
+            }
+        }
+    }
+
     /// Waits while too many records wait for the disk.
     async fn disk_catches_up(&self) {
         while self.spool.backlog() > BACKLOG_MAX && !*self.stopping.borrow() {
@@ -235,8 +263,11 @@ impl<S: Spool> Outbound<S> {
         }
     }
 
-    /// Plans a message that is durable.
+    /// Plans a message that is durable, unless it is held.
     pub fn enqueue(&self, message: Message) {
+        if message.held {
+            return self.events.emit(MailEvent::Held(message.id));
+        }
         self.decide_anew(&message);
         let jobs = self.jobs(&message, false);
         self.log_suspension(&message);

@@ -4,6 +4,7 @@ use super::Outbound;
 use super::delivery_statistics::EndedAttempt;
 use crate::ground::clock;
 use crate::mail::bounce;
+use crate::mail::hold;
 use crate::mail::model::{
     AttemptRecord, Delays, Delivery, DeliveryAttempt, Destination, MailEvent, Message, MessageKind,
     NewMessage, NotificationKind, Outcome, Reply, ReplyClass, Target, TargetProgress, TargetStatus,
@@ -292,7 +293,9 @@ impl<S: Spool> Outbound<S> {
             kind: draft.kind,
             copy: draft.copy,
         };
-        let notification = self.spool.commit(entry, writer).await?;
+        let rules = &self.config.staging;
+        let committing = hold::commit(&*self.spool, rules, entry, writer, std::future::pending());
+        let (notification, _) = committing.await?;
         self.counters.notifications_total.with_label_values(&[kind.as_str()]).inc();
         self.events.emit(MailEvent::Notified {
             notification: &notification,

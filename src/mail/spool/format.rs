@@ -339,8 +339,8 @@ fn supplement<'a>(reader: &mut HeadReader<'a>) -> Option<Option<(u8, &'a [u8])>>
 pub struct StateHead {
     /// Queue id.
     pub id: MessageId,
-    /// Held by an operator.
-    pub held: bool,
+    /// Whether it is held.
+    pub held: HoldFlag,
     /// The delay warning was sent.
     pub delay_warning_sent: bool,
     /// All targets, recipients in the order of the envelope, then the copy.
@@ -354,9 +354,7 @@ impl StateHead {
         out.extend_from_slice(&self.id.0.to_le_bytes());
         let is_decided = self.progress.iter().any(|progress| progress.destination.is_some());
         out.push(
-            u8::from(self.held)
-                | u8::from(self.delay_warning_sent) << 1
-                | u8::from(is_decided) << 2,
+            self.held.bits() | u8::from(self.delay_warning_sent) << 1 | u8::from(is_decided) << 2,
         );
         let mut reasons: Vec<&str> = Vec::new();
         let mut places: HashMap<&str, usize> = HashMap::new();
@@ -420,7 +418,46 @@ impl StateHead {
                 Some(TargetProgress { target, destination, status, attempts, due, reason })
             })
             .collect::<Option<Vec<_>>>()?;
-        Some(Self { id, held: flags & 1 != 0, delay_warning_sent: flags & 2 != 0, progress })
+        Some(Self { id, held: HoldFlag::of(flags), delay_warning_sent: flags & 2 != 0, progress })
+    }
+}
+
+/// Whether a message is held, in the flags of its state record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HoldFlag {
+    /// It never was.
+    Free,
+    /// It is.
+    Held,
+    /// It was, and an operator has released it: a mode that holds mail does not hold it again.
+    Released,
+}
+
+impl HoldFlag {
+    /// After it was held, or released.
+    pub fn new(held: bool) -> Self {
+        if held { Self::Held } else { Self::Released }
+    }
+
+    /// Whether it is held now.
+    pub fn is_held(self) -> bool {
+        self == Self::Held
+    }
+
+    fn bits(self) -> u8 {
+        match self {
+            Self::Free => 0,
+            Self::Held => 1,
+            Self::Released => 8,
+        }
+    }
+
+    fn of(flags: u8) -> Self {
+        match (flags & 1, flags & 8) {
+            (0, 0) => Self::Free,
+            (0, _) => Self::Released,
+            _ => Self::Held,
+        }
     }
 }
 
@@ -506,7 +543,12 @@ mod tests {
         progress[1].reason = "550 no".to_owned();
         progress[2].due = 77;
         progress[2].attempts = 3;
-        let state = StateHead { id: MessageId(7), held: true, delay_warning_sent: false, progress };
+        let state = StateHead {
+            id: MessageId(7),
+            held: HoldFlag::Held,
+            delay_warning_sent: false,
+            progress,
+        };
         assert_eq!(StateHead::decode(&state.encode()), Some(state));
         assert_eq!(decode_id(&encode_done(MessageId(3))), Some(MessageId(3)));
     }

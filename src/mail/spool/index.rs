@@ -8,7 +8,7 @@
 //! a copy) in this one was released before: otherwise a restart would read the old accept record
 //! and deliver the message once more. [`Segment::must_follow`] lists those segments.
 
-use super::format::SegmentHeader;
+use super::format::{HoldFlag, SegmentHeader};
 use super::imported_times::ImportedTimes;
 use super::index_entries::{IndexEntries, IndexEntry, RecordLocation};
 use super::spool_trait::Arrival;
@@ -180,7 +180,7 @@ impl Index {
                     size,
                     frame,
                     state_frame: 0,
-                    held: false,
+                    held: HoldFlag::Free,
                     delay_warning_sent: false,
                     file,
                 }
@@ -201,11 +201,11 @@ impl Index {
         id: MessageId,
         place: RecordLocation,
         frame: u32,
-        held: bool,
+        held: HoldFlag,
         delay_warning_sent: bool,
     ) {
         let Some(slot) = self.slots.get(id.0) else { return };
-        self.held = self.held + u64::from(held) - u64::from(slot.held);
+        self.held = self.held + u64::from(held.is_held()) - u64::from(slot.held.is_held());
         let (old, old_frame) = (slot.state, slot.state_frame);
         self.slots.set(
             id.0,
@@ -222,7 +222,7 @@ impl Index {
         let slot = self.slots.remove(id.0)?;
         self.arrivals.forget(id);
         self.bytes -= slot.size;
-        self.held -= u64::from(slot.held);
+        self.held -= u64::from(slot.held.is_held());
         self.remove_live(slot.accept, slot.frame);
         self.note_order(segment, slot.accept.segment);
         if let Some(state) = slot.state {

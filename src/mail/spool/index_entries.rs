@@ -4,6 +4,7 @@
 //! before the next is begun. A chunk that has become small joins its neighbour, so memory follows
 //! the queue down again.
 
+use super::format::HoldFlag;
 use std::collections::BTreeMap;
 
 /// Entries of a chunk, at most: as many as one removal may have to move.
@@ -22,8 +23,8 @@ pub struct IndexEntry {
     pub frame: u32,
     /// Octets of the last state record's frame; 0 before the first.
     pub state_frame: u32,
-    /// Held by an operator.
-    pub held: bool,
+    /// Whether it is held.
+    pub held: HoldFlag,
     /// The delay warning was sent.
     pub delay_warning_sent: bool,
     /// The content has a file of its own.
@@ -167,6 +168,7 @@ const HELD: u8 = 1;
 const DELAY_WARNING_SENT: u8 = 2;
 const FILE: u8 = 4;
 const STATE: u8 = 8;
+const RELEASED: u8 = 16;
 
 impl Packed {
     #[allow(clippy::cast_possible_truncation, reason = "the halves of a number")]
@@ -180,7 +182,8 @@ impl Packed {
             frame: slot.frame,
             state_frame: slot.state_frame,
             size_high: (slot.size >> 32) as u16,
-            flags: flag(slot.held, HELD)
+            flags: flag(slot.held == HoldFlag::Held, HELD)
+                | flag(slot.held == HoldFlag::Released, RELEASED)
                 | flag(slot.delay_warning_sent, DELAY_WARNING_SENT)
                 | flag(slot.file, FILE)
                 | flag(slot.state.is_some(), STATE),
@@ -199,7 +202,11 @@ impl Packed {
             size: u64::from(self.size_high) << 32 | u64::from(self.size),
             frame: self.frame,
             state_frame: self.state_frame,
-            held: flag(HELD),
+            held: match (flag(HELD), flag(RELEASED)) {
+                (true, _) => HoldFlag::Held,
+                (false, true) => HoldFlag::Released,
+                (false, false) => HoldFlag::Free,
+            },
             delay_warning_sent: flag(DELAY_WARNING_SENT),
             file: flag(FILE),
         }
@@ -223,7 +230,7 @@ mod tests {
             size: random.u64(..1 << 48),
             frame: random.u32(..),
             state_frame: random.u32(..),
-            held: random.bool(),
+            held: [HoldFlag::Free, HoldFlag::Held, HoldFlag::Released][random.usize(..3)],
             delay_warning_sent: random.bool(),
             file: random.bool(),
         }

@@ -170,7 +170,7 @@ impl MessageReader {
                 }
             }
         };
-        Ok(Some(message(accepted, progress, slot.held, slot.delay_warning_sent, body)))
+        Ok(Some(message(accepted, progress, slot.held.is_held(), slot.delay_warning_sent, body)))
     }
 
     fn head(

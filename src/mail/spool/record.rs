@@ -1,7 +1,7 @@
 //! Records on their way to the disk, and the operations of the committer.
 
 use super::commit_queue::CommitSender;
-use super::format::{FrameHeader, RecordKind, StateHead, encode_done};
+use super::format::{FrameHeader, HoldFlag, RecordKind, StateHead, encode_done};
 use super::index_entries::RecordLocation;
 use crate::mail::model::{MessageId, TargetProgress};
 use bytes::Bytes;
@@ -24,7 +24,7 @@ pub enum Op {
     /// Change the flags of a message.
     Flags {
         id: MessageId,
-        held: Option<bool>,
+        held: Option<HoldFlag>,
         delay_warning_sent: Option<bool>,
         reply: Option<CommitSender>,
     },
@@ -59,7 +59,7 @@ pub enum Effect {
     /// `imported`: when another queue accepted it; `None` also for a copy, whose time is known.
     Accept { size: u64, file: bool, imported: Option<u32> },
     /// `generation`: of the submitted progress; `None` for a copy or a change of flags.
-    State { held: bool, delay_warning_sent: bool, generation: Option<u64> },
+    State { held: HoldFlag, delay_warning_sent: bool, generation: Option<u64> },
     /// `overrules`: the segment with the accept record that this ends.
     Done { overrules: Option<u32> },
 }

@@ -2,7 +2,7 @@
 
 use super::commit_queue::{CommitSender, answer};
 use super::corrupt;
-use super::format::{AcceptHead, FrameHeader, RecordKind, StateHead};
+use super::format::{AcceptHead, FrameHeader, HoldFlag, RecordKind, StateHead};
 use super::layout::body_path;
 use super::message_reader::{MessageReader, OpenSegment, read_head};
 use super::pending_writes::PendingWrites;
@@ -122,7 +122,7 @@ impl<'a> RecordBuilder<'a> {
     fn flags(
         &self,
         id: MessageId,
-        held: Option<bool>,
+        held: Option<HoldFlag>,
         delay_warning_sent: Option<bool>,
         reply: Option<CommitSender>,
     ) -> Option<LogRecord> {

@@ -16,7 +16,7 @@
 use super::corrupt::keep;
 use super::format::{
     AcceptHead, FRAME_HEADER, FRAME_MAGIC, FrameHeader, HEADER_BLOCK, HEADER_BLOCK_LEN,
-    HeaderError, RecordKind, SegmentHeader, StateHead, VERSION, decode_id,
+    HeaderError, HoldFlag, RecordKind, SegmentHeader, StateHead, VERSION, decode_id,
 };
 use super::index::Index;
 use super::index_entries::RecordLocation;
@@ -191,7 +191,7 @@ pub(super) fn known_format(text: &[u8]) -> Result<Option<u32>, OpenError> {
 struct OrphanState {
     place: RecordLocation,
     frame: u32,
-    held: bool,
+    held: HoldFlag,
     delay_warning_sent: bool,
 }
 

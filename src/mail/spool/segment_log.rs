@@ -4,7 +4,7 @@ use super::committer::Committer;
 use super::config::SpoolConfig;
 use super::content_writer::{ContentWriter, FileSlice, FinishedContent, blocking};
 use super::counters::SpoolCounters;
-use super::format::{AcceptHead, StateHead};
+use super::format::{AcceptHead, HoldFlag, StateHead};
 use super::layout::body_path;
 use super::message_reader::{MessageReader, ReadDepth, message};
 use super::record::Op;
@@ -207,8 +207,13 @@ impl Spool for SegmentLog {
         let mut give_up = pin!(give_up);
         let message = self.enter(entry, content, Some(past.arrived), give_up.as_mut()).await?;
         let PriorProgress { progress, held, delay_warning_sent, .. } = past;
-        let state =
-            StateHead { id: message.id, held, delay_warning_sent, progress: progress.clone() };
+        let flag = if held { HoldFlag::Held } else { HoldFlag::Free };
+        let state = StateHead {
+            id: message.id,
+            held: flag,
+            delay_warning_sent,
+            progress: progress.clone(),
+        };
         let taken =
             self.shared.commit_queue.ask_until(|reply| Op::Past { state, reply }, give_up).await;
         match taken.unwrap_or_else(|| Err(self.slow())) {
@@ -279,7 +284,7 @@ impl Spool for SegmentLog {
             .commit_queue
             .ask(|reply| Op::Flags {
                 id,
-                held: Some(held),
+                held: Some(HoldFlag::new(held)),
                 delay_warning_sent: None,
                 reply: Some(reply),
             })
@@ -291,7 +296,11 @@ impl Spool for SegmentLog {
     }
 
     fn is_held(&self, id: MessageId) -> Option<bool> {
-        self.shared.lock_index().get(id).map(|slot| slot.held)
+        self.shared.lock_index().get(id).map(|slot| slot.held.is_held())
+    }
+
+    fn was_released(&self, id: MessageId) -> bool {
+        self.shared.lock_index().get(id).is_some_and(|slot| slot.held == HoldFlag::Released)
     }
 
     fn backlog(&self) -> usize {

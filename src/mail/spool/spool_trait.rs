@@ -192,7 +192,8 @@ pub trait Spool: Send + Sync + 'static {
     /// warning may be sent once more.
     fn note_delay_warning_sent(&self, id: MessageId);
 
-    /// Holds a message or releases it; durable when this returns `Ok`.
+    /// Holds a message or releases it, which is remembered ([`Spool::was_released`]); durable when
+    /// this returns `Ok`.
     fn hold(
         &self,
         id: MessageId,
@@ -204,6 +205,9 @@ pub trait Spool: Send + Sync + 'static {
 
     /// Whether the message is held; `None` when it is not in the queue. From memory.
     fn is_held(&self, id: MessageId) -> Option<bool>;
+
+    /// Whether the message was held once, and an operator has released it. From memory.
+    fn was_released(&self, id: MessageId) -> bool;
 
     /// Submitted records that wait for the store; a caller that makes more than [`BACKLOG_MAX`] of
     /// them should pause.

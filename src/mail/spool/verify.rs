@@ -285,8 +285,12 @@ impl Verification {
         let pending =
             state.progress.iter().filter(|progress| progress.status == TargetStatus::Pending);
         let pending = u16::try_from(pending.count()).unwrap_or(u16::MAX);
-        let past =
-            Past { place, pending, held: state.held, delay_warning_sent: state.delay_warning_sent };
+        let past = Past {
+            place,
+            pending,
+            held: state.held.is_held(),
+            delay_warning_sent: state.delay_warning_sent,
+        };
         match self.live.get_mut(&state.id) {
             Some(standing) => standing.apply_prior(past),
             None => drop(self.orphan_states.insert(state.id, past)),
