@@ -5,7 +5,7 @@ use super::start_failures::{data_volume, internal};
 use super::upstreams;
 use crate::appliance::failure::Failure;
 use crate::appliance::property::account::Account;
-use crate::appliance::property::{AddressMasking, OtherRecipients, Settings};
+use crate::appliance::property::{AddressMasking, OtherRecipients, SenderRewrite, Settings};
 use crate::appliance::resources::{Resources, Shortage};
 use crate::appliance::supervise::status::CoreHealth;
 use crate::ground::dns;
@@ -111,6 +111,15 @@ pub(super) fn outbound_config(
     }
 }
 
+/// Which senders become which.
+fn senders(settings: &Settings) -> rewrite::SenderRules {
+    let entry = |entry: &SenderRewrite| (entry.old.clone(), entry.new.clone());
+    rewrite::SenderRules {
+        rewrites: settings.sender_rewrites.iter().map(entry).collect(),
+        all: mailbox(settings.rewrite_from.as_deref()),
+    }
+}
+
 /// Which recipients may get mail, and what is held.
 fn staging(settings: &Settings) -> StagingRules {
     StagingRules {
@@ -170,6 +179,7 @@ pub(super) fn intake(
             origin_domain: settings.origin_domain.as_ref().unwrap_or(&settings.hostname).clone(),
             drop_headers: settings.message_drop_headers.0.clone(),
             add_missing_headers: settings.always_add_missing_headers,
+            senders: senders(settings),
         },
         route_rules: outbound.route_rules().clone(),
         tls,

@@ -4,7 +4,7 @@
 //! why it does not. Limits: those of the [`ContentParser`]; nothing but header fields is held back.
 //! Security: after an error nothing more is stored.
 
-use super::intake::{Intake, PendingContent, store};
+use super::intake::{Intake, PendingContent, log_unread_sender, store};
 use super::model::{Encryption, Envelope, Protocol, Refusal, Reply};
 use super::parse::ContentParser;
 use super::received::{ReceivedFrom, header_field};
@@ -96,6 +96,7 @@ impl<'a, S: Spool> IncomingMessage<'a, S> {
     /// The content has ended: its place in the queue, or why it has none.
     pub(super) async fn finish(mut self) -> (PendingContent<S::Writer>, ContentParser) {
         self.section.finish(&mut self.ahead);
+        log_unread_sender(&self.section, &self.pending);
         store(&mut self.pending, &self.ahead).await;
         (self.pending, self.content)
     }

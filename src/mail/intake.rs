@@ -15,7 +15,7 @@ use super::model::{
     Refusal, Reply, Verdict,
 };
 use super::parse::SessionLimits;
-use super::rewrite::{self, HeaderSection, Missing};
+use super::rewrite::{self, HeaderSection, Missing, SenderFields};
 use super::route::RouteRules;
 use super::sessions::SessionRegistry;
 use super::spool::{IncomingContent, QueueEntry, Spool, SpoolError};
@@ -104,19 +104,32 @@ impl<S: Spool> Intake<S> {
         id: MessageId,
         date: &str,
     ) -> HeaderSection<'_> {
-        let rewrite::RewriteConfig { origin_domain, drop_headers, add_missing_headers } =
+        let rewrite::RewriteConfig { origin_domain, drop_headers, add_missing_headers, senders } =
             &self.rewriting;
+        let from = |sender: &Address| match senders.sender(sender) {
+            Some(new) => rewrite::header_mailbox(&new),
+            None => rewrite::header_mailbox(sender),
+        };
         let missing = add_missing_headers.then(|| Missing {
             from: envelope
                 .sender
                 .as_ref()
-                .map_or_else(|| format!("MAILER-DAEMON@{origin_domain}"), rewrite::header_mailbox),
+                .map_or_else(|| format!("MAILER-DAEMON@{origin_domain}"), from),
             date: date.to_owned(),
             // The queue id is unique on its volume, the random part distinguishes volumes of the
             // same name.
             message_id: format!("<{id}.{:08x}@{}>", fastrand::u32(..), self.rules.hostname),
         });
-        HeaderSection::submitted(drop_headers, missing)
+        let senders = SenderFields::new(senders);
+        HeaderSection::submitted(drop_headers, missing).with_senders(senders)
+    }
+
+    /// Writes the sender of a mail from a client that may relay anew; the null sender stays.
+    fn rewrite_sender(&self, envelope: &mut Envelope, id: MessageId) {
+        let Some(old) = &envelope.sender else { return };
+        let Some(new) = self.rewriting.senders.sender(old) else { return };
+        tracing::info!(target: "mta", queue_id = %id, was = %old, from = %new, "sender rewritten");
+        envelope.sender = Some(new);
     }
 
     /// Whether a client may send to a recipient. A program that is `known` by the login or a token
@@ -145,12 +158,15 @@ impl<S: Spool> Intake<S> {
     /// client's, if it has one.
     pub(super) async fn queue(
         &self,
-        entry: QueueEntry,
+        mut entry: QueueEntry,
         writer: S::Writer,
         size: u64,
         port: Option<u16>,
         encryption: Option<Encryption>,
     ) -> Result<MessageId, (Reply, Refusal)> {
+        if entry.origin.may_relay {
+            self.rewrite_sender(&mut entry.envelope, writer.id());
+        }
         let give_up = tokio::time::sleep(STORAGE_PATIENCE);
         let committed = if self.staging.is_off() {
             self.spool.commit_within(entry, writer, give_up).await.map(|message| (message, None))
@@ -167,6 +183,19 @@ impl<S: Spool> Intake<S> {
         self.events.emit(MailEvent::Accepted { message: &message, port, size, encryption });
         (self.onward)(message);
         Ok(id)
+    }
+}
+
+/// Says in the log that a field stayed as it was, of a mail that is still wanted.
+pub(super) fn log_unread_sender<W: IncomingContent>(
+    section: &HeaderSection<'_>,
+    pending: &PendingContent<W>,
+) {
+    if let Some(writer) = pending.as_ref().ok().filter(|_| section.has_unread_sender()) {
+        tracing::warn!(
+            target: "mta", queue_id = %writer.id(),
+            "From or Sender could not be read, and is not rewritten"
+        );
     }
 }
 

@@ -5,7 +5,7 @@
 //! (`parse::ContentParser`), encoded as a client would send it: dot-stuffed, with CR LF. So the
 //! same content is rejected here as there. Source: RFC 5321 §4.5.2 (stuffing), §4.5.3 (limits).
 
-use super::intake::{Intake, PendingContent, store};
+use super::intake::{Intake, PendingContent, log_unread_sender, store};
 use super::model::{
     Address, AddressError, BodyType, ContentPieces, Envelope, MailEvent, MessageId, Origin,
     Protocol, Refusal, Rejection, Reply, Resubmission, SessionClient, Submission, Submitted,
@@ -75,8 +75,9 @@ impl<S: Spool> Intake<S> {
         let trace = header_field(&envelope, &client, &self.rules.hostname, id, &date);
         let mut pending = Ok(writer);
         store(&mut pending, trace.as_bytes()).await;
-        let section = self.header_section(&envelope, id, &date);
-        let judge = store_checked(&mut pending, section, content, self.rules.size_limit).await;
+        let mut section = self.header_section(&envelope, id, &date);
+        let judge = store_checked(&mut pending, &mut section, content, self.rules.size_limit).await;
+        log_unread_sender(&section, &pending);
         let writer = pending?;
         if judge.eight_bit() {
             envelope.body = BodyType::EightBitMime;
@@ -109,7 +110,7 @@ const COMMAND: &str = "POST";
 /// Writes the content to the queue as long as there is no error in it.
 async fn store_checked<W: IncomingContent>(
     pending: &mut PendingContent<W>,
-    mut section: HeaderSection<'_>,
+    section: &mut HeaderSection<'_>,
     mut content: Box<dyn ContentPieces>,
     size_limit: u64,
 ) -> ContentParser {

@@ -11,6 +11,7 @@ mod support;
 
 mod capture;
 mod redirect;
+mod senders;
 
 use support::appliance::Appliance;
 use support::client::Client;

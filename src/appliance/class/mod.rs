@@ -280,9 +280,10 @@ mod tests {
                 .count(),
             13
         );
-        const KINDS: [&str; 33] = [
+        const KINDS: [&str; 34] = [
             "mail addresses and domains",
             "capture/refuse",
+            "old=new, addresses or @domains",
             "text",
             "yes/no",
             "plain/json",

@@ -6,6 +6,7 @@
 
 use super::name;
 use super::value::{ValueError, list};
+use std::fmt;
 
 /// Octets of an address, at most (RFC 5321 §4.5.3.1.3).
 const ADDRESS_MAX: usize = 254;
@@ -34,6 +35,51 @@ pub fn patterns(text: &str) -> Result<Vec<String>, ValueError> {
     })
 }
 
+/// An entry of property `sender_rewrites`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SenderRewrite {
+    /// An address in lower case, or `@` and a domain.
+    pub old: String,
+    /// What it becomes: an address, or `@` and a domain, which keeps the local part.
+    pub new: String,
+}
+
+impl fmt::Display for SenderRewrite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}={}", self.old, self.new)
+    }
+}
+
+/// Entries of `sender_rewrites`, at most.
+const REWRITES_MAX: usize = 1000;
+
+/// `old=new`, addresses or `@` and a domain.
+pub fn rewrites(text: &str) -> Result<Vec<SenderRewrite>, ValueError> {
+    let entries = list(text, |item| {
+        rewrite(item).ok_or_else(|| {
+            format!(
+                "contains '{item}', which is not old=new: write box@old.example=box@new.example, \
+                or @old.example=@new.example for a domain"
+            )
+        })
+    })?;
+    if entries.len() > REWRITES_MAX {
+        return Err(format!("has more than {REWRITES_MAX} entries"));
+    }
+    Ok(entries)
+}
+
+fn rewrite(item: &str) -> Option<SenderRewrite> {
+    // A local part may contain '=', a domain does not.
+    let equals = item.find('@').and_then(|at| Some(at + item.get(at..)?.find('=')?))?;
+    let (old, new) = (item.get(..equals)?, item.get(equals + 1..)?);
+    let side = |text: &str| match text.strip_prefix('@') {
+        Some(domain) => name::host_name(domain).ok().map(|domain| format!("@{domain}")),
+        None => read(text),
+    };
+    Some(SenderRewrite { old: side(old)?.to_lowercase(), new: side(new)? })
+}
+
 fn read(text: &str) -> Option<String> {
     let (local, domain) = text.rsplit_once('@')?;
     let atom = |atom: &str| !atom.is_empty() && atom.bytes().all(is_atom_text);
@@ -50,6 +96,18 @@ fn is_atom_text(octet: u8) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rewrites_have_two_sides() {
+        let text = "Root@Old.example=ops@new.example, @old.example=@new.example\na=b@x=c=d@y";
+        let read: Vec<_> = rewrites(text).unwrap().iter().map(ToString::to_string).collect();
+        let expected =
+            ["root@old.example=ops@new.example", "@old.example=@new.example", "a=b@x=c=d@y"];
+        assert_eq!(read, expected);
+        for bad in ["a@b", "a@b=", "=a@b", "a@b=c", "a@b=@", "@=@b", "a@b=c@d=e@f", "old=new"] {
+            assert!(rewrites(bad).is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn patterns_are_addresses_domains_and_subdomains() {

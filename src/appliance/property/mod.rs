@@ -56,6 +56,7 @@ pub use choice::{AddressMasking, LogFormat, OtherRecipients, UpstreamTls, Webhoo
 pub use env_scan::{VALUE_LIMIT, value_of_file};
 pub use environment::{InvalidProperties, LoadedProperties, load, read};
 pub use machine::Machine;
+pub use mail_address::SenderRewrite;
 pub use masked_view::ShownProperty;
 pub use modes::StagingMode;
 pub use secret::Secret;

@@ -8,7 +8,7 @@ use super::choice::{
     AddressMasking, LogFormat, OtherRecipients, UpstreamTls, WebhookEvent, webhook_events,
 };
 use super::dkim::{DkimDomain, DkimFailure, dkim_domains};
-use super::mail_address;
+use super::mail_address::{self, SenderRewrite};
 use super::name::{self, HeaderNames};
 use super::network;
 use super::preset::Preset;
@@ -115,6 +115,8 @@ properties! {
         recipient_allow: Vec<String> = mail_address::patterns;
         recipient_others: OtherRecipients = OtherRecipients::from_str;
         capture: bool = value::flag;
+        rewrite_from: Option<String> = mail_address::address;
+        sender_rewrites: Vec<SenderRewrite> = mail_address::rewrites;
 
         // The mail log.
         logs_enabled: bool = value::flag;

@@ -4,6 +4,7 @@
 //! property's reader parses to the same value. Security: it may contain a secret; code that shows
 //! it masks it.
 
+use super::mail_address::SenderRewrite;
 use super::name::HeaderNames;
 use super::network;
 use crate::ground::host::HostSpec;
@@ -66,7 +67,7 @@ macro_rules! displayed {
     };
 }
 
-displayed!(String, u16, u32, usize, HostSpec, WebAddress, SocketAddr);
+displayed!(String, u16, u32, usize, HostSpec, WebAddress, SocketAddr, SenderRewrite);
 
 impl Written for bool {
     fn to_text(&self) -> String {

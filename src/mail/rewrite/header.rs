@@ -1,5 +1,6 @@
 //! The header section of a mail at intake.
 
+use super::sender_fields::SenderFields;
 use crate::mail::model::Address;
 use memchr::memchr;
 
@@ -14,6 +15,8 @@ use memchr::memchr;
 pub struct HeaderSection<'a> {
     drop: &'a [String],
     missing: Option<Missing>,
+    /// The fields that name senders, where they are written anew.
+    senders: Option<SenderFields<'a>>,
     seen: Seen,
     place: Place,
     /// Whether there was a field; a line that begins with a blank continues it.
@@ -89,6 +92,7 @@ impl<'a> HeaderSection<'a> {
         Self {
             drop,
             missing,
+            senders: None,
             seen: Seen::default(),
             place: Place::Start,
             any_field: false,
@@ -96,6 +100,16 @@ impl<'a> HeaderSection<'a> {
             start: Vec::new(),
             name: 0,
         }
+    }
+
+    /// The same, and fields that name senders are written anew.
+    pub fn with_senders(self, senders: Option<SenderFields<'a>>) -> Self {
+        Self { senders, ..self }
+    }
+
+    /// Whether a field that names senders could not be read, and stayed as it was.
+    pub fn has_unread_sender(&self) -> bool {
+        self.senders.as_ref().is_some_and(SenderFields::has_unread)
     }
 
     /// Takes the next octets of the content: appends their replacement to `out`, and gives back the
@@ -108,7 +122,8 @@ impl<'a> HeaderSection<'a> {
                 Place::Kept | Place::Dropped => {
                     let end = memchr(b'\n', rest).map(|at| at + 1);
                     let (line, later) = rest.split_at(end.unwrap_or(rest.len()));
-                    if self.place == Place::Kept {
+                    let taken = self.senders.as_mut().is_some_and(|them| them.take(line, out));
+                    if self.place == Place::Kept && !taken {
                         out.extend_from_slice(line);
                     }
                     if end.is_some() {
@@ -139,8 +154,10 @@ impl<'a> HeaderSection<'a> {
             return;
         }
         if self.start.is_empty() {
+            let adds = self.missing.is_some() || self.senders.is_some();
+            self.end_field(out);
             // A field that was cut off by the end: added fields begin on a new line.
-            if self.place == Place::Kept && self.missing.is_some() {
+            if self.place == Place::Kept && adds {
                 out.extend_from_slice(b"\r\n");
             }
             self.add_missing(out);
@@ -159,9 +176,14 @@ impl<'a> HeaderSection<'a> {
                 self.place = Place::Body;
             }
             Line::Field => {
+                self.end_field(out);
                 self.any_field = true;
                 self.keep = self.note_field();
                 if self.keep {
+                    if let Some(senders) = &mut self.senders {
+                        let name = self.start[..self.name].to_vec();
+                        senders.begin(&name, &mut self.start);
+                    }
                     out.append(&mut self.start);
                 }
                 self.start.clear();
@@ -176,6 +198,13 @@ impl<'a> HeaderSection<'a> {
             Line::Body => self.begin_body(out),
         }
         self.name = 0;
+    }
+
+    /// The field before this line has ended.
+    fn end_field(&mut self, out: &mut Vec<u8>) {
+        if let Some(senders) = &mut self.senders {
+            senders.end(out);
+        }
     }
 
     /// The kind of the present line; evaluated at each of its octets until it is known.
@@ -231,6 +260,9 @@ impl<'a> HeaderSection<'a> {
     /// missing fields: it carries the fields of its resender (§3.6.6), and the original author's
     /// fields must not be invented.
     fn add_missing(&mut self, out: &mut Vec<u8>) {
+        if let Some(senders) = &mut self.senders {
+            senders.finish(out);
+        }
         let Some(missing) = self.missing.take() else { return };
         let Seen { from, date, message_id, resent, resent_from, resent_date, resent_message_id } =
             self.seen;
@@ -267,6 +299,7 @@ fn is_mbox(start: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::sender::SenderRules;
     use super::*;
     use proptest::prelude::*;
 
@@ -294,6 +327,46 @@ mod tests {
 
     fn foreign(content: &str) -> String {
         String::from_utf8(cut(HeaderSection::foreign(), content.as_bytes(), usize::MAX)).unwrap()
+    }
+
+    /// With one address for all senders, whatever the sizes of the pieces.
+    fn rewritten(content: &str) -> String {
+        let all = Address::parse("n@ours.example").ok();
+        let rules = SenderRules { rewrites: Vec::new(), all };
+        let section = || HeaderSection::foreign().with_senders(SenderFields::new(&rules));
+        let whole = cut(section(), content.as_bytes(), usize::MAX);
+        for size in 1..9 {
+            assert_eq!(cut(section(), content.as_bytes(), size), whole, "{content:?}");
+        }
+        String::from_utf8(whole).unwrap()
+    }
+
+    #[test]
+    fn former_authors_get_the_replies_unless_the_mail_says_who() {
+        for (old, new) in [
+            (
+                "Subject: x\r\nfrom : A\r\n <a@b.example>\r\nTo: c@d.example\r\n\r\n\
+                 From: e@f.example\r\n",
+                "Subject: x\r\nfrom : A\r\n <n@ours.example>\r\nTo: c@d.example\r\n\
+                 Reply-To: A\r\n <a@b.example>\r\n\r\nFrom: e@f.example\r\n",
+            ),
+            (
+                "Reply-To: r@b.example\r\nFrom: a@b.example\r\nSender: s@b.example\r\n\r\n",
+                "Reply-To: r@b.example\r\nFrom: n@ours.example\r\nSender: n@ours.example\r\n\r\n",
+            ),
+            ("From: a@b.example\r\n", "From: n@ours.example\r\n\r\nReply-To: a@b.example\r\n"),
+            (
+                "From: a@b.example\r\nbody\r\n",
+                "From: n@ours.example\r\nReply-To: a@b.example\r\n\r\nbody\r\n",
+            ),
+            ("From: broken <\r\n\r\nx", "From: broken <\r\n\r\nx"),
+            ("X-From: a@b.example\r\n\r\nx", "X-From: a@b.example\r\n\r\nx"),
+        ] {
+            let new = new.replace("n@ours.example\r\n\r\nReply", "n@ours.example\r\nReply");
+            assert_eq!(rewritten(old), new, "{old:?}");
+        }
+        let long = format!("From: ({}) a@b.example\r\n\r\n", "x".repeat(40_000));
+        assert_eq!(rewritten(&long), long);
     }
 
     fn submitted(content: &str) -> String {

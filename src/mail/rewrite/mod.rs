@@ -2,7 +2,8 @@
 //!
 //! Purpose: the relay passes content on unchanged, except for the changes in this module. At
 //! intake, [`HeaderSection`] separates the header section from the trace field that is put on top,
-//! makes fields of mbox lines, and for clients that may relay drops fields and adds missing ones.
+//! makes fields of mbox lines, and for clients that may relay drops fields, adds missing ones and
+//! writes senders anew (`sender`, `sender_fields`).
 //! At delivery, [`seven_bit`] converts content for a next hop without 8BITMIME. In: octets in
 //! pieces of any size. Out: octets. Pure: no I/O, no clock, fuzzed. Limits:
 //! [`HeaderSection::NAME_MAX`] octets are buffered until the kind of a line is known. Security: no
@@ -11,9 +12,13 @@
 //! (fields), RFC 6409 §8 (what a submission server may change).
 
 mod header;
+mod sender;
+mod sender_fields;
 pub mod seven_bit;
 
 pub use header::{HeaderSection, Missing, header_mailbox};
+pub use sender::{FIELD_MAX, MAILBOXES_MAX, NewField, SenderRules};
+pub use sender_fields::SenderFields;
 
 /// What is done to content of clients that may relay.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +29,8 @@ pub struct RewriteConfig {
     pub drop_headers: Vec<String>,
     /// Whether missing From, Date and Message-ID fields are added.
     pub add_missing_headers: bool,
+    /// Which senders become which.
+    pub senders: SenderRules,
 }
 
 impl RewriteConfig {
@@ -38,6 +45,7 @@ impl RewriteConfig {
             origin_domain: origin_domain.into(),
             drop_headers: Self::DROP_HEADERS.map(str::to_owned).to_vec(),
             add_missing_headers: true,
+            senders: SenderRules::default(),
         }
     }
 }
