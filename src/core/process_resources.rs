@@ -16,6 +16,7 @@ use crate::ground::tls::{Authorities, CertificatePresenter};
 use crate::http::counters::HttpCounters;
 use crate::mail::deliver::UpstreamAccesses;
 use crate::mail::outbound::MailSigner;
+use crate::mail::upstream::UpstreamHealth;
 use crate::maillog::{MailLog, MailLogGuard};
 use crate::monitor::counters::Counters;
 use nix::sys::resource::{Resource, getrlimit};
@@ -37,6 +38,8 @@ pub(super) struct ProcessResources {
     pub(super) upstreams: UpstreamAccesses,
     /// Signs mail with DKIM.
     pub(super) signer: Arc<MailSigner>,
+    /// What the upstreams say.
+    pub(super) health: Arc<UpstreamHealth>,
     /// The last lines of the log.
     pub(super) tail: Arc<Tail>,
     pub(super) status: Arc<StatusWriter>,
@@ -68,7 +71,6 @@ impl ProcessResources {
     pub(super) async fn take(config: CoreConfig) -> Result<(Self, OrderReader), Failure> {
         let CoreConfig { settings, volume, authorities, presenter, .. } = config;
         let CoreConfig { upstream_files, dkim, orders, maillog, tail, status, .. } = config;
-        let upstreams = upstreams::accesses(&settings, &upstream_files)?;
         let mut signals = CoreSignals {
             terminate: signal(SignalKind::terminate())
                 .map_err(|error| internal("SIGTERM", &error))?,
@@ -79,6 +81,8 @@ impl ProcessResources {
         let disk = Watched::new(disk);
         status.health(&CoreHealth::Alive);
         let (counters, http_counters) = counters().map_err(|error| internal("counters", &error))?;
+        let health = upstreams::health(&settings, &counters.upstream);
+        let upstreams = upstreams::accesses(&settings, &upstream_files, &health)?;
         let maillog_guard = maillog
             .as_ref()
             .map(|log| log.open(&volume, settings.maillog_buffer_limit, counters.maillog.clone()));
@@ -93,6 +97,7 @@ impl ProcessResources {
             presenter,
             authorities,
             upstreams,
+            health,
             tail,
             status,
             counters,

@@ -54,6 +54,7 @@ impl Relay {
             .map(|presenter| SmtpTls::new(presenter, counters.accept.clone()));
         let router =
             configure::router(settings, ports.smtp.iter().chain(&ports.smtps), &counters.route)?;
+        let router = router.monitored(process.health.clone());
         let client = SmtpClient::with_upstreams(
             configure::deliver_config(settings),
             counters.deliver.clone(),

@@ -94,5 +94,6 @@ fn sources(
         bounce_address: settings.bounce_address.is_some(),
         name_servers: appliance_facts::name_servers(settings),
         dkim: process.signer.clone(),
+        upstreams: process.health.clone(),
     }
 }

@@ -14,7 +14,16 @@ use crate::ground::credential::sasl::ClientCredentials;
 use crate::ground::tls::{UpstreamTlsError, upstream_client};
 use crate::mail::deliver::{UpstreamAccess, UpstreamAccesses, UpstreamSecrets};
 use crate::mail::route::RoutedUpstream;
+use crate::mail::upstream::UpstreamHealth;
+use crate::mail::upstream::counters::UpstreamCounters;
 use std::sync::Arc;
+
+/// The health of the upstreams: nothing is known against any.
+pub(super) fn health(settings: &Settings, counters: &Arc<UpstreamCounters>) -> Arc<UpstreamHealth> {
+    let upstreams = settings.upstreams();
+    let names = upstreams.iter().map(|upstream| upstream.name.as_str());
+    Arc::new(UpstreamHealth::new(names, counters.clone()))
+}
 
 /// The accesses, with the first content of their files.
 ///
@@ -23,13 +32,15 @@ use std::sync::Arc;
 pub(super) fn accesses(
     settings: &Settings,
     files: &UpstreamFileMap,
+    monitor: &Arc<UpstreamHealth>,
 ) -> Result<UpstreamAccesses, Failure> {
     let access = |upstream: ConfiguredUpstream| {
         let secrets = secrets(&upstream, files.get(&upstream.name))
             .map_err(|error| UpstreamFiles::failure(format!("{}: {error}", upstream.prefix)))?;
         let recipients = upstream.recipients.map(|most| most as usize);
         let (name, prefix) = (upstream.name.as_str(), upstream.prefix.as_str());
-        let access = UpstreamAccess::new(name, prefix, upstream.tls, recipients, secrets);
+        let monitor = monitor.clone();
+        let access = UpstreamAccess::new(name, prefix, upstream.tls, recipients, monitor, secrets);
         Ok((access.name.clone(), Arc::new(access)))
     };
     settings.upstreams().into_iter().map(access).collect()

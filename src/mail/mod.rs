@@ -39,3 +39,4 @@ pub mod sign;
 pub mod spool;
 mod submit;
 mod transfer;
+pub mod upstream;

@@ -12,6 +12,7 @@ mod counter_growth;
 mod destinations;
 mod dkim;
 mod growth_alerts;
+mod upstreams;
 mod view;
 
 use crate::ground::clock;
@@ -25,6 +26,7 @@ use alert::{Alert, SHOWN};
 use destinations::of_destinations;
 use growth_alerts::GrowthAlerts;
 use std::time::Instant;
+use upstreams::of_upstreams;
 pub use view::AlertView;
 
 /// A certificate that expires within so many seconds causes an alert: two weeks.
@@ -178,6 +180,7 @@ fn all(monitor: &MonitorState, summary: &QueueSummary, now: u32) -> Vec<Alert> {
         let text = format!("{what}: {}", shorten(&harmless(&cause), SHOWN));
         alerts.push(Alert::new(false, "control", text).with_nameless(what.to_owned()));
     }
+    alerts.extend(of_upstreams(monitor));
     alerts.extend(of_destinations(monitor, summary, now));
     if let Some(waited) = summary
         .oldest_in_transit

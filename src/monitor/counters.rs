@@ -14,6 +14,7 @@ use crate::mail::outbound::counters::OutboundCounters;
 use crate::mail::route::counters::RouteCounters;
 use crate::mail::sign::counters::SignCounters;
 use crate::mail::spool::counters::SpoolCounters;
+use crate::mail::upstream::counters::UpstreamCounters;
 use crate::maillog::counters::MailLogCounters;
 use crate::webhooks::counters::WebhookCounters;
 use prometheus::core::Collector;
@@ -36,6 +37,8 @@ pub struct Counters {
     pub route: Arc<RouteCounters>,
     /// DKIM signatures.
     pub sign: Arc<SignCounters>,
+    /// Upstreams.
+    pub upstream: Arc<UpstreamCounters>,
     /// The queue and its volume.
     pub spool: Arc<SpoolCounters>,
     /// Webhook events.
@@ -59,6 +62,7 @@ impl Counters {
             outbound: Arc::new(OutboundCounters::register(&registry)?),
             route: Arc::new(RouteCounters::register(&registry)?),
             sign: Arc::new(SignCounters::register(&registry)?),
+            upstream: Arc::new(UpstreamCounters::register(&registry)?),
             spool: Arc::new(SpoolCounters::register(&registry)?),
             webhooks: Arc::new(WebhookCounters::register(&registry)?),
             monitor: Arc::new(MonitorCounters::register(&registry)?),

@@ -11,7 +11,7 @@ use crate::ground::clock;
 use crate::ground::display_text::size;
 use crate::ground::memory::Gauge;
 use crate::ground::worker::Worker;
-use crate::mail::model::{DkimKeys, QueueAdmin};
+use crate::mail::model::{DkimKeys, QueueAdmin, UpstreamMonitor};
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -45,6 +45,8 @@ pub struct MonitorSources {
     pub name_servers: &'static str,
     /// The keys of DKIM.
     pub dkim: Arc<dyn DkimKeys>,
+    /// What upstreams say about us.
+    pub upstreams: Arc<dyn UpstreamMonitor>,
 }
 
 /// The reports to monitors, and what is remembered for them.
@@ -57,6 +59,7 @@ pub struct MonitorState {
     pub(crate) bounce_address: bool,
     pub(crate) name_servers: &'static str,
     pub(crate) dkim: Arc<dyn DkimKeys>,
+    pub(crate) upstreams: Arc<dyn UpstreamMonitor>,
     pub(crate) probe: Probe,
     /// For what is counted.
     pub(super) worker: Worker,
@@ -85,6 +88,7 @@ impl MonitorState {
             bounce_address,
             name_servers,
             dkim,
+            upstreams,
         } = sources;
         register_ages(&counters, Arc::clone(&admin))?;
         counters.monitor.start_time_seconds.set(i64::from(started));
@@ -97,6 +101,7 @@ impl MonitorState {
             bounce_address,
             name_servers,
             dkim,
+            upstreams,
             probe: Probe::new(data_volume),
             worker: Worker::new("numbers"),
             ages: CountedAges::default(),

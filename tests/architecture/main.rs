@@ -18,9 +18,9 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 /// The rooms of `mail`, in their order.
-const ROOMS: [&str; 11] = [
+const ROOMS: [&str; 12] = [
     "accept", "parse", "admit", "rewrite", "spool", "schedule", "route", "sign", "deliver",
-    "bounce", "history",
+    "bounce", "history", "upstream",
 ];
 
 /// The permitted imports of each part, in addition to itself. The first row that matches a module's
@@ -56,6 +56,7 @@ fn allowed(module: &str) -> Vec<String> {
             "mail::route::counters",
             "mail::sign::counters",
             "mail::spool::counters",
+            "mail::upstream::counters",
             "maillog::counters",
             "webhooks::counters",
             "appliance::counter",

@@ -1,14 +1,14 @@
 //! Upstreams that take TLS, a login, or both in another way than they should.
 
 use crate::support::{
-    Do, Peer, UPSTREAM, all_delivered, code, message, say, send, upstream_route, with_access,
-    with_authority,
+    Do, Peer, UPSTREAM, all_delivered, code, message, route, say, send, upstream_route,
+    with_access, with_authority, with_health,
 };
 use postern::ground::credential::sasl::ClientCredentials;
 use postern::ground::credential::secret::Secret;
 use postern::ground::tls::TlsLevel;
 use postern::mail::deliver::Connection;
-use postern::mail::model::Outcome;
+use postern::mail::model::{Outcome, UpstreamMonitor, UpstreamRefusal};
 
 const PASSWORD: &str = "planted-hunter2";
 /// The same as PLAIN and LOGIN send it.
@@ -209,4 +209,85 @@ async fn a_login_that_does_not_end_or_proves_nothing_is_ended() {
         assert!(told.contains(words), "{offer} {reply}: {told}");
         assert!(!peer.lines().iter().any(|line| line.starts_with("MAIL")));
     }
+}
+
+/// A peer that answers one command, or the end of data (`.`), so.
+async fn answering(verb: &'static str, reply: &'static str) -> Peer {
+    Peer::start(&["STARTTLS", "AUTH PLAIN"], move |step| match step.line {
+        line if line == verb || line.starts_with(&format!("{verb} ")) => say(reply),
+        _ => plain(&step),
+    })
+    .await
+}
+
+/// Replies of providers: the mail waits, the upstream or the sender is left alone, nothing bounces.
+#[tokio::test(crate = "crate::with_threads")]
+async fn a_refusal_of_us_is_not_a_refusal_of_the_mail() {
+    use UpstreamRefusal::{Relay, Throttle};
+    for (verb, reply, words, refusal, senders) in [
+        (
+            ".",
+            "454 Throttling failure: Maximum sending rate exceeded.",
+            "no more",
+            Some(Throttle),
+            0,
+        ),
+        ("MAIL", "554 Access denied: User is not authorized", "refuses this", Some(Relay), 0),
+        ("MAIL", "550 5.4.5 Daily user sending limit exceeded.", "no more", Some(Throttle), 0),
+        ("RCPT", "550 5.7.30 Basic authentication is not supported", "refuses", Some(Relay), 0),
+        ("RCPT", "530 5.7.57 Client not authenticated", "refuses this", Some(Relay), 0),
+        (".", "554 5.2.0 STOREDRV; SubmissionQuotaExceededException", "no more", Some(Throttle), 0),
+        (".", "554 Message rejected: Email address is not verified.", "the sender", None, 1),
+        (".", "554 5.2.0 STOREDRV; SendAsDeniedException", "the sender", None, 1),
+        ("RCPT", "553 5.7.1 Sender address rejected: not owned by user x", "the sender", None, 1),
+        ("MAIL", "403 You are not authorized to send from that email address", "sender", None, 1),
+    ] {
+        let peer = answering(verb, reply).await;
+        let (client, health) = with_health(TlsLevel::Required, credentials());
+        let connection = client.connect(&upstream_route(UPSTREAM, &peer)).await.unwrap();
+        let (connection, report) = send(connection, &message(2, "a\r\n")).await;
+        for (_, outcome) in &report.outcomes {
+            assert!(code(outcome).starts_with("451 4."), "{reply}: {outcome:?}");
+            assert!(outcome.reply.text.contains(words), "{reply}: {outcome:?}");
+            assert!(outcome.reply.text.contains(&reply[..3]), "{reply}: {outcome:?}");
+        }
+        let status = &health.list()[0];
+        assert_eq!((status.refusal, status.senders), (refusal, senders), "{reply}");
+        assert_eq!(health.paused("default").is_some(), refusal.is_some(), "{reply}");
+        // The sender is not offered again; mail of others is.
+        let before = peer.lines().len();
+        let (_, report) = send(connection, &message(1, "b\r\n")).await;
+        let waits = report.outcomes[0].1.reply.text.contains("waits");
+        assert_eq!(waits, senders == 1, "{reply}: {report:?}");
+        assert_eq!(peer.lines().len() == before, senders == 1, "{reply}");
+    }
+}
+
+#[tokio::test(crate = "crate::with_threads")]
+async fn a_refusal_of_the_mail_stays_one_and_shows_that_all_is_well() {
+    let (client, health) = with_health(TlsLevel::Required, credentials());
+    let throttled = answering("MAIL", "454 4.7.0 Too many login attempts").await;
+    let connection = client.connect(&upstream_route(UPSTREAM, &throttled)).await.unwrap();
+    send(connection, &message(1, "a\r\n")).await;
+    assert!(health.paused("default").is_some());
+    let refusing = answering("RCPT", "550 5.1.1 no such user").await;
+    let connection = client.connect(&upstream_route(UPSTREAM, &refusing)).await.unwrap();
+    let (_, report) = send(connection, &message(1, "a\r\n")).await;
+    assert_eq!(code(&report.outcomes[0].1), "550 5.1.1");
+    assert!(health.paused("default").is_none() && health.list()[0].refusal.is_none());
+}
+
+/// The catalogue is for upstreams: hosts of a domain are judged as before.
+#[tokio::test(crate = "crate::with_threads")]
+async fn hosts_of_a_domain_are_not_judged_by_the_catalogue() {
+    let peer = Peer::start(&[], |step| match step.line {
+        "." => say("554 Message rejected: Email address is not verified."),
+        _ => Do::Usual,
+    })
+    .await;
+    let (client, health) = with_health(TlsLevel::Required, credentials());
+    let connection = client.connect(&route(&[peer.address])).await.unwrap();
+    let (_, report) = send(connection, &message(1, "a\r\n")).await;
+    assert_eq!(report.outcomes[0].1.reply.code, 554);
+    assert_eq!(health.list()[0].senders, 0);
 }

@@ -13,6 +13,8 @@ use postern::mail::model::{
     Address, Body, BodyType, Destination, Envelope, MailHost, Message, MessageId, MessageKind,
     Origin, Outcome, ReplyClass, Route, StoredContent, Target, TargetProgress, TransactionReport,
 };
+use postern::mail::upstream::UpstreamHealth;
+use postern::mail::upstream::counters::UpstreamCounters;
 use std::fs::File;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -317,12 +319,35 @@ pub fn with_authority(
     credentials: Option<ClientCredentials>,
     pem: &str,
 ) -> SmtpClient {
+    reaching(tls, credentials, pem, health())
+}
+
+/// As [`with_access`], and what is remembered about the upstream.
+pub fn with_health(
+    tls: TlsLevel,
+    credentials: Option<ClientCredentials>,
+) -> (SmtpClient, Arc<UpstreamHealth>) {
+    let health = health();
+    (reaching(tls, credentials, &PAIR.cert.pem(), health.clone()), health)
+}
+
+fn reaching(
+    tls: TlsLevel,
+    credentials: Option<ClientCredentials>,
+    pem: &str,
+    health: Arc<UpstreamHealth>,
+) -> SmtpClient {
     let client = upstream_client(Some(pem.as_bytes()), None).unwrap();
     let secrets = UpstreamSecrets { client, credentials: credentials.map(Arc::new) };
-    let access = UpstreamAccess::new("default", "smart_relay", tls, None, secrets);
+    let access = UpstreamAccess::new("default", "smart_relay", tls, None, health, secrets);
     let upstreams = [(access.name.clone(), Arc::new(access))].into();
     let counters = DeliverCounters::alone().unwrap();
     SmtpClient::with_upstreams(config(patient()), counters, upstreams).unwrap()
+}
+
+/// Nothing is known against the upstream.
+fn health() -> Arc<UpstreamHealth> {
+    Arc::new(UpstreamHealth::new(["default"], UpstreamCounters::alone().unwrap()))
 }
 
 /// A route to a peer that is the upstream `default`, under this name.

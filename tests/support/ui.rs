@@ -24,6 +24,7 @@ use postern::mail::model::{
 };
 use postern::mail::outbound::{MailSigner, SigningConfig};
 use postern::mail::sessions::SessionRegistry;
+use postern::mail::upstream::UpstreamHealth;
 use postern::monitor::components::{ComponentStatus, Condition};
 use postern::monitor::counters::Counters;
 use postern::monitor::rates::RateHistory;
@@ -204,6 +205,7 @@ fn sources(
         bounce_address: false,
         name_servers: "/etc/resolv.conf",
         dkim: MailSigner::new(SigningConfig::default(), counters.sign.clone()),
+        upstreams: Arc::new(UpstreamHealth::new([], Arc::clone(&counters.upstream))),
     }
 }
 

@@ -7,6 +7,7 @@
 mod support;
 
 mod login;
+mod refusals;
 mod secrets;
 mod tls;
 

@@ -41,7 +41,7 @@ fn a_new_password_is_used_without_a_restart() {
         let told = log.iter().any(|line| line.contains("the files of upstreams have changed"));
         if told { Ok(()) } else { Err(format!("{:?}", log.last())) }
     });
-    appliance.queue(&["retry", "--all"]);
+    appliance.queue(&["retry", "--all", "--yes"]);
     server.until_mails(1, &appliance);
     assert_eq!(appliance.child("core"), core, "the same process");
 
@@ -64,7 +64,7 @@ fn a_new_password_is_used_without_a_restart() {
             _ => Err(format!("{:?}", log.last())),
         }
     });
-    appliance.queue(&["retry", "--all"]);
+    appliance.queue(&["retry", "--all", "--yes"]);
     appliance.until_empty();
 }
 

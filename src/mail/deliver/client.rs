@@ -57,6 +57,8 @@ pub struct Connection {
     pub(super) eight_bit_refused: bool,
     /// The reply by which the peer rejected this relay, whatever the message.
     pub(super) refused_session: Option<Outcome>,
+    /// The upstream refused something else than the present message.
+    pub(super) judged: bool,
     /// Buffer for commands and content, reused for each message.
     pub(super) out: Vec<u8>,
     /// Recipients of one transaction, at most; lowered when the peer has shown that it accepts
@@ -254,6 +256,7 @@ impl SmtpClient {
             needs_reset: false,
             eight_bit_refused: false,
             refused_session: None,
+            judged: false,
             out: Vec::new(),
             recipients_max: most_there.map_or(most, |there| most.min(there)),
             route: route.clone(),
@@ -328,6 +331,11 @@ impl Connection {
     /// The host greeted, or did not and will not.
     pub(super) fn has_greeted(&self, greeted: bool) {
         self.place.greeted(greeted);
+    }
+
+    /// The upstream that this is a connection to.
+    pub(super) fn upstream(&self) -> Option<&Arc<UpstreamAccess>> {
+        self.upstream.as_ref()
     }
 
     /// The host's name, or its address as text.

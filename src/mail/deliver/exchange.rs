@@ -65,7 +65,7 @@ impl Connection {
                 if data.code == 354 && state.accepted > 0 && state.mail_refused.is_none() =>
             {
                 self.expect_no_reply().await?;
-                let outcome = self.content(body).await?;
+                let outcome = self.content(body, plan).await?;
                 self.needs_reset = false;
                 outcome
             }
@@ -136,22 +136,7 @@ impl Connection {
                 }
             };
             if code == 421 {
-                // The peer closes the session: its reply counts for everything that is open (RFC
-                // 5321 §3.8).
-                self.client.refused(step.stage());
-                let outcome = state
-                    .mail_refused
-                    .take()
-                    .unwrap_or_else(|| Outcome::said(self.wire.last_reply()));
-                // After accepted recipients this may mean that there are enough.
-                if matches!(step, Step::Recipient(_)) && state.accepted > 0 {
-                    return Err(Aborted::TooMany { outcome, accepted: state.accepted });
-                }
-                return Err(if state.heard {
-                    Aborted::Midway(outcome)
-                } else {
-                    Aborted::Gone(outcome)
-                });
+                return Err(self.closing(step, plan, state));
             }
             state.heard = true;
             match step {
@@ -191,6 +176,20 @@ impl Connection {
         }
     }
 
+    /// The peer closes the session: its reply counts for everything that is open (RFC 5321 §3.8).
+    fn closing(&mut self, step: &Step, plan: &TransactionPlan, state: &mut State) -> Aborted {
+        self.client.refused(step.stage());
+        let reply = self.wire.last_reply();
+        let refused = self.refused_by_upstream(step.stage(), &reply, plan.sender());
+        let refused = refused.unwrap_or_else(|| Outcome::said(reply));
+        let outcome = state.mail_refused.take().unwrap_or(refused);
+        // After accepted recipients this may mean that there are enough.
+        if matches!(step, Step::Recipient(_)) && state.accepted > 0 {
+            return Aborted::TooMany { outcome, accepted: state.accepted };
+        }
+        if state.heard { Aborted::Midway(outcome) } else { Aborted::Gone(outcome) }
+    }
+
     /// A recipient in a form that the peer supports. One without such a form has its outcome
     /// already and is not sent.
     fn recipient_text<'a>(&self, recipient: &'a Address) -> Cow<'a, str> {
@@ -208,7 +207,7 @@ impl Connection {
     }
 
     /// Sends the content and reads the final reply.
-    async fn content(&mut self, body: &Body) -> Result<Outcome, Aborted> {
+    async fn content(&mut self, body: &Body, plan: &TransactionPlan) -> Result<Outcome, Aborted> {
         let times = *self.client.timeouts();
         let deadline = Instant::now() + times.piece + Duration::from_secs(body.len() / MIN_PACE);
         let mut pieces = OutgoingContent::of(body);
@@ -255,15 +254,22 @@ impl Connection {
             Ok(200..300) => Ok(Outcome::said(self.wire.last_reply())),
             Ok(421) => {
                 self.client.refused(ReplyStage::Data);
-                Err(Aborted::Midway(Outcome::said(self.wire.last_reply())))
+                Err(Aborted::Midway(self.final_refusal(plan)))
             }
-            Ok(400..) => Ok(Outcome::said(self.wire.last_reply())),
+            Ok(400..) => Ok(self.final_refusal(plan)),
             // It has all of the content, and may have accepted it.
             Ok(code) => Err(Aborted::Unsure(self.unexpected_reply(code, "the end of data"))),
             Err(trouble) => {
                 Err(Aborted::Unsure(trouble.outcome(&self.relay, "after the end of data", 2)))
             }
         }
+    }
+
+    /// The rejection after the end of data.
+    fn final_refusal(&mut self, plan: &TransactionPlan) -> Outcome {
+        let reply = self.wire.last_reply();
+        let refused = self.refused_by_upstream(ReplyStage::Data, &reply, plan.sender());
+        refused.unwrap_or_else(|| Outcome::said(reply))
     }
 
     /// All recipients were rejected, but DATA was already sent and is now answered 354: an empty
@@ -322,6 +328,9 @@ impl Connection {
         reply: Reply,
         plan: &TransactionPlan,
     ) -> Outcome {
+        if let Some(refused) = self.refused_by_upstream(stage, &reply, plan.sender()) {
+            return refused;
+        }
         if reply_classification::is_about_relay(stage, &reply, plan.null_sender) {
             return self.note_session_refused(
                 stage,
@@ -370,6 +379,15 @@ pub(super) struct TransactionPlan {
     pub null_sender: bool,
     /// Whether it has BODY=8BITMIME.
     pub eight_bit: bool,
+}
+
+impl TransactionPlan {
+    /// The reverse-path in the MAIL command.
+    fn sender(&self) -> &str {
+        let command = std::str::from_utf8(&self.mail).unwrap_or_default();
+        let path = command.split_once('<').and_then(|(_, rest)| rest.rsplit_once('>'));
+        path.map_or("", |(path, _)| path)
+    }
 }
 
 /// A command, and what its reply is about.

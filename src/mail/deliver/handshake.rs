@@ -12,7 +12,7 @@ use super::reply_classification::{self, ReplyStage};
 use super::upstream::UpstreamSecrets;
 use super::wire::{SmtpError, error_text};
 use crate::ground::tls::{self, TlsLevel};
-use crate::mail::model::{Outcome, Reply};
+use crate::mail::model::{Outcome, Reply, UpstreamStage};
 use rustls::{CertificateError, ClientConfig};
 use std::io;
 use std::sync::Arc;
@@ -80,6 +80,9 @@ impl Connection {
             200..300 => Ok(()),
             400.. => {
                 self.client.refused(stage);
+                if let Some(refused) = self.session_refused(UpstreamStage::Session) {
+                    return Err(refused);
+                }
                 Err(reply_classification::outcome(stage, &self.relay, self.wire.last_reply()))
             }
             _ => {

@@ -14,7 +14,7 @@ use crate::ground::credential::sasl::{
     ClientCredentials, SaslClient, SaslFailure, SaslMechanism, choose_mechanism,
 };
 use crate::ground::credential::secret::MASK;
-use crate::mail::model::{Enhanced, Outcome, Reply};
+use crate::mail::model::{Enhanced, Outcome, Reply, UpstreamStage};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use std::time::Duration;
@@ -143,8 +143,10 @@ impl Connection {
             .map_err(|trouble: SmtpError| trouble.outcome(&self.relay, "in reply to AUTH", 2))
     }
 
+    /// The refusal of the login in the last reply.
     fn refused_login(&self, access: &UpstreamAccess, reply: &Reply) -> Outcome {
         self.client.refused(ReplyStage::Login);
+        access.monitor.judge(&access.name, UpstreamStage::Login, reply, "");
         let Enhanced(_, subject, detail) = reply.enhanced.unwrap_or(Enhanced(4, 7, 8));
         let text =
             format!("{} refuses the login of {}_username: {reply}", self.relay, access.prefix);

@@ -41,6 +41,7 @@ mod reply_classification;
 mod transaction;
 mod transcript;
 mod upstream;
+mod upstream_refusal;
 mod wire;
 
 use std::net::IpAddr;

@@ -38,8 +38,11 @@ impl Connection {
         let asked = targets.iter().flat_map(|target| addresses(envelope, *target));
         let recipients: Vec<&Address> = asked.collect();
         self.eight_bit_refused = false;
-        self.refused_session = None;
-        let end = self.attempt(envelope, &message.body, &recipients, known.outcomes()).await;
+        (self.refused_session, self.judged) = (None, false);
+        let end = match self.sender_waits(envelope.sender_text()) {
+            Some(outcome) => End::new(outcome, true),
+            None => self.attempt(envelope, &message.body, &recipients, known.outcomes()).await,
+        };
         let outcomes = known.take(&end.rest);
         let eight_bit = envelope.body == BodyType::EightBitMime;
         let is_refused = |outcome: &Outcome| match self.eight_bit_refused {
@@ -49,12 +52,14 @@ impl Connection {
         };
         let refused = outcomes.iter().filter(|(_, outcome)| eight_bit && is_refused(outcome));
         let eight_bit_refused = refused.map(|(target, _)| *target).collect();
-        TransactionReport {
+        let report = TransactionReport {
             reusable: end.reusable,
             elsewhere: end.elsewhere,
             eight_bit_refused,
             ..self.report(outcomes)
-        }
+        };
+        self.note_judged(&report);
+        report
     }
 
     /// The report on a message whose [`Connection::send`] was aborted: known outcomes stay, and all

@@ -7,6 +7,7 @@
 use crate::ground::credential::sasl::ClientCredentials;
 use crate::ground::lock::Lock;
 use crate::ground::tls::TlsLevel;
+use crate::mail::model::UpstreamMonitor;
 use rustls::ClientConfig;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,6 +26,8 @@ pub struct UpstreamAccess {
     pub tls: TlsLevel,
     /// Recipients of one transaction, at most.
     pub recipients_max: Option<usize>,
+    /// Judges its replies.
+    pub(super) monitor: Arc<dyn UpstreamMonitor>,
     secrets: Lock<UpstreamSecrets>,
 }
 
@@ -44,6 +47,7 @@ impl UpstreamAccess {
         prefix: &str,
         tls: TlsLevel,
         recipients_max: Option<usize>,
+        monitor: Arc<dyn UpstreamMonitor>,
         secrets: UpstreamSecrets,
     ) -> Self {
         Self {
@@ -51,6 +55,7 @@ impl UpstreamAccess {
             prefix: prefix.to_owned(),
             tls,
             recipients_max,
+            monitor,
             secrets: Lock::leaf(secrets),
         }
     }

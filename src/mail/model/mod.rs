@@ -30,6 +30,7 @@ mod route_trace;
 mod sessions;
 mod status;
 mod submission;
+mod upstream;
 
 pub use address::{Address, AddressError, Domain};
 pub use admin::{
@@ -70,3 +71,4 @@ pub use route_trace::{HostLookup, HostUse, RouteTrace, TracedHost};
 pub use sessions::{RefusedExample, SessionInfo, SessionList};
 pub use status::{DeliveryStatus, NoStatus};
 pub use submission::{Resubmission, Submission, Submitted, SubmittedEnvelope};
+pub use upstream::{UpstreamMonitor, UpstreamRefusal, UpstreamStage, UpstreamStatus};

@@ -88,7 +88,7 @@ pub async fn run<S: Spool>(
             break;
         }
         agent.finish(job, &message, report).await;
-        if agent.given_up || agent.watch.ends_after_attempt() {
+        if agent.ends_after_attempt().await {
             break;
         }
     }

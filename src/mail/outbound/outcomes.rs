@@ -64,10 +64,7 @@ impl<S: Spool> Outbound<S> {
         if is_late && self.queue_delay_warning(message, &outcomes, now).await {
             job.delay_warning_sent = true;
         }
-        let again = outcomes
-            .iter()
-            .find(|(_, outcome)| outcome.class() == ReplyClass::Temporary)
-            .map(|(_, outcome)| (job, self.state.plan_retry(id, job, outcome, steady)));
+        let again = self.next_attempt((id, destination), job, &outcomes, steady);
         // On the volume by the wall clock, because the monotonic clock does not outlive the
         // process.
         let due = again.map_or(0, |(_, due)| clock::wall(due));
@@ -112,6 +109,22 @@ impl<S: Spool> Outbound<S> {
     /// `redirect_all_to`, because the decision for the real recipients stays.
     fn to_store<'a>(&self, tried: &'a Destination) -> Option<&'a Destination> {
         self.router.rules().redirect().is_none().then_some(tried)
+    }
+
+    /// When a job with a temporary failure is attempted again.
+    fn next_attempt(
+        &self,
+        (id, destination): (DestinationId, &Destination),
+        job: Job,
+        outcomes: &[(Target, Outcome)],
+        now: u32,
+    ) -> Option<(Job, u32)> {
+        let is_temporary = |outcome: &Outcome| outcome.class() == ReplyClass::Temporary;
+        let (_, outcome) = outcomes.iter().find(|(_, outcome)| is_temporary(outcome))?;
+        let due = self.state.plan_retry(id, job, outcome, now);
+        // The upstream waits, and not each mail by itself.
+        let paused_until = self.router.paused(destination).map_or(due, |(until, _)| until);
+        Some((job, due.min(paused_until)))
     }
 
     /// Counts the outcomes of an attempt, and emits events for it and for each of them.

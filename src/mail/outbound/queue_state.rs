@@ -465,6 +465,17 @@ impl QueueState {
         (told, state.table.fresh())
     }
 
+    /// See [`crate::mail::schedule::Schedule::suspend_until`].
+    pub fn suspend_until(
+        &self,
+        destination: DestinationId,
+        error: impl Into<LastError>,
+        until: u32,
+        now: u32,
+    ) -> Vec<Job> {
+        self.lock().schedule.suspend_until(destination, error, until, now)
+    }
+
     /// Frees the memory of messages that will wait longer than others; they are read from the disk
     /// when they are attempted.
     pub fn evict(&self, ids: &[MessageId]) {

@@ -29,7 +29,7 @@ use crate::ground::dns::{Absence, DnsError, Resolver};
 use crate::ground::host::{Host, HostSpec};
 use crate::mail::model::{
     Address, Destination, HostLookup, HostUse, MailHost, Reply, ReplyClass, Route, RouteError,
-    RouteTrace, TracedHost,
+    RouteTrace, TracedHost, UpstreamMonitor,
 };
 use crate::mail::route::counters::RouteCounters;
 pub use host_addresses::{ADDRESSES_MAX, ROUTE_MAX};
@@ -70,6 +70,8 @@ pub struct Router {
     /// Addresses of this host where another mail server is.
     local_mail_hosts: Vec<IpNet>,
     upstreams: Arc<Vec<RoutedUpstream>>,
+    /// What upstreams say about us.
+    monitor: Option<Arc<dyn UpstreamMonitor>>,
     counters: Option<Arc<RouteCounters>>,
 }
 
@@ -77,8 +79,15 @@ impl Router {
     /// A router that uses `resolver`.
     pub fn new(config: RouteConfig, resolver: Arc<dyn Resolver>) -> Self {
         let rules = RouteRules::new(config.smart_relay.clone(), config.cc_mta.clone(), config.port);
-        let (local_mail_hosts, upstreams) = (Vec::new(), Arc::default());
-        Self { config, resolver, rules, local_mail_hosts, upstreams, counters: None }
+        Self {
+            config,
+            resolver,
+            rules,
+            local_mail_hosts: Vec::new(),
+            upstreams: Arc::default(),
+            monitor: None,
+            counters: None,
+        }
     }
 
     /// The same with these upstreams; `smart_relay` is the first of them.
@@ -94,6 +103,11 @@ impl Router {
     /// The same, which also delivers mail by domain to these addresses of this host.
     pub fn local_mail_hosts(self, networks: Vec<IpNet>) -> Self {
         Self { local_mail_hosts: networks, ..self }
+    }
+
+    /// The same, which knows which upstreams are to be left alone.
+    pub fn monitored(self, monitor: Arc<dyn UpstreamMonitor>) -> Self {
+        Self { monitor: Some(monitor), ..self }
     }
 
     /// The same, which counts lookups without an answer.

@@ -20,6 +20,13 @@ impl Router {
         self.upstream_of(destination)?.connections
     }
 
+    /// Until when a destination gets no mail, by the monotonic clock, because its upstream refuses
+    /// us or takes no more, and what it said.
+    pub fn paused(&self, destination: &Destination) -> Option<(u32, String)> {
+        let upstream = self.upstream_of(destination)?;
+        self.monitor.as_ref()?.paused(&upstream.name)
+    }
+
     /// The hops of the smart relay.
     pub(super) async fn relay_hosts(
         &self,

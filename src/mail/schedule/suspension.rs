@@ -53,6 +53,17 @@ impl Schedule {
         now: u32,
     ) -> Vec<Job> {
         let until = now.saturating_add(self.pause_of(id));
+        self.suspend_until(id, error, until, now)
+    }
+
+    /// The same until a time that the destination's upstream has caused.
+    pub fn suspend_until(
+        &mut self,
+        id: DestinationId,
+        error: impl Into<LastError>,
+        until: u32,
+        now: u32,
+    ) -> Vec<Job> {
         let destination = &mut self.destinations[id.0 as usize];
         destination.last_error = error.into();
         destination.window = 1;

@@ -150,6 +150,9 @@ impl<S: Spool> DeliveryAgent<S> {
             return;
         }
         let (to_warn, fresh) = self.outbound.state.suspend(self.id, outcome, clock::steady());
+        if let Some((until, _)) = self.outbound.router.paused(&self.destination) {
+            self.outbound.state.suspend_until(self.id, outcome, until, clock::steady());
+        }
         self.to_warn = to_warn;
         // They would wait for long, and others need the memory.
         let waits = |message: &Arc<Message>| self.targets_here(message).next().is_some();
@@ -157,6 +160,24 @@ impl<S: Spool> DeliveryAgent<S> {
             fresh.iter().filter(|message| waits(message)).map(|message| message.id).collect();
         self.outbound.state.evict(&waiting);
         self.fail_waiting_jobs(outcome).await;
+    }
+
+    /// Whether the agent ends now that an attempt has ended.
+    pub(super) async fn ends_after_attempt(&mut self) -> bool {
+        self.waits_with_upstream().await || self.given_up || self.watch.ends_after_attempt()
+    }
+
+    /// Whether the destination's upstream refuses us or takes no more for now: then all of its mail
+    /// waits, and senders are notified where that is due.
+    async fn waits_with_upstream(&mut self) -> bool {
+        let Some((until, said)) = self.outbound.router.paused(&self.destination) else {
+            return false;
+        };
+        let outcome = Outcome::own(Reply::new(451, (4, 7, 0), said));
+        let now = clock::steady();
+        self.to_warn = self.outbound.state.suspend_until(self.id, &outcome, until, now);
+        self.fail_waiting_jobs(&outcome).await;
+        true
     }
 
     /// Ends jobs that were taken only for this, as if they had been attempted. When the relay stops

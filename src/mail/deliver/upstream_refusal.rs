@@ -1,0 +1,68 @@
+//! What an upstream refuses: the mail, or us, or a sender, or more for now.
+//!
+//! In: a reply of a host that belongs to an upstream. Out: a temporary outcome where the reply is
+//! not about the mail; `None` where it is, and for all other hosts. The judgement is that of
+//! [`UpstreamMonitor`](crate::mail::model::UpstreamMonitor), which remembers it.
+
+use super::client::Connection;
+use super::reply_classification::ReplyStage;
+use crate::mail::model::{
+    Enhanced, Outcome, Reply, ReplyClass, TransactionReport, UpstreamRefusal, UpstreamStage,
+};
+
+impl Connection {
+    /// The outcome for a reply to MAIL, RCPT, DATA or the end of data that is not about the mail.
+    pub(super) fn refused_by_upstream(
+        &mut self,
+        stage: ReplyStage,
+        reply: &Reply,
+        sender: &str,
+    ) -> Option<Outcome> {
+        let access = self.upstream()?;
+        let refusal = access.monitor.judge(&access.name, UpstreamStage::Mail, reply, sender)?;
+        let outcome = self.words(refusal, reply, sender);
+        self.judged = true;
+        if refusal != UpstreamRefusal::Sender {
+            self.client.refused(stage);
+            self.refused_session = Some(outcome.clone());
+        }
+        Some(outcome)
+    }
+
+    /// The outcome for a last reply that refuses the session, before there is a mail.
+    pub(super) fn session_refused(&self, stage: UpstreamStage) -> Option<Outcome> {
+        let access = self.upstream()?;
+        let reply = self.wire.last_reply();
+        let refusal = access.monitor.judge(&access.name, stage, &reply, "")?;
+        Some(self.words(refusal, &reply, ""))
+    }
+
+    /// Why the sender's mail is not offered to the upstream now.
+    pub(super) fn sender_waits(&self, sender: &str) -> Option<Outcome> {
+        let access = self.upstream()?;
+        let said = access.monitor.refused_sender(&access.name, sender)?;
+        let text = format!("the sender {sender} waits: {} refused it lately: {said}", self.relay);
+        Some(Outcome::own(Reply::new(451, (4, 7, 1), text)))
+    }
+
+    /// After a mail: an upstream that has judged it as such takes mail of us.
+    pub(super) fn note_judged(&self, report: &TransactionReport) {
+        let Some(access) = self.upstream() else { return };
+        let is_of_mail =
+            |outcome: &Outcome| outcome.remote && outcome.class() != ReplyClass::Temporary;
+        if !self.judged && report.outcomes.iter().any(|(_, outcome)| is_of_mail(outcome)) {
+            access.monitor.accepted(&access.name);
+        }
+    }
+
+    fn words(&self, refusal: UpstreamRefusal, reply: &Reply, sender: &str) -> Outcome {
+        let relay = &self.relay;
+        let text = match refusal {
+            UpstreamRefusal::Relay => format!("{relay} refuses this relay: {reply}"),
+            UpstreamRefusal::Throttle => format!("{relay} takes no more for now: {reply}"),
+            UpstreamRefusal::Sender => format!("{relay} refuses the sender {sender}: {reply}"),
+        };
+        let Enhanced(_, subject, detail) = reply.enhanced.unwrap_or(Enhanced(4, 7, 0));
+        Outcome::own(Reply::new(451, (4, subject, detail), text))
+    }
+}

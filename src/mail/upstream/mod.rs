@@ -1,0 +1,261 @@
+//! The health of upstreams: which of them take our mail, and which wait.
+//!
+//! Purpose: a refusal of us is not a refusal of the mail. In: the replies of upstreams, judged by
+//! the [`catalogue`]. Out: pauses of an upstream, of a sender at an upstream, and their reasons.
+//! Rules: an upstream that refuses us, or more for now, gets no mail for [`PAUSE`], and each time
+//! that it does so again twice as long, up to [`PAUSE_MAX`]; one delivery agent asks again. Once it
+//! judges a mail as such all is well. A refused sender waits for [`SENDER_PAUSE`], and nobody else.
+//! Limits: [`SENDERS_MAX`] refused senders of an upstream are remembered; texts are cut to
+//! [`TEXT_MAX`]. Source: RFC 4954 §6; docs/upstreams.md.
+
+pub mod catalogue;
+pub mod counters;
+
+use crate::ground::clock;
+use crate::ground::lock::Lock;
+use crate::mail::model::{Reply, UpstreamMonitor, UpstreamRefusal, UpstreamStage, UpstreamStatus};
+use counters::UpstreamCounters;
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Seconds of the first pause.
+pub const PAUSE: u32 = 60;
+
+/// Seconds of the longest pause.
+pub const PAUSE_MAX: u32 = 600;
+
+/// Seconds for which a refused sender waits.
+pub const SENDER_PAUSE: u32 = 600;
+
+/// Refused senders of an upstream that are remembered; one that is forgotten is asked about again.
+pub const SENDERS_MAX: usize = 1000;
+
+/// Octets of a reply that are kept.
+const TEXT_MAX: usize = 400;
+
+/// The upstreams, and what they said.
+pub struct UpstreamHealth {
+    known: Lock<BTreeMap<String, Health>>,
+    /// Whether any upstream has refused anything: while none has, mail needs no lock here.
+    troubled: AtomicBool,
+    counters: Arc<UpstreamCounters>,
+}
+
+#[derive(Debug, Default)]
+struct Health {
+    refusal: Option<UpstreamRefusal>,
+    /// By the wall clock.
+    since: u32,
+    last_error: String,
+    /// By the monotonic clock.
+    paused_until: u32,
+    /// The length of the last pause; zero: there was none since all was well.
+    pause: u32,
+    /// Until when, and what was said.
+    senders: HashMap<String, (u32, String)>,
+}
+
+impl Health {
+    fn pause(&mut self, refusal: UpstreamRefusal, error: String, now: u32) {
+        if self.refusal.is_none() {
+            self.since = clock::now();
+        }
+        (self.refusal, self.last_error) = (Some(refusal), error);
+        // Several connections hear the same: one pause.
+        if now >= self.paused_until {
+            self.pause = (self.pause * 2).clamp(PAUSE, PAUSE_MAX);
+            self.paused_until = now.saturating_add(self.pause);
+        }
+    }
+
+    fn refuse(&mut self, sender: &str, error: String, now: u32) {
+        if self.senders.len() >= SENDERS_MAX {
+            self.senders.retain(|_, (until, _)| *until > now);
+        }
+        if self.senders.len() < SENDERS_MAX {
+            self.senders.insert(sender.to_ascii_lowercase(), (now + SENDER_PAUSE, error));
+        }
+    }
+}
+
+impl UpstreamHealth {
+    /// All is well with these.
+    pub fn new<'a>(
+        names: impl IntoIterator<Item = &'a str>,
+        counters: Arc<UpstreamCounters>,
+    ) -> Self {
+        let known = names.into_iter().map(|name| (name.to_owned(), Health::default()));
+        Self { known: Lock::leaf(known.collect()), troubled: AtomicBool::new(false), counters }
+    }
+
+    fn judge_at(
+        &self,
+        upstream: &str,
+        (stage, reply): (UpstreamStage, &Reply),
+        sender: &str,
+        now: u32,
+    ) -> Option<UpstreamRefusal> {
+        let (refusal, provider) = catalogue::judge(stage, reply)?;
+        let mut error = reply.to_string();
+        error.truncate(error.floor_char_boundary(TEXT_MAX));
+        let mut known = self.known.lock();
+        let health = known.get_mut(upstream)?;
+        self.troubled.store(true, Ordering::Relaxed);
+        let counted = match refusal {
+            UpstreamRefusal::Relay => &self.counters.upstream_refusals_total,
+            UpstreamRefusal::Throttle => &self.counters.upstream_throttles_total,
+            UpstreamRefusal::Sender => &self.counters.upstream_sender_refusals_total,
+        };
+        counted.with_label_values(&[upstream]).inc();
+        match refusal {
+            UpstreamRefusal::Sender => health.refuse(sender, error, now),
+            UpstreamRefusal::Relay | UpstreamRefusal::Throttle => {
+                if health.refusal != Some(refusal) {
+                    tracing::warn!(
+                        target: "mta", upstream, reply = error, known_from = provider,
+                        "an upstream refuses this relay, or limits it; its mail waits"
+                    );
+                }
+                health.pause(refusal, error, now);
+                self.counters.upstream_paused.with_label_values(&[upstream]).set(1);
+            }
+        }
+        Some(refusal)
+    }
+
+    fn refused_sender_at(&self, upstream: &str, sender: &str, now: u32) -> Option<String> {
+        if !self.troubled.load(Ordering::Relaxed) {
+            return None;
+        }
+        let known = self.known.lock();
+        let senders = &known.get(upstream)?.senders;
+        let (until, error) = senders.get(&sender.to_ascii_lowercase())?;
+        (*until > now).then(|| error.clone())
+    }
+
+    fn paused_at(&self, upstream: &str, now: u32) -> Option<(u32, String)> {
+        if !self.troubled.load(Ordering::Relaxed) {
+            return None;
+        }
+        let known = self.known.lock();
+        let health = known.get(upstream)?;
+        (health.paused_until > now).then(|| (health.paused_until, health.last_error.clone()))
+    }
+}
+
+impl UpstreamMonitor for UpstreamHealth {
+    fn judge(
+        &self,
+        upstream: &str,
+        stage: UpstreamStage,
+        reply: &Reply,
+        sender: &str,
+    ) -> Option<UpstreamRefusal> {
+        self.judge_at(upstream, (stage, reply), sender, clock::steady())
+    }
+
+    fn accepted(&self, upstream: &str) {
+        if !self.troubled.load(Ordering::Relaxed) {
+            return;
+        }
+        if let Some(health) = self.known.lock().get_mut(upstream)
+            && health.refusal.take().is_some()
+        {
+            (health.paused_until, health.pause) = (0, 0);
+            tracing::info!(target: "mta", upstream, "an upstream takes mail again");
+            self.counters.upstream_paused.with_label_values(&[upstream]).set(0);
+        }
+    }
+
+    fn refused_sender(&self, upstream: &str, sender: &str) -> Option<String> {
+        self.refused_sender_at(upstream, sender, clock::steady())
+    }
+
+    fn paused(&self, upstream: &str) -> Option<(u32, String)> {
+        self.paused_at(upstream, clock::steady())
+    }
+
+    fn list(&self) -> Vec<UpstreamStatus> {
+        let now = clock::steady();
+        let status = |(name, health): (&String, &Health)| UpstreamStatus {
+            name: name.clone(),
+            refusal: health.refusal,
+            since: health.since,
+            last_error: health.last_error.clone(),
+            senders: health.senders.values().filter(|(until, _)| *until > now).count(),
+        };
+        self.known.lock().iter().map(status).collect()
+    }
+}
+
+impl fmt::Debug for UpstreamHealth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UpstreamHealth").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use UpstreamRefusal::{Relay, Sender, Throttle};
+    use UpstreamStage::{Login, Mail};
+
+    fn health() -> UpstreamHealth {
+        UpstreamHealth::new(["default", "other"], UpstreamCounters::alone().unwrap())
+    }
+
+    fn unverified() -> Reply {
+        Reply::plain(554, "Message rejected: Email address is not verified")
+    }
+
+    #[test]
+    fn pauses_grow_until_a_mail_is_judged_and_concern_one_upstream() {
+        let health = health();
+        let throttled = Reply::new(454, (4, 7, 0), "later");
+        let (mut now, mut pauses) = (1000, Vec::new());
+        for _ in 0..6 {
+            let told = health.judge_at("default", (Login, &throttled), "", now);
+            assert_eq!(told, Some(Throttle));
+            // Another connection hears the same a second later.
+            health.judge_at("default", (Login, &throttled), "", now + 1);
+            let (until, error) = health.paused_at("default", now + 1).unwrap();
+            assert_eq!(error, "454 4.7.0 later");
+            pauses.push(until - now);
+            now = until;
+            assert_eq!(health.paused_at("default", now), None, "one asks again");
+        }
+        assert_eq!(pauses, [60, 120, 240, 480, 600, 600]);
+        assert_eq!(health.paused_at("other", now - 1), None);
+        assert_eq!(health.list()[0].refusal, Some(Throttle));
+        health.accepted("default");
+        assert_eq!(health.list()[0].refusal, None);
+        let refused = Reply::new(535, (5, 7, 8), "no");
+        assert_eq!(health.judge_at("default", (Login, &refused), "", now), Some(Relay));
+        assert_eq!(health.paused_at("default", now).unwrap().0, now + PAUSE, "from the start");
+        assert_eq!(health.counters.upstream_paused.with_label_values(&["default"]).get(), 1);
+    }
+
+    #[test]
+    fn a_refused_sender_waits_and_nobody_else() {
+        let health = health();
+        let told = health.judge_at("default", (Mail, &unverified()), "Anna@here.example", 1000);
+        assert_eq!(told, Some(Sender));
+        let at = |upstream, sender, now| health.refused_sender_at(upstream, sender, now);
+        assert!(at("default", "anna@HERE.example", 1001).unwrap().contains("not verified"));
+        assert_eq!(at("default", "bert@here.example", 1001), None);
+        assert_eq!(at("other", "anna@here.example", 1001), None);
+        assert_eq!(at("default", "anna@here.example", 1000 + SENDER_PAUSE), None);
+        assert_eq!(health.paused_at("default", 1001), None);
+    }
+
+    #[test]
+    fn refused_senders_are_remembered_to_a_limit() {
+        let health = health();
+        for n in 0..SENDERS_MAX + 50 {
+            health.judge_at("default", (Mail, &unverified()), &format!("u{n}@here.example"), 1000);
+        }
+        assert_eq!(health.known.lock()["default"].senders.len(), SENDERS_MAX);
+    }
+}
