@@ -4,6 +4,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use postern::appliance::failure::Exit;
 use postern::appliance::{class, property, supervise};
 use postern::cli::QueueArgs;
+use postern::cli::dkim::{self, DkimArgs};
 use postern::cli::manual::{self, CompletionsArgs, ManArgs};
 use postern::cli::route::{self, RouteArgs};
 use postern::demo::DemoArgs;
@@ -69,6 +70,8 @@ enum Command {
     Queue(Box<QueueArgs>),
     /// Test where a message would go, and whether its client may send it
     Route(RouteArgs),
+    /// Show the DNS records of the DKIM keys, and check them in DNS
+    Dkim(DkimArgs),
     /// Receive mail for trials and tests: count it, keep it, or fail on demand
     Sink(SinkArgs),
     /// Start a relay with some undelivered mail, to try its web UI and to send mail to
@@ -126,6 +129,7 @@ fn main() -> ExitCode {
         Command::Check => property::check::run(),
         Command::Queue(args) => postern::volumes::run(*args),
         Command::Route(args) => route::run(args),
+        Command::Dkim(args) => dkim::run(args),
         Command::Sink(args) => postern::sink::run(args),
         Command::Demo(args) => postern::demo::run(args),
         Command::Health { verbose } => supervise::health::run(verbose),

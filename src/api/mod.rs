@@ -10,6 +10,7 @@ mod ages;
 mod ask;
 mod deliveries;
 mod delivery_state;
+mod dkim;
 mod filter;
 mod groups;
 pub(crate) mod health;
@@ -42,6 +43,7 @@ pub(crate) use ask::{admin_error, ask};
 pub(crate) use deliveries::deliveries_view;
 pub use deliveries::{DeliveriesView, DeliveryView};
 pub use delivery_state::DeliveryState;
+pub use dkim::{DkimDomainView, DkimKeyView, DkimView, RecordView};
 pub use filter::FilterView;
 pub(crate) use groups::view as groups_view;
 pub use groups::{GroupView, GroupsView};
@@ -149,6 +151,12 @@ pub(crate) const ROUTES: &[HttpRoute<AppState>] = &[
         methods: LOOK,
         need: RequiredRight::Lookup,
         handler: |call| Box::pin(route_test::route(call.app, call.visit)),
+    },
+    HttpRoute {
+        path: "/api/v1/dkim",
+        methods: LOOK,
+        need: RequiredRight::Lookup,
+        handler: |call| Box::pin(dkim::dkim(call.app, call.visit)),
     },
     HttpRoute {
         path: "/api/v1/settings",

@@ -9,6 +9,7 @@
 //! `body` writes a mail as it is.
 
 mod api_client;
+pub mod dkim;
 mod export;
 mod export_directory;
 mod import;

@@ -91,7 +91,7 @@ impl ProcessResources {
         let process = Self {
             _maillog_guard: maillog_guard,
             maillog,
-            signer: dkim_keys::signer(&settings, dkim, &counters.sign),
+            signer: dkim_keys::signer(&settings, dkim, &counters.sign, &disk)?,
             resources: Resources::of(&settings, ceiling.as_ref(), files),
             settings,
             presenter,

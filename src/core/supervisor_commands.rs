@@ -28,7 +28,7 @@ pub(super) fn follow<R: Read + Send + 'static>(
     process: &ProcessResources,
 ) -> io::Result<Arc<Notify>> {
     let (presenter, counters) = (process.presenter.clone(), process.counters.accept.clone());
-    let signer = process.signer.clone();
+    let (signer, disk) = (process.signer.clone(), process.disk.clone());
     let (status, drain_time) = (process.status.clone(), process.settings.drain_time);
     let (accesses, settings) = (process.upstreams.clone(), process.settings.clone());
     if let Some(presenter) = &presenter {
@@ -47,7 +47,7 @@ pub(super) fn follow<R: Read + Send + 'static>(
                 Ok(CoreOrder::Upstreams(files)) => {
                     upstreams::take(&accesses, &settings, &files, &status);
                 }
-                Ok(CoreOrder::Dkim(files)) => dkim_keys::take(&signer, files),
+                Ok(CoreOrder::Dkim(files)) => dkim_keys::take(&signer, files, &*disk),
                 Ok(CoreOrder::Stacks) => status.stacks(&sys::stacks()),
                 Ok(CoreOrder::Stop) => stop_within(&stop, drain_time)?,
                 Ok(CoreOrder::End) => end(),

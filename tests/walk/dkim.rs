@@ -8,8 +8,9 @@ use crate::support::dkim::{DkimVolume, Verified, received};
 use crate::support::letter::shapes;
 use crate::support::names::Names;
 use crate::support::patience::until;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 
 /// Retries at once.
 const HURRY: [(&str, &str); 2] =
@@ -308,4 +309,101 @@ fn a_large_mail_is_signed_in_the_memory_of_a_small_one() {
     for (found, mail) in volume.dkimpy(&found).iter().zip(&found) {
         assert_holds(found, "here.example", &BOTH, mail);
     }
+}
+
+/// `postern dkim` with JSON as its answer, and its exit code.
+fn dkim(appliance: &Appliance, arguments: &[&str]) -> (Value, Option<i32>) {
+    let all: Vec<&str> = ["dkim", "--json"].iter().chain(arguments).copied().collect();
+    let output = appliance.command(&all).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let json = serde_json::from_str(&text).unwrap_or_else(|error| {
+        panic!("{error}: {text}{}", String::from_utf8_lossy(&output.stderr))
+    });
+    (json, output.status.code())
+}
+
+#[test]
+fn keys_are_made_shown_published_and_checked() {
+    let (volume, sink) = (DkimVolume::new(), Sink::start(""));
+    let (relay, silent) = (sink.relay(), Names::serve(&[]));
+    let (domains, servers) = ("here.example, sub.here.example=S2", silent.servers());
+    let properties = [
+        ("MTA_SMART_RELAY", &*relay),
+        ("MTA_DKIM_DOMAINS", domains),
+        ("MTA_DKIM_GENERATE", "yes"),
+        ("MTA_DNS_SERVERS", &*servers),
+    ];
+    let mut appliance = Appliance::start(&properties);
+    let keys = appliance.path("data/dkim");
+    let path = keys.join("postern._domainkey.here.example.pem");
+    let mode = |path: &std::path::Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode(&keys), mode(&path)), (0o700, 0o600));
+    let secret = fs::read_to_string(&path).unwrap();
+
+    let (shown, code) = dkim(&appliance, &["show"]);
+    assert_eq!(code, Some(0));
+    let mut records = vec!["host-record=postern.example,192.0.2.77".to_owned()];
+    for key in
+        shown["domains"].as_array().unwrap().iter().flat_map(|one| one["keys"].as_array().unwrap())
+    {
+        let text = |name: &str| key[name].as_str().unwrap().to_owned();
+        let (selector, domain) = (text("selector"), text("name"));
+        let domain = domain.split_once("._domainkey.").unwrap().1.to_owned();
+        volume.publish(&domain, &selector, &text("value"));
+        // The strings of the zone file are what a name server takes.
+        let zone = text("zone");
+        let strings: Vec<&str> = zone.split('"').skip(1).step_by(2).collect();
+        assert!(strings.iter().all(|string| string.len() <= 255));
+        assert_eq!(strings.concat(), text("value"));
+        records.push(format!("txt-record={},{}", text("name"), strings.join(",")));
+    }
+    assert_eq!(records.len(), 5, "{shown}");
+
+    let verdicts = |checked: &Value| -> Vec<String> {
+        let domains = checked["domains"].as_array().unwrap();
+        let records = domains.iter().flat_map(|domain| domain["records"].as_array().unwrap());
+        let all = records.chain(checked["hosts"].as_array().unwrap());
+        let text = |record: &Value, name: &str| record[name].as_str().unwrap().to_owned();
+        all.map(|record| text(record, "kind") + " " + &text(record, "verdict")).collect()
+    };
+    let (checked, code) = dkim(&appliance, &["check", "here.example"]);
+    assert_eq!(code, Some(1));
+    let missing = ["dkim missing", "dkim missing", "spf missing", "dmarc missing", "ptr missing"];
+    assert_eq!(verdicts(&checked), missing);
+
+    // Published, but for one that is another key.
+    records.push("txt-record=here.example,v=spf1 -all".to_owned());
+    records.push("txt-record=here.example,something else".to_owned());
+    records.push("txt-record=_dmarc.here.example,v=DMARC1; p=none".to_owned());
+    let other = "txt-record=S2._domainkey.sub.here.example".to_lowercase();
+    for record in records.iter_mut().filter(|record| record.to_lowercase().starts_with(&other)) {
+        *record = format!("{other},v=DKIM1; k=rsa; p=AAAA");
+    }
+    let names = Names::serve(&records);
+    let servers = names.servers();
+    appliance.stop();
+    appliance.set(&[("MTA_DNS_SERVERS", &servers)]);
+    appliance.boot();
+    let (checked, code) = dkim(&appliance, &["check", "here.example"]);
+    let right = ["dkim right", "dkim right", "spf right", "dmarc right", "ptr right"];
+    assert_eq!(
+        (verdicts(&checked).as_slice(), code),
+        (right.map(str::to_owned).as_slice(), Some(0))
+    );
+    let (checked, code) = dkim(&appliance, &["check"]);
+    let found = verdicts(&checked);
+    let below = ["dkim wrong", "dkim right", "spf missing", "dmarc right"];
+    assert_eq!((&found[4..8], code), (below.map(str::to_owned).as_slice(), Some(1)));
+
+    // The same keys as before the restart, and they sign.
+    assert_eq!(fs::read_to_string(&path).unwrap(), secret);
+    send(&appliance, "box@there.example", b"From: a@here.example\r\n\r\nhello\r\n");
+    let mail = mails(&sink, 1).remove(0);
+    assert_holds(&volume.dkimpy(std::slice::from_ref(&mail))[0], "here.example", &BOTH, &mail);
+    let line = secret.lines().nth(3).unwrap();
+    let told = appliance.log().join("\n") + &shown.to_string();
+    assert!(!told.contains(line), "a private key was told");
+    let words = appliance.command(&["dkim", "check"]).output().unwrap();
+    let words = String::from_utf8_lossy(&words.stdout).into_owned();
+    assert!(words.contains("another key is published"), "{words}");
 }

@@ -10,7 +10,7 @@ impl Settings {
     pub(super) fn broken_rules(&self) -> Vec<Failure> {
         let keys = [self.of_log(), self.of_key_place(), self.of_keys(), self.of_log_file()];
         let limits = [self.of_backoff(), self.of_reserve(), self.of_run_dir(), self.of_ports()];
-        let page = [self.of_tokens(), self.of_page_tls(), self.of_tls_port()];
+        let page = [self.of_tokens(), self.of_page_tls(), self.of_tls_port(), self.of_dkim()];
         let rules = keys.into_iter().chain(limits).chain(page).flatten();
         rules.chain(self.upstream_problems()).collect()
     }
@@ -121,6 +121,16 @@ impl Settings {
                 "Error: ui_tls=yes needs key and certificate",
                 "they are those of terminal in: set MTA_SSL_DISABLED=no, MTA_SSL_KEY_FILE and \
                 MTA_SSL_CERT_FILE",
+            )
+        })
+    }
+
+    fn of_dkim(&self) -> Option<Failure> {
+        (self.dkim_generate && self.dkim_domains.is_empty()).then(|| {
+            broken(
+                "Error: dkim_generate=yes needs dkim_domains",
+                "name the domains whose mail is to be signed in MTA_DKIM_DOMAINS, or set \
+                MTA_DKIM_GENERATE=no",
             )
         })
     }

@@ -79,6 +79,7 @@ properties! {
         // DKIM.
         /// Empty = every domain with a key.
         dkim_domains: Vec<DkimDomain> = dkim_domains;
+        dkim_generate: bool = value::flag;
         dkim_failure: DkimFailure = DkimFailure::from_str;
         dkim_sign_again: bool = value::flag;
 

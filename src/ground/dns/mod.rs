@@ -75,6 +75,13 @@ pub trait Resolver: Send + Sync + 'static {
     /// The IPv6 and IPv4 addresses of a host; never an empty list. Aliases are followed.
     fn addresses(&self, name: &str) -> DnsFuture<'_, Vec<IpAddr>>;
 
+    /// The texts of the TXT records of a name, the strings of each joined (RFC 7208 §3.3); never an
+    /// empty list. The cache is not used, so that a record that was published just now is seen.
+    fn texts(&self, name: &str) -> DnsFuture<'_, Vec<String>>;
+
+    /// The host names of an address (PTR); never an empty list.
+    fn host_names(&self, address: IpAddr) -> DnsFuture<'_, Vec<String>>;
+
     /// Removes a name from the cache, because its hosts do not answer.
     fn forget(&self, _name: &str) {}
 

@@ -98,6 +98,26 @@ impl Setup {
         some(records.collect())
     }
 
+    pub(super) async fn texts(&self, name: Name) -> Result<Vec<String>, DnsError> {
+        self.resolver.clear_lookup_cache(name.clone(), RecordType::TXT);
+        let lookup = ask(&self.resolver, &name, RecordType::TXT).await?;
+        let records = lookup.answers().iter().filter_map(|record| match &record.data {
+            RData::TXT(text) => Some(String::from_utf8_lossy(&text.txt_data.concat()).into_owned()),
+            _ => None,
+        });
+        some(records.collect())
+    }
+
+    pub(super) async fn host_names(&self, address: IpAddr) -> Result<Vec<String>, DnsError> {
+        let name = Name::from(address);
+        let lookup = ask(&self.resolver, &name, RecordType::PTR).await?;
+        let records = lookup.answers().iter().filter_map(|record| match &record.data {
+            RData::PTR(name) => Some(plain(name)),
+            _ => None,
+        });
+        some(records.collect())
+    }
+
     pub(super) async fn addresses(&self, name: &Name) -> Result<Vec<IpAddr>, DnsError> {
         let resolver = if name.num_labels() == 1 { &self.local } else { &self.resolver };
         let mut missing = Absence::Name;

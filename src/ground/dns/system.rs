@@ -132,6 +132,22 @@ impl Resolver for System {
         })
     }
 
+    fn texts(&self, name: &str) -> DnsFuture<'_, Vec<String>> {
+        let name = name.to_owned();
+        Box::pin(async move {
+            let asked = parse(&name)?;
+            let setup = self.setup();
+            self.limited(&name, setup.texts(asked)).await
+        })
+    }
+
+    fn host_names(&self, address: IpAddr) -> DnsFuture<'_, Vec<String>> {
+        Box::pin(async move {
+            let setup = self.setup();
+            self.limited(&address.to_string(), setup.host_names(address)).await
+        })
+    }
+
     fn forget(&self, name: &str) {
         if let Ok(name) = parse(name) {
             self.setup().forget(&name);

@@ -42,7 +42,10 @@ pub use body::{Body, StoredContent};
 pub use configured_host::ConfiguredHost;
 pub use deliveries::Deliveries;
 pub use destination::{Destination, MailDomain};
-pub use dkim::{DkimDomainState, DkimKeyState, DkimKeys};
+pub use dkim::{
+    DkimDomainReport, DkimDomainState, DkimKeyState, DkimKeys, DkimReport, DkimReportFuture,
+    PublishedRecord, RecordVerdict,
+};
 pub use encryption::Encryption;
 pub use envelope::{BodyType, Envelope, Origin};
 pub use event::{

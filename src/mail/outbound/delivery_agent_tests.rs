@@ -51,6 +51,14 @@ impl Resolver for Here {
             async move { Ok((1..=count).map(|last| IpAddr::from([127, 0, 0, last])).collect()) },
         )
     }
+
+    fn texts(&self, _: &str) -> DnsFuture<'_, Vec<String>> {
+        Box::pin(async { Err(DnsError::Absent(Absence::Records)) })
+    }
+
+    fn host_names(&self, _: IpAddr) -> DnsFuture<'_, Vec<String>> {
+        Box::pin(async { Err(DnsError::Absent(Absence::Records)) })
+    }
 }
 
 struct Relay {

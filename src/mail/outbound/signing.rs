@@ -12,10 +12,13 @@
 //! Security: only mail of clients that may relay, and our own notifications.
 
 use crate::ground::clock;
+use crate::ground::dns::Resolver;
 use crate::ground::lock::Lock;
 use crate::mail::model::{
-    Body, DkimDomainState, DkimKeyState, DkimKeys, Message, MessageId, MessageKind, Outcome, Reply,
+    Body, DkimDomainState, DkimKeyState, DkimKeys, DkimReport, DkimReportFuture, Message,
+    MessageId, MessageKind, Outcome, Reply,
 };
+use crate::mail::outbound::dkim_records;
 use crate::mail::sign::counters::SignCounters;
 use crate::mail::sign::{
     ContentDigest, DomainKeys, HeaderSummary, KeyRing, Lookup, SelectorFile, SignatureError,
@@ -66,6 +69,8 @@ pub struct MailSigner {
     ring: Lock<Arc<KeyRing>>,
     kept: Lock<KeptPrefixes>,
     counters: Arc<SignCounters>,
+    /// For what DNS has of its keys, and the host name of the relay.
+    resolver: Option<(Arc<dyn Resolver>, String)>,
 }
 
 type Prefix = Arc<OnceCell<Option<Bytes>>>;
@@ -90,6 +95,15 @@ enum Unsigned {
 impl MailSigner {
     /// A signer without keys: mail of the configured domains waits for them.
     pub fn new(config: SigningConfig, counters: Arc<SignCounters>) -> Arc<Self> {
+        Self::asking(config, counters, None)
+    }
+
+    /// The same, with a resolver for reports on what DNS has, and the host name of the relay.
+    pub fn asking(
+        config: SigningConfig,
+        counters: Arc<SignCounters>,
+        resolver: Option<(Arc<dyn Resolver>, String)>,
+    ) -> Arc<Self> {
         let ring = KeyRing::new(&config.domains, &[]);
         Arc::new(Self {
             config,
@@ -97,6 +111,7 @@ impl MailSigner {
             ring: Lock::leaf(Arc::new(ring)),
             kept: Lock::leaf(KeptPrefixes::default()),
             counters,
+            resolver,
         })
     }
 
@@ -207,6 +222,17 @@ impl DkimKeys for MailSigner {
             problem: keys.problem.clone(),
         };
         ring.domains().map(state).collect()
+    }
+
+    fn report(&self, domains: Vec<DkimDomainState>) -> DkimReportFuture<'_> {
+        Box::pin(async move {
+            match &self.resolver {
+                Some((resolver, hostname)) => {
+                    dkim_records::report(&**resolver, hostname, domains).await
+                }
+                None => DkimReport { domains: Vec::new(), hosts: Vec::new() },
+            }
+        })
     }
 }
 

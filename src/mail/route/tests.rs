@@ -55,6 +55,14 @@ impl Resolver for Zone {
             self.addresses.get(name).cloned().unwrap_or(Err(DnsError::Absent(Absence::Name)));
         Box::pin(async move { answer })
     }
+
+    fn texts(&self, _: &str) -> DnsFuture<'_, Vec<String>> {
+        Box::pin(async { Err(DnsError::Absent(Absence::Records)) })
+    }
+
+    fn host_names(&self, _: IpAddr) -> DnsFuture<'_, Vec<String>> {
+        Box::pin(async { Err(DnsError::Absent(Absence::Records)) })
+    }
 }
 
 fn failed() -> DnsError {
