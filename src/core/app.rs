@@ -25,6 +25,7 @@ use tokio::task::JoinSet;
 pub(super) struct App {
     smtp: Vec<TcpListener>,
     smtps: Vec<TcpListener>,
+    device: Vec<TcpListener>,
     server: Server,
     relay: Relay,
     /// The supervisor requests the stop.
@@ -44,9 +45,9 @@ impl App {
         let told_to_stop = supervisor_commands::follow(orders, &process)
             .map_err(|error| internal("the orders' thread", &error))?;
         let mut relay = Relay::open(&process, spool, &ports)?;
-        let Ports { smtp, smtps, http, control } = ports;
+        let Ports { smtp, smtps, device, http, control } = ports;
         let server = Server::open(&process, &mut relay, http, control)?;
-        Ok(Self { smtp, smtps, server, relay, told_to_stop, process })
+        Ok(Self { smtp, smtps, device, server, relay, told_to_stop, process })
     }
 
     /// Starts delivery, intake and the watchdog, and reports readiness.
@@ -54,13 +55,23 @@ impl App {
     /// # Errors
     /// The watchdog's thread cannot be created.
     pub(super) fn start(self) -> Result<Running, Failure> {
-        let Self { smtp, smtps, server, relay, told_to_stop, process } = self;
+        let Self { smtp, smtps, device, server, relay, told_to_stop, process } = self;
         let Server { app, readiness, close, opened } = server;
         let agents = tokio::spawn(relay.outbound.clone().run());
         let background = background(&process, &relay);
         let (stop, stopping) = watch::channel(None);
         let listeners = listeners(smtp, smtps, &relay);
-        let sessions = tokio::spawn(inbound::serve(relay.intake, listeners, stopping));
+        let devices = device.into_iter().map(SmtpListener::plain).collect();
+        let of_devices =
+            relay.device.map(|intake| inbound::serve(intake, devices, stopping.clone()));
+        let of_clients = inbound::serve(relay.intake, listeners, stopping);
+        let sessions = tokio::spawn(async move {
+            tokio::join!(of_clients, async {
+                if let Some(serving) = of_devices {
+                    serving.await;
+                }
+            });
+        });
         drop(readiness.send_replace(Ok(())));
         let readiness = Arc::new(readiness);
         #[cfg(debug_assertions)]

@@ -67,6 +67,9 @@ fn who_may_relay(settings: &Settings, resources: &Resources) -> String {
         words += rest.as_str();
         words.push('.');
     }
+    if let Some(devices) = settings.devices() {
+        words += &format!(" {devices}");
+    }
     words
 }
 

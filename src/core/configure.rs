@@ -19,6 +19,7 @@ use crate::http::token::Token;
 use crate::mail::accept::{Conduct, Limits, SmtpTls};
 use crate::mail::admit::{Policy, StagingRules};
 use crate::mail::deliver;
+use crate::mail::device::{self, DeviceRules};
 use crate::mail::events::MailEvents;
 use crate::mail::history::{self, Masking};
 use crate::mail::intake::Intake;
@@ -173,6 +174,7 @@ pub(super) fn intake(
         spool: spool.clone(),
         onward: Box::new(move |message| onward.enqueue(message)),
         policy: policy.clone(),
+        device: None,
         staging: Arc::new(staging(settings)),
         rules: SessionLimits::new(settings.hostname.clone(), settings.message_size_limit),
         rewriting: rewrite::RewriteConfig {
@@ -188,6 +190,27 @@ pub(super) fn intake(
         registry: registry.clone(),
         conduct: Conduct::new(),
         limits: smtp_limits(settings, resources, memory),
+    }
+}
+
+/// The intake of the listener for devices: only `device_networks` are served there.
+pub(super) fn device_intake(
+    process: &ProcessResources,
+    onward: (&Arc<SegmentLog>, &Arc<Outbound<SegmentLog>>),
+    consumers: (&Arc<SessionRegistry>, &Arc<MailEvents>),
+    tls: Option<Arc<SmtpTls>>,
+) -> Intake<SegmentLog> {
+    let settings = &process.settings;
+    let policy = Arc::new(Policy::new(settings.device_networks.clone(), default_gateways()));
+    let intake = intake(process, &policy, onward, consumers, tls);
+    let sessions = intake.limits.connection.sessions.min(device::SESSIONS_MAX);
+    // Some are left to tell everybody else why they are refused.
+    let reserve = sessions - sessions / 5;
+    let connection = ConnectionLimits { sessions, reserve, ..intake.limits.connection.clone() };
+    Intake {
+        device: Some(DeviceRules::new(settings.device_user.clone(), settings.device_rate)),
+        limits: Limits { connection, ..intake.limits },
+        ..intake
     }
 }
 

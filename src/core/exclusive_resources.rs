@@ -24,6 +24,8 @@ pub(super) struct Ports {
     pub(super) smtp: Vec<TcpListener>,
     /// Empty without TLS.
     pub(super) smtps: Vec<TcpListener>,
+    /// For devices; empty without `device_port`.
+    pub(super) device: Vec<TcpListener>,
     pub(super) http: Vec<TcpListener>,
     pub(super) control: ControlSocket,
 }
@@ -55,6 +57,10 @@ impl Ports {
             } else {
                 all("smtps_port", settings.smtps_port)?
             },
+            device: match settings.device_port {
+                0 => Vec::new(),
+                port => all("device_port", port)?,
+            },
             http: all("ui_port", settings.ui_port)?,
             control: bind_control(&settings.run_dir).or_else(|cause| {
                 bind_nameless(volume).map_err(|error| {
@@ -66,7 +72,9 @@ impl Ports {
                 })
             })?,
         };
-        for listener in ports.smtp.iter().chain(&ports.smtps).chain(&ports.http) {
+        for listener in
+            ports.smtp.iter().chain(&ports.smtps).chain(&ports.device).chain(&ports.http)
+        {
             let address = listener.local_addr();
             let address = address.map_or_else(|error| error.to_string(), |own| own.to_string());
             tracing::info!(target: "mta", %address, "listening");

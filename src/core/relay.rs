@@ -19,6 +19,7 @@ use crate::mail::outbound::Outbound;
 use crate::mail::sessions::SessionRegistry;
 use crate::mail::spool::SegmentLog;
 use std::sync::Arc;
+use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 /// All mail modules, connected. No mail is accepted yet.
@@ -35,6 +36,8 @@ pub(super) struct Relay {
     pub(super) registry: Arc<SessionRegistry>,
     pub(super) tls: Option<Arc<SmtpTls>>,
     pub(super) intake: Arc<Intake<SegmentLog>>,
+    /// The intake of the listener for devices; `None` without one.
+    pub(super) device: Option<Arc<Intake<SegmentLog>>>,
 }
 
 impl Relay {
@@ -52,15 +55,9 @@ impl Relay {
             .presenter
             .clone()
             .map(|presenter| SmtpTls::new(presenter, counters.accept.clone()));
-        let router =
-            configure::router(settings, ports.smtp.iter().chain(&ports.smtps), &counters.route)?;
-        let router = router.monitored(process.health.clone());
-        let client = SmtpClient::with_upstreams(
-            configure::deliver_config(settings),
-            counters.deliver.clone(),
-            process.upstreams.clone(),
-        )
-        .map_err(|error| internal("TLS", &error))?;
+        let router = configure::router(settings, listeners(ports), &counters.route)?
+            .monitored(process.health.clone());
+        let client = client(process)?;
         let history = HistoryLog::open(
             disk.clone(),
             configure::history_config(settings),
@@ -91,6 +88,10 @@ impl Relay {
             (&registry, &events),
             tls.clone(),
         ));
+        let device = (!ports.device.is_empty()).then(|| {
+            let consumers = (&registry, &events);
+            Arc::new(configure::device_intake(process, onward, consumers, tls.clone()))
+        });
         Ok(Self {
             spool,
             outbound,
@@ -102,8 +103,22 @@ impl Relay {
             registry,
             tls,
             intake,
+            device,
         })
     }
+}
+
+/// What speaks SMTP to next hops.
+fn client(process: &ProcessResources) -> Result<SmtpClient, Failure> {
+    let config = configure::deliver_config(&process.settings);
+    let (counters, upstreams) = (process.counters.deliver.clone(), process.upstreams.clone());
+    let client = SmtpClient::with_upstreams(config, counters, upstreams);
+    client.map_err(|error| internal("TLS", &error))
+}
+
+/// The listeners at which mail comes in.
+fn listeners(ports: &Ports) -> impl Iterator<Item = &TcpListener> {
+    ports.smtp.iter().chain(&ports.smtps).chain(&ports.device)
 }
 
 /// The consumers of events: the history, the session registry, and, if configured, webhooks and the

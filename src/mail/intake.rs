@@ -8,6 +8,7 @@
 
 use super::accept::{self, Conduct, Limits};
 use super::admit::{Policy, StagingRules};
+use super::device::DeviceRules;
 use super::events::MailEvents;
 use super::hold;
 use super::model::{
@@ -42,6 +43,8 @@ pub struct Intake<S> {
     pub rules: SessionLimits,
     /// What is changed in content of clients that may relay.
     pub rewriting: rewrite::RewriteConfig,
+    /// The rules of the listener for devices, if this is its intake.
+    pub device: Option<DeviceRules>,
     /// Which recipients a staging system may write to, and what is held.
     pub staging: Arc<StagingRules>,
     /// The destinations of mail, and whether all of it goes to `cc_mta` too.
@@ -180,6 +183,9 @@ impl<S: Spool> Intake<S> {
         let id = message.id;
         self.counters.accepted_total.inc();
         self.counters.accepted_bytes_total.inc_by(size);
+        if let Some(device) = &self.device {
+            tracing::info!(target: "mta", queue_id = %id, user = device.user(), "device mail");
+        }
         self.events.emit(MailEvent::Accepted { message: &message, port, size, encryption });
         (self.onward)(message);
         Ok(id)

@@ -18,6 +18,7 @@ pub mod admin;
 pub mod admit;
 pub mod bounce;
 pub mod deliver;
+pub mod device;
 pub mod events;
 pub mod history;
 mod hold;

@@ -11,6 +11,7 @@
 #[cfg(doc)]
 use super::accept::Limits;
 use super::accept::{Conduct, SmtpStage};
+use super::device::DeviceRules;
 use super::events::{CommandSummary, MailEvents};
 use super::incoming_message::IncomingMessage;
 use super::intake::Intake;
@@ -117,6 +118,10 @@ impl<'a, S: Spool> Session<'a, S> {
         if !self.peer.probe {
             events.emit(MailEvent::Connected(self.peer.into()));
         }
+        if self.turns_away() {
+            disconnected(events, self.peer);
+            return self.wire.close().await;
+        }
         self.note_encryption();
         self.dialogue.greet(self.wire.output());
         loop {
@@ -134,6 +139,20 @@ impl<'a, S: Spool> Session<'a, S> {
         }
         disconnected(events, self.peer);
         self.wire.close().await;
+    }
+
+    /// At the listener for devices, greets everybody else with a refusal.
+    fn turns_away(&mut self) -> bool {
+        let client = self.peer.address;
+        if self.intake.device.is_none() || self.intake.policy.may_relay(client) {
+            return false;
+        }
+        let reply = DeviceRules::turned_away(client);
+        write_reply(self.wire.output(), &reply);
+        let refused = Some((reply, Refusal::Relay));
+        let asked = CommandSummary { command: "CONNECT", from: None, to: None };
+        self.note(&CommandResult { next: NextStep::Close, refused }, &asked);
+        true
     }
 
     /// STARTTLS: the handshake, and a session that forgets everything before (RFC 3207 §4.2).
@@ -461,7 +480,10 @@ impl<S: Spool> AccessPolicy for SessionPolicy<'_, S> {
             return Verdict::Refuse(Reply::new(421, (4, 3, 2), text), Refusal::Stopping);
         }
         match self.intake.ready(|| self.frees_memory()) {
-            Ok(()) => Verdict::Accept,
+            Ok(()) => {
+                let device = self.intake.device.as_ref();
+                device.map_or(Verdict::Accept, |device| device.mail(std::time::Instant::now()))
+            }
             Err((reply, reason)) => Verdict::Refuse(reply, reason),
         }
     }

@@ -10,6 +10,7 @@
 mod support;
 
 mod capture;
+mod devices;
 mod redirect;
 mod senders;
 

@@ -103,6 +103,7 @@ impl Receiver {
         let registry = Arc::<SessionRegistry>::default();
         let intake = Arc::new(Intake {
             staging: Arc::default(),
+            device: None,
             events: MailEvents::new(vec![registry.clone()]),
             registry,
             spool: Arc::clone(&spool),

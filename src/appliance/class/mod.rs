@@ -280,9 +280,10 @@ mod tests {
                 .count(),
             13
         );
-        const KINDS: [&str; 34] = [
+        const KINDS: [&str; 35] = [
             "mail addresses and domains",
             "capture/refuse",
+            "rate",
             "old=new, addresses or @domains",
             "text",
             "yes/no",

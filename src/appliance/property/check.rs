@@ -51,6 +51,9 @@ fn report(loaded: &LoadedProperties) -> (String, bool) {
     let words =
         relay_summary::who_may_relay(&loaded.settings.smtpd_trusted_networks, &default_gateways());
     let _ = write!(text, "\nWho may relay: {}\n", words.statement);
+    if let Some(devices) = loaded.settings.devices() {
+        let _ = writeln!(text, "{devices}");
+    }
     for warning in words.warnings.iter().chain(&loaded.warnings) {
         let _ = writeln!(text, "WARNING: {warning}.");
     }

@@ -5,6 +5,7 @@
 
 use super::choice::OtherRecipients;
 use super::settings::Settings;
+use super::to_text::Written;
 
 /// A mode that is on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,6 +47,19 @@ impl Settings {
         };
         let public = words("SOME RECIPIENTS");
         Some(StagingMode { words: words(&self.recipient_allow.join(", ")), public })
+    }
+
+    /// Who may send at `device_port`; `None` = nobody.
+    pub fn devices(&self) -> Option<String> {
+        if self.device_port == 0 {
+            return None;
+        }
+        let rate = match self.device_rate {
+            Some(rate) => format!("at most {rate} together"),
+            None => "at any rate".to_owned(),
+        };
+        let (port, networks) = (self.device_port, self.device_networks.to_text());
+        Some(format!("Devices in {networks} may send at port {port} without a login, {rate}."))
     }
 
     fn redirection(&self) -> Option<StagingMode> {

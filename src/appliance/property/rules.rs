@@ -9,9 +9,10 @@ impl Settings {
     /// Every rule that these values violate.
     pub(super) fn broken_rules(&self) -> Vec<Failure> {
         let keys = [self.of_log(), self.of_key_place(), self.of_keys(), self.of_log_file()];
+        let devices = [self.of_devices(), self.of_device_port()];
         let limits = [self.of_backoff(), self.of_reserve(), self.of_run_dir(), self.of_ports()];
         let page = [self.of_tokens(), self.of_page_tls(), self.of_tls_port(), self.of_dkim()];
-        let rules = keys.into_iter().chain(limits).chain(page).flatten();
+        let rules = keys.into_iter().chain(limits).chain(page).chain(devices).flatten();
         rules.chain(self.upstream_problems()).collect()
     }
 
@@ -131,6 +132,28 @@ impl Settings {
                 "Error: dkim_generate=yes needs dkim_domains",
                 "name the domains whose mail is to be signed in MTA_DKIM_DOMAINS, or set \
                 MTA_DKIM_GENERATE=no",
+            )
+        })
+    }
+
+    fn of_devices(&self) -> Option<Failure> {
+        (self.device_port != 0 && self.device_networks.is_empty()).then(|| {
+            broken(
+                "Error: device_port needs device_networks",
+                "without them nobody could send there: set MTA_DEVICE_NETWORKS to the networks of \
+                your printers and scanners, or MTA_DEVICE_PORT=0",
+            )
+        })
+    }
+
+    fn of_device_port(&self) -> Option<Failure> {
+        let secure = (!self.ssl_disabled).then_some(self.smtps_port);
+        let others = [self.smtp_port, self.ui_port].into_iter().chain(secure);
+        let taken = self.device_port != 0 && others.into_iter().any(|it| it == self.device_port);
+        taken.then(|| {
+            broken(
+                "Error: device_port must differ from the other ports",
+                format!("{} is taken; set MTA_DEVICE_PORT to another port", self.device_port),
             )
         })
     }

@@ -19,6 +19,7 @@ use super::value;
 use super::webhook::{Webhook, webhooks};
 use crate::appliance::terminal;
 use crate::ground::host::HostSpec;
+use crate::ground::token_bucket::Rate;
 use crate::ground::web_address::WebAddress;
 use ipnet::IpNet;
 use std::net::{IpAddr, SocketAddr};
@@ -116,6 +117,12 @@ properties! {
         recipient_allow: Vec<String> = mail_address::patterns;
         recipient_others: OtherRecipients = OtherRecipients::from_str;
         capture: bool = value::flag;
+        /// 0 = off.
+        device_port: u16 = value::port_or_zero;
+        device_networks: Vec<IpNet> = network::networks;
+        device_user: String = name::user_name;
+        /// Of all devices together; `None` = no limit.
+        device_rate: Option<Rate> = Rate::from_str;
         rewrite_from: Option<String> = mail_address::address;
         sender_rewrites: Vec<SenderRewrite> = mail_address::rewrites;
 

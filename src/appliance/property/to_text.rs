@@ -8,6 +8,7 @@ use super::mail_address::SenderRewrite;
 use super::name::HeaderNames;
 use super::network;
 use crate::ground::host::HostSpec;
+use crate::ground::token_bucket::Rate;
 use crate::ground::web_address::WebAddress;
 use ipnet::IpNet;
 use std::net::{IpAddr, SocketAddr};
@@ -67,7 +68,7 @@ macro_rules! displayed {
     };
 }
 
-displayed!(String, u16, u32, usize, HostSpec, WebAddress, SocketAddr, SenderRewrite);
+displayed!(String, u16, u32, usize, HostSpec, WebAddress, SocketAddr, SenderRewrite, Rate);
 
 impl Written for bool {
     fn to_text(&self) -> String {

@@ -33,6 +33,14 @@ pub fn port(text: &str) -> Result<u16, ValueError> {
     }
 }
 
+/// The same, or 0 for none.
+pub fn port_or_zero(text: &str) -> Result<u16, ValueError> {
+    match digits(text).and_then(|text| text.parse().ok()) {
+        Some(port) => Ok(port),
+        None => Err("value must be between 0 and 65535".into()),
+    }
+}
+
 /// A number from 1 to a million.
 pub fn count(text: &str) -> Result<u32, ValueError> {
     match digits(text).and_then(|text| text.parse().ok()) {

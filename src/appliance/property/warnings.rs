@@ -4,6 +4,7 @@
 //! In: [`Settings`]. Out: sentences. Limits: only the values are checked; checks of the machine or
 //! by DNS are in `appliance/terminal/next_hop_check.rs`.
 
+use super::relay_summary;
 use super::settings::Settings;
 use super::to_text::Written;
 use super::upstream::ConfiguredUpstream;
@@ -45,6 +46,7 @@ impl Settings {
             .chain(self.of_history())
             .chain(self.of_page())
             .chain(self.of_events())
+            .chain(self.of_open_devices())
             .collect()
     }
 
@@ -197,6 +199,21 @@ impl Settings {
         warnings
     }
 
+    fn of_open_devices(&self) -> Vec<String> {
+        let open =
+            relay_summary::everybody(&self.device_networks).filter(|_| self.device_port != 0);
+        let port = self.device_port;
+        open.into_iter()
+            .map(|open| {
+                format!(
+                    "{open} in device_networks makes an OPEN RELAY at port {port}: anybody who \
+                    reaches it can send mail to any address without a login. Name the networks of \
+                    your devices instead"
+                )
+            })
+            .collect()
+    }
+
     fn of_history(&self) -> Vec<String> {
         let (content, time) = (self.history_content, self.history_time);
         if content.is_zero() {
@@ -245,7 +262,7 @@ impl Settings {
             }
             (false, _) => {}
         }
-        if super::relay_summary::everybody(&self.http_proxies()).is_some() {
+        if relay_summary::everybody(&self.http_proxies()).is_some() {
             warnings.push(
                 "proxy_networks names everybody: whoever asks at ui_port chooses the address that \
                 counts for limits and logs; name \
@@ -253,7 +270,7 @@ impl Settings {
                     .to_owned(),
             );
         }
-        if super::relay_summary::everybody(&self.smtp_proxies()).is_some() {
+        if relay_summary::everybody(&self.smtp_proxies()).is_some() {
             warnings.push(
                 "proxy_networks names everybody: whoever sends a PROXY header at smtp_port chooses \
                 the address that says whether it may relay, and so makes an OPEN RELAY; name the \

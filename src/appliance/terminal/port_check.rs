@@ -1,10 +1,10 @@
 //! Terminal `in`: checks its ports before a start, and explains one that cannot be opened.
 //!
-//! In: the properties `listen`, `smtp_port`, `smtps_port`, `ui_port`. Out: failures, with the lines
-//! of the contract. Limits: a port is bound for a moment and never listened on, with the option
-//! that lets others bind it too. So no client is lost, and a server that starts meanwhile is not
-//! disturbed. Source: socket(7), SO_REUSEADDR: binding still fails if another socket listens on the
-//! port.
+//! In: the properties `listen`, `smtp_port`, `smtps_port`, `device_port`, `ui_port`. Out:
+//! failures, with the lines of the contract. Limits: a port is bound for a moment and never
+//! listened on, with the option that lets others bind it too. So no client is lost, and a server
+//! that starts meanwhile is not disturbed. Source: socket(7), SO_REUSEADDR: binding still fails
+//! if another socket listens on the port.
 
 use crate::appliance::failure::{Exit, Failure};
 use crate::appliance::property::Settings;
@@ -23,6 +23,7 @@ pub fn preflight(settings: &Settings) -> Vec<Failure> {
     let ports = [("smtp_port", settings.smtp_port)]
         .into_iter()
         .chain(secure)
+        .chain((settings.device_port != 0).then_some(("device_port", settings.device_port)))
         .chain([("ui_port", settings.ui_port)]);
     ports
         .filter_map(|(property, port)| {

@@ -194,6 +194,22 @@ pub const ALL: &[Row] = &[
         cause: &["MTA_SMTPS_PORT"],
     },
     Row {
+        what: "a port for devices that nobody may use",
+        vars: &[("MTA_DEVICE_PORT", "12927")],
+        site: Site::Plain,
+        line: "Error: device_port needs device_networks",
+        code: 64,
+        cause: &["MTA_DEVICE_NETWORKS"],
+    },
+    Row {
+        what: "a port for devices that is taken by us",
+        vars: &[("MTA_DEVICE_PORT", "12925"), ("MTA_DEVICE_NETWORKS", "10.0.0.0/8")],
+        site: Site::Plain,
+        line: "Error: device_port must differ from the other ports",
+        code: 64,
+        cause: &["MTA_DEVICE_PORT"],
+    },
+    Row {
         what: "a receiver of events that is not an address",
         vars: &[("MTA_WEBHOOK_URL", "hooks.example/s3cret")],
         site: Site::Plain,
