@@ -149,6 +149,10 @@ fn log_relay_policy(event_log: &EventLog, settings: &Settings, resources: &Resou
     let words = relay_summary::who_may_relay(&settings.smtpd_trusted_networks, &default_gateways());
     event_log.note(Severity::Info, format!("who may relay: {}", words.statement));
     words.warnings.into_iter().for_each(|warning| event_log.record(Severity::Warning, warning));
+    if let Some(words) = relay_summary::who_may_log_in(settings) {
+        event_log.note(Severity::Info, format!("who may log in: {}", words.statement));
+        words.warnings.into_iter().for_each(|warning| event_log.record(Severity::Warning, warning));
+    }
     let directories = resources.for_strangers();
     if let Some(share) = relay_summary::gateway_share(
         &settings.smtpd_trusted_networks,

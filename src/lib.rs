@@ -23,6 +23,7 @@ pub mod carrier_process;
 pub mod cli;
 pub mod core;
 pub mod demo;
+pub mod directory;
 pub mod export;
 pub mod ground;
 pub mod http;

@@ -45,6 +45,9 @@ pub struct SessionView {
     pub helo: String,
     /// Protocol version and cipher suite; empty in plain text.
     pub tls: String,
+    /// The user that has logged in; empty without a login.
+    #[serde(default)]
+    pub user: String,
     /// The reverse-path of the mail in progress.
     pub sender: String,
     /// Its recipients.
@@ -127,6 +130,7 @@ pub(crate) fn sessions_view(app: &AppState) -> SessionsView {
         state: session.state.to_owned(),
         helo: session.helo,
         tls: session.tls,
+        user: session.user,
         sender: session.sender,
         recipients: session.recipients,
         messages: session.messages,

@@ -262,6 +262,15 @@ pub fn too_little(settings: &Settings, ceiling: Option<&MemoryLimit>) -> Option<
     None
 }
 
+/// Octets that a hash which comes later may take: as much as those at the start, within a limit of
+/// memory that is `set`.
+pub fn hash_memory(settings: &Settings, ceiling: Option<&MemoryLimit>) -> u64 {
+    match ceiling.is_some_and(MemoryLimit::is_set) {
+        true => largest_hash(settings).map_or(0, |(_, octets)| octets),
+        false => u64::MAX,
+    }
+}
+
 /// The most memory that one hash takes, and its owner. One is computed at a time.
 fn largest_hash(settings: &Settings) -> Option<(String, u64)> {
     let login = settings.username.as_ref().and(settings.password.as_ref());
@@ -272,9 +281,15 @@ fn largest_hash(settings: &Settings) -> Option<(String, u64)> {
             Password::stored(account.hash.expose()).map_or(0, |password| password.memory());
         (format!("the entry {} of api_tokens", account.name), octets)
     });
+    let users = settings.smtp_users.iter().map(|account| {
+        let octets =
+            Password::stored(account.hash.expose()).map_or(0, |password| password.memory());
+        (format!("the entry {} of smtp_users", account.name), octets)
+    });
     login
         .into_iter()
         .chain(tokens)
+        .chain(users)
         .max_by_key(|(_, octets)| *octets)
         .filter(|(_, octets)| *octets > 0)
 }

@@ -10,7 +10,7 @@ use super::relay::Relay;
 use super::running::Running;
 use super::server::Server;
 use super::start_failures::internal;
-use super::{background, configure, supervisor_commands, watchdog};
+use super::{background, configure, supervisor_commands, users, watchdog};
 use crate::appliance::failure::Failure;
 use crate::ground::threads;
 use crate::mail::accept::SmtpListener;
@@ -26,6 +26,7 @@ pub(super) struct App {
     smtp: Vec<TcpListener>,
     smtps: Vec<TcpListener>,
     device: Vec<TcpListener>,
+    submission: Vec<TcpListener>,
     server: Server,
     relay: Relay,
     /// The supervisor requests the stop.
@@ -42,12 +43,13 @@ impl App {
         let (process, orders) = ProcessResources::take(config).await?;
         let ports = Ports::bind(&process.settings, &process.volume)?;
         let spool = configure::open_spool(&process)?;
-        let told_to_stop = supervisor_commands::follow(orders, &process)
+        let users = users::list(&process.settings);
+        let told_to_stop = supervisor_commands::follow(orders, &process, users.clone())
             .map_err(|error| internal("the orders' thread", &error))?;
-        let mut relay = Relay::open(&process, spool, &ports)?;
-        let Ports { smtp, smtps, device, http, control } = ports;
+        let mut relay = Relay::open(&process, spool, &ports, users)?;
+        let Ports { smtp, smtps, device, submission, http, control } = ports;
         let server = Server::open(&process, &mut relay, http, control)?;
-        Ok(Self { smtp, smtps, device, server, relay, told_to_stop, process })
+        Ok(Self { smtp, smtps, device, submission, server, relay, told_to_stop, process })
     }
 
     /// Starts delivery, intake and the watchdog, and reports readiness.
@@ -55,12 +57,13 @@ impl App {
     /// # Errors
     /// The watchdog's thread cannot be created.
     pub(super) fn start(self) -> Result<Running, Failure> {
-        let Self { smtp, smtps, device, server, relay, told_to_stop, process } = self;
+        let Self { smtp, smtps, device, submission, server, relay, told_to_stop, process } = self;
         let Server { app, readiness, close, opened } = server;
         let agents = tokio::spawn(relay.outbound.clone().run());
         let background = background(&process, &relay);
         let (stop, stopping) = watch::channel(None);
-        let listeners = listeners(smtp, smtps, &relay);
+        let plain = smtp.into_iter().chain(submission);
+        let listeners = listeners(plain, smtps, &relay);
         let devices = device.into_iter().map(SmtpListener::plain).collect();
         let of_devices =
             relay.device.map(|intake| inbound::serve(intake, devices, stopping.clone()));
@@ -123,10 +126,14 @@ fn background(process: &ProcessResources, relay: &Relay) -> JoinSet<()> {
 }
 
 /// The SMTP listeners (terminal `in`).
-fn listeners(smtp: Vec<TcpListener>, smtps: Vec<TcpListener>, relay: &Relay) -> Vec<SmtpListener> {
+fn listeners(
+    plain: impl Iterator<Item = TcpListener>,
+    smtps: Vec<TcpListener>,
+    relay: &Relay,
+) -> Vec<SmtpListener> {
     let smtps = smtps
         .into_iter()
         .zip(relay.tls.iter().cycle())
         .map(|(socket, tls)| SmtpListener::inside_tls(socket, tls.clone()));
-    smtp.into_iter().map(SmtpListener::plain).chain(smtps).collect()
+    plain.map(SmtpListener::plain).chain(smtps).collect()
 }

@@ -83,6 +83,10 @@ pub(super) fn terminals(settings: &Settings) -> Vec<ComponentStatus> {
             settings.smtp_port, settings.smtps_port
         )
     };
+    let smtp = match settings.smtp_users.len() {
+        0 => smtp,
+        _ => format!("{smtp}, logins on port {}", settings.submission_port),
+    };
     let mut net = match (settings.smart_relay_host(), &settings.cc_mta) {
         (Some(relay), _) => format!("all mail to {relay}"),
         (None, Some(copy)) => format!("mail to each domain's MX, copies to {copy}"),

@@ -8,6 +8,8 @@ use crate::appliance::property::account::Account;
 use crate::appliance::property::{AddressMasking, OtherRecipients, SenderRewrite, Settings};
 use crate::appliance::resources::{Resources, Shortage};
 use crate::appliance::supervise::status::CoreHealth;
+use crate::directory::UserList;
+use crate::ground::credential::verifier::Verifier;
 use crate::ground::dns;
 use crate::ground::gateway::default_gateways;
 use crate::ground::memory::Gauge;
@@ -18,12 +20,13 @@ use crate::http::allowed_hosts::AllowedHosts;
 use crate::http::token::Token;
 use crate::mail::accept::{Conduct, Limits, SmtpTls};
 use crate::mail::admit::{Policy, StagingRules};
+use crate::mail::authentication::Authenticator;
 use crate::mail::deliver;
 use crate::mail::device::{self, DeviceRules};
 use crate::mail::events::MailEvents;
 use crate::mail::history::{self, Masking};
 use crate::mail::intake::Intake;
-use crate::mail::model::Address;
+use crate::mail::model::{Address, SenderList};
 use crate::mail::outbound::{self, Outbound};
 use crate::mail::parse::SessionLimits;
 use crate::mail::rewrite;
@@ -163,7 +166,7 @@ pub(super) fn policy(settings: &Settings) -> Arc<Policy> {
 
 pub(super) fn intake(
     process: &ProcessResources,
-    policy: &Arc<Policy>,
+    (policy, authenticator): (&Arc<Policy>, Option<Authenticator>),
     (spool, outbound): (&Arc<SegmentLog>, &Arc<Outbound<SegmentLog>>),
     (registry, events): (&Arc<SessionRegistry>, &Arc<MailEvents>),
     tls: Option<Arc<SmtpTls>>,
@@ -173,6 +176,8 @@ pub(super) fn intake(
     Intake {
         spool: spool.clone(),
         onward: Box::new(move |message| onward.enqueue(message)),
+        authenticator,
+        allowed_senders: SenderList::new(settings.allowed_sender_domains.clone()),
         policy: policy.clone(),
         device: None,
         staging: Arc::new(staging(settings)),
@@ -202,7 +207,7 @@ pub(super) fn device_intake(
 ) -> Intake<SegmentLog> {
     let settings = &process.settings;
     let policy = Arc::new(Policy::new(settings.device_networks.clone(), default_gateways()));
-    let intake = intake(process, &policy, onward, consumers, tls);
+    let intake = intake(process, (&policy, None), onward, consumers, tls);
     let sessions = intake.limits.connection.sessions.min(device::SESSIONS_MAX);
     // Some are left to tell everybody else why they are refused.
     let reserve = sessions - sessions / 5;
@@ -212,6 +217,18 @@ pub(super) fn device_intake(
         limits: Limits { connection, ..intake.limits },
         ..intake
     }
+}
+
+/// How the users log in by SMTP.
+pub(super) fn logins(
+    settings: &Settings,
+    users: Arc<UserList>,
+    verifier: &Arc<Verifier>,
+) -> Authenticator {
+    let smtps = (!settings.ssl_disabled).then_some(settings.smtps_port);
+    let ports = smtps.into_iter().chain([settings.submission_port]).collect();
+    let plaintext = settings.plaintext_auth_networks.clone();
+    Authenticator::new(users, verifier.clone(), plaintext, ports)
 }
 
 /// The limits of SMTP sessions that properties and resources set; the others are those of SMTP.
@@ -233,7 +250,11 @@ fn smtp_limits(settings: &Settings, resources: &Resources, memory: &Arc<Gauge>) 
 }
 
 /// The permissions at `ui_port`.
-pub(super) fn access(settings: &Settings, policy: &Arc<Policy>) -> Access {
+pub(super) fn access(
+    settings: &Settings,
+    policy: &Arc<Policy>,
+    verifier: &Arc<Verifier>,
+) -> Access {
     let password =
         || settings.password.as_ref().map(|password| password.expose()).unwrap_or_default();
     let outside = settings.ui_url.as_ref().map(|url| url.host.as_str());
@@ -248,7 +269,7 @@ pub(super) fn access(settings: &Settings, policy: &Arc<Policy>) -> Access {
         outside: settings.ui_url.clone(),
         proxies: settings.http_proxies(),
         near: Some(Box::new(move |address| near.may_relay(address))),
-        verifier: Arc::default(),
+        verifier: verifier.clone(),
     }
 }
 
@@ -285,7 +306,7 @@ mod tests {
         let settings =
             Settings { smtpd_trusted_networks: vec!["10.7.0.0/16".parse().unwrap()], ..settings() };
         let policy = policy(&settings);
-        let near = access(&settings, &policy).near.unwrap();
+        let near = access(&settings, &policy, &Arc::default()).near.unwrap();
         let gateway = "10.7.0.1".parse().unwrap();
         assert!(near(gateway) && policy.may_relay(gateway));
         policy.set_gateways(vec![gateway]);

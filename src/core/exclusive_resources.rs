@@ -26,6 +26,8 @@ pub(super) struct Ports {
     pub(super) smtps: Vec<TcpListener>,
     /// For devices; empty without `device_port`.
     pub(super) device: Vec<TcpListener>,
+    /// Empty without users.
+    pub(super) submission: Vec<TcpListener>,
     pub(super) http: Vec<TcpListener>,
     pub(super) control: ControlSocket,
 }
@@ -39,6 +41,12 @@ pub(super) struct ControlSocket {
 }
 
 impl Ports {
+    /// The listeners of SMTP.
+    pub(super) fn of_mail(&self) -> impl Iterator<Item = &TcpListener> {
+        let others = self.smtps.iter().chain(&self.submission).chain(&self.device);
+        self.smtp.iter().chain(others)
+    }
+
     /// # Errors
     /// A port is in use or not permitted; the line names its property.
     pub(super) fn bind(settings: &Settings, volume: &Path) -> Result<Self, Failure> {
@@ -61,6 +69,11 @@ impl Ports {
                 0 => Vec::new(),
                 port => all("device_port", port)?,
             },
+            submission: if settings.smtp_users.is_empty() {
+                Vec::new()
+            } else {
+                all("submission_port", settings.submission_port)?
+            },
             http: all("ui_port", settings.ui_port)?,
             control: bind_control(&settings.run_dir).or_else(|cause| {
                 bind_nameless(volume).map_err(|error| {
@@ -72,9 +85,7 @@ impl Ports {
                 })
             })?,
         };
-        for listener in
-            ports.smtp.iter().chain(&ports.smtps).chain(&ports.device).chain(&ports.http)
-        {
+        for listener in ports.of_mail().chain(&ports.http) {
             let address = listener.local_addr();
             let address = address.map_or_else(|error| error.to_string(), |own| own.to_string());
             tracing::info!(target: "mta", %address, "listening");

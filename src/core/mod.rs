@@ -35,6 +35,7 @@ mod start_failures;
 mod supervisor_commands;
 mod unlisted_proxies;
 mod upstreams;
+mod users;
 mod watchdog;
 mod webhooks;
 

@@ -7,6 +7,8 @@ use super::unlisted_proxies::UnlistedProxies;
 use super::webhooks::WebhookService;
 use super::{configure, webhooks};
 use crate::appliance::failure::Failure;
+use crate::directory::UserList;
+use crate::ground::credential::verifier::Verifier;
 use crate::mail::accept::SmtpTls;
 use crate::mail::admin::Admin;
 use crate::mail::admit::Policy;
@@ -19,7 +21,6 @@ use crate::mail::outbound::Outbound;
 use crate::mail::sessions::SessionRegistry;
 use crate::mail::spool::SegmentLog;
 use std::sync::Arc;
-use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 /// All mail modules, connected. No mail is accepted yet.
@@ -38,6 +39,8 @@ pub(super) struct Relay {
     pub(super) intake: Arc<Intake<SegmentLog>>,
     /// The intake of the listener for devices; `None` without one.
     pub(super) device: Option<Arc<Intake<SegmentLog>>>,
+    /// Compares all passwords, one at a time.
+    pub(super) verifier: Arc<Verifier>,
 }
 
 impl Relay {
@@ -49,13 +52,14 @@ impl Relay {
         process: &ProcessResources,
         spool: Arc<SegmentLog>,
         ports: &Ports,
+        users: Option<Arc<UserList>>,
     ) -> Result<Self, Failure> {
         let ProcessResources { settings, counters, resources, disk, memory, .. } = process;
         let tls = process
             .presenter
             .clone()
             .map(|presenter| SmtpTls::new(presenter, counters.accept.clone()));
-        let router = configure::router(settings, listeners(ports), &counters.route)?
+        let router = configure::router(settings, ports.of_mail(), &counters.route)?
             .monitored(process.health.clone());
         let client = client(process)?;
         let history = HistoryLog::open(
@@ -81,9 +85,11 @@ impl Relay {
         let admin = Arc::new(Admin::new(outbound.clone(), disk.clone(), memory.clone()));
         let policy = configure::policy(settings);
         let onward = (&spool, &outbound);
+        let verifier = Arc::<Verifier>::default();
+        let authenticator = users.map(|users| configure::logins(settings, users, &verifier));
         let intake = Arc::new(configure::intake(
             process,
-            &policy,
+            (&policy, authenticator),
             onward,
             (&registry, &events),
             tls.clone(),
@@ -104,6 +110,7 @@ impl Relay {
             tls,
             intake,
             device,
+            verifier,
         })
     }
 }
@@ -114,11 +121,6 @@ fn client(process: &ProcessResources) -> Result<SmtpClient, Failure> {
     let (counters, upstreams) = (process.counters.deliver.clone(), process.upstreams.clone());
     let client = SmtpClient::with_upstreams(config, counters, upstreams);
     client.map_err(|error| internal("TLS", &error))
-}
-
-/// The listeners at which mail comes in.
-fn listeners(ports: &Ports) -> impl Iterator<Item = &TcpListener> {
-    ports.smtp.iter().chain(&ports.smtps).chain(&ports.device)
 }
 
 /// The consumers of events: the history, the session registry, and, if configured, webhooks and the

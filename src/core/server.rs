@@ -44,7 +44,7 @@ impl Server {
         let facts = appliance_facts::facts(settings, &process.resources);
         let monitor = MonitorState::open(sources(process, relay, ready, facts.started))
             .map_err(|error| internal("counters", &error))?;
-        let access = configure::access(settings, &relay.policy);
+        let access = configure::access(settings, &relay.policy, &relay.verifier);
         let answers_max = process.resources.answers.min(ANSWERS_MAX);
         let server = HttpState::new(access, process.http_counters.clone(), answers_max);
         let app = AppState::new(views(process, relay), facts, monitor, server);

@@ -7,8 +7,10 @@
 //! supervisor may not be permitted to send a signal.
 
 use super::process_resources::ProcessResources;
-use super::{dkim_keys, keys, upstreams};
+use super::{dkim_keys, keys, upstreams, users};
+use crate::appliance::resources;
 use crate::appliance::supervise::orders::{CoreOrder, OrderReader};
+use crate::directory::UserList;
 use crate::ground::sys;
 use std::io::{self, Read};
 use std::sync::Arc;
@@ -26,6 +28,7 @@ const GRACE: Duration = Duration::from_secs(20);
 pub(super) fn follow<R: Read + Send + 'static>(
     orders: OrderReader<R>,
     process: &ProcessResources,
+    users: Option<Arc<UserList>>,
 ) -> io::Result<Arc<Notify>> {
     let (presenter, counters) = (process.presenter.clone(), process.counters.accept.clone());
     let (signer, disk) = (process.signer.clone(), process.disk.clone());
@@ -34,6 +37,7 @@ pub(super) fn follow<R: Read + Send + 'static>(
     if let Some(presenter) = &presenter {
         counters.certificate_expires(presenter.pair().not_after());
     }
+    let memory = resources::hash_memory(&process.settings, process.ceiling.as_ref());
     let stop = Arc::new(Notify::new());
     let told = stop.clone();
     let obey = move || {
@@ -48,6 +52,11 @@ pub(super) fn follow<R: Read + Send + 'static>(
                     upstreams::take(&accesses, &settings, &files, &status);
                 }
                 Ok(CoreOrder::Dkim(files)) => dkim_keys::take(&signer, files, &*disk),
+                Ok(CoreOrder::Property(changed)) => {
+                    if let (Some(list), "smtp_users") = (&users, changed.name.as_str()) {
+                        users::take(list, &changed.value, memory, &status);
+                    }
+                }
                 Ok(CoreOrder::Stacks) => status.stacks(&sys::stacks()),
                 Ok(CoreOrder::Stop) => stop_within(&stop, drain_time)?,
                 Ok(CoreOrder::End) => end(),

@@ -4,6 +4,8 @@
 //! why it does not. Limits: those of the [`ContentParser`]; nothing but header fields is held back.
 //! Security: after an error nothing more is stored.
 
+use super::authentication::LoginState;
+use super::from_field::FromField;
 use super::intake::{Intake, PendingContent, log_unread_sender, store};
 use super::model::{Encryption, Envelope, Protocol, Refusal, Reply};
 use super::parse::ContentParser;
@@ -24,6 +26,8 @@ pub(super) struct MailSource<'a> {
     pub(super) encryption: Option<Encryption>,
     /// Whether it may relay: then header fields are dropped and added.
     pub(super) may_relay: bool,
+    /// Its login, if it has logged in.
+    pub(super) login: Option<LoginState>,
 }
 
 /// A mail whose content is coming in.
@@ -38,6 +42,15 @@ pub(super) struct IncomingMessage<'a, S: Spool> {
     section: HeaderSection<'a>,
     /// The octets before the next ones that are passed on unchanged.
     ahead: Vec<u8>,
+    /// Whose authors must be checked.
+    authors: Option<AuthorCheck<'a, S>>,
+}
+
+/// May the client send as the authors of the mail?
+struct AuthorCheck<'a, S: Spool> {
+    intake: &'a Intake<S>,
+    login: Option<LoginState>,
+    from: FromField,
 }
 
 impl<'a, S: Spool> IncomingMessage<'a, S> {
@@ -56,6 +69,7 @@ impl<'a, S: Spool> IncomingMessage<'a, S> {
             protocol: if extended { Protocol::Esmtp } else { Protocol::Smtp },
             address: source.address,
             encryption: source.encryption,
+            has_logged_in: source.login.is_some(),
         };
         let trace = header_field(envelope, &client, &intake.rules.hostname, id, &date);
         let section = match source.may_relay {
@@ -64,7 +78,8 @@ impl<'a, S: Spool> IncomingMessage<'a, S> {
         };
         let start = Instant::now();
         let ahead = trace.into_bytes();
-        Self { content, start, told: false, pending: Ok(writer), section, ahead }
+        let authors = AuthorCheck::of(intake, source);
+        Self { content, start, told: false, pending: Ok(writer), section, ahead, authors }
     }
 
     /// Takes content as it comes with DATA; gives how many octets of `input` are used, and whether
@@ -95,6 +110,9 @@ impl<'a, S: Spool> IncomingMessage<'a, S> {
 
     /// The content has ended: its place in the queue, or why it has none.
     pub(super) async fn finish(mut self) -> (PendingContent<S::Writer>, ContentParser) {
+        if self.authors.as_mut().is_some_and(|authors| authors.from.finish()) {
+            self.judge_authors();
+        }
         self.section.finish(&mut self.ahead);
         log_unread_sender(&self.section, &self.pending);
         store(&mut self.pending, &self.ahead).await;
@@ -121,9 +139,47 @@ impl<'a, S: Spool> IncomingMessage<'a, S> {
     }
 
     async fn keep(&mut self, piece: &[u8]) {
+        if self.authors.as_mut().is_some_and(|authors| authors.from.take(piece)) {
+            self.judge_authors();
+        }
         let rest = self.section.take(piece, &mut self.ahead);
         store(&mut self.pending, &self.ahead).await;
         self.ahead.clear();
         store(&mut self.pending, rest).await;
+    }
+
+    /// Refuses the mail if the client may not send as its authors.
+    fn judge_authors(&mut self) {
+        if let (Some(authors), true) = (&self.authors, self.pending.is_ok())
+            && let Err(refused) = authors.judge()
+        {
+            self.pending = Err(refused);
+        }
+    }
+}
+
+impl<'a, S: Spool> AuthorCheck<'a, S> {
+    /// `None`: every author is permitted, or the client may not relay anyway.
+    fn of(intake: &'a Intake<S>, source: &MailSource<'_>) -> Option<Self> {
+        let of_user = source.login.as_ref().is_some_and(|login| login.user.has_senders());
+        let is_restricted = of_user || !intake.allowed_senders.is_empty();
+        let login = source.login.clone();
+        (source.may_relay && is_restricted).then(|| Self {
+            intake,
+            login,
+            from: FromField::default(),
+        })
+    }
+
+    fn judge(&self) -> Result<(), (Reply, Refusal)> {
+        let refused = |words: String| (Reply::new(550, (5, 7, 1), words), Refusal::Sender);
+        for author in self.from.authors().map_err(|words| refused(words.to_owned()))? {
+            self.intake.may_send_as(&author)?;
+            if let Some(login) = &self.login {
+                let allowed = login.user.may_send_as(Some(&author));
+                allowed.map_err(|words| refused(format!("From {words}")))?;
+            }
+        }
+        Ok(())
     }
 }

@@ -8,12 +8,13 @@
 
 use super::accept::{self, Conduct, Limits};
 use super::admit::{Policy, StagingRules};
+use super::authentication::Authenticator;
 use super::device::DeviceRules;
 use super::events::MailEvents;
 use super::hold;
 use super::model::{
-    Address, Destination, Encryption, Envelope, MailEvent, Message, MessageId, MessageKind, Origin,
-    Refusal, Reply, Verdict,
+    Address, Authentication, Destination, Encryption, Envelope, MailEvent, Message, MessageId,
+    MessageKind, Origin, Refusal, Reply, SenderList, Verdict,
 };
 use super::parse::SessionLimits;
 use super::rewrite::{self, HeaderSection, Missing, SenderFields};
@@ -37,6 +38,10 @@ pub struct Intake<S> {
     pub onward: Box<dyn Fn(Message) + Send + Sync>,
     /// Serves STARTTLS, where there is a key.
     pub tls: Option<Arc<accept::SmtpTls>>,
+    /// Logins, where there are users.
+    pub authenticator: Option<Authenticator>,
+    /// The senders of everybody who may relay.
+    pub allowed_senders: SenderList,
     /// Which clients may relay.
     pub policy: Arc<Policy>,
     /// The relay's host name, and the limits of a session.
@@ -145,6 +150,20 @@ impl<S: Spool> Intake<S> {
         }
     }
 
+    /// Whether somebody who may relay may send as this address.
+    ///
+    /// # Errors
+    /// The reply.
+    pub(super) fn may_send_as(&self, sender: &Address) -> Result<(), (Reply, Refusal)> {
+        if self.allowed_senders.permits(sender) {
+            return Ok(());
+        }
+        let words = format!(
+            "<{sender}>: Sender domain not allowed; see allowed_sender_domains of this relay"
+        );
+        Err((Reply::new(550, (5, 7, 1), words), Refusal::Sender))
+    }
+
     /// The destinations of a mail from a client, and whether the last is that of a carbon copy.
     pub(super) fn destinations(&self, envelope: &Envelope) -> (Vec<Destination>, bool) {
         let copy = self.route_rules.copy().is_some();
@@ -166,6 +185,7 @@ impl<S: Spool> Intake<S> {
         size: u64,
         port: Option<u16>,
         encryption: Option<Encryption>,
+        login: Option<Authentication<'_>>,
     ) -> Result<MessageId, (Reply, Refusal)> {
         if entry.origin.may_relay {
             self.rewrite_sender(&mut entry.envelope, writer.id());
@@ -178,7 +198,7 @@ impl<S: Spool> Intake<S> {
         };
         let (message, held) = committed.map_err(|error| storage_refusal(&error))?;
         if let Some(message) = &held {
-            self.events.emit(MailEvent::Accepted { message, port, size, encryption });
+            self.events.emit(MailEvent::Accepted { message, port, size, encryption, login });
         }
         let id = message.id;
         self.counters.accepted_total.inc();
@@ -186,7 +206,7 @@ impl<S: Spool> Intake<S> {
         if let Some(device) = &self.device {
             tracing::info!(target: "mta", queue_id = %id, user = device.user(), "device mail");
         }
-        self.events.emit(MailEvent::Accepted { message: &message, port, size, encryption });
+        self.events.emit(MailEvent::Accepted { message: &message, port, size, encryption, login });
         (self.onward)(message);
         Ok(id)
     }

@@ -16,10 +16,12 @@
 pub mod accept;
 pub mod admin;
 pub mod admit;
+pub mod authentication;
 pub mod bounce;
 pub mod deliver;
 pub mod device;
 pub mod events;
+mod from_field;
 pub mod history;
 mod hold;
 pub mod inbound;

@@ -22,6 +22,15 @@ pub(super) struct ReceivedFrom<'a> {
     pub address: IpAddr,
     /// Its TLS parameters.
     pub encryption: Option<Encryption>,
+    /// Whether it has logged in.
+    pub has_logged_in: bool,
+}
+
+impl<'a> ReceivedFrom<'a> {
+    /// A client in plain text that has not logged in.
+    pub(super) fn without_tls(name: &'a str, protocol: Protocol, address: IpAddr) -> Self {
+        Self { name, protocol, address, encryption: None, has_logged_in: false }
+    }
 }
 
 /// The field for a mail, with its CR LF. `date` is the time of receipt in the form of RFC 5322.
@@ -32,7 +41,7 @@ pub(super) fn header_field(
     id: MessageId,
     date: &str,
 ) -> String {
-    let ReceivedFrom { name, protocol, address, encryption } = client;
+    let ReceivedFrom { name, protocol, address, encryption, has_logged_in } = client;
     let with = match (protocol, envelope.smtputf8, encryption) {
         // Not registered, but in common use.
         (Protocol::Http, _, _) => "HTTP",
@@ -43,6 +52,8 @@ pub(super) fn header_field(
         // There is no registered name for HELO under TLS; the comment has it.
         (Protocol::Smtp, false, _) => "SMTP",
     };
+    // RFC 3848: the A of AUTH.
+    let login = if *has_logged_in { "A" } else { "" };
     let mut field = String::with_capacity(256);
     field.push_str("Received: from ");
     push_name(&mut field, name);
@@ -54,7 +65,7 @@ pub(super) fn header_field(
     if let Some(Encryption { version, cipher }) = encryption {
         let _ = write!(field, "\r\n\t(using {version} with cipher {cipher})");
     }
-    let _ = write!(field, "\r\n\tby {hostname} (Postern) with {with} id {id}");
+    let _ = write!(field, "\r\n\tby {hostname} (Postern) with {with}{login} id {id}");
     if let [only] = &envelope.recipients[..] {
         // Of two forms of a domain the one that every next hop accepts: a mail must not need
         // SMTPUTF8 because of its trace field.
@@ -133,24 +144,15 @@ mod tests {
         let (one, two) =
             (envelope(&["a@b.example"], false), envelope(&["a@b.example", "c@d.example"], false));
         let address = IpAddr::from([192, 0, 2, 1]);
-        let client = ReceivedFrom {
-            name: "client.example",
-            protocol: Protocol::Esmtp,
-            address,
-            encryption: None,
-        };
+        let client = ReceivedFrom::without_tls("client.example", Protocol::Esmtp, address);
         assert_eq!(
             header_field(&one, &client, "mta.example", MessageId(1), date),
             "Received: from client.example ([192.0.2.1])\r\n\tby mta.example (Postern) with ESMTP \
             id 0000000000001\r\n\tfor <a@b.example>;\r\n\t\
              Sun, 22 Nov 2026 12:00:00 +0000\r\n"
         );
-        let hostile = ReceivedFrom {
-            name: "[x](y;z)",
-            protocol: Protocol::Smtp,
-            address: "2001:db8::1".parse().unwrap(),
-            encryption: None,
-        };
+        let there = "2001:db8::1".parse().unwrap();
+        let hostile = ReceivedFrom::without_tls("[x](y;z)", Protocol::Smtp, there);
         assert_eq!(
             header_field(&two, &hostile, "mta.example", MessageId(1), date),
             "Received: from ?x??y?z? ([IPv6:2001:db8::1])\r\n\tby mta.example (Postern) with SMTP \
@@ -159,6 +161,11 @@ mod tests {
         );
         let encryption = Some(Encryption { version: "TLSv1.3", cipher: "TLS_AES_256_GCM_SHA384" });
         let secured = ReceivedFrom { encryption, ..client };
+        let field = |client| header_field(&two, client, "mta.example", MessageId(1), date);
+        let logged_in = ReceivedFrom { has_logged_in: true, ..secured };
+        assert!(field(&logged_in).contains("with ESMTPSA id"), "RFC 3848");
+        let logged_in = ReceivedFrom { has_logged_in: true, ..client };
+        assert!(field(&logged_in).contains("with ESMTPA id"));
         assert_eq!(
             header_field(&two, &secured, "mta.example", MessageId(1), date),
             "Received: from client.example ([192.0.2.1])\r\n\t(using TLSv1.3 with cipher \

@@ -44,7 +44,8 @@ impl<S: Spool> Intake<S> {
         let smtputf8 = kept.envelope.smtputf8 || !all.into_iter().all(Address::is_ascii);
         let envelope = Envelope { recipients, smtputf8, ..kept.envelope };
         let origin = Origin { peer: principal.address, helo: "".into(), may_relay };
-        let new = self.queue(self.entry(envelope, origin), pending?, size, None, None).await?;
+        let new =
+            self.queue(self.entry(envelope, origin), pending?, size, None, None, None).await?;
         let at = clock::now();
         let recipients = number;
         self.events.emit(MailEvent::Resent {

@@ -11,14 +11,15 @@
 #[cfg(doc)]
 use super::accept::Limits;
 use super::accept::{Conduct, SmtpStage};
+use super::authentication::LoginState;
 use super::device::DeviceRules;
 use super::events::{CommandSummary, MailEvents};
 use super::incoming_message::IncomingMessage;
 use super::intake::Intake;
 use super::model::{Address, Encryption, MailEvent, Protocol, Refusal, Rejection, Reply, Verdict};
 use super::parse::{
-    AccessPolicy, Command, CommandError, CommandResult, Dialogue, Grammar, InputLine, LineSplitter,
-    NextStep, TlsState, write_reply,
+    AccessPolicy, AuthOffer, Command, CommandError, CommandResult, Dialogue, Grammar, InputLine,
+    LineSplitter, NextStep, TlsState, write_reply,
 };
 use super::sessions::RegisteredSession;
 use super::spool::Spool;
@@ -41,6 +42,8 @@ pub const JUNK_FREE: u32 = 20;
 /// The same, before the session ends.
 pub const JUNK_MAX: u32 = 100;
 
+mod login;
+
 /// A client's session.
 pub(super) struct Session<'a, S: Spool> {
     intake: &'a Intake<S>,
@@ -59,6 +62,9 @@ pub(super) struct Session<'a, S: Spool> {
     slowed: bool,
     /// The mail whose chunks are coming in.
     chunked: Option<Box<IncomingMessage<'a, S>>>,
+    /// The login, once the client has logged in.
+    login: Option<LoginState>,
+    login_failures: u32,
 }
 
 /// How a dialogue ends regularly.
@@ -95,7 +101,8 @@ impl<'a, S: Spool> Session<'a, S> {
             (Some(_), None) => TlsState::Offered,
             (None, None) => TlsState::Absent,
         };
-        let dialogue = Dialogue::new(&intake.rules, tls);
+        let mut dialogue = Dialogue::new(&intake.rules, tls);
+        dialogue.set_auth(login_offer(intake, &peer, &wire));
         Self {
             intake,
             wire,
@@ -109,6 +116,8 @@ impl<'a, S: Spool> Session<'a, S> {
             errors: 0,
             slowed: false,
             chunked: None,
+            login: None,
+            login_failures: 0,
         }
     }
 
@@ -158,7 +167,8 @@ impl<'a, S: Spool> Session<'a, S> {
     /// STARTTLS: the handshake, and a session that forgets everything before (RFC 3207 §4.2).
     /// Commands that were sent together with STARTTLS in plain text are dropped with the buffer.
     async fn secure(mut self) -> Option<Self> {
-        let Self { intake, peer, deadline, idle_commands, errors, slowed, .. } = self;
+        let Self { intake, peer, deadline, idle_commands, errors, slowed, login_failures, .. } =
+            self;
         let tls = intake.tls.as_ref()?;
         let octets = self.wire.input().len();
         if octets > 0 {
@@ -175,6 +185,7 @@ impl<'a, S: Spool> Session<'a, S> {
             idle_commands,
             errors,
             slowed,
+            login_failures,
             ..Self::new(intake, wire, peer, self.stop, self.registered)
         };
         session.note_encryption();
@@ -196,8 +207,9 @@ impl<'a, S: Spool> Session<'a, S> {
         loop {
             let (command, verb) = self.command().await?;
             let (slot, stopping) = (self.wire.slot().cloned(), self.stop.borrow().is_some());
-            let access =
-                SessionPolicy { intake: self.intake, peer: self.peer.address, slot, stopping };
+            let (intake, peer) = (self.intake, self.peer.address);
+            let login = self.login.clone();
+            let access = SessionPolicy { intake, peer, slot, stopping, login };
             let asked = CommandSummary::by(&command, verb);
             let proxied = matches!(command, Err(CommandError::ProxyHeader));
             let before = self.wire.output().len();
@@ -215,6 +227,7 @@ impl<'a, S: Spool> Session<'a, S> {
                 self.forget_client();
             }
             if self.peer.is_stranger()
+                && self.login.is_none()
                 && self.delay_after_errors(&result, recent, before).await? == NextStep::Close
             {
                 return Ok(SessionEnd::Over);
@@ -228,6 +241,12 @@ impl<'a, S: Spool> Session<'a, S> {
                 }
                 NextStep::Chunk(chunk, accepted) => {
                     if self.chunk(chunk, accepted).await? == NextStep::Close {
+                        return Ok(SessionEnd::Over);
+                    }
+                }
+                NextStep::Authenticate(mechanism, initial) => {
+                    let next = Box::pin(self.authenticate(mechanism, initial)).await?;
+                    if next == NextStep::Close {
                         return Ok(SessionEnd::Over);
                     }
                 }
@@ -320,7 +339,7 @@ impl<'a, S: Spool> Session<'a, S> {
             }
             match self.lines.next(self.wire.input()) {
                 InputLine::Complete { text, taken } => {
-                    let grammar = match self.intake.policy.may_relay(self.peer.address) {
+                    let grammar = match self.may_relay() {
                         true => {
                             Grammar::Lenient { origin_domain: &self.intake.rewriting.origin_domain }
                         }
@@ -351,6 +370,12 @@ impl<'a, S: Spool> Session<'a, S> {
         let address = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
         let source = PeerClass::Stranger;
         self.peer = Peer { address, port: 0, source, probe: false };
+        self.dialogue.set_auth(login_offer(self.intake, &self.peer, &self.wire));
+    }
+
+    /// Whether the client may send to anybody.
+    fn may_relay(&self) -> bool {
+        self.login.is_some() || self.intake.policy.may_relay(self.peer.address)
     }
 
     fn command_time(&self) -> Duration {
@@ -454,12 +479,19 @@ fn disconnected(events: &MailEvents, peer: Peer) {
     }
 }
 
+/// How a client may log in; `None` without users.
+fn login_offer<S>(intake: &Intake<S>, peer: &Peer, wire: &Wire) -> Option<AuthOffer> {
+    let authenticator = intake.authenticator.as_ref()?;
+    Some(authenticator.offer(peer.address, wire.local_port(), !peer.is_stranger()))
+}
+
 /// What the intake and the relay rules answer to a client.
 struct SessionPolicy<'a, S> {
     intake: &'a Intake<S>,
     peer: IpAddr,
     slot: Option<Arc<SessionSlot>>,
     stopping: bool,
+    login: Option<LoginState>,
 }
 
 impl<S> SessionPolicy<'_, S> {
@@ -488,7 +520,32 @@ impl<S: Spool> AccessPolicy for SessionPolicy<'_, S> {
         }
     }
 
+    fn sender(&self, sender: Option<&Address>) -> Verdict {
+        if let Some(sender) = sender
+            && !self.intake.allowed_senders.is_empty()
+            && (self.login.is_some() || self.intake.policy.may_relay(self.peer))
+            && let Err((reply, reason)) = self.intake.may_send_as(sender)
+        {
+            return Verdict::Refuse(reply, reason);
+        }
+        let Some(login) = &self.login else { return Verdict::Accept };
+        if let Err(words) = login.user.may_send_as(sender) {
+            return Verdict::Refuse(Reply::new(550, (5, 7, 1), words), Refusal::Sender);
+        }
+        match login.user.take(Instant::now().into_std()) {
+            Ok(()) => Verdict::Accept,
+            Err((rate, wait)) => {
+                let (name, seconds) = (login.user.name(), wait.as_secs() + 1);
+                let words = format!(
+                    "The rate of user '{name}' ({rate}) is used up; the next mail may come in \
+                    {seconds} s"
+                );
+                Verdict::Refuse(Reply::new(450, (4, 7, 1), words), Refusal::Limit)
+            }
+        }
+    }
+
     fn recipient(&self, recipient: &Address) -> Verdict {
-        self.intake.may_send(false, self.peer, recipient)
+        self.intake.may_send(self.login.is_some(), self.peer, recipient)
     }
 }

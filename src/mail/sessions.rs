@@ -45,6 +45,7 @@ struct Said {
     state: &'static str,
     helo: String,
     tls: String,
+    user: String,
     sender: String,
     recipients: u32,
 }
@@ -147,6 +148,11 @@ impl RegisteredSession {
         self.entry.said.lock().tls = tls;
     }
 
+    /// The client has logged in.
+    pub fn note_user(&self, user: &str) {
+        user.clone_into(&mut self.entry.said.lock().user);
+    }
+
     /// A mail was accepted.
     pub fn sent(&self, octets: u64) {
         self.entry.messages.fetch_add(1, Ordering::Relaxed);
@@ -188,6 +194,7 @@ impl Entry {
             state: said.state,
             helo: said.helo.clone(),
             tls: said.tls.clone(),
+            user: said.user.clone(),
             sender: said.sender.clone(),
             recipients: said.recipients,
             messages: self.messages.load(Ordering::Relaxed),

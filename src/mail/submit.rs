@@ -5,6 +5,7 @@
 //! (`parse::ContentParser`), encoded as a client would send it: dot-stuffed, with CR LF. So the
 //! same content is rejected here as there. Source: RFC 5321 §4.5.2 (stuffing), §4.5.3 (limits).
 
+use super::from_field::FromField;
 use super::intake::{Intake, PendingContent, log_unread_sender, store};
 use super::model::{
     Address, AddressError, BodyType, ContentPieces, Envelope, MailEvent, MessageId, Origin,
@@ -53,6 +54,12 @@ impl<S: Spool> Intake<S> {
             let words = format!("More than {} recipients", self.rules.recipients_limit);
             return Err((Reply::new(452, (4, 5, 3), words), Refusal::Limit));
         }
+        if let Some(sender) = &submitted.sender {
+            self.may_send_as(sender)?;
+        }
+        if let Some(sender) = &submitted.sender {
+            self.may_send_as(sender)?;
+        }
         let address = address(submitted);
         for recipient in &submitted.recipients {
             let verdict = self.may_send(submitted.authenticated, address, recipient);
@@ -70,21 +77,28 @@ impl<S: Spool> Intake<S> {
         };
         let writer = self.spool.begin();
         let (id, date) = (writer.id(), clock::rfc5322(clock::now()));
-        let client =
-            ReceivedFrom { name: &name, protocol: Protocol::Http, address, encryption: None };
+        let client = ReceivedFrom::without_tls(&name, Protocol::Http, address);
         let trace = header_field(&envelope, &client, &self.rules.hostname, id, &date);
         let mut pending = Ok(writer);
         store(&mut pending, trace.as_bytes()).await;
         let mut section = self.header_section(&envelope, id, &date);
-        let judge = store_checked(&mut pending, &mut section, content, self.rules.size_limit).await;
+        let mut from = (!self.allowed_senders.is_empty()).then(FromField::default);
+        let limits = (self.rules.size_limit, from.as_mut());
+        let judge = store_checked(&mut pending, &mut section, content, limits).await;
         log_unread_sender(&section, &pending);
+        for author in from
+            .map_or(Ok(Vec::new()), |from| from.authors())
+            .map_err(|words| (Reply::new(550, (5, 7, 1), words), Refusal::Sender))?
+        {
+            self.may_send_as(&author)?;
+        }
         let writer = pending?;
         if judge.eight_bit() {
             envelope.body = BodyType::EightBitMime;
         }
         let origin = Origin { peer: submitted.client, helo: name.into(), may_relay: true };
         let entry = self.entry(envelope, origin);
-        self.queue(entry, writer, judge.size(), None, None).await
+        self.queue(entry, writer, judge.size(), None, None, None).await
     }
 
     fn note_refusal(&self, submitted: &SubmittedEnvelope, reply: &Reply, reason: Refusal) {
@@ -112,7 +126,7 @@ async fn store_checked<W: IncomingContent>(
     pending: &mut PendingContent<W>,
     section: &mut HeaderSection<'_>,
     mut content: Box<dyn ContentPieces>,
-    size_limit: u64,
+    (size_limit, mut from): (u64, Option<&mut FromField>),
 ) -> ContentParser {
     let mut ahead = Vec::new();
     let mut judge = ContentParser::new(size_limit);
@@ -137,6 +151,9 @@ async fn store_checked<W: IncomingContent>(
             match judge.error() {
                 Some(error) => *pending = Err((error.reply(), error.refusal())),
                 None => {
+                    if let Some(from) = &mut from {
+                        from.take(step.piece);
+                    }
                     let rest = section.take(step.piece, &mut ahead);
                     store(pending, &ahead).await;
                     ahead.clear();

@@ -34,6 +34,7 @@ struct Session {
     since: String,
     state: String,
     tls: String,
+    user: Option<ShortText>,
     mail: Option<(ShortText, u32)>,
     messages: String,
     octets: String,
@@ -66,6 +67,7 @@ pub(super) fn page(app: &AppState, visit: &RequestHead<'_>) -> Result<String, Pa
         since: session.since.clone(),
         state: session.state.to_lowercase(),
         tls: if session.tls.is_empty() { "without TLS".to_owned() } else { session.tls.clone() },
+        user: (!session.user.is_empty()).then(|| text(&session.user, SHOWN)),
         mail: (!session.sender.is_empty())
             .then(|| (text(&session.sender, SHOWN), session.recipients)),
         messages: count(session.messages),
@@ -105,6 +107,11 @@ fn reason(reason: &api::ReasonView) -> Reason {
             "loop" => "mail loop",
             "storage" => "the data volume could not be written",
             "memory" => "not enough memory",
+            "auth" => "a login is missing or wrong; see smtp_users",
+            "sender" => {
+                "the client may not send as this sender; see senders= in smtp_users and \
+                allowed_sender_domains"
+            }
             "sessions_all" => {
                 "session limit reached (421, counted under limit, too); see session_limit"
             }

@@ -41,7 +41,8 @@ fn allowed(module: &str) -> Vec<String> {
                 "appliance::counter".into(),
             ]
         }
-        ("mail", _) => list(&["mail", "ground", "appliance::counter"]),
+        ("mail", _) => list(&["mail", "directory", "ground", "appliance::counter"]),
+        ("directory", _) => list(&["directory", "mail::model", "ground"]),
         // The server knows no handler: each module of handlers provides its rows of the table of
         // routes, and of their shared state the server needs only its own part
         // (`http::state::Application`).
@@ -106,6 +107,7 @@ fn allowed(module: &str) -> Vec<String> {
             "cli",
             "core",
             "demo",
+            "directory",
             "export",
             "ground",
             "http",

@@ -10,7 +10,7 @@ use postern::mail::admit::Policy;
 use postern::mail::events::MailEvents;
 use postern::mail::inbound;
 use postern::mail::intake::Intake;
-use postern::mail::model::{Message, MessageId, Refusal};
+use postern::mail::model::{Message, MessageId, Refusal, SenderList};
 use postern::mail::parse::SessionLimits;
 use postern::mail::rewrite;
 use postern::mail::route::RouteRules;
@@ -104,6 +104,8 @@ impl Receiver {
         let intake = Arc::new(Intake {
             staging: Arc::default(),
             device: None,
+            authenticator: None,
+            allowed_senders: SenderList::default(),
             events: MailEvents::new(vec![registry.clone()]),
             registry,
             spool: Arc::clone(&spool),

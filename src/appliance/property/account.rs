@@ -1,7 +1,8 @@
 //! Accounts of programs: `name:hash[;senders=…;networks=…;rate=…]`, one a line or between blanks.
 //!
-//! In: the text of a property such as `api_tokens`. Out: its accounts. Limits: [`ACCOUNTS_MAX`]
-//! accounts. Security: error texts never contain what follows the name.
+//! In: the text of a property such as `api_tokens` or `smtp_users`. Out: its accounts. Limits:
+//! [`ACCOUNTS_MAX`] accounts of programs, [`USERS_MAX`] users. Security: error texts never contain
+//! what follows the name.
 
 use super::network;
 use super::secret::Secret;
@@ -10,10 +11,14 @@ use super::value::{self, ValueError};
 use crate::ground::credential::password::Password;
 use crate::ground::token_bucket::Rate;
 use ipnet::IpNet;
+use std::collections::HashSet;
 use std::fmt;
 
-/// Accounts of one property, at most.
+/// Accounts of programs that send by HTTP, at most.
 pub const ACCOUNTS_MAX: usize = 200;
+
+/// Users that log in by SMTP, at most.
+pub const USERS_MAX: usize = 5000;
 
 /// Characters of a name, at most.
 const NAME_MAX: usize = 64;
@@ -23,7 +28,7 @@ const NAME_MAX: usize = 64;
 pub struct Account {
     /// Letters, digits and `.-_@+`.
     pub name: String,
-    /// A hash of bcrypt or Argon2, or `{PLAIN}` and the secret.
+    /// What [`Password::stored`] takes.
     pub hash: Secret,
     /// Reverse-paths that it may use: an address, or a domain for all of its addresses. Empty =
     /// any.
@@ -39,17 +44,29 @@ pub struct Account {
 /// # Errors
 /// What is wrong, and in which entry.
 pub fn accounts(text: &str) -> Result<Vec<Account>, ValueError> {
-    let mut accounts: Vec<Account> = Vec::new();
+    read(text, ACCOUNTS_MAX)
+}
+
+/// All users of a property.
+///
+/// # Errors
+/// What is wrong, and in which entry.
+pub fn users(text: &str) -> Result<Vec<Account>, ValueError> {
+    read(text, USERS_MAX)
+}
+
+fn read(text: &str, most: usize) -> Result<Vec<Account>, ValueError> {
+    let (mut accounts, mut names) = (Vec::<Account>::new(), HashSet::new());
     for (place, entry) in text.split_whitespace().enumerate() {
         let account = account(entry)
             .map_err(|words| format!("has a wrong entry, number {}: {words}", place + 1))?;
-        if accounts.iter().any(|other| other.name == account.name) {
+        if !names.insert(account.name.clone()) {
             return Err(format!("names '{}' twice", account.name));
         }
         accounts.push(account);
     }
-    if accounts.len() > ACCOUNTS_MAX {
-        return Err(format!("has more than {ACCOUNTS_MAX} entries"));
+    if accounts.len() > most {
+        return Err(format!("has more than {most} entries"));
     }
     Ok(accounts)
 }

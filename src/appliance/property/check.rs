@@ -54,6 +54,16 @@ fn report(loaded: &LoadedProperties) -> (String, bool) {
     if let Some(devices) = loaded.settings.devices() {
         let _ = writeln!(text, "{devices}");
     }
+    let logins = relay_summary::who_may_log_in(&loaded.settings);
+    let who = logins.as_ref().map_or("nobody; see smtp_users.", |words| &words.statement);
+    let _ = writeln!(text, "Who may log in: {who}");
+    if !loaded.settings.allowed_sender_domains.is_empty() {
+        let domains = loaded.settings.allowed_sender_domains.join(", ");
+        let _ = writeln!(text, "Who may be the sender: addresses in {domains}, and no others.");
+    }
+    for warning in logins.iter().flat_map(|words| &words.warnings) {
+        let _ = writeln!(text, "WARNING: {warning}.");
+    }
     for warning in words.warnings.iter().chain(&loaded.warnings) {
         let _ = writeln!(text, "WARNING: {warning}.");
     }

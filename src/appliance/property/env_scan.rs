@@ -19,6 +19,9 @@ use std::path::Path;
 /// Octets of one value, at most: more than any reasonable list of networks.
 pub const VALUE_LIMIT: usize = 16 * 1024;
 
+/// Octets of a list of accounts in a file, at most: some thousand.
+pub const ACCOUNTS_FILE_LIMIT: usize = 1 << 20;
+
 /// The content of an environment.
 pub struct FoundProperties {
     /// The cleaned texts of the properties that were set.
@@ -106,7 +109,7 @@ impl Finder<'_> {
     fn take_file(&mut self, named: &Named<'_>, path: &Path) {
         let name = &named.name;
         let place = format!("{}{FILE}={}", named.variable(), path.display());
-        match read_value(path) {
+        match read_value(path, limit(named, true)) {
             // An empty password would open what should be closed.
             Ok(text)
                 if named.property.secret
@@ -132,10 +135,11 @@ impl Finder<'_> {
             ValueOrigin::File(path) => format!("{variable}{FILE}={}: ", path.display()),
             ValueOrigin::Environment | ValueOrigin::Default => String::new(),
         };
-        if text.len() > VALUE_LIMIT {
+        let limit = limit(named, matches!(source, ValueOrigin::File(_)));
+        if text.len() > limit {
             return self.problem(
                 format!("Error: {variable} is too long"),
-                format!("{place}at most {VALUE_LIMIT} octets"),
+                format!("{place}at most {limit} octets"),
             );
         }
         match clean(named, &source, text) {
@@ -207,10 +211,17 @@ impl Finder<'_> {
     }
 }
 
-fn read_value(path: &Path) -> Result<String, String> {
+fn limit(named: &Named<'_>, from_file: bool) -> usize {
+    match from_file && named.property.kind == "accounts" {
+        true => ACCOUNTS_FILE_LIMIT,
+        false => VALUE_LIMIT,
+    }
+}
+
+fn read_value(path: &Path, limit: usize) -> Result<String, String> {
     let mut bytes = Vec::new();
     let file = File::open(path).map_err(|error| error.to_string())?;
-    file.take(VALUE_LIMIT as u64 + 2).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
+    file.take(limit as u64 + 2).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
     text_of(bytes)
 }
 

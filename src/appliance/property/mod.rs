@@ -14,8 +14,9 @@
 //! values, `serialize` (from and to texts), `warnings`, `modes` (what is said about modes for
 //! staging), and the input: `env_scan` finds the texts, `trim_value` removes what is not part of
 //! them, `service_links` and `foreign_names` recognize variables of other programs, `machine` has
-//! the defaults that depend on it, and [`environment`] combines them. [`check`] is `postern check`,
-//! `masked_view` the values for display, [`relay_summary`] describes which clients may relay.
+//! the defaults that depend on it, and [`environment`] combines them; [`read_again`] reads a file
+//! that has changed. [`check`] is `postern check`, `masked_view` the values for display,
+//! [`relay_summary`] describes which clients may relay.
 
 pub mod account;
 pub mod check;
@@ -35,6 +36,7 @@ mod preset;
 mod properties_macro;
 pub mod proxy;
 pub mod proxy_rules;
+pub mod read_again;
 pub mod relay_summary;
 mod rules;
 pub mod secret;

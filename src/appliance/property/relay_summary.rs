@@ -1,6 +1,7 @@
 //! Describes which clients may relay: the most important check for an operator.
 
 use super::network;
+use super::settings::Settings;
 use ipnet::IpNet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -44,6 +45,51 @@ pub fn who_may_relay(trusted: &[IpNet], gateways: &[IpAddr]) -> Words {
         listed(trusted)
     );
     Words { statement, warnings: wide.chain(gateway_warnings(trusted, gateways)).collect() }
+}
+
+/// Names that are listed, at most.
+const NAMES_MAX: usize = 20;
+
+/// Describes who may log in, and where; warnings about passwords in plain text. `None`: nobody.
+pub fn who_may_log_in(settings: &Settings) -> Option<Words> {
+    let users = &settings.smtp_users;
+    if users.is_empty() {
+        return None;
+    }
+    let mut names: Vec<&str> =
+        users.iter().take(NAMES_MAX).map(|user| user.name.as_str()).collect();
+    let more = format!("{} more", users.len().saturating_sub(NAMES_MAX));
+    if users.len() > NAMES_MAX {
+        names.push(&more);
+    }
+    let ports = match settings.ssl_disabled {
+        true => format!("{} and {}", settings.submission_port, settings.smtp_port),
+        false => format!(
+            "{} (required) and {} after STARTTLS, {} (required)",
+            settings.submission_port, settings.smtp_port, settings.smtps_port
+        ),
+    };
+    let without_tls = match &settings.plaintext_auth_networks[..] {
+        [] => "; never without TLS".to_owned(),
+        networks => format!("; {} also without TLS", listed(networks)),
+    };
+    let statement = format!(
+        "{} on port {ports}{without_tls}. Who has logged in may relay, as far as senders=, \
+        networks= and rate= of the user and allowed_sender_domains permit.",
+        names.join(", ")
+    );
+    let networks = &settings.plaintext_auth_networks;
+    let warnings = (!networks.is_empty()).then(|| {
+        format!(
+            "plaintext_auth_networks lets clients in {} send passwords without TLS: whoever is on \
+            the way can read them and send mail with them",
+            listed(networks)
+        )
+    });
+    let open = everybody(networks).map(|open| {
+        format!("{open} in plaintext_auth_networks is everybody: name the addresses of the devices")
+    });
+    Some(Words { statement, warnings: warnings.into_iter().chain(open).collect() })
 }
 
 /// The limit that clients behind this machine's gateways share, if a gateway is not trusted: with a

@@ -12,7 +12,9 @@ impl Settings {
         let devices = [self.of_devices(), self.of_device_port()];
         let limits = [self.of_backoff(), self.of_reserve(), self.of_run_dir(), self.of_ports()];
         let page = [self.of_tokens(), self.of_page_tls(), self.of_tls_port(), self.of_dkim()];
-        let rules = keys.into_iter().chain(limits).chain(page).chain(devices).flatten();
+        let users = [self.of_submission_port(), self.of_logins()];
+        let all = keys.into_iter().chain(limits).chain(page).chain(devices).chain(users);
+        let rules = all.flatten();
         rules.chain(self.upstream_problems()).collect()
     }
 
@@ -164,6 +166,30 @@ impl Settings {
             broken(
                 "Error: smtps_port must differ from smtp_port and ui_port",
                 format!("two of them are {}; set MTA_SMTPS_PORT to another port", self.smtps_port),
+            )
+        })
+    }
+
+    fn of_submission_port(&self) -> Option<Failure> {
+        let tls = (!self.ssl_disabled).then_some(self.smtps_port);
+        let mut taken = [self.smtp_port, self.ui_port].into_iter().chain(tls);
+        let is_taken = taken.any(|port| port == self.submission_port);
+        (!self.smtp_users.is_empty() && is_taken).then(|| {
+            broken(
+                "Error: submission_port must differ from the other ports",
+                format!("it is {}; set MTA_SUBMISSION_PORT to another port", self.submission_port),
+            )
+        })
+    }
+
+    fn of_logins(&self) -> Option<Failure> {
+        let is_closed = self.ssl_disabled && self.plaintext_auth_networks.is_empty();
+        (!self.smtp_users.is_empty() && is_closed).then(|| {
+            broken(
+                "Error: smtp_users needs TLS",
+                "passwords are not taken in plain text: set MTA_SSL_DISABLED=no, MTA_SSL_KEY_FILE \
+                and MTA_SSL_CERT_FILE; for devices that cannot do TLS name their addresses in \
+                MTA_PLAINTEXT_AUTH_NETWORKS",
             )
         })
     }

@@ -3,7 +3,7 @@
 //! A new property is an entry of `appliance/mta.toml` (default, meaning), a line here, and the
 //! place that uses it.
 
-use super::account::{Account, accounts};
+use super::account::{Account, accounts, users};
 use super::choice::{
     AddressMasking, LogFormat, OtherRecipients, UpstreamTls, WebhookEvent, webhook_events,
 };
@@ -60,6 +60,12 @@ properties! {
         smtpd_trusted_networks: Vec<IpNet> = network::networks;
         /// See [`Settings::smtp_proxies`], [`Settings::http_proxies`].
         proxy_networks: Vec<ProxyNetwork> = proxy_networks;
+        /// Opens only when there are users.
+        submission_port: u16 = value::port;
+        smtp_users: Vec<Account> = users;
+        plaintext_auth_networks: Vec<IpNet> = network::networks;
+        /// In lower case. Empty = any.
+        allowed_sender_domains: Vec<String> = name::host_names;
         session_limit: u32 = value::count;
         session_limit_per_address: u32 = value::count;
         /// See [`Settings::sessions_reserved`].

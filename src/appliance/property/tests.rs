@@ -291,8 +291,12 @@ fn each_rule_has_its_line() {
             "Error: password begins like an Argon2 hash and is none; make one with",
         ),
         (
+            &[("MTA_PASSWORD", "$1$salt$hash")],
+            "Error: password looks like a hash of another kind than bcrypt, Argon2, $5$ and $6$",
+        ),
+        (
             &[("MTA_PASSWORD", "$6$salt$hash")],
-            "Error: password looks like a hash of another kind than bcrypt and Argon2",
+            "Error: password begins like a hash of crypt(3) and is none",
         ),
         (
             &[("MTA_API_TOKENS", "shop:{PLAIN}")],

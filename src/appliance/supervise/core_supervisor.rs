@@ -20,6 +20,7 @@ use super::rundir::ReadyFile;
 use super::signals::SupervisorSignals;
 use super::status::CoreMessage;
 use super::upstream_files::UpstreamFiles;
+use super::users_file::UsersFile;
 use super::watchdog::{Watchdog, WatchdogAction};
 use crate::appliance::event::{EventLog, Severity};
 use crate::appliance::failure::{Exit, Failure};
@@ -62,6 +63,7 @@ pub struct CoreSupervisor<'a> {
     keys: Option<FileWatch<KeyFiles>>,
     upstreams: Option<FileWatch<UpstreamFiles>>,
     dkim: Option<FileWatch<DkimDirectory>>,
+    users: Option<FileWatch<UsersFile>>,
     run_dir: RunDirWatch<'a>,
     /// The signal that ends the appliance, once it has come.
     stop: Option<Signal>,
@@ -115,6 +117,7 @@ impl<'a> CoreSupervisor<'a> {
             keys: None,
             upstreams: None,
             dkim: None,
+            users: UsersFile::watch(settings, identity),
             run_dir: RunDirWatch::new(settings, event_log, identity),
             stop: None,
             was_ready: false,
@@ -223,6 +226,9 @@ impl<'a> CoreSupervisor<'a> {
         if let Some(found) = self.dkim.as_mut().and_then(FileWatch::poll) {
             self.dkim_keys_were_looked_at(&found);
         }
+        if let Some(found) = self.users.as_mut().and_then(FileWatch::poll) {
+            self.users_were_looked_at(&found);
+        }
         None
     }
 
@@ -254,8 +260,11 @@ impl<'a> CoreSupervisor<'a> {
 
     fn start(&self) -> io::Result<Core> {
         let smtps_port = (!self.settings.ssl_disabled).then_some(self.settings.smtps_port);
-        let ports = [Some(self.settings.smtp_port), Some(self.settings.ui_port), smtps_port];
-        let low_port = ports.into_iter().flatten().any(|port| port < 1024);
+        let submission_port =
+            (!self.settings.smtp_users.is_empty()).then_some(self.settings.submission_port);
+        let always = [Some(self.settings.smtp_port), Some(self.settings.ui_port)];
+        let ports = always.into_iter().chain([smtps_port, submission_port]);
+        let low_port = ports.flatten().any(|port| port < 1024);
         let mut child = Child::start(
             "core",
             &self.identity,
@@ -270,6 +279,11 @@ impl<'a> CoreSupervisor<'a> {
             child.orders.say(&CoreOrder::Upstreams(watch.content().clone()));
         }
         child.orders.say(&CoreOrder::Dkim(self.dkim_files()));
+        if let Some(watch) = &self.users
+            && let Some(order) = UsersFile::order_at_start(self.settings, watch.content())
+        {
+            child.orders.say(&order);
+        }
         let (next_progress, heard) = (child.started + PROGRESS, child.started);
         let (error, cause, deadline, watchdog, ending) = (None, None, None, None, None);
         Ok(Core {
@@ -342,6 +356,27 @@ impl<'a> CoreSupervisor<'a> {
         );
         // Most of the program's code was needed only for the start.
         sys::give_back_program();
+    }
+
+    fn users_were_looked_at(&mut self, found: &FileChange) {
+        match found {
+            FileChange::Renewed => {
+                self.event_log.record(Severity::Info, "the file of smtp_users has changed");
+                if let (Some(core), Some(watch)) = (&mut self.core, &self.users) {
+                    core.child.orders.say(&UsersFile::order(watch.content()));
+                }
+            }
+            FileChange::Trouble(why) => {
+                let text = format!(
+                    "the new file of smtp_users cannot be used, the former users stay: {why}"
+                );
+                self.event_log.record(Severity::Error, text);
+            }
+            FileChange::Well => self.event_log.record(
+                Severity::Info,
+                "the file of smtp_users is valid again; its content is unchanged",
+            ),
+        }
     }
 
     fn keys_were_looked_at(&mut self, found: &FileChange) {
@@ -496,6 +531,7 @@ impl<'a> CoreSupervisor<'a> {
                 self.keys.iter_mut().for_each(|watch| watch.reaped(pid));
                 self.upstreams.iter_mut().for_each(|watch| watch.reaped(pid));
                 self.dkim.iter_mut().for_each(|watch| watch.reaped(pid));
+                self.users.iter_mut().for_each(|watch| watch.reaped(pid));
             }
         }
     }
@@ -578,12 +614,14 @@ impl<'a> CoreSupervisor<'a> {
             self.keys.as_ref().map(FileWatch::next),
             self.upstreams.as_ref().map(FileWatch::next),
             self.dkim.as_ref().map(FileWatch::next),
+            self.users.as_ref().map(FileWatch::next),
         ];
         let next = [core_at, carrier_at].into_iter().chain(files).flatten().min();
         let fds = core.iter().flat_map(|core| core.child.poll_fds());
         let fds = fds.chain(core.and_then(|core| core.ending.as_ref()?.poll_fd()));
         let fds = fds.chain(self.carrier.iter().flat_map(CarrierSupervisor::poll_fds));
         let fds = fds.chain(self.keys.as_ref().and_then(FileWatch::poll_fd));
+        let fds = fds.chain(self.users.as_ref().and_then(FileWatch::poll_fd));
         let fds = fds.chain(self.upstreams.as_ref().and_then(FileWatch::poll_fd));
         wait(self.signals, fds.chain(self.dkim.as_ref().and_then(FileWatch::poll_fd)), next);
     }

@@ -23,5 +23,6 @@ pub mod rundir;
 pub mod signals;
 pub mod status;
 pub mod upstream_files;
+pub mod users_file;
 pub mod watchdog;
 pub mod worker_process;

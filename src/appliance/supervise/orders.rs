@@ -35,6 +35,8 @@ pub enum CoreOrder {
     Upstreams(UpstreamFileMap),
     /// The DKIM keys of the key volume from now on: all of them.
     Dkim(Vec<DkimKeyFile>),
+    /// A property has another value from now on.
+    Property(ChangedProperty),
     /// Report the stacks of all threads.
     Stacks,
     /// Stop regularly, as at SIGTERM.
@@ -106,6 +108,21 @@ pub struct DkimKeyFile {
 impl fmt::Debug for DkimKeyFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "DkimKeyFile({}._domainkey.{})", self.selector, self.domain)
+    }
+}
+
+/// A property that has changed in its file.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChangedProperty {
+    /// Its name.
+    pub name: String,
+    /// Its value as text; never logged.
+    pub value: String,
+}
+
+impl fmt::Debug for ChangedProperty {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ChangedProperty").field("name", &self.name).finish_non_exhaustive()
     }
 }
 

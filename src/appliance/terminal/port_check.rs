@@ -1,10 +1,10 @@
 //! Terminal `in`: checks its ports before a start, and explains one that cannot be opened.
 //!
-//! In: the properties `listen`, `smtp_port`, `smtps_port`, `device_port`, `ui_port`. Out:
-//! failures, with the lines of the contract. Limits: a port is bound for a moment and never
-//! listened on, with the option that lets others bind it too. So no client is lost, and a server
-//! that starts meanwhile is not disturbed. Source: socket(7), SO_REUSEADDR: binding still fails
-//! if another socket listens on the port.
+//! In: the properties `listen`, `smtp_port`, `smtps_port`, `device_port`, `submission_port`,
+//! `ui_port`. Out: failures, with the lines of the contract. Limits: a port is bound for a moment
+//! and never listened on, with the option that lets others bind it too. So no client is lost, and a
+//! server that starts meanwhile is not disturbed. Source: socket(7), SO_REUSEADDR: binding still
+//! fails if another socket listens on the port.
 
 use crate::appliance::failure::{Exit, Failure};
 use crate::appliance::property::Settings;
@@ -20,10 +20,13 @@ use std::os::fd::AsRawFd;
 /// The ports that cannot be opened now; one failure for each.
 pub fn preflight(settings: &Settings) -> Vec<Failure> {
     let secure = (!settings.ssl_disabled).then_some(("smtps_port", settings.smtps_port));
+    let has_users = !settings.smtp_users.is_empty();
+    let submission = has_users.then_some(("submission_port", settings.submission_port));
     let ports = [("smtp_port", settings.smtp_port)]
         .into_iter()
         .chain(secure)
         .chain((settings.device_port != 0).then_some(("device_port", settings.device_port)))
+        .chain(submission)
         .chain([("ui_port", settings.ui_port)]);
     ports
         .filter_map(|(property, port)| {

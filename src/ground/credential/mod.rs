@@ -3,5 +3,6 @@
 pub mod password;
 pub mod sasl;
 pub mod secret;
+mod sha_crypt;
 pub mod throttle;
 pub mod verifier;

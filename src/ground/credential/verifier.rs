@@ -7,6 +7,7 @@
 //! RFC 2104) is remembered, under a key that ends with the process; no password is kept.
 
 use super::password::{Password, same};
+use super::sasl::ScramKeys;
 use crate::ground::lock::Lock;
 use crate::ground::worker::Worker;
 use aws_lc_rs::{digest, hmac, rand};
@@ -125,8 +126,9 @@ impl Verifier {
         } else if secret.len() > PASSWORD_MAX {
             false
         } else {
-            match self.hashed(password.clone(), secret.to_vec(), whose).await {
-                Some(fits) => fits,
+            let (password, secret) = (password.clone(), secret.to_vec());
+            match self.in_turn(whose, move || password.fits(&secret)).await {
+                Some(fits) => fits.unwrap_or(false),
                 None => return PasswordCheck::Busy,
             }
         };
@@ -139,8 +141,22 @@ impl Verifier {
         }
     }
 
-    /// `None`: too many wait.
-    async fn hashed(&self, password: Password, secret: Vec<u8>, whose: LoginClass) -> Option<bool> {
+    /// Makes keys of SCRAM, which takes as long as a hash with so many iterations. `None`: too many
+    /// comparisons wait.
+    pub async fn derive(
+        &self,
+        whose: LoginClass,
+        make: impl FnOnce() -> ScramKeys + Send + 'static,
+    ) -> Option<ScramKeys> {
+        self.in_turn(whose, make).await.flatten()
+    }
+
+    /// Does work on the thread for passwords. `None`: too many wait; inside: the thread is gone.
+    async fn in_turn<T: Send + 'static>(
+        &self,
+        whose: LoginClass,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Option<Option<T>> {
         let mut among_strangers = None;
         if whose == LoginClass::Stranger {
             let place = Waiting::join(&self.strangers_waiting, STRANGERS_WAITING_MAX)?;
@@ -150,11 +166,11 @@ impl Verifier {
         let turn = self.turn.clone().acquire_owned().await.ok()?;
         drop((waiting, among_strangers));
         // The turn ends with the hash, also when the caller has disconnected.
-        let fits = self.worker.run(move || {
+        let done = self.worker.run(move || {
             let _turn = turn;
-            password.fits(&secret)
+            work()
         });
-        Some(fits.await.unwrap_or(false))
+        Some(done.await)
     }
 
     fn remember(&self, account: &str, secret: &[u8]) {

@@ -48,6 +48,15 @@ impl Stream {
         Some(TlsParameters { version, cipher })
     }
 
+    /// The local port.
+    pub(super) fn local_port(&self) -> Option<u16> {
+        let stream = match self {
+            Self::Plain(stream) => stream,
+            Self::Tls(stream) => stream.get_ref().0,
+        };
+        stream.local_addr().ok().map(|address| address.port())
+    }
+
     /// The TCP connection below.
     pub(super) fn tcp(&mut self) -> &mut TcpStream {
         match self {

@@ -96,6 +96,11 @@ impl Wire {
         (self.stream, self.slot)
     }
 
+    /// The port of ours that the client has connected to.
+    pub fn local_port(&self) -> Option<u16> {
+        self.stream.local_port()
+    }
+
     /// The TLS parameters of the session.
     pub fn tls(&self) -> Option<TlsParameters> {
         self.stream.tls()

@@ -27,6 +27,9 @@ crate::counters! {
             "When the TLS certificate expires, seconds since 1970; absent without TLS";
         accepted_total: Counter = "Messages made durable and answered 250";
         accepted_bytes_total: Counter = "Octets of the accepted messages";
+        logins_total: CounterVec =
+            "Logins of SMTP clients, by result",
+            Labels::new("result", ["ok", "failed"]);
         refused_total: CounterVec = "Refusals by reason", refusals();
         panics_total: SharedCounter = "Tasks that panicked and were contained";
     }

@@ -25,6 +25,7 @@ impl CommandSummary {
             }
             Ok(Command::Recipient(Recipient::Postmaster)) => asked("RCPT"),
             Ok(Command::Bdat(_)) => asked("BDAT"),
+            Ok(Command::Auth { .. }) => asked("AUTH"),
             Ok(Command::Data) => asked("DATA"),
             Ok(Command::Hello { extended, .. }) => asked(if *extended { "EHLO" } else { "HELO" }),
             Ok(Command::Help) => asked("HELP"),
@@ -35,6 +36,11 @@ impl CommandSummary {
             Ok(Command::Verify) => asked("VRFY"),
             Err(_) => asked(verb.unwrap_or("UNKNOWN")),
         }
+    }
+
+    /// Of a login that has failed.
+    pub fn of_auth() -> Self {
+        Self { command: "AUTH", from: None, to: None }
     }
 
     /// Of the end of its content.

@@ -7,8 +7,9 @@
 
 use crate::ground::log::TYPED;
 use crate::mail::model::{
-    Address, Deletion, Delivery, Encryption, Envelope, MailEvent, Message, MessageId, MessageKind,
-    NotificationKind, Outcome, Principal, Protocol, Rejection, SessionClient, Target, TargetStatus,
+    Address, Authentication, Deletion, Delivery, Encryption, Envelope, MailEvent, Message,
+    MessageId, MessageKind, NotificationKind, Outcome, Principal, Protocol, Rejection,
+    SessionClient, Target, TargetStatus,
 };
 use std::fmt;
 
@@ -26,8 +27,10 @@ pub(super) fn write(event: &MailEvent<'_>) {
         }
         MailEvent::PlainTextDropped { client, octets } => plain_text_dropped(client, octets),
         MailEvent::Rejected(rejection) if !rejection.in_sum => rejected(&rejection),
-        MailEvent::Accepted { message, size, encryption, .. } => {
-            accepted(message, size, encryption);
+        MailEvent::LoggedIn { client, login, encryption } => logged_in(client, login, encryption),
+        MailEvent::LoginFailed { client, login, why } => login_failed(client, login, why),
+        MailEvent::Accepted { message, size, encryption, login, .. } => {
+            accepted(message, size, encryption, login);
         }
         MailEvent::Imported { message, was, size, held } => imported(message, was, size, held),
         MailEvent::Notified { notification, about, kind, .. } => {
@@ -106,7 +109,40 @@ fn rejected(rejection: &Rejection<'_>) {
     );
 }
 
-fn accepted(message: &Message, size: u64, encryption: Option<Encryption>) {
+fn logged_in(client: SessionClient, login: Authentication<'_>, encryption: Option<Encryption>) {
+    tracing::info!(
+        name: TYPED,
+        target: "mta",
+        stranger = client.stranger,
+        client = %client.address,
+        user = login.user,
+        mechanism = login.mechanism,
+        tls = encryption.map(display),
+        status = "ok",
+        "login"
+    );
+}
+
+fn login_failed(client: SessionClient, login: Authentication<'_>, why: &str) {
+    tracing::info!(
+        name: TYPED,
+        target: "mta",
+        stranger = client.stranger,
+        client = %client.address,
+        user = login.user,
+        mechanism = login.mechanism,
+        reason = why,
+        status = "failed",
+        "login"
+    );
+}
+
+fn accepted(
+    message: &Message,
+    size: u64,
+    encryption: Option<Encryption>,
+    login: Option<Authentication<'_>>,
+) {
     tracing::info!(
         name: TYPED,
         target: "mta",
@@ -118,6 +154,7 @@ fn accepted(message: &Message, size: u64, encryption: Option<Encryption>) {
         recipients = message.envelope.recipients.len(),
         size,
         tls = encryption.map(display),
+        user = login.map(|login| login.user),
         status = "accepted",
         "message"
     );

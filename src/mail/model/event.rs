@@ -42,6 +42,24 @@ pub enum MailEvent<'a> {
         /// How many.
         octets: usize,
     },
+    /// A client has logged in.
+    LoggedIn {
+        /// The client.
+        client: SessionClient,
+        /// As whom, and how.
+        login: Authentication<'a>,
+        /// Its TLS parameters; `None` in plain text.
+        encryption: Option<Encryption>,
+    },
+    /// A client has not logged in; [`MailEvent::Rejected`] follows.
+    LoginFailed {
+        /// The client.
+        client: SessionClient,
+        /// As whom it wanted to, which is untrusted text and may be empty, and how.
+        login: Authentication<'a>,
+        /// Why not, for the operator.
+        why: &'a str,
+    },
     /// A command or content was rejected.
     Rejected(Rejection<'a>),
     /// A message from a client is durable and in the queue.
@@ -54,6 +72,8 @@ pub enum MailEvent<'a> {
         size: u64,
         /// Its TLS parameters; `None` in plain text.
         encryption: Option<Encryption>,
+        /// The login of the session, if there is one.
+        login: Option<Authentication<'a>>,
     },
     /// A message of another queue is durable in this one.
     Imported {
@@ -207,6 +227,15 @@ pub struct SessionClient {
     pub port: Option<u16>,
     /// It is untrusted: events that it causes may come in any number.
     pub stranger: bool,
+}
+
+/// A login by SASL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Authentication<'a> {
+    /// The name of the user.
+    pub user: &'a str,
+    /// The name of the mechanism.
+    pub mechanism: &'static str,
 }
 
 /// The client's protocol.

@@ -27,6 +27,7 @@ mod reply;
 mod route;
 mod route_test;
 mod route_trace;
+mod sender_list;
 mod sessions;
 mod status;
 mod submission;
@@ -49,8 +50,8 @@ pub use dkim::{
 pub use encryption::Encryption;
 pub use envelope::{BodyType, Envelope, Origin};
 pub use event::{
-    AddressMask, Delays, Deletion, Delivery, DeliveryAttempt, MailEvent, MailEventSink,
-    NotificationKind, Protocol, Rejection, SessionClient,
+    AddressMask, Authentication, Delays, Deletion, Delivery, DeliveryAttempt, MailEvent,
+    MailEventSink, NotificationKind, Protocol, Rejection, SessionClient,
 };
 pub use filter::{Filter, MessageContext, MessageState};
 pub use history::{
@@ -71,6 +72,7 @@ pub use route_test::{
     ClientVerdict, DestinationStatus, RouteQuestion, RouteReport, RouteTest, TargetReport,
 };
 pub use route_trace::{HostLookup, HostUse, RouteTrace, TracedHost};
+pub use sender_list::SenderList;
 pub use sessions::{RefusedExample, SessionInfo, SessionList};
 pub use status::{DeliveryStatus, NoStatus};
 pub use submission::{Resubmission, Submission, Submitted, SubmittedEnvelope};

@@ -22,6 +22,10 @@ pub enum Refusal {
     Memory,
     /// The appliance is stopping.
     Stopping,
+    /// A login is missing or wrong.
+    Auth,
+    /// The client may not send as this sender.
+    Sender,
 }
 
 /// Why a client got no SMTP session, as label of `mta_sessions_refused_total`: which limit was
@@ -30,7 +34,7 @@ pub const SESSION_REFUSALS: [&str; 6] = ["all", "strangers", "address", "memory"
 
 impl Refusal {
     /// Every reason, for metrics that must exist from the start.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Relay,
         Self::Syntax,
         Self::Limit,
@@ -39,6 +43,8 @@ impl Refusal {
         Self::Storage,
         Self::Memory,
         Self::Stopping,
+        Self::Auth,
+        Self::Sender,
     ];
 
     /// The label.
@@ -52,6 +58,8 @@ impl Refusal {
             Self::Storage => "storage",
             Self::Memory => "memory",
             Self::Stopping => "stopping",
+            Self::Auth => "auth",
+            Self::Sender => "sender",
         }
     }
 }

@@ -18,6 +18,8 @@ pub struct SessionInfo {
     pub helo: String,
     /// Protocol version and cipher suite; empty in plain text.
     pub tls: String,
+    /// The user that has logged in; empty without a login.
+    pub user: String,
     /// The reverse-path of the mail in progress; untrusted text, empty without one.
     pub sender: String,
     /// Recipients of that mail.

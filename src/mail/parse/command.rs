@@ -4,12 +4,20 @@ use super::chunk::{ChunkHeader, chunk_header};
 use super::command_error::CommandError;
 use super::envelope::{Mail, Recipient, mail, recipient};
 use super::grammar::Grammar;
+use crate::ground::credential::secret::Secret;
 
 /// A command that follows the grammar.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
     /// BDAT (RFC 3030 §2): a chunk of the content follows.
     Bdat(ChunkHeader),
+    /// AUTH (RFC 4954).
+    Auth {
+        /// The name of the mechanism, as the client wrote it.
+        mechanism: Box<str>,
+        /// The initial response in base 64, or `=`. It may hold a password.
+        initial: Option<Secret>,
+    },
     /// DATA.
     Data,
     /// EHLO or HELO.
@@ -46,12 +54,12 @@ const NO_ARGUMENT: &str = "This command takes no argument";
 const PROXY: &str = "PROXY";
 
 /// Verbs of SMTP that are not offered here.
-const UNSUPPORTED: [&str; 8] = ["AUTH", "EXPN", "ETRN", "ATRN", "TURN", "SEND", "SOML", "SAML"];
+const UNSUPPORTED: [&str; 7] = ["EXPN", "ETRN", "ATRN", "TURN", "SEND", "SOML", "SAML"];
 
 /// Verbs that are offered.
-const OFFERED: [&str; 12] = [
-    "BDAT", "DATA", "EHLO", "HELO", "HELP", "MAIL", "NOOP", "QUIT", "RCPT", "RSET", "STARTTLS",
-    "VRFY",
+const OFFERED: [&str; 13] = [
+    "AUTH", "BDAT", "DATA", "EHLO", "HELO", "HELP", "MAIL", "NOOP", "QUIT", "RCPT", "RSET",
+    "STARTTLS", "VRFY",
 ];
 
 /// Methods of HTTP (RFC 9110 §9, RFC 5789), which no mail client sends.
@@ -124,6 +132,8 @@ impl Command {
             chunk_header(rest).map(Self::Bdat)
         } else if is("RSET") {
             alone(Self::Reset)
+        } else if is("AUTH") {
+            auth(rest)
         } else if is("STARTTLS") {
             alone(Self::StartTls)
         } else if is("QUIT") {
@@ -133,11 +143,8 @@ impl Command {
         } else if is("HELP") {
             Ok(Self::Help)
         } else if is("VRFY") {
-            if rest.is_empty() {
-                Err(CommandError::Syntax("Write VRFY and a name or an address"))
-            } else {
-                Ok(Self::Verify)
-            }
+            let form = CommandError::Syntax("Write VRFY and a name or an address");
+            if rest.is_empty() { Err(form) } else { Ok(Self::Verify) }
         } else {
             Err(unknown(verb))
         }
@@ -165,6 +172,18 @@ fn hello(line: &[u8]) -> Option<(bool, &[u8])> {
     let is_verb = extended || verb.eq_ignore_ascii_case(b"HELO");
     (is_verb && rest.first().is_none_or(|octet| matches!(octet, b' ' | b'\t')))
         .then_some((extended, rest))
+}
+
+/// The argument of AUTH: a mechanism, and perhaps an initial response (RFC 4954 §4).
+fn auth(rest: &str) -> Result<Command, CommandError> {
+    let mut words = rest.split(' ').filter(|word| !word.is_empty());
+    match (words.next(), words.next(), words.next()) {
+        (Some(mechanism), initial, None) => Ok(Command::Auth {
+            mechanism: mechanism.into(),
+            initial: initial.map(|initial| Secret::new(initial.to_owned())),
+        }),
+        _ => Err(CommandError::Syntax("Write AUTH and the name of a mechanism")),
+    }
 }
 
 /// RFC 5321 §4.1.4: a name that cannot be verified is no reason to reject mail, nor is a computer

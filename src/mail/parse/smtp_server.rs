@@ -1,8 +1,11 @@
 //! The SMTP session of RFC 5321 as a state machine: commands in, replies out.
 
 use super::{ChunkHeader, Command, CommandError, Mail, Recipient};
+use crate::ground::credential::sasl::SaslMechanism;
+use crate::ground::credential::secret::Secret;
 use crate::mail::model::{Address, Envelope, Refusal, Reply, ReplyClass, Verdict};
 use std::io::Write;
+use std::sync::Arc;
 
 /// Limits of a session.
 #[derive(Debug, Clone)]
@@ -48,6 +51,12 @@ pub trait AccessPolicy {
     /// Whether a mail may begin now.
     fn mail(&self) -> Verdict;
 
+    /// Whether this client may send as this reverse-path (`None`: the null one); asked after
+    /// [`AccessPolicy::mail`], and a refusal ends the transaction.
+    fn sender(&self, _sender: Option<&Address>) -> Verdict {
+        Verdict::Accept
+    }
+
     /// Whether this client may send to this mailbox.
     fn recipient(&self, recipient: &Address) -> Verdict;
 }
@@ -63,6 +72,17 @@ pub enum TlsState {
     On,
 }
 
+/// How the client of a session may log in (RFC 4954).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuthOffer {
+    /// The mechanisms that EHLO announces.
+    pub mechanisms: Arc<[SaslMechanism]>,
+    /// This client may log in without TLS.
+    pub without_tls: bool,
+    /// This client must log in before it sends mail.
+    pub required: bool,
+}
+
 /// What happens next.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NextStep {
@@ -74,6 +94,9 @@ pub enum NextStep {
     /// Read so many octets of a mail's content, and drop them if it is refused already; then call
     /// [`Dialogue::end_chunk`]. The envelope is [`Dialogue::mail`].
     Chunk(ChunkHeader, Result<(), (Reply, Refusal)>),
+    /// Let the client log in, with the initial response that it sent, if any; then call
+    /// [`Dialogue::logged_in`] or [`Dialogue::end`].
+    Authenticate(SaslMechanism, Option<Secret>),
     /// Send the pending replies, then do the handshake; then call [`Dialogue::inside_tls`].
     Secure,
     /// Send the pending replies, then close.
@@ -95,6 +118,8 @@ pub struct CommandResult {
 pub struct Dialogue<'a> {
     rules: &'a SessionLimits,
     tls: TlsState,
+    auth: Option<AuthOffer>,
+    has_logged_in: bool,
     hello: Option<(Box<str>, bool)>,
     mail: Option<Envelope>,
     /// A chunk of its content was accepted: until the last one nothing else of it can change.
@@ -113,6 +138,8 @@ impl<'a> Dialogue<'a> {
         Self {
             rules,
             tls,
+            auth: None,
+            has_logged_in: false,
             hello: None,
             mail: None,
             chunking: false,
@@ -128,12 +155,24 @@ impl<'a> Dialogue<'a> {
     pub fn inside_tls(self) -> Self {
         Self {
             tls: TlsState::On,
+            has_logged_in: false,
             hello: None,
             mail: None,
             chunking: false,
             mail_deferred: false,
             ..self
         }
+    }
+
+    /// How the client may log in; `None`: it may not.
+    pub fn set_auth(&mut self, auth: Option<AuthOffer>) {
+        self.auth = auth;
+    }
+
+    /// The client has logged in: appends the reply.
+    pub fn logged_in(&mut self, out: &mut Vec<u8>) {
+        self.has_logged_in = true;
+        write_reply(out, &Reply::new(235, (2, 7, 0), "Authentication successful"));
     }
 
     /// Writes the greeting.
@@ -179,6 +218,10 @@ impl<'a> Dialogue<'a> {
                     write_reply(out, &reply);
                     return CommandResult { next: NextStep::Secure, refused: None };
                 }
+                Err(refused) => Err(refused),
+            },
+            Ok(Command::Auth { mechanism, initial }) => match self.authenticate(&mechanism) {
+                Ok(mechanism) => return login(mechanism, initial),
                 Err(refused) => Err(refused),
             },
             Ok(Command::Quit) => {
@@ -344,7 +387,18 @@ impl<'a> Dialogue<'a> {
         if !mail.smtputf8 && mail.sender.as_ref().is_some_and(|sender| !sender.is_ascii()) {
             return Err(needs_smtputf8());
         }
-        if let Verdict::Refuse(reply, reason) = policy.mail() {
+        if self.auth.as_ref().is_some_and(|auth| auth.required) && !self.has_logged_in {
+            let words = match self.may_authenticate() {
+                true => "Authentication required: log in with AUTH first",
+                false => "Authentication required: say STARTTLS, then log in with AUTH",
+            };
+            return Err((Reply::new(530, (5, 7, 0), words), Refusal::Auth));
+        }
+        let verdict = match policy.mail() {
+            Verdict::Accept => policy.sender(mail.sender.as_ref()),
+            refused => refused,
+        };
+        if let Verdict::Refuse(reply, reason) = verdict {
             self.mail_deferred = reply.class() == ReplyClass::Temporary;
             return Err((reply, reason));
         }
@@ -412,6 +466,41 @@ impl<'a> Dialogue<'a> {
         }
     }
 
+    /// The mechanism by which the client wants to log in (RFC 4954 §4).
+    fn authenticate(&self, name: &str) -> Result<SaslMechanism, (Reply, Refusal)> {
+        let Some(auth) = &self.auth else {
+            return Err((CommandError::Unsupported.reply(), CommandError::Unsupported.refusal()));
+        };
+        let refused =
+            |code, enhanced, words| Err((Reply::new(code, enhanced, words), Refusal::Auth));
+        if !self.hello().1 {
+            return Err(out_of_order("Say EHLO first"));
+        }
+        if self.has_logged_in {
+            return Err(out_of_order("You have logged in already"));
+        }
+        if self.mail.is_some() {
+            return Err(out_of_order("Not inside a mail; say RSET to drop it"));
+        }
+        if !self.may_authenticate() {
+            return match self.tls {
+                TlsState::Offered => refused(538, (5, 7, 11), "Encryption required: say STARTTLS"),
+                _ => refused(538, (5, 7, 11), "Encryption required, which this port does not have"),
+            };
+        }
+        let mechanism = SaslMechanism::parse(name).filter(|one| auth.mechanisms.contains(one));
+        match mechanism {
+            Some(mechanism) => Ok(mechanism),
+            None => refused(504, (5, 5, 4), "Mechanism not offered; EHLO lists those that are"),
+        }
+    }
+
+    /// Whether a password would not be readable on the way, or may be.
+    fn may_authenticate(&self) -> bool {
+        let auth = self.auth.as_ref();
+        auth.is_some_and(|auth| auth.without_tls || self.tls == TlsState::On)
+    }
+
     fn start_tls(&self) -> Result<Reply, (Reply, Refusal)> {
         match self.tls {
             TlsState::Absent => {
@@ -430,11 +519,18 @@ impl<'a> Dialogue<'a> {
         if !extended {
             return write_reply(out, &Reply::plain(250, hostname.clone()));
         }
+        let auth = match &self.auth {
+            Some(auth) if self.may_authenticate() && !auth.mechanisms.is_empty() => {
+                let names: Vec<_> = auth.mechanisms.iter().map(|one| one.name()).collect();
+                format!("250-AUTH {}\r\n", names.join(" "))
+            }
+            _ => String::new(),
+        };
         let start_tls = if self.tls == TlsState::Offered { "250-STARTTLS\r\n" } else { "" };
         let chunking = if self.rules.chunking { "250-CHUNKING\r\n" } else { "" };
         let lines = format!(
             "250-{hostname}\r\n250-PIPELINING\r\n250-SIZE \
-            {size_limit}\r\n{start_tls}250-8BITMIME\r\n{chunking}250-SMTPUTF8\r\n\
+            {size_limit}\r\n{start_tls}{auth}250-8BITMIME\r\n{chunking}250-SMTPUTF8\r\n\
             250 ENHANCEDSTATUSCODES\r\n"
         );
         out.extend_from_slice(lines.as_bytes());
@@ -452,6 +548,10 @@ const CHUNKS_ONLY: &str = "The content has begun; say BDAT for the rest of it, o
 
 fn no_recipient() -> (Reply, Refusal) {
     (Reply::new(554, (5, 5, 1), "No recipient was accepted"), Refusal::Syntax)
+}
+
+fn login(mechanism: SaslMechanism, initial: Option<Secret>) -> CommandResult {
+    CommandResult { next: NextStep::Authenticate(mechanism, initial), refused: None }
 }
 
 fn out_of_order(text: &'static str) -> (Reply, Refusal) {

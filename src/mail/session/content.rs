@@ -8,6 +8,7 @@
 use super::{SURPLUS_MAX, Session, SessionAbort};
 use crate::ground::net::WireError;
 use crate::mail::accept::Limits;
+use crate::mail::authentication::LoginState;
 use crate::mail::events::CommandSummary;
 use crate::mail::incoming_message::{IncomingMessage, MailSource};
 use crate::mail::model::{BodyType, Envelope, Origin, Refusal, Reply};
@@ -157,7 +158,8 @@ impl<'a, S: Spool> Session<'a, S> {
             hello: self.dialogue.hello(),
             address: self.peer.address,
             encryption: self.encryption(),
-            may_relay: self.intake.policy.may_relay(self.peer.address),
+            may_relay: self.may_relay(),
+            login: self.login.clone(),
         };
         IncomingMessage::new(self.intake, envelope, &source, content)
     }
@@ -177,11 +179,13 @@ impl<'a, S: Spool> Session<'a, S> {
         let origin = Origin {
             peer: Some(self.peer.address),
             helo: self.dialogue.hello().0.into(),
-            may_relay: intake.policy.may_relay(self.peer.address),
+            may_relay: self.may_relay(),
         };
         let entry = intake.entry(envelope, origin);
         let (size, port) = (content.size(), self.peer.port);
-        let id = intake.queue(entry, writer, size, Some(port), self.encryption()).await?;
+        let login = self.login.as_ref().map(LoginState::event);
+        let encryption = self.encryption();
+        let id = intake.queue(entry, writer, size, Some(port), encryption, login).await?;
         self.registered.sent(size);
         Ok(Reply::new(250, (2, 0, 0), format!("Ok: queued as {id}")))
     }

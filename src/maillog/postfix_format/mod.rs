@@ -16,8 +16,8 @@ use crate::ground::lock::{self, Lock};
 use crate::ground::log::{EventFields, put_fields};
 use crate::ground::text::is_tricky;
 use crate::mail::model::{
-    Address, Delivery, DeliveryStatus, Enhanced, MailEvent, Message, MessageId, NotificationKind,
-    Protocol, Rejection, ReplyClass, SessionClient, Target,
+    Address, Authentication, Delivery, DeliveryStatus, Enhanced, MailEvent, Message, MessageId,
+    NotificationKind, Protocol, Rejection, ReplyClass, SessionClient, Target,
 };
 use std::fmt::{self, Write};
 use std::time::Duration;
@@ -52,12 +52,8 @@ impl PostfixFormat {
         let put = &mut lines;
         match *event {
             MailEvent::Connected(client) => {
-                self.put(
-                    put,
-                    "smtpd",
-                    client.port,
-                    format_args!("connect from {}", Client(client)),
-                );
+                let words = format_args!("connect from {}", Client(client));
+                self.put(put, "smtpd", client.port, words);
             }
             MailEvent::Disconnected(client) => {
                 let words = format_args!("disconnect from {}", Client(client));
@@ -72,12 +68,15 @@ impl PostfixFormat {
                 self.put(put, "smtpd", None, words);
             }
             MailEvent::Rejected(rejection) if !rejection.in_sum => self.rejected(put, &rejection),
-            MailEvent::Accepted { message, port, size, .. } => {
-                self.queued(put, message, port, size);
+            MailEvent::Accepted { message, port, size, login, .. } => {
+                self.queued(put, message, (port, login), size);
             }
-            MailEvent::Imported { message, size, .. } => self.queued(put, message, None, size),
+            MailEvent::LoginFailed { client, login, why } => self.not_in(put, client, login, why),
+            MailEvent::Imported { message, size, .. } => {
+                self.queued(put, message, (None, None), size);
+            }
             MailEvent::Notified { notification, about, kind, size } => {
-                self.queued(put, notification, None, size);
+                self.queued(put, notification, (None, None), size);
                 self.notified(put, notification.id, about, kind);
             }
             MailEvent::Activated(message) => self.active(put, message, message.body.len()),
@@ -98,6 +97,7 @@ impl PostfixFormat {
             // Postfix: these come as lines of the log.
             MailEvent::TurnedAway { .. }
             | MailEvent::Rejected(_)
+            | MailEvent::LoggedIn { .. }
             | MailEvent::Attempted(_)
             | MailEvent::Deleted { .. }
             | MailEvent::Resent { .. }
@@ -130,18 +130,46 @@ impl PostfixFormat {
         line
     }
 
-    fn queued(&self, lines: &mut String, message: &Message, port: Option<u16>, size: u64) {
+    /// `port` is that of a client with a session.
+    fn queued(
+        &self,
+        lines: &mut String,
+        message: &Message,
+        (port, login): (Option<u16>, Option<Authentication<'_>>),
+        size: u64,
+    ) {
         let id = message.id;
         // Only a client with a session has a line; a generated notification and mail from HTTP or
         // an import have none.
         if let (Some(address), Some(port)) = (message.origin.peer, port) {
-            let words = format_args!("{id}: client=unknown[{address}]");
+            let login = login.map(|login| {
+                let user = HostileWord(login.user);
+                format!(", sasl_method={}, sasl_username={user}", login.mechanism)
+            });
+            let login = login.unwrap_or_default();
+            let words = format_args!("{id}: client=unknown[{address}]{login}");
             self.put(lines, "smtpd", Some(port), words);
         }
         let message_id = message_id(&message.body);
         let message_id = HostileWord(within_brackets(&message_id));
         self.put(lines, "cleanup", None, format_args!("{id}: message-id=<{message_id}>"));
         self.active(lines, message, size);
+    }
+
+    fn not_in(
+        &self,
+        lines: &mut String,
+        client: SessionClient,
+        login: Authentication<'_>,
+        why: &str,
+    ) {
+        let (mechanism, user) = (login.mechanism, HostileWord(login.user));
+        let why = HostileText(why);
+        let words = format_args!(
+            "warning: {}: SASL {mechanism} authentication failed: {why}, sasl_username={user}",
+            Client(client)
+        );
+        self.put(lines, "smtpd", client.port, words);
     }
 
     fn active(&self, lines: &mut String, message: &Message, size: u64) {

@@ -99,10 +99,19 @@ fn a_mail_has_the_lines_of_the_field() {
     let to = || (0..3).map(|number| address(&format!("r{number}@d.example"))).collect();
     let content = "Message-ID: <x.y@b.example>\r\n\r\n";
     let mail = message(Some(address("a@b.example")), to(), content);
-    let accepted =
-        |port| MailEvent::Accepted { message: &mail, port, size: 1234, encryption: None };
+    let login = Authentication { user: "anna", mechanism: "PLAIN" };
+    let accepted = |port| MailEvent::Accepted {
+        message: &mail,
+        port,
+        size: 1234,
+        encryption: None,
+        login: Some(login),
+    };
     let expected = [
-        format!("relay.example postfix/smtpd[4711]: {ID}: client=unknown[192.0.2.7]"),
+        format!(
+            "relay.example postfix/smtpd[4711]: {ID}: client=unknown[192.0.2.7], \
+            sasl_method=PLAIN, sasl_username=anna"
+        ),
         format!("relay.example postfix/cleanup[PID]: {ID}: message-id=<x.y@b.example>"),
         format!(
             "relay.example postfix/qmgr[PID]: {ID}: from=<a@b.example>, size=1234, nrcpt=3 (queue \
@@ -309,8 +318,14 @@ proptest! {
         let (from, to) = (hostile_address(&a), hostile_address(&b));
         let content = format!("Message-ID: {c}\r\n\r\n");
         let mail = message(Some(from.clone()), vec![to.clone()], &content);
-        let accepted =
-            MailEvent::Accepted { message: &mail, port: Some(7), size: 1, encryption: None };
+        let login = Authentication { user: &a, mechanism: "PLAIN" };
+        let accepted = MailEvent::Accepted {
+            message: &mail,
+            port: Some(7),
+            size: 1,
+            encryption: None,
+            login: Some(login),
+        };
         let rejected = MailEvent::Rejected(Rejection {
             client: CLIENT,
             helo: &a,
@@ -337,7 +352,9 @@ proptest! {
                 prop_assert!(count("from=<") <= 1 && count("to=<") <= 1, "{}", line);
             }
         }
-        prop_assert!(queued[0].ends_with(": client=unknown[192.0.2.7]"));
+        let user = queued[0].split_once(": client=unknown[192.0.2.7], sasl_method=PLAIN, ");
+        let user = user.and_then(|(_, rest)| rest.strip_prefix("sasl_username="));
+        prop_assert!(user.is_some_and(|user| !user.contains([',', ' ', '<'])), "{}", queued[0]);
         prop_assert!(queued[2].ends_with(">, size=1, nrcpt=1 (queue active)"));
         let line = &deferred[0];
         if line.len() < LINE_MAX - 100 {

@@ -61,8 +61,9 @@ pub(super) fn server_text(octets: &[u8]) -> String {
     printable.take(SERVER_TEXT_MAX).map(|octet| char::from(*octet)).collect()
 }
 
-/// Random printable text without commas: a nonce, or the middle of a challenge.
-pub(super) fn nonce() -> String {
+/// Random printable text without commas: a nonce, the middle of a challenge, or a password that
+/// nobody has.
+pub fn nonce() -> String {
     let mut octets = [0; 18];
     if aws_lc_rs::rand::fill(&mut octets).is_err() {
         // The kernel has no random numbers, which should never happen.

@@ -32,7 +32,7 @@ mod token;
 mod tests;
 
 pub use client::{ClientCredentials, SaslClient, choose_mechanism};
-pub use encoding::{LINE_MAX, NAME_MAX, PASSWORD_MAX};
+pub use encoding::{LINE_MAX, NAME_MAX, PASSWORD_MAX, nonce as nobodys_password};
 pub use failure::SaslFailure;
 pub use mechanism::SaslMechanism;
 pub use scram::{ScramHash, ScramKeys};

@@ -5,6 +5,7 @@ use super::failure::SaslFailure;
 use super::mechanism::SaslMechanism;
 use aws_lc_rs::{constant_time, digest, hmac, pbkdf2};
 use std::borrow::Cow;
+use std::fmt;
 use std::num::NonZeroU32;
 
 /// Iterations of a password's hash, at least (RFC 7677 §4).
@@ -139,6 +140,11 @@ impl ScramKeys {
         self.hash
     }
 
+    /// The iterations.
+    pub fn iterations(&self) -> u32 {
+        self.iterations
+    }
+
     /// Whether a password has these keys. Takes as long as there are iterations.
     pub fn fits(&self, password: &str) -> bool {
         let other = Self::derive(self.hash, password, &self.salt, self.iterations);
@@ -161,6 +167,14 @@ impl ScramKeys {
         constant_time::verify_slices_are_equal(&digest_of_key, &self.stored_key)
             .map_err(|_| SaslFailure::Wrong)?;
         Ok(self.hash.hmac(&self.server_key, message))
+    }
+}
+
+impl fmt::Display for ScramKeys {
+    /// As [`ScramKeys::parse`] reads it. Whoever has it can play the server: it is a secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (salt, stored, server) = (&self.salt, &self.stored_key, &self.server_key);
+        write!(f, "{},{},{},{}", self.iterations, encode(salt), encode(stored), encode(server))
     }
 }
 

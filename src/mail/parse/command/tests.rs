@@ -230,7 +230,12 @@ fn reads_the_rest() {
     }
     assert_eq!(said("StartTls "), Ok(Command::StartTls));
     assert_eq!(said("STARTTLS now"), Err(CommandError::Syntax(NO_ARGUMENT)));
-    for line in ["AUTH PLAIN", "EXPN x", "ETRN x"] {
+    let auth = said("auth plain AGEAYg==").unwrap();
+    assert!(format!("{auth:?}").contains("plain") && !format!("{auth:?}").contains("AGEAYg"));
+    for bad in ["AUTH", "AUTH PLAIN a b"] {
+        assert_eq!(code(bad), "501 5.5.4", "{bad}");
+    }
+    for line in ["EXPN x", "ETRN x"] {
         assert_eq!(code(line), "502 5.5.1", "{line}");
     }
     for line in ["", " EHLO x", "DAT", "DATAX", "\u{e9}", "NO\u{85}OP", "NO\0OP", "NOOP\tx"] {

@@ -237,7 +237,7 @@ proptest! {
             match result.next {
                 NextStep::Close => break,
                 NextStep::Secure => prop_assert!(dialogue.mail().is_none()),
-                NextStep::Command => {}
+                NextStep::Command | NextStep::Authenticate(..) => {}
                 NextStep::Chunk(..) => prop_assert!(false, "a chunk leads to no chunk"),
                 NextStep::Content(mail) => {
                     prop_assert!(!dialogue.is_chunking());
@@ -248,4 +248,94 @@ proptest! {
             }
         }
     }
+}
+
+/// The codes of a session in which the client may log in; `ok` stands for a login that came about.
+fn codes_of_login(tls: TlsState, offer: &AuthOffer, lines: &[&str]) -> Vec<String> {
+    let rules = rules();
+    let mut dialogue = Dialogue::new(&rules, tls);
+    dialogue.set_auth(Some(offer.clone()));
+    let codes = lines.iter().map(|line| {
+        let mut out = Vec::new();
+        if *line == "ok" {
+            dialogue.logged_in(&mut out);
+        } else {
+            let result = dialogue.handle(Command::parse(line.as_bytes()), &Open, &mut out);
+            if let NextStep::Authenticate(mechanism, initial) = result.next {
+                let initial = initial.as_ref().map_or("-", |initial| initial.expose());
+                return format!("{mechanism} {initial}");
+            }
+        }
+        let text = String::from_utf8(out).unwrap();
+        text.lines().last().unwrap().split(' ').take(2).collect::<Vec<_>>().join(" ")
+    });
+    codes.collect()
+}
+
+fn offer(without_tls: bool, required: bool) -> AuthOffer {
+    let mechanisms = [SaslMechanism::ScramSha256, SaslMechanism::Plain].into();
+    AuthOffer { mechanisms, without_tls, required }
+}
+
+/// RFC 4954 §4.
+#[test]
+fn auth_has_its_time_and_place() {
+    assert_eq!(codes(&["EHLO a", "AUTH PLAIN"]), ["250 ENHANCEDSTATUSCODES", "502 5.5.1"]);
+    let optional = offer(false, false);
+    let login = |tls, lines: &[&str]| codes_of_login(tls, &optional, lines);
+    assert_eq!(login(TlsState::On, &["AUTH PLAIN"]), ["503 5.5.1"]);
+    assert_eq!(login(TlsState::On, &["HELO a", "AUTH PLAIN"])[1], "503 5.5.1");
+    for tls in [TlsState::Offered, TlsState::Absent] {
+        assert_eq!(login(tls, &["EHLO a", "AUTH PLAIN AGEAYg=="])[1], "538 5.7.11");
+    }
+    let begun = ["EHLO a", "MAIL FROM:<a@b>", "AUTH PLAIN"];
+    assert_eq!(login(TlsState::On, &begun)[2], "503 5.5.1");
+    for (line, answer) in [
+        ("AUTH PLAIN", "PLAIN -"),
+        ("auth plain AGEAYg==", "PLAIN AGEAYg=="),
+        ("AUTH scram-sha-256 =", "SCRAM-SHA-256 ="),
+        ("AUTH LOGIN", "504 5.5.4"),
+        ("AUTH GSSAPI", "504 5.5.4"),
+        ("AUTH", "501 5.5.4"),
+        ("AUTH PLAIN a b", "501 5.5.4"),
+    ] {
+        assert_eq!(login(TlsState::On, &["EHLO a", line])[1], answer, "{line}");
+    }
+    assert_eq!(
+        login(TlsState::On, &["EHLO a", "ok", "AUTH PLAIN"])[1..],
+        ["235 2.7.0", "503 5.5.1"]
+    );
+    let plain = offer(true, false);
+    let lines = ["EHLO a", "AUTH PLAIN"];
+    assert_eq!(codes_of_login(TlsState::Absent, &plain, &lines)[1], "PLAIN -");
+}
+
+#[test]
+fn a_port_for_submission_demands_a_login() {
+    let required = offer(false, true);
+    for tls in [TlsState::Offered, TlsState::On] {
+        let lines = ["EHLO a", "MAIL FROM:<a@b>", "ok", "MAIL FROM:<a@b>", "RCPT TO:<a@b>"];
+        let codes = codes_of_login(tls, &required, &lines);
+        assert_eq!(codes[1..], ["530 5.7.0", "235 2.7.0", "250 2.1.0", "250 2.1.5"]);
+    }
+}
+
+#[test]
+fn auth_is_announced_where_it_may_be_used() {
+    let announced = |tls, offer: AuthOffer| {
+        let rules = rules();
+        let mut dialogue = Dialogue::new(&rules, tls);
+        dialogue.set_auth(Some(offer));
+        let mut out = Vec::new();
+        dialogue.handle(Command::parse(b"EHLO a"), &Open, &mut out);
+        let text = String::from_utf8(out).unwrap();
+        text.lines().find_map(|line| line.strip_prefix("250-AUTH ")).map(str::to_owned)
+    };
+    let names = Some("SCRAM-SHA-256 PLAIN".to_owned());
+    assert_eq!(announced(TlsState::On, offer(false, true)), names);
+    assert_eq!(announced(TlsState::Offered, offer(true, false)), names);
+    assert_eq!(announced(TlsState::Offered, offer(false, false)), None);
+    assert_eq!(announced(TlsState::Absent, offer(false, true)), None);
+    let nobody = AuthOffer { mechanisms: [].into(), ..offer(false, true) };
+    assert_eq!(announced(TlsState::On, nobody), None);
 }
