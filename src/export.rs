@@ -7,8 +7,9 @@
 
 use crate::ground::clock;
 use crate::mail::model::{
-    Address, BodyType, Envelope, ImportedMessage, Message, MessageId, MessageKind, Origin, Target,
-    TargetProgress, TargetStatus,
+    Address, BodyType, DsnNotify, DsnRequest, Envelope, ImportedMessage, Message, MessageId,
+    MessageKind, Origin, RecipientDsn, ReturnedContent, Target, TargetProgress, TargetStatus,
+    is_envelope_id, is_original_recipient,
 };
 use serde::{Deserialize, Serialize};
 
@@ -42,6 +43,12 @@ pub struct ExportedMessage {
     /// SMTPUTF8 of MAIL.
     #[serde(default)]
     pub smtputf8: bool,
+    /// RET and ENVID of MAIL (RFC 3461), as the client wrote them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ret: Option<String>,
+    /// See [`ExportedMessage::ret`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub envid: Option<String>,
     /// The client's address; `null` when generated locally.
     #[serde(default)]
     pub client: Option<String>,
@@ -81,6 +88,12 @@ pub struct ExportedTarget {
     /// The error of the last attempt.
     #[serde(default)]
     pub last_reply: String,
+    /// NOTIFY of RCPT (RFC 3461), as the client wrote it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notify: Option<String>,
+    /// ORCPT of RCPT (RFC 3461), as the client wrote it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub orcpt: Option<String>,
 }
 
 /// Size and checksum of the content.
@@ -95,6 +108,12 @@ pub struct ExportedContent {
 
 fn mail() -> String {
     "mail".to_owned()
+}
+
+/// What the client asked about notifications for a recipient.
+fn asked(envelope: &Envelope, target: Target) -> Option<&RecipientDsn> {
+    let Target::Recipient(place) = target else { return None };
+    envelope.dsn.as_ref()?.recipients.get(usize::from(place))
 }
 
 fn pending() -> TargetStatus {
@@ -144,6 +163,10 @@ impl ExportedMessage {
                 && progress.due != TargetProgress::PAUSED)
                 .then(|| clock::rfc3339(progress.due)),
             last_reply: progress.reason.clone(),
+            notify: asked(envelope, progress.target)
+                .and_then(|recipient| recipient.notify.map(DsnNotify::to_text)),
+            orcpt: asked(envelope, progress.target)
+                .and_then(|recipient| recipient.original.as_deref().map(str::to_owned)),
         };
         Self {
             postern_mail: VERSION,
@@ -159,6 +182,11 @@ impl ExportedMessage {
                 BodyType::EightBitMime => "8bitmime".to_owned(),
             },
             smtputf8: envelope.smtputf8,
+            ret: envelope.dsn.as_ref().and_then(|dsn| dsn.ret).map(|ret| ret.as_str().to_owned()),
+            envid: envelope
+                .dsn
+                .as_ref()
+                .and_then(|dsn| dsn.envelope_id.as_deref().map(str::to_owned)),
             client: message.origin.peer.map(|peer| peer.to_string()),
             helo: message.origin.helo.to_string(),
             held: message.held,
@@ -206,6 +234,44 @@ impl ExportedMessage {
         Origin { peer: None, helo: self.helo.as_str().into(), may_relay: false }
     }
 
+    fn message_kind(&self) -> Result<MessageKind, String> {
+        match self.kind.as_str() {
+            "mail" => Ok(MessageKind::Mail),
+            "notification" => Ok(MessageKind::Notification),
+            _ => Err("kind: mail or notification is expected".to_owned()),
+        }
+    }
+
+    /// What the client asked about notifications.
+    fn dsn(&self) -> Result<Option<Box<DsnRequest>>, String> {
+        let mut dsn = DsnRequest::default();
+        if let Some(text) = &self.ret {
+            let ret = ReturnedContent::parse(text).ok_or("ret: FULL or HDRS is expected")?;
+            dsn.ret = Some(ret);
+        }
+        if let Some(text) = &self.envid {
+            let id = Some(text.as_str()).filter(|text| is_envelope_id(text));
+            dsn.envelope_id = Some(id.ok_or("envid: xtext is expected (RFC 3461)")?.into());
+        }
+        for (place, view) in self.recipients.iter().enumerate() {
+            if view.notify.is_none() && view.orcpt.is_none() {
+                continue;
+            }
+            let wrong = |what: &str| format!("recipient {}: {what}", place + 1);
+            let notify = view.notify.as_deref().map(|text| {
+                DsnNotify::parse(text).ok_or_else(|| wrong("notify: see RFC 3461 §4.1"))
+            });
+            let original = view.orcpt.as_deref().map(|text| {
+                let original = Some(text).filter(|text| is_original_recipient(text));
+                original.map(Into::into).ok_or_else(|| wrong("orcpt: see RFC 3461 §4.2"))
+            });
+            let recipient =
+                RecipientDsn { notify: notify.transpose()?, original: original.transpose()? };
+            dsn.note(place, recipient);
+        }
+        Ok((dsn != DsnRequest::default()).then(|| Box::new(dsn)))
+    }
+
     /// The mail in the form for a queue.
     ///
     /// # Errors
@@ -251,11 +317,7 @@ impl ExportedMessage {
         Ok(ImportedMessage {
             was,
             arrived,
-            kind: match self.kind.as_str() {
-                "mail" => MessageKind::Mail,
-                "notification" => MessageKind::Notification,
-                _ => return Err("kind: mail or notification is expected".to_owned()),
-            },
+            kind: self.message_kind()?,
             envelope: Envelope {
                 sender,
                 recipients,
@@ -265,6 +327,7 @@ impl ExportedMessage {
                     _ => return Err("body: 7bit or 8bitmime is expected".to_owned()),
                 },
                 smtputf8: self.smtputf8,
+                dsn: self.dsn()?,
             },
             origin: Origin { peer: peer.transpose()?, ..self.origin() },
             progress,
@@ -345,6 +408,7 @@ mod tests {
                     .into(),
                 body: BodyType::EightBitMime,
                 smtputf8: true,
+                dsn: None,
             },
             origin: Origin {
                 peer: Some("2001:db8::1".parse().unwrap()),

@@ -119,7 +119,7 @@ async fn serve(args: SinkArgs) -> io::Result<()> {
             errors_limit: usize::MAX,
             mails_limit: usize::MAX,
             idle_commands_limit: usize::MAX,
-            ..SessionLimits::without_chunking("sink.postern", CONTENT_MAX)
+            ..SessionLimits::for_trials("sink.postern", CONTENT_MAX)
         },
         limits: Limits::from(ConnectionLimits {
             sessions: usize::MAX,

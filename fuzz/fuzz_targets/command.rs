@@ -16,8 +16,8 @@ fuzz_target!(|line: &[u8]| {
     match (&strict, &lenient) {
         // A mailbox for untrusted clients, which get no default domain; complete for the others.
         (
-            Ok(Command::Recipient(Recipient::Postmaster)),
-            Ok(Command::Recipient(Recipient::Mailbox(mailbox))),
+            Ok(Command::Recipient(Recipient::Postmaster, _)),
+            Ok(Command::Recipient(Recipient::Mailbox(mailbox), _)),
         ) => {
             assert!(mailbox.as_str().eq_ignore_ascii_case("postmaster@origin.example"));
         }
@@ -40,7 +40,7 @@ fn judge(line: &[u8], said: &Result<Command, CommandError>) {
                 is_of(line, sender);
             }
         }
-        Ok(Command::Recipient(Recipient::Mailbox(address))) => is_of(line, address),
+        Ok(Command::Recipient(Recipient::Mailbox(address), _)) => is_of(line, address),
         Ok(_) => {}
         Err(error) => {
             let reply = error.reply();

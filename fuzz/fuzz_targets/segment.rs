@@ -132,8 +132,7 @@ fn accept(spool: &SegmentLog, number: usize, content: &[u8]) -> Message {
         sender: Some(address(&format!("s{number}@a.example"))),
         recipients: vec![address("b@b.example"), address("c@c.example")],
         body: BodyType::SevenBit,
-        smtputf8: false,
-    };
+        smtputf8: false, dsn: None, };
     let entry = QueueEntry {
         envelope,
         origin: Origin { peer: None, helo: "".into() },

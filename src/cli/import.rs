@@ -331,6 +331,8 @@ fn plain(given: &GivenEnvelope, file: File) -> io::Result<ExportedMessage> {
         attempts: 0,
         next_try: None,
         last_reply: String::new(),
+        notify: None,
+        orcpt: None,
     };
     Ok(ExportedMessage {
         postern_mail: VERSION,
@@ -340,6 +342,8 @@ fn plain(given: &GivenEnvelope, file: File) -> io::Result<ExportedMessage> {
         sender: given.sender.as_ref().map_or_else(String::new, |sender| sender.as_str().to_owned()),
         body: if eight_bit { "8bitmime" } else { "7bit" }.to_owned(),
         smtputf8,
+        ret: None,
+        envid: None,
         client: None,
         helo: String::new(),
         held: false,

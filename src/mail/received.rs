@@ -115,6 +115,7 @@ mod tests {
             recipients: recipients.iter().map(|text| Address::parse(text).unwrap()).collect(),
             body: BodyType::SevenBit,
             smtputf8,
+            dsn: None,
         }
     }
 

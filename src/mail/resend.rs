@@ -42,7 +42,7 @@ impl<S: Spool> Intake<S> {
         let number = recipients.len();
         let all = kept.envelope.sender.iter().chain(&recipients);
         let smtputf8 = kept.envelope.smtputf8 || !all.into_iter().all(Address::is_ascii);
-        let envelope = Envelope { recipients, smtputf8, ..kept.envelope };
+        let envelope = Envelope { recipients, smtputf8, dsn: None, ..kept.envelope };
         let origin = Origin { peer: principal.address, helo: "".into(), may_relay };
         let new =
             self.queue(self.entry(envelope, origin), pending?, size, None, None, None).await?;

@@ -72,6 +72,7 @@ async fn report<S: Spool>(
         recipients: vec![question.to],
         body: BodyType::SevenBit,
         smtputf8,
+        dsn: None,
     };
     let queue = intake.would_be_ready();
     let client = question.client.map(|client| {
@@ -110,10 +111,10 @@ fn heard<S: Spool>(
     let Envelope { sender, body, smtputf8, .. } = envelope.clone();
     let mut commands = vec![
         Command::Hello { name: HELLO.into(), extended: true },
-        Command::Mail(Mail { sender, size: None, body, smtputf8 }),
+        Command::Mail(Mail { sender, size: None, body, smtputf8, dsn: None }),
     ];
     let recipients = envelope.recipients.iter().cloned();
-    commands.extend(recipients.map(|to| Command::Recipient(Recipient::Mailbox(to))));
+    commands.extend(recipients.map(|to| Command::Recipient(Recipient::Mailbox(to), None)));
     for command in commands {
         if let Some((reply, _)) = dialogue.handle(Ok(command), &access, &mut Vec::new()).refused {
             return Err(reply);

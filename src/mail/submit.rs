@@ -74,6 +74,7 @@ impl<S: Spool> Intake<S> {
             recipients: submitted.recipients.clone(),
             body: BodyType::SevenBit,
             smtputf8,
+            dsn: None,
         };
         let writer = self.spool.begin();
         let (id, date) = (writer.id(), clock::rfc5322(clock::now()));

@@ -61,7 +61,7 @@ impl<'a> SinkSession<'a> {
             let stage = match &command {
                 Ok(Command::Hello { extended: true, .. }) => Some((SinkStage::Hello, None)),
                 Ok(Command::Mail(_)) => Some((SinkStage::Mail, None)),
-                Ok(Command::Recipient(recipient)) => {
+                Ok(Command::Recipient(recipient, _)) => {
                     Some((SinkStage::Recipient, domain(recipient)))
                 }
                 Ok(Command::Data) => Some((SinkStage::Data, None)),

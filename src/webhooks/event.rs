@@ -206,6 +206,7 @@ mod tests {
                 recipients: vec![Address::parse("b@b.example").unwrap()],
                 body: BodyType::SevenBit,
                 smtputf8: false,
+                dsn: None,
             },
             origin: Origin { peer: None, helo: "".into(), may_relay: false },
             kind: MessageKind::Mail,

@@ -139,6 +139,7 @@ fn write_a_volume_of_this_version() {
             recipients: vec![Address::parse("δοκιμή@παράδειγμα.example").unwrap()],
             body: BodyType::EightBitMime,
             smtputf8: true,
+            dsn: None,
         },
         origin: Origin {
             peer: Some("2001:db8::25".parse().unwrap()),
@@ -242,6 +243,7 @@ fn plain(recipients: usize) -> QueueEntry {
             recipients,
             body: BodyType::SevenBit,
             smtputf8: false,
+            dsn: None,
         },
         origin: Origin {
             peer: Some("192.0.2.25".parse().unwrap()),

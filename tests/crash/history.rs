@@ -390,6 +390,7 @@ pub fn entry(recipients: usize, copy: bool) -> QueueEntry {
             recipients,
             body: BodyType::SevenBit,
             smtputf8: false,
+            dsn: None,
         },
         origin: Origin { peer: None, helo: "test".into(), may_relay: false },
         kind: MessageKind::Mail,

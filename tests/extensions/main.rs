@@ -9,4 +9,5 @@
 mod support;
 
 mod chunking;
+mod dsn;
 mod proxy;

@@ -60,7 +60,7 @@ fn both_families_pass_and_each_client_has_its_own_limit() {
     let appliance = Appliance::start(&[
         ("MTA_SMART_RELAY", "192.0.2.1"),
         ("MTA_PROXY_NETWORKS", PROXY),
-        ("MTA_SESSION_LIMIT_PER_ADDRESS", "1"),
+        ("MTA_SESSION_LIMIT_PER_ADDRESS", "2"),
         TRUSTED,
     ]);
     let haproxy = Haproxy::at(
@@ -72,10 +72,10 @@ fn both_families_pass_and_each_client_has_its_own_limit() {
     six.ask("MAIL FROM:<sender@here.example>", "250 ");
     six.ask("RCPT TO:<box@there.example>", "250 ");
     let haproxy = Haproxy::before(appliance.smtp, "send-proxy");
-    let _one = Client::hello_from("127.0.0.6", haproxy.address);
+    let _two = [(); 2].map(|()| Client::hello_from("127.0.0.6", haproxy.address));
     let _other = Client::hello_from("127.0.0.7", haproxy.address);
-    let mut second = Client::connect_from("127.0.0.6", haproxy.address);
-    second.expect("421 4.7.0");
+    let mut third = Client::connect_from("127.0.0.6", haproxy.address);
+    third.expect("421 4.7.0");
 }
 
 #[test]

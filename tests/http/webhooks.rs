@@ -70,6 +70,7 @@ fn tell(hooks: &Webhooks, number: usize, reply: Reply) {
             recipients: vec![Address::parse("anna@example.net").unwrap()],
             body: BodyType::SevenBit,
             smtputf8: false,
+            dsn: None,
         },
         origin: Origin { peer: None, helo: "".into(), may_relay: false },
         kind: MessageKind::Mail,

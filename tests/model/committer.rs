@@ -131,6 +131,7 @@ fn entry() -> QueueEntry {
             recipients: vec![Address::parse("r@example.org").unwrap()],
             body: BodyType::SevenBit,
             smtputf8: false,
+            dsn: None,
         },
         origin: Origin { peer: None, helo: "test".into(), may_relay: false },
         kind: MessageKind::Mail,

@@ -434,6 +434,7 @@ pub fn with_body(recipients: usize, body: Body) -> Message {
             recipients,
             body: BodyType::SevenBit,
             smtputf8: false,
+            dsn: None,
         },
         origin: Origin {
             peer: Some(IpAddr::from([127, 0, 0, 1])),

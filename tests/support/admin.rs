@@ -149,6 +149,7 @@ pub fn message(id: u64, age: u32, sender: Option<&str>, recipients: &[&str]) -> 
                 .collect(),
             body: BodyType::SevenBit,
             smtputf8: false,
+            dsn: None,
         },
         origin: Origin {
             peer: Some(IpAddr::from([192, 0, 2, 7])),

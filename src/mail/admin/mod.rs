@@ -391,6 +391,7 @@ mod tests {
                     recipients,
                     body: BodyType::SevenBit,
                     smtputf8: false,
+                    dsn: None,
                 };
                 let origin = Origin { peer: None, helo: "test".into(), may_relay: false };
                 let entry = QueueEntry {

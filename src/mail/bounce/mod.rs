@@ -9,11 +9,12 @@
 //! a text for people, a message/delivery-status (RFC 3464) for programs, and the header section of
 //! the original; never its content. All of it is ASCII on the wire, whatever the original was, so
 //! that no next hop can reject it for its form; only an internationalised sender needs SMTPUTF8.
-//! Limits: [`HEADERS_MAX`] of the original's headers, [`DIAGNOSTIC_MAX`] of a server's reply; with
-//! [`Envelope::RECIPIENTS_MAX`] recipients a report stays below two megabytes. Security: replies
-//! and headers are untrusted. No control character of a reply reaches the report, no line of it can
-//! begin a header field or a part, and the boundary between parts cannot be guessed. Source: RFC
-//! 3464, RFC 6522, RFC 6533, RFC 3834 (Auto-Submitted), RFC 5321 §4.5.5.
+//! A client that used DSN (RFC 3461) hears of the events that it asked for, and finds its ENVID and
+//! ORCPT in the report. Limits: [`HEADERS_MAX`] of the original's headers, [`DIAGNOSTIC_MAX`] of a
+//! server's reply; with [`Envelope::RECIPIENTS_MAX`] recipients a report stays below two megabytes.
+//! Security: replies and headers are untrusted. No control character of a reply reaches the report,
+//! no line of it can begin a header field or a part, and the boundary between parts cannot be
+//! guessed. Source: RFC 3464, RFC 6522, RFC 6533, RFC 3834 (Auto-Submitted), RFC 5321 §4.5.5.
 
 mod encode;
 mod report;
@@ -39,6 +40,22 @@ pub fn failed(
 ) -> Option<NewMessage> {
     let sender = message.envelope.sender.as_ref().filter(|_| !is_bounce(message))?;
     draft(message, sender, failures, relay, ReportKind::Failed, hostname, now)
+}
+
+/// The notification that the message was passed on to a host without DSN, for those recipients
+/// whose client asked to hear of success (RFC 3461 §4.1, §5.2.2). Reads the start of the content,
+/// which blocks when it is on the disk.
+///
+/// `None` when no notification is due.
+pub fn relayed(
+    message: &Message,
+    successes: &[(Target, Outcome)],
+    relay: &str,
+    hostname: &str,
+    now: u32,
+) -> Option<NewMessage> {
+    let sender = message.envelope.sender.as_ref().filter(|_| !is_bounce(message))?;
+    draft(message, sender, successes, relay, ReportKind::Relayed, hostname, now)
 }
 
 /// The notification to the operator's address `to` that a bounce has failed permanently. Reads the
@@ -94,11 +111,12 @@ fn draft(
     let entries: Vec<ReportedRecipient<'_>> = outcomes
         .iter()
         .filter_map(|(target, outcome)| match target {
-            Target::Recipient(place) => message
-                .envelope
-                .recipients
-                .get(usize::from(*place))
-                .map(|recipient| ReportedRecipient { recipient, outcome }),
+            Target::Recipient(place) => {
+                let place = usize::from(*place);
+                let recipient = message.envelope.recipients.get(place)?;
+                let asked = fate.event().is_none_or(|event| message.envelope.wants(place, event));
+                asked.then_some(ReportedRecipient { recipient, place, outcome })
+            }
             Target::Copy => None,
         })
         .collect();
@@ -111,6 +129,7 @@ fn draft(
         recipients: vec![sender.clone()],
         body: BodyType::SevenBit,
         smtputf8: !sender.is_ascii(),
+        dsn: None,
     };
     Some(NewMessage {
         envelope,

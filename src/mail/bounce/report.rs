@@ -2,7 +2,9 @@
 
 use super::encode::{ascii_line, final_recipient, is_plain, line, quoted_printable};
 use crate::ground::clock;
-use crate::mail::model::{Address, Body, Enhanced, Message, Outcome, ReplyClass};
+use crate::mail::model::{
+    Address, Body, DsnNotify, Enhanced, Message, Outcome, ReplyClass, xtext_decoded,
+};
 use memchr::memmem;
 
 /// Octets of the original's header section that are returned, at most.
@@ -15,6 +17,8 @@ pub const DIAGNOSTIC_MAX: usize = 500;
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum ReportKind {
     Failed,
+    /// It was passed on to a host that does not report success.
+    Relayed,
     /// What failed is itself a bounce; the operator is notified.
     Undeliverable,
     Delayed {
@@ -22,9 +26,23 @@ pub(super) enum ReportKind {
     },
 }
 
+impl ReportKind {
+    /// The event of NOTIFY that it reports; `None`: it goes to the operator, who is not asked.
+    pub(super) fn event(self) -> Option<DsnNotify> {
+        match self {
+            Self::Failed => Some(DsnNotify::FAILURE),
+            Self::Relayed => Some(DsnNotify::SUCCESS),
+            Self::Delayed { .. } => Some(DsnNotify::DELAY),
+            Self::Undeliverable => None,
+        }
+    }
+}
+
 /// One recipient and its outcome.
 pub(super) struct ReportedRecipient<'a> {
     pub recipient: &'a Address,
+    /// Its place in the envelope.
+    pub place: usize,
     pub outcome: &'a Outcome,
 }
 
@@ -45,6 +63,7 @@ impl StatusNotification<'_> {
         let boundary = format!("report-{token}");
         let (subject, action) = match self.fate {
             ReportKind::Failed => ("Your mail could not be delivered", "failed"),
+            ReportKind::Relayed => ("Your mail was passed on", "relayed"),
             ReportKind::Undeliverable => ("A bounce could not be delivered", "failed"),
             ReportKind::Delayed { .. } => {
                 ("Your mail is delayed, no need to send it again", "delayed")
@@ -86,7 +105,10 @@ impl StatusNotification<'_> {
             &mut out,
             &boundary,
             "text/rfc822-headers; charset=utf-8",
-            "Headers of the undelivered mail",
+            match self.fate {
+                ReportKind::Relayed => "Headers of the mail",
+                _ => "Headers of the undelivered mail",
+            },
             &headers,
         );
         out.extend_from_slice(format!("--{boundary}--\r\n").as_bytes());
@@ -101,6 +123,13 @@ impl StatusNotification<'_> {
                 "This is the mail system at {}.\r\n\r\n\
                  Your mail of {arrived} did not reach the recipients below, and no\r\n\
                  further attempt will be made. Each one is followed by the reason.\r\n",
+                self.hostname
+            ),
+            ReportKind::Relayed => format!(
+                "This is the mail system at {}.\r\n\r\n\
+                 Your mail of {arrived} was passed on for the recipients below to\r\n\
+                 a server that does not report deliveries. You asked for this report; you\r\n\
+                 hear again only if the mail is returned.\r\n",
                 self.hostname
             ),
             ReportKind::Undeliverable => format!(
@@ -118,7 +147,7 @@ impl StatusNotification<'_> {
                 clock::rfc5322(give_up_at)
             ),
         };
-        for ReportedRecipient { recipient, outcome } in &self.entries {
+        for ReportedRecipient { recipient, outcome, .. } in &self.entries {
             let said = line(&outcome.words(), DIAGNOSTIC_MAX);
             let who = match (outcome.remote, self.relay) {
                 (true, "") => "The receiving server said:".to_owned(),
@@ -146,15 +175,26 @@ impl StatusNotification<'_> {
 
     /// The part for programs (RFC 3464 §2.2, §2.3).
     fn status(&self, action: &str) -> String {
-        let mut text = format!(
+        let dsn = self.message.envelope.dsn.as_deref();
+        let envelope_id = dsn.and_then(|dsn| xtext_decoded(dsn.envelope_id.as_deref()?));
+        let mut text = match envelope_id {
+            Some(id) => format!("Original-Envelope-Id: {id}\r\n"),
+            None => String::new(),
+        };
+        text.push_str(&format!(
             "Reporting-MTA: dns; {}\r\nArrival-Date: {}\r\n",
             self.hostname,
             clock::rfc5322(self.message.arrived)
-        );
-        for ReportedRecipient { recipient, outcome } in &self.entries {
+        ));
+        for ReportedRecipient { recipient, place, outcome } in &self.entries {
             let Enhanced(class, subject, detail) = status_code(outcome);
+            text.push_str("\r\n");
+            let original = dsn.and_then(|dsn| dsn.recipients.get(*place)?.original_text());
+            if let Some(original) = original {
+                text.push_str(&format!("Original-Recipient: {original}\r\n"));
+            }
             text.push_str(&format!(
-                "\r\nFinal-Recipient: {}\r\nAction: {action}\r\nStatus: \
+                "Final-Recipient: {}\r\nAction: {action}\r\nStatus: \
                 {class}.{subject}.{detail}\r\n",
                 final_recipient(recipient)
             ));
@@ -201,7 +241,11 @@ impl StatusNotification<'_> {
 
 /// The server's enhanced code, else one derived from the reply code (RFC 3464 §2.3.4).
 fn status_code(outcome: &Outcome) -> Enhanced {
-    let class = if outcome.class() == ReplyClass::Permanent { 5 } else { 4 };
+    let class = match outcome.class() {
+        ReplyClass::Success => 2,
+        ReplyClass::Temporary => 4,
+        ReplyClass::Permanent => 5,
+    };
     outcome.reply.enhanced.filter(|enhanced| enhanced.0 == class).unwrap_or(Enhanced(class, 0, 0))
 }
 

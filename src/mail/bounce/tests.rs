@@ -2,7 +2,9 @@
 
 use super::*;
 use crate::ground::clock;
-use crate::mail::model::{Address, Body, MessageId, Reply, TargetProgress};
+use crate::mail::model::{
+    Address, Body, DsnNotify, DsnRequest, MessageId, RecipientDsn, Reply, TargetProgress,
+};
 use mail_parser::{MessageParser, MimeHeaders, PartType};
 
 const ARRIVED: u32 = 1_763_800_000;
@@ -18,6 +20,7 @@ fn message(sender: Option<&str>, recipients: &[&str], content: &[u8]) -> Message
             recipients: recipients.iter().map(|text| at(text)).collect(),
             body: BodyType::SevenBit,
             smtputf8: false,
+            dsn: None,
         },
         origin: Origin { peer: None, helo: "client".into(), may_relay: false },
         kind: MessageKind::Mail,
@@ -219,4 +222,46 @@ fn internationalised_addresses_are_reported() {
     );
     let parsed = MessageParser::default().parse(text(&draft).as_bytes()).unwrap().into_owned();
     assert!(parsed.body_text(0).unwrap().contains("<grün@bücher.example>"));
+}
+
+#[test]
+fn a_client_that_uses_dsn_hears_of_what_it_asked_for() {
+    let content = b"Subject: hello\r\n\r\nsecret content\r\n";
+    let all = ["a@there.example", "b@there.example", "c@there.example"];
+    let mut message = message(Some("a@here.example"), &all, content);
+    let mut dsn = DsnRequest { envelope_id: Some("QQ+2B1".into()), ..DsnRequest::default() };
+    let original = Some("rfc822;list+2Ba@here.example".into());
+    dsn.note(0, RecipientDsn { notify: DsnNotify::parse("SUCCESS"), original });
+    dsn.note(1, RecipientDsn { notify: DsnNotify::parse("NEVER"), original: None });
+    message.envelope.dsn = Some(Box::new(dsn));
+    let outcomes = |code, enhanced| {
+        let outcome = move || Outcome::said(Reply::new(code, enhanced, "words"));
+        [0, 1, 2].map(|place| (Target::Recipient(place), outcome()))
+    };
+    let named = |draft: &Option<NewMessage>| {
+        let text = draft.as_ref().map(text).unwrap_or_default();
+        all.map(|to| text.contains(&format!("Final-Recipient: rfc822; {to}")))
+    };
+    let bad = outcomes(550, (5, 1, 1));
+    assert_eq!(named(&failed(&message, &bad, "", "relay.example", NOW)), [false, false, true]);
+    let late = outcomes(451, (4, 0, 0));
+    let warned = delayed(&message, &late, NOW + 9, "relay.example", NOW);
+    assert_eq!(named(&warned), [false, false, true]);
+    assert!(failed(&message, &bad[..2], "", "relay.example", NOW).is_none());
+    let good = outcomes(250, (2, 0, 0));
+    let told = relayed(&message, &good, "mx.there.example[192.0.2.1]:25", "relay.example", NOW);
+    assert_eq!(named(&told), [true, false, false]);
+    let told = told.unwrap();
+    check(&told);
+    let words = text(&told);
+    for line in [
+        "Original-Envelope-Id: QQ+1",
+        "Original-Recipient: rfc822;list+a@here.example",
+        "Action: relayed",
+        "Status: 2.0.0",
+    ] {
+        assert!(words.contains(&format!("\r\n{line}\r\n")), "{line}: {words}");
+    }
+    message.envelope.dsn = None;
+    assert!(relayed(&message, &good, "", "relay.example", NOW).is_none(), "nobody asked");
 }

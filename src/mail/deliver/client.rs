@@ -55,6 +55,8 @@ pub struct Connection {
     pub(super) needs_reset: bool,
     /// The present message was probably rejected for its 8-bit content.
     pub(super) eight_bit_refused: bool,
+    /// Parameters of RCPT for the recipients of this message; empty where there are none.
+    pub(super) recipient_parameters: Vec<String>,
     /// The reply by which the peer rejected this relay, whatever the message.
     pub(super) refused_session: Option<Outcome>,
     /// The upstream refused something else than the present message.
@@ -255,6 +257,7 @@ impl SmtpClient {
             transactions: 0,
             needs_reset: false,
             eight_bit_refused: false,
+            recipient_parameters: Vec::new(),
             refused_session: None,
             judged: false,
             out: Vec::new(),

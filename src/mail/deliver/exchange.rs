@@ -108,11 +108,7 @@ impl Connection {
             match step {
                 Step::Reset => self.out.extend_from_slice(b"RSET\r\n"),
                 Step::Mail => self.out.extend_from_slice(&plan.mail),
-                Step::Recipient(place) => {
-                    self.out.extend_from_slice(b"RCPT TO:<");
-                    self.out.extend_from_slice(self.recipient_text(recipients[*place]).as_bytes());
-                    self.out.extend_from_slice(b">\r\n");
-                }
+                Step::Recipient(place) => self.ask_recipient(*place, recipients[*place]),
                 Step::Data => self.out.extend_from_slice(b"DATA\r\n"),
             }
         }
@@ -188,6 +184,20 @@ impl Connection {
             return Aborted::TooMany { outcome, accepted: state.accepted };
         }
         if state.heard { Aborted::Midway(outcome) } else { Aborted::Gone(outcome) }
+    }
+
+    /// Writes RCPT for the recipient at this place.
+    fn ask_recipient(&mut self, place: usize, recipient: &Address) {
+        let text = self.recipient_text(recipient);
+        self.out.extend_from_slice(b"RCPT TO:<");
+        self.out.extend_from_slice(text.as_bytes());
+        self.out.push(b'>');
+        if self.extensions.dsn
+            && let Some(parameters) = self.recipient_parameters.get(place)
+        {
+            self.out.extend_from_slice(parameters.as_bytes());
+        }
+        self.out.extend_from_slice(b"\r\n");
     }
 
     /// A recipient in a form that the peer supports. One without such a form has its outcome

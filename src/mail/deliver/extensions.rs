@@ -11,6 +11,8 @@ pub(super) struct Extensions {
     pub smtputf8: bool,
     /// The connection can be encrypted (RFC 3207).
     pub starttls: bool,
+    /// Parameters of MAIL and RCPT say which notifications are wanted (RFC 3461).
+    pub dsn: bool,
     /// The SIZE parameter is understood (RFC 1870).
     pub size: bool,
     /// Octets of a message that the peer accepts, at most; `None` when there is no fixed limit.
@@ -29,6 +31,7 @@ impl Extensions {
                 b"PIPELINING" => known.pipelining = true,
                 b"8BITMIME" => known.eight_bit = true,
                 b"SMTPUTF8" => known.smtputf8 = true,
+                b"DSN" => known.dsn = true,
                 b"STARTTLS" => known.starttls = true,
                 b"SIZE" => {
                     known.size = true;

@@ -122,7 +122,7 @@ mod tests {
     fn envelope(body: BodyType) -> Envelope {
         let recipients =
             (0..4).map(|n| Address::parse(&format!("r{n}@there.example")).unwrap()).collect();
-        Envelope { sender: None, recipients, body, smtputf8: false }
+        Envelope { sender: None, recipients, body, smtputf8: false, dsn: None }
     }
 
     /// 7 bits may still work where 8 bits were rejected: if the attempt is aborted before, that

@@ -5,7 +5,7 @@ use super::client::Connection;
 use super::exchange::{Aborted, TransactionPlan, no_recipient, wants_seven_bit};
 use super::recipient_outcomes::{RecipientOutcomes, addresses};
 use crate::mail::model::{
-    Address, Body, BodyType, Envelope, Message, Outcome, Reply, ReplyClass, Target,
+    Address, Body, BodyType, Envelope, Message, Outcome, RecipientDsn, Reply, ReplyClass, Target,
     TransactionReport,
 };
 use memchr::memmem;
@@ -22,6 +22,26 @@ const BUFFER_KEPT: usize = 128 * 1024;
 /// again.
 const TOO_MANY_MAX: usize = 2;
 
+/// The parameters of RCPT for each recipient, if the client asked for any. Nobody hears of the
+/// carbon copy.
+fn dsn_parameters(envelope: &Envelope, targets: &[Target]) -> Vec<String> {
+    let Some(dsn) = &envelope.dsn else { return Vec::new() };
+    let mut parameters = Vec::new();
+    for target in targets {
+        match target {
+            Target::Recipient(place) => {
+                let recipient = dsn.recipients.get(usize::from(*place));
+                parameters.push(recipient.map(RecipientDsn::parameters).unwrap_or_default());
+            }
+            Target::Copy => {
+                let never = || " NOTIFY=NEVER".to_owned();
+                parameters.extend(envelope.recipients.iter().map(|_| never()));
+            }
+        }
+    }
+    parameters
+}
+
 impl Connection {
     /// Sends one message to `targets`, in one transaction unless there are more than the peer
     /// accepts at once; for [`Target::Copy`] to all recipients of the envelope, with one outcome:
@@ -37,6 +57,7 @@ impl Connection {
         known.expect(envelope, targets);
         let asked = targets.iter().flat_map(|target| addresses(envelope, *target));
         let recipients: Vec<&Address> = asked.collect();
+        self.recipient_parameters = dsn_parameters(envelope, targets);
         self.eight_bit_refused = false;
         (self.refused_session, self.judged) = (None, false);
         let end = match self.sender_waits(envelope.sender_text()) {
@@ -86,6 +107,7 @@ impl Connection {
             elsewhere: false,
             refused_session: self.refused_session.take(),
             eight_bit_refused: Vec::new(),
+            dsn: self.extensions.dsn,
         };
         self.wire.transcript.clear();
         if self.out.capacity() > BUFFER_KEPT {
@@ -228,6 +250,11 @@ impl Connection {
         }
         if smtputf8 {
             mail.extend_from_slice(b" SMTPUTF8");
+        }
+        if self.extensions.dsn
+            && let Some(dsn) = &envelope.dsn
+        {
+            mail.extend_from_slice(dsn.mail_parameters().as_bytes());
         }
         mail.extend_from_slice(b"\r\n");
         Ok(TransactionPlan { mail, null_sender: envelope.sender.is_none(), eight_bit })

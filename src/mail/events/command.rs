@@ -20,10 +20,10 @@ impl CommandSummary {
         let asked = |command| Self { command, from: None, to: None };
         match command {
             Ok(Command::Mail(mail)) => Self { from: mail.sender.clone(), ..asked("MAIL") },
-            Ok(Command::Recipient(Recipient::Mailbox(to))) => {
+            Ok(Command::Recipient(Recipient::Mailbox(to), _)) => {
                 Self { to: Some(to.clone()), ..asked("RCPT") }
             }
-            Ok(Command::Recipient(Recipient::Postmaster)) => asked("RCPT"),
+            Ok(Command::Recipient(Recipient::Postmaster, _)) => asked("RCPT"),
             Ok(Command::Bdat(_)) => asked("BDAT"),
             Ok(Command::Auth { .. }) => asked("AUTH"),
             Ok(Command::Data) => asked("DATA"),

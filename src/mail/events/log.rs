@@ -343,8 +343,13 @@ mod tests {
         let recipients = (0..50)
             .map(|number| Address::parse(&format!("r{number}@b.example")).unwrap())
             .collect();
-        let envelope =
-            Envelope { sender: None, recipients, body: BodyType::SevenBit, smtputf8: false };
+        let envelope = Envelope {
+            sender: None,
+            recipients,
+            body: BodyType::SevenBit,
+            smtputf8: false,
+            dsn: None,
+        };
         let shown = Paths(&envelope).to_string();
         assert!(
             shown.starts_with("<r0@b.example>,<r1@b.example>,")

@@ -331,6 +331,7 @@ fn message(id: MessageId, head: Head, file: Arc<dyn File>, start: u64) -> Option
             recipients: recipients.collect::<Option<_>>()?,
             body: if head.eight_bit { BodyType::EightBitMime } else { BodyType::SevenBit },
             smtputf8: head.smtputf8,
+            dsn: None,
         },
         statuses,
         crc: u32::from_str_radix(&head.crc32, 16).ok()?,

@@ -34,6 +34,7 @@ fn message(id: u64, body: Body) -> Message {
                 .into(),
             body: BodyType::EightBitMime,
             smtputf8: false,
+            dsn: None,
         },
         origin: Origin { peer: None, helo: "".into(), may_relay: false },
         kind: MessageKind::Mail,

@@ -1,6 +1,6 @@
 //! The envelope: sender and recipients, and where the mail came from.
 
-use super::Address;
+use super::{Address, DsnNotify, DsnRequest};
 use std::net::IpAddr;
 
 /// The BODY parameter of MAIL (RFC 6152 §3).
@@ -25,11 +25,21 @@ pub struct Envelope {
     pub body: BodyType,
     /// Whether MAIL had SMTPUTF8 (RFC 6531 §3.4).
     pub smtputf8: bool,
+    /// What the client asked about notifications; `None` for nothing, the usual case.
+    pub dsn: Option<Box<DsnRequest>>,
 }
 
 impl Envelope {
     /// Recipients of one message, at most; RFC 5321 §4.5.3.1.8 requires at least 100.
     pub const RECIPIENTS_MAX: usize = 1000;
+
+    /// Whether the sender is to hear of an event of the recipient at this place (RFC 3461 §4.1).
+    pub fn wants(&self, place: usize, event: DsnNotify) -> bool {
+        match &self.dsn {
+            Some(dsn) => dsn.wants(place, event),
+            None => event != DsnNotify::SUCCESS,
+        }
+    }
 
     /// The reverse-path for people and for MAIL FROM: empty for the null sender.
     pub fn sender_text(&self) -> &str {

@@ -203,6 +203,8 @@ pub enum NotificationKind {
     Failed,
     /// Recipients are delayed; to the sender.
     Delayed,
+    /// Recipients' mail was passed on to a host without DSN; to the sender.
+    Relayed,
     /// A bounce failed; to the operator's address.
     Undeliverable,
 }
@@ -213,6 +215,7 @@ impl NotificationKind {
         match self {
             Self::Failed => "failed",
             Self::Delayed => "delayed",
+            Self::Relayed => "relayed",
             Self::Undeliverable => "undeliverable",
         }
     }

@@ -198,6 +198,7 @@ mod tests {
                 recipients: recipients.to_vec(),
                 body: BodyType::SevenBit,
                 smtputf8: false,
+                dsn: None,
             },
             origin: Origin { peer: None, helo: "".into(), may_relay: false },
             kind: MessageKind::Mail,

@@ -12,6 +12,7 @@ mod configured_host;
 mod deliveries;
 mod destination;
 mod dkim;
+mod dsn;
 mod encryption;
 mod envelope;
 mod event;
@@ -46,6 +47,10 @@ pub use destination::{Destination, MailDomain};
 pub use dkim::{
     DkimDomainReport, DkimDomainState, DkimKeyState, DkimKeys, DkimReport, DkimReportFuture,
     PublishedRecord, RecordVerdict,
+};
+pub use dsn::{
+    DsnNotify, DsnRequest, RecipientDsn, ReturnedContent, is_envelope_id, is_original_recipient,
+    xtext_decoded,
 };
 pub use encryption::Encryption;
 pub use envelope::{BodyType, Envelope, Origin};

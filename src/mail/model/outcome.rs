@@ -101,6 +101,8 @@ pub struct TransactionReport {
     /// The reply by which the next hop rejected this relay, whatever the mail; `None` if it did
     /// not.
     pub refused_session: Option<Outcome>,
+    /// The host announced DSN (RFC 3461): what was asked about notifications is its business now.
+    pub dsn: bool,
 }
 
 impl TransactionReport {

@@ -12,7 +12,7 @@ crate::counters! {
         bounced_total: Counter = "Recipients that failed permanently";
         notifications_total: CounterVec =
             "Delivery status notifications queued for senders",
-            Labels::new("kind", ["failed", "delayed", "undeliverable"]);
+            Labels::new("kind", ["failed", "delayed", "relayed", "undeliverable"]);
         undeliverable_bounces_total: Counter =
             "Bounces and other mail from the null sender that failed permanently; no notice is \
             sent about them";

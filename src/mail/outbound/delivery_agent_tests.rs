@@ -153,8 +153,13 @@ impl Relay {
             .unwrap();
         let recipients =
             (0..recipients).map(|n| Address::parse(&format!("r{n}@{domain}")).unwrap()).collect();
-        let envelope =
-            Envelope { sender: None, recipients, body: BodyType::EightBitMime, smtputf8: false };
+        let envelope = Envelope {
+            sender: None,
+            recipients,
+            body: BodyType::EightBitMime,
+            smtputf8: false,
+            dsn: None,
+        };
         let origin = Origin { peer: None, helo: "test".into(), may_relay: false };
         let progress = (0..envelope.recipients.len())
             .map(|n| TargetProgress::new(Target::Recipient(u16::try_from(n).unwrap())));

@@ -46,9 +46,8 @@ impl<S: Spool> Outbound<S> {
         report: TransactionReport,
         times: AttemptTimes,
     ) -> Option<(Job, u32)> {
-        let trying = times.begun.elapsed();
-        let now = clock::now();
-        let TransactionReport { mut outcomes, relay, tls, security, transcript, .. } = report;
+        let (trying, now) = (times.begun.elapsed(), clock::now());
+        let TransactionReport { mut outcomes, relay, tls, security, transcript, dsn, .. } = report;
         let (age, steady) = (clock::age(message.arrived), clock::steady());
         let expired: Vec<Target> =
             if self.is_over_age(age) { expire(&mut outcomes) } else { Vec::new() };
@@ -58,6 +57,7 @@ impl<S: Spool> Outbound<S> {
         if !self.bounce(message, &mut outcomes, &relay, now).await {
             log_unqueued_bounce(message);
         }
+        self.report_relayed(message, dsn, &outcomes, &relay, now).await;
         let transcript = transcript + &self.note_undeliverable(message, &outcomes).await;
         let warn = self.config.schedule.delay_warning;
         let is_late = warn > 0 && age >= warn && !job.delay_warning_sent;
@@ -199,6 +199,34 @@ impl<S: Spool> Outbound<S> {
             }
         }
         false
+    }
+
+    /// Tells the sender of recipients that it asked about, whose mail went to a host without DSN.
+    /// It is told before that is recorded: a crash in between repeats it and loses nothing.
+    async fn report_relayed(
+        &self,
+        message: &Message,
+        passed_on: bool,
+        outcomes: &[(Target, Outcome)],
+        relay: &str,
+        now: u32,
+    ) {
+        if passed_on || message.envelope.dsn.is_none() {
+            return;
+        }
+        let passed = |(_, outcome): &&(Target, Outcome)| outcome.class() == ReplyClass::Success;
+        let successes: Vec<_> = outcomes.iter().filter(passed).cloned().collect();
+        let (original, host) = (message.clone(), relay.to_owned());
+        let hostname = self.config.hostname.clone();
+        let draft =
+            compose_blocking(move || bounce::relayed(&original, &successes, &host, &hostname, now));
+        let Some(draft) = draft.await else { return };
+        if let Err(error) = self.queue(draft, message, NotificationKind::Relayed).await {
+            tracing::error!(
+                target: "mta", queue_id = %message.id, %error,
+                "the report of success that the sender asked for could not be queued"
+            );
+        }
     }
 
     /// A bounce has failed: only `bounce_address` is notified, and nobody when that is the address

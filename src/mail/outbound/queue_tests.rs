@@ -32,7 +32,13 @@ fn message() -> Message {
     Message {
         id: MessageId(7),
         arrived: NOW,
-        envelope: Envelope { sender: None, recipients, body: BodyType::SevenBit, smtputf8: false },
+        envelope: Envelope {
+            sender: None,
+            recipients,
+            body: BodyType::SevenBit,
+            smtputf8: false,
+            dsn: None,
+        },
         origin: Origin { peer: None, helo: "test".into(), may_relay: false },
         kind: MessageKind::Mail,
         progress: vec![

@@ -21,6 +21,8 @@ pub(super) fn redirected(message: &Message, targets: &[Target], to: &Address) ->
     let envelope = Envelope {
         recipients: vec![to.clone()],
         smtputf8: message.envelope.smtputf8 || !to.is_ascii(),
+        // The notifications that were asked for are about others.
+        dsn: None,
         ..message.envelope.clone()
     };
     Message { envelope, body: message.body.behind(&field), ..message.clone() }
@@ -74,6 +76,7 @@ mod tests {
                 recipients,
                 body: BodyType::SevenBit,
                 smtputf8: true,
+                dsn: None,
             },
             origin: Origin { peer: None, helo: "".into(), may_relay: false },
             kind: MessageKind::Mail,

@@ -176,6 +176,7 @@ mod tests {
             elsewhere: false,
             refused_session: None,
             eight_bit_refused: Vec::new(),
+            dsn: false,
         }
     }
 
@@ -233,6 +234,7 @@ mod tests {
                 recipients: vec![Address::parse("r@there.example").unwrap()],
                 body: BodyType::EightBitMime,
                 smtputf8: false,
+                dsn: None,
             },
             origin: Origin { peer: None, helo: "".into(), may_relay: false },
             kind: MessageKind::Mail,

@@ -353,6 +353,7 @@ mod tests {
                 recipients: vec![Address::parse("r@there.example").unwrap()],
                 body: BodyType::SevenBit,
                 smtputf8: false,
+                dsn: None,
             },
             origin: Origin { peer: None, helo: "".into(), may_relay },
             kind,

@@ -5,6 +5,7 @@ use super::command_error::CommandError;
 use super::envelope::{Mail, Recipient, mail, recipient};
 use super::grammar::Grammar;
 use crate::ground::credential::secret::Secret;
+use crate::mail::model::RecipientDsn;
 
 /// A command that follows the grammar.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,8 +38,8 @@ pub enum Command {
     Noop,
     /// QUIT.
     Quit,
-    /// RCPT.
-    Recipient(Recipient),
+    /// RCPT, and what it asks about notifications.
+    Recipient(Recipient, Option<Box<RecipientDsn>>),
     /// RSET.
     Reset,
     /// STARTTLS (RFC 3207).
@@ -125,7 +126,7 @@ impl Command {
         if is("MAIL") {
             mail(rest, grammar).map(Self::Mail)
         } else if is("RCPT") {
-            recipient(rest, grammar).map(Self::Recipient)
+            recipient(rest, grammar).map(|(recipient, dsn)| Self::Recipient(recipient, dsn))
         } else if is("DATA") {
             alone(Self::Data)
         } else if is("BDAT") {

@@ -3,7 +3,10 @@
 use super::command_error::CommandError;
 use super::grammar::Grammar;
 use super::path::{argument, mailbox};
-use crate::mail::model::{Address, BodyType};
+use crate::mail::model::{
+    Address, BodyType, DsnNotify, DsnRequest, RecipientDsn, ReturnedContent, is_envelope_id,
+    is_original_recipient,
+};
 
 /// The parameters of MAIL.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,6 +19,8 @@ pub struct Mail {
     pub body: BodyType,
     /// SMTPUTF8 (RFC 6531 §3.4).
     pub smtputf8: bool,
+    /// RET and ENVID (RFC 3461 §4.3, §4.4), where given.
+    pub dsn: Option<Box<DsnRequest>>,
 }
 
 /// The recipient in RCPT.
@@ -28,6 +33,8 @@ pub enum Recipient {
 }
 
 const MAIL_FORM: &str = "Write MAIL FROM:<address>";
+const NOTIFY_FORM: &str = "Write NOTIFY=NEVER, or SUCCESS, FAILURE, DELAY between commas";
+const ORCPT_FORM: &str = "Write ORCPT=rfc822; and the address in xtext";
 const RCPT_FORM: &str = "Write RCPT TO:<address>";
 
 /// The argument of MAIL (RFC 5321 §4.1.1.2).
@@ -41,7 +48,8 @@ pub(super) fn mail(rest: &str, grammar: Grammar<'_>) -> Result<Mail, CommandErro
         "" => None,
         _ => Some(mailbox(path, grammar).map_err(CommandError::Sender)?),
     };
-    let mut mail = Mail { sender, size: None, body: BodyType::SevenBit, smtputf8: false };
+    let mut mail =
+        Mail { sender, size: None, body: BodyType::SevenBit, smtputf8: false, dsn: None };
     let (mut body, mut submitter) = (None, None);
     for parameter in parameters.split(' ').filter(|parameter| !parameter.is_empty()) {
         let (keyword, value) = match parameter.split_once('=') {
@@ -67,6 +75,14 @@ pub(super) fn mail(rest: &str, grammar: Grammar<'_>) -> Result<Mail, CommandErro
                 return Err(CommandError::Syntax("SMTPUTF8 takes no value"));
             }
             once(!std::mem::replace(&mut mail.smtputf8, true))?;
+        } else if keyword.eq_ignore_ascii_case("RET") {
+            let ret = value.and_then(ReturnedContent::parse);
+            let ret = ret.ok_or(CommandError::Syntax("Write RET=FULL or RET=HDRS"))?;
+            once(mail.dsn.get_or_insert_default().ret.replace(ret).is_none())?;
+        } else if keyword.eq_ignore_ascii_case("ENVID") {
+            let id = value.filter(|value| is_envelope_id(value));
+            let id = id.ok_or(CommandError::Syntax("Write ENVID= and xtext"))?;
+            once(mail.dsn.get_or_insert_default().envelope_id.replace(id.into()).is_none())?;
         } else if keyword.eq_ignore_ascii_case("AUTH") {
             // RFC 4954 §5: the original submitter. It is not used here, but some clients send it
             // although AUTH is not offered.
@@ -85,8 +101,11 @@ pub(super) fn mail(rest: &str, grammar: Grammar<'_>) -> Result<Mail, CommandErro
 /// The argument of RCPT (RFC 5321 §4.1.1.3).
 ///
 /// # Errors
-/// No path, no mailbox in it, or any parameter.
-pub(super) fn recipient(rest: &str, grammar: Grammar<'_>) -> Result<Recipient, CommandError> {
+/// No path, no mailbox in it, or a parameter that is wrong or was not announced.
+pub(super) fn recipient(
+    rest: &str,
+    grammar: Grammar<'_>,
+) -> Result<(Recipient, Option<Box<RecipientDsn>>), CommandError> {
     let (path, parameters) =
         argument(rest, "TO:", grammar).ok_or(CommandError::Syntax(RCPT_FORM))?;
     if path.is_empty() {
@@ -96,10 +115,26 @@ pub(super) fn recipient(rest: &str, grammar: Grammar<'_>) -> Result<Recipient, C
         Grammar::Strict if path.eq_ignore_ascii_case("postmaster") => Recipient::Postmaster,
         _ => Recipient::Mailbox(mailbox(path, grammar).map_err(CommandError::Recipient)?),
     };
-    if !parameters.is_empty() {
-        return Err(CommandError::Parameter);
+    Ok((recipient, recipient_dsn(parameters)?))
+}
+
+/// NOTIFY and ORCPT (RFC 3461 §4.1, §4.2), where given.
+fn recipient_dsn(parameters: &str) -> Result<Option<Box<RecipientDsn>>, CommandError> {
+    let mut dsn: Option<Box<RecipientDsn>> = None;
+    for parameter in parameters.split(' ').filter(|parameter| !parameter.is_empty()) {
+        let (keyword, value) = parameter.split_once('=').unwrap_or((parameter, ""));
+        if keyword.eq_ignore_ascii_case("NOTIFY") {
+            let notify = DsnNotify::parse(value).ok_or(CommandError::Syntax(NOTIFY_FORM))?;
+            once(dsn.get_or_insert_default().notify.replace(notify).is_none())?;
+        } else if keyword.eq_ignore_ascii_case("ORCPT") {
+            let original = Some(value).filter(|value| is_original_recipient(value));
+            let original = original.ok_or(CommandError::Syntax(ORCPT_FORM))?;
+            once(dsn.get_or_insert_default().original.replace(original.into()).is_none())?;
+        } else {
+            return Err(CommandError::Parameter);
+        }
     }
-    Ok(recipient)
+    Ok(dsn)
 }
 
 fn once(first: bool) -> Result<(), CommandError> {

@@ -3,7 +3,7 @@
 use super::{ChunkHeader, Command, CommandError, Mail, Recipient};
 use crate::ground::credential::sasl::SaslMechanism;
 use crate::ground::credential::secret::Secret;
-use crate::mail::model::{Address, Envelope, Refusal, Reply, ReplyClass, Verdict};
+use crate::mail::model::{Address, Envelope, RecipientDsn, Refusal, Reply, ReplyClass, Verdict};
 use std::io::Write;
 use std::sync::Arc;
 
@@ -24,6 +24,8 @@ pub struct SessionLimits {
     pub idle_commands_limit: usize,
     /// Whether BDAT is offered.
     pub chunking: bool,
+    /// Whether DSN is offered.
+    pub dsn: bool,
 }
 
 impl SessionLimits {
@@ -37,12 +39,13 @@ impl SessionLimits {
             mails_limit: 100_000,
             idle_commands_limit: 1000,
             chunking: true,
+            dsn: true,
         }
     }
 
-    /// The same for a server that takes no BDAT.
-    pub fn without_chunking(hostname: impl Into<String>, size_limit: u64) -> Self {
-        Self { chunking: false, ..Self::new(hostname, size_limit) }
+    /// The same for a server without BDAT and DSN.
+    pub fn for_trials(hostname: impl Into<String>, size_limit: u64) -> Self {
+        Self { chunking: false, dsn: false, ..Self::new(hostname, size_limit) }
     }
 }
 
@@ -204,7 +207,8 @@ impl<'a> Dialogue<'a> {
     ) -> CommandResult {
         let answer = match command {
             Ok(Command::Mail(mail)) => self.begin(mail, policy),
-            Ok(Command::Recipient(recipient)) => self.recipient(recipient, policy),
+            Ok(Command::Recipient(_, Some(_))) if !self.rules.dsn => Err(no_parameter()),
+            Ok(Command::Recipient(recipient, dsn)) => self.recipient(recipient, dsn, policy),
             Ok(Command::Data) => match self.data() {
                 Ok(envelope) => {
                     write_reply(out, &Reply::plain(354, "End the message with <CR><LF>.<CR><LF>"));
@@ -380,6 +384,9 @@ impl<'a> Dialogue<'a> {
                 Refusal::Limit,
             ));
         }
+        if mail.dsn.is_some() && !self.rules.dsn {
+            return Err(no_parameter());
+        }
         if mail.size.is_some_and(|size| size > self.rules.size_limit) {
             let text = format!("Message too large; the limit is {} octets", self.rules.size_limit);
             return Err((Reply::new(552, (5, 3, 4), text), Refusal::Limit));
@@ -408,6 +415,7 @@ impl<'a> Dialogue<'a> {
             recipients: Vec::new(),
             body: mail.body,
             smtputf8: mail.smtputf8,
+            dsn: mail.dsn,
         });
         Ok(Reply::new(250, (2, 1, 0), "Ok"))
     }
@@ -415,6 +423,7 @@ impl<'a> Dialogue<'a> {
     fn recipient(
         &mut self,
         recipient: Recipient,
+        dsn: Option<Box<RecipientDsn>>,
         policy: &impl AccessPolicy,
     ) -> Result<Reply, (Reply, Refusal)> {
         if self.chunking {
@@ -449,6 +458,9 @@ impl<'a> Dialogue<'a> {
                 Reply::new(452, (4, 5, 3), "Too many recipients; send the rest in another mail"),
                 Refusal::Limit,
             ));
+        }
+        if let Some(dsn) = dsn {
+            mail.dsn.get_or_insert_default().note(mail.recipients.len(), *dsn);
         }
         mail.recipients.push(recipient);
         Ok(Reply::new(250, (2, 1, 5), "Ok"))
@@ -527,10 +539,11 @@ impl<'a> Dialogue<'a> {
             _ => String::new(),
         };
         let start_tls = if self.tls == TlsState::Offered { "250-STARTTLS\r\n" } else { "" };
+        let dsn = if self.rules.dsn { "250-DSN\r\n" } else { "" };
         let chunking = if self.rules.chunking { "250-CHUNKING\r\n" } else { "" };
         let lines = format!(
             "250-{hostname}\r\n250-PIPELINING\r\n250-SIZE \
-            {size_limit}\r\n{start_tls}{auth}250-8BITMIME\r\n{chunking}250-SMTPUTF8\r\n\
+            {size_limit}\r\n{start_tls}{auth}250-8BITMIME\r\n{chunking}{dsn}250-SMTPUTF8\r\n\
             250 ENHANCEDSTATUSCODES\r\n"
         );
         out.extend_from_slice(lines.as_bytes());
@@ -545,6 +558,10 @@ pub fn write_reply(out: &mut Vec<u8>, reply: &Reply) {
 
 /// RFC 3030 §2: DATA and BDAT cannot be used for one mail.
 const CHUNKS_ONLY: &str = "The content has begun; say BDAT for the rest of it, or RSET";
+
+fn no_parameter() -> (Reply, Refusal) {
+    (CommandError::Parameter.reply(), CommandError::Parameter.refusal())
+}
 
 fn no_recipient() -> (Reply, Refusal) {
     (Reply::new(554, (5, 5, 1), "No recipient was accepted"), Refusal::Syntax)

@@ -187,7 +187,7 @@ mod tests {
 
     fn envelope(recipients: &[&str]) -> Envelope {
         let recipients = recipients.iter().map(|to| Address::parse(to).unwrap()).collect();
-        Envelope { sender: None, recipients, body: BodyType::SevenBit, smtputf8: false }
+        Envelope { sender: None, recipients, body: BodyType::SevenBit, smtputf8: false, dsn: None }
     }
 
     fn names(decided: &[Destination]) -> Vec<String> {

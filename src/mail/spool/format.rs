@@ -8,10 +8,10 @@
 //! never read as one, even when a damaged frame makes the reader search for the next good one.
 
 use super::byte_codec::{HeadReader, put_text, put_u16};
-use super::destination_codec;
+use super::{destination_codec, dsn_codec};
 use crate::mail::model::{
-    Address, BodyType, Destination, Envelope, MessageId, MessageKind, Origin, Target,
-    TargetProgress, TargetStatus,
+    Address, BodyType, Destination, DsnRequest, Envelope, MessageId, MessageKind, Origin,
+    RecipientDsn, Target, TargetProgress, TargetStatus,
 };
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -264,6 +264,18 @@ impl AcceptHead {
         if self.origin.may_relay {
             put_supplement(&mut out, MAY_RELAY, &[]);
         }
+        if let Some(dsn) = &self.envelope.dsn {
+            put_supplement(&mut out, DSN_MAIL, &dsn_codec::mail(dsn));
+            for (place, recipient) in dsn.recipients.iter().enumerate() {
+                if *recipient != RecipientDsn::default() {
+                    put_supplement(
+                        &mut out,
+                        DSN_RECIPIENT,
+                        &dsn_codec::recipient(place, recipient),
+                    );
+                }
+            }
+        }
         out
     }
 
@@ -292,9 +304,17 @@ impl AcceptHead {
         } else {
             destination_codec::read(&mut reader)?.into_iter().collect::<Option<_>>()?
         };
-        let mut may_relay = false;
-        while let Some((kind, _)) = supplement(&mut reader)? {
-            may_relay |= kind == MAY_RELAY;
+        let (mut may_relay, mut dsn) = (false, None::<Box<DsnRequest>>);
+        while let Some((kind, octets)) = supplement(&mut reader)? {
+            match kind {
+                MAY_RELAY => may_relay = true,
+                DSN_MAIL => dsn_codec::read_mail(octets, dsn.get_or_insert_default())?,
+                DSN_RECIPIENT => {
+                    let dsn = dsn.get_or_insert_default();
+                    dsn_codec::read_recipient(octets, recipients.len(), dsn)?;
+                }
+                _ => {}
+            }
         }
         Some(Self {
             id,
@@ -309,6 +329,7 @@ impl AcceptHead {
                 recipients,
                 body: if flags & 1 << 3 == 0 { BodyType::SevenBit } else { BodyType::EightBitMime },
                 smtputf8: flags & 1 << 2 != 0,
+                dsn,
             },
             file,
         })
@@ -317,6 +338,11 @@ impl AcceptHead {
 
 /// The kind of a supplement without octets: the client was allowed to relay.
 const MAY_RELAY: u8 = 1;
+
+/// The kinds of supplements with what the client asked about notifications: for the mail, and for
+/// one recipient.
+const DSN_MAIL: u8 = 2;
+const DSN_RECIPIENT: u8 = 3;
 
 /// Appends a supplement: facts for which a head has no other place. A version that does not know
 /// its kind passes over it.
@@ -514,6 +540,7 @@ mod tests {
                     .collect(),
                 body: BodyType::EightBitMime,
                 smtputf8: true,
+                dsn: None,
             },
             file: Some((1 << 33, 5)),
         }
@@ -523,6 +550,17 @@ mod tests {
     fn heads_come_back_as_written() {
         let full = accepted();
         assert_eq!(AcceptHead::decode(&full.encode()), Some(full.clone()));
+        let mut asked = full.clone();
+        let mut dsn = DsnRequest {
+            ret: Some(crate::mail::model::ReturnedContent::Headers),
+            envelope_id: Some("QQ+2B1".into()),
+            recipients: Vec::new(),
+        };
+        let notify = crate::mail::model::DsnNotify::parse("NEVER");
+        dsn.note(1, RecipientDsn { notify, original: Some("rfc822;x@y".into()) });
+        asked.envelope.dsn = Some(Box::new(dsn));
+        assert_eq!(AcceptHead::decode(&asked.encode()), Some(asked.clone()));
+        assert!(asked.encode().starts_with(&full.encode()), "nothing else has another place");
         let mut bare = full.clone();
         bare.origin.peer = None;
         bare.origin.may_relay = false;

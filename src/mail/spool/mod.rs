@@ -41,6 +41,7 @@ mod content_writer;
 mod corrupt;
 pub mod counters;
 mod destination_codec;
+mod dsn_codec;
 mod envelope_cache;
 mod format;
 mod housekeeping;

@@ -189,6 +189,7 @@ impl PostfixFormat {
     ) {
         let what = match kind {
             NotificationKind::Delayed => "delay",
+            NotificationKind::Relayed => "success",
             NotificationKind::Failed | NotificationKind::Undeliverable => "non-delivery",
         };
         let words = format_args!("{about}: sender {what} notification: {id}");

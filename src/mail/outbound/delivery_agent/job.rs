@@ -271,6 +271,7 @@ pub(super) fn failure_report(targets: &[Target], outcome: &Outcome) -> Transacti
         elsewhere: false,
         refused_session: None,
         eight_bit_refused: Vec::new(),
+        dsn: false,
     }
 }
 

@@ -1,5 +1,6 @@
 use super::*;
 use crate::mail::model::{Address, BodyType};
+use crate::mail::model::{DsnNotify, RecipientDsn};
 use proptest::prelude::*;
 
 fn at(text: &str) -> Address {
@@ -17,7 +18,8 @@ fn code(line: &str) -> String {
 
 #[test]
 fn reads_mail() {
-    let plain = |sender| Mail { sender, size: None, body: BodyType::SevenBit, smtputf8: false };
+    let plain =
+        |sender| Mail { sender, size: None, body: BodyType::SevenBit, smtputf8: false, dsn: None };
     assert_eq!(said("MAIL FROM:<>"), Ok(Command::Mail(plain(None))));
     assert_eq!(said("mail from: <a@b>  "), Ok(Command::Mail(plain(Some(at("a@b"))))));
     assert_eq!(
@@ -34,7 +36,8 @@ fn reads_mail() {
             sender: Some(at("a@b")),
             size: Some(u64::MAX),
             body: BodyType::EightBitMime,
-            smtputf8: true
+            smtputf8: true,
+            dsn: None,
         }))
     );
 }
@@ -82,7 +85,7 @@ fn the_lenient_grammar_takes_paths_as_the_field_writes_them() {
         (" \tRCPT TO:<a@x.test>", "a@x.test"),
         ("RCPT TO:<a@[192.0.2.1]>", "a@[192.0.2.1]"),
     ] {
-        let expected = Ok(Command::Recipient(Recipient::Mailbox(at(recipient))));
+        let expected = Ok(Command::Recipient(Recipient::Mailbox(at(recipient)), None));
         assert_eq!(Command::parse_with(line.as_bytes(), LENIENT), expected, "{line}");
     }
     assert_eq!(Command::parse_with(b"DATA\t", LENIENT), Ok(Command::Data));
@@ -155,10 +158,15 @@ fn refuses_mail() {
         "AUTH=a=b",
         "AUTH=+4",
         "AUTH=<> AUTH=<>",
+        "RET",
+        "RET=ALL",
+        "RET=FULL RET=FULL",
+        "ENVID=",
+        "ENVID=a+0A",
     ] {
         assert_eq!(code(&format!("MAIL FROM:<a@b> {line}")), "501 5.5.4", "{line}");
     }
-    for line in ["RET=FULL", "ENVID=1", "BODY=BINARYMIME", "=", "é"] {
+    for line in ["HOLDFOR=1", "BODY=BINARYMIME", "=", "é"] {
         assert_eq!(code(&format!("MAIL FROM:<a@b> {line}")), "555 5.5.4", "{line}");
     }
     for path in [
@@ -178,16 +186,27 @@ fn refuses_mail() {
 
 #[test]
 fn reads_and_refuses_recipients() {
-    assert_eq!(said("RCPT TO:<a@b>"), Ok(Command::Recipient(Recipient::Mailbox(at("a@b")))));
-    assert_eq!(said("rcpt to:<PostMaster>"), Ok(Command::Recipient(Recipient::Postmaster)));
+    assert_eq!(said("RCPT TO:<a@b>"), Ok(Command::Recipient(Recipient::Mailbox(at("a@b")), None)));
+    assert_eq!(said("rcpt to:<PostMaster>"), Ok(Command::Recipient(Recipient::Postmaster, None)));
     assert_eq!(
         said("RCPT TO:<grün@bücher.example>"),
-        Ok(Command::Recipient(Recipient::Mailbox(at("grün@bücher.example"))))
+        Ok(Command::Recipient(Recipient::Mailbox(at("grün@bücher.example")), None))
     );
     assert_eq!(code("RCPT TO:<>"), "501 5.5.4");
     assert_eq!(code("RCPT FROM:<a@b>"), "501 5.5.4");
     assert_eq!(code("RCPT TO:<a>"), "553 5.1.3");
-    assert_eq!(code("RCPT TO:<a@b> NOTIFY=NEVER"), "555 5.5.4");
+    assert_eq!(code("RCPT TO:<a@b> SIZE=1"), "555 5.5.4");
+    for wrong in ["NOTIFY", "NOTIFY=OFTEN", "NOTIFY=NEVER NOTIFY=NEVER", "ORCPT=x", "ORCPT=x;+0D"] {
+        assert_eq!(code(&format!("RCPT TO:<a@b> {wrong}")), "501 5.5.4", "{wrong}");
+    }
+    let dsn = RecipientDsn {
+        notify: DsnNotify::parse("success,delay"),
+        original: Some("rfc822;a+2Bb@c".into()),
+    };
+    assert_eq!(
+        said("RCPT TO:<a@b> notify=DELAY,Success orcpt=rfc822;a+2Bb@c"),
+        Ok(Command::Recipient(Recipient::Mailbox(at("a@b")), Some(Box::new(dsn))))
+    );
     assert_eq!(code(&format!("RCPT TO:<{}@b>", "a".repeat(253))), "553 5.1.3");
     assert!(
         said(&format!("RCPT TO:<{}@b>", "a".repeat(65))).is_ok(),

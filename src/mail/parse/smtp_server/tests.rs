@@ -25,6 +25,7 @@ fn rules() -> SessionLimits {
         mails_limit: 2,
         idle_commands_limit: 5,
         chunking: true,
+        dsn: true,
     }
 }
 
