@@ -127,6 +127,9 @@ fn log_settings(event_log: &EventLog, loaded: &LoadedProperties, why_same: Optio
     for line in check::table(loaded) {
         event_log.note(Severity::Info, line);
     }
+    for note in &loaded.notes {
+        event_log.note(Severity::Info, note.clone());
+    }
     for warning in loaded.warnings.iter().cloned().chain(why_same) {
         event_log.record(Severity::Warning, warning);
     }

@@ -30,7 +30,7 @@ fn setting(shown: ShownProperty) -> Setting {
         source: shown.origin(),
         origin: match shown.source {
             ValueOrigin::Default => SettingOrigin::Default,
-            ValueOrigin::Environment => SettingOrigin::Environment,
+            ValueOrigin::Environment | ValueOrigin::Imported(_) => SettingOrigin::Environment,
             ValueOrigin::File(_) => SettingOrigin::File,
         },
         name: shown.name,

@@ -61,6 +61,58 @@ fn a_variable_of_another_image_is_answered_as_the_page_says() {
     }
 }
 
+fn variables(given: &[(&str, &str)]) -> BTreeMap<String, String> {
+    given.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+#[test]
+fn another_images_variables_are_taken_over_on_request() {
+    let old = [
+        ("RELAYHOST", "[127.0.0.1]:2525"),
+        ("RELAYHOST_USERNAME", "anna"),
+        ("RELAYHOST_PASSWORD", "hunter2"),
+        ("POSTFIX_myhostname", "relay.example"),
+        ("SMTPD_SASL_USERS", "ben:hunter3"),
+    ];
+    let output = check(&variables(&old));
+    let said = text(&output);
+    for (name, _) in old {
+        assert!(said.contains(&format!("WARNING: {name} is ignored")), "{name}: {said}");
+    }
+    assert!(said.contains("or set MTA_IMPORT_ENVIRONMENT=yes"), "{said}");
+
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().display().to_string();
+    let ours = [
+        ("MTA_IMPORT_ENVIRONMENT", "yes"),
+        ("MTA_VOLUME_DATA", path.as_str()),
+        ("MTA_RUN_DIR", path.as_str()),
+        ("MTA_SMTP_PORT", "2526"),
+    ];
+    let output = check(&variables(&[&old[..], &ours].concat()));
+    let said = text(&output);
+    assert!(!said.contains("hunter"), "{said}");
+    for words in [
+        "NOTE: RELAYHOST becomes smart_relay.",
+        "NOTE: SMTPD_SASL_USERS becomes smtp_users.",
+        "NOTE: no variable names the networks of the clients",
+        "RELAYHOST_PASSWORD (MTA_SMART_RELAY_PASSWORD)",
+        "POSTFIX_myhostname (MTA_HOSTNAME)",
+    ] {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+    assert!(
+        said.lines().any(|line| line.starts_with("hostname") && line.contains("relay.example"))
+    );
+
+    let not_ours = [("POSTFIX_smtp_helo_name", "x"), ("OVERWRITE_FROM", "nobody")];
+    let output = check(&variables(&[&not_ours[..], &ours].concat()));
+    let said = text(&output);
+    assert_eq!(output.status.code(), Some(64), "{said}");
+    assert!(said.contains("Error: POSTFIX_smtp_helo_name cannot be imported"), "{said}");
+    assert!(said.contains("Error: OVERWRITE_FROM cannot be imported\n  it is not one"), "{said}");
+}
+
 #[test]
 fn the_pod_of_the_page_starts() {
     let page = page("kubernetes.md");

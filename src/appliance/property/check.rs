@@ -64,6 +64,9 @@ fn report(loaded: &LoadedProperties) -> (String, bool) {
     for warning in logins.iter().flat_map(|words| &words.warnings) {
         let _ = writeln!(text, "WARNING: {warning}.");
     }
+    for note in &loaded.notes {
+        let _ = writeln!(text, "NOTE: {note}.");
+    }
     for warning in words.warnings.iter().chain(&loaded.warnings) {
         let _ = writeln!(text, "WARNING: {warning}.");
     }

@@ -5,9 +5,11 @@
 //! UTF-8.
 
 use super::foreign_names;
+use super::import::{ImportedText, ImportedValue, import};
 use super::name_lookup::{FILE, Named, PropertyNames};
 use super::service_links::is_service_link;
 use super::trim_value::{Clean, clean};
+use super::value;
 use super::value_source::{PropertyText, PropertyTexts, ValueOrigin};
 use crate::appliance::class::PREFIX;
 use crate::appliance::failure::{Exit, Failure};
@@ -22,6 +24,9 @@ pub const VALUE_LIMIT: usize = 16 * 1024;
 /// Octets of a list of accounts in a file, at most: some thousand.
 pub const ACCOUNTS_FILE_LIMIT: usize = 1 << 20;
 
+/// The property that says whether variables of other images are taken over.
+const IMPORT: &str = "import_environment";
+
 /// The content of an environment.
 pub struct FoundProperties {
     /// The cleaned texts of the properties that were set.
@@ -30,6 +35,8 @@ pub struct FoundProperties {
     pub problems: Vec<Failure>,
     /// Warnings that do not stop the start.
     pub warnings: Vec<String>,
+    /// What became of the variables of another image.
+    pub notes: Vec<String>,
 }
 
 /// Sorts variables into values and problems.
@@ -42,17 +49,21 @@ pub fn find(
         texts: PropertyTexts::new(),
         problems: Vec::new(),
         warnings: Vec::new(),
+        notes: Vec::new(),
         links: Vec::new(),
     };
-    for (name, value) in vars {
-        if name.as_encoded_bytes().starts_with(PREFIX.as_bytes()) {
-            finder.take(&name, value);
-        } else {
-            finder.pass(&name, &value);
-        }
+    let is_own =
+        |(name, _): &(OsString, OsString)| name.as_encoded_bytes().starts_with(PREFIX.as_bytes());
+    let (own, others): (Vec<_>, Vec<_>) = vars.partition(is_own);
+    own.into_iter().for_each(|(name, value)| finder.take(&name, value));
+    if finder.imports() {
+        finder.import(&others);
+    } else {
+        others.iter().for_each(|(name, value)| finder.pass(name, value));
     }
     finder.warn_about_links();
-    FoundProperties { texts: finder.texts, problems: finder.problems, warnings: finder.warnings }
+    let Finder { texts, problems, warnings, notes, .. } = finder;
+    FoundProperties { texts, problems, warnings, notes }
 }
 
 /// The value of a property from the content of its file, as at the start.
@@ -75,6 +86,7 @@ struct Finder<'a> {
     texts: PropertyTexts,
     problems: Vec<Failure>,
     warnings: Vec<String>,
+    notes: Vec<String>,
     /// Variables made by container engines.
     links: Vec<String>,
 }
@@ -133,6 +145,7 @@ impl Finder<'_> {
         // In an error text a file is named as such, because its variable contains only a path.
         let place = match &source {
             ValueOrigin::File(path) => format!("{variable}{FILE}={}: ", path.display()),
+            ValueOrigin::Imported(from) => format!("of {from}: "),
             ValueOrigin::Environment | ValueOrigin::Default => String::new(),
         };
         let limit = limit(named, matches!(source, ValueOrigin::File(_)));
@@ -157,6 +170,29 @@ impl Finder<'_> {
                 self.warnings.extend(warning);
                 if !value.is_empty() {
                     self.texts.insert(named.name.clone(), PropertyText { value, source });
+                }
+            }
+        }
+    }
+
+    /// Whether variables of other images are to be taken over.
+    fn imports(&self) -> bool {
+        let text = self.texts.get(IMPORT).map_or("", |text| text.value.as_str());
+        value::flag(text).unwrap_or(false)
+    }
+
+    fn import(&mut self, others: &[(OsString, OsString)]) {
+        let texts = &self.texts;
+        let vars = others.iter().map(|(name, value)| (name, value));
+        let imported = import(vars, |property| texts.contains_key(property));
+        self.problems.extend(imported.problems);
+        self.notes.extend(imported.notes);
+        for ImportedValue { property, variable, value } in imported.values {
+            let Some(named) = self.names.name(property) else { continue };
+            match value {
+                ImportedText::File(path) => self.take_file(&named, &path),
+                ImportedText::Text(text) => {
+                    self.found(&named, &text, ValueOrigin::Imported(variable));
                 }
             }
         }

@@ -4,6 +4,7 @@
 //! variable names the property to use. In: the name of a variable, without `MTA_`. Out: what to
 //! write instead, as text. Source: postconf(5), and the variables of widespread mail images.
 
+use super::import;
 use super::name_lookup::{FILE, PropertyNames, variable};
 use crate::appliance::class::PREFIX;
 
@@ -207,11 +208,15 @@ pub fn without_prefix(names: PropertyNames<'_>, variable: &str) -> Option<String
     let words = match known {
         Some((_, _, Is(property))) => format!("write {}", super::name_lookup::variable(property)),
         Some((_, _, Words(words))) => (*words).to_owned(),
+        None if import::is_of_relays_alone(variable) => import::meaning(variable)?,
         None if is_upper && is_login(&plain, true) => LOGIN_WORDS.to_owned(),
         None if name.is_some() => "`postern describe` lists all properties".to_owned(),
         None => return None,
     };
-    Some(format!("{variable} is ignored: it is a setting of another relay; {words}"))
+    Some(format!(
+        "{variable} is ignored: it is a setting of another relay; {words}, or set \
+        MTA_IMPORT_ENVIRONMENT=yes to take all such variables over"
+    ))
 }
 
 /// `surely`: only if the server can only be a smart relay.
@@ -294,7 +299,7 @@ mod tests {
             ("POSTFIX_myhostname", "write MTA_HOSTNAME"),
             ("POSTFIX_smtpd_tls_key_file", "write MTA_SSL_KEY_FILE"),
             ("POSTFIX_smtp_helo_name", "postern describe"),
-            ("RELAYHOST_PASSWORD", "MTA_SMART_RELAY_USERNAME and"),
+            ("RELAYHOST_PASSWORD", "write MTA_SMART_RELAY_PASSWORD, or set MTA_IMPORT"),
         ] {
             let told = without_prefix(PropertyNames::of_class(), variable).unwrap_or_default();
             assert!(
@@ -308,8 +313,6 @@ mod tests {
             "TZ",
             "PORT",
             "DEBUG",
-            "SMTP_PORT",
-            "SMTP_SERVER",
             "relayhost",
             "UPSTREAM_USER",
             "PATH",

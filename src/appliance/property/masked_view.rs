@@ -35,12 +35,14 @@ impl ShownProperty {
         variable(&self.name)
     }
 
-    /// The origin as text: a variable, a file with its variable, or `default`.
+    /// The origin as text: a variable, also of another image, a file with its variable, or
+    /// `default`.
     pub fn origin(&self) -> String {
         let variable = self.variable();
         match &self.source {
             ValueOrigin::Environment => variable,
             ValueOrigin::File(path) => format!("{} ({variable}{FILE})", path.display()),
+            ValueOrigin::Imported(from) => format!("{from} ({variable})"),
             ValueOrigin::Default => "default".to_owned(),
         }
     }

@@ -36,6 +36,8 @@ properties! {
         hostname: String = name::host_name;
         timezone: Option<String> = name::time_zone;
         log_format: LogFormat = LogFormat::from_str;
+        /// Obeyed before the other properties are read.
+        import_environment: bool = value::flag;
         run_dir: PathBuf = value::run_dir;
         worker_threads: usize = value::threads;
         drain_time: Duration = value::duration_or_zero;

@@ -95,6 +95,9 @@ impl<'a> PropertyReader<'a> {
         let shown = if F::SECRET { MASK.to_owned() } else { without_credentials(text) };
         let cause = match source {
             ValueOrigin::File(path) => format!("{} holds '{shown}'", path.display()),
+            ValueOrigin::Imported(from) => {
+                format!("{from} is '{shown}'; write {} instead", variable(name))
+            }
             ValueOrigin::Environment | ValueOrigin::Default => {
                 format!("{} is '{shown}'", variable(name))
             }

@@ -15,6 +15,8 @@ pub enum ValueOrigin {
     Environment,
     /// The file in `MTA_<NAME>_FILE`; UTF-8, as the variable is.
     File(PathBuf),
+    /// This variable of another relay image, with `import_environment=yes`.
+    Imported(String),
 }
 
 /// A value as text; empty = none. It may be a secret.
