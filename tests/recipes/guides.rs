@@ -82,12 +82,16 @@ fn another_images_variables_are_taken_over_on_request() {
     assert!(said.contains("or set MTA_IMPORT_ENVIRONMENT=yes"), "{said}");
 
     let directory = TempDir::new().unwrap();
-    let path = directory.path().display().to_string();
+    let [data, run] = ["data", "run"].map(|name| directory.path().join(name));
+    std::fs::create_dir(&data).unwrap();
+    let (data, run) = (data.display().to_string(), run.display().to_string());
     let ours = [
         ("MTA_IMPORT_ENVIRONMENT", "yes"),
-        ("MTA_VOLUME_DATA", path.as_str()),
-        ("MTA_RUN_DIR", path.as_str()),
+        ("MTA_VOLUME_DATA", data.as_str()),
+        ("MTA_RUN_DIR", run.as_str()),
         ("MTA_SMTP_PORT", "2526"),
+        // Logins need TLS or this.
+        ("MTA_PLAINTEXT_AUTH_NETWORKS", "10.0.0.0/8"),
     ];
     let output = check(&variables(&[&old[..], &ours].concat()));
     let said = text(&output);

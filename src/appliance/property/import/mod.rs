@@ -135,7 +135,11 @@ impl Importer<'_> {
             Meaning::NoEffect(words) => {
                 return self.out.notes.push(format!("{name} has no effect here: {words}"));
             }
-            Meaning::Impossible(words) => return self.problem(name, words),
+            Meaning::Impossible(words) => {
+                let images: Vec<_> = foreign.images.iter().map(|image| image.name()).collect();
+                let words = format!("it is a variable of {}: {words}", images.join(", "));
+                return self.problem(name, &words);
+            }
             // It is part of the host, where there is one.
             Meaning::PortOf(host, _) if self.found.contains_key(host) => return,
             Meaning::PortOf(host, _) => {

@@ -19,6 +19,18 @@ pub enum Image {
 }
 use Image::{Boky, Juanluis, Mailserver, Namshi};
 
+impl Image {
+    /// Its name, as people know it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Boky => "boky/postfix",
+            Mailserver => "docker-mailserver",
+            Juanluis => "juanluisbaptiste/postfix",
+            Namshi => "namshi/smtp",
+        }
+    }
+}
+
 /// One variable of other images.
 pub struct ForeignVariable {
     /// Its name; `POSTFIX_` and the parameter for those that set one of Postfix.
