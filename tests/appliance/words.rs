@@ -192,7 +192,7 @@ fn check_tries_ports_where_no_appliance_runs() {
 fn check_understands_words_of_other_relays() {
     let grid = Grid::new();
     let ended =
-        grid.run(&["check"], &[("MTA_RELAYHOST", "a.example"), ("MTA_SMART_RELAY_PASSWORD", "x")]);
+        grid.run(&["check"], &[("MTA_RELAYHOST", "a.example"), ("MTA_RELAYHOST_PASSWORD", "x")]);
     assert_eq!(ended.code, 64);
     assert!(ended.stderr.contains("did you mean MTA_SMART_RELAY?"), "{}", ended.stderr);
     assert!(
