@@ -183,7 +183,7 @@ fn auth(rest: &str) -> Result<Command, CommandError> {
             mechanism: mechanism.into(),
             initial: initial.map(|initial| Secret::new(initial.to_owned())),
         }),
-        _ => Err(CommandError::Syntax("Write AUTH and the name of a mechanism")),
+        _ => Err(CommandError::Auth),
     }
 }
 

@@ -6,6 +6,8 @@ use crate::mail::model::{AddressError, Refusal, Reply};
 /// Why a line is not a valid command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CommandError {
+    /// AUTH without the name of a mechanism, or with more than an initial response.
+    Auth,
     /// BDAT without the size of its chunk. The session ends: the chunk would be read as commands.
     Chunk,
     /// An HTTP request: a third party makes a browser or a proxy talk to the relay. The session
@@ -36,6 +38,7 @@ impl CommandError {
     /// The reply to the client.
     pub fn reply(&self) -> Reply {
         match self {
+            Self::Auth => Reply::new(501, (5, 5, 4), "Write AUTH and the name of a mechanism"),
             Self::Chunk => {
                 Reply::new(501, (5, 5, 4), "Write BDAT and the number of octets, or that and LAST")
             }

@@ -233,6 +233,7 @@ impl<'a> Dialogue<'a> {
                 return CommandResult { next: NextStep::Close, refused: None };
             }
             Ok(idle) => return self.idle(idle, out),
+            Err(CommandError::Auth) if self.auth.is_none() => Err(unsupported()),
             Err(error) if error.is_fatal() => {
                 let (reply, reason) = (error.reply(), error.refusal());
                 write_reply(out, &reply);
@@ -481,7 +482,7 @@ impl<'a> Dialogue<'a> {
     /// The mechanism by which the client wants to log in (RFC 4954 §4).
     fn authenticate(&self, name: &str) -> Result<SaslMechanism, (Reply, Refusal)> {
         let Some(auth) = &self.auth else {
-            return Err((CommandError::Unsupported.reply(), CommandError::Unsupported.refusal()));
+            return Err(unsupported());
         };
         let refused =
             |code, enhanced, words| Err((Reply::new(code, enhanced, words), Refusal::Auth));
@@ -515,9 +516,7 @@ impl<'a> Dialogue<'a> {
 
     fn start_tls(&self) -> Result<Reply, (Reply, Refusal)> {
         match self.tls {
-            TlsState::Absent => {
-                Err((CommandError::Unsupported.reply(), CommandError::Unsupported.refusal()))
-            }
+            TlsState::Absent => Err(unsupported()),
             TlsState::On => Err(out_of_order("TLS is on already")),
             TlsState::Offered if self.mail.is_some() => {
                 Err(out_of_order("Not inside a mail; say RSET to drop it"))
@@ -569,6 +568,10 @@ fn no_recipient() -> (Reply, Refusal) {
 
 fn login(mechanism: SaslMechanism, initial: Option<Secret>) -> CommandResult {
     CommandResult { next: NextStep::Authenticate(mechanism, initial), refused: None }
+}
+
+fn unsupported() -> (Reply, Refusal) {
+    (CommandError::Unsupported.reply(), CommandError::Unsupported.refusal())
 }
 
 fn out_of_order(text: &'static str) -> (Reply, Refusal) {

@@ -282,6 +282,7 @@ fn offer(without_tls: bool, required: bool) -> AuthOffer {
 #[test]
 fn auth_has_its_time_and_place() {
     assert_eq!(codes(&["EHLO a", "AUTH PLAIN"]), ["250 ENHANCEDSTATUSCODES", "502 5.5.1"]);
+    assert_eq!(codes(&["EHLO a", "AUTH"]), ["250 ENHANCEDSTATUSCODES", "502 5.5.1"]);
     let optional = offer(false, false);
     let login = |tls, lines: &[&str]| codes_of_login(tls, &optional, lines);
     assert_eq!(login(TlsState::On, &["AUTH PLAIN"]), ["503 5.5.1"]);
