@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # All tests, one after the other, and one summary at the end: what `make test` runs.
 #
-#   scripts/test.sh [STEP...]      steps: scripts rules fmt clippy deny suites threads doc (default: all)
+#   scripts/test.sh [STEP...]      steps: scripts rules fmt clippy fuzz deny suites threads doc (default: all)
 #
 # Every step runs even when an earlier one failed, so that one run reports everything. Nothing is left
 # out silently: a tool that is missing is a failed step, and tests marked `ignore` are listed by name.
@@ -30,6 +30,10 @@ step_rules() {
 }
 step_fmt() { cargo fmt --all --check; }
 step_clippy() { cargo clippy --locked --all-targets -- -D warnings; }
+# Whether the fuzz targets still fit the code; running them is for a release.
+step_fuzz() {
+  cargo check --locked --manifest-path fuzz/Cargo.toml --bins --target-dir "${CARGO_TARGET_DIR:-target}"
+}
 step_deny() {
   need cargo-deny "cargo install --locked cargo-deny" || return
   cargo deny --locked check --hide-inclusion-graph bans licenses sources
@@ -71,7 +75,7 @@ PY
 }
 
 steps=("$@")
-[ ${#steps[@]} -gt 0 ] || steps=(scripts rules fmt clippy deny suites threads doc)
+[ ${#steps[@]} -gt 0 ] || steps=(scripts rules fmt clippy fuzz deny suites threads doc)
 for step in "${steps[@]}"; do
   declare -F "step_$step" >/dev/null || { echo "no step named $step" >&2; exit 64; }
 done

@@ -19,9 +19,9 @@ fn cut(input: &[u8], sizes: &[u8]) -> Vec<Result<Vec<u8>, LineError>> {
                 out.push(Ok(text.to_vec()));
                 buffer.drain(..taken);
             }
-            InputLine::Flawed { flaw, taken } => {
-                out.push(Err(flaw));
-                if flaw != LineError::TooLong {
+            InputLine::Flawed { error, taken } => {
+                out.push(Err(error));
+                if error != LineError::TooLong {
                     return out;
                 }
                 buffer.drain(..taken);

@@ -135,7 +135,7 @@ fn accept(spool: &SegmentLog, number: usize, content: &[u8]) -> Message {
         smtputf8: false, dsn: None, };
     let entry = QueueEntry {
         envelope,
-        origin: Origin { peer: None, helo: "".into() },
+        origin: Origin { peer: None, helo: "".into(), may_relay: false },
         kind: MessageKind::Mail,
         copy: false,
         destinations: Vec::new(),

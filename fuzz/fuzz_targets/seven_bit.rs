@@ -11,7 +11,7 @@ use std::sync::Arc;
 /// Content that gives a few octets at a time.
 struct Rest(Vec<u8>);
 
-impl StoredContent for OfflineQueue {
+impl StoredContent for Rest {
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
         let rest = &self.0[(offset as usize).min(self.0.len())..];
         let length = rest.len().min(buffer.len()).min(13);
