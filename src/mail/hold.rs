@@ -147,6 +147,9 @@ fn split(rules: &StagingRules, entry: &QueueEntry) -> Option<(QueueEntry, QueueE
             entry.envelope.recipients.iter().map(|to| rules.allows(to) == allowed).collect();
         let mut keep = wanted.iter().copied();
         part.envelope.recipients.retain(|_| keep.next().unwrap_or(true));
+        if let Some(dsn) = &mut part.envelope.dsn {
+            dsn.retain(&wanted);
+        }
         // The copy's destination, the last, is that of both parts.
         let mut keep = wanted.iter().copied();
         part.destinations.retain(|_| keep.next().unwrap_or(true));

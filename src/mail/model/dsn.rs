@@ -55,6 +55,13 @@ impl DsnRequest {
         self.recipients.push(recipient);
     }
 
+    /// Leaves out what is asked for the recipients that are left out of the envelope: those whose
+    /// place in `keep` says no.
+    pub fn retain(&mut self, keep: &[bool]) {
+        let mut keep = keep.iter().copied();
+        self.recipients.retain(|_| keep.next().unwrap_or(true));
+    }
+
     /// The parameters of MAIL, each with a blank before it.
     pub fn mail_parameters(&self) -> String {
         let mut text = String::new();
@@ -193,6 +200,23 @@ fn digit(octet: u8) -> Option<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_asked_for_a_recipient_stays_with_it() {
+        let asks = |notify: &str| RecipientDsn {
+            notify: DsnNotify::parse(notify),
+            original: Some(format!("rfc822;{notify}@x.example").into()),
+        };
+        let mut dsn = DsnRequest::default();
+        dsn.note(0, asks("NEVER"));
+        dsn.note(2, asks("SUCCESS"));
+        let mut other = dsn.clone();
+        // Of four recipients, the last asks for nothing.
+        dsn.retain(&[false, true, true, true]);
+        assert_eq!(dsn.recipients, [RecipientDsn::default(), asks("SUCCESS")]);
+        other.retain(&[true, false, false, false]);
+        assert_eq!(other.recipients, [asks("NEVER")]);
+    }
 
     #[test]
     fn a_set_of_events_is_read_and_written() {

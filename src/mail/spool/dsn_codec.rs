@@ -31,14 +31,15 @@ pub fn read_mail(octets: &[u8], dsn: &mut DsnRequest) -> Option<()> {
     Some(())
 }
 
-/// Reads [`recipient`], whose places rise and are below `count`.
+/// Reads [`recipient`], whose places rise and are below `count`. One with another place is left
+/// out: the mail matters more than what is reported of it.
 pub fn read_recipient(octets: &[u8], count: usize, dsn: &mut DsnRequest) -> Option<()> {
     let mut reader = HeadReader::new(octets);
     let place = usize::from(reader.u16()?);
     let notify = DsnNotify::parse(reader.text()?);
     let original = Some(reader.text()?).filter(|text| is_original_recipient(text));
     if place >= count || place < dsn.recipients.len() {
-        return None;
+        return Some(());
     }
     dsn.note(place, RecipientDsn { notify, original: original.map(Into::into) });
     Some(())
