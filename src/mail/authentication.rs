@@ -226,8 +226,9 @@ impl LoginAttempt<'_> {
         let plain = self.user.as_ref().and_then(|user| user.password().plain());
         // Of a name without keys the salt is always the same, too, and nobody knows the password.
         let salt = self.authenticator.tag("salt", name).as_ref()[..16].to_vec();
-        let iterations =
-            stand_in.as_ref().and_then(kept).map_or(ITERATIONS, |keys| keys.iterations());
+        let own = self.user.as_ref().and_then(kept);
+        let like = own.as_ref().or(stand_in.as_ref().and_then(kept).as_ref()).cloned();
+        let iterations = like.map_or(ITERATIONS, |keys| keys.iterations());
         let secret = plain.map_or_else(nobodys_password, str::to_owned);
         let until = Instant::now() + self.authenticator.patience;
         loop {
@@ -236,7 +237,7 @@ impl LoginAttempt<'_> {
             // Also for those whose keys are kept: all take the same time.
             match self.authenticator.verifier.derive(self.whose, make).await {
                 Some(made) => {
-                    return Ok(self.user.as_ref().and_then(kept).unwrap_or(made));
+                    return Ok(own.unwrap_or(made));
                 }
                 None => self.wait_for_turn(until).await?,
             }

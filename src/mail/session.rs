@@ -223,7 +223,8 @@ impl<'a, S: Spool> Session<'a, S> {
                 self.chunked = None;
             }
             let recent = self.note(&result, &asked);
-            if proxied {
+            // Behind a greeting of the client it is no header of a proxy, and changes nothing.
+            if proxied && self.dialogue.hello().0.is_empty() {
                 self.forget_client();
             }
             if self.peer.is_stranger()
@@ -482,6 +483,10 @@ fn disconnected(events: &MailEvents, peer: Peer) {
 /// How a client may log in; `None` without users.
 fn login_offer<S>(intake: &Intake<S>, peer: &Peer, wire: &Wire) -> Option<AuthOffer> {
     let authenticator = intake.authenticator.as_ref()?;
+    // Whose guesses these were, nobody could say.
+    if peer.address.is_unspecified() {
+        return None;
+    }
     Some(authenticator.offer(peer.address, wire.local_port(), !peer.is_stranger()))
 }
 
