@@ -77,20 +77,21 @@ pub(super) fn take(signer: &MailSigner, files: Vec<DkimKeyFile>, disk: &dyn Disk
         selector: file.selector,
         content: file.content,
     });
-    signer.use_keys(&files.chain(own(disk)).collect::<Vec<_>>());
+    match own(disk) {
+        Ok(own) => signer.use_keys(&files.chain(own).collect::<Vec<_>>()),
+        Err(error) => tracing::error!(
+            target: "mta", cause = %error,
+            "the DKIM keys of the data volume cannot be read; the former ones stay in use"
+        ),
+    }
 }
 
 /// The keys of the data volume.
-fn own(disk: &dyn Disk) -> Vec<SelectorFile> {
+fn own(disk: &dyn Disk) -> io::Result<Vec<SelectorFile>> {
     let names = match disk.list(DIRECTORY) {
         Ok(names) => names,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Vec::new(),
-        Err(error) => {
-            tracing::error!(
-                target: "mta", cause = %error, "the DKIM keys of the data volume cannot be read"
-            );
-            return Vec::new();
-        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
     };
     let file = |name: &String| {
         let (selector, domain) = name.strip_suffix(EXTENSION)?.split_once(BETWEEN)?;
@@ -100,7 +101,7 @@ fn own(disk: &dyn Disk) -> Vec<SelectorFile> {
             content: read(disk, name).map_err(|error| format!("{DIRECTORY}/{name}: {error}")),
         })
     };
-    names.iter().filter_map(file).collect()
+    Ok(names.iter().filter_map(file).collect())
 }
 
 fn read(disk: &dyn Disk, name: &str) -> io::Result<String> {
@@ -113,7 +114,7 @@ fn read(disk: &dyn Disk, name: &str) -> io::Result<String> {
 
 /// Makes the keys of domains that have none at all. What fails is logged: mail then waits.
 fn make_missing(domains: &[SigningDomain], files: &[DkimKeyFile], disk: &dyn Disk) {
-    let own = own(disk);
+    let Ok(own) = own(disk) else { return };
     for domain in domains {
         let selectors = domain.selectors();
         let has = |found: &str, selector: &str| {

@@ -155,7 +155,7 @@ async fn mail_refused_because_of_us_waits_and_is_counted() {
     for (said, expected) in [
         ("530 5.7.57 Client not authenticated", "451 4.7.57"),
         ("530 5.7.0 Must issue a STARTTLS command first", "451 4.7.0"),
-        ("554 5.7.1 access denied", "451 4.7.1"),
+        ("554 5.7.1 <a.example[192.0.2.1]>: Client host rejected: Access denied", "451 4.7.1"),
         ("503 5.5.1 HELO first", "451 4.5.1"),
         ("521 no mail here", "451 4.3.2"),
     ] {

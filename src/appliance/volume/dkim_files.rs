@@ -61,7 +61,12 @@ impl DkimDirectory {
             if domain.starts_with('.') || !directory.is_dir() {
                 continue;
             }
-            for name in names(&directory, identity)? {
+            let names = match names(&directory, identity) {
+                // It was removed just now.
+                Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                other => other?,
+            };
+            for name in names {
                 let Some(selector) = selector(&name) else { continue };
                 if files.len() >= FILES_MAX {
                     let text = format!("there are more than {FILES_MAX} key files");

@@ -64,7 +64,7 @@ impl Connection {
             Some(data)
                 if data.code == 354 && state.accepted > 0 && state.mail_refused.is_none() =>
             {
-                self.expect_no_reply().await?;
+                self.expect_no_reply(plan).await?;
                 let outcome = self.content(body, plan).await?;
                 self.needs_reset = false;
                 outcome
@@ -209,11 +209,11 @@ impl Connection {
 
     /// Before the content: an unexpected reply would be read as the final reply, and the mail would
     /// count as delivered.
-    async fn expect_no_reply(&mut self) -> Result<(), Aborted> {
+    async fn expect_no_reply(&mut self, plan: &TransactionPlan) -> Result<(), Aborted> {
         if !self.wire.has_leftover() {
             return Ok(());
         }
-        Err(Aborted::Midway(self.last_reply_before_close(&SmtpError::Unasked).await))
+        Err(Aborted::Midway(self.last_reply_before_close(&SmtpError::Unasked, plan).await))
     }
 
     /// Sends the content and reads the final reply.
@@ -247,7 +247,7 @@ impl Connection {
             }
             let limit = times.piece.min(deadline.saturating_duration_since(Instant::now()));
             if let Err(trouble) = self.wire.write(&self.out, limit).await {
-                let outcome = self.last_reply_before_close(&trouble).await;
+                let outcome = self.last_reply_before_close(&trouble, plan).await;
                 // The peer may have received the end of data.
                 return Err(if last && !outcome.remote {
                     Aborted::Unsure(outcome)
@@ -300,9 +300,13 @@ impl Connection {
     }
 
     /// A peer that stops accepting content often sends the reason before it closes.
-    async fn last_reply_before_close(&mut self, trouble: &SmtpError) -> Outcome {
+    async fn last_reply_before_close(
+        &mut self,
+        trouble: &SmtpError,
+        plan: &TransactionPlan,
+    ) -> Outcome {
         match self.wire.reply(LAST_REPLY_TIME).await {
-            Ok(400..) => Outcome::said(self.wire.last_reply()),
+            Ok(400..) => self.final_refusal(plan),
             _ if matches!(trouble, SmtpError::Slow(_)) => Outcome::own(Reply::new(
                 451,
                 (4, 4, 2),

@@ -118,6 +118,14 @@ impl MailSigner {
     /// Signs with these keys from now on. Problems are logged.
     pub fn use_keys(&self, files: &[SelectorFile]) {
         let ring = KeyRing::new(&self.config.domains, files);
+        // A volume that is gone for a while must not let mail go unsigned.
+        if ring.is_empty() && !self.idle.load(Ordering::Acquire) {
+            tracing::error!(
+                target: "mta",
+                "no DKIM key is left; the former ones stay in use until the relay starts again"
+            );
+            return;
+        }
         let mut failing = 0;
         for keys in ring.domains() {
             let domain = &*keys.signing.domain;
@@ -288,11 +296,11 @@ fn keys_for(
     header: &HeaderSummary,
     sign_again: bool,
 ) -> Result<Option<Arc<DomainKeys>>, Unsigned> {
+    let Some(author) = &header.author else { return Ok(None) };
+    let Lookup::Signs(keys) = ring.lookup(author) else { return Ok(None) };
     if header.is_too_large() {
         return Err(Unsigned::Header(SignatureError::HeaderTooLarge));
     }
-    let Some(author) = &header.author else { return Ok(None) };
-    let Lookup::Signs(keys) = ring.lookup(author) else { return Ok(None) };
     if !sign_again && header.signed_by.contains(&keys.signing.domain) {
         return Ok(None);
     }

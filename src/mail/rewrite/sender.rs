@@ -60,6 +60,9 @@ impl SenderRules {
 
     /// By the entries of the list.
     fn listed(&self, old: &Address) -> Option<Address> {
+        if self.rewrites.is_empty() {
+            return None;
+        }
         let (whole, domain) = (old.as_str().to_lowercase(), old.domain_key());
         let applies = |entry: &str| match entry.strip_prefix('@') {
             Some(other) => other == domain,

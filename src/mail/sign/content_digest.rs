@@ -70,9 +70,7 @@ impl ContentDigest {
 }
 
 fn summary(scan: HeaderScan) -> HeaderSummary {
-    let Some(fields) = scan.finish() else {
-        return HeaderSummary { fields: None, author: None, signed_by: Vec::new() };
-    };
+    let (fields, is_too_large) = scan.finish();
     let (signatures, fields): (Vec<_>, Vec<_>) =
         fields.into_iter().partition(|field| field.name == SIGNATURE);
     let from = fields.iter().find(|field| field.name == "from");
@@ -82,7 +80,7 @@ fn summary(scan: HeaderScan) -> HeaderSummary {
             .iter()
             .filter_map(|field| signing_domain(value(&field.raw)))
             .collect(),
-        fields: Some(fields),
+        fields: (!is_too_large).then_some(fields),
     }
 }
 

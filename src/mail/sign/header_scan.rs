@@ -40,6 +40,12 @@ pub(super) const SIGNATURE: &str = "dkim-signature";
 /// Octets of the fields that are kept, at most.
 pub const FIELDS_MAX: usize = 512 * 1024;
 
+/// The field that says whose mail it is.
+const FROM: &str = "from";
+
+/// Octets of From that are kept, at most, where the fields are too large.
+const FROM_MAX: usize = 8 * 1024;
+
 /// Octets of a line of which the name is taken: no longer name is signed.
 const NAME_MAX: usize = 64;
 
@@ -108,9 +114,10 @@ impl HeaderScan {
         piece
     }
 
-    /// The kept fields, from the top; `None`: they are larger than [`FIELDS_MAX`].
-    pub fn finish(self) -> Option<Vec<KeptField>> {
-        (!self.too_large).then_some(self.fields)
+    /// The kept fields, from the top, and whether they were larger than [`FIELDS_MAX`]: then only
+    /// the beginning of From is there.
+    pub fn finish(self) -> (Vec<KeptField>, bool) {
+        (self.fields, self.too_large)
     }
 
     /// Whether the end of the header section was seen.
@@ -127,7 +134,7 @@ impl HeaderScan {
             b':' => {
                 let name = self.start[..self.start.len() - 1].trim_ascii_end();
                 self.keep = match known(name) {
-                    Some(name) if !self.too_large => {
+                    Some(name) if !self.too_large || (name == FROM && self.fields.is_empty()) => {
                         self.fields.push(KeptField { name, raw: Vec::new() });
                         true
                     }
@@ -155,13 +162,20 @@ impl HeaderScan {
     }
 
     fn put(&mut self, octets: &[u8]) {
-        if !self.keep || self.too_large {
+        if !self.keep {
             return;
         }
         self.kept += octets.len();
-        if self.kept > FIELDS_MAX {
-            (self.too_large, self.fields) = (true, Vec::new());
-        } else if let Some(field) = self.fields.last_mut() {
+        if self.kept > FIELDS_MAX && !self.too_large {
+            self.too_large = true;
+            // Whose mail it is must be known all the same.
+            self.keep = self.fields.last().is_some_and(|field| field.name == FROM);
+            self.fields.retain(|field| field.name == FROM);
+        }
+        if let Some(field) = self.fields.last_mut()
+            && self.keep
+            && (!self.too_large || field.raw.len() < FROM_MAX)
+        {
             field.raw.extend_from_slice(octets);
         }
     }
@@ -183,7 +197,7 @@ mod tests {
         for piece in content.chunks(size) {
             body.extend_from_slice(scan.take(piece));
         }
-        let fields = scan.finish().unwrap().into_iter();
+        let fields = scan.finish().0.into_iter();
         let text = |raw: Vec<u8>| String::from_utf8_lossy(&raw).into_owned();
         (fields.map(|field| (field.name.to_owned(), text(field.raw))).collect(), body)
     }
@@ -223,7 +237,10 @@ mod tests {
         for _ in 0..FIELDS_MAX / line.len() + 2 {
             scan.take(line.as_bytes());
         }
-        assert_eq!((scan.fields.capacity(), scan.finish()), (0, None));
+        scan.take(b"From: a@b.example\r\nTo: c@d.example\r\n");
+        let (fields, is_too_large) = scan.finish();
+        let kept: Vec<_> = fields.iter().map(|field| (field.name, &field.raw[..])).collect();
+        assert_eq!((kept, is_too_large), (vec![("from", &b"From: a@b.example\r\n"[..])], true));
     }
 
     proptest! {
