@@ -165,9 +165,13 @@ fn with_settings(main: &str, further: &str) -> String {
     let name = |line: &str| {
         line.split_once('=').map(|(name, _)| name.trim().to_owned()).unwrap_or_default()
     };
-    let set: Vec<String> = further.lines().map(name).collect();
-    let kept = main.lines().filter(|line| !set.contains(&name(line)));
-    kept.chain(further.lines()).map(|line| format!("{line}\n")).collect()
+    let lines: Vec<&str> = main.lines().chain(further.lines()).collect();
+    let is_last = |place: usize| {
+        name(lines[place]).is_empty()
+            || lines[place + 1..].iter().all(|later| name(later) != name(lines[place]))
+    };
+    let kept = (0..lines.len()).filter(|place| is_last(*place));
+    kept.map(|place| format!("{}\n", lines[place])).collect()
 }
 
 impl Drop for Postfix {
