@@ -44,3 +44,18 @@ pub fn read_recipient(octets: &[u8], count: usize, dsn: &mut DsnRequest) -> Opti
     dsn.note(place, RecipientDsn { notify, original: original.map(Into::into) });
     Some(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrong_place_costs_the_request_and_not_the_mail() {
+        let asks = RecipientDsn { notify: DsnNotify::parse("NEVER"), original: None };
+        let mut dsn = DsnRequest::default();
+        assert_eq!(read_recipient(&recipient(3, &asks), 3, &mut dsn), Some(()));
+        assert_eq!(dsn, DsnRequest::default());
+        assert_eq!(read_recipient(&recipient(1, &asks), 3, &mut dsn), Some(()));
+        assert_eq!(dsn.recipients, [RecipientDsn::default(), asks]);
+    }
+}
