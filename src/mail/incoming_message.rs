@@ -5,7 +5,7 @@
 //! Security: after an error nothing more is stored.
 
 use super::authentication::LoginState;
-use super::from_field::FromField;
+use super::author_fields::AuthorFields;
 use super::intake::{Intake, PendingContent, log_unread_sender, store};
 use super::model::{Encryption, Envelope, Protocol, Refusal, Reply};
 use super::parse::ContentParser;
@@ -50,7 +50,7 @@ pub(super) struct IncomingMessage<'a, S: Spool> {
 struct AuthorCheck<'a, S: Spool> {
     intake: &'a Intake<S>,
     login: Option<LoginState>,
-    from: FromField,
+    fields: AuthorFields,
 }
 
 impl<'a, S: Spool> IncomingMessage<'a, S> {
@@ -110,7 +110,7 @@ impl<'a, S: Spool> IncomingMessage<'a, S> {
 
     /// The content has ended: its place in the queue, or why it has none.
     pub(super) async fn finish(mut self) -> (PendingContent<S::Writer>, ContentParser) {
-        if self.authors.as_mut().is_some_and(|authors| authors.from.finish()) {
+        if self.authors.as_mut().is_some_and(|authors| authors.fields.finish()) {
             self.judge_authors();
         }
         self.section.finish(&mut self.ahead);
@@ -139,7 +139,7 @@ impl<'a, S: Spool> IncomingMessage<'a, S> {
     }
 
     async fn keep(&mut self, piece: &[u8]) {
-        if self.authors.as_mut().is_some_and(|authors| authors.from.take(piece)) {
+        if self.authors.as_mut().is_some_and(|authors| authors.fields.take(piece)) {
             self.judge_authors();
         }
         let rest = self.section.take(piece, &mut self.ahead);
@@ -167,17 +167,17 @@ impl<'a, S: Spool> AuthorCheck<'a, S> {
         (source.may_relay && is_restricted).then(|| Self {
             intake,
             login,
-            from: FromField::default(),
+            fields: AuthorFields::default(),
         })
     }
 
     fn judge(&self) -> Result<(), (Reply, Refusal)> {
         let refused = |words: String| (Reply::new(550, (5, 7, 1), words), Refusal::Sender);
-        for author in self.from.authors().map_err(|words| refused(words.to_owned()))? {
+        for (field, author) in self.fields.authors().map_err(refused)? {
             self.intake.may_send_as(&author)?;
             if let Some(login) = &self.login {
                 let allowed = login.user.may_send_as(Some(&author));
-                allowed.map_err(|words| refused(format!("From {words}")))?;
+                allowed.map_err(|words| refused(format!("{field} {words}")))?;
             }
         }
         Ok(())

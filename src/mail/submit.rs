@@ -5,7 +5,7 @@
 //! (`parse::ContentParser`), encoded as a client would send it: dot-stuffed, with CR LF. So the
 //! same content is rejected here as there. Source: RFC 5321 §4.5.2 (stuffing), §4.5.3 (limits).
 
-use super::from_field::FromField;
+use super::author_fields::AuthorFields;
 use super::intake::{Intake, PendingContent, log_unread_sender, store};
 use super::model::{
     Address, AddressError, BodyType, ContentPieces, Envelope, MailEvent, MessageId, Origin,
@@ -83,11 +83,11 @@ impl<S: Spool> Intake<S> {
         let mut pending = Ok(writer);
         store(&mut pending, trace.as_bytes()).await;
         let mut section = self.header_section(&envelope, id, &date);
-        let mut from = (!self.allowed_senders.is_empty()).then(FromField::default);
+        let mut from = (!self.allowed_senders.is_empty()).then(AuthorFields::default);
         let limits = (self.rules.size_limit, from.as_mut());
         let judge = store_checked(&mut pending, &mut section, content, limits).await;
         log_unread_sender(&section, &pending);
-        for author in from
+        for (_, author) in from
             .map_or(Ok(Vec::new()), |from| from.authors())
             .map_err(|words| (Reply::new(550, (5, 7, 1), words), Refusal::Sender))?
         {
@@ -127,7 +127,7 @@ async fn store_checked<W: IncomingContent>(
     pending: &mut PendingContent<W>,
     section: &mut HeaderSection<'_>,
     mut content: Box<dyn ContentPieces>,
-    (size_limit, mut from): (u64, Option<&mut FromField>),
+    (size_limit, mut from): (u64, Option<&mut AuthorFields>),
 ) -> ContentParser {
     let mut ahead = Vec::new();
     let mut judge = ContentParser::new(size_limit);

@@ -33,10 +33,19 @@ fn a_user_sends_only_as_its_senders() {
         "From: shop@a.example, boss@c.example",
         "From: shop@a.example\r\nFrom: boss@c.example",
         "Subject: y\r\nfrom:\r\n Boss <boss@c.example>",
+        "From: shop@a.example\r\nSender: boss@c.example",
+        "From: shop@a.example\r\nResent-From: Boss <boss@c.example>",
+        "Resent-Sender: boss@c.example\r\nFrom: shop@a.example",
     ] {
         let content = format!("{from}\r\nSubject: x\r\n\r\nHello\r\n");
-        send(&mut client, "shop@a.example", &content, "550 5.7.1 From <boss@c.example>");
+        let field = from.lines().find(|line| line.contains("boss")).unwrap();
+        let field = if field.starts_with(' ') { "From" } else { field.split(':').next().unwrap() };
+        let words = format!("550 5.7.1 {field} <boss@c.example>: user 'shop'");
+        send(&mut client, "shop@a.example", &content, &words);
     }
+    let content = "From: shop@a.example\r\nSender: group: shop@a.example;\r\n\r\nHello";
+    let words = "550 5.7.1 The Sender field is no list of addresses without groups";
+    send(&mut client, "shop@a.example", content, words);
     send(&mut client, "shop@a.example", "From: b@b.example\r\n\r\nHello", "250 2.0.0");
     assert_eq!(relay.sink.mails(3).len(), 3);
     assert!(relay.has_logged(&["reason=sender", "status=refused"]));

@@ -11,13 +11,15 @@
 //! body is examined only at delivery. Source: RFC 5321 §4.4 (trace), RFC 5322 §2.2 and §3.6
 //! (fields), RFC 6409 §8 (what a submission server may change).
 
+mod address_list;
 mod header;
 mod sender;
 mod sender_fields;
 pub mod seven_bit;
 
+pub use address_list::{FIELD_MAX, MAILBOXES_MAX, authors};
 pub use header::{HeaderSection, Missing, header_mailbox};
-pub use sender::{FIELD_MAX, MAILBOXES_MAX, NewField, SenderRules};
+pub use sender::{NewField, SenderRules};
 pub use sender_fields::SenderFields;
 
 /// What is done to content of clients that may relay.

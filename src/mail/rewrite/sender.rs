@@ -11,13 +11,10 @@
 //! addresses of properties and octets of the old field, in their order; no line end is made.
 //! Source: RFC 5322 §3.4 (address lists), §4.4 (their obsolete forms are not understood), §3.6.2.
 
+#[cfg(doc)]
+use super::address_list::{FIELD_MAX, MAILBOXES_MAX};
+use super::address_list::{Mailbox, mailboxes};
 use crate::mail::model::Address;
-
-/// Octets of a field that is read, at most.
-pub const FIELD_MAX: usize = 32 * 1024;
-
-/// Addresses of a field, at most.
-pub const MAILBOXES_MAX: usize = 100;
 
 /// Which senders become which.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -119,176 +116,9 @@ fn with_addresses(value: &[u8], mailboxes: &[Mailbox], new: &[Option<Address>]) 
     out
 }
 
-/// An address in a field.
-#[derive(Debug)]
-struct Mailbox {
-    /// Where its octets are.
-    place: std::ops::Range<usize>,
-    address: Address,
-    /// Where its display name is, with the blanks around it; empty without one.
-    name: std::ops::Range<usize>,
-}
-
-/// The addresses of an address list with groups (RFC 5322 §3.4); `None` when any part of it is not
-/// understood, or there is no address.
-fn mailboxes(value: &[u8]) -> Option<Vec<Mailbox>> {
-    if value.len() > FIELD_MAX {
-        return None;
-    }
-    let mut reader = ListReader { value, at: 0 };
-    let (mut found, mut in_group) = (Vec::new(), false);
-    loop {
-        let element = reader.element()?;
-        if let Some(mailbox) = element.mailbox {
-            found.push(mailbox);
-        }
-        if found.len() > MAILBOXES_MAX {
-            return None;
-        }
-        if element.is_name && element.end != Some(b':') {
-            return None;
-        }
-        match element.end {
-            Some(b':') if !in_group && element.is_name => in_group = true,
-            Some(b';') if in_group => in_group = false,
-            Some(b',') => {}
-            None if !in_group => break,
-            _ => return None,
-        }
-    }
-    (!found.is_empty()).then_some(found)
-}
-
-struct ListReader<'a> {
-    value: &'a [u8],
-    at: usize,
-}
-
-/// What stands between two separators.
-struct Element {
-    mailbox: Option<Mailbox>,
-    /// It is words without an address: the name of a group.
-    is_name: bool,
-    /// The separator behind it; `None` at the end of the field.
-    end: Option<u8>,
-}
-
-impl ListReader<'_> {
-    fn element(&mut self) -> Option<Element> {
-        let begin = self.at;
-        // The words so far: where the first begins and the last ends, and whether they touch.
-        let (mut words, mut joined) = (None::<std::ops::Range<usize>>, true);
-        let mut angle = None;
-        loop {
-            let before = self.at;
-            self.skip_blanks()?;
-            let end = match self.value.get(self.at).copied() {
-                None => None,
-                Some(separator @ (b',' | b';' | b':')) => {
-                    self.at += 1;
-                    Some(separator)
-                }
-                Some(b'<') if angle.is_none() => {
-                    let name = begin..self.at;
-                    angle = Some((self.angle()?, if words.is_some() { name } else { 0..0 }));
-                    continue;
-                }
-                // Nothing but comments may follow `<address>`.
-                Some(_) if angle.is_some() => return None,
-                Some(_) => {
-                    let start = self.at;
-                    self.word()?;
-                    joined &= words.is_none() || before == start;
-                    let first = words.map_or(start, |words| words.start);
-                    words = Some(first..self.at);
-                    continue;
-                }
-            };
-            let bare = words.clone().filter(|_| joined && angle.is_none());
-            let mailbox = match (angle, bare.and_then(|place| self.address(place))) {
-                (Some((place, name)), _) => {
-                    let address = self.address(place.clone())?;
-                    Some(Mailbox { place, address, name })
-                }
-                (None, Some(address)) => {
-                    words.clone().map(|place| Mailbox { place, address, name: 0..0 })
-                }
-                (None, None) => None,
-            };
-            let is_name = words.is_some() && mailbox.is_none();
-            return Some(Element { mailbox, is_name, end });
-        }
-    }
-
-    fn address(&self, place: std::ops::Range<usize>) -> Option<Address> {
-        let text = std::str::from_utf8(self.value.get(place)?).ok()?;
-        Address::parse(text).ok()
-    }
-
-    /// `<address>`: gives where the address is. No blanks and comments inside, and no route.
-    fn angle(&mut self) -> Option<std::ops::Range<usize>> {
-        let start = self.at + 1;
-        self.at = start;
-        while *self.value.get(self.at)? != b'>' {
-            self.word()?;
-        }
-        self.at += 1;
-        Some(start..self.at - 1)
-    }
-
-    /// An atom, a quoted string, a literal, a dot or an `@`.
-    fn word(&mut self) -> Option<()> {
-        match *self.value.get(self.at)? {
-            b'"' => self.enclosed(b'"'),
-            b'[' => self.enclosed(b']'),
-            octet if is_word(octet) => {
-                while self.value.get(self.at).copied().is_some_and(is_word) {
-                    self.at += 1;
-                }
-                Some(())
-            }
-            _ => None,
-        }
-    }
-
-    /// From the opening octet behind the closing one.
-    fn enclosed(&mut self, close: u8) -> Option<()> {
-        self.at += 1;
-        loop {
-            let octet = *self.value.get(self.at)?;
-            self.at += if octet == b'\\' { 2 } else { 1 };
-            if octet == close {
-                return Some(());
-            }
-        }
-    }
-
-    /// Blanks, line ends and comments, which may hold comments.
-    fn skip_blanks(&mut self) -> Option<()> {
-        let mut depth = 0_usize;
-        while let Some(octet) = self.value.get(self.at).copied() {
-            match octet {
-                b'(' => depth += 1,
-                b')' if depth == 0 => return None,
-                b')' => depth -= 1,
-                b'\\' if depth > 0 => self.at += 1,
-                b' ' | b'\t' | b'\r' | b'\n' => {}
-                _ if depth > 0 => {}
-                _ => return Some(()),
-            }
-            self.at += 1;
-        }
-        (depth == 0).then_some(())
-    }
-}
-
-/// An octet of an atom, or a dot or `@` between atoms. Octets above 127 are UTF-8 (RFC 6532).
-fn is_word(octet: u8) -> bool {
-    octet.is_ascii_alphanumeric() || octet > 127 || b"!#$%&'*+-/=?^_`{|}~.@".contains(&octet)
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::address_list::{FIELD_MAX, MAILBOXES_MAX};
     use super::*;
     use proptest::prelude::*;
 

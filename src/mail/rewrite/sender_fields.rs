@@ -5,7 +5,8 @@
 //! author. Limits: a field is kept in memory up to [`FIELD_MAX`] octets; a longer one passes as
 //! it is.
 
-use super::sender::{FIELD_MAX, NewField, SenderRules};
+use super::address_list::FIELD_MAX;
+use super::sender::{NewField, SenderRules};
 
 /// The fields of one mail.
 #[derive(Debug)]
