@@ -43,8 +43,9 @@ impl App {
         let (process, orders) = ProcessResources::take(config).await?;
         let ports = Ports::bind(&process.settings, &process.volume)?;
         let spool = configure::open_spool(&process)?;
-        let users = users::list(&process.settings);
-        let told_to_stop = supervisor_commands::follow(orders, &process, users.clone())
+        let users = users::list(&process.settings, process.disk.as_ref());
+        let list = users.as_ref().map(|(list, _)| list.clone());
+        let told_to_stop = supervisor_commands::follow(orders, &process, list)
             .map_err(|error| internal("the orders' thread", &error))?;
         let mut relay = Relay::open(&process, spool, &ports, users)?;
         let Ports { smtp, smtps, device, submission, http, control } = ports;

@@ -9,6 +9,7 @@ use crate::appliance::property::{AddressMasking, OtherRecipients, SenderRewrite,
 use crate::appliance::resources::{Resources, Shortage};
 use crate::appliance::supervise::status::CoreHealth;
 use crate::directory::UserList;
+use crate::ground::credential::name_secret::NameSecret;
 use crate::ground::credential::verifier::Verifier;
 use crate::ground::dns;
 use crate::ground::gateway::default_gateways;
@@ -222,13 +223,13 @@ pub(super) fn device_intake(
 /// How the users log in by SMTP.
 pub(super) fn logins(
     settings: &Settings,
-    users: Arc<UserList>,
+    (users, secret): (Arc<UserList>, NameSecret),
     verifier: &Arc<Verifier>,
 ) -> Authenticator {
     let smtps = (!settings.ssl_disabled).then_some(settings.smtps_port);
     let ports = smtps.into_iter().chain([settings.submission_port]).collect();
     let plaintext = settings.plaintext_auth_networks.clone();
-    Authenticator::new(users, verifier.clone(), plaintext, ports)
+    Authenticator::new((users, secret), verifier.clone(), plaintext, ports)
 }
 
 /// The limits of SMTP sessions that properties and resources set; the others are those of SMTP.

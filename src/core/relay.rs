@@ -8,6 +8,7 @@ use super::webhooks::WebhookService;
 use super::{configure, webhooks};
 use crate::appliance::failure::Failure;
 use crate::directory::UserList;
+use crate::ground::credential::name_secret::NameSecret;
 use crate::ground::credential::verifier::Verifier;
 use crate::mail::accept::SmtpTls;
 use crate::mail::admin::Admin;
@@ -52,7 +53,7 @@ impl Relay {
         process: &ProcessResources,
         spool: Arc<SegmentLog>,
         ports: &Ports,
-        users: Option<Arc<UserList>>,
+        users: Option<(Arc<UserList>, NameSecret)>,
     ) -> Result<Self, Failure> {
         let ProcessResources { settings, counters, resources, disk, memory, .. } = process;
         let tls = process

@@ -1,19 +1,53 @@
 //! The users of property `smtp_users`: the list at the start, and each newer one.
 //!
 //! In: the property, and the supervisor's orders when its file has changed. Out: a [`UserList`]
-//! that sessions ask. Security: a list that is wrong changes nothing.
+//! that sessions ask. Security: a list that is wrong changes nothing. The data volume keeps a
+//! secret from which names that do not exist get their salts, so that these stay the same after a
+//! restart.
 
 use crate::appliance::property::Settings;
 use crate::appliance::property::account::{self, Account};
 use crate::appliance::supervise::status::StatusWriter;
 use crate::directory::{DirectoryUser, UserLimits, UserList};
+use crate::ground::credential::name_secret::{self, NameSecret};
+use crate::ground::disk::{self, Disk};
 use crate::mail::model::SenderList;
+use std::io;
 use std::sync::Arc;
 
-/// The list; `None` without users: nobody can log in then.
-pub(super) fn list(settings: &Settings) -> Option<Arc<UserList>> {
+/// The file on the data volume with the secret by which names that do not exist get their salts.
+const SECRET: &str = "login-secret";
+
+/// The list, and the secret of its names; `None` without users: nobody can log in then.
+pub(super) fn list(settings: &Settings, disk: &dyn Disk) -> Option<(Arc<UserList>, NameSecret)> {
+    if settings.smtp_users.is_empty() {
+        return None;
+    }
     let users = settings.smtp_users.iter().filter_map(|account| user(account).ok());
-    (!settings.smtp_users.is_empty()).then(|| Arc::new(UserList::new(users.collect())))
+    let secret = secret(disk).unwrap_or_else(|error| {
+        tracing::warn!(
+            target: "mta",
+            cause = %error,
+            "file login-secret of the data volume cannot be used; until the next start the salts \
+            of names that do not exist are others than before"
+        );
+        NameSecret::new(&NameSecret::fresh())
+    });
+    Some((Arc::new(UserList::new(users.collect(), secret.clone())), secret))
+}
+
+/// The secret of this volume; made when there is none.
+fn secret(disk: &dyn Disk) -> io::Result<NameSecret> {
+    let mut octets = [0; name_secret::LENGTH];
+    let kept = match disk.open(SECRET) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+        file => file?.read_at(0, &mut octets)?,
+    };
+    if kept < octets.len() {
+        octets = NameSecret::fresh();
+        disk::replace(disk, SECRET, &octets)?;
+    }
+    Ok(NameSecret::new(&octets))
 }
 
 /// Uses a newer list, and logs that. `memory` is what a hash may take, in octets.
@@ -69,5 +103,18 @@ mod tests {
         let words = read(&text, 1 << 20).unwrap_err();
         assert!(words.contains("'ben' takes more memory"), "{words}");
         assert!(read("", 0).is_err() && read("anna:hunter2", 0).is_err());
+    }
+
+    #[test]
+    fn the_secret_of_names_lasts() {
+        let directory = tempfile::tempdir().unwrap();
+        let disk = disk::DirectoryDisk::open(directory.path()).unwrap();
+        let salt = || secret(&disk).unwrap().octets("salt", "nobody", 16);
+        let first = salt();
+        assert_eq!(first, salt());
+        std::fs::write(directory.path().join(SECRET), b"short").unwrap();
+        let second = salt();
+        assert_ne!(first, second);
+        assert_eq!(second, salt());
     }
 }

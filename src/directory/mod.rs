@@ -22,6 +22,10 @@ pub trait Directory: Send + Sync {
     /// Looks for the user of this name. May wait for a server.
     fn look_up<'a>(&'a self, name: &'a str) -> UserLookup<'a>;
 
+    /// The user of a session, as the directory has it now; `None`: it is gone, or has another
+    /// secret. Asked before each mail: it does not wait for a server.
+    fn present(&self, user: &DirectoryUser) -> Option<Arc<DirectoryUser>>;
+
     /// The mechanisms by which at least one user can log in, in the order of preference.
     fn mechanisms(&self) -> Arc<[SaslMechanism]>;
 }

@@ -63,6 +63,11 @@ impl DirectoryUser {
         format!("smtp:{}:{}", self.name, self.stored)
     }
 
+    /// Whether both have the same secret.
+    pub fn has_secret_of(&self, other: &Self) -> bool {
+        self.stored == other.stored
+    }
+
     /// Whether it may log in from here.
     pub fn may_come_from(&self, client: IpAddr) -> bool {
         let networks = &self.limits.networks;

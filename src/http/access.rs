@@ -7,7 +7,7 @@
 use crate::ground::credential::password::Password;
 use crate::ground::credential::throttle::LoginThrottle;
 use crate::ground::credential::verifier::{
-    CachedLogin, LoginClass, PasswordCheck, Verifier, same_name,
+    CachedLogin, LoginClass, LoginService, PasswordCheck, Verifier, same_name,
 };
 use crate::ground::web_address::WebAddress;
 use crate::http::allowed_hosts::AllowedHosts;
@@ -137,9 +137,12 @@ impl Access {
                 .or_else(|| self.tokens.first().map(Token::password));
             let whose =
                 if guess && !self.is_near(client) { LoginClass::Stranger } else { LoginClass::Own };
+            let whose = (LoginService::Http, whose);
             let account = account.map(|(name, password, _)| (name, password));
             match self.verifier.compare(account, stand_in, secret, whose).await {
-                PasswordCheck::Right if guess => throttle.right(name, client.address),
+                PasswordCheck::Right if guess => {
+                    throttle.right(name, client.address, Instant::now());
+                }
                 // It was correct in this process, whose passwords do not change: the hash would
                 // only renew the time until it is forgotten.
                 PasswordCheck::Busy if known == CachedLogin::Earlier => {}

@@ -4,13 +4,16 @@
 //! and the client's address. Out: their answers, and at the end the user. Limits: one hash at a
 //! time in the whole process, and few that wait ([`Verifier`]); attempts for one name from one
 //! address become slow ([`LoginThrottle`]); a client waits [`PATIENCE`] for its turn. Security: an
-//! unknown name costs the work of a known one and gets the same replies. Attempts from one address
-//! do not delay those from another, and a login that was correct in the last day is never delayed.
-//! A password without TLS is taken only from property `plaintext_auth_networks`.
+//! unknown name costs the work of a known one and gets the same replies; of SCRAM it gets a salt of
+//! its own that stays, also over restarts, as long as those of users. Attempts for one name or from
+//! one address do not delay others, and who logged in from there in the last day is not delayed.
+//! What a client gives as a name may be a password: only names of users are logged. A password
+//! without TLS is taken only from property `plaintext_auth_networks`.
 
 use super::model::{Authentication, Refusal, Reply};
 use super::parse::AuthOffer;
 use crate::directory::{Directory, DirectoryUnavailable, DirectoryUser, FoundUser};
+use crate::ground::credential::name_secret::NameSecret;
 use crate::ground::credential::password::Password;
 use crate::ground::credential::sasl::{
     CredentialAnswer, CredentialQuestion, SaslMechanism, ScramHash, ScramKeys, nobodys_password,
@@ -18,9 +21,8 @@ use crate::ground::credential::sasl::{
 use crate::ground::credential::secret::Secret;
 use crate::ground::credential::throttle::LoginThrottle;
 use crate::ground::credential::verifier::{
-    CachedLogin, LoginClass, PasswordCheck, Verifier, fresh_key,
+    CachedLogin, LoginClass, LoginService, PasswordCheck, Verifier,
 };
-use aws_lc_rs::hmac;
 use ipnet::IpNet;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -33,9 +35,9 @@ pub const PATIENCE: Duration = Duration::from_secs(8);
 /// The longest pause before it is looked again whether it is a client's turn.
 const STEP: Duration = Duration::from_millis(200);
 
-/// Names are throttled in so many groups, whether they exist or not: otherwise the throttle would
-/// tell which ones do.
-const NAME_GROUPS: u32 = 256;
+/// Octets of the salt of a name without kept keys (RFC 5802 leaves it to the server; Dovecot's and
+/// Postgres' salts have as many).
+const SALT_LENGTH: usize = 16;
 
 /// Iterations of SCRAM for passwords that are kept in plain text (RFC 7677 §4), and for names that
 /// do not exist.
@@ -46,8 +48,8 @@ pub struct Authenticator {
     directory: Arc<dyn Directory>,
     verifier: Arc<Verifier>,
     throttle: LoginThrottle,
-    /// Groups names, and makes salts that stay the same for each name.
-    key: hmac::Key,
+    /// Makes salts that stay the same for each name.
+    secret: NameSecret,
     plaintext: Vec<IpNet>,
     submission_ports: Vec<u16>,
     patience: Duration,
@@ -80,15 +82,18 @@ pub(super) struct LoginAttempt<'a> {
     whose: LoginClass,
     /// The name that the client gave.
     name: String,
+    /// There is a user of that name.
+    is_name_of_user: bool,
     /// The user whose secret is being checked.
     user: Option<Arc<DirectoryUser>>,
 }
 
 impl Authenticator {
-    /// Logins of the users of a directory. Clients of the networks `plaintext` may log in without
+    /// Logins of the users of a directory; `secret` gives all other names their salts. Clients of
+    /// the networks `plaintext` may log in without
     /// TLS; clients of `submission_ports` must log in, unless they are trusted.
     pub fn new(
-        directory: Arc<dyn Directory>,
+        (directory, secret): (Arc<dyn Directory>, NameSecret),
         verifier: Arc<Verifier>,
         plaintext: Vec<IpNet>,
         submission_ports: Vec<u16>,
@@ -96,8 +101,8 @@ impl Authenticator {
         Self {
             directory,
             verifier,
-            throttle: LoginThrottle::default(),
-            key: fresh_key(),
+            throttle: LoginThrottle::by_pairs(),
+            secret,
             plaintext,
             submission_ports,
             patience: PATIENCE,
@@ -117,26 +122,25 @@ impl Authenticator {
     /// A client begins to log in.
     pub(super) fn attempt(&self, client: IpAddr, trusted: bool) -> LoginAttempt<'_> {
         let whose = if trusted { LoginClass::Own } else { LoginClass::Stranger };
-        LoginAttempt { authenticator: self, client, whose, name: String::new(), user: None }
+        let (name, is_name_of_user, user) = (String::new(), false, None);
+        LoginAttempt { authenticator: self, client, whose, name, is_name_of_user, user }
     }
 
-    /// The account under which attempts for a name are counted.
-    fn group(&self, name: &str) -> String {
-        let tag = self.tag("group", name);
-        let number =
-            tag.as_ref().iter().take(4).fold(0, |sum: u32, octet| (sum << 8) | u32::from(*octet));
-        (number % NAME_GROUPS).to_string()
-    }
-
-    fn tag(&self, purpose: &str, name: &str) -> hmac::Tag {
-        hmac::sign(&self.key, format!("{purpose}\0{name}").as_bytes())
+    /// The user of a session, as the directory has it now; `None`: it may no longer send.
+    pub(super) fn present(
+        &self,
+        user: &DirectoryUser,
+        client: IpAddr,
+    ) -> Option<Arc<DirectoryUser>> {
+        self.directory.present(user).filter(|user| user.may_come_from(client))
     }
 }
 
 impl LoginAttempt<'_> {
-    /// The name that the client gave; untrusted text.
-    pub(super) fn name(&self) -> &str {
-        &self.name
+    /// The name that the client gave, if there is such a user. Any other may be a password that was
+    /// typed into the wrong field.
+    pub(super) fn name(&self) -> Option<&str> {
+        self.is_name_of_user.then_some(&self.name)
     }
 
     /// The answer to a question.
@@ -167,7 +171,8 @@ impl LoginAttempt<'_> {
 
     /// The client has shown its secret: the user.
     pub(super) fn succeeded(self) -> Option<Arc<DirectoryUser>> {
-        self.authenticator.throttle.right(&self.authenticator.group(&self.name), self.client);
+        let (throttle, now) = (&self.authenticator.throttle, Instant::now().into_std());
+        throttle.right(&self.name, self.client, now);
         self.user
     }
 
@@ -176,7 +181,9 @@ impl LoginAttempt<'_> {
     async fn find(&mut self, name: &str) -> Result<Option<Arc<DirectoryUser>>, NoAnswer> {
         name.clone_into(&mut self.name);
         let found = self.authenticator.directory.look_up(name).await;
-        match found.map_err(NoAnswer::Unavailable)? {
+        let found = found.map_err(NoAnswer::Unavailable)?;
+        self.is_name_of_user = matches!(found, FoundUser::Known(_));
+        match found {
             FoundUser::Known(user) if user.may_come_from(self.client) => {
                 self.user = Some(user);
                 Ok(None)
@@ -206,8 +213,9 @@ impl LoginAttempt<'_> {
             let whose = match known() {
                 CachedLogin::Right => return Ok(true),
                 CachedLogin::Earlier => LoginClass::Own,
-                CachedLogin::No => self.whose,
+                CachedLogin::No => self.class(),
             };
+            let whose = (LoginService::Smtp, whose);
             match verifier.compare(account, stand_in, secret, whose).await {
                 PasswordCheck::Right => return Ok(true),
                 PasswordCheck::Wrong => return Ok(false),
@@ -224,18 +232,20 @@ impl LoginAttempt<'_> {
             user.password().scram_keys().filter(|keys| keys.hash() == hash).cloned()
         };
         let plain = self.user.as_ref().and_then(|user| user.password().plain());
-        // Of a name without keys the salt is always the same, too, and nobody knows the password.
-        let salt = self.authenticator.tag("salt", name).as_ref()[..16].to_vec();
         let own = self.user.as_ref().and_then(kept);
         let like = own.as_ref().or(stand_in.as_ref().and_then(kept).as_ref()).cloned();
-        let iterations = like.map_or(ITERATIONS, |keys| keys.iterations());
+        let iterations = like.as_ref().map_or(ITERATIONS, |keys| keys.iterations());
+        let length = like.as_ref().map_or(SALT_LENGTH, |keys| keys.salt_length());
+        // Of a name without keys the salt is always the same, too, and nobody knows the password.
+        let salt = self.authenticator.secret.octets("salt", name, length);
         let secret = plain.map_or_else(nobodys_password, str::to_owned);
         let until = Instant::now() + self.authenticator.patience;
+        let whose = (LoginService::Smtp, self.class());
         loop {
             let (secret, salt) = (secret.clone(), salt.clone());
             let make = move || ScramKeys::derive(hash, &secret, &salt, iterations);
             // Also for those whose keys are kept: all take the same time.
-            match self.authenticator.verifier.derive(self.whose, make).await {
+            match self.authenticator.verifier.derive(whose, make).await {
                 Some(made) => {
                     return Ok(own.unwrap_or(made));
                 }
@@ -248,10 +258,10 @@ impl LoginAttempt<'_> {
     /// the first wait until it has.
     async fn begin(&self) -> Result<(), NoAnswer> {
         let until = Instant::now() + self.authenticator.patience;
-        let group = self.authenticator.group(&self.name);
+        let throttle = &self.authenticator.throttle;
         loop {
             let now = Instant::now();
-            match self.authenticator.throttle.begin(&group, self.client, now.into_std()) {
+            match throttle.begin(&self.name, self.client, now.into_std()) {
                 Ok(()) => return Ok(()),
                 Err(pause) if now + STEP >= until => return Err(NoAnswer::Wait(pause)),
                 Err(pause) => tokio::time::sleep(pause.min(STEP)).await,
@@ -259,10 +269,15 @@ impl LoginAttempt<'_> {
         }
     }
 
+    /// In which order it waits for its turn.
+    fn class(&self) -> LoginClass {
+        let (throttle, now) = (&self.authenticator.throttle, Instant::now().into_std());
+        if throttle.is_known(&self.name, self.client, now) { LoginClass::Own } else { self.whose }
+    }
+
     async fn wait_for_turn(&self, until: Instant) -> Result<(), NoAnswer> {
         if Instant::now() + STEP >= until {
-            let group = self.authenticator.group(&self.name);
-            self.authenticator.throttle.taken_back(&group, self.client);
+            self.authenticator.throttle.taken_back(&self.name, self.client);
             return Err(NoAnswer::Busy);
         }
         tokio::time::sleep(STEP).await;
@@ -307,9 +322,27 @@ mod tests {
             DirectoryUser::new("anna", "{PLAIN}s3cret", UserLimits::default()).unwrap(),
             DirectoryUser::new("near", "{PLAIN}s3cret", limits).unwrap(),
         ];
-        let list = Arc::new(UserList::new(users));
+        with_users(users)
+    }
+
+    fn with_users(users: Vec<DirectoryUser>) -> Authenticator {
+        let secret = NameSecret::new(&[7; 32]);
+        let list = Arc::new(UserList::new(users, secret.clone()));
         let plaintext = vec!["10.0.0.0/8".parse().unwrap()];
-        Authenticator::new(list, Arc::default(), plaintext, vec![587])
+        Authenticator::new((list, secret), Arc::default(), plaintext, vec![587])
+    }
+
+    async fn keys_of(all: &Authenticator, name: &str) -> ScramKeys {
+        let question =
+            CredentialQuestion::StoredKeys { name: name.to_owned(), hash: ScramHash::Sha256 };
+        match all.attempt(HERE, false).answer(question).await {
+            Ok(CredentialAnswer::Keys(keys)) => keys,
+            _ => panic!("another answer"),
+        }
+    }
+
+    fn salt_of(keys: &ScramKeys) -> String {
+        keys.to_string().split(',').nth(1).unwrap().to_owned()
     }
 
     async fn login(all: &Authenticator, name: &str, secret: &str) -> Result<bool, NoAnswer> {
@@ -359,20 +392,67 @@ mod tests {
     #[tokio::test]
     async fn scram_asks_unknown_names_with_a_salt_that_stays() {
         let all = authenticator();
-        let announced = async |name: &str| {
-            let question =
-                CredentialQuestion::StoredKeys { name: name.to_owned(), hash: ScramHash::Sha256 };
-            match all.attempt(HERE, false).answer(question).await {
-                Ok(CredentialAnswer::Keys(keys)) => keys,
-                _ => panic!("another answer"),
-            }
-        };
-        let salt = |keys: &ScramKeys| keys.to_string().split(',').nth(1).unwrap().to_owned();
+        let announced = async |name: &str| keys_of(&all, name).await;
         let (known, unknown) = (announced("anna").await, announced("nobody").await);
-        assert_eq!(salt(&known), salt(&announced("anna").await));
-        assert_eq!(salt(&unknown), salt(&announced("nobody").await));
-        assert_eq!(salt(&known).len(), salt(&unknown).len());
+        assert_eq!(salt_of(&known), salt_of(&announced("anna").await));
+        assert_eq!(salt_of(&unknown), salt_of(&announced("nobody").await));
+        assert_eq!(salt_of(&known).len(), salt_of(&unknown).len());
         assert!(known.fits("s3cret") && !unknown.fits("s3cret"));
+        let restarted = authenticator();
+        assert_eq!(salt_of(&unknown), salt_of(&keys_of(&restarted, "nobody").await));
+        assert_eq!(salt_of(&known), salt_of(&keys_of(&restarted, "anna").await));
+    }
+
+    #[tokio::test]
+    async fn salts_are_as_long_as_those_of_kept_keys() {
+        for length in [8, 12, 24, 64] {
+            let keys = ScramKeys::derive(ScramHash::Sha256, "s3cret", &vec![1; length], 5000);
+            let stored = format!("{{SCRAM-SHA-256}}{keys}");
+            let user = DirectoryUser::new("anna", &stored, UserLimits::default()).unwrap();
+            let all = with_users(vec![user]);
+            let (known, unknown) = (keys_of(&all, "anna").await, keys_of(&all, "nobody").await);
+            assert!(known == keys, "{length}");
+            assert_eq!((unknown.salt_length(), unknown.iterations()), (length, 5000));
+            assert_ne!(salt_of(&known), salt_of(&unknown));
+        }
+    }
+
+    /// A crowd behind one address: one of them guesses, the others have their own names.
+    #[tokio::test]
+    async fn nobody_waits_for_guesses_at_another_name() {
+        let all = Authenticator { patience: Duration::ZERO, ..authenticator() };
+        for number in 0..2000 {
+            let mut attempt = all.attempt(HERE, false);
+            let name = format!("name{number}");
+            let answer = attempt.answer(CredentialQuestion::StoredPassword { name }).await;
+            assert!(answer.is_ok(), "{number}");
+        }
+        for _ in 0..20 {
+            let _ = login(&all, "ben", "guess").await;
+        }
+        assert_eq!(login(&all, "anna", "s3cret").await, Ok(true));
+        // Who has logged in by a mechanism without a password is known, too.
+        let ask = async || {
+            let mut attempt = all.attempt(HERE, false);
+            let question = CredentialQuestion::StoredPassword { name: "anna".to_owned() };
+            let answer = attempt.answer(question).await;
+            answer.map(|_| attempt)
+        };
+        assert!(ask().await.is_ok_and(|attempt| attempt.succeeded().is_some()));
+        for _ in 0..20 {
+            assert!(ask().await.is_ok());
+        }
+    }
+
+    #[tokio::test]
+    async fn only_names_of_users_are_told() {
+        let all = authenticator();
+        for (name, told) in [("anna", Some("anna")), ("near", Some("near")), ("hunter2", None)] {
+            let mut attempt = all.attempt(HERE, false);
+            let question = CredentialQuestion::StoredPassword { name: name.to_owned() };
+            assert!(attempt.answer(question).await.is_ok());
+            assert_eq!(attempt.name(), told);
+        }
     }
 
     #[test]

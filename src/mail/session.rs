@@ -208,8 +208,9 @@ impl<'a, S: Spool> Session<'a, S> {
             let (command, verb) = self.command().await?;
             let (slot, stopping) = (self.wire.slot().cloned(), self.stop.borrow().is_some());
             let (intake, peer) = (self.intake, self.peer.address);
+            let is_login_over = matches!(command, Ok(Command::Mail(_))) && !self.renew_login();
             let login = self.login.clone();
-            let access = SessionPolicy { intake, peer, slot, stopping, login };
+            let access = SessionPolicy { intake, peer, slot, stopping, login, is_login_over };
             let asked = CommandSummary::by(&command, verb);
             let proxied = matches!(command, Err(CommandError::ProxyHeader));
             let before = self.wire.output().len();
@@ -497,6 +498,8 @@ struct SessionPolicy<'a, S> {
     slot: Option<Arc<SessionSlot>>,
     stopping: bool,
     login: Option<LoginState>,
+    /// The user of the session may no longer send.
+    is_login_over: bool,
 }
 
 impl<S> SessionPolicy<'_, S> {
@@ -526,6 +529,13 @@ impl<S: Spool> AccessPolicy for SessionPolicy<'_, S> {
     }
 
     fn sender(&self, sender: Option<&Address>) -> Verdict {
+        if let (true, Some(login)) = (self.is_login_over, &self.login) {
+            let words = format!(
+                "User '{}' is gone or has another password; connect and log in again",
+                login.user.name()
+            );
+            return Verdict::Refuse(Reply::new(421, (4, 7, 0), words), Refusal::Auth);
+        }
         if let Some(sender) = sender
             && !self.intake.allowed_senders.is_empty()
             && (self.login.is_some() || self.intake.policy.may_relay(self.peer))

@@ -18,6 +18,8 @@ fn a_password_is_in_no_log_page_or_process() {
     client.ask(&coded("anna"), "334 ");
     client.ask(&coded(WRONG), "535 5.7.8");
     client.ask(&format!("AUTH PLAIN {} {WRONG}", coded(WRONG)), "501 5.5.4");
+    // People type their password into the field for the name.
+    relay.hello().ask(&plain(RIGHT, RIGHT), "535 5.7.8");
     relay.sink.mails(1);
 
     let mut texts = vec![("the log", relay.appliance.log().join("\n"))];
@@ -53,4 +55,5 @@ fn a_password_is_in_no_log_page_or_process() {
         }
     }
     assert!(relay.has_logged(&["login", "user=anna", "status=failed"]));
+    assert!(relay.has_logged(&["login", "user=(unknown)", "status=failed"]));
 }

@@ -14,16 +14,28 @@ fn logged(relay: &Submission, words: &str) {
 
 #[test]
 fn a_new_file_counts_without_a_restart_and_a_wrong_one_does_not() {
-    let relay = Submission::start(USERS, &[]);
+    let relay = Submission::start(&format!("{USERS}dora:{{PLAIN}}d"), &[]);
     let mut before = relay.logged_in("ben", "s3cret");
-    put(&relay.users, b"anna:{PLAIN}another\ncarla:{PLAIN}new-here\n");
+    let mut changed = relay.logged_in("anna", "s3cret-of-anna");
+    let mut stays = relay.logged_in("dora", "d");
+    put(
+        &relay.users,
+        b"anna:{PLAIN}another\ncarla:{PLAIN}new-here\ndora:{PLAIN}d;senders=a@b.example\n",
+    );
     logged(&relay, "smtp_users has changed");
     relay.logged_in("carla", "new-here").finish();
     relay.logged_in("anna", "another").finish();
     relay.hello().ask(&plain("anna", "s3cret-of-anna"), "535 5.7.8");
     relay.hello().ask(&plain("ben", "s3cret"), "535 5.7.8");
-    // Who has logged in goes on.
-    before.mail("a@b.example", &["box@there.example"], b"Subject: x\r\n\r\nHello\r\n");
+    // Who had logged in does not go on without a user, or with the former password.
+    let words = "User 'ben' is gone or has another password; connect and log in again";
+    before.ask("MAIL FROM:<a@b.example>", &format!("421 4.7.0 {words}"));
+    assert_eq!(before.line(), None, "the session is over");
+    changed.ask("MAIL FROM:<a@b.example>", "421 4.7.0 User 'anna' is gone or has another password");
+
+    // Others go on, with what the new file says of them.
+    stays.mail("a@b.example", &["box@there.example"], b"Subject: x\r\n\r\nHello\r\n");
+    stays.ask("MAIL FROM:<c@b.example>", "550 5.7.1 <c@b.example>: user 'dora' may not send as");
 
     put(&relay.users, b"anna:hunter2-in-plain\n");
     logged(&relay, "the new file of smtp_users cannot be used, the former users stay");

@@ -1,5 +1,6 @@
 //! Authentication: password hashes, SASL, and the throttle against guessing.
 
+pub mod name_secret;
 pub mod password;
 pub mod sasl;
 pub mod secret;

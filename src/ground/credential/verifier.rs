@@ -1,10 +1,12 @@
 //! Compares passwords with hashes, one at a time in the whole process.
 //!
 //! Purpose: clients that guess passwords must not use more memory and processor time than one hash
-//! does. Limits: [`WAITING_MAX`] comparisons wait, of untrusted clients [`STRANGERS_WAITING_MAX`];
-//! a correct login needs no hash for [`REMEMBERED`] and is not taken for a guess for
-//! [`RECOGNISED`]; [`KNOWN_MAX`] such logins are remembered. Security: only a keyed digest (HMAC,
-//! RFC 2104) is remembered, under a key that ends with the process; no password is kept.
+//! does. SMTP and HTTP have a queue each and take turns, so that the clients of one cannot keep
+//! those of the other out. Limits: [`WAITING_MAX`] comparisons wait in a queue, of untrusted
+//! clients [`STRANGERS_WAITING_MAX`]; a correct login needs no hash for [`REMEMBERED`] and is not
+//! taken for a guess for [`RECOGNISED`]; [`KNOWN_MAX`] such logins are remembered. Security: only a
+//! keyed digest (HMAC, RFC 2104) is remembered, under a key that ends with the process; no password
+//! is kept.
 
 use super::password::{Password, same};
 use super::sasl::ScramKeys;
@@ -59,6 +61,15 @@ pub enum PasswordCheck {
     Busy,
 }
 
+/// Where a client logs in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LoginService {
+    /// At a port for mail.
+    Smtp,
+    /// At the pages and the API.
+    Http,
+}
+
 /// The class of the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LoginClass {
@@ -70,24 +81,43 @@ pub enum LoginClass {
 
 /// Compares passwords, and remembers correct ones.
 pub struct Verifier {
+    /// Of each queue one waits here, and they come in turn.
     turn: Arc<Semaphore>,
-    /// One waiting untrusted client is next; the others wait behind it and not before trusted ones.
-    stranger: Semaphore,
-    strangers_waiting: AtomicUsize,
-    waiting: AtomicUsize,
+    smtp: LoginQueue,
+    http: LoginQueue,
     key: hmac::Key,
     known: Lock<HashMap<[u8; digest::SHA256_OUTPUT_LEN], Instant>>,
     /// A login must not wait for threads that wait for a disk.
     worker: Worker,
 }
 
+/// The comparisons of one service that wait.
+struct LoginQueue {
+    /// The next one.
+    next: Semaphore,
+    /// One waiting untrusted client waits among the trusted ones; the others wait behind it.
+    stranger: Semaphore,
+    strangers_waiting: AtomicUsize,
+    waiting: AtomicUsize,
+}
+
+impl Default for LoginQueue {
+    fn default() -> Self {
+        Self {
+            next: Semaphore::new(1),
+            stranger: Semaphore::new(1),
+            strangers_waiting: AtomicUsize::new(0),
+            waiting: AtomicUsize::new(0),
+        }
+    }
+}
+
 impl Default for Verifier {
     fn default() -> Self {
         Self {
             turn: Arc::new(Semaphore::new(1)),
-            stranger: Semaphore::new(1),
-            strangers_waiting: AtomicUsize::new(0),
-            waiting: AtomicUsize::new(0),
+            smtp: LoginQueue::default(),
+            http: LoginQueue::default(),
             key: fresh_key(),
             known: Lock::default(),
             worker: Worker::new("passwords"),
@@ -116,7 +146,7 @@ impl Verifier {
         account: Option<(&str, &Password)>,
         stand_in: Option<&Password>,
         secret: &[u8],
-        whose: LoginClass,
+        whose: (LoginService, LoginClass),
     ) -> PasswordCheck {
         let Some(password) = account.map(|(_, password)| password).or(stand_in) else {
             return PasswordCheck::Wrong;
@@ -145,7 +175,7 @@ impl Verifier {
     /// comparisons wait.
     pub async fn derive(
         &self,
-        whose: LoginClass,
+        whose: (LoginService, LoginClass),
         make: impl FnOnce() -> ScramKeys + Send + 'static,
     ) -> Option<ScramKeys> {
         self.in_turn(whose, make).await.flatten()
@@ -154,17 +184,22 @@ impl Verifier {
     /// Does work on the thread for passwords. `None`: too many wait; inside: the thread is gone.
     async fn in_turn<T: Send + 'static>(
         &self,
-        whose: LoginClass,
+        (service, class): (LoginService, LoginClass),
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Option<Option<T>> {
+        let queue = match service {
+            LoginService::Smtp => &self.smtp,
+            LoginService::Http => &self.http,
+        };
         let mut among_strangers = None;
-        if whose == LoginClass::Stranger {
-            let place = Waiting::join(&self.strangers_waiting, STRANGERS_WAITING_MAX)?;
-            among_strangers = Some((place, self.stranger.acquire().await.ok()?));
+        if class == LoginClass::Stranger {
+            let place = Waiting::join(&queue.strangers_waiting, STRANGERS_WAITING_MAX)?;
+            among_strangers = Some((place, queue.stranger.acquire().await.ok()?));
         }
-        let waiting = Waiting::join(&self.waiting, WAITING_MAX)?;
+        let waiting = Waiting::join(&queue.waiting, WAITING_MAX)?;
+        let next = queue.next.acquire().await.ok()?;
         let turn = self.turn.clone().acquire_owned().await.ok()?;
-        drop((waiting, among_strangers));
+        drop((waiting, among_strangers, next));
         // The turn ends with the hash, also when the caller has disconnected.
         let done = self.worker.run(move || {
             let _turn = turn;
@@ -212,13 +247,18 @@ impl Drop for Waiting<'_> {
 
 /// A key that ends with the process.
 pub fn fresh_key() -> hmac::Key {
+    hmac::Key::new(hmac::HMAC_SHA256, &fresh_octets())
+}
+
+/// Random octets for a key.
+pub fn fresh_octets() -> [u8; digest::SHA256_OUTPUT_LEN] {
     let mut octets = [0; digest::SHA256_OUTPUT_LEN];
     if rand::fill(&mut octets).is_err() {
         // The kernel has no random numbers, which should never happen: a weak key is better than
         // none.
         octets.iter_mut().for_each(|octet| *octet = fastrand::u8(..));
     }
-    hmac::Key::new(hmac::HMAC_SHA256, &octets)
+    octets
 }
 
 /// Whether a name is the wanted one; the time depends only on the given one.
@@ -231,22 +271,19 @@ mod tests {
     use super::*;
     use std::sync::Arc;
 
+    const OWN: (LoginService, LoginClass) = (LoginService::Smtp, LoginClass::Own);
+    const STRANGER: (LoginService, LoginClass) = (LoginService::Smtp, LoginClass::Stranger);
+
     #[tokio::test]
     async fn a_right_login_costs_its_hash_once() {
         let (verifier, password) =
             (Verifier::default(), Password::of(&bcrypt::hash("s3cret", 8).unwrap()));
         let account = Some(("anna", &password));
         assert_eq!(verifier.known("anna", b"s3cret", Instant::now()), CachedLogin::No);
+        assert_eq!(verifier.compare(account, None, b"s3cret", OWN).await, PasswordCheck::Right);
+        assert_eq!(verifier.compare(account, None, b"s3cre", OWN).await, PasswordCheck::Wrong);
         assert_eq!(
-            verifier.compare(account, None, b"s3cret", LoginClass::Own).await,
-            PasswordCheck::Right
-        );
-        assert_eq!(
-            verifier.compare(account, None, b"s3cre", LoginClass::Own).await,
-            PasswordCheck::Wrong
-        );
-        assert_eq!(
-            verifier.compare(None, Some(&password), b"s3cret", LoginClass::Own).await,
+            verifier.compare(None, Some(&password), b"s3cret", OWN).await,
             PasswordCheck::Wrong,
             "nobody's password"
         );
@@ -269,14 +306,7 @@ mod tests {
             .map(|n: u32| {
                 let (verifier, password) = (verifier.clone(), password.clone());
                 tokio::spawn(async move {
-                    verifier
-                        .compare(
-                            Some(("a", &password)),
-                            None,
-                            &n.to_be_bytes(),
-                            LoginClass::Stranger,
-                        )
-                        .await
+                    verifier.compare(Some(("a", &password)), None, &n.to_be_bytes(), STRANGER).await
                 })
             })
             .collect();
@@ -288,5 +318,39 @@ mod tests {
             (60 - STRANGERS_WAITING_MAX - 3..60).contains(&busy),
             "{busy} were told to come again"
         );
+    }
+
+    /// An operator's first login of the day, while SMTP has a full queue.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn guesses_by_smtp_keep_nobody_waiting_at_the_pages() {
+        let verifier = Arc::new(Verifier::default());
+        let done = Arc::new(AtomicUsize::new(0));
+        let hash = bcrypt::hash("s3cret", 8).unwrap();
+        let guesses: Vec<_> = (0..WAITING_MAX + STRANGERS_WAITING_MAX)
+            .map(|n| {
+                let (verifier, done) = (verifier.clone(), done.clone());
+                let whose = if n < WAITING_MAX { OWN } else { STRANGER };
+                let password = Password::of(&hash);
+                tokio::spawn(async move {
+                    let account = Some(("a", &password));
+                    verifier.compare(account, None, &n.to_be_bytes(), whose).await;
+                    done.fetch_add(1, Ordering::Relaxed);
+                })
+            })
+            .collect();
+        while verifier.smtp.waiting.load(Ordering::Relaxed) < WAITING_MAX / 2 {
+            tokio::task::yield_now().await;
+        }
+        let before = done.load(Ordering::Relaxed);
+        let password = Password::of(&hash);
+        let whose = (LoginService::Http, LoginClass::Stranger);
+        let checked = verifier.compare(Some(("o", &password)), None, b"s3cret", whose).await;
+        assert_eq!(checked, PasswordCheck::Right);
+        let ahead = done.load(Ordering::Relaxed) - before;
+        // The one that was being computed, the one that was next, and what ended just then.
+        assert!(ahead <= 4, "{ahead} of SMTP came first");
+        for guess in guesses {
+            guess.await.unwrap();
+        }
     }
 }

@@ -1,8 +1,8 @@
 //! AUTH in a session (RFC 4954): challenges and responses, and what follows from their end.
 //!
 //! Limits: [`AuthLine::MAX`] octets of a response; [`FAILURES_MAX`] wrong logins of a session.
-//! Security: what the client sends is in no log; every refusal of a name and a password has the
-//! same words, and counts as an error of the client.
+//! Security: what the client sends is in no log, except for the names of users; every refusal of a
+//! name and a password has the same words, and counts as an error of the client.
 
 use super::{CommandResult, NextStep, Session, SessionAbort};
 use crate::ground::credential::sasl::{SaslFailure, SaslMechanism, SaslServer, ServerStep};
@@ -17,6 +17,9 @@ use tokio::time::Instant;
 
 /// Wrong logins of a session before it ends: clients try several mechanisms.
 pub const FAILURES_MAX: u32 = 5;
+
+/// What is logged in place of a name that no user has: it may be a password.
+const UNKNOWN_USER: &str = "(unknown)";
 
 /// Why a login did not come about.
 enum NoLogin {
@@ -40,7 +43,7 @@ impl<S: Spool> Session<'_, S> {
         let mut server = SaslServer::new(mechanism);
         let first = server.start(initial.as_ref().map(|initial| initial.expose().as_bytes()));
         let outcome = self.exchange(&mut server, first, &mut attempt).await?;
-        let name = attempt.name().to_owned();
+        let name = attempt.name().unwrap_or(UNKNOWN_USER).to_owned();
         let before = self.wire.output().len();
         let refused = match outcome {
             Ok(()) => match attempt.succeeded() {
@@ -140,6 +143,21 @@ impl<S: Spool> Session<'_, S> {
             return CommandResult { next: NextStep::Close, refused: Some((reply, Refusal::Auth)) };
         }
         self.dialogue.end(Err((reply, Refusal::Auth)), self.wire.output())
+    }
+
+    /// Looks at the user of the session again, before each mail. `false`: it is gone, has another
+    /// password, or may no longer come from here.
+    pub(super) fn renew_login(&mut self) -> bool {
+        let (Some(login), Some(all)) = (&mut self.login, &self.intake.authenticator) else {
+            return true;
+        };
+        match all.present(&login.user, self.peer.address) {
+            Some(user) => {
+                login.user = user;
+                true
+            }
+            None => false,
+        }
     }
 
     fn note_login(&mut self, login: LoginState) {

@@ -145,6 +145,11 @@ impl ScramKeys {
         self.iterations
     }
 
+    /// Octets of the salt.
+    pub fn salt_length(&self) -> usize {
+        self.salt.len()
+    }
+
     /// Whether a password has these keys. Takes as long as there are iterations.
     pub fn fits(&self, password: &str) -> bool {
         let other = Self::derive(self.hash, password, &self.salt, self.iterations);
