@@ -5,18 +5,15 @@
 
 use libfuzzer_sys::fuzz_target;
 use postern::mail::sign::{
-    Algorithm, ContentDigest, KeyRing, Lookup, SelectorFile, SigningDomain, SigningKey, generate,
-    signature_fields,
+    Algorithm, ContentDigest, KeyRing, Lookup, Rotations, SelectorFile, SigningDomain, SigningKey,
+    generate, signature_fields,
 };
 use std::sync::LazyLock;
 
 static RING: LazyLock<KeyRing> = LazyLock::new(|| {
-    let file = SelectorFile {
-        domain: "a.example".to_owned(),
-        selector: "postern-ed25519".to_owned(),
-        content: Ok(generate(Algorithm::Ed25519).unwrap()),
-    };
-    KeyRing::new(&[SigningDomain::new("a.example", None)], &[file])
+    let key = generate(Algorithm::Ed25519).unwrap();
+    let file = SelectorFile::read("a.example", "postern-ed25519", false, Ok(&key));
+    KeyRing::new(&[SigningDomain::new("a.example", None)], &[file], &Rotations::default())
 });
 
 fn prefix(content: &[u8], size: usize) -> (Option<String>, Option<Vec<u8>>) {

@@ -8,9 +8,12 @@
 
 use super::state::AppState;
 use super::{HttpResponse, error};
+use crate::ground::clock;
 use crate::http::request::RequestHead;
 use crate::http::response;
-use crate::mail::model::{DkimDomainState, PublishedRecord, RecordVerdict};
+use crate::mail::model::{
+    DkimDomainState, DkimKeyState, DkimReport, PublishedRecord, RecordVerdict,
+};
 use hyper::StatusCode;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -45,8 +48,36 @@ pub struct DkimDomainView {
     pub problem: Option<String>,
     /// The keys that sign.
     pub keys: Vec<DkimKeyView>,
+    /// The keys that sign as soon as their records are in DNS; `null`: there are none.
+    pub next: Option<DkimNextView>,
+    /// Former keys whose records may still be in DNS, the oldest first.
+    pub retired: Vec<DkimRetiredView>,
     /// The records of its keys, of SPF and DMARC; `null` where they were not looked up.
     pub records: Option<Vec<RecordView>>,
+    /// When they were looked up.
+    pub looked_up: Option<String>,
+}
+
+/// Keys that are not used yet.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct DkimNextView {
+    /// The selector of the RSA key.
+    pub selector: String,
+    /// Since when they exist.
+    pub since: String,
+    /// The keys.
+    pub keys: Vec<DkimKeyView>,
+}
+
+/// Keys that are not used any more.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct DkimRetiredView {
+    /// The selector of the RSA key.
+    pub selector: String,
+    /// Until when their records must stay in DNS.
+    pub record_stays_until: String,
+    /// Whether that time is over.
+    pub removable: bool,
 }
 
 /// One key.
@@ -87,33 +118,78 @@ pub(super) async fn dkim(app: &AppState, visit: &RequestHead<'_>) -> HttpRespons
         Ok(question) => question,
         Err(words) => return error(StatusCode::BAD_REQUEST, &words),
     };
+    let domain = domain.as_deref();
+    if !check {
+        return match domains(app, domain) {
+            Some(states) => response::json(StatusCode::OK, &unchecked(&states)),
+            None => unknown(domain.unwrap_or_default()),
+        };
+    }
+    match checked_view(app, visit, domain, Duration::ZERO, CHECK_PATIENCE).await {
+        Ok(view) => response::json(StatusCode::OK, &view),
+        Err(answer) => answer,
+    }
+}
+
+/// The domains that sign; `None`: the one that is named does not.
+fn domains(app: &AppState, domain: Option<&str>) -> Option<Vec<DkimDomainState>> {
     let mut states = app.monitor.dkim.domains();
     if let Some(domain) = domain {
         states.retain(|state| state.domain == domain);
-        if states.is_empty() {
-            let words = format!("domain: '{domain}' is no domain that signs");
-            return error(StatusCode::NOT_FOUND, &words);
-        }
     }
-    let mut domains: Vec<DkimDomainView> = states.iter().map(view).collect();
-    let mut hosts = Vec::new();
-    if check {
-        let _turn = match visit.turn(&app.route_tests, "route_test", "look-ups").await {
-            Ok(turn) => turn,
-            Err(answer) => return answer,
-        };
-        states.truncate(CHECKED_MAX);
-        let report = timeout(CHECK_PATIENCE, app.monitor.dkim.report(states)).await;
-        let Ok(report) = report else {
-            let words = "the name servers did not answer in time";
-            return error(StatusCode::GATEWAY_TIMEOUT, words);
-        };
-        for (domain, checked) in domains.iter_mut().zip(report.domains) {
+    (domain.is_none() || !states.is_empty()).then_some(states)
+}
+
+/// The view without a look at DNS.
+fn unchecked(states: &[DkimDomainState]) -> DkimView {
+    DkimView { domains: states.iter().map(view).collect(), hosts: Vec::new() }
+}
+
+/// The view with what DNS has now, or had within `age`.
+///
+/// # Errors
+/// The answer: the domain does not sign, look-ups are in progress, or no name server answered
+/// within `patience`.
+pub(crate) async fn checked_view(
+    app: &AppState,
+    visit: &RequestHead<'_>,
+    domain: Option<&str>,
+    age: Duration,
+    patience: Duration,
+) -> Result<DkimView, HttpResponse> {
+    let Some(mut states) = domains(app, domain) else {
+        return Err(unknown(domain.unwrap_or_default()));
+    };
+    let _turn = visit.turn(&app.route_tests, "route_test", "look-ups").await?;
+    states.truncate(CHECKED_MAX);
+    let Ok(report) = timeout(patience, app.monitor.dkim.report(states, age)).await else {
+        let words = "the name servers did not answer in time";
+        return Err(error(StatusCode::GATEWAY_TIMEOUT, words));
+    };
+    // The report may have made the next keys sign.
+    Ok(with_records(&domains(app, domain).unwrap_or_default(), report))
+}
+
+/// The view with what DNS had when it was last asked, whenever that was.
+pub(crate) fn last_view(app: &AppState, domain: Option<&str>) -> Option<DkimView> {
+    Some(with_records(&domains(app, domain)?, app.monitor.dkim.last_report()))
+}
+
+fn with_records(states: &[DkimDomainState], report: DkimReport) -> DkimView {
+    let mut view = unchecked(states);
+    for checked in report.domains {
+        let mut views = view.domains.iter_mut();
+        if let Some(domain) = views.find(|view| view.domain == checked.state.domain) {
             domain.records = Some(checked.records.into_iter().map(record_view).collect());
+            domain.looked_up = Some(clock::rfc3339(checked.asked));
         }
-        hosts = report.hosts.into_iter().map(record_view).collect();
     }
-    response::json(StatusCode::OK, &DkimView { domains, hosts })
+    view.hosts = report.hosts.into_iter().map(record_view).collect();
+    view
+}
+
+fn unknown(domain: &str) -> HttpResponse {
+    error(StatusCode::NOT_FOUND, &format!("domain: '{domain}' is no domain that signs"))
 }
 
 /// The domain, if one is named, and whether DNS is to be asked.
@@ -135,23 +211,39 @@ fn question(query: &str) -> Result<(Option<String>, bool), String> {
     Ok((domain.filter(|domain| !domain.is_empty()), check))
 }
 
-fn view(state: &DkimDomainState) -> DkimDomainView {
-    let keys = state.keys.iter().map(|key| {
-        let name = format!("{}._domainkey.{}", key.selector, state.domain);
-        DkimKeyView {
-            selector: key.selector.clone(),
-            algorithm: key.algorithm.to_owned(),
-            zone: zone_line(&name, &key.record),
-            name,
-            value: key.record.clone(),
-        }
+/// One domain without a look at DNS.
+pub(super) fn view(state: &DkimDomainState) -> DkimDomainView {
+    let keys = |keys: &[DkimKeyState]| {
+        let key = |key: &DkimKeyState| {
+            let name = key.record_name(&state.domain);
+            DkimKeyView {
+                selector: key.selector.clone(),
+                algorithm: key.algorithm.to_owned(),
+                zone: zone_line(&name, &key.record),
+                name,
+                value: key.record.clone(),
+            }
+        };
+        keys.iter().map(key).collect::<Vec<_>>()
+    };
+    let retired = state.retired.iter().map(|former| DkimRetiredView {
+        selector: former.selector.clone(),
+        record_stays_until: clock::rfc3339(former.until),
+        removable: former.until <= clock::now(),
     });
     DkimDomainView {
         domain: state.domain.clone(),
         selector: state.selector.clone(),
         problem: state.problem.clone(),
-        keys: keys.collect(),
+        keys: keys(&state.keys),
+        next: state.next.as_ref().map(|next| DkimNextView {
+            selector: next.selector.clone(),
+            since: clock::rfc3339(next.since),
+            keys: keys(&next.keys),
+        }),
+        retired: retired.collect(),
         records: None,
+        looked_up: None,
     }
 }
 

@@ -11,6 +11,7 @@ mod ask;
 mod deliveries;
 mod delivery_state;
 mod dkim;
+mod dkim_rotate;
 mod filter;
 mod groups;
 pub(crate) mod health;
@@ -43,7 +44,9 @@ pub(crate) use ask::{admin_error, ask};
 pub(crate) use deliveries::deliveries_view;
 pub use deliveries::{DeliveriesView, DeliveryView};
 pub use delivery_state::DeliveryState;
-pub use dkim::{DkimDomainView, DkimKeyView, DkimView, RecordView};
+pub use dkim::{DkimDomainView, DkimKeyView, DkimNextView, DkimRetiredView, DkimView, RecordView};
+pub(crate) use dkim::{checked_view as dkim_checked, last_view as dkim_last};
+pub use dkim_rotate::{DkimRotateOrder, DkimRotationView};
 pub use filter::FilterView;
 pub(crate) use groups::view as groups_view;
 pub use groups::{GroupView, GroupsView};
@@ -157,6 +160,12 @@ pub(crate) const ROUTES: &[HttpRoute<AppState>] = &[
         methods: LOOK,
         need: RequiredRight::Lookup,
         handler: |call| Box::pin(dkim::dkim(call.app, call.visit)),
+    },
+    HttpRoute {
+        path: "/api/v1/dkim/rotate",
+        methods: POST,
+        need: RequiredRight::Order,
+        handler: |call| Box::pin(dkim_rotate::rotate(call.app, call.visit, call.content)),
     },
     HttpRoute {
         path: "/api/v1/settings",

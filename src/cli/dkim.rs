@@ -1,16 +1,18 @@
-//! `postern dkim`: the domains that sign, the records that they need in DNS, and whether DNS has
-//! them.
+//! `postern dkim`: the domains that sign, the records that they need in DNS, whether DNS has them,
+//! and other keys for a domain.
 //!
-//! In: perhaps a domain. Out: what the running relay answers to `GET /api/v1/dkim`, for people or
-//! as JSON. Exit codes: 0 all is well, 1 a domain cannot sign or a record is not as it should be,
-//! and those of `postern queue`.
+//! In: perhaps a domain. Out: what the running relay answers to `GET /api/v1/dkim` and
+//! `POST /api/v1/dkim/rotate`, for people or as JSON. Exit codes: 0 all is well, 1 a domain cannot
+//! sign or a record is not as it should be, and those of `postern queue`.
 
 use super::api_client::Core;
 use super::shared_text::print_json;
 use super::table::TextTable;
 use super::tool_error::{EX_DECLINED, EX_OK, ToolError};
 use super::{runtime, sockets};
-use crate::api::{DkimDomainView, DkimView, RecordView};
+use crate::api::{
+    DkimDomainView, DkimKeyView, DkimRotateOrder, DkimRotationView, DkimView, RecordView,
+};
 use crate::ground::display_text::harmless;
 use clap::{Args, Subcommand};
 use std::io::{self, Write};
@@ -21,6 +23,7 @@ use std::process::ExitCode;
 const EXAMPLES: &str = "\
   postern dkim show example.org      the records to publish
   postern dkim check                 are they in DNS, and SPF, DMARC and the host name?
+  postern dkim rotate example.org    new keys, which sign once their records are in DNS
 
 Exit codes: 0 all is well, 1 a domain cannot sign or a record is not as it should be,
 64 wrong arguments, 69 no relay is running.";
@@ -52,7 +55,24 @@ enum DkimCommand {
         /// One domain [default: the first twenty]
         domain: Option<String>,
     },
+    /// Make new keys for a domain, and print their records: once DNS has these, they sign
+    #[command(after_help = ROTATE_HELP)]
+    Rotate {
+        /// The domain
+        domain: String,
+        /// Sign with the new keys at once, even if DNS does not have their records: receivers
+        /// cannot verify such signatures
+        #[arg(long)]
+        now: bool,
+    },
 }
+
+/// The text below `postern dkim rotate --help`.
+const ROTATE_HELP: &str = "\
+The present keys go on signing until DNS has the records of the new ones, which the relay looks up
+every five minutes, and 'postern dkim check' at once. The same command again prints the records
+again. The records of the former keys must stay in DNS for a week after that. Keys on the key volume
+are not touched: see docs/dkim.md.";
 
 /// Runs the command.
 pub fn run(args: DkimArgs) -> ExitCode {
@@ -74,6 +94,17 @@ fn tell(args: DkimArgs, out: &mut dyn Write) -> Result<u8, ToolError> {
     let (domain, check) = match args.command {
         DkimCommand::Show { domain } => (domain, "no"),
         DkimCommand::Check { domain } => (domain, "yes"),
+        DkimCommand::Rotate { domain, now } => {
+            let order = DkimRotateOrder { domain, now };
+            let rotation: DkimRotationView = runtime()?.block_on(async {
+                Core::find(sockets(args.socket))?.post("/api/v1/dkim/rotate", &order).await
+            })?;
+            match args.json {
+                true => print_json(out, &rotation)?,
+                false => rotated(&rotation, out)?,
+            }
+            return Ok(EX_OK);
+        }
     };
     let query: String = form_urlencoded::Serializer::new(String::new())
         .extend_pairs([("domain", domain.as_deref().unwrap_or_default()), ("check", check)])
@@ -92,18 +123,65 @@ fn tell(args: DkimArgs, out: &mut dyn Write) -> Result<u8, ToolError> {
     Ok(if all_right && all_sign { EX_OK } else { EX_DECLINED })
 }
 
+/// What became of an order to change keys.
+fn rotated(rotation: &DkimRotationView, out: &mut dyn Write) -> io::Result<()> {
+    let domain = &rotation.domain;
+    let name = harmless(&domain.domain);
+    if rotation.step == "switched" {
+        writeln!(out, "; {name} signs with {} from now on", harmless(&domain.selector))?;
+        writeln!(out, "; if DNS does not have these records yet, publish them now:\n")?;
+        keys(domain, &domain.keys, out)?;
+        return retired(domain, out);
+    }
+    next(domain, out)?;
+    retired(domain, out)
+}
+
+/// The keys that sign next.
+fn next(domain: &DkimDomainView, out: &mut dyn Write) -> io::Result<()> {
+    let Some(next) = &domain.next else { return Ok(()) };
+    let (name, present) = (harmless(&domain.domain), harmless(&domain.selector));
+    writeln!(out, "; publish these records; {name} signs with {present} until DNS has them:\n")?;
+    keys(domain, &next.keys, out)
+}
+
+/// The former keys.
+fn retired(domain: &DkimDomainView, out: &mut dyn Write) -> io::Result<()> {
+    for former in &domain.retired {
+        let name = format!("{}._domainkey.{}", former.selector, domain.domain);
+        let ed25519 = format!("{}-ed25519._domainkey.{}", former.selector, domain.domain);
+        let (name, ed25519) = (harmless(&name), harmless(&ed25519));
+        match former.removable {
+            true => writeln!(out, "; out of use, remove: {name}, {ed25519}")?,
+            false => {
+                let until = &former.record_stays_until;
+                writeln!(out, "; out of use, must stay until {until}: {name}, {ed25519}")?;
+            }
+        }
+    }
+    Ok(())
+}
+
 fn show(view: &DkimView, out: &mut dyn Write) -> io::Result<()> {
     if view.domains.is_empty() {
         return writeln!(out, "no domain signs: see dkim_domains and docs/dkim.md");
     }
     for domain in &view.domains {
         problem(domain, out)?;
-        for key in &domain.keys {
-            writeln!(out, "; {}, {}", harmless(&domain.domain), key.algorithm)?;
-            writeln!(out, "{}", harmless(&key.zone))?;
-            writeln!(out, "; for a form: name {}, value", harmless(&key.name))?;
-            writeln!(out, "; {}\n", harmless(&key.value))?;
-        }
+        keys(domain, &domain.keys, out)?;
+        next(domain, out)?;
+        retired(domain, out)?;
+    }
+    Ok(())
+}
+
+/// The records of keys.
+fn keys(domain: &DkimDomainView, keys: &[DkimKeyView], out: &mut dyn Write) -> io::Result<()> {
+    for key in keys {
+        writeln!(out, "; {}, {}", harmless(&domain.domain), key.algorithm)?;
+        writeln!(out, "{}", harmless(&key.zone))?;
+        writeln!(out, "; for a form: name {}, value", harmless(&key.name))?;
+        writeln!(out, "; {}\n", harmless(&key.value))?;
     }
     Ok(())
 }

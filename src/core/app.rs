@@ -122,6 +122,7 @@ fn background(process: &ProcessResources, relay: &Relay) -> JoinSet<()> {
     tasks.spawn(background::follow_memory(process.ceiling.clone(), process.memory.clone()));
     let tell = background::report_to_supervisor(&process.status);
     tasks.spawn(disk_alerts::watch_over(process.counters.spool.clone(), tell));
+    tasks.spawn(process.dkim.clone().follow());
     tasks.spawn(background::follow_gateways(relay.policy.clone()));
     tasks
 }

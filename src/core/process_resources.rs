@@ -15,6 +15,7 @@ use crate::ground::memory::{Gauge, MemoryLimit};
 use crate::ground::tls::{Authorities, CertificatePresenter};
 use crate::http::counters::HttpCounters;
 use crate::mail::deliver::UpstreamAccesses;
+use crate::mail::dkim_keys::DkimKeyStore;
 use crate::mail::outbound::MailSigner;
 use crate::mail::upstream::UpstreamHealth;
 use crate::maillog::{MailLog, MailLogGuard};
@@ -38,6 +39,8 @@ pub(super) struct ProcessResources {
     pub(super) upstreams: UpstreamAccesses,
     /// Signs mail with DKIM.
     pub(super) signer: Arc<MailSigner>,
+    /// The keys of the signer.
+    pub(super) dkim: DkimKeyStore,
     /// What the upstreams say.
     pub(super) health: Arc<UpstreamHealth>,
     /// The last lines of the log.
@@ -88,10 +91,13 @@ impl ProcessResources {
             .map(|log| log.open(&volume, settings.maillog_buffer_limit, counters.maillog.clone()));
         let ceiling = MemoryLimit::find();
         let files = getrlimit(Resource::RLIMIT_NOFILE).map_or(OPEN_FILES, |(soft, _)| soft);
+        let (calls, disk): (_, Arc<dyn Disk>) = (disk.calls(), Arc::new(disk));
+        let (signer, dkim) = dkim_keys::open(&settings, dkim, &counters.sign, disk.clone())?;
         let process = Self {
             _maillog_guard: maillog_guard,
             maillog,
-            signer: dkim_keys::signer(&settings, dkim, &counters.sign, &disk)?,
+            signer,
+            dkim,
             resources: Resources::of(&settings, ceiling.as_ref(), files),
             settings,
             presenter,
@@ -105,8 +111,8 @@ impl ProcessResources {
             ceiling,
             memory: Gauge::shared(),
             signals,
-            calls: disk.calls(),
-            disk: Arc::new(disk),
+            calls,
+            disk,
             volume,
         };
         Ok((process, orders))

@@ -93,7 +93,7 @@ fn sources(
         data_volume: process.volume.clone(),
         bounce_address: settings.bounce_address.is_some(),
         name_servers: appliance_facts::name_servers(settings),
-        dkim: process.signer.clone(),
+        dkim: Arc::new(process.dkim.clone()),
         upstreams: process.health.clone(),
     }
 }

@@ -31,7 +31,7 @@ pub(super) fn follow<R: Read + Send + 'static>(
     users: Option<Arc<UserList>>,
 ) -> io::Result<Arc<Notify>> {
     let (presenter, counters) = (process.presenter.clone(), process.counters.accept.clone());
-    let (signer, disk) = (process.signer.clone(), process.disk.clone());
+    let dkim = process.dkim.clone();
     let (status, drain_time) = (process.status.clone(), process.settings.drain_time);
     let (accesses, settings) = (process.upstreams.clone(), process.settings.clone());
     if let Some(presenter) = &presenter {
@@ -51,7 +51,7 @@ pub(super) fn follow<R: Read + Send + 'static>(
                 Ok(CoreOrder::Upstreams(files)) => {
                     upstreams::take(&accesses, &settings, &files, &status);
                 }
-                Ok(CoreOrder::Dkim(files)) => dkim_keys::take(&signer, files, &*disk),
+                Ok(CoreOrder::Dkim(files)) => dkim_keys::take(&dkim, files),
                 Ok(CoreOrder::Property(changed)) => {
                     if let (Some(list), "smtp_users") = (&users, changed.name.as_str()) {
                         users::take(list, &changed.value, memory, &status);

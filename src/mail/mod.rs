@@ -10,8 +10,8 @@
 //! No room imports another. The other modules here (the "corridor") connect them: [`inbound`] runs
 //! the sessions, which pass their mail to the [`intake`] and so to the spool; [`outbound`] takes
 //! messages from the schedule to their outcomes; [`admin`] serves pages, API and tool, and imports
-//! mail of another queue; [`route_test`] shows where a message would be sent. Only a bounce goes
-//! the other way: a draft that enters the spool.
+//! mail of another queue; [`route_test`] shows where a message would be sent; [`dkim_keys`] keeps
+//! the keys for signatures. Only a bounce goes the other way: a draft that enters the spool.
 
 pub mod accept;
 pub mod admin;
@@ -21,6 +21,9 @@ mod author_fields;
 pub mod bounce;
 pub mod deliver;
 pub mod device;
+pub mod dkim_keys;
+mod dkim_records;
+mod dkim_volume;
 pub mod events;
 pub mod history;
 mod hold;

@@ -54,6 +54,7 @@ pub(crate) fn look(monitor: &MonitorState, summary: &QueueSummary) -> Vec<AlertV
     watch.note(&monitor.counters);
     let mut alerts = all(monitor, summary, wall);
     alerts.extend(dkim::of_domains(&*monitor.dkim));
+    alerts.extend(dkim::of_records(&*monitor.dkim));
     {
         let recent = watch.recent.lock();
         let now = watch.begun.elapsed().as_secs();

@@ -36,6 +36,7 @@ fn link(key: &str) -> Option<(String, &'static str)> {
         "old" => to("queue?older=1d", "Show these messages"),
         "bounces" | "lost bounces" => to("history?status=bounced", "Show bounced messages"),
         "sessions" | "strangers" => to("sessions", "Show sessions"),
+        "dkim" | "dkim_record" => to("dkim", "Show keys and records"),
         "disk" => to("#disk", "Show the data volume"),
         "certificate" | "mon" | "log" | "maillog" => to("#relay", "Show terminals"),
         "hangs" | "slow disk" | "ready" | "memory" | "clock" | "control" | "history" | "sync"

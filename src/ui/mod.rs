@@ -3,7 +3,8 @@
 //! Server-rendered HTML with one layout, one style sheet and one script that updates the pages;
 //! everything works without the script. No external resources are loaded. A file for each page:
 //! [`overview`], [`queue`], [`message`], [`destinations`], [`history`], [`sessions`], [`log`],
-//! [`route`], [`settings`]; [`actions`] handles their forms, [`refusal`] makes error pages.
+//! [`route`], [`dkim`], [`settings`]; [`actions`] handles their forms, [`refusal`] makes error
+//! pages.
 //! Limits: each page has its own; none is over 100 kB.
 //! Security: names, subjects, errors and reasons are untrusted; askama escapes every value, and the
 //! policy of `answer` permits no inline script and sends forms only to this server.
@@ -13,6 +14,7 @@ mod alert;
 mod assets;
 mod chart;
 mod destinations;
+mod dkim;
 mod headline;
 mod history;
 mod log;
@@ -139,6 +141,14 @@ pub(crate) const ROUTES: &[HttpRoute<AppState>] = &[
         need: RequiredRight::Lookup,
         handler: |call| {
             Box::pin(async move { shown(route::page(call.app, call.visit).await, call.visit) })
+        },
+    },
+    HttpRoute {
+        path: "/dkim",
+        methods: LOOK,
+        need: RequiredRight::Lookup,
+        handler: |call| {
+            Box::pin(async move { shown(dkim::page(call.app, call.visit).await, call.visit) })
         },
     },
     HttpRoute {

@@ -116,7 +116,7 @@ impl PageFrame {
 
 /// Path below the root, name and label of each page whose required right `may` permits.
 fn pages(may: impl Fn(RequiredRight) -> bool) -> Vec<(&'static str, &'static str, &'static str)> {
-    const PAGES: [(&str, &str, &str, RequiredRight); 8] = [
+    const PAGES: [(&str, &str, &str, RequiredRight); 9] = [
         ("", "overview", "Overview", RequiredRight::Numbers),
         ("queue", "queue", "Queue", RequiredRight::Look),
         ("destinations", "destinations", "Destinations", RequiredRight::Look),
@@ -124,6 +124,7 @@ fn pages(may: impl Fn(RequiredRight) -> bool) -> Vec<(&'static str, &'static str
         ("sessions", "sessions", "Sessions", RequiredRight::Look),
         ("log", "log", "Log", RequiredRight::Look),
         ("route", "route", "Route", RequiredRight::Lookup),
+        ("dkim", "dkim", "DKIM", RequiredRight::Lookup),
         ("settings", "settings", "Settings", RequiredRight::Settings),
     ];
     let shown = PAGES.into_iter().filter(|(.., need)| may(*need));

@@ -15,7 +15,9 @@ from trouble import HOSTILE, PASSWORD, USER, Trouble, wait_until
 
 PAGES = ["/", "/queue", "/queue?search=evil", "/queue?state=held", "/destinations", "/history", "/sessions", "/log", "/route",
          "/route?to=anna@greylisting.example&from=shop@shop.example&client=127.0.0.1", "/route?to=a@nowhere.example&client=192.0.2.9",
-         "/settings", "/settings?show=changed"]
+         "/dkim", "/dkim?check=yes", "/settings", "/settings?show=changed"]
+# One domain with a record of each state, and one above it.
+SIGNING = {"dkim_domains": "shop.example, mta.shop.example=s1", "dkim_generate": "yes"}
 VIEWS = [("light", 1280), ("dark", 1280), ("light", 390), ("dark", 390)]
 
 
@@ -70,7 +72,7 @@ def settled(trouble):
 
 def views(program, shots):
     """Every page in light and dark, on a desk and on a telephone: small, without complaints, nothing wider than the screen."""
-    with world(program) as trouble:
+    with world(program, **SIGNING) as trouble:
         trouble.send_all()
         settled(trouble)
         for scheme, width in VIEWS:
@@ -94,7 +96,7 @@ def views(program, shots):
 
 def accessibility(program, shots):
     """axe-core finds no serious fault on any page."""
-    with world(program) as trouble:
+    with world(program, **SIGNING) as trouble:
         trouble.send_all()
         settled(trouble)
         for scheme, width in (("light", 1280), ("dark", 1280), ("light", 390)):

@@ -92,6 +92,8 @@ class Trouble:
     def _begin(self):
         names = [f"--address=/mx.{domain}/{address}" for domain, address, _ in DESTINATIONS]
         names += [f"--mx-host={domain},mx.{domain}" for domain, _, _ in DESTINATIONS]
+        names += ["--txt-record=shop.example,v=spf1 a:mta.shop.example ~all", "--txt-record=_dmarc.shop.example,v=DMARC1; p=none",
+                  "--txt-record=postern._domainkey.shop.example,v=DKIM1; k=rsa; p=AAAA", "--host-record=mta.shop.example,192.0.2.77"]
         self._start(["dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--no-resolv", "--no-hosts", "--bind-interfaces",
                      "--listen-address=127.0.0.1", f"--port={self.dns}", "--user=root", *names], "dns")
         wait_until("the name server", lambda: answers("127.0.0.1", self.dns))

@@ -16,7 +16,18 @@ impl Names {
     /// Records as dnsmasq takes them: `mx-host=there.example,mx.there.example,10`, `host-record=…`,
     /// `cname=…`, `dns-rr=…`.
     pub fn serve(records: &[String]) -> Self {
-        let (directory, port) = (open_directory(), free_port());
+        Self::serve_at(free_port(), records)
+    }
+
+    /// The same server with other records.
+    pub fn serve_instead(self, records: &[String]) -> Self {
+        let port = self.address.port();
+        drop(self);
+        Self::serve_at(port, records)
+    }
+
+    fn serve_at(port: u16, records: &[String]) -> Self {
+        let directory = open_directory();
         let mut command = Command::new(find("dnsmasq"));
         command.args([
             "--keep-in-foreground",

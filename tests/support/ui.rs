@@ -17,6 +17,7 @@ use postern::http::counters::HttpCounters;
 use postern::http::idempotency::IdempotencyKeys;
 use postern::http::server::{serve_control, serve_public};
 use postern::http::state::HttpState;
+use postern::mail::dkim_keys::DkimKeyStore;
 use postern::mail::history::{self, HistoryLog, Masking};
 use postern::mail::model::{
     AdminError, AdminFuture, AttemptRecord, FinishedPage, History, HistoryFilter, KeptMessage,
@@ -204,9 +205,18 @@ fn sources(
         data_volume: data_volume.to_owned(),
         bounce_address: false,
         name_servers: "/etc/resolv.conf",
-        dkim: MailSigner::new(SigningConfig::default(), counters.sign.clone()),
+        dkim: Arc::new(dkim_keys(counters, data_volume)),
         upstreams: Arc::new(UpstreamHealth::new([], Arc::clone(&counters.upstream))),
     }
+}
+
+/// No domain signs.
+fn dkim_keys(counters: &Counters, data_volume: &Path) -> DkimKeyStore {
+    let signer = MailSigner::new(SigningConfig::default(), counters.sign.clone());
+    let directory = data_volume.join("keys of no domain");
+    std::fs::create_dir_all(&directory).unwrap();
+    let disk = Arc::new(DirectoryDisk::open(&directory).unwrap());
+    DkimKeyStore::open(Vec::new(), signer, disk, None, counters.sign.clone())
 }
 
 /// A queue with every kind of problem.

@@ -407,3 +407,89 @@ fn keys_are_made_shown_published_and_checked() {
     let words = String::from_utf8_lossy(&words.stdout).into_owned();
     assert!(words.contains("another key is published"), "{words}");
 }
+
+/// The records of keys in `postern dkim --json`, for the name server and for the verifiers.
+fn publish(keys: &Value, volume: &DkimVolume, records: &mut Vec<String>) {
+    for key in keys.as_array().unwrap() {
+        let text = |name: &str| key[name].as_str().unwrap().to_owned();
+        volume.publish("here.example", &text("selector"), &text("value"));
+        let zone = text("zone");
+        let strings: Vec<&str> = zone.split('"').skip(1).step_by(2).collect();
+        records.push(format!("txt-record={},{}", text("name"), strings.join(",")));
+    }
+}
+
+#[test]
+fn keys_are_changed_without_a_gap() {
+    let (volume, sink) = (DkimVolume::new(), Sink::start(""));
+    let mut records = Vec::new();
+    let names = Names::serve(&records);
+    let (relay, servers) = (sink.relay(), names.servers());
+    let mut appliance = Appliance::start(&[
+        ("MTA_SMART_RELAY", &*relay),
+        ("MTA_DKIM_DOMAINS", "here.example"),
+        ("MTA_DKIM_GENERATE", "yes"),
+        ("MTA_DNS_SERVERS", &*servers),
+    ]);
+    let (shown, _) = dkim(&appliance, &["show"]);
+    publish(&shown["domains"][0]["keys"], &volume, &mut records);
+    let names = names.serve_instead(&records);
+    let (begun, code) = dkim(&appliance, &["rotate", "here.example"]);
+    assert_eq!((&begun["step"], code), (&json!("begun"), Some(0)));
+    let next = begun["domain"]["next"]["selector"].as_str().unwrap().to_owned();
+    assert!(next.starts_with("postern-20"), "{next}");
+    let words = appliance.command(&["dkim", "rotate", "here.example"]).output().unwrap();
+    let words = String::from_utf8_lossy(&words.stdout).into_owned();
+    assert!(words.contains("here.example signs with postern until DNS has them"), "{words}");
+    let (waiting, _) = dkim(&appliance, &["rotate", "here.example"]);
+    assert_eq!((&waiting["step"], &waiting["domain"]), (&json!("waiting"), &begun["domain"]));
+    send(&appliance, "box@there.example", b"From: a@here.example\r\n\r\none\r\n");
+    mails(&sink, 1);
+
+    // The process ends without notice, and goes on with the same.
+    appliance.kill();
+    appliance.boot();
+    let (shown, _) = dkim(&appliance, &["show", "here.example"]);
+    assert_eq!(shown["domains"][0]["next"], begun["domain"]["next"]);
+    let (checked, code) = dkim(&appliance, &["check", "here.example"]);
+    assert_eq!((&checked["domains"][0]["selector"], code), (&json!("postern"), Some(1)));
+    publish(&begun["domain"]["next"]["keys"], &volume, &mut records);
+    let _names = names.serve_instead(&records);
+    let (checked, _) = dkim(&appliance, &["check", "here.example"]);
+    let domain = &checked["domains"][0];
+    assert_eq!((&domain["selector"], &domain["next"]), (&json!(next), &Value::Null));
+    let former = &domain["retired"][0];
+    assert_eq!((&former["selector"], &former["removable"]), (&json!("postern"), &json!(false)));
+    let words = appliance.command(&["dkim", "show"]).output().unwrap();
+    let words = String::from_utf8_lossy(&words.stdout).into_owned();
+    assert!(words.contains("; out of use, must stay until 20"), "{words}");
+    send(&appliance, "box@there.example", b"From: a@here.example\r\n\r\ntwo\r\n");
+    let found = mails(&sink, 2);
+    let mail = |text: &[u8]| found.iter().find(|mail| mail.ends_with(text)).unwrap().clone();
+    let (one, two) = (mail(b"one\r\n"), mail(b"two\r\n"));
+    assert_holds(&volume.dkimpy(std::slice::from_ref(&one))[0], "here.example", &BOTH, &one);
+    let ed25519 = format!("{next}-ed25519");
+    let new = [(&*next, "rsa-sha256"), (&*ed25519, "ed25519-sha256")];
+    assert_holds(&volume.dkimpy(std::slice::from_ref(&two))[0], "here.example", &new, &two);
+
+    // A second time, at once: the records are missing, which an alert says.
+    let (switched, code) = dkim(&appliance, &["rotate", "here.example", "--now"]);
+    assert_eq!((&switched["step"], code), (&json!("switched"), Some(0)));
+    let _ = dkim(&appliance, &["check", "here.example"]);
+    assert_eq!(appliance.counter("mta_dkim_records_failing"), 2);
+    let alerts = appliance.api("status")["alerts"].to_string();
+    assert!(alerts.contains("DNS does not have the record of 2 DKIM selectors"), "{alerts}");
+    let refused = appliance.command(&["dkim", "rotate", "other.example"]).output().unwrap();
+    let words = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(words.contains("'other.example' is no domain that signs with DKIM"), "{words}");
+}
+
+#[test]
+fn keys_on_the_key_volume_are_the_operators() {
+    let volume = DkimVolume::with_keys("here.example");
+    let appliance = appliance(&volume, "127.0.0.1:1", &[]);
+    let refused = appliance.command(&["dkim", "rotate", "here.example", "--now"]).output().unwrap();
+    let words = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_ne!(refused.status.code(), Some(0));
+    assert!(words.contains("is on the key volume, which this relay never changes"), "{words}");
+}

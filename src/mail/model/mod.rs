@@ -45,8 +45,9 @@ pub use configured_host::ConfiguredHost;
 pub use deliveries::Deliveries;
 pub use destination::{Destination, MailDomain};
 pub use dkim::{
-    DkimDomainReport, DkimDomainState, DkimKeyState, DkimKeys, DkimReport, DkimReportFuture,
-    PublishedRecord, RecordVerdict,
+    DkimDomainReport, DkimDomainState, DkimKeyState, DkimKeys, DkimNextKeys, DkimReport,
+    DkimReportFuture, DkimRetiredKeys, DkimRotateError, DkimRotateFuture, DkimRotation,
+    PublishedRecord, RecordVerdict, RotationStep,
 };
 pub use dsn::{
     DsnNotify, DsnRequest, RecipientDsn, ReturnedContent, is_envelope_id, is_original_recipient,

@@ -16,7 +16,6 @@ mod delivery_agent;
 mod delivery_agent_tests;
 mod delivery_statistics;
 mod dispatcher;
-mod dkim_records;
 mod in_memory_messages;
 mod outcomes;
 mod queue_state;

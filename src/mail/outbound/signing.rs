@@ -12,16 +12,11 @@
 //! Security: only mail of clients that may relay, and our own notifications.
 
 use crate::ground::clock;
-use crate::ground::dns::Resolver;
 use crate::ground::lock::Lock;
-use crate::mail::model::{
-    Body, DkimDomainState, DkimKeyState, DkimKeys, DkimReport, DkimReportFuture, Message,
-    MessageId, MessageKind, Outcome, Reply,
-};
-use crate::mail::outbound::dkim_records;
+use crate::mail::model::{Body, Message, MessageId, MessageKind, Outcome, Reply};
 use crate::mail::sign::counters::SignCounters;
 use crate::mail::sign::{
-    ContentDigest, DomainKeys, HeaderSummary, KeyRing, Lookup, SelectorFile, SignatureError,
+    ContentDigest, DomainKeys, HeaderSummary, KeyRing, Lookup, Rotations, SignatureError,
     SigningDomain, signature_fields,
 };
 use bytes::Bytes;
@@ -69,8 +64,6 @@ pub struct MailSigner {
     ring: Lock<Arc<KeyRing>>,
     kept: Lock<KeptPrefixes>,
     counters: Arc<SignCounters>,
-    /// For what DNS has of its keys, and the host name of the relay.
-    resolver: Option<(Arc<dyn Resolver>, String)>,
 }
 
 type Prefix = Arc<OnceCell<Option<Bytes>>>;
@@ -95,29 +88,23 @@ enum Unsigned {
 impl MailSigner {
     /// A signer without keys: mail of the configured domains waits for them.
     pub fn new(config: SigningConfig, counters: Arc<SignCounters>) -> Arc<Self> {
-        Self::asking(config, counters, None)
-    }
-
-    /// The same, with a resolver for reports on what DNS has, and the host name of the relay.
-    pub fn asking(
-        config: SigningConfig,
-        counters: Arc<SignCounters>,
-        resolver: Option<(Arc<dyn Resolver>, String)>,
-    ) -> Arc<Self> {
-        let ring = KeyRing::new(&config.domains, &[]);
+        let ring = KeyRing::new(&config.domains, &[], &Rotations::default());
         Arc::new(Self {
             config,
             idle: AtomicBool::new(ring.is_empty()),
             ring: Lock::leaf(Arc::new(ring)),
             kept: Lock::leaf(KeptPrefixes::default()),
             counters,
-            resolver,
         })
     }
 
+    /// The keys that are in use.
+    pub fn ring(&self) -> Arc<KeyRing> {
+        self.ring.lock().clone()
+    }
+
     /// Signs with these keys from now on. Problems are logged.
-    pub fn use_keys(&self, files: &[SelectorFile]) {
-        let ring = KeyRing::new(&self.config.domains, files);
+    pub fn use_keys(&self, ring: KeyRing) {
         // A volume that is gone for a while must not let mail go unsigned.
         if ring.is_empty() && !self.idle.load(Ordering::Acquire) {
             tracing::error!(
@@ -209,38 +196,6 @@ impl MailSigner {
             return Ok(None);
         }
         Err(Outcome::own(Reply::new(code, enhanced, text)))
-    }
-}
-
-impl DkimKeys for MailSigner {
-    fn domains(&self) -> Vec<DkimDomainState> {
-        let ring = self.ring.lock().clone();
-        let state = |keys: &Arc<DomainKeys>| DkimDomainState {
-            domain: keys.signing.domain.clone(),
-            selector: keys.signing.selector.clone(),
-            keys: keys
-                .keys
-                .iter()
-                .map(|(selector, key)| DkimKeyState {
-                    selector: selector.clone(),
-                    algorithm: key.algorithm().as_str(),
-                    record: key.record().to_owned(),
-                })
-                .collect(),
-            problem: keys.problem.clone(),
-        };
-        ring.domains().map(state).collect()
-    }
-
-    fn report(&self, domains: Vec<DkimDomainState>) -> DkimReportFuture<'_> {
-        Box::pin(async move {
-            match &self.resolver {
-                Some((resolver, hostname)) => {
-                    dkim_records::report(&**resolver, hostname, domains).await
-                }
-                None => DkimReport { domains: Vec::new(), hosts: Vec::new() },
-            }
-        })
     }
 }
 
@@ -350,7 +305,7 @@ impl BodyReader<'_> {
 mod tests {
     use super::*;
     use crate::mail::model::{Address, BodyType, Envelope, Origin, Target, TargetProgress};
-    use crate::mail::sign::{Algorithm, generate};
+    use crate::mail::sign::{Algorithm, SelectorFile, generate};
 
     fn message(number: u64, may_relay: bool, kind: MessageKind, targets: u16) -> Message {
         Message {
@@ -372,12 +327,10 @@ mod tests {
         }
     }
 
-    fn key() -> SelectorFile {
-        SelectorFile {
-            domain: "here.example".into(),
-            selector: "postern-ed25519".into(),
-            content: Ok(generate(Algorithm::Ed25519).unwrap()),
-        }
+    fn ring() -> KeyRing {
+        let key = generate(Algorithm::Ed25519).unwrap();
+        let file = SelectorFile::read("here.example", "postern-ed25519", true, Ok(&key));
+        KeyRing::new(&[], &[file], &Rotations::default())
     }
 
     async fn prefix(signer: &MailSigner, message: &Message) -> Result<Option<Bytes>, Outcome> {
@@ -387,7 +340,7 @@ mod tests {
     #[tokio::test]
     async fn what_strangers_bring_in_is_never_signed() {
         let signer = MailSigner::new(SigningConfig::default(), SignCounters::alone().unwrap());
-        signer.use_keys(&[key()]);
+        signer.use_keys(ring());
         for (may_relay, kind, signs) in [
             (true, MessageKind::Mail, true),
             (false, MessageKind::Notification, true),
@@ -402,14 +355,14 @@ mod tests {
     async fn one_signature_serves_all_targets_until_the_keys_change() {
         let counters = SignCounters::alone().unwrap();
         let signer = MailSigner::new(SigningConfig::default(), counters.clone());
-        signer.use_keys(&[key()]);
+        signer.use_keys(ring());
         let made = || counters.dkim_signatures_total.with_label_values(&["ed25519-sha256"]).get();
         let many = message(1, true, MessageKind::Mail, 2);
         let first = prefix(&signer, &many).await.unwrap().unwrap();
         assert_eq!((prefix(&signer, &many).await.unwrap(), made()), (Some(first.clone()), 1));
         let seven = signer.prefix(&many, &many.body, ContentForm::SevenBit).await.unwrap();
         assert_eq!((seven.is_some(), made()), (true, 2), "another form is another content");
-        signer.use_keys(&[key()]);
+        signer.use_keys(ring());
         assert_ne!(prefix(&signer, &many).await.unwrap(), Some(first));
         for number in 0..2 * KEPT_MAX as u64 {
             prefix(&signer, &message(number, true, MessageKind::Mail, 2)).await.unwrap();
@@ -432,7 +385,7 @@ mod tests {
             "the message waits for its DKIM key: there is no key postern for here.example"
         );
         assert_eq!((outcome.reply.code, outcome.remote), (451, false));
-        signer.use_keys(&[key()]);
+        signer.use_keys(ring());
         assert!(prefix(&signer, &waiting).await.unwrap().is_some());
     }
 }

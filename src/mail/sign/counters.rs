@@ -14,5 +14,7 @@ crate::counters! {
         dkim_unsigned_total: Counter =
             "Delivery attempts without the DKIM signature that they need (dkim_failure=send)";
         dkim_domains_failing: Gauge = "Domains that are to sign and have no usable key";
+        dkim_records_failing: Gauge =
+            "Keys that sign and whose DNS record was missing or another one when last looked up";
     }
 }

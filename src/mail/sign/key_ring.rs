@@ -1,71 +1,38 @@
 //! The keys of all domains: which domain signs, with which selectors.
 
-use super::key::{Algorithm, SigningKey};
+use super::key::SigningKey;
+use super::rotation::{Rotation, Rotations};
+use super::signing_domain::{ED25519_SUFFIX, SigningDomain};
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::sync::Arc;
 
-/// What the selector of an Ed25519 key ends in.
-const ED25519_SUFFIX: &str = "-ed25519";
-
-/// The selector of a domain for which none is named.
-const DEFAULT_SELECTOR: &str = "postern";
-
-/// Octets of a selector, at most: with the suffix it must fit into a label (RFC 1035 §2.3.4).
-const SELECTOR_MAX: usize = 63 - ED25519_SUFFIX.len();
-
-/// Whether a text can be a selector: one or more labels of letters, digits, hyphens and underscores
-/// (RFC 6376 §3.1), in lower case.
-pub fn is_selector(text: &str) -> bool {
-    let label = |label: &str| {
-        let fits = |octet: u8| {
-            octet.is_ascii_lowercase() || octet.is_ascii_digit() || matches!(octet, b'-' | b'_')
-        };
-        !label.is_empty() && label.bytes().all(fits)
-    };
-    text.len() <= SELECTOR_MAX && text.split('.').all(label)
-}
-
-/// A domain that signs, as configured.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SigningDomain {
-    /// In lower case and A-labels.
-    pub domain: String,
-    /// The selector of its RSA key; that of its Ed25519 key ends in `-ed25519`.
-    pub selector: String,
-}
-
-impl SigningDomain {
-    /// A domain with a selector, or with the default one.
-    pub fn new(domain: &str, selector: Option<&str>) -> Self {
-        let selector = selector.unwrap_or(DEFAULT_SELECTOR).to_owned();
-        Self { domain: domain.to_owned(), selector }
-    }
-
-    /// The selectors of its keys.
-    pub fn selectors(&self) -> [(String, Algorithm); 2] {
-        [
-            (self.selector.clone(), Algorithm::Rsa),
-            (format!("{}{ED25519_SUFFIX}", self.selector), Algorithm::Ed25519),
-        ]
-    }
-}
-
 /// A key file that was found.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct SelectorFile {
     /// The domain, in lower case.
     pub domain: String,
     /// The selector.
     pub selector: String,
-    /// Its content, or why it cannot be read. Secret.
-    pub content: Result<String, String>,
+    /// Whether the relay has made it: it is on the data volume.
+    pub own: bool,
+    /// The key, or why it cannot be used.
+    pub key: Result<Arc<SigningKey>, String>,
 }
 
-impl fmt::Debug for SelectorFile {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { domain, selector, .. } = self;
-        write!(f, "SelectorFile({selector}._domainkey.{domain})")
+impl SelectorFile {
+    /// A file with this content, or why that cannot be read.
+    pub fn read(domain: &str, selector: &str, own: bool, content: Result<&str, String>) -> Self {
+        let key = content.and_then(|content| {
+            SigningKey::from_pem(content.as_bytes()).map_err(|error| error.to_string())
+        });
+        let key = key.map(Arc::new);
+        Self { domain: domain.to_owned(), selector: selector.to_owned(), own, key }
+    }
+
+    /// Whether it has a key of this domain and its selectors.
+    pub fn is_of(&self, signing: &SigningDomain) -> bool {
+        self.domain == signing.domain
+            && signing.selectors().iter().any(|(selector, _)| *selector == self.selector)
     }
 }
 
@@ -75,7 +42,7 @@ pub struct DomainKeys {
     /// The domain and its selector.
     pub signing: SigningDomain,
     /// The usable keys with their selectors; empty or not, see [`DomainKeys::problem`].
-    pub keys: Vec<(String, SigningKey)>,
+    pub keys: Vec<(String, Arc<SigningKey>)>,
     /// Why the domain cannot sign now; `None`: it can.
     pub problem: Option<String>,
 }
@@ -96,19 +63,17 @@ pub struct KeyRing {
 }
 
 impl KeyRing {
-    /// The keys for the configured domains, or without these for every domain with a key file. Of
-    /// two files for the same key the first counts.
-    pub fn new(configured: &[SigningDomain], files: &[SelectorFile]) -> Self {
-        let every;
-        let signing = if configured.is_empty() {
-            every = domains_of(files);
-            &every
-        } else {
-            configured
-        };
-        let keys = signing
-            .iter()
-            .map(|signing| (signing.domain.clone(), Arc::new(domain_keys(signing, files))));
+    /// The keys for the configured domains, or without these for every domain with a key file, as
+    /// far as their rotations have come. Of two files for the same key the first counts.
+    pub fn new(
+        configured: &[SigningDomain],
+        files: &[SelectorFile],
+        rotations: &Rotations,
+    ) -> Self {
+        let keys = signing_domains(configured, files, rotations).into_iter().map(|configured| {
+            let signing = now_signing(&configured, files, rotations);
+            (configured.domain, Arc::new(domain_keys(&signing, files)))
+        });
         Self { domains: keys.collect() }
     }
 
@@ -137,19 +102,63 @@ impl KeyRing {
     }
 }
 
-/// Every domain with a key file. Its selector is the default one if there is a key for it, else the
-/// only one; with several it must be configured.
-fn domains_of(files: &[SelectorFile]) -> Vec<SigningDomain> {
-    let mut selectors: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
-    for SelectorFile { domain, selector, .. } in files {
-        let base = selector.strip_suffix(ED25519_SUFFIX).unwrap_or(selector);
-        selectors.entry(domain).or_default().insert(base);
+/// The domains that sign, with the selectors of the configuration: those that are configured, or
+/// without these every domain with a key file. Its selector is then the default one if there is a
+/// key for it, else the only one; with several it must be configured. A domain whose keys the relay
+/// changes has the selector with which that began.
+pub fn signing_domains(
+    configured: &[SigningDomain],
+    files: &[SelectorFile],
+    rotations: &Rotations,
+) -> Vec<SigningDomain> {
+    if !configured.is_empty() {
+        return configured.to_vec();
     }
-    let signing = |(domain, selectors): (&str, BTreeSet<&str>)| {
-        let only = selectors.first().filter(|_| selectors.len() == 1).copied();
-        SigningDomain::new(domain, only)
+    let mut domains: BTreeMap<&str, Vec<&SelectorFile>> = BTreeMap::new();
+    for file in files {
+        domains.entry(&file.domain).or_default().push(file);
+    }
+    // If their files are lost, mail must wait and not go unsigned.
+    for (domain, _) in rotations.domains() {
+        domains.entry(domain).or_default();
+    }
+    let signing = |(domain, files): (&str, Vec<&SelectorFile>)| {
+        let rotation = rotations.of(domain).filter(|_| files.iter().all(|file| file.own));
+        if let Some(rotation) = rotation {
+            return SigningDomain::new(domain, Some(&rotation.configured));
+        }
+        let base = |file: &&SelectorFile| {
+            let selector = &*file.selector;
+            selector.strip_suffix(ED25519_SUFFIX).unwrap_or(selector).to_owned()
+        };
+        let selectors: BTreeSet<String> = files.iter().map(base).collect();
+        let only = selectors.first().filter(|_| selectors.len() == 1);
+        SigningDomain::new(domain, only.map(String::as_str))
     };
-    selectors.into_iter().map(signing).collect()
+    domains.into_iter().map(signing).collect()
+}
+
+/// The rotation of a domain, if it counts. A key that an operator has put on the key volume for the
+/// configured selector ends it.
+pub fn active_rotation<'a>(
+    configured: &SigningDomain,
+    files: &[SelectorFile],
+    rotations: &'a Rotations,
+) -> Option<&'a Rotation> {
+    let ended = files.iter().any(|file| !file.own && file.is_of(configured));
+    rotations.counts(configured).filter(|_| !ended)
+}
+
+/// The domain with the selector that signs now.
+pub fn now_signing(
+    configured: &SigningDomain,
+    files: &[SelectorFile],
+    rotations: &Rotations,
+) -> SigningDomain {
+    let selector =
+        active_rotation(configured, files, rotations).map(|rotation| rotation.signs.clone());
+    let selector = selector.unwrap_or_else(|| configured.selector.clone());
+    SigningDomain { domain: configured.domain.clone(), selector }
 }
 
 fn domain_keys(signing: &SigningDomain, files: &[SelectorFile]) -> DomainKeys {
@@ -158,11 +167,8 @@ fn domain_keys(signing: &SigningDomain, files: &[SelectorFile]) -> DomainKeys {
         let is_it =
             |file: &&SelectorFile| file.domain == signing.domain && file.selector == selector;
         let Some(file) = files.iter().find(is_it) else { continue };
-        let key = file.content.as_ref().map_err(Clone::clone).and_then(|content| {
-            SigningKey::from_pem(content.as_bytes()).map_err(|error| error.to_string())
-        });
-        match key {
-            Ok(key) => keys.push((selector, key)),
+        match &file.key {
+            Ok(key) => keys.push((selector, key.clone())),
             Err(why) => {
                 problem.get_or_insert(format!(
                     "the key {selector} of {} cannot be used: {why}",
@@ -181,14 +187,10 @@ fn domain_keys(signing: &SigningDomain, files: &[SelectorFile]) -> DomainKeys {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mail::sign::key::generate;
+    use crate::mail::sign::key::{Algorithm, generate};
 
     fn file(domain: &str, selector: &str, content: Result<&str, &str>) -> SelectorFile {
-        SelectorFile {
-            domain: domain.to_owned(),
-            selector: selector.to_owned(),
-            content: content.map(str::to_owned).map_err(str::to_owned),
-        }
+        SelectorFile::read(domain, selector, false, content.map_err(str::to_owned))
     }
 
     fn found(ring: &KeyRing, domain: &str) -> Option<(String, Vec<String>, Option<String>)> {
@@ -218,7 +220,7 @@ mod tests {
                 text.split_once('=').map_or((text, None), |(domain, one)| (domain, Some(one)));
             SigningDomain::new(domain, selector)
         });
-        let ring = KeyRing::new(&configured, &files);
+        let ring = KeyRing::new(&configured, &files, &Rotations::default());
         let both = vec!["s1".to_owned(), "s1-ed25519".to_owned()];
         for domain in ["a.example", "relay.a.example"] {
             assert_eq!(found(&ring, domain), Some(("a.example".into(), both.clone(), None)));
@@ -240,22 +242,38 @@ mod tests {
             file("three.example", "x", Ok(&key)),
             file("three.example", "y", Ok(&key)),
         ];
-        let ring = KeyRing::new(&[], &files);
+        let ring = KeyRing::new(&[], &files, &Rotations::default());
         let keys =
             |domain| found(&ring, domain).map(|(_, keys, problem)| (keys, problem.is_some()));
         assert_eq!(keys("one.example"), Some((vec!["x-ed25519".into()], false)));
         assert_eq!(keys("two.example"), Some((vec!["postern".into()], false)));
         assert_eq!(keys("three.example"), Some((vec![], true)), "which of the two is not known");
-        assert!(KeyRing::new(&[], &[]).is_empty());
+        assert!(KeyRing::default().is_empty());
     }
 
     #[test]
-    fn selectors_are_labels() {
-        for good in ["postern", "s1", "2026-11.eu", "a_b", &"x".repeat(55)] {
-            assert!(is_selector(good), "{good}");
+    fn a_rotation_moves_the_selector_and_a_key_of_the_operator_ends_it() {
+        let key = generate(Algorithm::Ed25519).unwrap();
+        let own = |selector: &str| SelectorFile::read("a.example", selector, true, Ok(&key));
+        let domain = SigningDomain::new("a.example", None);
+        let mut rotations = Rotations::default();
+        let next = rotations.begin(&domain, (1, "20261127"), |_| false).unwrap();
+        let mut files = vec![own("postern-ed25519"), own(&format!("{next}-ed25519"))];
+        let signs = |configured: &[SigningDomain], files: &[_], rotations: &_| {
+            found(&KeyRing::new(configured, files, rotations), "a.example").unwrap().1
+        };
+        for configured in [&[][..], std::slice::from_ref(&domain)] {
+            assert_eq!(signs(configured, &files, &rotations), ["postern-ed25519"]);
         }
-        for bad in ["", ".", "a..b", "A", "a b", "a/b", "..", "ü", &"x".repeat(56)] {
-            assert!(!is_selector(bad), "{bad}");
+        rotations.switch(&domain, 2).unwrap();
+        for configured in [&[][..], std::slice::from_ref(&domain)] {
+            assert_eq!(signs(configured, &files, &rotations), ["postern-20261127-ed25519"]);
+            // Also when the former key is gone.
+            assert_eq!(signs(configured, &files[1..], &rotations), ["postern-20261127-ed25519"]);
+        }
+        files.insert(0, file("a.example", "postern-ed25519", Ok(&key)));
+        for configured in [&[][..], std::slice::from_ref(&domain)] {
+            assert_eq!(signs(configured, &files, &rotations), ["postern-ed25519"]);
         }
     }
 }

@@ -21,12 +21,18 @@ mod existing;
 mod header_scan;
 mod key;
 mod key_ring;
+mod rotation;
 mod signature;
+mod signing_domain;
 
 pub use author::author_domain;
 pub use canonical::{BodyHash, relaxed_field};
 pub use content_digest::{ContentDigest, DigestedContent, HeaderSummary};
 pub use header_scan::{FIELDS_MAX, HeaderScan, OVERSIGNED, SIGNED};
 pub use key::{Algorithm, KEY_FILE_MAX, KeyFileError, SigningKey, generate};
-pub use key_ring::{DomainKeys, KeyRing, Lookup, SelectorFile, SigningDomain, is_selector};
+pub use key_ring::{
+    DomainKeys, KeyRing, Lookup, SelectorFile, active_rotation, now_signing, signing_domains,
+};
+pub use rotation::{RECORD_STAYS, RETIRED_MAX, Rotation, Rotations, STATE_MAX};
 pub use signature::{SignatureError, signature_fields};
+pub use signing_domain::{SigningDomain, is_selector};

@@ -135,7 +135,7 @@ mod tests {
         let key = SigningKey::from_pem(generate(Algorithm::Ed25519).unwrap().as_bytes()).unwrap();
         let domain = DomainKeys {
             signing: SigningDomain::new("example.org", None),
-            keys: vec![("postern-ed25519".into(), key)],
+            keys: vec![("postern-ed25519".into(), key.into())],
             problem: None,
         };
         let mut digest = ContentDigest::default();

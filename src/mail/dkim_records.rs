@@ -5,10 +5,16 @@
 //! resolver; the caller limits the number of domains. Security: what DNS has is untrusted text.
 //! Source: RFC 6376 §3.6, RFC 7208 §4.5 (SPF), RFC 7489 §6.6.3 (DMARC).
 
+use crate::ground::clock;
 use crate::ground::dns::{DnsError, Resolver};
 use crate::mail::model::{
-    DkimDomainReport, DkimDomainState, DkimKeyState, DkimReport, PublishedRecord, RecordVerdict,
+    DkimDomainReport, DkimDomainState, DkimKeyState, DkimRetiredKeys, PublishedRecord,
+    RecordVerdict,
 };
+use crate::mail::sign::SigningDomain;
+
+/// What is said about a next key without a record.
+const NEXT_MISSING: &str = "not there yet; publish it, and this key signs";
 
 /// Records of one name that are told, at most.
 const FOUND_MAX: usize = 5;
@@ -16,38 +22,84 @@ const FOUND_MAX: usize = 5;
 /// Addresses of the own host name that are looked at, at most.
 const ADDRESSES_MAX: usize = 8;
 
-/// The report on these domains, and on the host name of the relay.
-pub(super) async fn report(
+/// The report on a domain. `hostname` is that of the relay.
+pub(super) async fn of_domain(
     resolver: &dyn Resolver,
     hostname: &str,
-    domains: Vec<DkimDomainState>,
-) -> DkimReport {
-    let mut reports = Vec::new();
-    for state in domains {
-        let mut records = Vec::new();
-        for key in &state.keys {
-            records.push(key_record(resolver, &state.domain, key).await);
-        }
-        records.push(spf(resolver, hostname, &state.domain).await);
-        records.push(dmarc(resolver, &state.domain).await);
-        reports.push(DkimDomainReport { state, records });
+    state: DkimDomainState,
+) -> DkimDomainReport {
+    let (mut records, mut gone) = (Vec::new(), Vec::new());
+    for key in &state.keys {
+        let words = "the key is published";
+        records.push(key_record(resolver, &state.domain, key, words).await);
     }
-    DkimReport { domains: reports, hosts: hosts(resolver, hostname).await }
+    for key in state.next.iter().flat_map(|next| &next.keys) {
+        let words = "the key is published; it signs once all next keys are";
+        let record = key_record(resolver, &state.domain, key, words).await;
+        records.push(match record.verdict {
+            RecordVerdict::Missing => PublishedRecord { words: NEXT_MISSING.into(), ..record },
+            _ => record,
+        });
+    }
+    for former in &state.retired {
+        former_records(resolver, &state.domain, former, &mut records, &mut gone).await;
+    }
+    records.push(spf(resolver, hostname, &state.domain).await);
+    records.push(dmarc(resolver, &state.domain).await);
+    DkimDomainReport { state, records, gone, asked: clock::now() }
 }
 
-async fn key_record(resolver: &dyn Resolver, domain: &str, key: &DkimKeyState) -> PublishedRecord {
-    let name = format!("{}._domainkey.{domain}", key.selector);
+async fn key_record(
+    resolver: &dyn Resolver,
+    domain: &str,
+    key: &DkimKeyState,
+    words: &str,
+) -> PublishedRecord {
     let judge = |found: &[String]| match found {
-        [one] if tag(one, "p") == tag(&key.record, "p") => {
-            (RecordVerdict::Right, "the key is published".to_owned())
-        }
+        [one] if tag(one, "p") == tag(&key.record, "p") => (RecordVerdict::Right, words.to_owned()),
         [one] if tag(one, "p").is_some_and(|key| key.is_empty()) => {
             (RecordVerdict::Wrong, "the key is revoked (p= is empty)".to_owned())
         }
         [_] => (RecordVerdict::Wrong, "another key is published".to_owned()),
         _ => (RecordVerdict::Wrong, "there are several records; only one may be".to_owned()),
     };
-    record(resolver, "dkim", name, key.record.clone(), |_| true, judge).await
+    record(resolver, "dkim", key.record_name(domain), key.record.clone(), |_| true, judge).await
+}
+
+/// The records of former keys: they must stay for a while, and may go then.
+async fn former_records(
+    resolver: &dyn Resolver,
+    domain: &str,
+    former: &DkimRetiredKeys,
+    records: &mut Vec<PublishedRecord>,
+    gone: &mut Vec<String>,
+) {
+    let until = clock::rfc3339(former.until);
+    if former.until > clock::now() {
+        let words = format!("a former key; its record must stay until {until}");
+        for key in &former.keys {
+            let record = key_record(resolver, domain, key, &words).await;
+            records.push(match record.verdict {
+                RecordVerdict::Missing => PublishedRecord {
+                    words: format!("mail under way has signatures of this key until {until}"),
+                    ..record
+                },
+                _ => record,
+            });
+        }
+        return;
+    }
+    for name in SigningDomain::new(domain, Some(&former.selector)).record_names() {
+        let there = |_: &[String]| {
+            (RecordVerdict::Right, "a former key; its record may be removed".to_owned())
+        };
+        let record = record(resolver, "dkim", name, String::new(), |_| true, there).await;
+        match record.verdict {
+            RecordVerdict::Missing => gone.push(record.name),
+            RecordVerdict::Unknown => {}
+            _ => records.push(record),
+        }
+    }
 }
 
 async fn spf(resolver: &dyn Resolver, hostname: &str, domain: &str) -> PublishedRecord {
@@ -81,8 +133,8 @@ async fn dmarc(resolver: &dyn Resolver, domain: &str) -> PublishedRecord {
     }
 }
 
-/// One record for each address of the host name.
-async fn hosts(resolver: &dyn Resolver, hostname: &str) -> Vec<PublishedRecord> {
+/// The host names of the addresses of the relay's host name: one record for each.
+pub(super) async fn of_host(resolver: &dyn Resolver, hostname: &str) -> Vec<PublishedRecord> {
     let known = |name: String, verdict, words: String| PublishedRecord {
         kind: "ptr",
         name,
