@@ -68,7 +68,7 @@ pub struct ClientView {
 pub struct TargetView {
     /// The destination's name, as in the queue.
     pub destination: String,
-    /// By which rule: `domain`, `smart_relay`, `carbon_copy` or `redirect`.
+    /// By which rule: `domain`, `smart_relay`, `upstream`, `carbon_copy` or `redirect`.
     pub rule: String,
     /// How the hosts were found: `mx`, `no_mx`, `null_mx`, `address`, `exact` or `local_name`;
     /// `null` where the lookup failed: the error says why.
@@ -253,6 +253,7 @@ fn target_view(target: TargetReport, redirected: bool, now: u32) -> TargetView {
         _ if redirected => "redirect",
         Destination::Domain(_) => "domain",
         Destination::SmartRelay(_) => "smart_relay",
+        Destination::Upstreams(_) => "upstream",
         Destination::Copy(_) => "carbon_copy",
     };
     let mx_records = match target.trace.lookup {

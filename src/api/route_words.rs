@@ -53,6 +53,7 @@ impl TargetView {
     pub fn rule_words(&self) -> &'static str {
         match self.rule.as_str() {
             "smart_relay" => "property smart_relay: it receives all mail",
+            "upstream" => "properties upstream_<name>_…: of its sender, its recipient, or the rest",
             "redirect" => "property redirect_all_to: its address gets all mail",
             "carbon_copy" => "property cc_mta: it gets a copy of every mail",
             _ => "the domain of the recipient",

@@ -87,11 +87,7 @@ pub(super) fn terminals(settings: &Settings) -> Vec<ComponentStatus> {
         0 => smtp,
         _ => format!("{smtp}, logins on port {}", settings.submission_port),
     };
-    let mut net = match (settings.smart_relay_host(), &settings.cc_mta) {
-        (Some(relay), _) => format!("all mail to {relay}"),
-        (None, Some(copy)) => format!("mail to each domain's MX, copies to {copy}"),
-        (None, None) => "mail to each domain's MX".to_owned(),
-    };
+    let mut net = outgoing(settings);
     if let Some(gateway) = &settings.terminal_net {
         net += &format!(", through gateway {gateway}");
     }
@@ -103,6 +99,28 @@ pub(super) fn terminals(settings: &Settings) -> Vec<ComponentStatus> {
         optional("log", Condition::Mounted, settings.terminal_log.clone()),
         optional("fs", Condition::Mounted, settings.terminal_fs.clone()),
     ]
+}
+
+/// Where mail goes.
+fn outgoing(settings: &Settings) -> String {
+    let upstreams = settings.upstreams();
+    let named = |all: bool| {
+        let names = upstreams.iter().filter(|one| one.is_for_all() == all);
+        names.map(|one| one.host.to_string()).collect::<Vec<_>>().join(", ")
+    };
+    let (all, some) = (named(true), named(false));
+    let mut words = match (settings.goes_by_domain(), &settings.cc_mta) {
+        (false, _) => format!("all mail to {all}"),
+        (true, Some(copy)) => format!("mail to each domain's MX, copies to {copy}"),
+        (true, None) => "mail to each domain's MX".to_owned(),
+    };
+    if settings.goes_by_domain() && !all.is_empty() {
+        words += &format!(", what fails to {all}");
+    }
+    if !some.is_empty() {
+        words += &format!(", mail of some senders or recipients to {some}");
+    }
+    words
 }
 
 /// The volumes.

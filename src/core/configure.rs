@@ -5,7 +5,9 @@ use super::start_failures::{data_volume, internal};
 use super::upstreams;
 use crate::appliance::failure::Failure;
 use crate::appliance::property::account::Account;
-use crate::appliance::property::{AddressMasking, OtherRecipients, SenderRewrite, Settings};
+use crate::appliance::property::{
+    AddressMasking, OtherRecipients, SenderRewrite, Settings, SmartRelayMode,
+};
 use crate::appliance::resources::{Resources, Shortage};
 use crate::appliance::supervise::status::CoreHealth;
 use crate::directory::UserList;
@@ -66,6 +68,7 @@ pub(super) fn router<'a>(
     let config = route::RouteConfig {
         smart_relay: settings.smart_relay_host(),
         cc_mta: settings.cc_mta.clone(),
+        fallback: settings.smart_relay_mode == SmartRelayMode::Fallback,
         hostname: settings.hostname.clone(),
         own_addresses: listeners.filter_map(|listener| listener.local_addr().ok()).collect(),
         port: 25,

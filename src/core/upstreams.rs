@@ -37,10 +37,11 @@ pub(super) fn accesses(
     let access = |upstream: ConfiguredUpstream| {
         let secrets = secrets(&upstream, files.get(&upstream.name))
             .map_err(|error| UpstreamFiles::failure(format!("{}: {error}", upstream.prefix)))?;
-        let recipients = upstream.recipients.map(|most| most as usize);
+        let recipients = upstream.recipient_limit.map(|most| most as usize);
         let (name, prefix) = (upstream.name.as_str(), upstream.prefix.as_str());
         let monitor = monitor.clone();
-        let access = UpstreamAccess::new(name, prefix, upstream.tls, recipients, monitor, secrets);
+        let access = UpstreamAccess::new(name, prefix, upstream.tls, recipients, monitor, secrets)
+            .with_connections_max(upstream.connections);
         Ok((access.name.clone(), Arc::new(access)))
     };
     settings.upstreams().into_iter().map(access).collect()
@@ -74,9 +75,14 @@ pub(super) fn take(
 pub(super) fn routed(settings: &Settings) -> Vec<RoutedUpstream> {
     let routed = |upstream: ConfiguredUpstream| RoutedUpstream {
         name: upstream.name.as_str().into(),
+        property: upstream.host_property(),
         host: upstream.host,
         tls: upstream.tls,
         connections: upstream.connections,
+        senders: upstream.senders,
+        recipients: upstream.recipients,
+        priority: upstream.priority,
+        weight: upstream.weight,
     };
     settings.upstreams().into_iter().map(routed).collect()
 }

@@ -85,7 +85,8 @@ async fn report<S: Spool>(
     let mut lookups = JoinSet::new();
     let rules = outbound.route_rules();
     let mut destinations = intake.destinations(&envelope).0;
-    destinations = destinations.into_iter().map(|decided| rules.redirected(decided)).collect();
+    let redirected = |decided| rules.redirected(envelope.sender.as_ref(), decided);
+    destinations = destinations.into_iter().map(redirected).collect();
     // A redirected mail is sent once.
     destinations.dedup();
     let redirected = rules.redirect().is_some();

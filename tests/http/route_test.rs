@@ -61,7 +61,7 @@ fn target(name: &str, lookup: HostLookup, hosts: Vec<TracedHost>) -> TargetRepor
         upstream: None,
     });
     TargetReport {
-        route: Ok(Route { destination: destination.clone(), hosts: hops.collect() }),
+        route: Ok(Route { destination: destination.clone(), hosts: hops.collect(), shared: false }),
         destination,
         trace: RouteTrace { lookup: Some(lookup), hosts },
         tls: "opportunistic",

@@ -62,8 +62,11 @@ async fn all_addresses_of_a_host_are_tried() {
         addresses: vec![nobody().await, nobody().await, good.address],
         upstream: None,
     };
-    let route =
-        Route { destination: Destination::domain("there.example").unwrap(), hosts: vec![hop] };
+    let route = Route {
+        destination: Destination::domain("there.example").unwrap(),
+        hosts: vec![hop],
+        shared: false,
+    };
     assert!(client(patient()).connect(&route).await.is_ok());
 }
 
@@ -293,7 +296,8 @@ async fn other_hosts_come_before_other_addresses() {
         MailHost { host: "many.example".into(), addresses, upstream: None },
         MailHost { host: "good.example".into(), addresses: vec![good.address], upstream: None },
     ];
-    let route = Route { destination: Destination::domain("there.example").unwrap(), hosts };
+    let route =
+        Route { destination: Destination::domain("there.example").unwrap(), hosts, shared: false };
     let client = client(patient());
     let mut attempt = RouteAttempt::new(&client, &Arc::new(route));
     assert!(attempt.next().await.unwrap().relay().starts_with("many"));

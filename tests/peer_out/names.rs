@@ -41,6 +41,7 @@ impl Names {
         let config = RouteConfig {
             smart_relay: None,
             cc_mta: None,
+            fallback: false,
             hostname: "relay.example".into(),
             own_addresses: Vec::new(),
             port: 25,

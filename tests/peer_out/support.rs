@@ -397,7 +397,11 @@ pub fn route(addresses: &[SocketAddr]) -> Route {
         addresses: vec![*address],
         upstream: None,
     });
-    Route { destination: Destination::domain("there.example").unwrap(), hosts: hops.collect() }
+    Route {
+        destination: Destination::domain("there.example").unwrap(),
+        hosts: hops.collect(),
+        shared: false,
+    }
 }
 
 pub async fn connect(peer: &Peer) -> Connection {

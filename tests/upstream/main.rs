@@ -6,6 +6,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod groups;
 mod login;
 mod refusals;
 mod secrets;

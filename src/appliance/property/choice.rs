@@ -39,6 +39,37 @@ pub enum UpstreamTls {
     None,
 }
 
+/// Property `smart_relay_mode`: which mail the smart relay gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SmartRelayMode {
+    /// All mail.
+    Always,
+    /// Mail that the hosts of its domain do not take.
+    Fallback,
+}
+
+impl FromStr for SmartRelayMode {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        match text.to_ascii_lowercase().as_str() {
+            "always" => Ok(Self::Always),
+            "fallback" => Ok(Self::Fallback),
+            _ => Err("must be always or fallback".into()),
+        }
+    }
+}
+
+impl Written for SmartRelayMode {
+    fn to_text(&self) -> String {
+        match self {
+            Self::Always => "always",
+            Self::Fallback => "fallback",
+        }
+        .to_owned()
+    }
+}
+
 /// Property `webhook_events`: the events that are sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WebhookEvent {

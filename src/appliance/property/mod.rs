@@ -33,6 +33,7 @@ mod masked_view;
 mod modes;
 mod name;
 mod name_lookup;
+mod named_upstream;
 mod network;
 mod preset;
 mod properties_macro;
@@ -56,7 +57,9 @@ mod value_source;
 mod warnings;
 pub mod webhook;
 
-pub use choice::{AddressMasking, LogFormat, OtherRecipients, UpstreamTls, WebhookEvent};
+pub use choice::{
+    AddressMasking, LogFormat, OtherRecipients, SmartRelayMode, UpstreamTls, WebhookEvent,
+};
 pub use env_scan::{VALUE_LIMIT, value_of_file};
 pub use environment::{InvalidProperties, LoadedProperties, load, read};
 pub use machine::Machine;

@@ -5,11 +5,13 @@
 
 use super::account::{Account, accounts, users};
 use super::choice::{
-    AddressMasking, LogFormat, OtherRecipients, UpstreamTls, WebhookEvent, webhook_events,
+    AddressMasking, LogFormat, OtherRecipients, SmartRelayMode, UpstreamTls, WebhookEvent,
+    webhook_events,
 };
 use super::dkim::{DkimDomain, DkimFailure, dkim_domains};
 use super::mail_address::{self, SenderRewrite};
 use super::name::{self, HeaderNames};
+use super::named_upstream::NamedUpstream;
 use super::network;
 use super::preset::Preset;
 use super::properties_macro::properties;
@@ -103,6 +105,7 @@ properties! {
         smart_relay_key_file: Option<PathBuf> = value::absolute_path;
         /// None = the limit of the preset, or none but `destination_concurrency_limit`.
         smart_relay_connections: Option<u32> = value::count;
+        smart_relay_mode: SmartRelayMode = SmartRelayMode::from_str;
         cc_mta: Option<HostSpec> = name::host;
         /// Empty = those of /etc/resolv.conf.
         dns_servers: Vec<SocketAddr> = network::servers;
@@ -166,6 +169,10 @@ properties! {
         webhook_secret: Option<Secret> = secret::webhook_secret;
         webhook_allow: Vec<IpNet> = network::networks;
         webhook_ca: Option<PathBuf> = value::absolute_path;
+    }
+    groups {
+        /// Upstreams beside `smart_relay`, or instead of it, by name.
+        upstream: NamedUpstream;
     }
 }
 

@@ -51,8 +51,7 @@ impl<'a> PropertyReader<'a> {
         }
     }
 
-    /// The members of a group, each read by `read`. No property of the class is in a group yet.
-    #[cfg(test)]
+    /// The members of a group, each read by `read`.
     pub fn group<T>(
         &mut self,
         group: &str,

@@ -6,8 +6,9 @@
 //! `appliance/supervise/property_files.rs`. Security: with a login there is no form of TLS other
 //! than those that verify the certificate.
 
-use super::choice::UpstreamTls;
+use super::choice::{SmartRelayMode, UpstreamTls};
 use super::name_lookup::variable;
+use super::named_upstream::NamedUpstream;
 use super::preset::{Preset, Provider, by_host};
 use super::secret::Secret;
 use super::settings::Settings;
@@ -15,10 +16,14 @@ use super::value_source::ValueOrigin;
 use crate::appliance::failure::{Exit, Failure};
 use crate::ground::host::{Host, HostSpec};
 use crate::ground::tls::TlsLevel;
+use std::iter;
 use std::path::{Path, PathBuf};
 
 /// The name of the upstream that the properties `smart_relay…` describe.
 pub const DEFAULT: &str = "default";
+
+/// The priority of an upstream for which none is set.
+const PRIORITY: u32 = 10;
 
 /// The port for mail between servers (RFC 5321 §2.3.4, IANA).
 const SMTP: u16 = 25;
@@ -55,14 +60,28 @@ pub struct ConfiguredUpstream {
     /// Connections, at most.
     pub connections: Option<u32>,
     /// Recipients of one transaction, at most.
-    pub recipients: Option<u32>,
+    pub recipient_limit: Option<u32>,
+    /// The senders whose mail it takes: addresses, domains, `*.` with a domain; empty = any.
+    pub senders: Vec<String>,
+    /// The same of recipients.
+    pub recipients: Vec<String>,
+    /// The lowest of a group comes first.
+    pub priority: u32,
+    /// Its share among those of the same priority; at least 1.
+    pub weight: u32,
     provider: Option<&'static Provider>,
 }
 
 impl Settings {
     /// The upstreams, `smart_relay` first.
     pub fn upstreams(&self) -> Vec<ConfiguredUpstream> {
-        self.smart_relay_properties().resolve().ok().flatten().into_iter().collect()
+        self.upstream_values().filter_map(|values| values.resolve().ok().flatten()).collect()
+    }
+
+    /// Whether some mail goes to the hosts of its recipients' domains.
+    pub fn goes_by_domain(&self) -> bool {
+        self.smart_relay_mode == SmartRelayMode::Fallback
+            || !self.upstreams().iter().any(ConfiguredUpstream::is_for_all)
     }
 
     /// The host of `smart_relay`, or that of its preset.
@@ -72,7 +91,43 @@ impl Settings {
 
     /// Every rule that the properties of upstreams violate.
     pub(super) fn upstream_problems(&self) -> Vec<Failure> {
-        self.smart_relay_properties().resolve().err().unwrap_or_default()
+        let of_values = self.upstream_values().filter_map(|values| values.resolve().err());
+        of_values.flatten().chain(self.of_names()).chain(self.of_mode()).collect()
+    }
+
+    /// A name that is taken.
+    fn of_names(&self) -> Option<Failure> {
+        let property = format!("upstream_{DEFAULT}_host");
+        self.upstream.contains_key(DEFAULT).then(|| {
+            let line = "Error: no upstream can have the name default";
+            let cause = format!(
+                "smart_relay is the upstream {DEFAULT}: give {} another name",
+                variable(&property)
+            );
+            Failure::new(Exit::Property, line, cause)
+        })
+    }
+
+    /// A fallback that there is not.
+    fn of_mode(&self) -> Option<Failure> {
+        let is_wanted = self.smart_relay_mode == SmartRelayMode::Fallback;
+        let has_one = || self.upstreams().iter().any(ConfiguredUpstream::is_for_all);
+        (is_wanted && !has_one()).then(|| {
+            Failure::new(
+                Exit::Property,
+                "Error: smart_relay_mode=fallback needs smart_relay",
+                format!(
+                    "set {} to the host that gets what others do not take, or an upstream without \
+                    senders and recipients",
+                    variable("smart_relay")
+                ),
+            )
+        })
+    }
+
+    fn upstream_values(&self) -> impl Iterator<Item = UpstreamValues<'_>> {
+        let named = self.upstream.iter().map(|(name, record)| named_values(name, record));
+        iter::once(self.smart_relay_properties()).chain(named)
     }
 
     fn smart_relay_properties(&self) -> UpstreamValues<'_> {
@@ -90,7 +145,33 @@ impl Settings {
             cert_file: self.smart_relay_cert_file.as_deref(),
             key_file: self.smart_relay_key_file.as_deref(),
             connections: self.smart_relay_connections,
+            senders: &[],
+            recipients: &[],
+            priority: PRIORITY,
+            weight: 1,
         }
+    }
+}
+
+fn named_values<'a>(name: &'a str, record: &'a NamedUpstream) -> UpstreamValues<'a> {
+    UpstreamValues {
+        name,
+        prefix: format!("upstream_{name}"),
+        host_name: format!("upstream_{name}_host"),
+        host: record.host.as_ref(),
+        preset: record.preset.as_ref(),
+        username: record.username.as_deref(),
+        password: record.password.as_ref(),
+        password_source: record.sources.get("password"),
+        tls: record.tls,
+        ca: record.ca.as_deref(),
+        cert_file: record.cert_file.as_deref(),
+        key_file: record.key_file.as_deref(),
+        connections: record.connections,
+        senders: &record.senders,
+        recipients: &record.recipients,
+        priority: record.priority,
+        weight: record.weight,
     }
 }
 
@@ -110,6 +191,10 @@ struct UpstreamValues<'a> {
     cert_file: Option<&'a Path>,
     key_file: Option<&'a Path>,
     connections: Option<u32>,
+    senders: &'a [String],
+    recipients: &'a [String],
+    priority: u32,
+    weight: u32,
 }
 
 impl UpstreamValues<'_> {
@@ -150,7 +235,11 @@ impl UpstreamValues<'_> {
                 .map(|(cert, key)| (cert.to_owned(), key.to_owned())),
             password_file,
             connections: self.connections.or(provider.and_then(|provider| provider.connections)),
-            recipients: provider.and_then(|provider| provider.recipients),
+            recipient_limit: provider.and_then(|provider| provider.recipients),
+            senders: self.senders.to_vec(),
+            recipients: self.recipients.to_vec(),
+            priority: self.priority,
+            weight: self.weight,
             provider,
         }))
     }
@@ -223,6 +312,10 @@ impl UpstreamValues<'_> {
             ("ca", self.ca.is_some()),
             ("cert_file", self.cert_file.is_some()),
             ("connections", self.connections.is_some()),
+            ("senders", !self.senders.is_empty()),
+            ("recipients", !self.recipients.is_empty()),
+            ("priority", self.priority != PRIORITY),
+            ("weight", self.weight != 1),
             ("tls", self.tls != UpstreamTls::Auto),
         ];
         let (field, _) = set.into_iter().find(|(_, is_set)| *is_set)?;
@@ -269,10 +362,20 @@ impl ConfiguredUpstream {
         self.login_warning(port).into_iter().chain(tls).collect()
     }
 
+    /// The property that has the host.
+    pub fn host_property(&self) -> String {
+        let field = if self.name == DEFAULT { "" } else { "_host" };
+        format!("{}{field}", self.prefix)
+    }
+
+    /// Whether it takes mail of every sender to every recipient.
+    pub fn is_for_all(&self) -> bool {
+        self.senders.is_empty() && self.recipients.is_empty()
+    }
+
     /// The property that has the host, and the host.
     fn place(&self) -> String {
-        let field = if self.name == DEFAULT { "" } else { "_host" };
-        format!("{}{field} is {}", self.prefix, self.host)
+        format!("{} is {}", self.host_property(), self.host)
     }
 
     fn login_warning(&self, port: u16) -> Option<String> {
@@ -401,7 +504,7 @@ mod tests {
         let preset = |word| [("MTA_SMART_RELAY_PRESET", word)];
         let gmail = upstream(&[&preset("gmail"), &LOGIN]);
         assert_eq!(gmail.host.to_string(), "[smtp.gmail.com]:587");
-        assert_eq!((gmail.tls, gmail.recipients), (TlsLevel::Required, Some(100)));
+        assert_eq!((gmail.tls, gmail.recipient_limit), (TlsLevel::Required, Some(100)));
         let other = [("MTA_SMART_RELAY", "smtp-broadcasts.postmarkapp.com")];
         let postmark = upstream(&[&preset("postmark"), &other, &LOGIN]);
         assert_eq!(postmark.host.to_string(), "smtp-broadcasts.postmarkapp.com:587");

@@ -36,7 +36,7 @@ impl Settings {
         let hops = self
             .configured_hosts()
             .into_iter()
-            .flat_map(|(property, hop)| self.of_hop(property, &hop));
+            .flat_map(|(property, hop)| self.of_hop(&property, &hop));
         let modes = self.staging_modes().into_iter().map(|mode| mode.words);
         modes
             .chain(self.of_mail_log())
@@ -51,12 +51,13 @@ impl Settings {
     }
 
     /// The next hops in properties that are in use.
-    pub fn configured_hosts(&self) -> Vec<(&'static str, HostSpec)> {
-        match (self.smart_relay_host(), &self.cc_mta) {
-            (Some(relay), _) => vec![("smart_relay", relay)],
-            (None, Some(copies)) => vec![("cc_mta", copies.clone())],
-            (None, None) => Vec::new(),
-        }
+    pub fn configured_hosts(&self) -> Vec<(String, HostSpec)> {
+        let upstreams = self.upstreams().into_iter();
+        let copies = self.cc_mta.clone().filter(|_| self.goes_by_domain());
+        upstreams
+            .map(|upstream| (upstream.host_property(), upstream.host))
+            .chain(copies.map(|copies| ("cc_mta".to_owned(), copies)))
+            .collect()
     }
 
     /// A warning that a next hop is this relay itself; `own` are the addresses of this machine, and
@@ -94,8 +95,8 @@ impl Settings {
 
     fn of_hop(&self, property: &str, hop: &HostSpec) -> Vec<String> {
         let port = match hop.port {
-            // The smart relay may have a login: `upstream`.
-            _ if property == "smart_relay" => None,
+            // An upstream may have a login: `upstream`.
+            _ if property != "cc_mta" => None,
             Some(SUBMISSION) => Some(format!(
                 "{property} is {hop}: port {SUBMISSION} usually wants a login, and copies are sent \
                 without one; it must accept mail without a login, or copies will wait and fail"
@@ -156,14 +157,17 @@ impl Settings {
 
     fn of_mail(&self) -> Vec<String> {
         let mut warnings = Vec::new();
-        let relay = self.smart_relay_host();
-        if relay.is_some() && self.cc_mta.is_some() {
-            warnings.push(
-                "cc_mta does nothing while smart_relay is set: no carbon copies are sent"
-                    .to_owned(),
-            );
+        let by_domain = self.goes_by_domain();
+        if !by_domain && self.cc_mta.is_some() {
+            let property = match self.smart_relay_host() {
+                Some(_) => "smart_relay",
+                None => "an upstream for all mail",
+            };
+            warnings.push(format!(
+                "cc_mta does nothing while {property} is set: no carbon copies are sent"
+            ));
         }
-        if relay.is_none() && self.hostname == NO_NAME {
+        if by_domain && self.hostname == NO_NAME {
             warnings.push(format!(
                 "hostname is {NO_NAME}, which receiving servers refuse or distrust: set \
                 MTA_HOSTNAME to the name of this relay's outside address, or set MTA_SMART_RELAY"

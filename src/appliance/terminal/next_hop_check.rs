@@ -29,11 +29,11 @@ pub fn preflight(settings: &Settings, names: &ResolvedHosts) -> Vec<String> {
             // The loopback and listening addresses need no check of the machine:
             // `Settings::warnings`.
             Host::Address(address) => settings
-                .comes_back(property, &hop, &[*address], &own)
-                .filter(|_| settings.comes_back(property, &hop, &[*address], &[]).is_none()),
+                .comes_back(&property, &hop, &[*address], &own)
+                .filter(|_| settings.comes_back(&property, &hop, &[*address], &[]).is_none()),
             Host::Name(name) => match names.of(name)? {
-                Ok(addresses) => settings.comes_back(property, &hop, &bare(addresses), &own),
-                Err(why) => Some(missing(settings, property, &hop, why)),
+                Ok(addresses) => settings.comes_back(&property, &hop, &bare(addresses), &own),
+                Err(why) => Some(missing(settings, &property, &hop, why)),
             },
         });
     let receivers =

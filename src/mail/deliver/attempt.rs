@@ -111,7 +111,9 @@ impl RouteAttempt {
                 if asked.len() >= PARALLEL_MAX
                     && let Some(silent) = asked.pop_front()
                 {
-                    failure = Some(self.gave_up_on(&silent));
+                    let outcome = self.gave_up_on(&silent);
+                    self.note_failed(silent.mail_host, &asked, &outcome);
+                    failure = Some(outcome);
                 }
                 let opening =
                     Box::pin(open(self.client.clone(), self.route.clone(), mail_host, address));
@@ -125,6 +127,7 @@ impl RouteAttempt {
             tokio::select! {
                 ((mail_host, address), opened) = first(&mut asked) => match opened {
                     Ok(connection) => {
+                        connection.note_reached();
                         self.host_was_ready(mail_host);
                         return Ok(connection);
                     }
@@ -132,13 +135,17 @@ impl RouteAttempt {
                         self.full.push(address.ip());
                         failure = failure.or(Some(outcome));
                     }
-                    Err(NotReady::Failed(outcome)) => failure = Some(outcome),
+                    Err(NotReady::Failed(outcome)) => {
+                        self.note_failed(mail_host, &asked, &outcome);
+                        failure = Some(outcome);
+                    }
                 },
                 () = sleep_until(turn_ends) => {
                     if turn_ends == until {
-                        let silent = asked.pop_back();
-                        let outcome = silent.map(|silent| self.gave_up_on(&silent));
-                        return Err(outcome.unwrap_or_else(|| self.no_host()));
+                        let Some(silent) = asked.pop_back() else { return Err(self.no_host()) };
+                        let outcome = self.gave_up_on(&silent);
+                        self.note_failed(silent.mail_host, &asked, &outcome);
+                        return Err(outcome);
                     }
                 }
             }
@@ -152,6 +159,17 @@ impl RouteAttempt {
             self.waiting.drain(..).partition(|(other, _)| *other == mail_host);
         others.extend(same);
         self.waiting = others;
+    }
+
+    /// No address of this host's upstream is ready for mail, unless others are left to be tried.
+    fn note_failed(&self, host: usize, asked: &VecDeque<HostAttempt>, outcome: &Outcome) {
+        let upstream_of = |host: usize| self.route.hosts.get(host)?.upstream.as_deref();
+        let Some(upstream) = upstream_of(host) else { return };
+        let waiting = self.waiting.iter().map(|(host, _)| *host);
+        let mut left = waiting.chain(asked.iter().map(|attempt| attempt.mail_host));
+        if !left.any(|other| upstream_of(other) == Some(upstream)) {
+            self.client.note_unreachable(upstream, outcome);
+        }
     }
 
     fn gave_up_on(&self, silent: &HostAttempt) -> Outcome {

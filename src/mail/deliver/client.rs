@@ -3,7 +3,7 @@
 use super::extensions::Extensions;
 use super::host_limits::{HostLimits, HostPermit, HostVacancy};
 use super::reply_classification::ReplyStage;
-use super::upstream::{UpstreamAccess, UpstreamAccesses, UpstreamSecrets};
+use super::upstream::{UpstreamAccess, UpstreamAccesses, UpstreamPermit, UpstreamSecrets};
 use super::wire::{SmtpWire, error_text};
 use super::{AttemptObserver, DeliverConfig, Timeouts};
 use crate::ground::fair_queue::ShareMarks;
@@ -17,6 +17,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
+
+/// Mails that one connection carries, at most, while several upstreams share the mail.
+const TURN_MAX: u32 = 20;
 
 /// Makes connections. Cheap to clone.
 #[derive(Clone)]
@@ -72,6 +75,7 @@ pub struct Connection {
     host: String,
     address: SocketAddr,
     place: Arc<HostPermit>,
+    permit: Option<Arc<UpstreamPermit>>,
     _active: Active,
 }
 
@@ -155,12 +159,16 @@ impl SmtpClient {
                 }
             },
         };
+        let permit = upstream.as_ref().map(|upstream| admitted(upstream, host)).transpose();
+        let permit = permit.map_err(NotReady::Failed)?;
         let host = &host.host;
         let Some(place) = self.shared.hosts.enter(address.ip()) else {
             let text = format!("the connection limit for {} is reached", relay_text(host, address));
             return Err(NotReady::Full(Outcome::own(Reply::new(451, (4, 4, 5), text))));
         };
-        let target = Target { place: &place, host, address, route, upstream: upstream.as_ref() };
+        let upstream = upstream.as_ref();
+        let permit = permit.as_ref();
+        let target = Target { place: &place, host, address, route, upstream, permit };
         self.open_in(target).await.map_err(NotReady::Failed)
     }
 
@@ -189,6 +197,11 @@ impl SmtpClient {
             Failed::Tls(cause) => Outcome::own(Reply::new(451, (4, 7, 5), cause)),
             Failed::Otherwise(outcome) => outcome,
         })
+    }
+
+    /// The upstream of this name.
+    pub(super) fn upstream_named(&self, name: &str) -> Option<&Arc<UpstreamAccess>> {
+        self.shared.upstreams.get(name)
     }
 
     pub(super) fn timeouts(&self) -> &Timeouts {
@@ -230,7 +243,7 @@ impl SmtpClient {
         level: TlsLevel,
         secrets: Option<&UpstreamSecrets>,
     ) -> Result<Connection, Failed> {
-        let Target { place, host, address, route, upstream } = target;
+        let Target { place, host, address, route, upstream, permit } = target;
         let (times, relay) = (self.timeouts(), relay_text(host, address));
         place.opens();
         let stream = timeout(times.connect, self.dial(address))
@@ -267,6 +280,7 @@ impl SmtpClient {
             host: host.to_owned(),
             address,
             place: place.clone(),
+            permit: permit.cloned(),
             _active: Active::new(self.shared.counters.clone()),
         };
         connection.begin(level, secrets.filter(|_| level.verifies())).await?;
@@ -305,6 +319,23 @@ struct Target<'a> {
     address: SocketAddr,
     route: &'a Arc<Route>,
     upstream: Option<&'a Arc<UpstreamAccess>>,
+    permit: Option<&'a Arc<UpstreamPermit>>,
+}
+
+/// A permit for a connection to an upstream, if it takes mail and may have another connection.
+fn admitted(
+    upstream: &Arc<UpstreamAccess>,
+    host: &MailHost,
+) -> Result<Arc<UpstreamPermit>, Outcome> {
+    let later = |words: String| Outcome::own(Reply::new(451, (4, 4, 5), words));
+    if let Some(said) = upstream.paused() {
+        return Err(later(format!("{} waits: {said}", host.host)));
+    }
+    let most = upstream.connections_max.unwrap_or_default();
+    upstream
+        .enter()
+        .map(Arc::new)
+        .ok_or_else(|| later(format!("{} has the {most} connections that it may have", host.host)))
 }
 
 /// Why one try at an address failed.
@@ -363,6 +394,13 @@ impl Connection {
         self.client.times = self.client.shared.config.timeouts;
     }
 
+    /// Whether the next mail belongs on another connection: this one's upstream refuses us now, or
+    /// it has had its turn among those that share the mail.
+    pub fn ends_turn(&self) -> bool {
+        (self.route.shared && self.transactions >= TURN_MAX)
+            || self.upstream.as_ref().is_some_and(|upstream| upstream.paused().is_some())
+    }
+
     /// Whether the peer closed the connection or sent something while idle; then it can only be
     /// dropped.
     pub fn is_stale(&mut self) -> bool {
@@ -393,6 +431,7 @@ impl Connection {
             address: self.address,
             route: &self.route,
             upstream: self.upstream.as_ref(),
+            permit: self.permit.as_ref(),
         };
         *self = client.open_in(target).await?;
         self.recipients_max = recipients_max;

@@ -11,6 +11,7 @@ use crate::mail::model::UpstreamMonitor;
 use rustls::ClientConfig;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// The upstreams by name.
 pub type UpstreamAccesses = BTreeMap<Arc<str>, Arc<UpstreamAccess>>;
@@ -26,10 +27,18 @@ pub struct UpstreamAccess {
     pub tls: TlsLevel,
     /// Recipients of one transaction, at most.
     pub recipients_max: Option<usize>,
+    /// Connections at the same time, at most.
+    pub connections_max: Option<u32>,
     /// Judges its replies.
     pub(super) monitor: Arc<dyn UpstreamMonitor>,
     secrets: Lock<UpstreamSecrets>,
+    /// Connections that are open, or being opened.
+    connections: AtomicU32,
 }
+
+/// A connection that counts as one of its upstream until this is dropped.
+#[derive(Debug)]
+pub(super) struct UpstreamPermit(Arc<UpstreamAccess>);
 
 /// What its files hold.
 #[derive(Debug, Clone)]
@@ -57,7 +66,28 @@ impl UpstreamAccess {
             recipients_max,
             monitor,
             secrets: Lock::leaf(secrets),
+            connections_max: None,
+            connections: AtomicU32::new(0),
         }
+    }
+
+    /// The same with a limit of connections.
+    #[must_use]
+    pub fn with_connections_max(self, most: Option<u32>) -> Self {
+        Self { connections_max: most, ..self }
+    }
+
+    /// Connections that are open now, or being opened.
+    pub fn connections(&self) -> u32 {
+        self.connections.load(Ordering::Relaxed)
+    }
+
+    /// A permit for one more connection; `None`: there are as many as there may be.
+    pub(super) fn enter(self: &Arc<Self>) -> Option<UpstreamPermit> {
+        let most = self.connections_max.unwrap_or(u32::MAX);
+        let one_more = |open: u32| (open < most).then_some(open.saturating_add(1));
+        let entered = self.connections.fetch_update(Ordering::AcqRel, Ordering::Relaxed, one_more);
+        entered.is_ok().then(|| UpstreamPermit(self.clone()))
     }
 
     /// The next connection uses these.
@@ -65,8 +95,19 @@ impl UpstreamAccess {
         *self.secrets.lock() = secrets;
     }
 
+    /// Why nothing is sent to it now; `None`: it takes mail, as far as is known.
+    pub(super) fn paused(&self) -> Option<String> {
+        self.monitor.paused(&self.name).map(|(_, said)| said)
+    }
+
     /// Those in use.
     pub(super) fn secrets(&self) -> UpstreamSecrets {
         self.secrets.lock().clone()
+    }
+}
+
+impl Drop for UpstreamPermit {
+    fn drop(&mut self) {
+        self.0.connections.fetch_sub(1, Ordering::AcqRel);
     }
 }

@@ -4,13 +4,32 @@
 //! not about the mail; `None` where it is, and for all other hosts. The judgement is that of
 //! [`UpstreamMonitor`](crate::mail::model::UpstreamMonitor), which remembers it.
 
-use super::client::Connection;
+use super::client::{Connection, SmtpClient};
 use super::reply_classification::ReplyStage;
 use crate::mail::model::{
     Enhanced, Outcome, Reply, ReplyClass, TransactionReport, UpstreamRefusal, UpstreamStage,
 };
 
+impl SmtpClient {
+    /// None of an upstream's addresses is ready for mail.
+    pub(super) fn note_unreachable(&self, upstream: &str, outcome: &Outcome) {
+        if let Some(access) = self.upstream_named(upstream) {
+            // One that has all its connections is there.
+            if access.connections_max.is_none_or(|most| access.connections() < most) {
+                access.monitor.unreachable(upstream, &outcome.words());
+            }
+        }
+    }
+}
+
 impl Connection {
+    /// The upstream is ready for mail.
+    pub(super) fn note_reached(&self) {
+        if let Some(access) = self.upstream() {
+            access.monitor.reached(&access.name);
+        }
+    }
+
     /// The outcome for a reply to MAIL, RCPT, DATA or the end of data that is not about the mail.
     pub(super) fn refused_by_upstream(
         &mut self,
@@ -61,6 +80,7 @@ impl Connection {
             UpstreamRefusal::Relay => format!("{relay} refuses this relay: {reply}"),
             UpstreamRefusal::Throttle => format!("{relay} takes no more for now: {reply}"),
             UpstreamRefusal::Sender => format!("{relay} refuses the sender {sender}: {reply}"),
+            UpstreamRefusal::Connection => format!("{relay} is not ready for mail: {reply}"),
         };
         let Enhanced(_, subject, detail) = reply.enhanced.unwrap_or(Enhanced(4, 7, 0));
         Outcome::own(Reply::new(451, (4, subject, detail), text))

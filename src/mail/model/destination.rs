@@ -3,7 +3,7 @@
 //! A destination is decided once, at intake, and stored with the message. It contains no host from
 //! a lookup: that is a [`super::Route`], made again at each attempt.
 
-use super::{Address, ConfiguredHost};
+use super::{Address, ConfiguredHost, UpstreamGroup};
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
@@ -16,6 +16,8 @@ pub enum Destination {
     Domain(MailDomain),
     /// The host that gets all mail, as in the property `smart_relay`.
     SmartRelay(Arc<ConfiguredHost>),
+    /// Upstreams with names of their own, as in the properties `upstream_<name>_host`.
+    Upstreams(Arc<UpstreamGroup>),
     /// The host that gets the carbon copies, as in the property `cc_mta`.
     Copy(Arc<ConfiguredHost>),
 }
@@ -44,6 +46,7 @@ impl Destination {
         match self {
             Self::Domain(domain) => Cow::Borrowed(domain.as_str()),
             Self::SmartRelay(host) => Cow::Borrowed(host.as_str()),
+            Self::Upstreams(group) => Cow::Borrowed(group.as_str()),
             Self::Copy(_) => Cow::Owned(self.to_string()),
         }
     }
@@ -59,6 +62,7 @@ impl fmt::Display for Destination {
         match self {
             Self::Domain(domain) => f.write_str(domain.as_str()),
             Self::SmartRelay(host) => f.write_str(host.as_str()),
+            Self::Upstreams(group) => f.write_str(group.as_str()),
             Self::Copy(host) => write!(f, "{}{host}", Self::COPY),
         }
     }
@@ -100,6 +104,10 @@ mod tests {
             (Destination::domain("BÜCHER.example").unwrap(), "bücher.example"),
             (Destination::SmartRelay(host()), "[relay.example]:2525"),
             (Destination::Copy(host()), "cc:[relay.example]:2525"),
+            (
+                Destination::Upstreams(UpstreamGroup::parse("upstream:a+b2").unwrap().into()),
+                "upstream:a+b2",
+            ),
         ] {
             assert_eq!((destination.to_string().as_str(), &*destination.name()), (name, name));
             assert!(destination.has_name(name) && !destination.has_name(&name[1..]), "{name}");

@@ -33,6 +33,7 @@ mod sessions;
 mod status;
 mod submission;
 mod upstream;
+mod upstream_group;
 
 pub use address::{Address, AddressError, Domain};
 pub use admin::{
@@ -82,4 +83,7 @@ pub use sender_list::SenderList;
 pub use sessions::{RefusedExample, SessionInfo, SessionList};
 pub use status::{DeliveryStatus, NoStatus};
 pub use submission::{Resubmission, Submission, Submitted, SubmittedEnvelope};
-pub use upstream::{UpstreamMonitor, UpstreamRefusal, UpstreamStage, UpstreamStatus};
+pub use upstream::{
+    UpstreamAvailability, UpstreamMonitor, UpstreamRefusal, UpstreamStage, UpstreamStatus,
+};
+pub use upstream_group::UpstreamGroup;

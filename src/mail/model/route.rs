@@ -22,6 +22,9 @@ pub struct Route {
     pub destination: Destination,
     /// Never empty.
     pub hosts: Vec<MailHost>,
+    /// Whether several upstreams share this mail: then a connection carries only some mails before
+    /// the next of them has its turn.
+    pub shared: bool,
 }
 
 /// There is no route; with the reply for the sender.

@@ -23,6 +23,19 @@ pub enum UpstreamRefusal {
     Throttle,
     /// This one sender.
     Sender,
+    /// A connection: none of its addresses is ready for mail.
+    Connection,
+}
+
+/// Whether an upstream takes mail now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum UpstreamAvailability {
+    /// It does, as far as is known, or the caller is the one that asks it again.
+    Open,
+    /// None of its addresses was ready for mail lately.
+    Unreachable,
+    /// It refuses us, or takes no more for now; with its words.
+    Refuses(String),
 }
 
 /// The present state of an upstream.
@@ -60,6 +73,16 @@ pub trait UpstreamMonitor: Send + Sync + Debug {
 
     /// Until when it gets no mail, by the monotonic clock, and what it said.
     fn paused(&self, upstream: &str) -> Option<(u32, String)>;
+
+    /// Whether it takes mail now, for a caller that is going to connect. Of those that ask after
+    /// a pause one is told that it is open, and the others for a while that it is not.
+    fn availability(&self, upstream: &str) -> UpstreamAvailability;
+
+    /// None of its addresses is ready for mail; `error` says why.
+    fn unreachable(&self, upstream: &str, error: &str);
+
+    /// It is ready for mail.
+    fn reached(&self, upstream: &str);
 
     /// All upstreams.
     fn list(&self) -> Vec<UpstreamStatus>;

@@ -46,10 +46,7 @@ pub async fn run<S: Spool>(
             }
         };
         let Some((message, targets)) = agent.begin_signed(job).await else { continue };
-        if connection.as_mut().is_some_and(|(connection, _)| connection.is_stale()) {
-            connection = None;
-            agent.count_open(false);
-        }
+        connection = agent.usable(connection);
         let (open, attempt) = match connection.take() {
             Some(open) => {
                 let attempt = RouteAttempt::on_connection(&open.0);

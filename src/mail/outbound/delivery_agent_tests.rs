@@ -86,6 +86,7 @@ fn relay_with(port: u16, lifetime: u32) -> Relay {
     let routes = route::RouteConfig {
         smart_relay: None,
         cc_mta: None,
+        fallback: false,
         hostname: "relay.example".into(),
         own_addresses: vec![],
         port,

@@ -368,7 +368,7 @@ impl<S: Spool> Outbound<S> {
                 // An operator may configure a host again before it is released.
                 _ if now.is_none() && message.held => continue,
                 _ if now.is_none() => (one.status, homeless) = (TargetStatus::Dropped, true),
-                Some(decided) => moved |= !rules.stands(decided),
+                Some(decided) => moved |= now.as_ref() != Some(decided),
                 None => continue,
             }
             one.destination = now;

@@ -216,7 +216,8 @@ mod tests {
             addresses: vec![address],
             upstream: None,
         }];
-        let connection = client.connect(&Route { destination, hosts }).await.unwrap();
+        let connection =
+            client.connect(&Route { destination, hosts, shared: false }).await.unwrap();
         (connection, OutboundCounters::alone().unwrap())
     }
 

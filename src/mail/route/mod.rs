@@ -22,6 +22,8 @@ mod host_addresses;
 mod order;
 mod routed_upstream;
 mod rules;
+mod upstream_rules;
+mod upstream_turns;
 mod upstreams;
 
 use crate::ground::clock;
@@ -29,7 +31,7 @@ use crate::ground::dns::{Absence, DnsError, Resolver};
 use crate::ground::host::{Host, HostSpec};
 use crate::mail::model::{
     Address, Destination, HostLookup, HostUse, MailHost, Reply, ReplyClass, Route, RouteError,
-    RouteTrace, TracedHost, UpstreamMonitor,
+    RouteTrace, TracedHost, UpstreamGroup, UpstreamMonitor,
 };
 use crate::mail::route::counters::RouteCounters;
 pub use host_addresses::{ADDRESSES_MAX, ROUTE_MAX};
@@ -42,6 +44,9 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use tokio::task::JoinSet;
+use upstream_rules::{UpstreamRule, UpstreamRules};
+use upstream_turns::UpstreamTurns;
+pub use upstreams::DEFAULT_UPSTREAM;
 
 /// Hosts of one destination that are used, best first, at most.
 pub const HOSTS_MAX: usize = 20;
@@ -53,6 +58,9 @@ pub struct RouteConfig {
     pub smart_relay: Option<HostSpec>,
     /// The host that gets a copy of each mail; ignored when there is a smart relay.
     pub cc_mta: Option<HostSpec>,
+    /// Whether mail goes by domain first, and to the smart relay and other upstreams only where
+    /// that fails.
+    pub fallback: bool,
     /// This relay's host name, as it may be in MX records.
     pub hostname: String,
     /// This relay's listeners; an unspecified one stands for all addresses of this machine.
@@ -70,6 +78,9 @@ pub struct Router {
     /// Addresses of this host where another mail server is.
     local_mail_hosts: Vec<IpNet>,
     upstreams: Arc<Vec<RoutedUpstream>>,
+    turns: Arc<UpstreamTurns>,
+    /// The upstreams for what hosts of domains do not take.
+    fallback: Option<Arc<UpstreamGroup>>,
     /// What upstreams say about us.
     monitor: Option<Arc<dyn UpstreamMonitor>>,
     counters: Option<Arc<RouteCounters>>,
@@ -78,21 +89,19 @@ pub struct Router {
 impl Router {
     /// A router that uses `resolver`.
     pub fn new(config: RouteConfig, resolver: Arc<dyn Resolver>) -> Self {
-        let rules = RouteRules::new(config.smart_relay.clone(), config.cc_mta.clone(), config.port);
+        let relay = config.smart_relay.clone().filter(|_| !config.fallback);
+        let rules = RouteRules::new(relay, config.cc_mta.clone(), config.port);
         Self {
             config,
             resolver,
             rules,
             local_mail_hosts: Vec::new(),
             upstreams: Arc::default(),
+            turns: Arc::default(),
+            fallback: None,
             monitor: None,
             counters: None,
         }
-    }
-
-    /// The same with these upstreams; `smart_relay` is the first of them.
-    pub fn upstreams(self, upstreams: Vec<RoutedUpstream>) -> Self {
-        Self { upstreams: Arc::new(upstreams), ..self }
     }
 
     /// The same, by which all mail goes to one address if there is one.
@@ -143,6 +152,7 @@ impl Router {
         destination: &Destination,
         trace: &mut RouteTrace,
     ) -> Result<Route, RouteError> {
+        let mut shared = false;
         let hosts = match destination {
             Destination::Copy(spec) if !self.rules.stands(destination) => {
                 let text = format!(
@@ -154,9 +164,19 @@ impl Router {
                 self.configured_hosts("cc_mta", spec, spec.exact, trace).await
             }
             Destination::SmartRelay(spec) => self.relay_hosts(spec, trace).await,
-            Destination::Domain(domain) => self.domain_hosts(domain.as_str(), trace).await,
+            Destination::Upstreams(group) => {
+                self.group_hosts(group, trace).await.map(|(hosts, several)| {
+                    shared = several;
+                    hosts
+                })
+            }
+            Destination::Domain(domain) => {
+                let hosts = self.domain_hosts(domain.as_str(), trace).await;
+                self.or_fallback(hosts, trace).await
+            }
         };
-        Ok(Route { destination: destination.clone(), hosts: hosts.map_err(RouteError)? })
+        let hosts = hosts.map_err(RouteError)?;
+        Ok(Route { destination: destination.clone(), hosts, shared })
     }
 
     /// Looks the same destination up again, after no host of `tried` accepted a connection: gives
@@ -464,6 +484,8 @@ fn name_of(destination: &Destination) -> Cow<'_, str> {
             Some(address) => Cow::Owned(address.to_string()),
             None => Cow::Borrowed(domain.as_str()),
         },
+        // Their hosts are asked for by name, each.
+        Destination::Upstreams(group) => Cow::Borrowed(group.as_str()),
         Destination::SmartRelay(spec) | Destination::Copy(spec) => match &spec.host {
             Host::Name(name) => Cow::Borrowed(name),
             Host::Address(address) => Cow::Owned(address.to_string()),

@@ -1,24 +1,30 @@
 //! The routing rules: the destination is decided at intake, from the properties alone.
 //!
-//! A smart relay gets everything. Else mail goes by the domains of its recipients, and `cc_mta`
-//! gets a copy of each. A decision under other properties [is not valid any
+//! Upstreams with senders or recipients of their own come first ([`UpstreamRules`]). Of the rest a
+//! smart relay gets everything; without one mail goes by the domains of its recipients, and
+//! `cc_mta` gets a copy of each. A decision under other properties [is not valid any
 //! more](RouteRules::stands), and is made again. `redirect_all_to` changes no decision: while it is
 //! set, all mail [goes](RouteRules::destination) where that address is.
 
+use super::upstream_rules::UpstreamRules;
 use crate::ground::host::HostSpec;
-use crate::mail::model::{Address, ConfiguredHost, Destination, Envelope, Target, TargetProgress};
+use crate::mail::model::{
+    Address, ConfiguredHost, Destination, Envelope, Target, TargetProgress, UpstreamGroup,
+};
 use std::sync::Arc;
 
 /// The rules from the properties; without any, all mail goes by domain.
 #[derive(Debug, Clone, Default)]
 pub struct RouteRules {
     relay: Option<Arc<ConfiguredHost>>,
-    /// Empty while there is a smart relay.
+    /// Empty while all mail goes to a smart relay or to upstreams.
     copy: Option<Arc<ConfiguredHost>>,
     /// The port of hosts without an explicit one.
     port: u16,
-    /// The address that gets all mail, and its destination.
-    redirect: Option<Arc<(Address, Destination)>>,
+    /// Upstreams with names of their own; `None`: there are none.
+    upstreams: Option<Arc<UpstreamRules>>,
+    /// The address that gets all mail.
+    redirect: Option<Arc<Address>>,
 }
 
 impl RouteRules {
@@ -27,26 +33,34 @@ impl RouteRules {
         let configured = |spec| Arc::new(ConfiguredHost::from(spec));
         let relay = smart_relay.map(configured);
         let copy = cc_mta.filter(|_| relay.is_none()).map(configured);
-        Self { relay, copy, port, redirect: None }
+        Self { relay, copy, port, upstreams: None, redirect: None }
+    }
+
+    /// The same rules with upstreams that have names of their own.
+    pub(super) fn with_upstreams(self, rules: UpstreamRules) -> Self {
+        let all = rules.default_group().is_some();
+        Self {
+            // The smart relay is one of the default group.
+            relay: self.relay.filter(|_| !all),
+            copy: self.copy.filter(|_| !all),
+            upstreams: Some(Arc::new(rules)),
+            ..self
+        }
     }
 
     /// The same rules, by which all mail goes to one address if there is one.
     pub fn redirecting(self, to: Option<Address>) -> Self {
-        let redirect = to.map(|to| {
-            let destination = self.of(&to);
-            Arc::new((to, destination))
-        });
-        Self { redirect, ..self }
+        Self { redirect: to.map(Arc::new), ..self }
     }
 
     /// The address that gets all mail, whatever its recipients.
     pub fn redirect(&self) -> Option<&Address> {
-        self.redirect.as_deref().map(|(to, _)| to)
+        self.redirect.as_deref()
     }
 
     /// Where mail goes now that was decided to go to `decided`.
-    pub fn redirected(&self, decided: Destination) -> Destination {
-        self.redirect.as_deref().map_or(decided, |(_, destination)| destination.clone())
+    pub fn redirected(&self, sender: Option<&Address>, decided: Destination) -> Destination {
+        self.redirect().map_or(decided, |to| self.of(sender, to))
     }
 
     /// The destination of each target of a mail: its recipients in their order, then the copy, if
@@ -55,21 +69,26 @@ impl RouteRules {
         let mut all: Vec<Destination> = Vec::with_capacity(envelope.recipients.len() + 1);
         for recipient in &envelope.recipients {
             let same = all.last().filter(|last| self.is_where(recipient, last)).cloned();
-            all.push(same.unwrap_or_else(|| self.of(recipient)));
+            all.push(same.unwrap_or_else(|| self.of(envelope.sender.as_ref(), recipient)));
         }
         all.extend(self.copy().filter(|_| copy));
         all
     }
 
-    /// The destination of mail to a recipient.
-    pub fn of(&self, recipient: &Address) -> Destination {
+    /// The destination of mail from a sender, `None` for the null sender, to a recipient.
+    pub fn of(&self, sender: Option<&Address>, recipient: &Address) -> Destination {
+        let rules = self.upstreams.as_ref();
+        if let Some(group) = rules.and_then(|rules| rules.group(sender, recipient)) {
+            return Destination::Upstreams(group);
+        }
         match &self.relay {
             Some(relay) => Destination::SmartRelay(relay.clone()),
             None => Destination::domain_of(recipient),
         }
     }
 
-    /// The destination of carbon copies; `None` without `cc_mta` or with a smart relay.
+    /// The destination of carbon copies; `None` without `cc_mta`, or while all mail goes to a smart
+    /// relay or to upstreams.
     pub fn copy(&self) -> Option<Destination> {
         self.copy.clone().map(Destination::Copy)
     }
@@ -81,8 +100,8 @@ impl RouteRules {
         envelope: &Envelope,
         progress: &TargetProgress,
     ) -> Option<Destination> {
-        match self.redirect.as_deref() {
-            Some((_, destination)) => Some(destination.clone()),
+        match self.redirect() {
+            Some(to) => Some(self.of(envelope.sender.as_ref(), to)),
             None => self.decided(envelope, progress),
         }
     }
@@ -93,25 +112,32 @@ impl RouteRules {
         match (&progress.destination, progress.target) {
             (Some(decided), _) if self.stands(decided) => Some(decided.clone()),
             (_, Target::Recipient(place)) => {
-                envelope.recipients.get(usize::from(place)).map(|recipient| self.of(recipient))
+                let recipient = envelope.recipients.get(usize::from(place))?;
+                Some(self.of(envelope.sender.as_ref(), recipient))
             }
             (_, Target::Copy) => self.copy(),
         }
     }
 
-    /// Whether the properties still send mail there.
+    /// Whether the properties still send mail there, whatever its envelope. While there are rules
+    /// for senders or recipients, only the envelope tells.
     pub fn stands(&self, destination: &Destination) -> bool {
         match destination {
-            Destination::Domain(_) => self.relay.is_none(),
-            Destination::SmartRelay(host) => self.relay.as_ref() == Some(host),
+            Destination::Domain(_) => self.relay.is_none() && self.upstreams.is_none(),
+            Destination::SmartRelay(host) => {
+                self.relay.as_ref() == Some(host) && self.upstreams.is_none()
+            }
+            Destination::Upstreams(_) => false,
             Destination::Copy(host) => self.copy.as_ref() == Some(host),
         }
     }
 
-    /// The destinations that an operator configured: the smart relay, or the host for carbon
-    /// copies.
+    /// The destinations that an operator configured: the smart relay, upstreams, or the host for
+    /// carbon copies.
     pub fn named(&self) -> impl Iterator<Item = Destination> {
-        self.relay.clone().map(Destination::SmartRelay).into_iter().chain(self.copy())
+        let groups = self.upstreams.iter().flat_map(|rules| rules.groups());
+        let groups = groups.map(Destination::Upstreams);
+        self.relay.clone().map(Destination::SmartRelay).into_iter().chain(groups).chain(self.copy())
     }
 
     /// The destination that an operator means by `name`: its own name, or another form of the host
@@ -123,33 +149,29 @@ impl RouteRules {
         if let Some(same) = self.named().find(|named| named.has_name(name)) {
             return Ok(same);
         }
+        if let Some(group) = self.group_named(name) {
+            return Ok(Destination::Upstreams(group));
+        }
         let bare = name.strip_prefix(Destination::COPY).unwrap_or(name);
         let is_host_of = |spec: &Option<Arc<ConfiguredHost>>| {
             let (Some(spec), Ok(given)) = (spec, bare.parse::<HostSpec>()) else { return false };
             given.host == spec.host
                 && given.port.is_none_or(|port| port == spec.port.unwrap_or(self.port))
         };
-        if let Some(relay) = &self.relay {
-            let is_relay = bare == name && is_host_of(&self.relay);
-            let words = || {
-                format!(
-                    "all mail goes to {relay} (property smart_relay), and none to {name}; name \
-                    {relay}"
-                )
-            };
-            return is_relay.then(|| Destination::SmartRelay(relay.clone())).ok_or_else(words);
+        if let Some(relay) = self.relay.as_ref().filter(|_| bare == name && is_host_of(&self.relay))
+        {
+            return Ok(Destination::SmartRelay(relay.clone()));
         }
         // A recipient's domain has precedence: its mail and the copies of all mail are two
         // destinations.
         if bare == name
+            && self.goes_by_domain()
             && let Some(domain) = Destination::domain(name)
         {
             return Ok(domain);
         }
         let copy = self.copy().filter(|_| is_host_of(&self.copy));
-        copy.ok_or_else(|| {
-            format!("mail goes by the domain of its recipients, and none to {name}; name a domain")
-        })
+        copy.ok_or_else(|| self.no_destination(name))
     }
 
     /// The destination with this whole name, perhaps under other properties; `None` when there
@@ -159,17 +181,53 @@ impl RouteRules {
         if let Some(named) = self.named().find(|named| named.has_name(name)) {
             return Some(named);
         }
+        if let Some(group) = UpstreamGroup::parse(name) {
+            return Some(Destination::Upstreams(Arc::new(group)));
+        }
         match name.strip_prefix(Destination::COPY) {
             Some(copy) => host(copy).map(Destination::Copy),
             None => Destination::domain(name).or_else(|| host(name).map(Destination::SmartRelay)),
         }
     }
 
-    /// Whether mail to the recipient goes to this destination, which is still valid.
+    /// A group of upstreams that exist, by its text.
+    fn group_named(&self, name: &str) -> Option<Arc<UpstreamGroup>> {
+        let (rules, group) = (self.upstreams.as_ref()?, UpstreamGroup::parse(name)?);
+        group.names().iter().all(|name| rules.has(name)).then(|| Arc::new(group))
+    }
+
+    /// Whether some mail goes by the domains of its recipients.
+    fn goes_by_domain(&self) -> bool {
+        let all = self.upstreams.as_ref().and_then(|rules| rules.default_group());
+        self.relay.is_none() && all.is_none()
+    }
+
+    /// What to say of a name to which nothing goes.
+    fn no_destination(&self, name: &str) -> String {
+        match (&self.relay, &self.upstreams) {
+            (Some(relay), None) => format!(
+                "all mail goes to {relay} (property smart_relay), and none to {name}; name {relay}"
+            ),
+            (_, Some(_)) => {
+                let names: Vec<String> = self.named().map(|named| named.to_string()).collect();
+                let domain = if self.goes_by_domain() { ", or a domain" } else { "" };
+                format!("no mail goes to {name}; name one of {}{domain}", names.join(", "))
+            }
+            (None, None) => format!(
+                "mail goes by the domain of its recipients, and none to {name}; name a domain"
+            ),
+        }
+    }
+
+    /// Whether mail to the recipient goes to this destination, which is still valid and that of
+    /// another recipient of the same mail.
     fn is_where(&self, recipient: &Address, destination: &Destination) -> bool {
+        if self.upstreams.as_ref().is_some_and(|rules| rules.look_at_recipients()) {
+            return false;
+        }
         match destination {
             Destination::Domain(domain) => domain.as_str() == recipient.domain_text(),
-            Destination::SmartRelay(_) => true,
+            Destination::SmartRelay(_) | Destination::Upstreams(_) => true,
             Destination::Copy(_) => false,
         }
     }

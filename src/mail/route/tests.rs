@@ -73,6 +73,7 @@ fn router(zone: Zone, smart_relay: Option<&str>, cc_mta: Option<&str>) -> Router
     let config = RouteConfig {
         smart_relay: smart_relay.map(|text| text.parse().unwrap()),
         cc_mta: cc_mta.map(|text| text.parse().unwrap()),
+        fallback: false,
         hostname: "Relay.Example".into(),
         own_addresses: vec!["127.0.0.1:25".parse().unwrap(), "192.0.2.99:25".parse().unwrap()],
         port: 25,
@@ -511,7 +512,7 @@ async fn there_are_limits() {
 async fn a_smart_relay_takes_everything_and_never_bounces() {
     let to = Address::parse("somebody@Else.Example").unwrap();
     let plain = router(Zone::default(), None, Some("copies.example:2525"));
-    assert_eq!(plain.rules().of(&to).name(), "else.example");
+    assert_eq!(plain.rules().of(None, &to).name(), "else.example");
     assert_eq!(plain.rules().copy().unwrap().name(), "cc:copies.example:2525");
 
     let zone = || {
@@ -528,7 +529,7 @@ async fn a_smart_relay_takes_everything_and_never_bounces() {
         ("[2001:db8::3]", "2001:db8::3", 25),
     ] {
         let router = router(zone(), Some(spec), Some("copies.example"));
-        assert_eq!(router.rules().of(&to).name(), spec);
+        assert_eq!(router.rules().of(None, &to).name(), spec);
         assert_eq!(router.rules().copy(), None);
         let route = router.route_to(spec).await.unwrap();
         assert_eq!(
@@ -570,3 +571,5 @@ async fn a_smart_relay_takes_everything_and_never_bounces() {
         assert_eq!(reply.code, 554, "{reply}");
     }
 }
+
+mod upstreams;

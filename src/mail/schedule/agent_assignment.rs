@@ -50,7 +50,8 @@ impl Schedule {
     /// In which queue a destination waits.
     pub(super) fn rank(&self, id: DestinationId) -> Rank {
         let destination = &self.destinations[id.0 as usize];
-        destination.rank(self.configured.contains(&destination.destination), self.last_check)
+        let is_configured = self.is_configured(&destination.destination);
+        destination.rank(is_configured, self.last_check)
     }
 
     /// Whether [`Schedule::start`] may find a destination, or free a slot for one.
@@ -88,6 +89,12 @@ impl Schedule {
             client: mark(self.slots.marks.hash_one(network)),
             sender: mark(self.slots.marks.hash_one(sender)),
         }
+    }
+
+    /// Whether an operator configured it. Which groups of upstreams mail goes to is known only
+    /// when there is mail for them.
+    pub(super) fn is_configured(&self, destination: &Destination) -> bool {
+        matches!(destination, Destination::Upstreams(_)) || self.configured.contains(destination)
     }
 
     /// A destination that an operator configured counts as known from the start.

@@ -160,7 +160,7 @@ impl Schedule {
     /// How long a destination that could not be reached is suspended.
     fn pause_of(&self, id: DestinationId) -> u32 {
         let pause = self.backoff(1);
-        if self.configured.contains(&self.destinations[id.0 as usize].destination) {
+        if self.is_configured(&self.destinations[id.0 as usize].destination) {
             pause.min(PROBE_PAUSE)
         } else {
             pause

@@ -1,14 +1,15 @@
 //! Destinations in the heads of records, documented in `docs/queue-format.md`.
 //!
 //! A table of the different destinations, then the table index of each target: most mails go to one
-//! destination, and those of a smart relay all go to the same.
+//! destination, and those of a smart relay all go to the same. Upstreams are not stored: by which
+//! rule a mail goes to some of them is in the properties alone, and follows from its envelope.
 
 use super::byte_codec::{HeadReader, put_text, put_u16};
 use crate::mail::model::Destination;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// The index of a target whose destination was not decided.
+/// The index of a target whose destination was not decided, or follows from the envelope.
 const NOWHERE: u16 = u16::MAX;
 
 const DOMAIN: u8 = 1;
@@ -32,21 +33,25 @@ pub fn put<'a>(out: &mut Vec<u8>, targets: impl Iterator<Item = Option<&'a Desti
         })
     };
     let places: Vec<usize> =
-        targets.map(|target| target.map_or(usize::from(NOWHERE), &mut place)).collect();
+        targets.map(|target| stored(target).map_or(usize::from(NOWHERE), &mut place)).collect();
     put_u16(out, table.len());
     for destination in table {
-        out.push(match destination {
-            Destination::Domain(_) => DOMAIN,
-            Destination::SmartRelay(_) => SMART_RELAY,
-            Destination::Copy(_) => COPY,
-        });
-        match destination {
-            Destination::Domain(domain) => put_text(out, domain.as_str()),
-            Destination::SmartRelay(host) | Destination::Copy(host) => put_text(out, host.as_str()),
-        }
+        let (kind, text) = match destination {
+            Destination::Domain(domain) => (DOMAIN, domain.as_str()),
+            Destination::SmartRelay(host) => (SMART_RELAY, host.as_str()),
+            Destination::Copy(host) => (COPY, host.as_str()),
+            Destination::Upstreams(_) => continue,
+        };
+        out.push(kind);
+        put_text(out, text);
     }
     put_u16(out, places.len());
     places.into_iter().for_each(|place| put_u16(out, place));
+}
+
+/// The destination as it is written, if it is.
+fn stored(destination: Option<&Destination>) -> Option<&Destination> {
+    destination.filter(|destination| !matches!(destination, Destination::Upstreams(_)))
 }
 
 /// Reads what [`put`] has written; `None` when it is something else.

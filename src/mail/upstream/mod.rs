@@ -5,6 +5,8 @@
 //! Rules: an upstream that refuses us, or more for now, gets no mail for [`PAUSE`], and each time
 //! that it does so again twice as long, up to [`PAUSE_MAX`]; one delivery agent asks again. Once it
 //! judges a mail as such all is well. A refused sender waits for [`SENDER_PAUSE`], and nobody else.
+//! One that cannot be reached is passed over for [`UNREACHABLE_PAUSE`], up to
+//! [`UNREACHABLE_PAUSE_MAX`], by mail that another upstream takes.
 //! Limits: [`SENDERS_MAX`] refused senders of an upstream are remembered; texts are cut to
 //! [`TEXT_MAX`]. Source: RFC 4954 §6; docs/upstreams.md.
 
@@ -13,7 +15,9 @@ pub mod counters;
 
 use crate::ground::clock;
 use crate::ground::lock::Lock;
-use crate::mail::model::{Reply, UpstreamMonitor, UpstreamRefusal, UpstreamStage, UpstreamStatus};
+use crate::mail::model::{
+    Reply, UpstreamAvailability, UpstreamMonitor, UpstreamRefusal, UpstreamStage, UpstreamStatus,
+};
 use counters::UpstreamCounters;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -25,6 +29,15 @@ pub const PAUSE: u32 = 60;
 
 /// Seconds of the longest pause.
 pub const PAUSE_MAX: u32 = 600;
+
+/// Seconds for which an upstream that cannot be reached is passed over at first.
+pub const UNREACHABLE_PAUSE: u32 = 15;
+
+/// The longest of these.
+pub const UNREACHABLE_PAUSE_MAX: u32 = 300;
+
+/// Seconds for which one that asks an upstream again is alone with it.
+pub const PROBE_TIME: u32 = 30;
 
 /// Seconds for which a refused sender waits.
 pub const SENDER_PAUSE: u32 = 600;
@@ -53,6 +66,8 @@ struct Health {
     paused_until: u32,
     /// The length of the last pause; zero: there was none since all was well.
     pause: u32,
+    /// Until when somebody asks it again, and others do not.
+    probed_until: u32,
     /// Until when, and what was said.
     senders: HashMap<String, (u32, String)>,
 }
@@ -62,12 +77,45 @@ impl Health {
         if self.refusal.is_none() {
             self.since = clock::now();
         }
+        // One that could not be reached is there again, and refuses: another pause.
+        if self.refusal == Some(UpstreamRefusal::Connection) && self.refusal != Some(refusal) {
+            (self.paused_until, self.pause) = (0, 0);
+        }
         (self.refusal, self.last_error) = (Some(refusal), error);
+        let (least, most) = match refusal {
+            UpstreamRefusal::Connection => (UNREACHABLE_PAUSE, UNREACHABLE_PAUSE_MAX),
+            _ => (PAUSE, PAUSE_MAX),
+        };
         // Several connections hear the same: one pause.
         if now >= self.paused_until {
-            self.pause = (self.pause * 2).clamp(PAUSE, PAUSE_MAX);
+            self.pause = (self.pause * 2).clamp(least, most);
             self.paused_until = now.saturating_add(self.pause);
         }
+    }
+
+    /// Whether mail waits for it, and not only passes it over.
+    fn refuses(&self, now: u32) -> bool {
+        self.paused_until > now && self.refusal != Some(UpstreamRefusal::Connection)
+    }
+
+    fn availability(&mut self, now: u32) -> UpstreamAvailability {
+        let is_down = self.refusal == Some(UpstreamRefusal::Connection);
+        if self.refusal.is_none() {
+            return UpstreamAvailability::Open;
+        }
+        if self.paused_until <= now && self.probed_until <= now {
+            self.probed_until = now.saturating_add(PROBE_TIME);
+            return UpstreamAvailability::Open;
+        }
+        match is_down {
+            true => UpstreamAvailability::Unreachable,
+            false => UpstreamAvailability::Refuses(self.last_error.clone()),
+        }
+    }
+
+    fn recover(&mut self) {
+        self.refusal = None;
+        (self.paused_until, self.pause, self.probed_until) = (0, 0, 0);
     }
 
     fn refuse(&mut self, sender: &str, error: String, now: u32) {
@@ -104,14 +152,16 @@ impl UpstreamHealth {
         let health = known.get_mut(upstream)?;
         self.troubled.store(true, Ordering::Relaxed);
         let counted = match refusal {
-            UpstreamRefusal::Relay => &self.counters.upstream_refusals_total,
+            UpstreamRefusal::Relay | UpstreamRefusal::Connection => {
+                &self.counters.upstream_refusals_total
+            }
             UpstreamRefusal::Throttle => &self.counters.upstream_throttles_total,
             UpstreamRefusal::Sender => &self.counters.upstream_sender_refusals_total,
         };
         counted.with_label_values(&[upstream]).inc();
         match refusal {
             UpstreamRefusal::Sender => health.refuse(sender, error, now),
-            UpstreamRefusal::Relay | UpstreamRefusal::Throttle => {
+            _ => {
                 if health.refusal != Some(refusal) {
                     tracing::warn!(
                         target: "mta", upstream, reply = error, known_from = provider,
@@ -141,7 +191,47 @@ impl UpstreamHealth {
         }
         let known = self.known.lock();
         let health = known.get(upstream)?;
-        (health.paused_until > now).then(|| (health.paused_until, health.last_error.clone()))
+        health.refuses(now).then(|| (health.paused_until, health.last_error.clone()))
+    }
+
+    fn availability_at(&self, upstream: &str, now: u32) -> UpstreamAvailability {
+        if !self.troubled.load(Ordering::Relaxed) {
+            return UpstreamAvailability::Open;
+        }
+        let mut known = self.known.lock();
+        known.get_mut(upstream).map_or(UpstreamAvailability::Open, |one| one.availability(now))
+    }
+
+    fn unreachable_at(&self, upstream: &str, error: &str, now: u32) {
+        let mut known = self.known.lock();
+        let Some(health) = known.get_mut(upstream) else { return };
+        // What it said itself is better known.
+        if health.refuses(now) {
+            return;
+        }
+        self.troubled.store(true, Ordering::Relaxed);
+        let mut error = error.to_owned();
+        error.truncate(error.floor_char_boundary(TEXT_MAX));
+        if health.refusal != Some(UpstreamRefusal::Connection) {
+            tracing::warn!(target: "mta", upstream, cause = error, "an upstream cannot be reached");
+        }
+        health.pause(UpstreamRefusal::Connection, error, now);
+        self.counters.upstream_paused.with_label_values(&[upstream]).set(1);
+    }
+
+    /// It takes mail again, if it did not before.
+    fn recovered(&self, upstream: &str, is_over: impl Fn(&Health) -> bool) {
+        if !self.troubled.load(Ordering::Relaxed) {
+            return;
+        }
+        if let Some(health) = self.known.lock().get_mut(upstream)
+            && health.refusal.is_some()
+            && is_over(health)
+        {
+            health.recover();
+            tracing::info!(target: "mta", upstream, "an upstream takes mail again");
+            self.counters.upstream_paused.with_label_values(&[upstream]).set(0);
+        }
     }
 }
 
@@ -157,16 +247,7 @@ impl UpstreamMonitor for UpstreamHealth {
     }
 
     fn accepted(&self, upstream: &str) {
-        if !self.troubled.load(Ordering::Relaxed) {
-            return;
-        }
-        if let Some(health) = self.known.lock().get_mut(upstream)
-            && health.refusal.take().is_some()
-        {
-            (health.paused_until, health.pause) = (0, 0);
-            tracing::info!(target: "mta", upstream, "an upstream takes mail again");
-            self.counters.upstream_paused.with_label_values(&[upstream]).set(0);
-        }
+        self.recovered(upstream, |_| true);
     }
 
     fn refused_sender(&self, upstream: &str, sender: &str) -> Option<String> {
@@ -175,6 +256,18 @@ impl UpstreamMonitor for UpstreamHealth {
 
     fn paused(&self, upstream: &str) -> Option<(u32, String)> {
         self.paused_at(upstream, clock::steady())
+    }
+
+    fn availability(&self, upstream: &str) -> UpstreamAvailability {
+        self.availability_at(upstream, clock::steady())
+    }
+
+    fn unreachable(&self, upstream: &str, error: &str) {
+        self.unreachable_at(upstream, error, clock::steady());
+    }
+
+    fn reached(&self, upstream: &str) {
+        self.recovered(upstream, |health| health.refusal == Some(UpstreamRefusal::Connection));
     }
 
     fn list(&self) -> Vec<UpstreamStatus> {
@@ -235,6 +328,31 @@ mod tests {
         assert_eq!(health.judge_at("default", (Login, &refused), "", now), Some(Relay));
         assert_eq!(health.paused_at("default", now).unwrap().0, now + PAUSE, "from the start");
         assert_eq!(health.counters.upstream_paused.with_label_values(&["default"]).get(), 1);
+    }
+
+    #[test]
+    fn after_a_pause_one_asks_again_and_the_others_pass_it_over() {
+        use UpstreamAvailability::{Open, Refuses, Unreachable};
+        let health = health();
+        let at = |now| health.availability_at("default", now);
+        assert_eq!(at(1000), Open);
+        health.unreachable_at("default", "refused", 1000);
+        assert_eq!((at(1000), at(1014)), (Unreachable, Unreachable));
+        assert_eq!(health.paused_at("default", 1001), None, "mail does not wait for it");
+        assert_eq!((at(1015), at(1015)), (Open, Unreachable));
+        // Nothing was heard of the one that asked.
+        assert_eq!((at(1015 + PROBE_TIME), at(1015 + PROBE_TIME)), (Open, Unreachable));
+        health.unreachable_at("default", "refused", 1050);
+        assert_eq!((at(1079), at(1080), at(1081)), (Unreachable, Open, Unreachable));
+        health.reached("default");
+        assert_eq!((at(1081), at(1081)), (Open, Open));
+        let refused = Reply::new(535, (5, 7, 8), "no");
+        health.judge_at("default", (Login, &refused), "", 2000);
+        health.unreachable_at("default", "later", 2001);
+        assert_eq!(at(2001), Refuses("535 5.7.8 no".to_owned()), "its own words are kept");
+        health.reached("default");
+        assert_eq!(at(2002), Refuses("535 5.7.8 no".to_owned()), "it must take a mail for that");
+        assert_eq!(health.list()[0].refusal, Some(Relay));
     }
 
     #[test]

@@ -19,6 +19,9 @@ pub(super) fn of_upstreams(monitor: &MonitorState) -> Vec<Alert> {
             Some(UpstreamRefusal::Relay) => {
                 Some((true, format!("Upstream {name} refuses this relay, its mail waits")))
             }
+            Some(UpstreamRefusal::Connection) => {
+                Some((false, format!("Upstream {name} cannot be reached")))
+            }
             Some(_) => {
                 Some((false, format!("Upstream {name} takes no more mail for now, its mail waits")))
             }

@@ -105,6 +105,30 @@ pub const ALL: &[Row] = &[
         cause: &["session_limit is 10", "MTA_SESSION_RESERVE"],
     },
     Row {
+        what: "a fallback that is not there",
+        vars: &[("MTA_SMART_RELAY_MODE", "fallback")],
+        site: Site::Plain,
+        line: "Error: smart_relay_mode=fallback needs smart_relay",
+        code: 64,
+        cause: &["set MTA_SMART_RELAY"],
+    },
+    Row {
+        what: "an upstream with the name of the smart relay",
+        vars: &[("MTA_UPSTREAM_DEFAULT_HOST", "mx.example")],
+        site: Site::Plain,
+        line: "Error: no upstream can have the name default",
+        code: 64,
+        cause: &["another name"],
+    },
+    Row {
+        what: "senders of an upstream without a host",
+        vars: &[("MTA_UPSTREAM_SHOP_SENDERS", "shop.example")],
+        site: Site::Plain,
+        line: "Error: upstream_shop_senders needs upstream_shop_host",
+        code: 64,
+        cause: &["set MTA_UPSTREAM_SHOP_HOST"],
+    },
+    Row {
         what: "a token with the name of the login",
         vars: &[
             ("MTA_USERNAME", "anna"),

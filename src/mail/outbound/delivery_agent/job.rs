@@ -197,6 +197,24 @@ impl<S: Spool> DeliveryAgent<S> {
         clock::steady().saturating_sub(seconds)
     }
 
+    /// The connection, if the next mail can go over it.
+    pub(super) fn usable(
+        &mut self,
+        connection: Option<(Connection, Instant)>,
+    ) -> Option<(Connection, Instant)> {
+        let (mut open, since) = connection?;
+        if open.is_stale() {
+            self.count_open(false);
+            return None;
+        }
+        if open.ends_turn() {
+            quit_in_background(Some((open, since)));
+            self.count_open(false);
+            return None;
+        }
+        Some((open, since))
+    }
+
     pub(super) fn count_open(&mut self, open: bool) {
         if self.open != open {
             self.open = open;
