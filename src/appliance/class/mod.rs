@@ -280,7 +280,7 @@ mod tests {
                 .count(),
             13
         );
-        const KINDS: [&str; 35] = [
+        const KINDS: [&str; 36] = [
             "mail addresses and domains",
             "capture/refuse",
             "rate",
@@ -315,6 +315,7 @@ mod tests {
             "webhook secret",
             "DKIM domains",
             "wait/send",
+            "always/fallback",
             "time zone",
         ];
         for property in &class.property {
