@@ -270,6 +270,9 @@ async fn a_refusal_of_the_mail_stays_one_and_shows_that_all_is_well() {
     let connection = client.connect(&upstream_route(UPSTREAM, &throttled)).await.unwrap();
     send(connection, &message(1, "a\r\n")).await;
     assert!(health.paused("default").is_some());
+    let waiting = client.connect(&upstream_route(UPSTREAM, &throttled)).await;
+    assert!(waiting.unwrap_err().reply.text.contains("waits: 454 4.7.0"), "it is left alone");
+    health.ask_again();
     let refusing = answering("RCPT", "550 5.1.1 no such user").await;
     let connection = client.connect(&upstream_route(UPSTREAM, &refusing)).await.unwrap();
     let (_, report) = send(connection, &message(1, "a\r\n")).await;

@@ -84,6 +84,9 @@ pub trait UpstreamMonitor: Send + Sync + Debug {
     /// It is ready for mail.
     fn reached(&self, upstream: &str);
 
+    /// An operator wants mail attempted now: all pauses are over, and the next reply counts.
+    fn ask_again(&self);
+
     /// All upstreams.
     fn list(&self) -> Vec<UpstreamStatus>;
 }

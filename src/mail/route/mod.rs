@@ -197,9 +197,13 @@ impl Router {
         Some(route).filter(|route| !route.hosts.is_empty())
     }
 
-    /// From now on no cached answer is used: an operator wants mail attempted now.
+    /// From now on no cached answer is used and no upstream is left alone: an operator wants mail
+    /// attempted now.
     pub fn forget_all(&self) {
         self.resolver.forget_all();
+        if let Some(monitor) = &self.monitor {
+            monitor.ask_again();
+        }
     }
 
     /// Counts an answer. Any statement about a name is one, positive or negative.

@@ -270,6 +270,13 @@ impl UpstreamMonitor for UpstreamHealth {
         self.recovered(upstream, |health| health.refusal == Some(UpstreamRefusal::Connection));
     }
 
+    fn ask_again(&self) {
+        for health in self.known.lock().values_mut() {
+            (health.paused_until, health.probed_until) = (0, 0);
+            health.senders.clear();
+        }
+    }
+
     fn list(&self) -> Vec<UpstreamStatus> {
         let now = clock::steady();
         let status = |(name, health): (&String, &Health)| UpstreamStatus {
@@ -353,6 +360,9 @@ mod tests {
         health.reached("default");
         assert_eq!(at(2002), Refuses("535 5.7.8 no".to_owned()), "it must take a mail for that");
         assert_eq!(health.list()[0].refusal, Some(Relay));
+        health.ask_again();
+        assert_eq!((health.paused_at("default", 2003), at(2003)), (None, Open));
+        assert_eq!(health.list()[0].refusal, Some(Relay), "nothing was heard yet");
     }
 
     #[test]

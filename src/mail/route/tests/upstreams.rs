@@ -35,6 +35,8 @@ impl UpstreamMonitor for Known {
 
     fn reached(&self, _: &str) {}
 
+    fn ask_again(&self) {}
+
     fn list(&self) -> Vec<UpstreamStatus> {
         Vec::new()
     }
