@@ -1,7 +1,9 @@
 //! Several upstreams: by sender, by priority, by weight, and the next one where one fails.
 
 use crate::support::appliance::Appliance;
+use crate::support::names::Names;
 use crate::support::patience::until;
+use crate::support::program::own_address;
 use crate::{PASSWORD, Submission, USER, send};
 use std::net::TcpListener;
 
@@ -110,4 +112,24 @@ fn weights_share_the_mail_of_one_priority() {
     });
     let (large, small) = counts();
     assert!((100..=140).contains(&large), "{large} and {small}");
+}
+
+#[test]
+fn a_fallback_takes_what_the_hosts_of_the_domain_do_not() {
+    let relay = Submission::start("plain");
+    // The host of the domain has an address at which nothing listens.
+    let closed = own_address();
+    let names = Names::serve(&[
+        "mx-host=there.example,mx.there.example,10".to_owned(),
+        format!("host-record=mx.there.example,{closed}"),
+    ]);
+    let mut given = properties(&[("RELAY", &relay, PASSWORD)]);
+    given.push(set("MTA_SMART_RELAY_MODE", "fallback"));
+    given.push(set("MTA_LOCAL_MAIL_HOSTS", "127.0.0.0/8"));
+    given.push(set("MTA_DNS_SERVERS", &names.servers()));
+    let appliance = start(&given);
+    send(&appliance, "anna@here.example");
+    until_delivered(&appliance, 1);
+    relay.until_mails(1, &appliance);
+    assert_eq!(appliance.counter("mta_deferred_total"), 0, "{:?}", appliance.log());
 }
