@@ -208,7 +208,8 @@ where
             let Some(Admitted { wire, peer, guard: _guard }) = admitted else { return };
             if let Some(wire) = entrance.begin(wire, peer).await {
                 drop(entrance);
-                session(wire, peer).await;
+                // Large: made where it stays, and not moved with the task.
+                Box::pin(session(wire, peer)).await;
             }
         })
     }

@@ -75,11 +75,10 @@ impl Command {
     /// The SMTP verb at the start of a line, whatever is wrong with the rest.
     pub fn verb(line: &[u8]) -> Option<&'static str> {
         let word = line.trim_ascii_start().split(|octet| matches!(octet, b' ' | b'\t')).next()?;
-        OFFERED
-            .into_iter()
-            .chain(UNSUPPORTED)
-            .chain([PROXY])
-            .find(|verb| word.eq_ignore_ascii_case(verb.as_bytes()))
+        let known = |verbs: &[&'static str]| {
+            verbs.iter().find(|verb| word.eq_ignore_ascii_case(verb.as_bytes())).copied()
+        };
+        known(&OFFERED).or_else(|| known(&UNSUPPORTED)).or_else(|| known(&[PROXY]))
     }
 
     /// Parses a line without its CR LF by the strict grammar.
