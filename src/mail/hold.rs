@@ -14,6 +14,7 @@ use super::spool::{IncomingContent, PriorProgress, QueueEntry, Spool, SpoolError
 use crate::ground::clock;
 use std::future::Future;
 use std::pin::pin;
+use std::time::Instant;
 
 /// Puts a message into the queue, held where the rules say so. Of a mail that only some recipients
 /// may get, the others' part becomes a second message, which is held: it is given back behind the
@@ -37,12 +38,22 @@ pub(super) async fn commit<S: Spool>(
     let mut give_up = pin!(give_up);
     // This part first: a client that hears of an error sends all of it again.
     let held = commit_held(spool, held, content, &reason, give_up.as_mut()).await?;
-    let committed = match copy_content(spool, &held).await {
+    let since = Instant::now();
+    let copied = tokio::select! {
+        copied = copy_content(spool, &held) => copied,
+        () = give_up.as_mut() => Err(SpoolError::Slow(since.elapsed().as_secs())),
+    };
+    let committed = match copied {
         Ok(content) => spool.commit_within(sent, content, give_up).await,
         Err(error) => Err(error),
     };
-    if committed.is_err() {
-        let _ = spool.delete(held.id).await;
+    if committed.is_err()
+        && let Err(error) = spool.delete(held.id).await
+    {
+        tracing::error!(
+            target: "mta", queue_id = %held.id, cause = %error,
+            "the client was told that this held mail is not in the queue, and it cannot be removed"
+        );
     }
     Ok((committed?, Some(held)))
 }

@@ -231,8 +231,12 @@ impl Finder<'_> {
 
     fn unknown(&mut self, variable: &str) {
         let advice = variable.strip_prefix(PREFIX).and_then(foreign_names::advice);
-        let advice =
-            advice.or_else(|| Some(format!("did you mean {}?", self.names.nearest(variable)?)));
+        let of_member = || {
+            let meant = self.names.with_plain_member(variable)?;
+            Some(format!("a name in the middle has letters and digits only: write {meant}"))
+        };
+        let nearest = || Some(format!("did you mean {}?", self.names.nearest(variable)?));
+        let advice = advice.or_else(of_member).or_else(nearest);
         let all = "`postern describe` lists all properties";
         let cause = match advice {
             Some(advice) if advice.ends_with('?') => format!("{advice} {all}"),

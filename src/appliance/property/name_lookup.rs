@@ -104,6 +104,23 @@ impl<'a> PropertyNames<'a> {
         texts.keys().filter_map(of).collect()
     }
 
+    /// The variable that names a member of a group by letters and digits only, where the given one
+    /// has other characters in the name.
+    pub fn with_plain_member(self, variable: &str) -> Option<String> {
+        let name = variable.strip_prefix(PREFIX)?.to_ascii_lowercase();
+        let (name, file) = match name.strip_suffix(&FILE.to_ascii_lowercase()) {
+            Some(name) => (name, FILE),
+            None => (name.as_str(), ""),
+        };
+        self.0.iter().find_map(|property| {
+            let (group, field) = property.parts()?;
+            let member = name.strip_prefix(group)?.strip_suffix(field)?;
+            let plain: String = member.chars().filter(char::is_ascii_alphanumeric).collect();
+            let meant = self::variable(&format!("{group}{plain}{field}"));
+            (!plain.is_empty()).then(|| format!("{meant}{file}"))
+        })
+    }
+
     /// The variable that was most likely meant.
     pub fn nearest(self, variable: &str) -> Option<String> {
         let upper = variable.to_uppercase();

@@ -212,7 +212,8 @@ mod tests {
             (&[("MTA_UPSTREAM_HOST", "a.example")], "did you mean MTA_UPSTREAM_<NAME>_HOST?"),
             (
                 &[("MTA_UPSTREAM_BACK_UP_HOST", "a.example")],
-                "Error: there is no property MTA_UPSTREAM_BACK_UP_HOST",
+                "Error: there is no property MTA_UPSTREAM_BACK_UP_HOST\n  a name in the middle has \
+                letters and digits only: write MTA_UPSTREAM_BACKUP_HOST",
             ),
             (
                 &[("MTA_UPSTREAM_BACKUP_PASSWORD", "hunter2")],
