@@ -17,9 +17,9 @@ set -euo pipefail
 EXIM_ROOT=/usr/local/lib/postern-peers/exim
 EXIM_LINK=/usr/local/sbin/exim4
 
-# Drives Chromium, checks accessibility, and compares the API with its document; from PyPI, separate from the system's Python.
+# Drives Chromium, checks accessibility, compares the API with its document, knows the schemas of Kubernetes; from PyPI, separate from the system's Python.
 PYTHON_ROOT=/usr/local/lib/postern-peers/python
-PYTHON_PACKAGES=(playwright==1.65.2 axe-playwright-python==0.1.8 schemathesis==4.32.5)
+PYTHON_PACKAGES=(playwright==1.65.2 axe-playwright-python==0.1.8 schemathesis==4.32.5 kubernetes-validate==1.37.0)
 
 PACKAGES=(
   postfix                                        # next hop and sender; smtp-source, smtp-sink
@@ -29,7 +29,7 @@ PACKAGES=(
   swaks libio-socket-ssl-perl libnet-dns-perl    # SMTP by hand, with TLS and MX look-ups
   dnsmasq-base                                   # the binary alone, without Debian's service
   unbound
-  python3 python3-venv openssl
+  python3 python3-venv python3-yaml openssl
   pflogsumm e2fsprogs util-linux                 # reads the mail log; file systems that fill up and hang
   prometheus prometheus-pushgateway
   opendkim python3-dkim python3-nacl             # verify signatures; dkimpy needs nacl for Ed25519
@@ -41,7 +41,7 @@ PACKAGES=(
 
 # A name for each program that a test calls, or a path for each file that a program loads.
 PROGRAMS=(
-  postfix dovecot smtp-source smtp-sink swaks /usr/sbin/nginx haproxy dnsmasq unbound python3 openssl
+  postfix dovecot smtp-source smtp-sink swaks /usr/sbin/nginx haproxy dnsmasq unbound python3 /usr/lib/python3/dist-packages/yaml openssl
   prometheus prometheus-pushgateway exim4
   opendkim /usr/lib/python3/dist-packages/dkim /usr/lib/python3/dist-packages/nacl
   pflogsumm mkfs.ext4 fsfreeze groff

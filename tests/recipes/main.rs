@@ -8,6 +8,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod examples;
 mod guides;
 
 use std::fs;
