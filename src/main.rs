@@ -7,6 +7,7 @@ use postern::cli::QueueArgs;
 use postern::cli::dkim::{self, DkimArgs};
 use postern::cli::manual::{self, CompletionsArgs, ManArgs};
 use postern::cli::route::{self, RouteArgs};
+use postern::cli::upstream::{self, UpstreamArgs};
 use postern::demo::DemoArgs;
 use postern::ground::sys::Allocator;
 use postern::sink::SinkArgs;
@@ -44,6 +45,7 @@ Something is wrong:
   postern health            is the appliance ready, and if not, why?
   postern queue list        which mail is queued, and what was the last error?
   postern route TO          where does mail to TO go, and may a client send it?
+  postern upstream test default   why does the smart relay take no mail?
   postern queue verify      is the queue on an unused volume intact?
   /var/log/appliance/log    why did it not start? (not root: log/appliance/log in run_dir)
 
@@ -72,6 +74,8 @@ enum Command {
     Route(RouteArgs),
     /// Show the DNS records of the DKIM keys, and check them in DNS
     Dkim(DkimArgs),
+    /// List the upstreams and how each of them fares; test one
+    Upstream(UpstreamArgs),
     /// Receive mail for trials and tests: count it, keep it, or fail on demand
     Sink(SinkArgs),
     /// Start a relay with some undelivered mail, to try its web UI and to send mail to
@@ -130,6 +134,7 @@ fn main() -> ExitCode {
         Command::Queue(args) => postern::volumes::run(*args),
         Command::Route(args) => route::run(args),
         Command::Dkim(args) => dkim::run(args),
+        Command::Upstream(args) => upstream::run(args),
         Command::Sink(args) => postern::sink::run(args),
         Command::Demo(args) => postern::demo::run(args),
         Command::Health { verbose } => supervise::health::run(verbose),

@@ -36,6 +36,8 @@ mod status;
 mod stream;
 mod text;
 pub(crate) mod transfer;
+mod upstream_test;
+mod upstreams;
 
 pub use ages::AgesView;
 pub(crate) use ages::ages_view;
@@ -75,6 +77,16 @@ pub(crate) use status::{latency, modes, status_view, without_names};
 pub(crate) use stream::event;
 pub(crate) use text::view as text_view;
 pub use text::{AttachmentView, HeaderView, TextView, read as read_text};
+
+pub(crate) use upstream_test::{TestRefusal, test as test_upstream};
+pub use upstream_test::{
+    UpstreamTestOrder, UpstreamTestSide, UpstreamTestStepView, UpstreamTestView,
+};
+pub(crate) use upstreams::upstreams_view;
+pub use upstreams::{
+    UpstreamCertificateView, UpstreamLoginView, UpstreamMailsView, UpstreamState, UpstreamTlsView,
+    UpstreamView, UpstreamsView,
+};
 
 pub use crate::http::response::ErrorView;
 pub(crate) use crate::http::response::error;
@@ -166,6 +178,18 @@ pub(crate) const ROUTES: &[HttpRoute<AppState>] = &[
         methods: POST,
         need: RequiredRight::Order,
         handler: |call| Box::pin(dkim_rotate::rotate(call.app, call.visit, call.content)),
+    },
+    HttpRoute {
+        path: "/api/v1/upstreams",
+        methods: LOOK,
+        need: RequiredRight::Look,
+        handler: |call| at_once(upstreams::upstreams(call.app, call.visit)),
+    },
+    HttpRoute {
+        path: "/api/v1/upstreams/{id}/test",
+        methods: POST,
+        need: RequiredRight::Order,
+        handler: |call| Box::pin(upstream_test::order(call.app, call.visit, call.id, call.content)),
     },
     HttpRoute {
         path: "/api/v1/settings",

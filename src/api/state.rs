@@ -6,7 +6,7 @@ use crate::ground::log::Tail;
 use crate::http::idempotency::IdempotencyKeys;
 use crate::http::searches::{ROUTE_TEST_REST, Searches};
 use crate::http::state::{Application, HttpState};
-use crate::mail::model::{History, QueueAdmin, RouteTest, SessionList, Submission};
+use crate::mail::model::{History, QueueAdmin, RouteTest, SessionList, Submission, UpstreamTest};
 use crate::monitor::state::MonitorState;
 use std::sync::Arc;
 
@@ -27,6 +27,29 @@ pub struct Facts {
     pub masks_subjects: bool,
     /// The effective properties, secrets masked, in the order of the class.
     pub settings: Vec<Setting>,
+    /// The upstreams, in the order of the properties.
+    pub upstreams: Vec<UpstreamFacts>,
+}
+
+/// What the properties say of one upstream.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct UpstreamFacts {
+    /// Its name.
+    pub name: String,
+    /// How the names of its properties begin.
+    pub prefix: String,
+    /// Its host, as in the property.
+    pub host: String,
+    /// The property that has the host.
+    pub host_property: String,
+    /// Which mail goes there, in words.
+    pub rules: String,
+    /// How TLS is used with it, as in the property.
+    pub tls: String,
+    /// The user name of its login.
+    pub username: Option<String>,
+    /// Connections at the same time, by its own limit.
+    pub connections_max: Option<u32>,
 }
 
 /// The parts of the relay that handlers use, each through a trait.
@@ -37,6 +60,8 @@ pub struct Views {
     pub submission: Arc<dyn Submission>,
     /// Route tests: where mail would go.
     pub route_test: Arc<dyn RouteTest>,
+    /// Tests of upstreams.
+    pub upstream_test: Arc<dyn UpstreamTest>,
     /// The SMTP sessions.
     pub sessions: Arc<dyn SessionList>,
     /// The history of mail.

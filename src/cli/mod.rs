@@ -22,6 +22,7 @@ pub mod route;
 mod shared_text;
 mod table;
 mod tool_error;
+pub mod upstream;
 mod volume;
 
 use crate::api::next_attempt::NextAttempt;

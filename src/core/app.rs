@@ -10,7 +10,7 @@ use super::relay::Relay;
 use super::running::Running;
 use super::server::Server;
 use super::start_failures::internal;
-use super::{background, configure, supervisor_commands, users, watchdog};
+use super::{background, configure, supervisor_commands, upstreams, users, watchdog};
 use crate::appliance::failure::Failure;
 use crate::ground::threads;
 use crate::mail::accept::SmtpListener;
@@ -124,6 +124,8 @@ fn background(process: &ProcessResources, relay: &Relay) -> JoinSet<()> {
     tasks.spawn(disk_alerts::watch_over(process.counters.spool.clone(), tell));
     tasks.spawn(process.dkim.clone().follow());
     tasks.spawn(background::follow_gateways(relay.policy.clone()));
+    let (admin, outbound) = (relay.admin.clone(), relay.outbound.clone());
+    tasks.spawn(upstreams::offer_again(process.health.clone(), admin, outbound));
     tasks
 }
 

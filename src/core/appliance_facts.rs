@@ -1,8 +1,9 @@
 //! Facts about the appliance for pages and the API that do not change while it runs.
 
 use crate::api::setting::{Setting, SettingGroup, SettingOrigin};
-use crate::api::state::Facts;
+use crate::api::state::{Facts, UpstreamFacts};
 use crate::appliance::class::PropertyGroup;
+use crate::appliance::property::upstream::ConfiguredUpstream;
 use crate::appliance::property::{
     AddressMasking, Settings, ShownProperty, ValueOrigin, relay_summary,
 };
@@ -21,7 +22,50 @@ pub(super) fn facts(settings: &Settings, resources: &Resources) -> Facts {
         started: clock::now(),
         masks_subjects: settings.address_masking != AddressMasking::None,
         settings: settings.shown().into_iter().map(setting).collect(),
+        upstreams: upstreams(settings),
     }
+}
+
+fn upstreams(settings: &Settings) -> Vec<UpstreamFacts> {
+    let all = settings.upstreams();
+    let (is_alone, by_domain) = (all.len() == 1, settings.goes_by_domain());
+    all.into_iter().map(|one| upstream(one, is_alone, by_domain)).collect()
+}
+
+fn upstream(upstream: ConfiguredUpstream, is_alone: bool, by_domain: bool) -> UpstreamFacts {
+    let host_property = upstream.host_property();
+    UpstreamFacts {
+        rules: rules(&upstream, is_alone, by_domain),
+        name: upstream.name,
+        host: upstream.host.to_string(),
+        host_property,
+        prefix: upstream.prefix,
+        tls: upstream.tls.as_str().to_owned(),
+        username: upstream.login.map(|(name, _)| name),
+        connections_max: upstream.connections,
+    }
+}
+
+/// Which mail goes to an upstream. `by_domain`: some mail goes to the hosts of its domain.
+fn rules(upstream: &ConfiguredUpstream, is_alone: bool, by_domain: bool) -> String {
+    let mut words = Vec::new();
+    if upstream.is_for_all() {
+        words.push(match (by_domain, is_alone) {
+            (true, _) => "mail that the hosts of its domain do not take".to_owned(),
+            (false, true) => "all mail".to_owned(),
+            (false, false) => "all other mail".to_owned(),
+        });
+    }
+    if !upstream.senders.is_empty() {
+        words.push(format!("mail of {}", upstream.senders.join(", ")));
+    }
+    if !upstream.recipients.is_empty() {
+        words.push(format!("mail to {}", upstream.recipients.join(", ")));
+    }
+    if !is_alone {
+        words.push(format!("priority {}, weight {}", upstream.priority, upstream.weight));
+    }
+    words.join("; ")
 }
 
 fn setting(shown: ShownProperty) -> Setting {

@@ -28,6 +28,8 @@ use tokio::task::JoinHandle;
 pub(super) struct Relay {
     pub(super) spool: Arc<SegmentLog>,
     pub(super) outbound: Arc<Outbound<SegmentLog>>,
+    /// What speaks to next hops; for tests of upstreams.
+    pub(super) client: SmtpClient,
     /// Ends when the mail that was found in the queue is on the schedule.
     pub(super) planning: JoinHandle<()>,
     pub(super) history: Arc<HistoryLog>,
@@ -74,7 +76,7 @@ impl Relay {
         let outbound = Outbound::new(
             spool.clone(),
             router,
-            client,
+            client.clone(),
             process.signer.clone(),
             counters.outbound.clone(),
             events.clone(),
@@ -102,6 +104,7 @@ impl Relay {
         Ok(Self {
             spool,
             outbound,
+            client,
             planning,
             history,
             webhooks,

@@ -5,13 +5,14 @@ use super::http::{self, HttpService};
 use super::process_resources::ProcessResources;
 use super::relay::Relay;
 use super::start_failures::internal;
-use super::{appliance_facts, configure, instance};
+use super::{appliance_facts, configure, instance, upstreams};
 use crate::api::state::{AppState, Views};
 use crate::appliance::failure::Failure;
 use crate::http::idempotency::IdempotencyKeys;
 use crate::http::request_limits::ANSWERS_MAX;
 use crate::http::state::HttpState;
 use crate::mail::route_test::RouteTester;
+use crate::mail::upstream_test::UpstreamTester;
 use crate::monitor::rates::RateHistory;
 use crate::monitor::state::{MonitorSources, MonitorState, Readiness};
 use std::sync::Arc;
@@ -67,6 +68,12 @@ fn views(process: &ProcessResources, relay: &Relay) -> Views {
         admin: relay.admin.clone(),
         submission: relay.intake.clone(),
         route_test: Arc::new(RouteTester::new(relay.intake.clone(), relay.outbound.clone())),
+        upstream_test: Arc::new(UpstreamTester::new(
+            relay.outbound.clone(),
+            relay.client.clone(),
+            upstreams::tested(&process.settings, &process.upstreams),
+            process.health.clone(),
+        )),
         sessions: relay.registry.clone(),
         history: relay.history.clone(),
         tail: process.tail.clone(),

@@ -34,6 +34,7 @@ pub(super) fn follow<R: Read + Send + 'static>(
     let dkim = process.dkim.clone();
     let (status, drain_time) = (process.status.clone(), process.settings.drain_time);
     let (accesses, settings) = (process.upstreams.clone(), process.settings.clone());
+    let health = process.health.clone();
     if let Some(presenter) = &presenter {
         counters.certificate_expires(presenter.pair().not_after());
     }
@@ -49,7 +50,7 @@ pub(super) fn follow<R: Read + Send + 'static>(
                     }
                 }
                 Ok(CoreOrder::Upstreams(files)) => {
-                    upstreams::take(&accesses, &settings, &files, &status);
+                    upstreams::take((&accesses, &health), &settings, &files, &status);
                 }
                 Ok(CoreOrder::Dkim(files)) => dkim_keys::take(&dkim, files),
                 Ok(CoreOrder::Property(changed)) => {

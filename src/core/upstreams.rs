@@ -5,7 +5,7 @@
 //! former stays.
 
 use crate::appliance::failure::Failure;
-use crate::appliance::property::upstream::ConfiguredUpstream;
+use crate::appliance::property::upstream::{ConfiguredUpstream, DEFAULT};
 use crate::appliance::property::{Secret, Settings};
 use crate::appliance::supervise::orders::{UpstreamFileContents, UpstreamFileMap};
 use crate::appliance::supervise::status::StatusWriter;
@@ -13,9 +13,15 @@ use crate::appliance::supervise::upstream_files::UpstreamFiles;
 use crate::ground::credential::sasl::ClientCredentials;
 use crate::ground::tls::{UpstreamTlsError, upstream_client};
 use crate::mail::deliver::{UpstreamAccess, UpstreamAccesses, UpstreamSecrets};
+use crate::mail::model::{
+    Destination, Principal, QueueAdmin, QueueOrder, Selection, UpstreamMonitor,
+};
+use crate::mail::outbound::Outbound;
 use crate::mail::route::RoutedUpstream;
+use crate::mail::spool::SegmentLog;
 use crate::mail::upstream::UpstreamHealth;
 use crate::mail::upstream::counters::UpstreamCounters;
+use crate::mail::upstream_test::TestedUpstream;
 use std::sync::Arc;
 
 /// The health of the upstreams: nothing is known against any.
@@ -47,9 +53,10 @@ pub(super) fn accesses(
     settings.upstreams().into_iter().map(access).collect()
 }
 
-/// Uses newer content of files from the next connection on.
+/// Uses newer content of files from the next connection on. A new login ends the pause of an
+/// upstream that has refused the former one.
 pub(super) fn take(
-    accesses: &UpstreamAccesses,
+    (accesses, health): (&UpstreamAccesses, &UpstreamHealth),
     settings: &Settings,
     files: &UpstreamFileMap,
     status: &StatusWriter,
@@ -57,7 +64,11 @@ pub(super) fn take(
     for upstream in settings.upstreams() {
         let Some(access) = accesses.get(upstream.name.as_str()) else { continue };
         match secrets(&upstream, files.get(&upstream.name)) {
-            Ok(secrets) => access.replace(secrets),
+            Ok(secrets) => {
+                if access.replace(secrets) {
+                    health.renewed(&upstream.name);
+                }
+            }
             Err(error) => {
                 let text = format!(
                     "the new files of {} cannot be used, their former content stays in use: \
@@ -68,6 +79,50 @@ pub(super) fn take(
                 status.event(&text);
             }
         }
+    }
+}
+
+/// The upstreams as tests know them.
+pub(super) fn tested(settings: &Settings, accesses: &UpstreamAccesses) -> Vec<TestedUpstream> {
+    let tested = |upstream: ConfiguredUpstream| {
+        let access = accesses.get(upstream.name.as_str())?.clone();
+        let host_property = upstream.host_property();
+        Some(TestedUpstream { access, host: upstream.host.into(), host_property })
+    };
+    settings.upstreams().into_iter().filter_map(tested).collect()
+}
+
+/// Offers the mail of upstreams whose pause was ended before its time, at once.
+pub(super) async fn offer_again(
+    health: Arc<UpstreamHealth>,
+    admin: Arc<dyn QueueAdmin>,
+    outbound: Arc<Outbound<SegmentLog>>,
+) {
+    loop {
+        for name in health.next_renewed().await {
+            let places = outbound.route_rules().named();
+            let places: Vec<Destination> =
+                places.filter(|place| is_of_upstream(place, &name)).collect();
+            for place in places {
+                let principal = Principal { user: format!("upstream {name}"), address: None };
+                let all_there = Selection::Domain(place.to_string());
+                if let Err(error) = admin.order(QueueOrder::Retry, all_there, principal).await {
+                    tracing::warn!(
+                        target: "mta", upstream = name, cause = %error,
+                        "its mail is offered again only when its turn comes"
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// Whether mail for a destination may go to an upstream.
+fn is_of_upstream(place: &Destination, name: &str) -> bool {
+    match place {
+        Destination::SmartRelay(_) => name == DEFAULT,
+        Destination::Upstreams(group) => group.names().iter().any(|one| **one == *name),
+        Destination::Domain(_) | Destination::Copy(_) => false,
     }
 }
 

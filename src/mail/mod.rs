@@ -10,8 +10,9 @@
 //! No room imports another. The other modules here (the "corridor") connect them: [`inbound`] runs
 //! the sessions, which pass their mail to the [`intake`] and so to the spool; [`outbound`] takes
 //! messages from the schedule to their outcomes; [`admin`] serves pages, API and tool, and imports
-//! mail of another queue; [`route_test`] shows where a message would be sent; [`dkim_keys`] keeps
-//! the keys for signatures. Only a bounce goes the other way: a draft that enters the spool.
+//! mail of another queue; [`route_test`] shows where a message would be sent, [`upstream_test`]
+//! whether an upstream would take it; [`dkim_keys`] keeps the keys for signatures. Only a bounce
+//! goes the other way: a draft that enters the spool.
 
 pub mod accept;
 pub mod admin;
@@ -46,3 +47,4 @@ pub mod spool;
 mod submit;
 mod transfer;
 pub mod upstream;
+pub mod upstream_test;

@@ -3,8 +3,8 @@
 //! Server-rendered HTML with one layout, one style sheet and one script that updates the pages;
 //! everything works without the script. No external resources are loaded. A file for each page:
 //! [`overview`], [`queue`], [`message`], [`destinations`], [`history`], [`sessions`], [`log`],
-//! [`route`], [`dkim`], [`settings`]; [`actions`] handles their forms, [`refusal`] makes error
-//! pages.
+//! [`route`], [`dkim`], [`upstreams`], [`settings`]; [`actions`] handles their forms,
+//! [`refusal`] makes error pages.
 //! Limits: each page has its own; none is over 100 kB.
 //! Security: names, subjects, errors and reasons are untrusted; askama escapes every value, and the
 //! policy of `answer` permits no inline script and sends forms only to this server.
@@ -30,6 +30,7 @@ mod sessions;
 mod settings;
 pub(crate) mod status;
 mod text;
+mod upstreams;
 
 use crate::api;
 use crate::api::state::AppState;
@@ -152,6 +153,18 @@ pub(crate) const ROUTES: &[HttpRoute<AppState>] = &[
         },
     },
     HttpRoute {
+        path: "/upstreams",
+        methods: LOOK,
+        need: RequiredRight::Look,
+        handler: |call| at_once(shown(upstreams::page(call.app, call.visit), call.visit)),
+    },
+    HttpRoute {
+        path: "/upstreams/{id}/test",
+        methods: POST,
+        need: RequiredRight::Order,
+        handler: |call| Box::pin(upstream_test(call)),
+    },
+    HttpRoute {
         path: "/settings",
         methods: LOOK,
         need: RequiredRight::Settings,
@@ -231,6 +244,11 @@ async fn resend(call: RequestContext<'_, AppState>) -> HttpResponse {
     };
     let done = history::send_again(call.app, call.visit, id, call.content).await;
     done.unwrap_or_else(|refused| refused.answer(call.visit))
+}
+
+async fn upstream_test(call: RequestContext<'_, AppState>) -> HttpResponse {
+    let page = upstreams::test(call.app, call.visit, call.id, call.content).await;
+    shown(page, call.visit)
 }
 
 async fn act(call: RequestContext<'_, AppState>) -> HttpResponse {

@@ -6,7 +6,7 @@ use super::alert::{self, AlertRow};
 use super::chart::{self, Chart, Label, TimeSeries};
 use super::headline::{Headline, few_digits, headline, whole};
 use super::text::{ShortText, encoded, text};
-use super::{PageError, PageFrame};
+use super::{PageError, PageFrame, upstreams};
 use crate::api::next_attempt::NextAttempt;
 use crate::api::state::AppState;
 use crate::api::{self, DestinationView, StatusView};
@@ -43,6 +43,8 @@ struct Page {
     more: u64,
     /// For users without the right to look: messages by age.
     ages: Vec<(String, String)>,
+    upstreams: Vec<upstreams::Row>,
+    more_upstreams: usize,
     disk: Option<Disk>,
     parts: Vec<(&'static str, Vec<Part>)>,
     /// Terminals and volumes that nothing is connected to.
@@ -115,6 +117,8 @@ pub(super) async fn page(app: &AppState, visit: &RequestHead<'_>) -> Result<Stri
     let wanted = visit.query.strip_prefix("span=").unwrap_or(SPANS[0].name);
     let (span, points, end) = points(app, wanted);
     let (hour, of_hour, _) = points_of_hour(app);
+    let (upstreams, more_upstreams) =
+        if look { upstreams::rows(app, visit) } else { (Vec::new(), 0) };
     let counters = &app.monitor.counters;
     let (connected, unused) = parts(&status);
     Page {
@@ -138,6 +142,8 @@ pub(super) async fn page(app: &AppState, visit: &RequestHead<'_>) -> Result<Stri
             .map(|d| row(&api::destination_view(d, now), longest))
             .collect(),
         more,
+        upstreams,
+        more_upstreams,
         disk: disk(counters),
         parts: connected,
         unused,

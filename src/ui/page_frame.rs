@@ -116,7 +116,7 @@ impl PageFrame {
 
 /// Path below the root, name and label of each page whose required right `may` permits.
 fn pages(may: impl Fn(RequiredRight) -> bool) -> Vec<(&'static str, &'static str, &'static str)> {
-    const PAGES: [(&str, &str, &str, RequiredRight); 9] = [
+    const PAGES: [(&str, &str, &str, RequiredRight); 10] = [
         ("", "overview", "Overview", RequiredRight::Numbers),
         ("queue", "queue", "Queue", RequiredRight::Look),
         ("destinations", "destinations", "Destinations", RequiredRight::Look),
@@ -125,6 +125,7 @@ fn pages(may: impl Fn(RequiredRight) -> bool) -> Vec<(&'static str, &'static str
         ("log", "log", "Log", RequiredRight::Look),
         ("route", "route", "Route", RequiredRight::Lookup),
         ("dkim", "dkim", "DKIM", RequiredRight::Lookup),
+        ("upstreams", "upstreams", "Upstreams", RequiredRight::Look),
         ("settings", "settings", "Settings", RequiredRight::Settings),
     ];
     let shown = PAGES.into_iter().filter(|(.., need)| may(*need));

@@ -77,6 +77,11 @@ fn who_is_not_known_looks_only() {
 }
 
 #[test]
+fn upstreams_are_shown_and_tested() {
+    shows("upstreams");
+}
+
+#[test]
 fn the_html_of_a_mail_runs_nothing_and_loads_nothing() {
     run("reading.py", &["preview"]);
 }

@@ -11,11 +11,11 @@ from pathlib import Path
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect, sync_playwright
 
-from trouble import HOSTILE, PASSWORD, USER, Trouble, wait_until
+from trouble import HOSTILE, PASSWORD, USER, Trouble, answers, free_port, wait_until
 
 PAGES = ["/", "/queue", "/queue?search=evil", "/queue?state=held", "/destinations", "/history", "/sessions", "/log", "/route",
          "/route?to=anna@greylisting.example&from=shop@shop.example&client=127.0.0.1", "/route?to=a@nowhere.example&client=192.0.2.9",
-         "/dkim", "/dkim?check=yes", "/settings", "/settings?show=changed"]
+         "/dkim", "/dkim?check=yes", "/upstreams", "/settings", "/settings?show=changed"]
 # One domain with a record of each state, and one above it.
 SIGNING = {"dkim_domains": "shop.example, mta.shop.example=s1", "dkim_generate": "yes"}
 VIEWS = [("light", 1280), ("dark", 1280), ("light", 390), ("dark", 390)]
@@ -299,7 +299,77 @@ def looking_only(program, shots):
             assert "dead.example" not in page.content()
 
 
-TESTS = {one.__name__: one for one in (views, accessibility, actions, hostile, keyboard, live, without_script, looking_only)}
+SECRET = "planted-s3cret"
+
+
+@contextmanager
+def upstream_world(program, fails=""):
+    """An appliance whose mail goes to one server: `fails` is what it does wrong, or `login` for one that has no STARTTLS and no login."""
+    port = free_port()
+    login = {"smart_relay_username": "relay", "smart_relay_password": SECRET} if fails == "login" else {}
+    with world(program, smart_relay=f"127.0.0.1:{port}", **login) as trouble:
+        behaviour = ["--fail", fails] if fails and fails != "login" else []
+        trouble._start([trouble.program, "sink", "--listen", f"127.0.0.1:{port}", *behaviour], "upstream")
+        wait_until("the upstream", lambda: answers("127.0.0.1", port))
+        yield trouble
+
+
+def upstreams(program, shots):
+    """The card of the upstreams, their page, and the test of one: in every view, by the keyboard, without a script."""
+    with upstream_world(program, "login") as trouble:
+        trouble.send(3, "well.example")
+        wait_until("the try", lambda: 'mta_upstream_tls_failing{upstream="default"} 1' in ask(trouble, "/metrics"))
+        for scheme, width in VIEWS:
+            with page_of(trouble, scheme, width, bypass_csp=True) as page:
+                page.goto(trouble.url + "/")
+                expect(page.locator("#by-upstream")).to_contain_text("TLS fails")
+                expect(page.locator("#by-upstream")).to_contain_text("it does not offer STARTTLS")
+                page.screenshot(path=shots / f"upstreams-card-{scheme}-{width}.png", full_page=True)
+                assert page.evaluate("document.documentElement.scrollWidth") <= width
+                page.locator("#by-upstream th a").first.click()
+                page.wait_for_url("**/upstreams")
+                expect(page.locator(".upstream .alert")).to_contain_text("it does not offer STARTTLS")
+                faults(page, f"upstreams {scheme} {width}")
+                # By the keyboard alone.
+                page.get_by_label("From").focus()
+                page.keyboard.type("orders@shop.example")
+                page.keyboard.press("Tab")
+                page.keyboard.type("anna@well.example")
+                page.keyboard.press("Tab")
+                page.keyboard.press("Enter")
+                expect(page.locator(".dialogue")).to_contain_text("EHLO mta.shop.example")
+                expect(page.get_by_role("alert").first).to_contain_text("it does not offer STARTTLS")
+                expect(page.locator(".advice")).to_contain_text("Use port 587 in smart_relay")
+                faults(page, f"a test {scheme} {width}")
+                assert page.evaluate("document.documentElement.scrollWidth") <= width
+                page.screenshot(path=shots / f"upstreams-test-{scheme}-{width}.png", full_page=True)
+                assert SECRET not in page.content()
+        with page_of(trouble, java_script_enabled=False) as page:
+            page.goto(trouble.url + "/upstreams")
+            page.get_by_role("button", name="Test default").click()
+            expect(page.locator(".dialogue")).to_contain_text("EHLO")
+    with upstream_world(program) as trouble:
+        trouble.send(3, "well.example")
+        wait_until("the mail", lambda: 'mta_upstream_mails_total{upstream="default"} 3' in ask(trouble, "/metrics"))
+        with page_of(trouble) as page:
+            page.goto(trouble.url + "/upstreams")
+            expect(page.locator(".upstream")).to_contain_text("3 sent, 0 failed")
+            page.get_by_label("To").fill("anna@well.example")
+            page.get_by_role("button", name="Test default").click()
+            expect(page.get_by_role("status").filter(has_text="It takes mail")).to_be_visible()
+            expect(page.locator(".dialogue")).to_contain_text("RCPT TO:<anna@well.example>")
+            page.screenshot(path=shots / "upstreams-good.png", full_page=True)
+            assert 'mta_upstream_mails_total{upstream="default"} 3' in ask(trouble, "/metrics"), "a test is no mail"
+    with upstream_world(program, "login") as trouble:
+        trouble.stop()
+        trouble.environment["MTA_UI_READ_ONLY"] = "yes"
+        trouble.start()
+        with page_of(trouble) as page:
+            page.goto(trouble.url + "/upstreams")
+            assert page.get_by_role("button", name="Test default").count() == 0
+
+
+TESTS = {one.__name__: one for one in (views, accessibility, actions, hostile, keyboard, live, without_script, looking_only, upstreams)}
 
 if __name__ == "__main__":
     directory = Path(sys.argv[3] if len(sys.argv) > 3 else "target/screenshots")

@@ -6,10 +6,11 @@ use postern::ground::clock;
 use postern::mail::model::{
     Address, AddressError, AdminError, AdminFuture, Body, BodyType, ContentPieces, Deliveries,
     Destination, DestinationSummary, Envelope, Filter, Grouping, ImportedMessage, Message,
-    MessageContext, MessageId, MessageKind, MessageState, OrderResult, Origin, Paused, Preview,
-    Principal, QueueAdmin, QueueGroup, QueueGroups, QueueOrder, QueuePage, QueueSummary, Refusal,
-    Reply, Resubmission, RouteQuestion, RouteReport, RouteTest, Selection, StoredContent,
-    Submission, Submitted, SubmittedEnvelope, Target, TargetProgress, TargetStatus,
+    MessageContext, MessageId, MessageKind, MessageState, NoUpstreamTest, OrderResult, Origin,
+    Paused, Preview, Principal, QueueAdmin, QueueGroup, QueueGroups, QueueOrder, QueuePage,
+    QueueSummary, Refusal, Reply, Resubmission, RouteQuestion, RouteReport, RouteTest, Selection,
+    StoredContent, Submission, Submitted, SubmittedEnvelope, Target, TargetProgress, TargetStatus,
+    UpstreamQuestion, UpstreamTest, UpstreamTestFuture,
 };
 use postern::mail::parse::lenient_mailbox;
 use std::collections::{BTreeMap, BTreeSet};
@@ -79,6 +80,12 @@ impl Submission for MemoryDesk {
             letters.push((submitted, octets.to_vec()));
             Ok(MessageId(letters.len() as u64))
         })
+    }
+}
+
+impl UpstreamTest for MemoryDesk {
+    fn test(&self, _question: UpstreamQuestion) -> UpstreamTestFuture<'_> {
+        Box::pin(async { Err(NoUpstreamTest::Unknown) })
     }
 }
 

@@ -132,6 +132,7 @@ pub fn facts() -> Facts {
         started: clock::now() - 187_500,
         masks_subjects: false,
         settings: settings(),
+        upstreams: Vec::new(),
     }
 }
 
@@ -348,6 +349,7 @@ impl TestUi {
             admin: asked,
             submission: admin.clone(),
             route_test: admin.clone(),
+            upstream_test: admin.clone(),
             sessions: registry.clone(),
             history: history.clone(),
             tail: tail.clone(),

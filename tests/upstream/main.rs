@@ -10,6 +10,7 @@ mod groups;
 mod login;
 mod refusals;
 mod secrets;
+mod testing;
 mod tls;
 
 use crate::support::appliance::Appliance;

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::time::Duration;
 
 /// The forms in which the password could show.
-fn forms(password: &str) -> Vec<String> {
+pub fn forms(password: &str) -> Vec<String> {
     use base64::Engine;
     let coded = |text: &str| base64::engine::general_purpose::STANDARD.encode(text);
     vec![password.to_owned(), coded(password), coded(&format!("\0{USER}\0{password}"))]
@@ -41,8 +41,13 @@ fn a_new_password_is_used_without_a_restart() {
         let told = log.iter().any(|line| line.contains("the files of upstreams have changed"));
         if told { Ok(()) } else { Err(format!("{:?}", log.last())) }
     });
-    appliance.queue(&["retry", "--all", "--yes"]);
+    // The pause of a minute ends with the new password; nobody has to give an order.
     server.until_mails(1, &appliance);
+    assert!(
+        appliance.log().iter().any(|line| line.contains("order=retry")),
+        "{:?}",
+        appliance.log()
+    );
     assert_eq!(appliance.child("core"), core, "the same process");
 
     // A file that is empty for a moment, or gone, changes nothing.
@@ -86,10 +91,12 @@ fn a_password_is_shown_nowhere() {
             });
         }
         let mut places = vec![("the log", appliance.log().join("\n"))];
-        for path in ["/", "/queue", "/settings", "/history", "/log", "/metrics", "/status"] {
+        for path in
+            ["/", "/queue", "/upstreams", "/settings", "/history", "/log", "/metrics", "/status"]
+        {
             places.push(("a page", seen(&appliance, path)));
         }
-        for path in ["settings", "status", "queue", "history", "destinations"] {
+        for path in ["settings", "status", "queue", "upstreams", "history", "destinations"] {
             places.push(("the API", seen(&appliance, &format!("/api/v1/{path}"))));
         }
         for message in appliance.queue(&["list"]) {

@@ -15,6 +15,7 @@ fn a_certificate_of_an_unknown_authority_stops_mail_before_the_password() {
     send(&appliance, "anna@here.example");
     let told = appliance.deferral();
     assert!(told.contains("its certificate is of no known authority"), "{told}");
+    assert!(told.contains("name its file in smart_relay_ca;"), "{told}");
     assert!(told.contains("smart_relay_tls=required permits no plain text"), "{told}");
     assert!(!server.postfix.log().contains("sasl_method"), "{}", server.postfix.log());
     assert_eq!(server.mails().len(), 0);

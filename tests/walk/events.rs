@@ -12,6 +12,39 @@ const SECRET: &str = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 const ENVELOPE: &str = "/api/v1/messages?from=shop%40example.org&to=anna%40example.net";
 const KIND: &str = "Content-Type: message/rfc822\r\n";
 
+/// As appliance/examples/slack-alert.yaml has it.
+#[test]
+fn an_alert_is_a_line_in_the_format_of_slack() {
+    let (people, sink, directory) = (Hook::start(&[]), Sink::start(""), open_directory());
+    let file = directory.path().join("webhook_url");
+    let url = format!("slack+http://127.0.0.1:{}/services/T0/B0/s3cret\n", people.port);
+    std::fs::write(&file, url).unwrap();
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let mut appliance = Appliance::start(&[
+        ("MTA_SMART_RELAY", &sink.relay()),
+        // The sink has no TLS, so the mail waits.
+        ("MTA_SMART_RELAY_TLS", "required"),
+        ("MTA_WEBHOOK_URL_FILE", &file.display().to_string()),
+        ("MTA_WEBHOOK_EVENTS", "alert"),
+        ("MTA_WEBHOOK_ALLOW", "127.0.0.1"),
+    ]);
+    let (status, body) = appliance.post(ENVELOPE, KIND, b"Subject: x\n\nx\n");
+    assert_eq!(status, "201", "{body}");
+    loop {
+        let told = people.next();
+        assert_eq!(told["path"], "/services/T0/B0/s3cret");
+        let content = told["event"].as_object().unwrap();
+        assert!(content.keys().eq(["text"]), "{told}");
+        let text = content["text"].as_str().unwrap();
+        assert!(text.contains("postern.example"), "{text}");
+        if text.contains("TLS with upstream default fails") {
+            break;
+        }
+    }
+    appliance.stop();
+    assert!(!appliance.log().join("\n").contains("s3cret"));
+}
+
 #[test]
 fn a_bounce_is_told_signed_inside_tls_and_again_until_it_is_taken() {
     let (authority, directory) = (Authority::new(), open_directory());

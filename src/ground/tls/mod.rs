@@ -7,12 +7,14 @@
 //! sessions for resumption. Security: see [`opportunistic_client`]. Source: RFC 3207 (STARTTLS),
 //! RFC 7435 (opportunistic security).
 
+mod certificate;
 mod pair;
 mod pair_error;
 mod pair_limits;
 mod server;
 mod upstream;
 
+pub use certificate::PeerCertificate;
 pub use pair::KeyPair;
 pub use pair_error::PairError;
 pub use pair_limits::{CERTIFICATES_MAX, CHAIN_MAX, KEY_MAX};

@@ -187,7 +187,7 @@ fn belongs(certificate: &X509Certificate<'_>, key: &dyn SigningKey) -> bool {
     })
 }
 
-fn names(certificate: &X509Certificate<'_>) -> Vec<String> {
+pub(super) fn names(certificate: &X509Certificate<'_>) -> Vec<String> {
     let alternative = certificate.subject_alternative_name().ok().flatten();
     let listed = alternative.iter().flat_map(|extension| &extension.value.general_names);
     let mut names: Vec<String> = listed.filter_map(name).take(NAMES_MAX).collect();
@@ -214,7 +214,7 @@ fn name(name: &GeneralName<'_>) -> Option<String> {
 }
 
 /// A name in a form for a log line.
-fn shown(name: &str) -> String {
+pub(super) fn shown(name: &str) -> String {
     name.chars().take(255).flat_map(char::escape_debug).collect()
 }
 

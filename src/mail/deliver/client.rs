@@ -3,11 +3,13 @@
 use super::extensions::Extensions;
 use super::host_limits::{HostLimits, HostPermit, HostVacancy};
 use super::reply_classification::ReplyStage;
-use super::upstream::{UpstreamAccess, UpstreamAccesses, UpstreamPermit, UpstreamSecrets};
+use super::upstream::{
+    ReadyUpstream, UpstreamAccess, UpstreamAccesses, UpstreamPermit, UpstreamSecrets,
+};
 use super::wire::{SmtpWire, error_text};
 use super::{AttemptObserver, DeliverConfig, Timeouts};
 use crate::ground::fair_queue::ShareMarks;
-use crate::ground::tls::{self, TlsLevel};
+use crate::ground::tls::{self, PeerCertificate, TlsLevel};
 use crate::mail::deliver::counters::DeliverCounters;
 use crate::mail::model::{MailHost, Outcome, Reply, Route};
 use rustls::ClientConfig;
@@ -70,6 +72,12 @@ pub struct Connection {
     /// fewer.
     pub(super) recipients_max: usize,
     pub(super) route: Arc<Route>,
+    /// The certificate that an upstream has shown.
+    pub(super) certificate: Option<PeerCertificate>,
+    /// The mechanism of the login.
+    pub(super) mechanism: Option<&'static str>,
+    /// Tells the upstream's monitor when this connection ends.
+    pub(super) ready: Option<ReadyUpstream>,
     /// The upstream that this host belongs to.
     upstream: Option<Arc<UpstreamAccess>>,
     host: String,
@@ -116,6 +124,16 @@ impl SmtpClient {
             times: if first { times.first() } else { times },
             witness: Some(witness),
         }
+    }
+
+    /// The same with these times, and nobody who watches.
+    pub(super) fn with_times(&self, times: Timeouts) -> Self {
+        Self { shared: self.shared.clone(), times, witness: None }
+    }
+
+    /// A slot for a connection to this address; `None`: it has all that it may have.
+    pub(super) fn enter(&self, address: IpAddr) -> Option<Arc<HostPermit>> {
+        self.shared.hosts.enter(address)
     }
 
     /// Whether any of these hosts may have another connection. If none may, `who` is
@@ -168,13 +186,13 @@ impl SmtpClient {
         };
         let upstream = upstream.as_ref();
         let permit = permit.as_ref();
-        let target = Target { place: &place, host, address, route, upstream, permit };
+        let target = HostTarget { place: &place, host, address, route, upstream, permit };
         self.open_in(target).await.map_err(NotReady::Failed)
     }
 
     /// The same in a connection slot that is there already; it is kept from the first try to the
     /// last, because others wait for it.
-    async fn open_in(&self, target: Target<'_>) -> Result<Connection, Outcome> {
+    async fn open_in(&self, target: HostTarget<'_>) -> Result<Connection, Outcome> {
         let relay = relay_text(target.host, target.address);
         let secrets = target.upstream.map(|upstream| upstream.secrets());
         let level = target.upstream.map_or(TlsLevel::Opportunistic, |upstream| upstream.tls);
@@ -193,7 +211,10 @@ impl SmtpClient {
         };
         let status = if opened.is_ok() { "established" } else { "failed" };
         self.shared.counters.connections_out_total.with_label_values(&[status]).inc();
-        opened.map_err(|failed| match failed {
+        if let Some(upstream) = target.upstream {
+            upstream.note_opened(&opened);
+        }
+        opened.map(Connection::of_ready_upstream).map_err(|failed| match failed {
             Failed::Tls(cause) => Outcome::own(Reply::new(451, (4, 7, 5), cause)),
             Failed::Otherwise(outcome) => outcome,
         })
@@ -239,11 +260,18 @@ impl SmtpClient {
 
     async fn attempt(
         &self,
-        target: Target<'_>,
+        target: HostTarget<'_>,
         level: TlsLevel,
         secrets: Option<&UpstreamSecrets>,
     ) -> Result<Connection, Failed> {
-        let Target { place, host, address, route, upstream, permit } = target;
+        let mut connection = self.reach(target).await?;
+        connection.prepare(level, secrets).await?;
+        Ok(connection)
+    }
+
+    /// A TCP connection, over which nothing was said yet.
+    pub(super) async fn reach(&self, target: HostTarget<'_>) -> Result<Connection, Outcome> {
+        let HostTarget { place, host, address, route, upstream, permit } = target;
         let (times, relay) = (self.timeouts(), relay_text(host, address));
         place.opens();
         let stream = timeout(times.connect, self.dial(address))
@@ -258,7 +286,7 @@ impl SmtpClient {
             })?;
         let most = self.shared.config.recipients_max.max(1);
         let most_there = upstream.and_then(|upstream| upstream.recipients_max);
-        let mut connection = Connection {
+        Ok(Connection {
             client: self.clone(),
             wire: self.wire(stream),
             extensions: Extensions::default(),
@@ -276,19 +304,16 @@ impl SmtpClient {
             out: Vec::new(),
             recipients_max: most_there.map_or(most, |there| most.min(there)),
             route: route.clone(),
+            certificate: None,
+            mechanism: None,
+            ready: None,
             upstream: upstream.cloned(),
             host: host.to_owned(),
             address,
             place: place.clone(),
             permit: permit.cloned(),
             _active: Active::new(self.shared.counters.clone()),
-        };
-        connection.begin(level, secrets.filter(|_| level.verifies())).await?;
-        let login = secrets.and_then(|secrets| secrets.credentials.as_ref());
-        if let (Some(access), Some(credentials)) = (upstream, login) {
-            connection.log_in(access, credentials).await?;
-        }
-        Ok(connection)
+        })
     }
 
     async fn dial(&self, address: SocketAddr) -> io::Result<TcpStream> {
@@ -313,13 +338,13 @@ pub(super) enum NotReady {
 
 /// One address of a host, and the slot for a connection to it.
 #[derive(Clone, Copy)]
-struct Target<'a> {
-    place: &'a Arc<HostPermit>,
-    host: &'a str,
-    address: SocketAddr,
-    route: &'a Arc<Route>,
-    upstream: Option<&'a Arc<UpstreamAccess>>,
-    permit: Option<&'a Arc<UpstreamPermit>>,
+pub(super) struct HostTarget<'a> {
+    pub place: &'a Arc<HostPermit>,
+    pub host: &'a str,
+    pub address: SocketAddr,
+    pub route: &'a Arc<Route>,
+    pub upstream: Option<&'a Arc<UpstreamAccess>>,
+    pub permit: Option<&'a Arc<UpstreamPermit>>,
 }
 
 /// A permit for a connection to an upstream, if it takes mail and may have another connection.
@@ -425,7 +450,7 @@ impl Connection {
         let client = self.client.clone();
         let recipients_max = self.recipients_max;
         self.wire.drop_stream();
-        let target = Target {
+        let target = HostTarget {
             place: &self.place,
             host: &self.host,
             address: self.address,
@@ -471,7 +496,7 @@ impl Drop for Active {
 }
 
 /// `name[address]:port`, or `[address]:port` for a host without a name.
-fn relay_text(host: &str, address: SocketAddr) -> String {
+pub(super) fn relay_text(host: &str, address: SocketAddr) -> String {
     let ip = address.ip().to_string();
     if host == ip {
         format!("[{ip}]:{}", address.port())

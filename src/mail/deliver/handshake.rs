@@ -11,13 +11,20 @@ use super::extensions::Extensions;
 use super::reply_classification::{self, ReplyStage};
 use super::upstream::UpstreamSecrets;
 use super::wire::{SmtpError, error_text};
-use crate::ground::tls::{self, TlsLevel};
+use crate::ground::tls::{self, PeerCertificate, TlsLevel};
 use crate::mail::model::{Outcome, Reply, UpstreamStage};
 use rustls::{CertificateError, ClientConfig};
 use std::io;
 use std::sync::Arc;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
+
+/// Parts of texts by which a test knows why TLS failed.
+pub(super) const NO_STARTTLS: &str = "it does not offer STARTTLS";
+pub(super) const NOT_TLS: &str = "it does not speak TLS there";
+pub(super) const UNKNOWN_AUTHORITY: &str = "its certificate is of no known authority";
+pub(super) const OTHER_NAME: &str = "its certificate is for another name";
+pub(super) const EXPIRED: &str = "its certificate has expired";
 
 impl Connection {
     /// The greeting, EHLO, and TLS of this level. `verifying`: the secrets of an upstream whose
@@ -107,7 +114,7 @@ impl Connection {
     /// STARTTLS with a verified certificate, and the second EHLO: this or nothing.
     pub(super) async fn secure(&mut self, config: &Arc<ClientConfig>) -> Result<(), Failed> {
         if !self.extensions.starttls {
-            return Err(tls_failed(&self.relay, "it does not offer STARTTLS"));
+            return Err(tls_failed(&self.relay, NO_STARTTLS));
         }
         if !self.start_tls().await? {
             let said = self.wire.last_reply();
@@ -155,26 +162,32 @@ impl Connection {
     ) -> Result<(), Failed> {
         let limit = self.client.timeouts().handshake;
         let name = tls::server_name(self.host(), self.address().ip());
-        let transcript = std::mem::take(&mut self.wire.transcript);
-        let gone = self.client.wire(tokio::io::join(tokio::io::empty(), tokio::io::sink()));
-        let plain = std::mem::replace(&mut self.wire, gone).into_stream();
+        let plain = self.wire.take_stream();
         let handshake = TlsConnector::from(config.clone()).connect(name, plain);
-        let done = timeout(limit, handshake).await;
-        self.wire.transcript = transcript;
-        let mut stream = match done {
+        let mut stream = match timeout(limit, handshake).await {
             Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => return Err(tls_failed(&self.relay, &words(&error))),
+            Ok(Err(error)) => {
+                let prefix = self.upstream().map_or("", |upstream| &upstream.prefix);
+                return Err(tls_failed(&self.relay, &words(&error, prefix)));
+            }
             Err(_) => {
                 return Err(tls_failed(&self.relay, &format!("no handshake within {limit:?}")));
             }
         };
         stream.get_mut().1.set_buffer_limit(Some(tls::BUFFER_MAX));
         self.security = tls::facts(stream.get_ref().1);
-        let transcript = std::mem::take(&mut self.wire.transcript);
-        self.wire = self.client.wire(stream);
-        self.wire.transcript = transcript;
+        if self.upstream().is_some() {
+            self.certificate = PeerCertificate::of(stream.get_ref().1);
+        }
+        self.wire.put_stream(stream);
         let checked = if verifies { ", certificate verified" } else { "" };
         self.wire.transcript.note(&format!("{}{checked}", self.security));
+        if let Some(certificate) =
+            self.certificate.as_ref().filter(|_| self.wire.transcript.is_timed())
+        {
+            let words = certificate.to_string();
+            self.wire.transcript.note(&words);
+        }
         (self.tls, self.verified) = (true, verifies);
         self.extensions = Extensions::default();
         Ok(())
@@ -185,26 +198,27 @@ fn tls_failed(relay: &str, cause: &str) -> Failed {
     Failed::Tls(format!("TLS with {relay}: {cause}"))
 }
 
-/// Why a handshake failed, and what an operator can do about it.
-fn words(error: &io::Error) -> String {
+/// Why a handshake failed, and what an operator can do about it. `prefix`: how the properties of
+/// the upstream begin.
+fn words(error: &io::Error, prefix: &str) -> String {
     use CertificateError as Certificate;
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
     match inner {
         // A bad signature: of an authority with the name of a known one.
         Some(rustls::Error::InvalidCertificate(
             Certificate::UnknownIssuer | Certificate::BadSignature,
-        )) => "its certificate is of no known authority; if that authority is your own, name its \
-            file in the property _ca of the upstream"
-            .to_owned(),
+        )) => format!(
+            "{UNKNOWN_AUTHORITY}; if that authority is your own, name its \
+            file in {prefix}_ca"
+        ),
         Some(rustls::Error::InvalidCertificate(
             Certificate::NotValidForName | Certificate::NotValidForNameContext { .. },
-        )) => "its certificate is for another name than the one of this host".to_owned(),
+        )) => format!("{OTHER_NAME} than the one of this host"),
         Some(rustls::Error::InvalidCertificate(
             Certificate::Expired | Certificate::ExpiredContext { .. },
-        )) => "its certificate has expired".to_owned(),
+        )) => EXPIRED.to_owned(),
         Some(rustls::Error::InvalidMessage(_)) => {
-            "it does not speak TLS there; see whether port and form of TLS belong together"
-                .to_owned()
+            format!("{NOT_TLS}; see whether port and form of TLS belong together")
         }
         _ => error_text(error),
     }

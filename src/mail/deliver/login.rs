@@ -56,13 +56,15 @@ impl Connection {
         if offered.is_empty() {
             return Err(self.not_logged_in("it offers no login (AUTH) over this connection"));
         }
-        self.wire.mask(secrets(credentials));
         let mut last = None;
         for _ in 0..ATTEMPTS_MAX {
             let names = offered.iter().map(String::as_str);
             let Some(mechanism) = choose_mechanism(names, credentials) else { break };
             match self.authenticate(mechanism, credentials).await? {
-                LoginEnd::Success => return Ok(()),
+                LoginEnd::Success => {
+                    self.mechanism = Some(mechanism.name());
+                    return Ok(());
+                }
                 LoginEnd::NotThisOne(reply) => {
                     offered.retain(|name| !name.eq_ignore_ascii_case(mechanism.name()));
                     last = Some(reply);
@@ -200,7 +202,7 @@ fn is_mechanism(name: &str) -> bool {
 }
 
 /// The forms in which a peer could repeat a secret.
-fn secrets(credentials: &ClientCredentials) -> Vec<String> {
+pub(super) fn searched_secrets(credentials: &ClientCredentials) -> Vec<String> {
     let mut all = Vec::new();
     for secret in credentials.password.iter().chain(&credentials.token) {
         let (name, secret) = (&credentials.name, secret.expose());

@@ -41,7 +41,10 @@ mod reply_classification;
 mod transaction;
 mod transcript;
 mod upstream;
+mod upstream_advice;
 mod upstream_refusal;
+mod upstream_session;
+mod upstream_test;
 mod wire;
 
 use std::net::IpAddr;
@@ -52,6 +55,7 @@ pub use client::{Connection, SmtpClient};
 pub use host_limits::{HOST_MAX, HOST_UNPROVEN_MAX, HostVacancy, WAITING_MAX};
 pub use recipient_outcomes::{RecipientOutcomes, overlay};
 pub use upstream::{UpstreamAccess, UpstreamAccesses, UpstreamSecrets};
+pub use upstream_test::UpstreamDialogue;
 
 /// Commands that are sent before their replies are read, at most. More could fill both directions
 /// of a connection while each side waits for the other (RFC 2920 §3.1); this many replies fit any

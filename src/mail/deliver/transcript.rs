@@ -4,6 +4,7 @@
 //! replies only, never content, never credentials; control characters become dots.
 
 use std::fmt::{self, Write as _};
+use std::time::{Duration, Instant};
 
 /// The longest transcript.
 pub const MAX: usize = 4096;
@@ -19,9 +20,27 @@ const MARK_MAX: usize = "< 250-".len();
 pub struct Transcript {
     text: String,
     full: bool,
+    /// Since when the lines are timed, and the time of each; `None`: they are not.
+    times: Option<(Instant, Vec<Duration>)>,
 }
 
 impl Transcript {
+    /// Notes with each line how long after this moment it came.
+    pub fn time_from(&mut self, begun: Instant) {
+        self.times = Some((begun, Vec::new()));
+    }
+
+    /// Whether lines are timed.
+    pub fn is_timed(&self) -> bool {
+        self.times.is_some()
+    }
+
+    /// The timed lines.
+    pub fn lines(&self) -> impl Iterator<Item = (Duration, &str)> {
+        let times = self.times.iter().flat_map(|(_, times)| times.iter().copied());
+        times.zip(self.text.lines())
+    }
+
     /// A line sent by the relay.
     pub fn sent(&mut self, line: &[u8]) {
         self.line(format_args!("> "), line);
@@ -52,6 +71,9 @@ impl Transcript {
     fn line(&mut self, mark: fmt::Arguments<'_>, line: &[u8]) {
         if self.full {
             return;
+        }
+        if let Some((begun, times)) = &mut self.times {
+            times.push(begun.elapsed());
         }
         if self.text.len() + line.len() + MARK_MAX + 1 > MAX - CUT.len() {
             self.full = true;
@@ -91,5 +113,10 @@ mod tests {
         assert!(transcript.text().len() <= MAX && transcript.text().ends_with(CUT));
         transcript.clear();
         assert_eq!(transcript.text(), "");
+        transcript.time_from(Instant::now());
+        transcript.sent(b"NOOP\r");
+        (0..1000).for_each(|_| transcript.received(250, false, b"and so on"));
+        let lines: Vec<_> = transcript.lines().collect();
+        assert_eq!((lines[0].1, lines.last().unwrap().1), ("> NOOP", "* …"));
     }
 }

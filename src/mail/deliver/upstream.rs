@@ -90,9 +90,26 @@ impl UpstreamAccess {
         entered.is_ok().then(|| UpstreamPermit(self.clone()))
     }
 
-    /// The next connection uses these.
-    pub fn replace(&self, secrets: UpstreamSecrets) {
-        *self.secrets.lock() = secrets;
+    /// The same access, with another judge of its replies.
+    pub(super) fn watched_by(&self, monitor: Arc<dyn UpstreamMonitor>) -> Self {
+        Self {
+            name: self.name.clone(),
+            prefix: self.prefix.clone(),
+            tls: self.tls,
+            recipients_max: self.recipients_max,
+            connections_max: self.connections_max,
+            connections: AtomicU32::new(0),
+            monitor,
+            secrets: Lock::leaf(self.secrets()),
+        }
+    }
+
+    /// The next connection uses these. `true`: the login is another one.
+    pub fn replace(&self, secrets: UpstreamSecrets) -> bool {
+        let mut used = self.secrets.lock();
+        let changed = used.credentials != secrets.credentials;
+        *used = secrets;
+        changed
     }
 
     /// Why nothing is sent to it now; `None`: it takes mail, as far as is known.
@@ -109,5 +126,21 @@ impl UpstreamAccess {
 impl Drop for UpstreamPermit {
     fn drop(&mut self) {
         self.0.connections.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// A connection that the monitor of its upstream counts, until this is dropped.
+pub(super) struct ReadyUpstream(Arc<UpstreamAccess>);
+
+impl ReadyUpstream {
+    /// One more of this upstream.
+    pub fn new(access: Arc<UpstreamAccess>) -> Self {
+        Self(access)
+    }
+}
+
+impl Drop for ReadyUpstream {
+    fn drop(&mut self) {
+        self.0.monitor.disconnected(&self.0.name);
     }
 }

@@ -67,6 +67,9 @@ impl Connection {
     /// After a mail: an upstream that has judged it as such takes mail of us.
     pub(super) fn note_judged(&self, report: &TransactionReport) {
         let Some(access) = self.upstream() else { return };
+        let is_taken = |outcome: &Outcome| outcome.class() == ReplyClass::Success;
+        let sent = report.outcomes.iter().any(|(_, outcome)| is_taken(outcome));
+        access.monitor.mail(&access.name, sent);
         let is_of_mail =
             |outcome: &Outcome| outcome.remote && outcome.class() != ReplyClass::Temporary;
         if !self.judged && report.outcomes.iter().any(|(_, outcome)| is_of_mail(outcome)) {

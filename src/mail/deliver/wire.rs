@@ -218,9 +218,18 @@ impl SmtpWire {
             )
     }
 
-    /// The stream alone, for a TLS handshake on it.
-    pub fn into_stream(self) -> Box<dyn SmtpStream> {
-        self.stream
+    /// The stream alone, for a TLS handshake on it, and a wire without one, which has the
+    /// transcript and the masks.
+    pub fn take_stream(&mut self) -> Box<dyn SmtpStream> {
+        let gone = Box::new(tokio::io::join(tokio::io::empty(), tokio::io::sink()));
+        std::mem::replace(&mut self.stream, gone)
+    }
+
+    /// The stream after the handshake. What came before it counts no more (RFC 3207 §4.2).
+    pub fn put_stream(&mut self, stream: impl SmtpStream + 'static) {
+        self.stream = Box::new(stream);
+        self.input.clear();
+        self.parser = ReplyParser::default();
     }
 
     /// Drops the stream; from now on the connection counts as closed by the peer.

@@ -34,6 +34,7 @@ mod status;
 mod submission;
 mod upstream;
 mod upstream_group;
+mod upstream_test;
 
 pub use address::{Address, AddressError, Domain};
 pub use admin::{
@@ -84,6 +85,11 @@ pub use sessions::{RefusedExample, SessionInfo, SessionList};
 pub use status::{DeliveryStatus, NoStatus};
 pub use submission::{Resubmission, Submission, Submitted, SubmittedEnvelope};
 pub use upstream::{
-    UpstreamAvailability, UpstreamMonitor, UpstreamRefusal, UpstreamStage, UpstreamStatus,
+    UpstreamAvailability, UpstreamCertificate, UpstreamFailure, UpstreamMails, UpstreamMonitor,
+    UpstreamRefusal, UpstreamSession, UpstreamStage, UpstreamStatus,
 };
 pub use upstream_group::UpstreamGroup;
+pub use upstream_test::{
+    NoUpstreamTest, TestEnvelope, UpstreamProblem, UpstreamQuestion, UpstreamTest,
+    UpstreamTestFuture, UpstreamTestReport, UpstreamTestStep,
+};

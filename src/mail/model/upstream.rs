@@ -38,6 +38,52 @@ pub enum UpstreamAvailability {
     Refuses(String),
 }
 
+/// What was agreed on when a connection became ready for mail.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct UpstreamSession {
+    /// The host, `name[address]:port`.
+    pub relay: String,
+    /// Protocol version and cipher suite; empty in plain text.
+    pub tls: String,
+    /// The certificate was verified, with its name.
+    pub verified: bool,
+    /// The certificate; `None` in plain text, or where it is not X.509.
+    pub certificate: Option<UpstreamCertificate>,
+    /// The mechanism of the login; `None`: there was none.
+    pub mechanism: Option<&'static str>,
+}
+
+/// What the certificate of an upstream says; untrusted text unless it was verified.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UpstreamCertificate {
+    /// Its first few names.
+    pub names: Vec<String>,
+    /// Who issued it.
+    pub issuer: String,
+    /// The first and the last second of its validity, since 1970.
+    pub validity: (u64, u64),
+}
+
+/// Why no connection became ready for mail.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UpstreamFailure {
+    /// Since when all connections failed, seconds since 1970.
+    pub since: u32,
+    /// The last reason; untrusted text.
+    pub error: String,
+    /// TLS failed, or the certificate could not be verified.
+    pub tls: bool,
+}
+
+/// Mails that an upstream got in some time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct UpstreamMails {
+    /// It took them, for one recipient at least.
+    pub sent: u64,
+    /// It did not.
+    pub failed: u64,
+}
+
 /// The present state of an upstream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UpstreamStatus {
@@ -51,6 +97,18 @@ pub struct UpstreamStatus {
     pub last_error: String,
     /// Senders that it does not take mail of now.
     pub senders: usize,
+    /// Until when it gets no mail, seconds since 1970; `None`: it gets mail.
+    pub paused_until: Option<u32>,
+    /// Why no connection became ready; `None`: the last one did, or none was tried.
+    pub failure: Option<UpstreamFailure>,
+    /// The last connection that became ready, and when, seconds since 1970.
+    pub session: Option<(u32, UpstreamSession)>,
+    /// Connections that are open now.
+    pub connections: u32,
+    /// Mails of this hour and of the one before.
+    pub hour: UpstreamMails,
+    /// Mails of this hour and of the 23 before.
+    pub day: UpstreamMails,
 }
 
 /// Who judges the replies of upstreams, and remembers what they mean.
@@ -86,6 +144,23 @@ pub trait UpstreamMonitor: Send + Sync + Debug {
 
     /// An operator wants mail attempted now: all pauses are over, and the next reply counts.
     fn ask_again(&self);
+
+    /// A connection is ready for mail, and open until [`UpstreamMonitor::disconnected`].
+    fn connected(&self, _upstream: &str, _session: UpstreamSession) {}
+
+    /// Such a connection was closed.
+    fn disconnected(&self, _upstream: &str) {}
+
+    /// No connection became ready, for this reason; `tls`: TLS failed, or the certificate could not
+    /// be verified.
+    fn failed(&self, _upstream: &str, _error: &str, _tls: bool) {}
+
+    /// A mail had its end there; `sent`: it was taken for one recipient at least.
+    fn mail(&self, _upstream: &str, _sent: bool) {}
+
+    /// What was known against it may be wrong: the login is a new one, or a test was successful.
+    /// Its pause ends.
+    fn renewed(&self, _upstream: &str) {}
 
     /// All upstreams.
     fn list(&self) -> Vec<UpstreamStatus>;

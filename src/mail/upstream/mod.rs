@@ -4,25 +4,34 @@
 //! the [`catalogue`]. Out: pauses of an upstream, of a sender at an upstream, and their reasons.
 //! Rules: an upstream that refuses us, or more for now, gets no mail for [`PAUSE`], and each time
 //! that it does so again twice as long, up to [`PAUSE_MAX`]; one delivery agent asks again. Once it
-//! judges a mail as such all is well. A refused sender waits for [`SENDER_PAUSE`], and nobody else.
-//! One that cannot be reached is passed over for [`UNREACHABLE_PAUSE`], up to
-//! [`UNREACHABLE_PAUSE_MAX`], by mail that another upstream takes.
+//! judges a mail as such all is well, and so it is with a new login and after a test without
+//! trouble. A refused sender waits for [`SENDER_PAUSE`], and nobody else. One that cannot be
+//! reached is passed over for [`UNREACHABLE_PAUSE`], up to [`UNREACHABLE_PAUSE_MAX`], by mail that
+//! another upstream takes. Beside that each upstream has its last connection and its mails of a
+//! day.
 //! Limits: [`SENDERS_MAX`] refused senders of an upstream are remembered; texts are cut to
 //! [`TEXT_MAX`]. Source: RFC 4954 §6; docs/upstreams.md.
 
 pub mod catalogue;
 pub mod counters;
+mod observed;
+mod unremembered;
 
 use crate::ground::clock;
 use crate::ground::lock::Lock;
 use crate::mail::model::{
-    Reply, UpstreamAvailability, UpstreamMonitor, UpstreamRefusal, UpstreamStage, UpstreamStatus,
+    Reply, UpstreamAvailability, UpstreamMails, UpstreamMonitor, UpstreamRefusal, UpstreamSession,
+    UpstreamStage, UpstreamStatus,
 };
 use counters::UpstreamCounters;
-use std::collections::{BTreeMap, HashMap};
+use observed::Observed;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use tokio::sync::Notify;
+
+pub use unremembered::Unremembered;
 
 /// Seconds of the first pause.
 pub const PAUSE: u32 = 60;
@@ -51,8 +60,12 @@ const TEXT_MAX: usize = 400;
 /// The upstreams, and what they said.
 pub struct UpstreamHealth {
     known: Lock<BTreeMap<String, Health>>,
-    /// Whether any upstream has refused anything: while none has, mail needs no lock here.
+    /// Whether any upstream refuses anything: while none does, mail needs no lock here.
     troubled: AtomicBool,
+    observed: BTreeMap<String, Observed>,
+    /// Those whose mail may be offered again.
+    renewed: Lock<BTreeSet<String>>,
+    has_renewed: Notify,
     counters: Arc<UpstreamCounters>,
 }
 
@@ -126,6 +139,11 @@ impl Health {
             self.senders.insert(sender.to_ascii_lowercase(), (now + SENDER_PAUSE, error));
         }
     }
+
+    /// Whether nothing is known against the upstream.
+    fn is_well(&self) -> bool {
+        self.refusal.is_none() && self.senders.is_empty()
+    }
 }
 
 impl UpstreamHealth {
@@ -134,8 +152,30 @@ impl UpstreamHealth {
         names: impl IntoIterator<Item = &'a str>,
         counters: Arc<UpstreamCounters>,
     ) -> Self {
-        let known = names.into_iter().map(|name| (name.to_owned(), Health::default()));
-        Self { known: Lock::leaf(known.collect()), troubled: AtomicBool::new(false), counters }
+        let names: Vec<String> = names.into_iter().map(str::to_owned).collect();
+        names.iter().for_each(|name| counters.begin(name));
+        let observed = names.iter().map(|name| (name.clone(), Observed::default())).collect();
+        let known = names.into_iter().map(|name| (name, Health::default())).collect();
+        Self {
+            known: Lock::leaf(known),
+            troubled: AtomicBool::new(false),
+            observed,
+            renewed: Lock::leaf(BTreeSet::new()),
+            has_renewed: Notify::new(),
+            counters,
+        }
+    }
+
+    /// Waits until the pause of an upstream was [ended](UpstreamMonitor::renewed) before its
+    /// time, and gives the names of all such: their mail is to be offered again. For one task.
+    pub async fn next_renewed(&self) -> BTreeSet<String> {
+        loop {
+            let names = std::mem::take(&mut *self.renewed.lock());
+            if !names.is_empty() {
+                return names;
+            }
+            self.has_renewed.notified().await;
+        }
     }
 
     fn judge_at(
@@ -185,6 +225,28 @@ impl UpstreamHealth {
         (*until > now).then(|| error.clone())
     }
 
+    /// Takes back what is known against an upstream where that is over, and refused senders: those
+    /// whose time is over, or all. `true`: it got no mail because of what is over.
+    fn clear(
+        &self,
+        upstream: &str,
+        is_over: impl Fn(&Health) -> bool,
+        all_senders: bool,
+        now: u32,
+    ) -> bool {
+        let mut known = self.known.lock();
+        let Some(health) = known.get_mut(upstream) else { return false };
+        health.senders.retain(|_, (until, _)| !all_senders && *until > now);
+        let ends = health.refusal.is_some() && is_over(health);
+        if ends {
+            health.recover();
+        }
+        if known.values().all(Health::is_well) {
+            self.troubled.store(false, Ordering::Relaxed);
+        }
+        ends
+    }
+
     fn paused_at(&self, upstream: &str, now: u32) -> Option<(u32, String)> {
         if !self.troubled.load(Ordering::Relaxed) {
             return None;
@@ -224,11 +286,7 @@ impl UpstreamHealth {
         if !self.troubled.load(Ordering::Relaxed) {
             return;
         }
-        if let Some(health) = self.known.lock().get_mut(upstream)
-            && health.refusal.is_some()
-            && is_over(health)
-        {
-            health.recover();
+        if self.clear(upstream, is_over, false, clock::steady()) {
             tracing::info!(target: "mta", upstream, "an upstream takes mail again");
             self.counters.upstream_paused.with_label_values(&[upstream]).set(0);
         }
@@ -277,16 +335,93 @@ impl UpstreamMonitor for UpstreamHealth {
         }
     }
 
+    fn connected(&self, upstream: &str, session: UpstreamSession) {
+        let Some(observed) = self.observed.get(upstream) else { return };
+        observed.connections.fetch_add(1, Ordering::Relaxed);
+        let counters = &self.counters;
+        counters.upstream_connections.with_label_values(&[upstream]).inc();
+        counters.upstream_tls_failing.with_label_values(&[upstream]).set(0);
+        let end = session.certificate.as_ref().map_or(0, |certificate| certificate.validity.1);
+        let end = i64::try_from(end).unwrap_or(i64::MAX);
+        counters.upstream_certificate_expiry_seconds.with_label_values(&[upstream]).set(end);
+        let mut last = observed.last.lock();
+        last.failure = None;
+        last.session = Some((clock::now(), session));
+    }
+
+    fn disconnected(&self, upstream: &str) {
+        let Some(observed) = self.observed.get(upstream) else { return };
+        observed.connections.fetch_sub(1, Ordering::Relaxed);
+        self.counters.upstream_connections.with_label_values(&[upstream]).dec();
+    }
+
+    fn failed(&self, upstream: &str, error: &str, tls: bool) {
+        let Some(observed) = self.observed.get(upstream) else { return };
+        let error = error[..error.floor_char_boundary(TEXT_MAX)].to_owned();
+        self.counters.upstream_tls_failing.with_label_values(&[upstream]).set(i64::from(tls));
+        observed.last.lock().fail(error, tls, clock::now());
+    }
+
+    fn mail(&self, upstream: &str, sent: bool) {
+        let Some(observed) = self.observed.get(upstream) else { return };
+        observed.mails.count(sent, clock::steady());
+        let counters = &self.counters;
+        let counted = if sent {
+            &counters.upstream_mails_total
+        } else {
+            &counters.upstream_mail_failures_total
+        };
+        counted.with_label_values(&[upstream]).inc();
+    }
+
+    fn renewed(&self, upstream: &str) {
+        let Some(observed) = self.observed.get(upstream) else { return };
+        let had_failed = observed.last.lock().failure.take().is_some();
+        let was_well = self.known.lock().get(upstream).is_none_or(Health::is_well);
+        self.clear(upstream, |_| true, true, clock::steady());
+        let counters = &self.counters;
+        counters.upstream_paused.with_label_values(&[upstream]).set(0);
+        counters.upstream_tls_failing.with_label_values(&[upstream]).set(0);
+        if was_well && !had_failed {
+            return;
+        }
+        tracing::info!(target: "mta", upstream, "the mail of an upstream is offered again now");
+        self.renewed.lock().insert(upstream.to_owned());
+        self.has_renewed.notify_one();
+    }
+
     fn list(&self) -> Vec<UpstreamStatus> {
         let now = clock::steady();
-        let status = |(name, health): (&String, &Health)| UpstreamStatus {
-            name: name.clone(),
-            refusal: health.refusal,
-            since: health.since,
-            last_error: health.last_error.clone(),
-            senders: health.senders.values().filter(|(until, _)| *until > now).count(),
+        let mut all: Vec<UpstreamStatus> = {
+            let known = self.known.lock();
+            known.iter().map(|(name, health)| status(name, health, now)).collect()
         };
-        self.known.lock().iter().map(status).collect()
+        for status in &mut all {
+            let Some(observed) = self.observed.get(&status.name) else { continue };
+            let last = observed.last.lock().clone();
+            (status.session, status.failure) = (last.session, last.failure);
+            status.connections = observed.connections.load(Ordering::Relaxed);
+            status.hour = observed.mails.sum(1, now);
+            status.day = observed.mails.sum(observed::HOURS - 1, now);
+        }
+        all
+    }
+}
+
+fn status(name: &str, health: &Health, now: u32) -> UpstreamStatus {
+    let paused = health.paused_until > now;
+    UpstreamStatus {
+        name: name.to_owned(),
+        refusal: health.refusal,
+        since: health.since,
+        last_error: health.last_error.clone(),
+        senders: health.senders.values().filter(|(until, _)| *until > now).count(),
+        paused_until: paused.then(|| clock::wall(health.paused_until)),
+        failure: None,
+        session: None,
+        connections: 0,
+        hour: UpstreamMails::default(),
+        day: UpstreamMails::default(),
     }
 }
 
@@ -299,6 +434,7 @@ impl fmt::Debug for UpstreamHealth {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mail::model::UpstreamCertificate;
     use UpstreamRefusal::{Relay, Sender, Throttle};
     use UpstreamStage::{Login, Mail};
 
@@ -376,6 +512,58 @@ mod tests {
         assert_eq!(at("other", "anna@here.example", 1001), None);
         assert_eq!(at("default", "anna@here.example", 1000 + SENDER_PAUSE), None);
         assert_eq!(health.paused_at("default", 1001), None);
+    }
+
+    #[test]
+    fn mail_needs_no_lock_again_once_all_is_well() {
+        let health = health();
+        let troubled = || health.troubled.load(Ordering::Relaxed);
+        health.judge_at("default", (Login, &Reply::new(535, (5, 7, 8), "no")), "", 1000);
+        health.judge_at("other", (Mail, &unverified()), "anna@here.example", 1000);
+        assert!(troubled());
+        health.accepted("default");
+        assert!(troubled(), "a sender waits elsewhere");
+        health.clear("other", |_| true, false, 1000 + SENDER_PAUSE - 1);
+        assert!(troubled(), "it still waits");
+        health.clear("other", |_| true, false, 1000 + SENDER_PAUSE);
+        assert!(!troubled());
+    }
+
+    #[tokio::test]
+    async fn a_pause_ends_when_a_new_login_is_there() {
+        let health = health();
+        health.judge_at("default", (Login, &Reply::new(535, (5, 7, 8), "no")), "", clock::steady());
+        health.failed("default", "no answer", false);
+        health.renewed("default");
+        assert_eq!(health.paused("default"), None);
+        let status = &health.list()[0];
+        assert_eq!((status.refusal, &status.failure, status.paused_until), (None, &None, None));
+        assert_eq!(health.next_renewed().await, BTreeSet::from(["default".to_owned()]));
+        assert!(!health.troubled.load(Ordering::Relaxed));
+    }
+
+    #[test]
+    fn connections_and_mails_are_seen() {
+        let health = health();
+        let certificate = UpstreamCertificate {
+            names: vec!["mx.example".into()],
+            issuer: "CN=Root".into(),
+            validity: (1, 2_000_000_000),
+        };
+        let session = UpstreamSession { certificate: Some(certificate), ..Default::default() };
+        health.failed("other", "refused", true);
+        let failing = || health.counters.upstream_tls_failing.with_label_values(&["other"]).get();
+        assert_eq!(failing(), 1);
+        health.connected("other", session.clone());
+        health.connected("other", session.clone());
+        health.disconnected("other");
+        health.mail("other", true);
+        health.mail("other", false);
+        let status = &health.list()[1];
+        assert_eq!(status.session.as_ref().unwrap().1, session);
+        assert_eq!((status.connections, &status.failure, failing()), (1, &None, 0));
+        assert_eq!(status.hour, UpstreamMails { sent: 1, failed: 1 });
+        assert_eq!(health.list()[0].session, None);
     }
 
     #[test]

@@ -20,7 +20,7 @@ pub const INITIAL_RESPONSE_MAX: usize = 480;
 const TOKEN_MAX: usize = 8192;
 
 /// What we can show to a server.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ClientCredentials {
     /// The name of the account; may be empty when a certificate is all that is shown.
     pub name: String,
