@@ -31,6 +31,9 @@ fn link(key: &str) -> Option<(String, &'static str)> {
     if let Some(name) = key.strip_prefix("down ").or_else(|| key.strip_prefix("paused ")) {
         return Some((format!("queue?destination={}", encoded(name)), "Show these messages"));
     }
+    if ["upstream ", "tls ", "senders "].iter().any(|kind| key.starts_with(kind)) {
+        return to("upstreams", "Show and test upstreams");
+    }
     match key {
         "down" | "standstill" | "dns" => to("queue", "Show the queue"),
         "old" => to("queue?older=1d", "Show these messages"),
@@ -63,6 +66,9 @@ mod tests {
         assert_eq!(path("down [mx]:25"), "queue?destination=%5Bmx%5D%3A25");
         assert_eq!(path("paused a.example"), "queue?destination=a.example");
         assert_eq!((path("down"), path("disk")), ("queue".into(), "#disk".into()));
+        for key in ["upstream default", "tls default", "senders default"] {
+            assert_eq!(path(key), "upstreams");
+        }
         assert_eq!(link("down a.example", false), None, "these pages are not for everybody");
         assert_eq!(link("something new", true), None);
     }
