@@ -256,3 +256,28 @@ fn the_page_tests_with_a_form_of_its_own() {
     let (status, told) = appliance.post("/api/v1/upstreams/default/test", json, b"");
     assert_eq!(status, "403", "{told}");
 }
+
+#[test]
+fn upstreams_with_names_are_listed_and_tested() {
+    let server = Submission::start("plain");
+    let (relay, ca) = (server.relay(), server.ca());
+    let down = format!("127.0.0.1:{}", free_port());
+    let appliance = Appliance::start(&[
+        ("MTA_UPSTREAM_SECOND_HOST", &relay),
+        ("MTA_UPSTREAM_SECOND_CA", &ca),
+        ("MTA_UPSTREAM_SECOND_USERNAME", USER),
+        ("MTA_UPSTREAM_SECOND_PASSWORD", PASSWORD),
+        ("MTA_UPSTREAM_SECOND_SENDERS", "here.example"),
+        ("MTA_UPSTREAM_FIRST_HOST", &down),
+    ]);
+    let (code, told) = upstream(&appliance, &["test", "second"]);
+    assert_eq!((code, told.contains("> AUTH PLAIN ********")), (0, true), "{told}");
+    let (code, told) = upstream(&appliance, &["test", "first"]);
+    assert_eq!((code, told.contains("Is the port in upstream_first_host right?")), (1, true));
+    assert_clean(&told);
+    let (_, words) = upstream(&appliance, &["list", "--json"]);
+    let view: Value = serde_json::from_str(&words).unwrap();
+    let all = view["upstreams"].as_array().unwrap();
+    let rules = all.iter().find(|one| one["name"] == "second").unwrap()["rules"].as_str().unwrap();
+    assert!(rules.starts_with("mail of here.example"), "{words}");
+}
