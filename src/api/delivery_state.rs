@@ -14,6 +14,9 @@ pub enum DeliveryState {
     /// Nothing is attempted for a while, although it was not unreachable: its hosts have all the
     /// connections that they may have, for example.
     Suspended,
+    /// Its rate is used up; mail goes when there is a permit again.
+    #[serde(rename = "rate-limited")]
+    RateLimited,
     /// All connections that are allowed now are in use.
     Busy,
     /// Messages are in an attempt now.
@@ -33,6 +36,7 @@ impl DeliveryState {
             Self::Paused => "paused",
             Self::Unreachable => "unreachable",
             Self::Suspended => "suspended",
+            Self::RateLimited => "rate-limited",
             Self::Busy => "busy",
             Self::Delivering => "delivering",
             Self::Deferred => "deferred",
@@ -47,6 +51,7 @@ struct Activity {
     paused: bool,
     unreachable: bool,
     suspended: bool,
+    rate_limited: bool,
     agents: u32,
     idle: u32,
     window: u32,
@@ -61,6 +66,7 @@ impl Activity {
             _ if self.paused => DeliveryState::Paused,
             _ if self.unreachable => DeliveryState::Unreachable,
             _ if self.suspended => DeliveryState::Suspended,
+            _ if self.rate_limited => DeliveryState::RateLimited,
             _ if self.agents >= self.window && self.idle == 0 => DeliveryState::Busy,
             _ if self.active > 0 => DeliveryState::Delivering,
             _ if self.deferred > 0 => DeliveryState::Deferred,
@@ -76,6 +82,7 @@ impl From<&DestinationStatus> for DeliveryState {
             paused: of.paused,
             unreachable: of.unreachable_since.is_some(),
             suspended: of.suspended_until.is_some(),
+            rate_limited: of.messages > of.active && of.rate_wait.is_some(),
             agents: of.agents,
             idle: of.idle,
             window: of.window,
@@ -93,6 +100,7 @@ impl From<&DestinationSummary> for DeliveryState {
             paused: of.paused,
             unreachable: of.unreachable_since.is_some(),
             suspended: of.suspended_until.is_some(),
+            rate_limited: of.messages > of.active && of.rate_wait.is_some(),
             agents: of.agents,
             idle: of.idle,
             window: of.window,
@@ -107,11 +115,13 @@ impl From<&DestinationSummary> for DeliveryState {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mail::model::RateWait;
 
     #[test]
     fn the_worst_of_a_destination_is_its_state() {
         let status = || DestinationStatus { window: 5, limit: 20, ..DestinationStatus::default() };
         let (suspended_until, unreachable_since) = (Some(1), Some(1));
+        let rate_wait = Some(RateWait { until: 1, limit: "rate 1/s".into() });
         let busy = || DestinationStatus { messages: 9, active: 5, agents: 5, ..status() };
         for (status, word) in [
             (status(), "idle"),
@@ -125,6 +135,8 @@ mod tests {
             (DestinationStatus { suspended_until, ..busy() }, "suspended"),
             (DestinationStatus { suspended_until, unreachable_since, ..busy() }, "unreachable"),
             (DestinationStatus { paused: true, unreachable_since, ..busy() }, "paused"),
+            (DestinationStatus { rate_wait: rate_wait.clone(), ..busy() }, "rate-limited"),
+            (DestinationStatus { suspended_until, rate_wait, ..busy() }, "suspended"),
         ] {
             assert_eq!(DeliveryState::from(&status).as_str(), word, "{status:?}");
         }

@@ -72,6 +72,10 @@ pub struct DestinationView {
     pub window: u32,
     /// How long it is still suspended because it was unreachable; `null` when it is not.
     pub suspended_seconds: Option<u64>,
+    /// Why and until when its mail waits although nothing is wrong: a rate is used up; `null` when
+    /// none is.
+    #[serde(default)]
+    pub rate_limit: Option<String>,
     /// Since when it cannot be reached, RFC 3339; `null` when it can.
     #[serde(default)]
     pub unreachable_since: Option<String>,
@@ -79,6 +83,16 @@ pub struct DestinationView {
     pub paused: bool,
     /// Messages by age, one number for each of `age_bounds_seconds` and one for the older ones.
     pub ages: Vec<u64>,
+}
+
+impl DestinationView {
+    /// Why its mail waits, as far as it is known; empty when nothing is.
+    pub(crate) fn reason(&self) -> &str {
+        match (&self.rate_limit, self.state) {
+            (Some(limit), DeliveryState::RateLimited) => limit,
+            _ => &self.last_error,
+        }
+    }
 }
 
 /// A query of the queue.
@@ -240,6 +254,7 @@ pub(crate) fn destination_view(destination: DestinationSummary, now: u32) -> Des
         couriers: destination.agents,
         window: destination.window,
         suspended_seconds: destination.suspended_until.map(|until| since(now, until)),
+        rate_limit: destination.rate_wait.map(|wait| wait.words(clock::soon)),
         unreachable_since: destination.unreachable_since.map(clock::rfc3339),
         paused: destination.paused,
         ages: destination.ages.to_vec(),

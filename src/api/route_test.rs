@@ -110,6 +110,10 @@ pub struct TargetStatusView {
     pub paused: bool,
     /// For how many more seconds nothing is attempted; `null` when it is not suspended.
     pub suspended_seconds: Option<u64>,
+    /// Why and until when mail waits although nothing is wrong: a rate is used up; `null` when
+    /// none is.
+    #[serde(default)]
+    pub rate_limit: Option<String>,
     /// Since when it cannot be reached, RFC 3339; `null` when the last attempt reached it, or there
     /// was none.
     pub unreachable_since: Option<String>,
@@ -290,6 +294,7 @@ fn status_view(status: DestinationStatus, now: u32) -> TargetStatusView {
         state: DeliveryState::from(&status),
         paused: status.paused,
         suspended_seconds: status.suspended_until.map(|until| since(now, until)),
+        rate_limit: status.rate_wait.map(|wait| wait.words(clock::soon)),
         unreachable_since: status.unreachable_since.map(clock::rfc3339),
         messages: status.messages,
         couriers: status.agents,

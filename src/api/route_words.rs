@@ -114,15 +114,17 @@ impl RouteHostView {
 }
 
 impl TargetStatusView {
-    /// Whether a mail that comes in now waits until the destination is resumed or its suspension
-    /// ends.
+    /// Whether a mail that comes in now waits until the destination is resumed, its suspension
+    /// ends, or its rate has a permit.
     pub fn waits(&self) -> bool {
-        self.paused || self.suspended_seconds.is_some()
+        self.paused || self.suspended_seconds.is_some() || self.rate_limit.is_some()
     }
 
     /// What the state means for a mail that comes in now.
     pub fn words(&self) -> String {
         let Self { couriers, window, limit, .. } = self;
+        let limited =
+            || self.rate_limit.clone().unwrap_or_else(|| "mail is sent at once".to_owned());
         let state = match (self.state, self.suspended_seconds.map(span)) {
             (DeliveryState::Paused, _) => "an operator has paused delivery; mail waits".to_owned(),
             (DeliveryState::Unreachable, Some(time)) => {
@@ -134,7 +136,7 @@ impl TargetStatusView {
                 1 => "its only connection is in use; mail waits for it".to_owned(),
                 all => format!("all of its {all} connections are in use; mail waits for one"),
             },
-            _ => "mail is sent at once".to_owned(),
+            _ => limited(),
         };
         let waiting = counted(self.messages, "message");
         format!(
@@ -152,6 +154,7 @@ mod tests {
             state,
             paused: state == DeliveryState::Paused,
             suspended_seconds: None,
+            rate_limit: None,
             unreachable_since: None,
             messages: 1,
             couriers: 2,
@@ -163,7 +166,7 @@ mod tests {
 
     #[test]
     fn a_state_is_told_with_what_it_means() {
-        use DeliveryState::{Busy, Delivering, Idle, Paused, Suspended, Unreachable};
+        use DeliveryState::{Busy, Delivering, Idle, Paused, RateLimited, Suspended, Unreachable};
         assert_eq!(
             status(Idle).words(),
             "mail is sent at once; 1 message queued, 2 of 5 connections open (at most 20)"
@@ -184,6 +187,14 @@ mod tests {
                 false,
             ),
             (status(Delivering), "mail is sent at once;", false),
+            (
+                TargetStatusView {
+                    rate_limit: Some("rate 1/s of destination_rates: next at 12:03:20".to_owned()),
+                    ..status(RateLimited)
+                },
+                "rate 1/s of destination_rates: next at 12:03:20;",
+                true,
+            ),
         ] {
             let told = status.words();
             assert!(told.starts_with(words) && status.waits() == waits, "{told}");

@@ -472,7 +472,7 @@ async fn stats(core: &Core, json: bool, out: &mut dyn Write) -> Result<(), ToolE
                 &count(destination.messages),
                 &oldest,
                 &next,
-                &destination.last_error,
+                destination.reason(),
             ]);
         }
         table.write(out)?;

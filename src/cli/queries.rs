@@ -238,7 +238,7 @@ pub(super) async fn destinations(
         let messages = count(destination.messages);
         let mut row = vec![destination.name.as_str(), &messages];
         row.extend(numbers.iter().map(String::as_str));
-        row.extend([next.as_str(), &destination.last_error]);
+        row.extend([next.as_str(), destination.reason()]);
         table.row(&row);
     }
     Ok(table.write(out)?)

@@ -5,6 +5,7 @@ use super::start_failures::{data_volume, internal};
 use super::upstreams;
 use crate::appliance::failure::Failure;
 use crate::appliance::property::account::Account;
+use crate::appliance::property::destination_rate::DestinationRate;
 use crate::appliance::property::{
     AddressMasking, OtherRecipients, SenderRewrite, Settings, SmartRelayMode,
 };
@@ -117,6 +118,12 @@ pub(super) fn outbound_config(
         schedule: schedule_config(settings, resources),
         fresh_max: resources.fresh.min(outbound::FRESH_MAX),
     }
+}
+
+/// How many mails go to a destination in a time.
+pub(super) fn destination_rates(settings: &Settings) -> schedule::RateRules {
+    let rule = |rate: &DestinationRate| (rate.domain.clone(), rate.limit.clone());
+    schedule::RateRules::new("destination_rates", settings.destination_rates.iter().map(rule))
 }
 
 /// Which senders become which.

@@ -82,6 +82,7 @@ impl Relay {
             events.clone(),
             configure::outbound_config(settings, resources),
         );
+        outbound.limit_rates(configure::destination_rates(settings));
         let tell = |progress: String| tracing::info!(target: "mta", "{progress}");
         // In parallel to the sessions: new mail does not wait until old mail is planned.
         let planning = tokio::spawn(outbound.clone().resume(tell));

@@ -20,6 +20,39 @@ static CLOCKS: OnceLock<Clocks> = OnceLock::new();
 /// Jumps that are kept for [`jumps`] until they are read.
 const JUMPS_KEPT: usize = 16;
 
+/// A moment of the monotonic clock in milliseconds: [`steady`] and the part of the second.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Moment(u64);
+
+impl Moment {
+    /// So many milliseconds after the zero of the clock.
+    pub fn from_millis(millis: u64) -> Self {
+        Self(millis)
+    }
+
+    /// Milliseconds since the zero of the clock.
+    pub fn millis(self) -> u64 {
+        self.0
+    }
+
+    /// The second that it is in, as [`steady`] gives it.
+    pub fn second(self) -> u32 {
+        u32::try_from(self.0 / 1000).unwrap_or(u32::MAX)
+    }
+
+    /// So many milliseconds later.
+    pub fn after(self, millis: u64) -> Self {
+        Self(self.0.saturating_add(millis))
+    }
+}
+
+impl From<u32> for Moment {
+    /// The beginning of a second.
+    fn from(second: u32) -> Self {
+        Self(u64::from(second) * 1000)
+    }
+}
+
 /// The clocks of this process since their first use.
 struct Clocks {
     begun: Instant,
@@ -94,6 +127,13 @@ pub fn steady() -> u32 {
     let clocks = clocks();
     // Rounded as in `age`, so that both give the same time for a mail.
     narrow(seconds(clocks.first).saturating_add(clocks.elapsed()))
+}
+
+/// The present moment; its second is that of [`steady`].
+pub fn steady_moment() -> Moment {
+    let clocks = clocks();
+    let elapsed = u64::try_from(clocks.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+    Moment(clocks.first.as_secs() * 1000).after(elapsed)
 }
 
 /// Monotonic microseconds, for ids.
@@ -183,6 +223,17 @@ pub fn rfc3339(seconds: u32) -> String {
     in_form("%Y-%m-%dT%H:%M:%S%:z", &LAST, seconds)
 }
 
+/// A time that comes soon, without its day: `12:03:20`; in RFC 3339 when it is half a day away.
+pub fn soon(seconds: u32) -> String {
+    let text = rfc3339(seconds);
+    match text.split_once('T') {
+        Some((_, time)) if seconds.saturating_sub(now()) < 12 * 3600 => {
+            time.get(..8).unwrap_or(time).to_owned()
+        }
+        _ => text,
+    }
+}
+
 /// The seconds since 1970 of a time in RFC 3339, from 1970 to 2106; `None` when the text is not
 /// valid.
 pub fn from_rfc3339(text: &str) -> Option<u32> {
@@ -230,6 +281,8 @@ mod tests {
         assert!(rfc3339(0).starts_with("19"), "{}", rfc3339(0));
         assert_eq!(from_rfc3339(&rfc3339(1_763_800_000)), Some(1_763_800_000));
         assert_eq!(from_rfc3339("2025-11-22T09:26:40+01:00"), Some(1_763_800_000));
+        let (near, far) = (soon(now() + 60), soon(now() + 86_400));
+        assert!(near.len() == 8 && far.len() > 20, "{near} {far}");
         for bad in ["", "1969-12-31T23:59:59Z", "yesterday", "2200-01-01T00:00:00Z", "2025-11-22"] {
             assert_eq!(from_rfc3339(bad), None, "{bad}");
         }

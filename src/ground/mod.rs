@@ -22,6 +22,7 @@ pub mod monotonic_clock;
 pub mod net;
 pub mod not_ready;
 pub mod public_address;
+pub mod rate_limit;
 pub mod routes;
 pub mod stop;
 pub mod sync;

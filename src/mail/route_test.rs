@@ -161,6 +161,7 @@ async fn target<S: Spool>(
     for moment in [&mut status.suspended_until, &mut status.unreachable_since] {
         *moment = moment.map(clock::wall);
     }
+    status.rate_wait.iter_mut().for_each(|wait| wait.until = clock::wall(wait.until));
     let tls = outbound.router.tls_policy(&destination).as_str();
     TargetReport { destination, trace, route, tls, status }
 }

@@ -84,7 +84,7 @@ fn row(name: &str, tried: Option<&DeliveryView>, queued: Option<&DestinationView
         row.since.clone_from(&queued.unreachable_since);
         row.queued = count(queued.messages);
         row.connections = format!("{} of {}", queued.couriers, queued.window);
-        row.error = text(&queued.last_error, ERROR_SHOWN);
+        row.error = text(queued.reason(), ERROR_SHOWN);
     }
     let Some(tried) = tried else { return row };
     let all = tried.delivered + tried.deferred + tried.bounced;
@@ -98,7 +98,8 @@ fn row(name: &str, tried: Option<&DeliveryView>, queued: Option<&DestinationView
         "" => text("without TLS", HOST_SHOWN),
         tls => text(tls, HOST_SHOWN),
     });
-    if !tried.last_error.is_empty() {
+    let is_limited = queued.is_some_and(|queued| queued.state == DeliveryState::RateLimited);
+    if !tried.last_error.is_empty() && !is_limited {
         row.error = text(&tried.last_error, ERROR_SHOWN);
         row.error_time.clone_from(&tried.last_error_time);
     }
@@ -111,7 +112,9 @@ pub(super) fn state(state: DeliveryState) -> (&'static str, &'static str) {
         DeliveryState::Paused => "held",
         DeliveryState::Unreachable => "bad",
         DeliveryState::Busy | DeliveryState::Delivering => "active",
-        DeliveryState::Suspended | DeliveryState::Deferred => "deferred",
+        DeliveryState::Suspended | DeliveryState::RateLimited | DeliveryState::Deferred => {
+            "deferred"
+        }
         DeliveryState::Waiting | DeliveryState::Idle => "",
     };
     (state.as_str(), class)

@@ -216,7 +216,7 @@ fn row(destination: &DestinationView, longest: u64) -> Row {
         bar: (destination.messages * 100 / longest).max(1),
         oldest: destination.oldest_age_seconds.map(span).unwrap_or_default(),
         next: NextAttempt::of_destination(destination).to_string(),
-        error: text(&destination.last_error, ERROR_SHOWN),
+        error: text(destination.reason(), ERROR_SHOWN),
     }
 }
 

@@ -212,7 +212,7 @@ fn row(destination: &DestinationView, bounds: &[String]) -> Destination {
         unreachable_since: destination.unreachable_since.clone(),
         next: NextAttempt::of_destination(destination).to_string(),
         connections,
-        error: text(&destination.last_error, ERROR_SHOWN),
+        error: text(destination.reason(), ERROR_SHOWN),
         paused: destination.paused,
     }
 }

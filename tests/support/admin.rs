@@ -252,6 +252,7 @@ impl QueueAdmin for MemoryDesk {
                     window: 5,
                     suspended_until: None,
                     unreachable_since: None,
+                    rate_wait: None,
                     paused: false,
                     ages: [0; 6],
                 });

@@ -23,6 +23,7 @@ mod mx;
 mod postfix;
 mod programs;
 mod properties;
+mod rates;
 mod resend;
 mod seven_bit;
 mod silent;

@@ -280,7 +280,7 @@ mod tests {
                 .count(),
             13
         );
-        const KINDS: [&str; 36] = [
+        const KINDS: [&str; 37] = [
             "mail addresses and domains",
             "capture/refuse",
             "rate",
@@ -314,6 +314,7 @@ mod tests {
             "events",
             "webhook secret",
             "DKIM domains",
+            "domain=rate",
             "wait/send",
             "always/fallback",
             "time zone",

@@ -8,20 +8,21 @@
 //!
 //! [`settings`] is the table: one line for each property with its type and its reader. Below it are
 //! the types and their grammars ([`value`], `name`, `mail_address`, `network`, [`secret`],
-//! `choice`, [`account`], [`dkim`], [`webhook`], [`upstream`] with its `preset`s), their text form
-//! (`to_text`), and what makes a record of the table (`properties_macro`, `typed_reader`). The
-//! manifest is `appliance/mta.toml`, in which `name_lookup` finds names. Above it: `rules`
-//! between values, `serialize` (from and to texts), `warnings`, `modes` (what is said about modes
-//! for staging), and the input: `env_scan` finds the texts, `trim_value` removes what is not part
-//! of them, `service_links` and `foreign_names` recognize variables of other programs, `import`
-//! takes them over on request, `machine` has the defaults that depend on it, and [`environment`]
-//! combines them; [`read_again`] reads a file that has changed. [`check`] is `postern check`,
-//! `masked_view` the values for display,
+//! `choice`, [`account`], [`destination_rate`], [`dkim`], [`webhook`], [`upstream`] with its
+//! `preset`s), their text form (`to_text`), and what makes a record of the table
+//! (`properties_macro`, `typed_reader`). The manifest is `appliance/mta.toml`, in which
+//! `name_lookup` finds names. Above it: `rules` between values, `serialize` (from and to texts),
+//! `warnings`, `modes` (what is said about modes for staging), and the input: `env_scan` finds the
+//! texts, `trim_value` removes what is not part of them, `service_links` and `foreign_names`
+//! recognize variables of other programs, `import` takes them over on request, `machine` has the
+//! defaults that depend on it, and [`environment`] combines them; [`read_again`] reads a file that
+//! has changed. [`check`] is `postern check`, `masked_view` the values for display,
 //! [`relay_summary`] describes which clients may relay.
 
 pub mod account;
 pub mod check;
 mod choice;
+pub mod destination_rate;
 pub mod dkim;
 mod env_scan;
 pub mod environment;

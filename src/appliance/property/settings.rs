@@ -8,6 +8,7 @@ use super::choice::{
     AddressMasking, LogFormat, OtherRecipients, SmartRelayMode, UpstreamTls, WebhookEvent,
     webhook_events,
 };
+use super::destination_rate::{DestinationRate, destination_rates};
 use super::dkim::{DkimDomain, DkimFailure, dkim_domains};
 use super::mail_address::{self, SenderRewrite};
 use super::name::{self, HeaderNames};
@@ -112,6 +113,8 @@ properties! {
         local_mail_hosts: Vec<IpNet> = network::networks;
         destination_concurrency_limit: u32 = value::count;
         destination_recipient_limit: u32 = value::count;
+        /// Of [`super::destination_rate::DestinationRate::domain`] each once. Empty = no limit.
+        destination_rates: Vec<DestinationRate> = destination_rates;
 
         // The queue.
         queue_lifetime: Duration = value::duration;

@@ -167,6 +167,13 @@ impl Settings {
                 "cc_mta does nothing while {property} is set: no carbon copies are sent"
             ));
         }
+        if !by_domain && !self.destination_rates.is_empty() {
+            warnings.push(
+                "destination_rates does nothing while all mail goes to an upstream: the limit of \
+                that is smart_relay_rate, or the rate of the upstream"
+                    .to_owned(),
+            );
+        }
         if by_domain && self.hostname == NO_NAME {
             warnings.push(format!(
                 "hostname is {NO_NAME}, which receiving servers refuse or distrust: set \

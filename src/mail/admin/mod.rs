@@ -104,6 +104,7 @@ impl<S: Spool> Admin<S> {
                 &mut row.unreachable_since,
             ];
             moments.into_iter().for_each(|moment| *moment = moment.map(clock::wall));
+            row.rate_wait.iter_mut().for_each(|wait| wait.until = clock::wall(wait.until));
         }
         let fresh = Instant::now() + (begun.elapsed() * FRESH_TIMES).min(FRESH);
         look(kept.insert(Destinations { fresh, rows, oldest }))
@@ -294,7 +295,8 @@ impl<S: Spool> QueueAdmin for Admin<S> {
 
 impl<S: Spool> Outbound<S> {
     /// What is not in the record: mail for an unreachable destination waits for the next probe,
-    /// with that destination's error; mail for a paused one waits for an operator.
+    /// with that destination's error; mail for a paused one waits for an operator, and mail for one
+    /// whose rate is used up for the next permit.
     fn as_scheduled(&self, mut message: Message) -> Message {
         let destinations: Vec<_> =
             message.progress.iter().map(|progress| self.destination(&message, progress)).collect();
@@ -312,6 +314,13 @@ impl<S: Spool> Outbound<S> {
                     if progress.reason.is_empty() {
                         progress.reason = error.words();
                     }
+                }
+                Some(Suspension::Rate(mut wait)) => {
+                    wait.until = clock::wall(wait.until);
+                    if progress.due <= clock::now() {
+                        progress.reason = wait.words(clock::soon);
+                    }
+                    progress.due = progress.due.max(wait.until);
                 }
                 None => {}
             }

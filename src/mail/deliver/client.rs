@@ -383,6 +383,11 @@ impl Connection {
         &self.relay
     }
 
+    /// Transactions on this connection so far.
+    pub fn transactions(&self) -> u32 {
+        self.transactions
+    }
+
     pub(super) fn address(&self) -> SocketAddr {
         self.address
     }

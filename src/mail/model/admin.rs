@@ -2,7 +2,7 @@
 
 use super::{
     ContentPieces, Deliveries, Destination, Filter, ImportedMessage, Message, MessageId,
-    MessageState,
+    MessageState, RateWait,
 };
 use std::future::Future;
 use std::net::IpAddr;
@@ -87,6 +87,8 @@ pub struct DestinationSummary {
     pub window: u32,
     /// Until when it is suspended, seconds since 1970; `None` when it is not.
     pub suspended_until: Option<u32>,
+    /// Its rate is used up; `None` when it is not, or when there is none.
+    pub rate_wait: Option<RateWait>,
     /// Since when no attempt reached it, seconds since 1970; `None` when the last one did.
     pub unreachable_since: Option<u32>,
     /// Paused by an operator.

@@ -23,6 +23,7 @@ mod imported;
 mod message;
 mod offline;
 mod outcome;
+mod rate_wait;
 mod refusal;
 mod reply;
 mod route;
@@ -73,6 +74,7 @@ pub use offline::{
     Damage, DamageMeaning, FileCount, OfflineError, OfflineQueue, VerifyProgress, VerifyReport,
 };
 pub use outcome::{LastError, Outcome, TransactionReport};
+pub use rate_wait::RateWait;
 pub use refusal::{Refusal, SESSION_REFUSALS, Verdict};
 pub use reply::{Enhanced, Reply, ReplyClass};
 pub use route::{MailHost, Route, RouteError};

@@ -1,7 +1,7 @@
 //! A route test: where a message would be sent, and whether its client might send it. No message is
 //! created.
 
-use super::{Address, AdminFuture, Destination, Reply, Route, RouteError, RouteTrace};
+use super::{Address, AdminFuture, Destination, RateWait, Reply, Route, RouteError, RouteTrace};
 use ipnet::IpNet;
 use std::net::IpAddr;
 
@@ -62,6 +62,8 @@ pub struct DestinationStatus {
     pub paused: bool,
     /// Until when it is suspended because it could not be reached; `None` when it is not.
     pub suspended_until: Option<u32>,
+    /// Its rate is used up; `None` when it is not, or when there is none.
+    pub rate_wait: Option<RateWait>,
     /// Since when no attempt reached it; `None` when the last one did, or there was none.
     pub unreachable_since: Option<u32>,
     /// Messages that wait for it, those being tried included.

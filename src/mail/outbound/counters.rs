@@ -27,6 +27,8 @@ crate::counters! {
             Labels::new("share", ["standing", "client", "sender", "host", "slow"]);
         destinations_unreachable: Gauge =
             "Destinations with queued mail whose last attempt failed to connect";
+        rate_limited_destinations: Gauge =
+            "Destinations whose queued mail waits because a rate is used up";
         last_delivery_time_seconds: Gauge =
             "When a next hop last accepted mail (Unix time); 0 when none did since start";
         seven_bit_total: Counter = "Messages rewritten in 7 bits for a next hop without 8BITMIME";

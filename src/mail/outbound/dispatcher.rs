@@ -1,6 +1,7 @@
 //! The dispatcher: starts delivery agents for the destinations that the schedule names.
 
 use super::delivery_agent;
+use super::rate_log::RateLog;
 use super::{Outbound, STORAGE_PAUSE};
 use crate::ground::clock;
 use crate::mail::spool::{Spool, SpoolError};
@@ -21,6 +22,7 @@ impl<S: Spool> Outbound<S> {
         let mut agents = tokio::task::JoinSet::new();
         let mut stopping = self.stopping.subscribe();
         let mut told: Option<Instant> = None;
+        let mut rate_log = RateLog::default();
         // Runs beside the dispatcher: a failing volume is slow, and a busy relay has no idle
         // moment.
         let mut unread = pin!(self.plan_unread());
@@ -30,7 +32,9 @@ impl<S: Spool> Outbound<S> {
             // It walks through all destinations: not at every wake-up.
             if told.is_none_or(|told| told.elapsed() >= COUNT_AGENTS_EVERY) {
                 told = Some(Instant::now());
-                self.state.agent_counts().tell(&self.counters);
+                let counts = self.state.agent_counts();
+                counts.tell(&self.counters);
+                rate_log.tell(counts.rate_limited());
             } else {
                 pause = pause.min(COUNT_AGENTS_EVERY);
             }
@@ -64,13 +68,13 @@ impl<S: Spool> Outbound<S> {
     /// is woken.
     fn start(self: &Arc<Self>, agents: &mut tokio::task::JoinSet<()>) -> Duration {
         loop {
-            match self.state.start(clock::steady()) {
+            match self.state.start(clock::steady_moment()) {
                 Ok((id, destination)) => {
                     drop(agents.spawn(delivery_agent::run(self.clone(), id, destination)))
                 }
                 Err(Some(wake)) => {
-                    return Duration::from_secs(wake.saturating_sub(clock::steady()).into())
-                        .min(CHECK_EVERY);
+                    let pause = wake.millis().saturating_sub(clock::steady_moment().millis());
+                    return Duration::from_millis(pause).min(CHECK_EVERY);
                 }
                 Err(None) => return CHECK_EVERY,
             }

@@ -21,6 +21,7 @@ mod outcomes;
 mod queue_state;
 #[cfg(test)]
 mod queue_tests;
+mod rate_log;
 mod redirect;
 mod seven_bit;
 mod signing;
@@ -48,6 +49,7 @@ pub use signing::{MailSigner, SigningConfig};
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -80,6 +82,8 @@ pub struct Outbound<S> {
     planned: tokio::sync::watch::Sender<bool>,
     /// Wakes the dispatcher.
     dispatcher_notify: Notify,
+    /// Whether destinations may have rates.
+    has_rates: AtomicBool,
     /// Notified at the end of every attempt.
     ended: Notify,
     stopping: tokio::sync::watch::Sender<bool>,
@@ -134,10 +138,17 @@ impl<S: Spool> Outbound<S> {
             config,
             planned: tokio::sync::watch::channel(false).0,
             dispatcher_notify: Notify::new(),
+            has_rates: AtomicBool::new(false),
             ended: Notify::new(),
             stopping: tokio::sync::watch::channel(false).0,
             out_of_time: tokio::sync::watch::channel(false).0,
         })
+    }
+
+    /// From now on these rates of destinations hold; to be called before mail is planned.
+    pub fn limit_rates(&self, rules: schedule::RateRules) {
+        self.has_rates.store(!rules.is_empty(), Ordering::Relaxed);
+        self.state.limit_rates(rules);
     }
 
     /// Recent deliveries by destination; those with the most attempts first.

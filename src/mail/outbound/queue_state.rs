@@ -12,10 +12,11 @@
 //! [`QueueState::end`] or [`QueueState::return_untried`].
 
 use super::in_memory_messages::MessageTable;
+use crate::ground::clock::Moment;
 use crate::ground::lock::{Guard, Level, Lock};
 use crate::mail::model::{
-    Destination, DestinationStatus, DestinationSummary, LastError, Message, MessageId, Target,
-    TargetProgress,
+    Destination, DestinationStatus, DestinationSummary, LastError, Message, MessageId, RateWait,
+    Target, TargetProgress,
 };
 use crate::mail::outbound::counters::OutboundCounters;
 use crate::mail::schedule::{
@@ -44,8 +45,8 @@ struct Inner {
     table: MessageTable,
     /// Messages that could not be read when they were to be planned.
     unread: Vec<MessageId>,
-    /// When the dispatcher checks again by itself, in seconds of the monotonic clock.
-    wake: u32,
+    /// When the dispatcher checks again by itself.
+    wake: Moment,
 }
 
 /// A job for a destination, and when it is due.
@@ -73,9 +74,15 @@ pub struct AgentCounts {
     overtime: usize,
     unreachable: usize,
     throttled: ThrottleCounts,
+    rate_limited: Vec<(Destination, RateWait)>,
 }
 
 impl AgentCounts {
+    /// Destinations whose mail waits for a rate; times by the monotonic clock.
+    pub fn rate_limited(&self) -> &[(Destination, RateWait)] {
+        &self.rate_limited
+    }
+
     /// Sets the metrics.
     pub fn tell(&self, counters: &OutboundCounters) {
         let whole = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
@@ -85,6 +92,7 @@ impl AgentCounts {
         });
         active.with_label_values(&["overtime"]).set(whole(self.overtime));
         counters.destinations_unreachable.set(whole(self.unreachable));
+        counters.rate_limited_destinations.set(whole(self.rate_limited.len()));
         let ThrottleCounts { reputation, client, sender, slow } = self.throttled;
         for (share, total) in
             [("standing", reputation), ("client", client), ("sender", sender), ("slow", slow)]
@@ -100,7 +108,12 @@ impl QueueState {
     pub fn new(config: schedule::ScheduleConfig) -> Self {
         let (table, unread) = (MessageTable::default(), Vec::new());
         Self {
-            inner: Lock::leaf(Inner { schedule: Schedule::new(config), table, unread, wake: 0 }),
+            inner: Lock::leaf(Inner {
+                schedule: Schedule::new(config),
+                table,
+                unread,
+                wake: Moment::default(),
+            }),
             records: std::array::from_fn(|_| Lock::new(Level::Outer, ())),
         }
     }
@@ -168,6 +181,11 @@ impl QueueState {
         self.lock().schedule.limit_agents(destination, most);
     }
 
+    /// From now on these rates hold; to be called before any mail is planned.
+    pub fn limit_rates(&self, rules: schedule::RateRules) {
+        self.lock().schedule.limit_rates(rules);
+    }
+
     // The dispatcher.
 
     /// The use of the agents' slots.
@@ -180,18 +198,22 @@ impl QueueState {
             overtime: places.overtime(),
             unreachable: state.schedule.unreachable(),
             throttled: places.throttled(),
+            rate_limited: state.schedule.rate_limited(),
         }
     }
 
     /// The next destination that gets another agent, and its name. Otherwise when to check again
     /// although nothing happens.
-    pub fn start(&self, now: u32) -> Result<(DestinationId, Destination), Option<u32>> {
+    pub fn start(
+        &self,
+        now: impl Into<Moment>,
+    ) -> Result<(DestinationId, Destination), Option<Moment>> {
         let mut state = self.lock();
         match state.schedule.start(now) {
             Some(id) => Ok((id, state.schedule.destination(id))),
             None => {
                 let wake = state.schedule.next_wake();
-                state.wake = wake.unwrap_or(u32::MAX);
+                state.wake = wake.unwrap_or(Moment::from(u32::MAX));
                 Err(wake)
             }
         }
@@ -215,10 +237,27 @@ impl QueueState {
         &self,
         id: DestinationId,
         open: bool,
-        now: u32,
+        now: impl Into<Moment>,
     ) -> (Option<Job>, DestinationReputation) {
         let mut state = self.lock();
         (state.schedule.take(id, open, now), state.schedule.reputation(id))
+    }
+
+    /// A job that was taken at this moment was not sent: its permit is there again.
+    pub fn return_permit(
+        &self,
+        destination: DestinationId,
+        taken: Moment,
+        now: Moment,
+    ) -> WakeDispatcher {
+        let mut state = self.lock();
+        state.schedule.return_permit(destination, taken, now);
+        state.must_wake(now.second())
+    }
+
+    /// A mail went in so many more transactions than one, which count for the destination's rate.
+    pub fn charge_rate(&self, destination: DestinationId, more: u32, now: Moment) {
+        self.lock().schedule.charge_rate(destination, more, now);
     }
 
     /// Nothing was attempted, because the hosts have all the connections that they may have; the
@@ -600,6 +639,7 @@ impl QueueState {
             Some(match state.schedule.suspension_of(destination.as_ref()?, now)? {
                 Suspension::Paused => Suspension::Paused,
                 Suspension::Until(until, error) => Suspension::Until(until, error.clone()),
+                Suspension::Rate(wait) => Suspension::Rate(wait),
             })
         };
         destinations.iter().map(rest).collect()

@@ -129,7 +129,7 @@ fn what_is_due_before_the_dispatcher_wakes_rings_for_it() {
     state.claim(message.id).unwrap();
     state.begin(message.id, id, &[Target::Recipient(0)]).unwrap();
     assert_eq!(state.end(message.id, id, Some((job, NOW + 5)), NOW), WakeDispatcher(true));
-    assert_eq!(state.start(NOW).unwrap_err(), Some(NOW + 5));
+    assert_eq!(state.start(NOW).unwrap_err(), Some((NOW + 5).into()));
     assert_eq!(state.must_wake(NOW), WakeDispatcher(false), "it knows");
 }
 

@@ -7,7 +7,7 @@
 use super::Outbound;
 use super::outcomes::since_acceptance;
 use crate::ground::clock;
-use crate::mail::model::{Enhanced, MailEvent, Message, Target, TargetStatus};
+use crate::mail::model::{Enhanced, MailEvent, Message, RateWait, Target, TargetStatus};
 use crate::mail::schedule::Suspension;
 use crate::mail::spool::Spool;
 
@@ -37,6 +37,11 @@ impl<S: Spool> Outbound<S> {
                 }
                 Some(Suspension::Paused) => {
                     (Enhanced(4, 3, 2), "an operator has paused the destination".to_owned())
+                }
+                // RFC 3463 §3.5: the system takes no more for now.
+                Some(Suspension::Rate(wait)) => {
+                    let until = clock::wall(wait.until);
+                    (Enhanced(4, 3, 2), RateWait { until, ..wait }.words(clock::soon))
                 }
                 None => continue,
             };

@@ -6,6 +6,7 @@ use super::job::DestinationId;
 use super::job_source::{FlowKey, TAGS};
 use super::shares::{DestinationReputation, Rank};
 use super::slow_agents::{AgentStage, RelievedAgent, SlowAgent, SlowOutcome};
+use crate::ground::clock::Moment;
 use crate::ground::net::client_prefix;
 use crate::mail::model::Destination;
 use std::hash::BuildHasher;
@@ -14,8 +15,10 @@ use std::net::IpAddr;
 impl Schedule {
     /// The next destination that should get one more delivery agent; that agent counts from now on.
     /// While there is no free slot, idle agents are asked to stop, and after them slow ones.
-    pub fn start(&mut self, now: u32) -> Option<DestinationId> {
-        self.tick(now);
+    pub fn start(&mut self, now: impl Into<Moment>) -> Option<DestinationId> {
+        let moment = now.into();
+        let now = moment.second();
+        self.tick(moment);
         loop {
             while let Some((rank, source, id)) = self.slots.next() {
                 if self.try_start(id, (rank, source), now) {

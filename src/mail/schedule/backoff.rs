@@ -74,10 +74,10 @@ mod tests {
                 pause >= expected * 3 / 4 && pause <= expected * 5 / 4,
                 "{pause} for {expected}"
             );
-            assert_eq!(schedule.next_wake(), Some(due));
+            assert_eq!(schedule.next_wake(), Some(due.into()));
             assert_eq!(schedule.take(id, false, now), None);
             now = due;
-            schedule.tick(now);
+            schedule.tick(now.into());
             taken = schedule.take(id, false, now).unwrap();
         }
         assert_eq!(taken.attempts, 6);

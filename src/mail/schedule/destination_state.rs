@@ -2,9 +2,10 @@
 
 use super::job::Job;
 use super::job_source::FlowKey;
+use super::rate_state::{DestinationLimiter, RatePause};
 use super::ready_jobs::ReadyJobs;
 use super::shares::{DestinationReputation, LIVELY_TIME, Rank};
-use crate::mail::model::{Destination, LastError};
+use crate::mail::model::{Destination, LastError, RateWait};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use tokio::sync::Notify;
@@ -56,6 +57,12 @@ pub struct DestinationState {
     pub suspended_until: u32,
     /// Paused by an operator.
     pub paused: bool,
+    /// Its rate, if it has one.
+    pub rate: Option<Box<DestinationLimiter>>,
+    /// It waits for its rate, or for that of its upstream.
+    pub rate_pause: Option<Box<RatePause>>,
+    /// Permits of its rate when that was last asked; without a rate [`u32::MAX`].
+    pub permits: u32,
     /// The error of the last failed attempt.
     pub last_error: LastError,
     /// Wakes idle agents.
@@ -87,6 +94,9 @@ impl DestinationState {
             host_waits: 0,
             suspended_until: 0,
             paused: false,
+            rate: None,
+            rate_pause: None,
+            permits: u32::MAX,
             last_error: LastError::default(),
             work_notify: Arc::new(Notify::new()),
         }
@@ -103,11 +113,13 @@ impl DestinationState {
         self.window < self.counted(open)
     }
 
-    /// Whether there are more ready jobs than agents without a job (idle, or being started), and
-    /// the concurrency allows another.
+    /// Whether there are more ready jobs, and permits of its rate, than agents without a job (idle,
+    /// or being started), and the concurrency allows another.
     pub fn could_use_agent(&self) -> bool {
         let free_handed = self.agents.saturating_sub(self.active);
-        self.ready.len() > free_handed as usize && self.counted(false) < self.window
+        self.ready.len() > free_handed as usize
+            && self.permits > free_handed
+            && self.counted(false) < self.window
     }
 
     /// A flow that wants another agent and is not queued for one; it is queued from now on.
@@ -123,6 +135,11 @@ impl DestinationState {
     pub fn pop(&mut self, open: bool) -> Option<Job> {
         let source = if open { None } else { self.starting_sources.pop() };
         source.and_then(|source| self.ready.pop_of(source)).or_else(|| self.ready.pop())
+    }
+
+    /// The rate that it waits for, by the schedule's clock.
+    pub fn rate_wait(&self) -> Option<RateWait> {
+        Some(self.rate_pause.as_ref()?.wait())
     }
 
     /// Open connections, without those from which nothing has come for long.

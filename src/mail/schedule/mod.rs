@@ -23,6 +23,8 @@
 //!   attempt for each message (`suspension.rs`). A destination that an operator configured is
 //!   probed again soon, and so is one that is silent (`unresponsive.rs`). The first reply ends the
 //!   suspension.
+//! * *Rates*: a destination gets no more mail in a time than a property says. What is beyond waits
+//!   for the next permit, without an attempt (`rates.rs`).
 //! * *Exponential back-off with jitter*: 5 min, 10 min, … up to about an hour (a property). The
 //!   jitter keeps retries from coming all at once (`backoff.rs`).
 //!
@@ -40,6 +42,8 @@ mod destination_state;
 mod idle_agents;
 mod job;
 mod job_source;
+mod rate_state;
+mod rates;
 mod ready_jobs;
 mod shares;
 mod slow_agents;
@@ -48,6 +52,7 @@ mod suspension;
 mod unresponsive;
 mod untried;
 
+use crate::ground::clock::Moment;
 use crate::mail::model::{Destination, LastError, MessageId};
 pub use agent_slots::{AgentSlots, ThrottleCounts};
 use deferred_jobs::DeferredJobs;
@@ -56,6 +61,8 @@ pub use idle_agents::IdleAgent;
 use idle_agents::IdleAgents;
 pub use job::{DestinationId, Job};
 pub use job_source::FlowKey;
+use rate_state::DestinationRates;
+pub use rate_state::RateRules;
 pub use shares::{DestinationReputation, Shares};
 pub use slow_agents::{AgentStage, SlowAgent, SlowOutcome};
 use std::cmp::Reverse;
@@ -108,6 +115,7 @@ pub struct Schedule {
     deferred: DeferredJobs,
     /// Suspended destinations with ready jobs, by the end of the suspension.
     suspended: BinaryHeap<Reverse<(u32, DestinationId)>>,
+    rates: DestinationRates,
     /// The agents' slots, and the destinations that wait for one.
     slots: AgentSlots,
     idle_agents: IdleAgents,
@@ -128,6 +136,7 @@ impl Schedule {
             limits: HashMap::new(),
             deferred: DeferredJobs::default(),
             suspended: BinaryHeap::new(),
+            rates: DestinationRates::default(),
             slots: AgentSlots::new(config.agents_max, config.overtime_max),
             idle_agents: IdleAgents::default(),
             last_check: 0,
@@ -145,13 +154,20 @@ impl Schedule {
     }
 
     /// The next job of a delivery agent that has a connection (`open`) or will make one; `None`
-    /// when there is nothing to do, the destination is suspended, or it has more agents than it may
-    /// have.
-    pub fn take(&mut self, id: DestinationId, open: bool, now: u32) -> Option<Job> {
-        let destination = &mut self.destinations[id.0 as usize];
-        if destination.is_suspended(now) || destination.has_too_many(open) {
+    /// when there is nothing to do, the destination is suspended or its rate used up, or it has
+    /// more agents than it may have.
+    pub fn take(&mut self, id: DestinationId, open: bool, now: impl Into<Moment>) -> Option<Job> {
+        let now = now.into();
+        let destination = &self.destinations[id.0 as usize];
+        if destination.is_suspended(now.second()) || destination.has_too_many(open) {
             return None;
         }
+        if destination.rate.is_some()
+            && (destination.ready.is_empty() || !self.take_permit(id, now))
+        {
+            return None;
+        }
+        let destination = &mut self.destinations[id.0 as usize];
         let job = destination.pop(open)?;
         destination.active += 1;
         Some(job)
@@ -297,10 +313,11 @@ impl Schedule {
     }
 
     /// When to check again although nothing happens.
-    pub fn next_wake(&self) -> Option<u32> {
+    pub fn next_wake(&self) -> Option<Moment> {
         let due = self.deferred.next_due();
         let awake = self.suspended.peek().map(|Reverse((until, _))| *until);
-        due.into_iter().chain(awake).min()
+        let permit = self.rates.waiting.peek().map(|Reverse((until, _))| *until);
+        due.into_iter().chain(awake).min().map(Moment::from).into_iter().chain(permit).min()
     }
 
     /// Makes the `wanted` jobs due now and ends the suspension of their destinations. Gives the
@@ -352,15 +369,17 @@ impl Schedule {
     /// Whether an agent of this destination that has a connection would get a job now.
     pub fn has_ready(&self, id: DestinationId, now: u32) -> bool {
         let destination = &self.destinations[id.0 as usize];
-        self.may_wait(id, now) && !destination.ready.is_empty()
+        self.may_wait(id, now) && destination.rate_pause.is_none() && !destination.ready.is_empty()
     }
 
-    /// Whether an idle agent may stay for more work here: the destination is not suspended, and the
-    /// concurrency allows it. An agent too many must stop; otherwise it would be woken for work and
-    /// get none again and again.
+    /// Whether an idle agent may stay for more work here: the destination is not suspended, its
+    /// next permit is near, and the concurrency allows it. An agent too many must stop; otherwise
+    /// it would be woken for work and get none again and again.
     pub fn may_wait(&self, id: DestinationId, now: u32) -> bool {
         let destination = &self.destinations[id.0 as usize];
-        !destination.is_suspended(now) && !destination.has_too_many(true)
+        !destination.is_blocked(now)
+            && !destination.has_too_many(true)
+            && self.has_permit_soon(id, now)
     }
 
     /// Jobs that are being attempted or could be now.
@@ -374,7 +393,8 @@ impl Schedule {
     }
 
     /// Moves jobs that have become due.
-    fn tick(&mut self, now: u32) {
+    fn tick(&mut self, moment: Moment) {
+        let now = moment.second();
         self.last_check = now;
         while let Some(jobs) = self.deferred.pop_due(now) {
             for (id, job) in jobs {
@@ -383,6 +403,7 @@ impl Schedule {
             }
         }
         self.end_suspensions(now);
+        self.end_rate_waits(moment);
     }
 
     fn ready(&mut self, id: DestinationId, job: Job) {
@@ -398,7 +419,7 @@ impl Schedule {
     /// Queues a destination for an agent, or wakes one of its idle agents.
     fn offer(&mut self, id: DestinationId) {
         let destination = &mut self.destinations[id.0 as usize];
-        if destination.ready.is_empty() || destination.paused {
+        if destination.ready.is_empty() || destination.paused || destination.rate_pause.is_some() {
             return;
         }
         if destination.idle > 0 {
@@ -420,6 +441,7 @@ impl Schedule {
         let window = FIRST_WINDOW.min(self.limit(destination));
         let mut state = DestinationState::new(destination.clone(), window);
         state.paused = self.paused.contains(destination);
+        state.rate = self.rates.of(destination);
         if self.slots.is_remembered(destination) {
             state.reputation = DestinationReputation::Known;
         }
@@ -450,6 +472,9 @@ impl Schedule {
             if destination.reputation == DestinationReputation::Known {
                 self.slots.remember(destination.destination.clone());
             }
+            let destination = &mut self.destinations[id.0 as usize];
+            destination.rate_pause = None;
+            self.rates.keep(&destination.destination, destination.rate.take(), self.last_check);
             self.free.push(id);
         }
     }

@@ -39,6 +39,7 @@ impl Schedule {
         let state = &self.destinations[id.0 as usize];
         DestinationStatus {
             paused: state.paused,
+            rate_wait: state.rate_wait(),
             suspended_until: (state.suspended_until > now).then_some(state.suspended_until),
             unreachable_since: state.unreachable_since,
             messages: state.messages(),
@@ -85,11 +86,13 @@ impl Schedule {
 
 fn row(waiting: &Waiting, destination: &DestinationState, now: u32) -> DestinationSummary {
     let goes = !destination.paused && !destination.ready.is_empty();
-    let ready_at = goes.then(|| destination.suspended_until.max(now));
+    let rate_wait = destination.rate_wait();
+    let waits_until =
+        destination.suspended_until.max(rate_wait.as_ref().map_or(0, |wait| wait.until));
+    let ready_at = goes.then(|| waits_until.max(now));
     // A mail that becomes due while the destination is suspended waits for the end of the
     // suspension.
-    let due =
-        waiting.due.filter(|_| !destination.paused).map(|due| due.max(destination.suspended_until));
+    let due = waiting.due.filter(|_| !destination.paused).map(|due| due.max(waits_until));
     DestinationSummary {
         destination: destination.destination.clone(),
         messages: destination.messages(),
@@ -103,6 +106,7 @@ fn row(waiting: &Waiting, destination: &DestinationState, now: u32) -> Destinati
         window: destination.window,
         suspended_until: (destination.suspended_until > now).then_some(destination.suspended_until),
         unreachable_since: destination.unreachable_since,
+        rate_wait,
         paused: destination.paused,
         ages: waiting.ages,
     }
@@ -128,6 +132,7 @@ fn paused_without_mail(destination: &Destination) -> DestinationSummary {
         window: 0,
         suspended_until: None,
         unreachable_since: None,
+        rate_wait: None,
         paused: true,
         ages: [0; 6],
     }

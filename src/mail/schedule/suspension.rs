@@ -1,6 +1,6 @@
 //! Suspension: destinations to which nothing is sent for a while, because they could not be
-//! reached, because their hosts have all the connections that they may have, or because an operator
-//! paused them.
+//! reached, because their hosts have all the connections that they may have, because an operator
+//! paused them, or because their rate is used up (`rates.rs`).
 //!
 //! In: the results of attempts, and the pauses that an operator sets. Out: whether an attempt may
 //! begin, and why not. A suspension ends after its time, with a reply from the destination, with a
@@ -11,7 +11,7 @@
 
 use super::destination_state::DestinationState;
 use super::{DestinationId, DestinationReputation, Job, Schedule};
-use crate::mail::model::{Destination, LastError};
+use crate::mail::model::{Destination, LastError, RateWait};
 use std::cmp::Reverse;
 
 /// How long a destination waits, in seconds, when its hosts have all the connections that they may
@@ -27,17 +27,24 @@ const HOST_PAUSE_MAX: u32 = 240;
 pub const PROBE_PAUSE: u32 = 30;
 
 /// Why nothing is sent to a destination.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Suspension<T> {
     /// An operator paused it.
     Paused,
     /// Suspended until this time, for this reason.
     Until(u32, T),
+    /// Its rate is used up; nothing is wrong with it.
+    Rate(RateWait),
 }
 
 impl DestinationState {
-    /// Whether no attempt may begin: the destination is suspended or paused.
+    /// Whether no attempt may begin: the destination is suspended or paused, or waits for a rate.
     pub fn is_suspended(&self, now: u32) -> bool {
+        self.is_blocked(now) || self.rate_pause.is_some()
+    }
+
+    /// The same without a wait for a rate.
+    pub fn is_blocked(&self, now: u32) -> bool {
         self.paused || self.suspended_until > now
     }
 }
@@ -139,8 +146,10 @@ impl Schedule {
             return Some(Suspension::Paused);
         }
         let destination = &self.destinations[self.ids.get(destination)?.0 as usize];
-        let suspended = destination.suspended_until > now;
-        suspended.then_some(Suspension::Until(destination.suspended_until, &destination.last_error))
+        if destination.suspended_until > now {
+            return Some(Suspension::Until(destination.suspended_until, &destination.last_error));
+        }
+        destination.rate_wait().map(Suspension::Rate)
     }
 
     /// Pauses or resumes a destination. Its jobs stay queued; an attempt in progress is not

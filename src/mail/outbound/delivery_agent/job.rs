@@ -1,6 +1,6 @@
 //! A delivery agent and its present job, from taking it from the schedule to returning it.
 
-use crate::ground::clock;
+use crate::ground::clock::{self, Moment};
 use crate::mail::deliver::Connection;
 use crate::mail::model::{
     Destination, MailEvent, Message, MessageId, Outcome, Reply, Target, TargetProgress,
@@ -16,6 +16,7 @@ use crate::mail::spool::{Spool, SpoolError};
 use bytes::Bytes;
 use std::fmt::Display;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// How long an open connection stays idle, waiting for more mail.
@@ -36,6 +37,11 @@ pub(super) struct DeliveryAgent<S: Spool> {
     /// The present job, and when it must be attempted again although all that its last host replied
     /// is recorded.
     pub(super) again: Option<(Job, u32)>,
+    /// When the present job was taken, until something is sent: its permit, if the destination has
+    /// a rate, is not used yet.
+    pub(super) unused_permit: Option<Moment>,
+    /// Transactions of the present job that its permit covers still.
+    pub(super) paid_transactions: u32,
     /// How long the present job takes.
     pub(super) times: AttemptTimes,
     /// Whether the schedule counts an open connection of this agent.
@@ -65,6 +71,8 @@ impl<S: Spool> DeliveryAgent<S> {
             in_hand: None,
             to_warn: Vec::new(),
             again: None,
+            unused_permit: None,
+            paid_transactions: 0,
             times: AttemptTimes::now(),
             open: false,
             reputation: DestinationReputation::New,
@@ -75,6 +83,7 @@ impl<S: Spool> DeliveryAgent<S> {
     }
 
     pub(super) async fn take(&mut self) -> Option<Job> {
+        self.return_permit();
         self.outbound.disk_catches_up().await;
         // A delivery whose result cannot be recorded is better not made.
         if *self.outbound.stopping.borrow() || self.outbound.is_storage_failing() {
@@ -82,9 +91,23 @@ impl<S: Spool> DeliveryAgent<S> {
         }
         self.times = AttemptTimes::now();
         self.again = None;
-        (self.in_hand, self.reputation) =
-            self.outbound.state.take(self.id, self.open, clock::steady());
+        let now = clock::steady_moment();
+        (self.in_hand, self.reputation) = self.outbound.state.take(self.id, self.open, now);
+        self.unused_permit = self.in_hand.map(|_| now);
+        if self.outbound.has_rates.load(Ordering::Relaxed) {
+            // With the last permit a wait has begun whose end the dispatcher does not know.
+            self.outbound.wake_dispatcher(self.outbound.state.must_wake(now.second()));
+        }
         self.in_hand
+    }
+
+    /// Returns the permit of a job that was taken and not sent.
+    fn return_permit(&mut self) {
+        if let Some(taken) = self.unused_permit.take() {
+            let now = clock::steady_moment();
+            let must_wake = self.outbound.state.return_permit(self.id, taken, now);
+            self.outbound.wake_dispatcher(must_wake);
+        }
     }
 
     /// The message of a job and the targets to attempt; `None` when nothing is left to do for it.
@@ -313,6 +336,7 @@ impl<S: Spool> Drop for Claim<'_, S> {
 
 impl<S: Spool> Drop for DeliveryAgent<S> {
     fn drop(&mut self) {
+        self.return_permit();
         let (in_hand, to_warn) = (self.in_hand.take(), std::mem::take(&mut self.to_warn));
         self.watch.no_longer_slow();
         self.watch.no_longer_silent();

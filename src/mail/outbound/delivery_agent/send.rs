@@ -30,6 +30,8 @@ impl<S: Spool> DeliveryAgent<S> {
         message: &Message,
         targets: &[Target],
     ) -> (Option<(Connection, Instant)>, TransactionReport) {
+        // From here on something is sent.
+        (self.unused_permit, self.paid_transactions) = (None, 1);
         let (mut connection, mut since) = open;
         let mut kept = None;
         let mut talk = String::new();
@@ -137,6 +139,7 @@ impl<S: Spool> DeliveryAgent<S> {
             report
         };
         let mut known = RecipientOutcomes::default();
+        let before = connection.transactions();
         let sent = {
             // Pinned where it is: it is too large to be moved for each mail.
             let signatures = (&*self.outbound.signer, self.prefix.as_ref());
@@ -164,8 +167,19 @@ impl<S: Spool> DeliveryAgent<S> {
                 share(connection.given_up(&mut known, &outcome))
             }
         };
+        self.charge(connection.transactions().saturating_sub(before));
         self.update_destination(&report, connection);
         report
+    }
+
+    /// Transactions of the present mail beyond the one for which there was a permit count for the
+    /// destination's rate too.
+    fn charge(&mut self, transactions: u32) {
+        let more = transactions.saturating_sub(self.paid_transactions);
+        self.paid_transactions = self.paid_transactions.saturating_sub(transactions);
+        if more > 0 {
+            self.outbound.state.charge_rate(self.id, more, clock::steady_moment());
+        }
     }
 
     /// What an attempt shows about the destination: it answers, or it is slow.
