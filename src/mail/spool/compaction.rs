@@ -10,9 +10,10 @@
 //! sync; one segment is emptied at a time.
 
 use super::config::SpoolConfig;
-use super::format::{AcceptHead, FRAME_HEADER, RecordKind, SegmentHeader, StateHead};
+use super::format::{FRAME_HEADER, RecordKind, SegmentHeader};
 use super::message_reader::read_head;
 use super::record::{Effect, LogRecord, state_record};
+use super::record_heads::{AcceptHead, StateHead};
 use super::segment_summary::{self, SegmentSummary};
 use super::spool_state::SpoolState;
 use super::spool_trait::SpoolError;

@@ -8,9 +8,10 @@
 //! a copy) in this one was released before: otherwise a restart would read the old accept record
 //! and deliver the message once more. [`Segment::must_follow`] lists those segments.
 
-use super::format::{HoldFlag, SegmentHeader};
+use super::format::SegmentHeader;
 use super::imported_times::ImportedTimes;
 use super::index_entries::{IndexEntries, IndexEntry, RecordLocation};
+use super::record_heads::HoldFlag;
 use super::spool_trait::Arrival;
 use crate::ground::disk::File;
 use crate::mail::model::MessageId;

@@ -4,7 +4,7 @@
 //! before the next is begun. A chunk that has become small joins its neighbour, so memory follows
 //! the queue down again.
 
-use super::format::HoldFlag;
+use super::record_heads::HoldFlag;
 use std::collections::BTreeMap;
 
 /// Entries of a chunk, at most: as many as one removal may have to move.

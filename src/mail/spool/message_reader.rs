@@ -2,10 +2,11 @@
 
 use super::content_writer::{FileSlice, WHOLE_MAX};
 use super::envelope_cache::EnvelopeCache;
-use super::format::{AcceptHead, FRAME_HEADER, FrameHeader, SegmentHeader, StateHead};
+use super::format::{FRAME_HEADER, FrameHeader, SegmentHeader};
 use super::index_entries::{IndexEntry, RecordLocation};
 use super::layout::body_path;
 use super::record::Op;
+use super::record_heads::{AcceptHead, StateHead};
 use super::spool_state::{SpoolState, VolumeHealth};
 use super::spool_trait::SpoolError;
 use crate::ground::disk::File;

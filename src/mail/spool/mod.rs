@@ -54,6 +54,7 @@ mod offline;
 mod pending_writes;
 mod record;
 mod record_builder;
+mod record_heads;
 mod recover;
 mod replay;
 mod segment_files;

@@ -1,9 +1,10 @@
 //! A queue that no core uses, to verify it or to export its mail.
 
 use super::content_writer::FileSlice;
-use super::format::{AcceptHead, FRAME_HEADER, SegmentHeader, StateHead};
+use super::format::{FRAME_HEADER, SegmentHeader};
 use super::layout::{BODY, CORRUPT, RESERVE, SPARE, body_path, segment_path};
 use super::message_reader::{matches, message, read_head};
+use super::record_heads::{AcceptHead, StateHead};
 use super::recover::content_of;
 use super::verify::{Verification, VerifiedMessage, Walk, storage};
 use crate::ground::disk::Disk;

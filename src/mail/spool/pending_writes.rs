@@ -10,9 +10,9 @@
 //! dropped the pages that it could not write.
 
 use super::commit_queue::answer;
-use super::format::StateHead;
 use super::layout::body_path;
 use super::record::{Effect, LogRecord, WrittenRecord, done_record};
+use super::record_heads::StateHead;
 use super::spool_trait::SpoolError;
 use crate::mail::model::MessageId;
 use std::collections::BTreeMap;

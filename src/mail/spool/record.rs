@@ -1,8 +1,9 @@
 //! Records on their way to the disk, and the operations of the committer.
 
 use super::commit_queue::CommitSender;
-use super::format::{FrameHeader, HoldFlag, RecordKind, StateHead, encode_done};
+use super::format::{FrameHeader, RecordKind};
 use super::index_entries::RecordLocation;
+use super::record_heads::{HoldFlag, StateHead, encode_done};
 use crate::mail::model::{MessageId, TargetProgress};
 use bytes::Bytes;
 

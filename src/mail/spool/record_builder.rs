@@ -2,11 +2,12 @@
 
 use super::commit_queue::{CommitSender, answer};
 use super::corrupt;
-use super::format::{AcceptHead, FrameHeader, HoldFlag, RecordKind, StateHead};
+use super::format::{FrameHeader, RecordKind};
 use super::layout::body_path;
 use super::message_reader::{MessageReader, OpenSegment, read_head};
 use super::pending_writes::PendingWrites;
 use super::record::{Effect, LogRecord, Op, done_record, state_record};
+use super::record_heads::{AcceptHead, HoldFlag, StateHead};
 use super::spool_state::SpoolState;
 use super::spool_trait::SpoolError;
 use crate::mail::model::{MessageId, TargetProgress};

@@ -15,12 +15,13 @@
 
 use super::corrupt::keep;
 use super::format::{
-    AcceptHead, FRAME_HEADER, FRAME_MAGIC, FrameHeader, HEADER_BLOCK, HEADER_BLOCK_LEN,
-    HeaderError, HoldFlag, RecordKind, SegmentHeader, StateHead, VERSION, decode_id,
+    FRAME_HEADER, FRAME_MAGIC, FrameHeader, HEADER_BLOCK, HEADER_BLOCK_LEN, HeaderError,
+    RecordKind, SegmentHeader, VERSION,
 };
 use super::index::Index;
 use super::index_entries::RecordLocation;
 use super::layout::{BODY, CORRUPT, FORMAT, LOG, SPARE, segment_path, summary_path};
+use super::record_heads::{AcceptHead, HoldFlag, StateHead, decode_id};
 use super::replay::{FileWindow, FrameFault, LogFrame, ReplayVisitor, place, replay};
 use super::segment_summary::{self, SegmentSummary};
 use super::shutdown_manifest::{self, ShortenedSegment, ShutdownManifest};

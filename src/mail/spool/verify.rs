@@ -7,11 +7,12 @@
 //! detail.
 
 use super::format::{
-    AcceptHead, FRAME_HEADER, FRAME_MAGIC, FrameHeader, HEADER_BLOCK_LEN, HeaderError, RecordKind,
-    SegmentHeader, StateHead, decode_id,
+    FRAME_HEADER, FRAME_MAGIC, FrameHeader, HEADER_BLOCK_LEN, HeaderError, RecordKind,
+    SegmentHeader,
 };
 use super::index_entries::RecordLocation;
 use super::layout::{BODY, CLOSED, CORRUPT, FORMAT, LOG, segment_path};
+use super::record_heads::{AcceptHead, StateHead, decode_id};
 use super::recover::{OpenError, content_of, known_format};
 use super::replay::{FileWindow, FrameFault, LogFrame, ReplayVisitor, replay};
 use super::segment_summary::SegmentSummary;
