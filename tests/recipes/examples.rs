@@ -34,6 +34,10 @@ const EXAMPLES: &[Example] = &[
     ),
     ("tls.yaml", &["ssl_disabled=no"]),
     (
+        "two-providers.yaml",
+        &["upstream_ses_preset=ses:eu-west-1", "upstream_news_senders=news.example.com"],
+    ),
+    (
         "web-application.yaml",
         &["smtpd_trusted_networks=10.26.26.0/24", "Who may relay: 10.26.26.0/24 may relay;"],
     ),
