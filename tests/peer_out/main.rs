@@ -13,6 +13,7 @@ mod disconnects;
 mod extensions;
 mod hosts;
 mod idle;
+mod limits;
 mod login;
 mod names;
 mod refusals;

@@ -467,6 +467,19 @@ impl Connection {
         self.recipients_max = recipients_max;
         Ok(())
     }
+
+    /// The same when the peer takes no further transaction in this session (RFC 9422, MAILMAX).
+    ///
+    /// # Errors
+    /// As [`Connection::reopen`].
+    pub(super) async fn renew(&mut self) -> Result<(), Outcome> {
+        let limit = self.client.timeouts().quit;
+        if self.wire.write(b"QUIT\r\n", limit).await.is_ok() {
+            // The session is over, whatever the peer says.
+            let _ = self.wire.reply(limit).await;
+        }
+        self.reopen().await
+    }
 }
 
 impl fmt::Debug for SmtpClient {

@@ -17,6 +17,12 @@ pub(super) struct Extensions {
     pub size: bool,
     /// Octets of a message that the peer accepts, at most; `None` when there is no fixed limit.
     pub size_max: Option<u64>,
+    /// Transactions of a session, at most (RFC 9422); `None` when the peer announces no limit.
+    pub mail_max: Option<u32>,
+    /// The same for the recipients of a transaction.
+    pub recipient_max: Option<u32>,
+    /// The same for the domains of a transaction's recipients.
+    pub recipient_domain_max: Option<u32>,
 }
 
 impl Extensions {
@@ -41,10 +47,30 @@ impl Extensions {
                         .and_then(|word| word.parse().ok());
                     known.size_max = limit.filter(|limit| *limit != 0);
                 }
+                b"LIMITS" => words.for_each(|word| known.note_limit(word)),
                 _ => {}
             }
         }
         known
+    }
+
+    /// A limit of RFC 9422 §4: a name and a number of one to six digits that does not begin with 0.
+    /// Other names and other values are ignored.
+    fn note_limit(&mut self, word: &[u8]) {
+        let Some((name, value)) = std::str::from_utf8(word).ok().and_then(|w| w.split_once('='))
+        else {
+            return;
+        };
+        let is_number = (1..=6).contains(&value.len())
+            && value.bytes().all(|octet| octet.is_ascii_digit())
+            && !value.starts_with('0');
+        let Some(number) = value.parse().ok().filter(|_| is_number) else { return };
+        match name.to_ascii_uppercase().as_str() {
+            "MAILMAX" => self.mail_max = Some(number),
+            "RCPTMAX" => self.recipient_max = Some(number),
+            "RCPTDOMAINMAX" => self.recipient_domain_max = Some(number),
+            _ => {}
+        }
     }
 }
 
@@ -65,6 +91,23 @@ mod tests {
             ..Extensions::default()
         };
         assert_eq!(known, expected);
+    }
+
+    #[test]
+    fn limits_are_read_and_wrong_ones_are_none() {
+        let read = |text: &str| {
+            let known = Extensions::parse([b"x".as_slice(), text.as_bytes()].into_iter());
+            (known.mail_max, known.recipient_max, known.recipient_domain_max)
+        };
+        let all = "LIMITS RCPTMAX=20 MAILMAX=5  rcptdomainmax=1 OTHER=7";
+        assert_eq!(read(all), (Some(5), Some(20), Some(1)));
+        for wrong in ["0", "", "05", "-1", "+1", "1000000", "many", "5x", "5=5"] {
+            let text = format!("LIMITS MAILMAX={wrong} RCPTMAX=20");
+            assert_eq!(read(&text), (None, Some(20), None), "{wrong}");
+        }
+        for none in ["LIMITS", "LIMITS MAILMAX", "LIMITSMAILMAX=1", "SIZE MAILMAX=1"] {
+            assert_eq!(read(none), (None, None, None), "{none}");
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@ use crate::mail::model::{
 };
 use memchr::memmem;
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::io::Write;
 
 /// How much of the header section is checked to see whether SMTPUTF8 is needed.
@@ -139,6 +140,12 @@ impl Connection {
                 Ok(plan) => plan,
                 Err(outcome) => return End::new(outcome, true),
             };
+            if self.extensions.mail_max.is_some_and(|most| self.transactions >= most) {
+                match self.renew().await {
+                    Ok(()) => continue,
+                    Err(outcome) => return End::new(outcome, false),
+                }
+            }
             let kept = self.transactions > 0;
             if kept && self.wire.has_leftover() {
                 // Out of step: no reply of this connection can be trusted any more.
@@ -260,6 +267,26 @@ impl Connection {
         Ok(TransactionPlan { mail, null_sender: envelope.sender.is_none(), eight_bit })
     }
 
+    /// As many of these as the peer takes in one transaction; the others follow in the next.
+    fn within_limits(
+        &self,
+        places: impl Iterator<Item = usize>,
+        recipients: &[&Address],
+    ) -> Vec<usize> {
+        let announced = |limit: Option<u32>| limit.and_then(|limit| usize::try_from(limit).ok());
+        let most = announced(self.extensions.recipient_max).unwrap_or(usize::MAX);
+        let most = most.min(self.recipients_max);
+        let Some(domains_max) = announced(self.extensions.recipient_domain_max) else {
+            return places.take(most).collect();
+        };
+        let mut domains = BTreeSet::new();
+        let fits = |place: &usize| {
+            let domain = recipients[*place].domain_key();
+            domains.contains(&domain) || (domains.len() < domains_max && domains.insert(domain))
+        };
+        places.filter(fits).take(most).collect()
+    }
+
     /// The transaction itself, with as many of the open recipients as the peer accepts at once:
     /// sets the outcomes of rejected recipients and gives the one for all others.
     async fn transact(
@@ -270,7 +297,7 @@ impl Connection {
         outcomes: &mut [Option<Outcome>],
     ) -> Result<Ended, Aborted> {
         let asked = (0..recipients.len()).filter(|place| outcomes[*place].is_none());
-        let mut asked: Vec<usize> = asked.take(self.recipients_max).collect();
+        let mut asked = self.within_limits(asked, recipients);
         if asked.is_empty() {
             // Every recipient has its own outcome already; nothing needs to be sent.
             return Ok(Ended { outcome: no_recipient(), asked, for_all: true });
