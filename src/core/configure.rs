@@ -172,7 +172,13 @@ fn schedule_config(settings: &Settings, resources: &Resources) -> schedule::Sche
 /// everywhere.
 pub(super) fn policy(settings: &Settings) -> Arc<Policy> {
     let policy = Policy::new(settings.smtpd_trusted_networks.clone(), default_gateways());
-    Arc::new(policy.with_proxies(settings.smtp_proxies()))
+    Arc::new(with_proxies(policy, settings))
+}
+
+/// The proxies are the same at every port for mail.
+fn with_proxies(policy: Policy, settings: &Settings) -> Policy {
+    let policy = policy.with_proxies(settings.smtp_proxies());
+    policy.with_xclient(settings.xclient_networks.clone())
 }
 
 pub(super) fn intake(
@@ -217,7 +223,8 @@ pub(super) fn device_intake(
     tls: Option<Arc<SmtpTls>>,
 ) -> Intake<SegmentLog> {
     let settings = &process.settings;
-    let policy = Arc::new(Policy::new(settings.device_networks.clone(), default_gateways()));
+    let policy = Policy::new(settings.device_networks.clone(), default_gateways());
+    let policy = Arc::new(with_proxies(policy, settings));
     let intake = intake(process, (&policy, None), onward, consumers, tls);
     let sessions = intake.limits.connection.sessions.min(device::SESSIONS_MAX);
     // Some are left to tell everybody else why they are refused.

@@ -16,7 +16,7 @@ use crate::directory::{Directory, DirectoryUnavailable, DirectoryUser, FoundUser
 use crate::ground::credential::name_secret::NameSecret;
 use crate::ground::credential::password::Password;
 use crate::ground::credential::sasl::{
-    CredentialAnswer, CredentialQuestion, SaslMechanism, ScramHash, ScramKeys, nobodys_password,
+    CredentialAnswer, CredentialQuestion, ScramHash, ScramKeys, nobodys_password,
 };
 use crate::ground::credential::secret::Secret;
 use crate::ground::credential::throttle::LoginThrottle;
@@ -60,8 +60,8 @@ pub struct Authenticator {
 pub(super) struct LoginState {
     /// The user.
     pub user: Arc<DirectoryUser>,
-    /// How it logged in.
-    pub mechanism: SaslMechanism,
+    /// How it logged in: the name of the mechanism, or of the command that named the user.
+    pub mechanism: &'static str,
 }
 
 /// Why a question has no answer.
@@ -124,6 +124,15 @@ impl Authenticator {
         let whose = if trusted { LoginClass::Own } else { LoginClass::Stranger };
         let (name, is_name_of_user, user) = (String::new(), false, None);
         LoginAttempt { authenticator: self, client, whose, name, is_name_of_user, user }
+    }
+
+    /// The user that a proxy names, if there is one that may come from this address. Only of
+    /// proxies that are listed: the user has shown no secret here.
+    pub(super) async fn named(&self, name: &str, client: IpAddr) -> Option<Arc<DirectoryUser>> {
+        match self.directory.look_up(name).await {
+            Ok(FoundUser::Known(user)) if user.may_come_from(client) => Some(user),
+            _ => None,
+        }
     }
 
     /// The user of a session, as the directory has it now; `None`: it may no longer send.
@@ -304,7 +313,7 @@ impl NoAnswer {
 impl LoginState {
     /// The login, for events.
     pub(super) fn event(&self) -> Authentication<'_> {
-        Authentication { user: self.user.name(), mechanism: self.mechanism.name() }
+        Authentication { user: self.user.name(), mechanism: self.mechanism }
     }
 }
 

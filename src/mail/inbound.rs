@@ -5,7 +5,6 @@
 //! RFC 5321 §4.5.3 (limits).
 
 use super::accept::{self, ClientClassifier, SmtpListener, Summary};
-use super::admit::{ClientClass, Policy};
 use super::intake::Intake;
 use super::model::MailEvent;
 use super::session::Session;
@@ -53,7 +52,7 @@ struct Clients<S: Spool>(Arc<Intake<S>>);
 
 impl<S: Spool> ClientClassifier for Clients<S> {
     fn classify(&self, client: IpAddr) -> PeerClass {
-        source(&self.0.policy, client)
+        self.0.class(client)
     }
 
     fn is_proxy(&self, address: IpAddr) -> bool {
@@ -62,16 +61,6 @@ impl<S: Spool> ClientClassifier for Clients<S> {
 
     fn emit(&self, event: MailEvent<'_>) {
         self.0.events.emit(event);
-    }
-}
-
-/// The class of a client's address.
-fn source(policy: &Policy, client: IpAddr) -> PeerClass {
-    match policy.standing(client) {
-        ClientClass::Trusted => PeerClass::Trusted,
-        ClientClass::Gateway => PeerClass::Gateway,
-        ClientClass::Stranger if policy.is_gateway(client) => PeerClass::Gateway,
-        ClientClass::Stranger => PeerClass::Stranger,
     }
 }
 

@@ -7,7 +7,7 @@
 //! RFC 5321 §4.2.5 (what 250 promises), §4.5.3.2 (the timeouts of clients).
 
 use super::accept::{self, Conduct, Limits};
-use super::admit::{Policy, StagingRules};
+use super::admit::{ClientClass, Policy, StagingRules};
 use super::authentication::Authenticator;
 use super::device::DeviceRules;
 use super::events::MailEvents;
@@ -22,6 +22,7 @@ use super::route::RouteRules;
 use super::sessions::SessionRegistry;
 use super::spool::{IncomingContent, QueueEntry, Spool, SpoolError};
 use crate::ground::memory::Pressure;
+use crate::ground::net::PeerClass;
 use crate::mail::accept::counters::AcceptCounters;
 use std::future::poll_fn;
 use std::net::IpAddr;
@@ -103,6 +104,19 @@ impl<S: Spool> Intake<S> {
             return Err((Reply::new(452, (4, 3, 1), words), Refusal::Memory));
         }
         Ok(())
+    }
+
+    /// The class of a client's address. Behind a proxy that names its clients only once it is
+    /// connected there may be many, as behind a gateway.
+    pub(super) fn class(&self, client: IpAddr) -> PeerClass {
+        let policy = &self.policy;
+        match policy.standing(client) {
+            ClientClass::Trusted => PeerClass::Trusted,
+            ClientClass::Gateway => PeerClass::Gateway,
+            ClientClass::Stranger if policy.is_gateway(client) => PeerClass::Gateway,
+            ClientClass::Stranger if policy.may_override(client) => PeerClass::Gateway,
+            ClientClass::Stranger => PeerClass::Stranger,
+        }
     }
 
     /// The changes to the header section of a mail from a client that may relay.
@@ -204,6 +218,7 @@ impl<S: Spool> Intake<S> {
         self.counters.accepted_total.inc();
         self.counters.accepted_bytes_total.inc_by(size);
         if let Some(device) = &self.device {
+            self.counters.device_accepted_total.inc();
             tracing::info!(target: "mta", queue_id = %id, user = device.user(), "device mail");
         }
         self.events.emit(MailEvent::Accepted { message: &message, port, size, encryption, login });

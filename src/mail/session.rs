@@ -23,7 +23,7 @@ use super::parse::{
 };
 use super::sessions::RegisteredSession;
 use super::spool::Spool;
-use crate::ground::net::{Peer, PeerClass, SIGNATURE, SessionSlot, Wire, WireError};
+use crate::ground::net::{Peer, PeerClass, SIGNATURE, SessionPermit, SessionSlot, Wire, WireError};
 use crate::ground::stop::{Stop, draining};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -43,6 +43,7 @@ pub const JUNK_FREE: u32 = 20;
 pub const JUNK_MAX: u32 = 100;
 
 mod login;
+mod overridden;
 
 /// A client's session.
 pub(super) struct Session<'a, S: Spool> {
@@ -62,6 +63,8 @@ pub(super) struct Session<'a, S: Spool> {
     slowed: bool,
     /// The mail whose chunks are coming in.
     chunked: Option<Box<IncomingMessage<'a, S>>>,
+    /// The slot of the client that XCLIENT has named.
+    moved: Option<SessionPermit>,
     /// The login, once the client has logged in.
     login: Option<LoginState>,
     login_failures: u32,
@@ -103,6 +106,7 @@ impl<'a, S: Spool> Session<'a, S> {
         };
         let mut dialogue = Dialogue::new(&intake.rules, tls);
         dialogue.set_auth(login_offer(intake, &peer, &wire));
+        dialogue.set_xclient(intake.policy.may_override(peer.address));
         Self {
             intake,
             wire,
@@ -116,6 +120,7 @@ impl<'a, S: Spool> Session<'a, S> {
             errors: 0,
             slowed: false,
             chunked: None,
+            moved: None,
             login: None,
             login_failures: 0,
         }
@@ -169,6 +174,7 @@ impl<'a, S: Spool> Session<'a, S> {
     async fn secure(mut self) -> Option<Self> {
         let Self { intake, peer, deadline, idle_commands, errors, slowed, login_failures, .. } =
             self;
+        let moved = self.moved;
         let tls = intake.tls.as_ref()?;
         let octets = self.wire.input().len();
         if octets > 0 {
@@ -186,6 +192,7 @@ impl<'a, S: Spool> Session<'a, S> {
             errors,
             slowed,
             login_failures,
+            moved,
             ..Self::new(intake, wire, peer, self.stop, self.registered)
         };
         session.note_encryption();
@@ -249,6 +256,11 @@ impl<'a, S: Spool> Session<'a, S> {
                 NextStep::Authenticate(mechanism, initial) => {
                     let next = Box::pin(self.authenticate(mechanism, initial)).await?;
                     if next == NextStep::Close {
+                        return Ok(SessionEnd::Over);
+                    }
+                }
+                NextStep::Override(overriding) => {
+                    if Box::pin(self.overridden(*overriding)).await == NextStep::Close {
                         return Ok(SessionEnd::Over);
                     }
                 }
@@ -372,6 +384,7 @@ impl<'a, S: Spool> Session<'a, S> {
         let address = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
         let source = PeerClass::Stranger;
         self.peer = Peer { address, port: 0, source, probe: false };
+        self.dialogue.set_xclient(false);
         self.dialogue.set_auth(login_offer(self.intake, &self.peer, &self.wire));
     }
 

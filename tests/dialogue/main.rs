@@ -4,7 +4,7 @@
 //! ```text
 //! # a remark
 //! ! setting value        before the dialogue: size_limit, recipients_limit, errors_limit, mails_limit, idle_commands_limit,
-//! !                      trusted (networks, or none), trouble (full, write, sync), flawed_content (milliseconds),
+//! !                      trusted (networks, or none), xclient (networks), trouble (full, write, sync), flawed_content (milliseconds),
 //! !                      tls (offered, or inside: the session begins with the handshake)
 //! C: text                the client sends the text and CR LF; lines that follow each other go out in one write
 //! c: text                the same without CR LF; \r \n \0 \\ and \xNN are octets, \{300*ab} is ab 300 times
@@ -145,6 +145,7 @@ fn set(setup: &mut Setup, line: &str) {
         "tls" => assert!(["offered", "inside"].contains(&value), "no such TLS: {value}"),
         "trusted" if value == "none" => setup.trusted.clear(),
         "trusted" => setup.trusted = value.split(' ').map(str::to_owned).collect(),
+        "xclient" => setup.xclient = value.split(' ').map(str::to_owned).collect(),
         "trouble" => {
             setup.trouble = Some(match value {
                 "full" => Trouble::Full,

@@ -11,3 +11,4 @@ mod support;
 mod chunking;
 mod dsn;
 mod proxy;
+mod xclient;

@@ -110,3 +110,33 @@ fn a_port_without_networks_or_of_another_listener_stops_the_start() {
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(said.contains("makes an OPEN RELAY at port 2525"), "{said}");
 }
+
+/// The same rule as at the other ports: a listed proxy names its client, and is none itself.
+#[test]
+fn a_device_behind_a_proxy_is_the_device() {
+    let sink = Sink::start("");
+    let port = free_port();
+    let _appliance = Appliance::start(&[
+        ("MTA_SMART_RELAY", &sink.relay()),
+        ("MTA_PROXY_NETWORKS", "127.0.0.9"),
+        ("MTA_XCLIENT_NETWORKS", "127.0.0.8"),
+        ("MTA_DEVICE_PORT", &port.to_string()),
+        ("MTA_DEVICE_NETWORKS", "10.7.0.0/16, 127.0.0.8"),
+    ]);
+    let behind = |client: &str| {
+        let mut session = Client::connect_from("127.0.0.9", device(port));
+        session.send(format!("PROXY TCP4 {client} 192.0.2.1 4711 25\r\n"));
+        session
+    };
+    let mut printer = behind("10.7.1.1");
+    printer.expect("220 ");
+    printer.ask("HELO printer", "250 ");
+    printer.mail("scanner@lan", &["a@real.example"], b"Subject: x\r\n\r\nx\r\n");
+    behind("192.0.2.7").expect("554 5.7.1 This port is for devices only, and [192.0.2.7]");
+    Client::connect_from("127.0.0.9", device(port)).ask("HELO printer", "421 4.7.0");
+    // The client that XCLIENT names must be a device, too.
+    let mut proxy = Client::hello_from("127.0.0.8", device(port));
+    proxy.ask("XCLIENT ADDR=192.0.2.7", "554 5.7.1 This port is for devices only");
+    proxy.expect_close();
+    sink.mails(1);
+}

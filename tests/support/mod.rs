@@ -16,6 +16,7 @@ pub mod hostile;
 pub mod keys;
 pub mod letter;
 pub mod names;
+pub mod nginx;
 pub mod patience;
 pub mod postfix;
 pub mod program;

@@ -2,6 +2,7 @@
 
 use super::spool::{MemorySpool, Trouble};
 use super::threads;
+use ipnet::IpNet;
 use postern::ground::net::{self, ConnectionLimits};
 use postern::ground::tls::{CertificatePresenter, KeyPair};
 use postern::mail::accept::counters::AcceptCounters;
@@ -27,6 +28,8 @@ use tokio::time::Instant;
 pub struct Setup {
     /// Networks that may relay; the loopback by default.
     pub trusted: Vec<String>,
+    /// Networks that may say XCLIENT; none by default.
+    pub xclient: Vec<String>,
     /// Limits of sessions.
     pub rules: SessionLimits,
     /// What is changed in content of clients that may relay; nothing by default.
@@ -45,6 +48,7 @@ impl Default for Setup {
     fn default() -> Self {
         Self {
             trusted: vec!["127.0.0.0/8".to_owned(), "::1/128".to_owned()],
+            xclient: Vec::new(),
             rules: SessionLimits::new("mta.example", 10_000_000),
             rewriting: rewrite::RewriteConfig {
                 drop_headers: Vec::new(),
@@ -60,6 +64,11 @@ impl Default for Setup {
             defect: false,
         }
     }
+}
+
+fn networks(texts: &[String]) -> Vec<IpNet> {
+    let whole = |text: &String| text.parse().or_else(|_| format!("{text}/32").parse());
+    texts.iter().map(|text| whole(text).unwrap()).collect()
 }
 
 /// A running receiver; dropping it stops it.
@@ -113,10 +122,10 @@ impl Receiver {
                 assert!(!setup.defect, "the defect that was asked for");
                 seen.lock().unwrap().push(message.id);
             }),
-            policy: Arc::new(Policy::new(
-                setup.trusted.iter().map(|text| text.parse().unwrap()).collect(),
-                Vec::new(),
-            )),
+            policy: Arc::new(
+                Policy::new(networks(&setup.trusted), Vec::new())
+                    .with_xclient(networks(&setup.xclient)),
+            ),
             rewriting: setup.rewriting,
             rules: setup.rules,
             route_rules: RouteRules::default(),

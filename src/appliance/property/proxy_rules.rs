@@ -1,5 +1,6 @@
 //! The proxies of property `proxy_networks`, and those that are missing there.
 
+use super::network;
 use super::proxy::ProxiedProtocols;
 use super::settings::Settings;
 use ipnet::IpNet;
@@ -30,6 +31,15 @@ impl Settings {
         proxies.map(|proxy| proxy.network).collect()
     }
 
+    /// An entry of `xclient_networks` that is trusted even before the proxy has named a client.
+    pub(super) fn trusted_xclient_proxy(&self) -> Option<String> {
+        let overlaps = |proxy: &&IpNet| {
+            let trusted = &self.smtpd_trusted_networks;
+            trusted.iter().any(|network| network.contains(*proxy) || proxy.contains(network))
+        };
+        self.xclient_networks.iter().find(overlaps).map(network::text)
+    }
+
     /// Trusted addresses from which the appliance of this `run_dir` has got PROXY headers, and
     /// which are not listed: all clients of such a proxy would have its address, and its trust.
     pub(super) fn unlisted_proxies(&self) -> Vec<IpAddr> {
@@ -56,7 +66,6 @@ pub fn unlisted(run_dir: &Path) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
-    use super::super::network;
     use super::super::proxy::proxy_networks;
     use super::*;
 
@@ -74,6 +83,19 @@ mod tests {
             |networks: Vec<IpNet>| networks.iter().map(network::text).collect::<Vec<_>>().join(" ");
         assert_eq!(text(settings.smtp_proxies()), "10.0.0.5 2001:db8::/64 ::1");
         assert_eq!(text(settings.http_proxies()), "10.0.0.5 172.18.0.0/16");
+    }
+
+    #[test]
+    fn a_proxy_that_is_trusted_before_it_names_a_client_is_told() {
+        let with = |proxies: &str| Settings {
+            smtpd_trusted_networks: network::networks("127.0.0.1, 10.0.0.0/8").unwrap(),
+            xclient_networks: network::networks(proxies).unwrap_or_default(),
+            ..settings()
+        };
+        let told = |proxies: &str| with(proxies).trusted_xclient_proxy();
+        assert_eq!(["", "192.0.2.7", "11.0.0.0/8"].map(told), [None, None, None]);
+        assert_eq!(told("192.0.2.7, 10.1.2.3").as_deref(), Some("10.1.2.3"));
+        assert_eq!(told("8.0.0.0/5").as_deref(), Some("8.0.0.0/5"));
     }
 
     #[test]

@@ -65,6 +65,7 @@ properties! {
         smtpd_trusted_networks: Vec<IpNet> = network::networks;
         /// See [`Settings::smtp_proxies`], [`Settings::http_proxies`].
         proxy_networks: Vec<ProxyNetwork> = proxy_networks;
+        xclient_networks: Vec<IpNet> = network::networks;
         /// Opens only when there are users.
         submission_port: u16 = value::port;
         smtp_users: Vec<Account> = users;

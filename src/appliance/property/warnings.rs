@@ -45,6 +45,7 @@ impl Settings {
             .chain(self.of_mail())
             .chain(self.of_history())
             .chain(self.of_page())
+            .chain(self.of_proxies())
             .chain(self.of_events())
             .chain(self.of_open_devices())
             .collect()
@@ -273,6 +274,17 @@ impl Settings {
             }
             (false, _) => {}
         }
+        if self.username.is_none() && self.password.is_some() {
+            warnings.push(
+                "password is ignored while username is empty: nobody can log in to the stats UI"
+                    .to_owned(),
+            );
+        }
+        warnings
+    }
+
+    fn of_proxies(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
         if relay_summary::everybody(&self.http_proxies()).is_some() {
             warnings.push(
                 "proxy_networks names everybody: whoever asks at ui_port chooses the address that \
@@ -289,11 +301,18 @@ impl Settings {
                     .to_owned(),
             );
         }
-        if self.username.is_none() && self.password.is_some() {
+        if relay_summary::everybody(&self.xclient_networks).is_some() {
             warnings.push(
-                "password is ignored while username is empty: nobody can log in to the stats UI"
+                "xclient_networks names everybody: whoever says XCLIENT chooses the address that \
+                says whether it may relay, and so makes an OPEN RELAY; name the proxies alone"
                     .to_owned(),
             );
+        } else if let Some(network) = self.trusted_xclient_proxy() {
+            warnings.push(format!(
+                "{network} of xclient_networks is in smtpd_trusted_networks, too: clients that the \
+                proxy passes on without XCLIENT may relay; take it out of \
+                MTA_SMTPD_TRUSTED_NETWORKS unless the proxy sends mail of its own"
+            ));
         }
         warnings
     }

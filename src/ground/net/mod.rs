@@ -36,7 +36,7 @@ pub use proxy_header::{
     BINARY_MAX, LINE_MAX, ProxyHeader, ProxyHeaderError, ProxyHeaderParser, SIGNATURE,
 };
 pub use serve::{Listener, Refused, ServerProtocol, serve};
-pub use sessions::{Milestone, NoSlot, SessionSlot};
+pub use sessions::{Milestone, NoSlot, SessionPermit, SessionSlot};
 pub use source_address::source_address;
 pub use stream::{Stream, TlsParameters};
 pub use wire::{Wire, WireError};

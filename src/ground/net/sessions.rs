@@ -136,6 +136,8 @@ pub struct SessionSlot {
     /// The progress under which the table has listed it; changed only under its lock.
     filed: AtomicU64,
     displaced: AtomicBool,
+    /// The session has another slot now, and this one no longer counts.
+    moved: AtomicBool,
     notice: Notify,
 }
 
@@ -212,6 +214,7 @@ impl Sessions {
             progress: AtomicU64::new(now),
             filed: AtomicU64::new(now),
             displaced: AtomicBool::new(false),
+            moved: AtomicBool::new(false),
             notice: Notify::new(),
         });
         open.next += 1;
@@ -353,6 +356,26 @@ impl SessionSlot {
         }
     }
 
+    /// The session turns out to be that of another client: a slot for it, in place of this one.
+    /// `true` means that another session is disconnected for it.
+    ///
+    /// # Errors
+    /// There is none, with the reason; this slot stays.
+    pub fn moves(
+        &self,
+        address: IpAddr,
+        source: PeerClass,
+    ) -> Result<(SessionPermit, bool), NoSlot> {
+        let entered = self.sessions.enter(address, source)?;
+        let mut open = self.sessions.lock();
+        if !self.is_displaced() && !self.moved.swap(true, Ordering::Relaxed) {
+            open.unfile(self);
+            open.forget(self);
+            self.sessions.note(&open);
+        }
+        Ok(entered)
+    }
+
     /// Memory is used up, and this session has data to send: if its client is trusted, an untrusted
     /// client's session is disconnected for it. `false`: the client is not trusted, or no session
     /// can be disconnected.
@@ -423,7 +446,9 @@ impl Drop for SessionPermit {
     fn drop(&mut self) {
         let SessionSlot { sessions, .. } = &*self.0;
         let mut open = sessions.lock();
-        if self.0.is_displaced() {
+        if self.0.moved.load(Ordering::Relaxed) {
+            // It was taken out then.
+        } else if self.0.is_displaced() {
             open.displaced -= 1;
         } else {
             open.unfile(&self.0);

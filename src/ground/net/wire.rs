@@ -91,6 +91,11 @@ impl Wire {
         self.slot.as_ref()
     }
 
+    /// The session has another slot from now on.
+    pub fn set_slot(&mut self, slot: Arc<SessionSlot>) {
+        self.slot = Some(slot);
+    }
+
     /// The stream, for a handshake. Unread input is dropped.
     pub(super) fn into_stream(self) -> (Stream, Option<Arc<SessionSlot>>) {
         (self.stream, self.slot)

@@ -27,6 +27,9 @@ crate::counters! {
             "When the TLS certificate expires, seconds since 1970; absent without TLS";
         accepted_total: Counter = "Messages made durable and answered 250";
         accepted_bytes_total: Counter = "Octets of the accepted messages";
+        users_file_failing: Gauge =
+            "Whether the file of smtp_users cannot be used, and the former users stay";
+        device_accepted_total: Counter = "Accepted messages of devices, at device_port";
         logins_total: CounterVec =
             "Logins of SMTP clients, by result",
             Labels::new("result", ["ok", "failed"]);

@@ -8,7 +8,7 @@ use crate::ground::net::{
     ServerProtocol, Wire,
 };
 use crate::ground::stop::Stop;
-use crate::mail::model::{MailEvent, Refusal, SessionClient};
+use crate::mail::model::{MailEvent, Refusal, Reply, SessionClient};
 use std::future::Future;
 use std::io;
 use std::net::IpAddr;
@@ -132,6 +132,13 @@ impl<C: ClientClassifier> ServerProtocol for Smtp<C> {
         tracing::error!(target: "mta", error = message, "a session panicked and was ended; please \
         report this as a defect");
     }
+}
+
+/// The reply to a client that gets no slot.
+pub fn no_slot(hostname: &str, reason: NoSlot) -> Reply {
+    let (code, words) = told(reason);
+    let enhanced = if code == "4.3.2" { (4, 3, 2) } else { (4, 7, 0) };
+    Reply::new(421, enhanced, format!("{hostname} {words}"))
 }
 
 /// The enhanced code of a 421 (RFC 3463 §3.4, §3.8: the state of the relay, or the client's

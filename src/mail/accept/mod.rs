@@ -20,6 +20,6 @@ mod tls;
 use crate::ground::net::Wire;
 pub use client_error_rate::{Conduct, Noted, Summary};
 pub use limits::Limits;
-pub use listen::{ClientClassifier, SmtpListener, serve};
+pub use listen::{ClientClassifier, SmtpListener, no_slot, serve};
 pub use stage::SmtpStage;
 pub use tls::SmtpTls;

@@ -23,6 +23,8 @@ pub struct Policy {
     trusted: Vec<TrustedNetwork>,
     /// Proxies that name their clients in PROXY headers.
     proxies: Vec<IpNet>,
+    /// Proxies that name their clients by XCLIENT.
+    xclient: Vec<IpNet>,
     gateways: Lock<Vec<IpAddr>>,
 }
 
@@ -61,12 +63,23 @@ impl Policy {
             let addresses = IpNet::from(IpAddr::V6(Ipv6Addr::LOCALHOST));
             trusted.push(TrustedNetwork { addresses, written: found.written });
         }
-        Self { trusted, proxies: Vec::new(), gateways: Lock::leaf(strangers(gateways)) }
+        let gateways = Lock::leaf(strangers(gateways));
+        Self { trusted, proxies: Vec::new(), xclient: Vec::new(), gateways }
     }
 
     /// The same with proxies that name their clients in PROXY headers.
     pub fn with_proxies(self, proxies: Vec<IpNet>) -> Self {
         Self { proxies, ..self }
+    }
+
+    /// The same with proxies that name their clients by XCLIENT.
+    pub fn with_xclient(self, xclient: Vec<IpNet>) -> Self {
+        Self { xclient, ..self }
+    }
+
+    /// Whether `peer` may name another client by XCLIENT.
+    pub fn may_override(&self, peer: IpAddr) -> bool {
+        self.xclient.iter().any(|network| network.contains(&peer))
     }
 
     /// Whether connections from `peer` are those of such a proxy.

@@ -34,6 +34,7 @@ impl CommandSummary {
             Ok(Command::Reset) => asked("RSET"),
             Ok(Command::StartTls) => asked("STARTTLS"),
             Ok(Command::Verify) => asked("VRFY"),
+            Ok(Command::Xclient(_)) => asked("XCLIENT"),
             Err(_) => asked(verb.unwrap_or("UNKNOWN")),
         }
     }

@@ -4,6 +4,7 @@ use super::chunk::{ChunkHeader, chunk_header};
 use super::command_error::CommandError;
 use super::envelope::{Mail, Recipient, mail, recipient};
 use super::grammar::Grammar;
+use super::xclient::XclientOverride;
 use crate::ground::credential::secret::Secret;
 use crate::mail::model::RecipientDsn;
 
@@ -46,6 +47,8 @@ pub enum Command {
     StartTls,
     /// VRFY.
     Verify,
+    /// XCLIENT: a proxy names the client whose session it passes on.
+    Xclient(Box<XclientOverride>),
 }
 
 const HELLO_FORM: &str = "Write EHLO and the name of your host";
@@ -58,9 +61,9 @@ const PROXY: &str = "PROXY";
 const UNSUPPORTED: [&str; 7] = ["EXPN", "ETRN", "ATRN", "TURN", "SEND", "SOML", "SAML"];
 
 /// Verbs that are offered.
-const OFFERED: [&str; 13] = [
+const OFFERED: [&str; 14] = [
     "AUTH", "BDAT", "DATA", "EHLO", "HELO", "HELP", "MAIL", "NOOP", "QUIT", "RCPT", "RSET",
-    "STARTTLS", "VRFY",
+    "STARTTLS", "VRFY", "XCLIENT",
 ];
 
 /// Methods of HTTP (RFC 9110 §9, RFC 5789), which no mail client sends.
@@ -145,6 +148,8 @@ impl Command {
         } else if is("VRFY") {
             let form = CommandError::Syntax("Write VRFY and a name or an address");
             if rest.is_empty() { Err(form) } else { Ok(Self::Verify) }
+        } else if is("XCLIENT") {
+            XclientOverride::parse(rest).map(|found| Self::Xclient(Box::new(found)))
         } else {
             Err(unknown(verb))
         }

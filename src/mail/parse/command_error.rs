@@ -32,6 +32,8 @@ pub enum CommandError {
     Unknown,
     /// A verb of SMTP that is not offered here.
     Unsupported,
+    /// XCLIENT with attributes that are not valid; the text says which are.
+    Xclient(&'static str),
 }
 
 impl CommandError {
@@ -67,7 +69,7 @@ impl CommandError {
             ),
             Self::Recipient(error) => Reply::new(553, (5, 1, 3), error.to_string()),
             Self::Sender(error) => Reply::new(553, (5, 1, 7), error.to_string()),
-            Self::Syntax(form) => Reply::new(501, (5, 5, 4), *form),
+            Self::Syntax(form) | Self::Xclient(form) => Reply::new(501, (5, 5, 4), *form),
             Self::Text => {
                 Reply::new(500, (5, 5, 2), "Control characters or octets that are no UTF-8")
             }

@@ -22,7 +22,9 @@ mod envelope;
 mod grammar;
 mod line;
 mod path;
+mod session_limits;
 mod smtp_server;
+mod xclient;
 
 pub use auth_line::AuthLine;
 pub use chunk::ChunkHeader;
@@ -33,7 +35,8 @@ pub use envelope::{Mail, Recipient};
 pub use grammar::Grammar;
 pub use line::{InputLine, LineError, LineSplitter};
 pub use path::lenient_mailbox;
+pub use session_limits::SessionLimits;
 pub use smtp_server::{
-    AccessPolicy, AuthOffer, CommandResult, Dialogue, NextStep, SessionLimits, TlsState,
-    write_reply,
+    AccessPolicy, AuthOffer, CommandResult, Dialogue, NextStep, TlsState, write_reply,
 };
+pub use xclient::{Given, XclientOverride};

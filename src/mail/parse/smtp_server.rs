@@ -1,53 +1,13 @@
 //! The SMTP session of RFC 5321 as a state machine: commands in, replies out.
 
-use super::{ChunkHeader, Command, CommandError, Mail, Recipient};
+use super::{ChunkHeader, Command, CommandError, Mail, Recipient, SessionLimits, XclientOverride};
 use crate::ground::credential::sasl::SaslMechanism;
 use crate::ground::credential::secret::Secret;
 use crate::mail::model::{Address, Envelope, RecipientDsn, Refusal, Reply, ReplyClass, Verdict};
 use std::io::Write;
 use std::sync::Arc;
 
-/// Limits of a session.
-#[derive(Debug, Clone)]
-pub struct SessionLimits {
-    /// The relay's own name in greetings.
-    pub hostname: String,
-    /// The largest content in octets; EHLO announces it.
-    pub size_limit: u64,
-    /// Recipients of one mail, at most; not above [`Envelope::RECIPIENTS_MAX`].
-    pub recipients_limit: usize,
-    /// Permanent error replies before the session ends; an accepted mail resets the count.
-    pub errors_limit: usize,
-    /// Mails of one session.
-    pub mails_limit: usize,
-    /// Commands in a row that do not lead to a mail (EHLO, NOOP, RSET, VRFY, HELP).
-    pub idle_commands_limit: usize,
-    /// Whether BDAT is offered.
-    pub chunking: bool,
-    /// Whether DSN is offered.
-    pub dsn: bool,
-}
-
-impl SessionLimits {
-    /// The default limits.
-    pub fn new(hostname: impl Into<String>, size_limit: u64) -> Self {
-        Self {
-            hostname: hostname.into(),
-            size_limit,
-            recipients_limit: Envelope::RECIPIENTS_MAX,
-            errors_limit: 20,
-            mails_limit: 100_000,
-            idle_commands_limit: 1000,
-            chunking: true,
-            dsn: true,
-        }
-    }
-
-    /// The same for a server without BDAT and DSN.
-    pub fn for_trials(hostname: impl Into<String>, size_limit: u64) -> Self {
-        Self { chunking: false, dsn: false, ..Self::new(hostname, size_limit) }
-    }
-}
+mod announcement;
 
 /// Decisions that the SMTP session takes from outside.
 pub trait AccessPolicy {
@@ -100,6 +60,8 @@ pub enum NextStep {
     /// Let the client log in, with the initial response that it sent, if any; then call
     /// [`Dialogue::logged_in`] or [`Dialogue::end`].
     Authenticate(SaslMechanism, Option<Secret>),
+    /// The connection is that of another client from now on; then call [`Dialogue::overridden`].
+    Override(Box<XclientOverride>),
     /// Send the pending replies, then do the handshake; then call [`Dialogue::inside_tls`].
     Secure,
     /// Send the pending replies, then close.
@@ -123,6 +85,8 @@ pub struct Dialogue<'a> {
     tls: TlsState,
     auth: Option<AuthOffer>,
     has_logged_in: bool,
+    /// XCLIENT is announced, and understood.
+    xclient: bool,
     hello: Option<(Box<str>, bool)>,
     mail: Option<Envelope>,
     /// A chunk of its content was accepted: until the last one nothing else of it can change.
@@ -143,6 +107,7 @@ impl<'a> Dialogue<'a> {
             tls,
             auth: None,
             has_logged_in: false,
+            xclient: false,
             hello: None,
             mail: None,
             chunking: false,
@@ -165,6 +130,20 @@ impl<'a> Dialogue<'a> {
             mail_deferred: false,
             ..self
         }
+    }
+
+    /// The session of the client that XCLIENT has named, before its greeting: nothing that was said
+    /// before counts, for no limit either. What the client has said to the proxy counts as said
+    /// here, until it says something else.
+    #[must_use]
+    pub fn overridden(self, hello: Option<(Box<str>, bool)>, has_logged_in: bool) -> Self {
+        let Self { rules, tls, auth, xclient, .. } = self;
+        Self { auth, xclient, has_logged_in, hello, ..Self::new(rules, tls) }
+    }
+
+    /// Whether XCLIENT is announced, and understood.
+    pub fn set_xclient(&mut self, xclient: bool) {
+        self.xclient = xclient;
     }
 
     /// How the client may log in; `None`: it may not.
@@ -228,12 +207,20 @@ impl<'a> Dialogue<'a> {
                 Ok(mechanism) => return login(mechanism, initial),
                 Err(refused) => Err(refused),
             },
+            Ok(Command::Xclient(overriding)) => match self.may_override() {
+                Ok(()) => {
+                    let next = NextStep::Override(overriding);
+                    return CommandResult { next, refused: None };
+                }
+                Err(refused) => Err(refused),
+            },
             Ok(Command::Quit) => {
                 write_reply(out, &Reply::new(221, (2, 0, 0), "Bye"));
                 return CommandResult { next: NextStep::Close, refused: None };
             }
             Ok(idle) => return self.idle(idle, out),
             Err(CommandError::Auth) if self.auth.is_none() => Err(unsupported()),
+            Err(CommandError::Xclient(_)) if !self.xclient => Err(unknown()),
             Err(error) if error.is_fatal() => {
                 let (reply, reason) = (error.reply(), error.refusal());
                 write_reply(out, &reply);
@@ -453,7 +440,7 @@ impl<'a> Dialogue<'a> {
         if mail.recipients.iter().any(|known| same_mailbox(known, &recipient)) {
             return Ok(Reply::new(250, (2, 1, 5), "Ok, as before"));
         }
-        if mail.recipients.len() >= self.rules.recipients_limit.min(Envelope::RECIPIENTS_MAX) {
+        if mail.recipients.len() >= self.rules.recipients_max() {
             // RFC 5321 §4.5.3.1.10: 452, and the client sends to the others in another transaction.
             return Err((
                 Reply::new(452, (4, 5, 3), "Too many recipients; send the rest in another mail"),
@@ -514,6 +501,17 @@ impl<'a> Dialogue<'a> {
         auth.is_some_and(|auth| auth.without_tls || self.tls == TlsState::On)
     }
 
+    /// Whether XCLIENT may be used now.
+    fn may_override(&self) -> Result<(), (Reply, Refusal)> {
+        if !self.xclient {
+            return Err(unknown());
+        }
+        if self.mail.is_some() {
+            return Err(out_of_order("Not inside a mail; say RSET to drop it"));
+        }
+        Ok(())
+    }
+
     fn start_tls(&self) -> Result<Reply, (Reply, Refusal)> {
         match self.tls {
             TlsState::Absent => Err(unsupported()),
@@ -523,29 +521,6 @@ impl<'a> Dialogue<'a> {
             }
             TlsState::Offered => Ok(Reply::new(220, (2, 0, 0), "Ready for TLS")),
         }
-    }
-
-    fn write_hello(&self, extended: bool, out: &mut Vec<u8>) {
-        let SessionLimits { hostname, size_limit, .. } = self.rules;
-        if !extended {
-            return write_reply(out, &Reply::plain(250, hostname.clone()));
-        }
-        let auth = match &self.auth {
-            Some(auth) if self.may_authenticate() && !auth.mechanisms.is_empty() => {
-                let names: Vec<_> = auth.mechanisms.iter().map(|one| one.name()).collect();
-                format!("250-AUTH {}\r\n", names.join(" "))
-            }
-            _ => String::new(),
-        };
-        let start_tls = if self.tls == TlsState::Offered { "250-STARTTLS\r\n" } else { "" };
-        let dsn = if self.rules.dsn { "250-DSN\r\n" } else { "" };
-        let chunking = if self.rules.chunking { "250-CHUNKING\r\n" } else { "" };
-        let lines = format!(
-            "250-{hostname}\r\n250-PIPELINING\r\n250-SIZE \
-            {size_limit}\r\n{start_tls}{auth}250-8BITMIME\r\n{chunking}{dsn}250-SMTPUTF8\r\n\
-            250 ENHANCEDSTATUSCODES\r\n"
-        );
-        out.extend_from_slice(lines.as_bytes());
     }
 }
 
@@ -572,6 +547,10 @@ fn login(mechanism: SaslMechanism, initial: Option<Secret>) -> CommandResult {
 
 fn unsupported() -> (Reply, Refusal) {
     (CommandError::Unsupported.reply(), CommandError::Unsupported.refusal())
+}
+
+fn unknown() -> (Reply, Refusal) {
+    (CommandError::Unknown.reply(), CommandError::Unknown.refusal())
 }
 
 fn out_of_order(text: &'static str) -> (Reply, Refusal) {

@@ -49,7 +49,7 @@ impl<S: Spool> Session<'_, S> {
             Ok(()) => match attempt.succeeded() {
                 Some(user) => {
                     self.dialogue.logged_in(self.wire.output());
-                    self.note_login(LoginState { user, mechanism });
+                    self.note_login(LoginState { user, mechanism: mechanism.name() });
                     return Ok(NextStep::Command);
                 }
                 None => (wrong(), SaslFailure::Wrong.to_string()),
@@ -160,7 +160,7 @@ impl<S: Spool> Session<'_, S> {
         }
     }
 
-    fn note_login(&mut self, login: LoginState) {
+    pub(super) fn note_login(&mut self, login: LoginState) {
         let name = login.user.name();
         self.intake.counters.logins_total.with_label_values(&["ok"]).inc();
         self.registered.note_user(name);

@@ -239,6 +239,7 @@ proptest! {
                 NextStep::Close => break,
                 NextStep::Secure => prop_assert!(dialogue.mail().is_none()),
                 NextStep::Command | NextStep::Authenticate(..) => {}
+                NextStep::Override(_) => prop_assert!(false, "nobody may say XCLIENT"),
                 NextStep::Chunk(..) => prop_assert!(false, "a chunk leads to no chunk"),
                 NextStep::Content(mail) => {
                     prop_assert!(!dialogue.is_chunking());
