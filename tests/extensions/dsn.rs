@@ -98,3 +98,24 @@ fn a_hop_with_dsn_gets_what_was_asked_also_after_a_restart() {
     );
     assert_eq!(appliance.counter("mta_notifications_total{kind=\"relayed\"}"), 0);
 }
+
+#[test]
+fn the_whole_mail_comes_back_to_who_asks_for_it() {
+    let exim = Exim::next_hop();
+    let appliance = Appliance::start(&[("MTA_SMART_RELAY", &exim.address.to_string())]);
+    for (mail, returned) in [("RET=FULL BODY=8BITMIME", true), ("RET=HDRS", false), ("", false)] {
+        let mut client = Client::hello(appliance.smtp);
+        client.ask(&format!("MAIL FROM:<sender@here.example> {mail}"), "250 ");
+        client.ask("RCPT TO:<nobody@there.example>", "250 ");
+        client.ask("DATA", "354 ");
+        client.send("Subject: asked\r\n\r\nw\u{f6}rds of the body\r\n.\r\n");
+        client.expect("250 ");
+        let report = mails(&exim.mailbox("sender"), 1).remove(0);
+        assert_eq!(report.contains("w\u{f6}rds of the body"), returned, "{mail}: {report}");
+        assert_eq!(report.contains("Content-Type: message/rfc822\n"), returned, "{mail}: {report}");
+        assert!(report.contains("Action: failed"), "{report}");
+        for file in fs::read_dir(exim.mailbox("sender")).unwrap() {
+            fs::remove_file(file.unwrap().path()).unwrap();
+        }
+    }
+}

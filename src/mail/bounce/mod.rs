@@ -7,22 +7,25 @@
 //! sender, for the relay's own notifications (never a bounce of a bounce, RFC 5321 §6.1), and for
 //! the carbon copy, whose failure concerns only the operator. Form: multipart/report (RFC 6522) of
 //! a text for people, a message/delivery-status (RFC 3464) for programs, and the header section of
-//! the original; never its content. All of it is ASCII on the wire, whatever the original was, so
-//! that no next hop can reject it for its form; only an internationalised sender needs SMTPUTF8.
-//! A client that used DSN (RFC 3461) hears of the events that it asked for, and finds its ENVID and
-//! ORCPT in the report. Limits: [`HEADERS_MAX`] of the original's headers, [`DIAGNOSTIC_MAX`] of a
-//! server's reply; with [`Envelope::RECIPIENTS_MAX`] recipients a report stays below two megabytes.
-//! Security: replies and headers are untrusted. No control character of a reply reaches the report,
-//! no line of it can begin a header field or a part, and the boundary between parts cannot be
-//! guessed. Source: RFC 3464, RFC 6522, RFC 6533, RFC 3834 (Auto-Submitted), RFC 5321 §4.5.5.
+//! the original, or with RET=FULL a small one whole. All else is ASCII on the wire, whatever the
+//! original was, so that no next hop can reject it for its form; an original in 8 bits that is
+//! returned whole is converted where the next hop has no 8BITMIME, as any mail, and only an
+//! internationalised sender needs SMTPUTF8. A client that used DSN (RFC 3461) hears of the events
+//! that it asked for, and finds its ENVID and ORCPT in the report. Limits: [`HEADERS_MAX`] of the
+//! original's headers, [`CONTENT_MAX`] of an original that is returned whole, [`DIAGNOSTIC_MAX`] of
+//! a server's reply; with [`Envelope::RECIPIENTS_MAX`] recipients a report stays below two
+//! megabytes. Security: replies and headers are untrusted. No control character of a reply reaches
+//! the report, no line of it can begin a header field or a part, and the boundary between parts
+//! cannot be guessed. Source: RFC 3464, RFC 6522, RFC 6533, RFC 3834 (Auto-Submitted), RFC 5321
+//! §4.5.5.
 
 mod encode;
 mod report;
 
 use crate::mail::model::{
-    Address, BodyType, Envelope, Message, MessageKind, NewMessage, Origin, Outcome, Target,
+    Address, Envelope, Message, MessageKind, NewMessage, Origin, Outcome, Target,
 };
-pub use report::{DIAGNOSTIC_MAX, HEADERS_MAX};
+pub use report::{CONTENT_MAX, DIAGNOSTIC_MAX, HEADERS_MAX};
 use report::{ReportKind, ReportedRecipient, StatusNotification};
 
 /// The notification that the message failed permanently for some recipients. A temporary outcome
@@ -124,10 +127,11 @@ fn draft(
         return None;
     }
     let report = StatusNotification { message, sender, entries, relay, fate, hostname, now };
+    let (content, body) = report.body(&unguessable(message));
     let envelope = Envelope {
         sender: None,
         recipients: vec![sender.clone()],
-        body: BodyType::SevenBit,
+        body,
         smtputf8: !sender.is_ascii(),
         dsn: None,
     };
@@ -136,7 +140,7 @@ fn draft(
         origin: Origin { peer: None, helo: "".into(), may_relay: false },
         kind: MessageKind::Notification,
         copy: false,
-        body: report.body(&unguessable(message)),
+        body: content,
     })
 }
 

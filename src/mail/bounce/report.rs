@@ -3,15 +3,24 @@
 use super::encode::{ascii_line, final_recipient, is_plain, line, quoted_printable};
 use crate::ground::clock;
 use crate::mail::model::{
-    Address, Body, DsnNotify, Enhanced, Message, Outcome, ReplyClass, xtext_decoded,
+    Address, Body, BodyType, DsnNotify, Enhanced, Message, Outcome, ReplyClass, ReturnedContent,
+    xtext_decoded,
 };
+use bytes::Bytes;
 use memchr::memmem;
 
 /// Octets of the original's header section that are returned, at most.
 pub const HEADERS_MAX: usize = 64 * 1024;
 
+/// Octets of an original that is returned whole, at most; of a larger one the header section is
+/// (Postfix' `bounce_size_limit`). Only so much of it is ever in memory.
+pub const CONTENT_MAX: u64 = 50_000;
+
 /// Octets of a server's reply that are quoted, at most.
 pub const DIAGNOSTIC_MAX: usize = 500;
+
+/// Octets of a line of mail without its end, at most (RFC 5322 §2.1.1).
+const LINE_MAX: usize = 998;
 
 /// The kind of a report.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -57,9 +66,28 @@ pub(super) struct StatusNotification<'a> {
     pub now: u32,
 }
 
+/// What is returned of the original.
+struct ReturnedPart {
+    content_type: &'static str,
+    description: &'static str,
+    encoding: Encoding,
+    content: Bytes,
+}
+
+/// How a part is on the wire.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Encoding {
+    /// As it is if it can be, else quoted-printable.
+    Ascii,
+    /// As it is, with octets above 127.
+    EightBit,
+    QuotedPrintable,
+}
+
 impl StatusNotification<'_> {
-    /// The whole notification. `token` makes its boundary and its Message-ID.
-    pub fn body(&self, token: &str) -> Body {
+    /// The whole notification, and whether it has octets above 127. `token` makes its boundary and
+    /// its Message-ID.
+    pub fn body(&self, token: &str) -> (Body, BodyType) {
         let boundary = format!("report-{token}");
         let (subject, action) = match self.fate {
             ReportKind::Failed => ("Your mail could not be delivered", "failed"),
@@ -91,6 +119,7 @@ impl StatusNotification<'_> {
             &boundary,
             "text/plain; charset=utf-8",
             "Notification",
+            Encoding::Ascii,
             self.words().as_bytes(),
         );
         part(
@@ -98,21 +127,60 @@ impl StatusNotification<'_> {
             &boundary,
             "message/delivery-status",
             "Delivery report",
+            Encoding::Ascii,
             self.status(action).as_bytes(),
         );
-        let headers = self.headers();
-        part(
-            &mut out,
-            &boundary,
-            "text/rfc822-headers; charset=utf-8",
-            match self.fate {
+        let ReturnedPart { content_type, description, encoding, content } = self.returned();
+        part(&mut out, &boundary, content_type, description, encoding, &content);
+        // The line end before a boundary belongs to it (RFC 2046 §5.1.1): a whole mail keeps its
+        // own.
+        if content_type.starts_with("message/") {
+            out.extend_from_slice(b"\r\n");
+        }
+        out.extend_from_slice(format!("--{boundary}--\r\n").as_bytes());
+        let body = match encoding {
+            Encoding::EightBit => BodyType::EightBitMime,
+            Encoding::Ascii | Encoding::QuotedPrintable => BodyType::SevenBit,
+        };
+        (Body::Memory(out.into()), body)
+    }
+
+    /// All of the original where its sender has asked for that (RFC 3461 §4.3: of mail that
+    /// failed), and it is small enough; else its header section.
+    fn returned(&self) -> ReturnedPart {
+        let ret = self.message.envelope.dsn.as_ref().and_then(|dsn| dsn.ret);
+        let is_full = ret == Some(ReturnedContent::Full) && self.fate == ReportKind::Failed;
+        is_full.then(|| self.whole()).flatten().unwrap_or_else(|| ReturnedPart {
+            content_type: "text/rfc822-headers; charset=utf-8",
+            description: match self.fate {
                 ReportKind::Relayed => "Headers of the mail",
                 _ => "Headers of the undelivered mail",
             },
-            &headers,
-        );
-        out.extend_from_slice(format!("--{boundary}--\r\n").as_bytes());
-        Body::Memory(out.into())
+            encoding: Encoding::Ascii,
+            content: self.headers().into(),
+        })
+    }
+
+    /// The whole original; `None`: it is too large, cannot be read, or has lines that no mail may
+    /// have.
+    fn whole(&self) -> Option<ReturnedPart> {
+        let body = &self.message.body;
+        if body.len() > CONTENT_MAX {
+            return None;
+        }
+        let content = body.head(usize::try_from(CONTENT_MAX).ok()?).ok()?;
+        if content.len() as u64 != body.len() || !has_lines_of_mail(&content) {
+            return None;
+        }
+        let end = memmem::find(&content, b"\r\n\r\n").unwrap_or(content.len());
+        // RFC 2046 §5.2.1: message/rfc822 may not be encoded, and its header section is ASCII; RFC
+        // 6532 §3.7: message/global may be encoded.
+        let (content_type, encoding) = match () {
+            () if !content[..end].is_ascii() => ("message/global", Encoding::QuotedPrintable),
+            () if content.is_ascii() => ("message/rfc822", Encoding::Ascii),
+            () => ("message/rfc822", Encoding::EightBit),
+        };
+        Some(ReturnedPart { content_type, description: "Undelivered mail", encoding, content })
     }
 
     /// The part for people.
@@ -249,12 +317,36 @@ fn status_code(outcome: &Outcome) -> Enhanced {
     outcome.reply.enhanced.filter(|enhanced| enhanced.0 == class).unwrap_or(Enhanced(class, 0, 0))
 }
 
-fn part(out: &mut Vec<u8>, boundary: &str, content_type: &str, description: &str, content: &[u8]) {
-    let coded = (!is_plain(content)).then(|| quoted_printable(content));
-    let encoding = if coded.is_some() { "quoted-printable" } else { "7bit" };
+/// Whether octets are lines of a mail (RFC 5322 §2.1.1, RFC 5321 §2.3.8), in 7 or in 8 bits.
+fn has_lines_of_mail(content: &[u8]) -> bool {
+    content.split(|octet| *octet == b'\n').all(|line| {
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        line.len() <= LINE_MAX && !line.iter().any(|octet| matches!(octet, 0 | b'\r'))
+    })
+}
+
+fn part(
+    out: &mut Vec<u8>,
+    boundary: &str,
+    content_type: &str,
+    description: &str,
+    encoding: Encoding,
+    content: &[u8],
+) {
+    let is_coded = match encoding {
+        Encoding::Ascii => !is_plain(content),
+        Encoding::EightBit => false,
+        Encoding::QuotedPrintable => true,
+    };
+    let coded = is_coded.then(|| quoted_printable(content));
+    let name = match encoding {
+        _ if is_coded => "quoted-printable",
+        Encoding::EightBit => "8bit",
+        _ => "7bit",
+    };
     let head = format!(
         "\r\n--{boundary}\r\nContent-Type: {content_type}\r\nContent-Description: {description}\r\n\
-         Content-Transfer-Encoding: {encoding}\r\n\r\n"
+         Content-Transfer-Encoding: {name}\r\n\r\n"
     );
     out.extend_from_slice(head.as_bytes());
     out.extend_from_slice(coded.as_deref().unwrap_or(content));

@@ -3,7 +3,8 @@
 use super::*;
 use crate::ground::clock;
 use crate::mail::model::{
-    Address, Body, DsnNotify, DsnRequest, MessageId, RecipientDsn, Reply, TargetProgress,
+    Address, Body, BodyType, DsnNotify, DsnRequest, MessageId, RecipientDsn, Reply,
+    ReturnedContent, TargetProgress,
 };
 use mail_parser::{MessageParser, MimeHeaders, PartType};
 
@@ -264,4 +265,67 @@ fn a_client_that_uses_dsn_hears_of_what_it_asked_for() {
     }
     message.envelope.dsn = None;
     assert!(relayed(&message, &good, "", "relay.example", NOW).is_none(), "nobody asked");
+}
+
+/// A failure of a mail whose sender asked for it with RET=FULL.
+fn returned(content: &[u8], ret: ReturnedContent) -> NewMessage {
+    let mut mail = message(Some("anna@here.example"), &["box@there.example"], content);
+    mail.envelope.dsn = Some(Box::new(DsnRequest { ret: Some(ret), ..DsnRequest::default() }));
+    let failure = Outcome::said(Reply::new(550, (5, 1, 1), "no such user"));
+    let failures = [(Target::Recipient(0), failure)];
+    failed(&mail, &failures, "hop", "mta.example", NOW).unwrap()
+}
+
+/// The content type and the encoding of the third part, and what it stands for.
+fn third_part(draft: &NewMessage) -> (String, String, Vec<u8>) {
+    let Body::Memory(octets) = &draft.body else { panic!("a report is in memory") };
+    let parsed = MessageParser::default().parse(&octets[..]).unwrap();
+    let part = &parsed.parts[3];
+    let kind = part.content_type().unwrap();
+    let encoding = part.content_transfer_encoding().unwrap().to_owned();
+    let content = octets[part.offset_body as usize..part.offset_end as usize].to_vec();
+    (format!("{}/{}", kind.ctype(), kind.subtype().unwrap()), encoding, content)
+}
+
+#[test]
+fn the_whole_mail_is_returned_to_who_asks_for_it() {
+    let full = |content: &[u8]| third_part(&returned(content, ReturnedContent::Full));
+    let plain = b"Subject: a\r\n\r\n--report-x--\r\n.words\r\n";
+    let (kind, encoding, content) = full(plain);
+    assert_eq!((kind.as_str(), encoding.as_str()), ("message/rfc822", "7bit"));
+    assert_eq!(content, plain, "{}", String::from_utf8_lossy(&content));
+    assert_eq!(returned(plain, ReturnedContent::Full).envelope.body, BodyType::SevenBit);
+    let (kind, ..) = third_part(&returned(plain, ReturnedContent::Headers));
+    assert_eq!(kind, "text/rfc822-headers");
+
+    let eight = "Subject: a\r\n\r\nw\u{f6}rds\r\n".as_bytes();
+    let (kind, encoding, content) = full(eight);
+    assert_eq!((kind.as_str(), encoding.as_str()), ("message/rfc822", "8bit"));
+    assert_eq!(content, eight);
+    assert_eq!(returned(eight, ReturnedContent::Full).envelope.body, BodyType::EightBitMime);
+
+    let global = "Subject: w\u{f6}rds\r\n\r\na = b\r\n".as_bytes();
+    let (kind, encoding, content) = full(global);
+    assert_eq!((kind.as_str(), encoding.as_str()), ("message/global", "quoted-printable"));
+    assert!(content.starts_with(b"Subject: w=C3=B6rds\r\n\r\na =3D b\r\n"));
+    assert_eq!(returned(global, ReturnedContent::Full).envelope.body, BodyType::SevenBit);
+}
+
+#[test]
+fn a_large_mail_or_one_that_no_mail_may_be_gives_its_headers() {
+    let of_size = |size: usize| {
+        let start = "Subject: a\r\n\r\n";
+        let line = "x".repeat(98) + "\r\n";
+        let mut content = start.to_owned() + &line.repeat(size / line.len());
+        content.truncate(size);
+        third_part(&returned(content.as_bytes(), ReturnedContent::Full)).0
+    };
+    let limit = usize::try_from(CONTENT_MAX).unwrap();
+    assert_eq!(of_size(limit - 20), "message/rfc822");
+    assert_eq!(of_size(limit + 20), "text/rfc822-headers");
+    for odd in ["x".repeat(999), "a\0b".to_owned(), "a\rb".to_owned()] {
+        let content = format!("Subject: a\r\n\r\n{odd}\r\n");
+        let (kind, ..) = third_part(&returned(content.as_bytes(), ReturnedContent::Full));
+        assert_eq!(kind, "text/rfc822-headers", "{odd:?}");
+    }
 }
