@@ -28,9 +28,6 @@ const MECHANISMS_MAX: usize = 32;
 /// Mechanisms that are tried: a peer may list one that it does not do.
 const ATTEMPTS_MAX: usize = 3;
 
-/// Secrets that are shorter are not searched for in replies: they would hide ordinary words.
-const SEARCHED_MIN: usize = 4;
-
 /// How one mechanism ended.
 enum LoginEnd {
     Success,
@@ -206,11 +203,10 @@ pub(super) fn searched_secrets(credentials: &ClientCredentials) -> Vec<String> {
     let mut all = Vec::new();
     for secret in credentials.password.iter().chain(&credentials.token) {
         let (name, secret) = (&credentials.name, secret.expose());
-        if secret.len() >= SEARCHED_MIN {
-            all.push(secret.to_owned());
-            all.push(STANDARD.encode(secret));
-            all.push(STANDARD.encode(format!("\0{name}\0{secret}")));
-        }
+        // The longest first: the shorter ones may be parts of it.
+        all.push(STANDARD.encode(format!("\0{name}\0{secret}")));
+        all.push(STANDARD.encode(secret));
+        all.push(secret.to_owned());
     }
     all
 }

@@ -80,9 +80,35 @@ pub(super) fn error_text(error: &io::Error) -> String {
     text
 }
 
+/// Shorter parts are replaced where they are a word of their own: within words they would hide what
+/// the peer has to say, and tell nothing.
+const WITHIN_WORDS_MIN: usize = 4;
+
 /// A text with some parts replaced.
 fn masked(text: &str, parts: &[String]) -> String {
-    parts.iter().fold(text.to_owned(), |text, part| text.replace(part.as_str(), MASK))
+    parts.iter().fold(text.to_owned(), |text, part| match part.len() {
+        0 => text,
+        WITHIN_WORDS_MIN.. => text.replace(part.as_str(), MASK),
+        _ => without_word(&text, part),
+    })
+}
+
+/// A text with a word replaced.
+fn without_word(text: &str, word: &str) -> String {
+    let (mut out, mut done) = (String::with_capacity(text.len()), 0);
+    for (start, found) in text.match_indices(word) {
+        let end = start + found.len();
+        let is_before = text[..start].chars().next_back().is_some_and(char::is_alphanumeric);
+        let is_after = text[end..].chars().next().is_some_and(char::is_alphanumeric);
+        if is_before || is_after {
+            continue;
+        }
+        out.push_str(&text[done..start]);
+        out.push_str(MASK);
+        done = end;
+    }
+    out.push_str(&text[done..]);
+    out
 }
 
 /// A stream, and the input that was read and not yet parsed.
@@ -241,5 +267,20 @@ impl SmtpWire {
     /// Closes the stream properly; errors do not matter any more.
     pub async fn close(&mut self, limit: Duration) {
         let _ = timeout(limit, self.stream.shutdown()).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_of_any_length_is_masked_and_words_stay() {
+        let masked = |text: &str, secret: &str| masked(text, &[secret.to_owned()]);
+        let hidden = |text: &str| text.replace('*', MASK);
+        assert_eq!(masked("no, abcd is not abcde", "abcd"), hidden("no, * is not *e"));
+        assert_eq!(masked("535 a: bad login 'a' (a)", "a"), hidden("535 *: bad login '*' (*)"));
+        assert_eq!(masked("abc abcd xabc abc", "abc"), hidden("* abcd xabc *"));
+        assert_eq!(masked("nothing", ""), "nothing");
     }
 }
