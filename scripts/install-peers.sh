@@ -24,7 +24,7 @@ PYTHON_PACKAGES=(playwright==1.65.2 axe-playwright-python==0.1.8 schemathesis==4
 PACKAGES=(
   postfix                                        # next hop and sender; smtp-source, smtp-sink
   dovecot-core                                   # asks for a login, behind Postfix
-  nginx-light                                    # a proxy before the page
+  nginx-light libnginx-mod-mail                  # a proxy before the page, and before SMTP (XCLIENT)
   haproxy                                        # a proxy before SMTP
   swaks libio-socket-ssl-perl libnet-dns-perl    # SMTP by hand, with TLS and MX look-ups
   dnsmasq-base                                   # the binary alone, without Debian's service
@@ -37,6 +37,7 @@ PACKAGES=(
   # Runtimes of web applications, for docs/applications.md.
   default-jre-headless tomcat10-common libtomcat10-java libjakarta-mail-java libjakarta-activation-java
   python3-django php-cli libphp-phpmailer php-symfony-mailer msmtp nodejs node-nodemailer
+  gsasl                                          # logs in by each mechanism
 )
 
 # A name for each program that a test calls, or a path for each file that a program loads.
@@ -45,9 +46,9 @@ PROGRAMS=(
   prometheus prometheus-pushgateway exim4
   opendkim /usr/lib/python3/dist-packages/dkim /usr/lib/python3/dist-packages/nacl
   pflogsumm mkfs.ext4 fsfreeze groff
-  java php msmtp node django-admin /usr/share/tomcat10/bin/catalina.sh /usr/share/java/jakarta-mail.jar
+  java php msmtp gsasl node django-admin /usr/share/tomcat10/bin/catalina.sh /usr/share/java/jakarta-mail.jar
   /usr/share/php/libphp-phpmailer/autoload.php /usr/share/php/Symfony/Component/Mailer/autoload.php
-  /usr/share/nodejs/nodemailer
+  /usr/share/nodejs/nodemailer /usr/lib/nginx/modules/ngx_mail_module.so
 )
 
 # Not every PATH has the sbin directories, and all mail programs are there.

@@ -19,8 +19,10 @@ type Example = (&'static str, &'static [&'static str]);
 /// All of them.
 const EXAMPLES: &[Example] = &[
     ("direct-dkim.yaml", &["dkim_domains=example.com", "dkim_generate=yes"]),
+    ("haproxy.yaml", &["proxy_networks=smtp:10.26.27.9"]),
     ("kubernetes.yaml", &["username=operator", "smart_relay=[relay.example.com]"]),
     ("monitoring.yaml", &["hostname=mail.example.com"]),
+    ("printer.yaml", &["Devices in 192.168.20.0/24 may send at port", "at most 60/1h"]),
     ("rewriting.yaml", &["rewrite_from=no-reply@example.com", "root@db1.lan=ops@example.com"]),
     (
         "sender-domains.yaml",
@@ -32,6 +34,7 @@ const EXAMPLES: &[Example] = &[
         "staging-redirect.yaml",
         &["WARNING: ALL MAIL IS REDIRECTED: whatever its recipients, it goes to staging@"],
     ),
+    ("submission.yaml", &["Who may log in: shop on port"]),
     ("tls.yaml", &["ssl_disabled=no"]),
     (
         "two-providers.yaml",
@@ -44,8 +47,10 @@ const EXAMPLES: &[Example] = &[
 ];
 
 /// What a secret of an example holds, by the name of its file; others hold [`PLANTED`].
-const SECRETS: &[(&str, &str)] =
-    &[("webhook_url", "slack+https://hooks.slack.com/services/T0/B0/planted-s3cret")];
+const SECRETS: &[(&str, &str)] = &[
+    ("smtp_users", "shop:{PLAIN}planted-s3cret;senders=shop@example.com"),
+    ("webhook_url", "slack+https://hooks.slack.com/services/T0/B0/planted-s3cret"),
+];
 
 /// A secret that no report shows.
 const PLANTED: &str = "planted-s3cret";

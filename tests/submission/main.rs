@@ -4,7 +4,9 @@
 
 mod clients;
 mod dialogue;
+mod examples;
 mod rules;
+mod runtimes;
 mod secrets;
 #[path = "../support/mod.rs"]
 mod support;

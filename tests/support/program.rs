@@ -15,7 +15,7 @@ use tempfile::TempDir;
 
 /// The programs that tests call, with Debian's packages; Exim is unpacked into a directory of its
 /// own, because Debian does not permit to install it together with Postfix.
-const PACKAGES: [(&str, &str); 24] = [
+const PACKAGES: [(&str, &str); 26] = [
     ("bash", "bash"),
     ("curl", "curl"),
     ("django-admin", "python3-django"),
@@ -24,9 +24,11 @@ const PACKAGES: [(&str, &str); 24] = [
     ("exim4", "exim4-daemon-light, unpacked by scripts/install-peers.sh"),
     ("fsfreeze", "util-linux"),
     ("groff", "groff-base"),
+    ("gsasl", "gsasl"),
     ("java", "default-jre-headless"),
     ("mkfs.ext4", "e2fsprogs"),
     ("msmtp", "msmtp"),
+    ("nginx", "nginx-light"),
     ("node", "nodejs"),
     ("opendkim", "opendkim"),
     ("openssl", "openssl"),

@@ -53,7 +53,10 @@ impl<'a> ClientFirst<'a> {
         }
         match identity.strip_prefix("a=").map(unescaped).transpose()? {
             None if !identity.is_empty() => Err(NO_HEADER),
-            Some(identity) if identity != name => Err(SaslFailure::OtherIdentity),
+            // GNU SASL writes an identity that is not set so.
+            Some(identity) if !identity.is_empty() && identity != name => {
+                Err(SaslFailure::OtherIdentity)
+            }
             _ => Ok(Self { header, bare, name, nonce }),
         }
     }
