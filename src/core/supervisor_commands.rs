@@ -55,8 +55,12 @@ pub(super) fn follow<R: Read + Send + 'static>(
                 Ok(CoreOrder::Dkim(files)) => dkim_keys::take(&dkim, files),
                 Ok(CoreOrder::Property(changed)) => {
                     if let (Some(list), "smtp_users") = (&users, changed.name.as_str()) {
-                        users::take(list, &changed.value, memory, &status);
+                        let taken = users::take(list, &changed.value, memory, &status);
+                        counters.users_file_failing.set(i64::from(!taken));
                     }
+                }
+                Ok(CoreOrder::UsersFile { failing }) => {
+                    counters.users_file_failing.set(i64::from(failing));
                 }
                 Ok(CoreOrder::Stacks) => status.stacks(&sys::stacks()),
                 Ok(CoreOrder::Stop) => stop_within(&stop, drain_time)?,

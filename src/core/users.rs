@@ -50,18 +50,21 @@ fn secret(disk: &dyn Disk) -> io::Result<NameSecret> {
     Ok(NameSecret::new(&octets))
 }
 
-/// Uses a newer list, and logs that. `memory` is what a hash may take, in octets.
-pub(super) fn take(list: &UserList, text: &str, memory: u64, status: &StatusWriter) {
+/// Uses a newer list, and logs that; `false`: it is wrong. `memory` is what a hash may take, in
+/// octets.
+pub(super) fn take(list: &UserList, text: &str, memory: u64, status: &StatusWriter) -> bool {
     match read(text, memory) {
         Ok(users) => {
             list.replace(users);
             tracing::info!(target: "mta", users = list.len(), "smtp_users has changed");
+            true
         }
         Err(words) => {
             let text =
                 format!("the new smtp_users cannot be used, the former stay in use: {words}");
             tracing::error!(target: "mta", "{text}");
             status.event(&text);
+            false
         }
     }
 }

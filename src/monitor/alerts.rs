@@ -20,6 +20,7 @@ use crate::ground::display_text::{harmless, shorten, size, span};
 use crate::ground::memory::Pressure;
 use crate::mail::model::QueueSummary;
 use crate::monitor::components::Condition;
+use crate::monitor::counters::Counters;
 use crate::monitor::gauges;
 use crate::monitor::state::MonitorState;
 use alert::{Alert, SHOWN};
@@ -55,6 +56,7 @@ pub(crate) fn look(monitor: &MonitorState, summary: &QueueSummary) -> Vec<AlertV
     let mut alerts = all(monitor, summary, wall);
     alerts.extend(dkim::of_domains(&*monitor.dkim));
     alerts.extend(dkim::of_records(&*monitor.dkim));
+    alerts.extend(of_users(&monitor.counters));
     {
         let recent = watch.recent.lock();
         let now = watch.begun.elapsed().as_secs();
@@ -82,6 +84,13 @@ pub(crate) fn look(monitor: &MonitorState, summary: &QueueSummary) -> Vec<AlertV
     watch.told.lock().tell(&views, Instant::now());
     *watch.last.lock() = (views.len(), views.iter().filter(|view| view.grave).count());
     views
+}
+
+/// A wrong file of users: who was taken out of it can still log in.
+fn of_users(counters: &Counters) -> Option<Alert> {
+    let text = "The new file of smtp_users cannot be used, the former users stay: see the log";
+    let is_failing = counters.accept.users_file_failing.get() > 0;
+    is_failing.then(|| Alert::new(false, "users file", text.to_owned()))
 }
 
 fn all(monitor: &MonitorState, summary: &QueueSummary, now: u32) -> Vec<Alert> {

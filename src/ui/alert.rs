@@ -43,7 +43,9 @@ fn link(key: &str) -> Option<(String, &'static str)> {
         "disk" => to("#disk", "Show the data volume"),
         "certificate" | "mon" | "log" | "maillog" => to("#relay", "Show terminals"),
         "hangs" | "slow disk" | "ready" | "memory" | "clock" | "control" | "history" | "sync"
-        | "corrupt" | "segments" | "panics" | "webhooks" => to("log?level=warn", "Show the log"),
+        | "corrupt" | "segments" | "panics" | "webhooks" | "users file" => {
+            to("log?level=warn", "Show the log")
+        }
         _ => None,
     }
 }

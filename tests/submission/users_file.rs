@@ -39,6 +39,11 @@ fn a_new_file_counts_without_a_restart_and_a_wrong_one_does_not() {
 
     put(&relay.users, b"anna:hunter2-in-plain\n");
     logged(&relay, "the new file of smtp_users cannot be used, the former users stay");
+    let alert = "The new file of smtp_users cannot be used, the former users stay: see the log";
+    until("there is an alert", || match relay.appliance.api("status").to_string() {
+        alerts if alerts.contains(alert) => Ok(()),
+        alerts => Err(alerts),
+    });
     relay.logged_in("anna", "another").finish();
     assert!(!relay.has_logged(&["hunter2-in-plain"]), "{:?}", relay.appliance.log());
     put(&relay.users, b"anna:{PLAIN}third\n");
@@ -47,6 +52,7 @@ fn a_new_file_counts_without_a_restart_and_a_wrong_one_does_not() {
         client.send(plain("anna", "third") + "\r\n");
         client.line().filter(|line| line.starts_with("235 ")).ok_or_else(String::new)
     });
+    assert!(!relay.appliance.api("status").to_string().contains(alert));
 }
 
 /// Exit 64, with everything that is wrong.

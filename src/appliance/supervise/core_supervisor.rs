@@ -262,7 +262,9 @@ impl<'a> CoreSupervisor<'a> {
         let smtps_port = (!self.settings.ssl_disabled).then_some(self.settings.smtps_port);
         let submission_port =
             (!self.settings.smtp_users.is_empty()).then_some(self.settings.submission_port);
-        let always = [Some(self.settings.smtp_port), Some(self.settings.ui_port)];
+        let Settings { smtp_port, ui_port, device_port, .. } = self.settings;
+        let always =
+            [Some(*smtp_port), Some(*ui_port), Some(*device_port).filter(|port| *port > 0)];
         let ports = always.into_iter().chain([smtps_port, submission_port]);
         let low_port = ports.flatten().any(|port| port < 1024);
         let mut child = Child::start(
@@ -283,6 +285,9 @@ impl<'a> CoreSupervisor<'a> {
             && let Some(order) = UsersFile::order_at_start(self.settings, watch.content())
         {
             child.orders.say(&order);
+        }
+        if self.users.as_ref().is_some_and(FileWatch::is_failing) {
+            child.orders.say(&CoreOrder::UsersFile { failing: true });
         }
         let (next_progress, heard) = (child.started + PROGRESS, child.started);
         let (error, cause, deadline, watchdog, ending) = (None, None, None, None, None);
@@ -371,11 +376,21 @@ impl<'a> CoreSupervisor<'a> {
                     "the new file of smtp_users cannot be used, the former users stay: {why}"
                 );
                 self.event_log.record(Severity::Error, text);
+                self.tell_users_file(true);
             }
-            FileChange::Well => self.event_log.record(
-                Severity::Info,
-                "the file of smtp_users is valid again; its content is unchanged",
-            ),
+            FileChange::Well => {
+                self.event_log.record(
+                    Severity::Info,
+                    "the file of smtp_users is valid again; its content is unchanged",
+                );
+                self.tell_users_file(false);
+            }
+        }
+    }
+
+    fn tell_users_file(&mut self, failing: bool) {
+        if let Some(core) = &mut self.core {
+            core.child.orders.say(&CoreOrder::UsersFile { failing });
         }
     }
 

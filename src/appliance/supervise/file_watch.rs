@@ -91,6 +91,11 @@ impl<F: WatchedFiles> FileWatch<F> {
         &self.content
     }
 
+    /// Whether the files cannot be used, and that was reported.
+    pub fn is_failing(&self) -> bool {
+        self.trouble.as_ref().is_some_and(|trouble| trouble.told.is_some())
+    }
+
     /// Starts a read when it is due, and takes its result.
     pub fn poll(&mut self) -> Option<FileChange> {
         if let Some(look) = &mut self.look {

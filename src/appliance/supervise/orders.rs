@@ -37,6 +37,11 @@ pub enum CoreOrder {
     Dkim(Vec<DkimKeyFile>),
     /// A property has another value from now on.
     Property(ChangedProperty),
+    /// Whether the file of property `smtp_users` can be used. What is wrong was logged.
+    UsersFile {
+        /// It cannot; what was read before stays.
+        failing: bool,
+    },
     /// Report the stacks of all threads.
     Stacks,
     /// Stop regularly, as at SIGTERM.
