@@ -43,8 +43,8 @@ password to see addresses and subjects (or ui_public=yes to show them to everybo
 'postern queue'";
 const KNOWN: &str = "this needs a login, and none is configured: set username and password, or use \
 'postern queue'";
-const LOOKUP: &str = "a route test makes this relay ask name servers, which needs a login, and \
-none is configured: set username and password, or use 'postern route'";
+const LOOKUP: &str = "this makes the relay ask name servers, which needs a login, and none is \
+configured: set username and password, or use 'postern route' and 'postern dkim'";
 const SETTINGS: &str = "the settings are for the login, and none is configured: set username \
 and password, or use 'postern check'";
 const SEND: &str = "sending by HTTP takes an API token or the login, wherever it comes from: set \

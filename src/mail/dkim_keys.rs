@@ -89,7 +89,7 @@ impl DkimKeyStore {
         resolver: Option<(Arc<dyn Resolver>, String)>,
         counters: Arc<SignCounters>,
     ) -> Self {
-        let known = KnownKeys { files: Vec::new(), rotations: Ok(Rotations::default()) };
+        let known = KnownKeys { files: Vec::new(), rotations: Err("not read yet".to_owned()) };
         Self(Arc::new(KeyStore {
             configured,
             signer,
@@ -107,7 +107,14 @@ impl DkimKeyStore {
     pub fn take(&self, key_volume: Vec<SelectorFile>, generate: bool) {
         let mut known = self.0.known.lock();
         let former: Vec<SelectorFile> = known.files.extract_if(.., |file| file.own).collect();
-        *known = KnownKeys { files: key_volume, rotations: volume::rotations(&*self.0.disk) };
+        let rotations = match (volume::rotations(&*self.0.disk), &known.rotations) {
+            (Err(cause), Ok(former)) => {
+                tracing::error!(target: "mta", cause, "the former state stays in use");
+                Ok(former.clone())
+            }
+            (read, _) => read,
+        };
+        *known = KnownKeys { files: key_volume, rotations };
         if let Err(error) = self.0.read_own(&mut known) {
             tracing::error!(
                 target: "mta", cause = %error,

@@ -295,7 +295,15 @@ async fn without_its_state_no_own_key_signs() {
     let problem = state(&store).problem.unwrap();
     assert!(problem.contains("dkim/rotations.json on the data volume"), "{problem}");
     assert!(matches!(rotate(&store, true).await, Err(DkimRotateError::Failed(_))));
-    assert_eq!(std::fs::read_to_string(path).unwrap(), "{", "it is left as it is");
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "{", "it is left as it is");
+    std::fs::remove_file(&path).unwrap();
+    store.take(Vec::new(), false);
+    let usable = state(&store);
+    assert_eq!((usable.problem, &*usable.selector), (None, "postern"), "as the operator wanted");
+    // Later trouble with the file changes nothing for a relay that knows what was in it.
+    std::fs::write(&path, "{").unwrap();
+    store.take(Vec::new(), false);
+    assert_eq!(state(&store).problem, None);
 }
 
 /// Whatever call of the disk was the last: after a start the domain signs with whole keys whose

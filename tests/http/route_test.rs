@@ -304,7 +304,8 @@ async fn a_route_test_takes_a_login_and_a_page_of_this_server() {
     ] {
         let ui = TestUi::open_with([], rules).await;
         let user = if user.is_empty() { vec![] } else { vec!["--user", user] };
-        for path in ["/route?to=a@b.example", "/api/v1/route?to=a@b.example"] {
+        let dkim = ["/dkim", "/dkim?check=yes", "/api/v1/dkim", "/api/v1/dkim?check=yes"];
+        for path in ["/route?to=a@b.example", "/api/v1/route?to=a@b.example"].iter().chain(&dkim) {
             assert_eq!(ui.curl(&user, path).await.status, status, "{path} {user:?}");
         }
         assert_eq!(ui.admin.questions.lock().unwrap().is_empty(), status != 200);
@@ -314,6 +315,7 @@ async fn a_route_test_takes_a_login_and_a_page_of_this_server() {
         ("cross-site", "/route?to=a@b.example", 403),
         ("cross-site", "/api/v1/route?to=a@b.example", 403),
         ("same-site", "/route?to=a@b.example", 403),
+        ("cross-site", "/dkim?check=yes", 403),
         // A link to the form.
         ("cross-site", "/route", 200),
         ("same-origin", "/route?to=a@b.example", 200),
@@ -323,7 +325,7 @@ async fn a_route_test_takes_a_login_and_a_page_of_this_server() {
         assert_eq!(asked.status, status, "{site} {path}");
     }
     assert_eq!(ui.admin.questions.lock().unwrap().len(), 1);
-    assert_eq!(ui.http_counters.http_refused_total.with_label_values(&["origin"]).get(), 3);
+    assert_eq!(ui.http_counters.http_refused_total.with_label_values(&["origin"]).get(), 4);
 }
 
 #[tokio::test]
