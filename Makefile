@@ -60,8 +60,9 @@ grid-logs: ## follow what the example grid says
 	$(with_compose) && $$compose logs --follow --tail 50
 
 bench: build ## rates, CPU per mail, latency and syncs beside Postfix; writes docs/performance.md (as root, on an idle machine; two hours, one of them churn)
-	cargo build --locked --release --example load
+	cargo build --locked --release --example load --example submit
 	benches/throughput.py
+	benches/submission.py
 	benches/scale.py
 	benches/page.py
 
