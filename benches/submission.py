@@ -331,6 +331,8 @@ def main():
         return
     loads = [run["load_average"] for servers in runs.values() for all_runs in servers.values() for run in all_runs]
     load = f"Load average of the machine before the runs: {min(loads):.1f} to {max(loads):.1f}."
+    if max(loads) > 2 * os.cpu_count():
+        load += " It did other work at the same time, which both servers got to feel: rates are below what an idle machine gives."
     page.save("submission", {**report(found, options.rounds, load, options.dir), "raw": runs})
     page.write()
 
