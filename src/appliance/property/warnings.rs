@@ -170,9 +170,7 @@ impl Settings {
         }
         if !by_domain && !self.destination_rates.is_empty() {
             warnings.push(
-                "destination_rates does nothing while all mail goes to an upstream: the limit of \
-                that is smart_relay_rate, or the rate of the upstream"
-                    .to_owned(),
+                "destination_rates does nothing while all mail goes to an upstream".to_owned(),
             );
         }
         if by_domain && self.hostname == NO_NAME {
