@@ -20,6 +20,11 @@ EXIM_LINK=/usr/local/sbin/exim4
 # Drives Chromium, checks accessibility, compares the API with its document, knows the schemas of Kubernetes; from PyPI, separate from the system's Python.
 PYTHON_ROOT=/usr/local/lib/postern-peers/python
 PYTHON_PACKAGES=(playwright==1.65.2 axe-playwright-python==0.1.8 schemathesis==4.32.5 kubernetes-validate==1.37.0)
+# Drives Chromium, checks accessibility, compares the API with its document; a token endpoint (OAuth2), and a mail server that
+# can be scripted; from PyPI, separate from the system's Python.
+PYTHON_ROOT=/usr/local/lib/postern-peers/python
+PYTHON_PACKAGES=(playwright==1.65.2 axe-playwright-python==0.1.8 schemathesis==4.32.5
+  Authlib==1.9.10 Flask==3.1.3 aiosmtpd==1.4.6)
 
 PACKAGES=(
   postfix                                        # next hop and sender; smtp-source, smtp-sink

@@ -8,8 +8,8 @@
 //!   deliver, bounce.
 //! * [`http`], [`api`], [`ui`]: the server at `ui_port` and the control socket, its JSON API, its
 //!   pages. [`monitor`]: counters, rates, alerts. [`webhooks`]: events for other programs.
-//!   [`maillog`]: log lines in Postfix's format on terminal `log`. [`cli`]: the operator's tool.
-//!   [`export`]: the format of an exported mail.
+//!   [`oauth`]: access tokens for upstreams. [`maillog`]: log lines in Postfix's format on terminal
+//!   `log`. [`cli`]: the operator's tool. [`export`]: the format of an exported mail.
 //! * [`init`] is the supervisor (`postern init`), [`core`] the relay under it (`postern core`),
 //!   [`sink`] a destination for tests, [`demo`] both with a few mails, [`volumes`] opens data
 //!   volumes without a relay for the operator's tool.
@@ -31,6 +31,7 @@ pub mod init;
 pub mod mail;
 pub mod maillog;
 pub mod monitor;
+pub mod oauth;
 pub mod sink;
 pub mod ui;
 pub mod volumes;

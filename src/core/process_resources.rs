@@ -3,6 +3,7 @@
 use super::config::CoreConfig;
 use super::counters::counters;
 use super::start_failures::internal;
+use super::upstreams::TokenKeepers;
 use super::{dkim_keys, exclusive_resources, upstreams};
 use crate::appliance::failure::Failure;
 use crate::appliance::property::Settings;
@@ -37,6 +38,8 @@ pub(super) struct ProcessResources {
     /// The authorities that verify receivers of webhooks.
     pub(super) authorities: Authorities,
     pub(super) upstreams: UpstreamAccesses,
+    /// The access tokens of the upstreams.
+    pub(super) keepers: TokenKeepers,
     /// Signs mail with DKIM.
     pub(super) signer: Arc<MailSigner>,
     /// The keys of the signer.
@@ -85,13 +88,15 @@ impl ProcessResources {
         status.health(&CoreHealth::Alive);
         let (counters, http_counters) = counters().map_err(|error| internal("counters", &error))?;
         let health = upstreams::health(&settings, &counters.upstream);
-        let upstreams = upstreams::accesses(&settings, &upstream_files, &health)?;
+        let calls = disk.calls();
+        let disk: Arc<dyn Disk> = Arc::new(disk);
+        let keepers = upstreams::keepers(&settings, &upstream_files, &disk, &counters.oauth)?;
+        let upstreams = upstreams::accesses(&settings, &upstream_files, &keepers, &health)?;
         let maillog_guard = maillog
             .as_ref()
             .map(|log| log.open(&volume, settings.maillog_buffer_limit, counters.maillog.clone()));
         let ceiling = MemoryLimit::find();
         let files = getrlimit(Resource::RLIMIT_NOFILE).map_or(OPEN_FILES, |(soft, _)| soft);
-        let (calls, disk): (_, Arc<dyn Disk>) = (disk.calls(), Arc::new(disk));
         let (signer, dkim) = dkim_keys::open(&settings, dkim, &counters.sign, disk.clone())?;
         let process = Self {
             _maillog_guard: maillog_guard,
@@ -103,6 +108,7 @@ impl ProcessResources {
             presenter,
             authorities,
             upstreams,
+            keepers,
             health,
             tail,
             status,

@@ -33,7 +33,8 @@ pub(super) fn follow<R: Read + Send + 'static>(
     let (presenter, counters) = (process.presenter.clone(), process.counters.accept.clone());
     let dkim = process.dkim.clone();
     let (status, drain_time) = (process.status.clone(), process.settings.drain_time);
-    let (accesses, settings) = (process.upstreams.clone(), process.settings.clone());
+    let (accesses, keepers) = (process.upstreams.clone(), process.keepers.clone());
+    let settings = process.settings.clone();
     let health = process.health.clone();
     if let Some(presenter) = &presenter {
         counters.certificate_expires(presenter.pair().not_after());
@@ -50,7 +51,8 @@ pub(super) fn follow<R: Read + Send + 'static>(
                     }
                 }
                 Ok(CoreOrder::Upstreams(files)) => {
-                    upstreams::take((&accesses, &health), &settings, &files, &status);
+                    let used = (&accesses, &keepers, &*health);
+                    upstreams::take(used, &settings, &files, &status);
                 }
                 Ok(CoreOrder::Dkim(files)) => dkim_keys::take(&dkim, files),
                 Ok(CoreOrder::Property(changed)) => {

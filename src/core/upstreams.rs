@@ -1,17 +1,20 @@
 //! Upstreams in the core: their access from properties and files, and newer files at run time.
 //!
 //! In: [`Settings`], and the content of files, which the supervisor reads. Out: the accesses of
-//! `deliver`, and the upstreams of `route`. Security: content that cannot be used is not used; the
-//! former stays.
+//! `deliver`, the keepers of their access tokens, and the upstreams of `route`. Security: content
+//! that cannot be used is not used; the former stays.
 
 use crate::appliance::failure::Failure;
+use crate::appliance::property::oauth::ConfiguredOAuth;
 use crate::appliance::property::upstream::{ConfiguredUpstream, DEFAULT};
 use crate::appliance::property::{Secret, Settings};
 use crate::appliance::supervise::orders::{UpstreamFileContents, UpstreamFileMap};
 use crate::appliance::supervise::status::StatusWriter;
 use crate::appliance::supervise::upstream_files::UpstreamFiles;
 use crate::ground::credential::sasl::ClientCredentials;
-use crate::ground::tls::{UpstreamTlsError, upstream_client};
+use crate::ground::credential::token_source::TokenSource;
+use crate::ground::disk::Disk;
+use crate::ground::tls::{UpstreamTlsError, authorities, upstream_client, verifying_client};
 use crate::mail::deliver::{UpstreamAccess, UpstreamAccesses, UpstreamSecrets};
 use crate::mail::model::{
     Destination, Principal, QueueAdmin, QueueOrder, Selection, UpstreamMonitor,
@@ -22,13 +25,40 @@ use crate::mail::spool::SegmentLog;
 use crate::mail::upstream::UpstreamHealth;
 use crate::mail::upstream::counters::UpstreamCounters;
 use crate::mail::upstream_test::TestedUpstream;
+use crate::oauth::counters::OAuthCounters;
+use crate::oauth::{TokenConfig, TokenKeeper};
+use std::collections::BTreeMap;
 use std::sync::Arc;
+
+/// The keepers of access tokens by the names of their upstreams; those without OAuth2 have none.
+pub(super) type TokenKeepers = BTreeMap<String, Arc<TokenKeeper>>;
 
 /// The health of the upstreams: nothing is known against any.
 pub(super) fn health(settings: &Settings, counters: &Arc<UpstreamCounters>) -> Arc<UpstreamHealth> {
     let upstreams = settings.upstreams();
     let names = upstreams.iter().map(|upstream| upstream.name.as_str());
     Arc::new(UpstreamHealth::new(names, counters.clone()))
+}
+
+/// The keepers of access tokens, with the first content of their files.
+///
+/// # Errors
+/// A file holds something else than it should.
+pub(super) fn keepers(
+    settings: &Settings,
+    files: &UpstreamFileMap,
+    disk: &Arc<dyn Disk>,
+    counters: &Arc<OAuthCounters>,
+) -> Result<TokenKeepers, Failure> {
+    let mut keepers = TokenKeepers::new();
+    for upstream in settings.upstreams() {
+        let Some(oauth) = &upstream.oauth else { continue };
+        let config = token_config(oauth, files.get(&upstream.name))
+            .map_err(|error| UpstreamFiles::failure(format!("{}: {error}", upstream.prefix)))?;
+        let keeper = TokenKeeper::new(&upstream.name, config, disk.clone(), counters.clone());
+        keepers.insert(upstream.name, Arc::new(keeper));
+    }
+    Ok(keepers)
 }
 
 /// The accesses, with the first content of their files.
@@ -38,10 +68,11 @@ pub(super) fn health(settings: &Settings, counters: &Arc<UpstreamCounters>) -> A
 pub(super) fn accesses(
     settings: &Settings,
     files: &UpstreamFileMap,
+    keepers: &TokenKeepers,
     monitor: &Arc<UpstreamHealth>,
 ) -> Result<UpstreamAccesses, Failure> {
     let access = |upstream: ConfiguredUpstream| {
-        let secrets = secrets(&upstream, files.get(&upstream.name))
+        let secrets = secrets(&upstream, files.get(&upstream.name), keepers)
             .map_err(|error| UpstreamFiles::failure(format!("{}: {error}", upstream.prefix)))?;
         let recipients = upstream.recipient_limit.map(|most| most as usize);
         let (name, prefix) = (upstream.name.as_str(), upstream.prefix.as_str());
@@ -56,19 +87,25 @@ pub(super) fn accesses(
 /// Uses newer content of files from the next connection on. A new login ends the pause of an
 /// upstream that has refused the former one.
 pub(super) fn take(
-    (accesses, health): (&UpstreamAccesses, &UpstreamHealth),
+    (accesses, keepers, health): (&UpstreamAccesses, &TokenKeepers, &UpstreamHealth),
     settings: &Settings,
     files: &UpstreamFileMap,
     status: &StatusWriter,
 ) {
     for upstream in settings.upstreams() {
         let Some(access) = accesses.get(upstream.name.as_str()) else { continue };
-        match secrets(&upstream, files.get(&upstream.name)) {
-            Ok(secrets) => {
-                if access.replace(secrets) {
-                    health.renewed(&upstream.name);
-                }
-            }
+        let files = files.get(&upstream.name);
+        let renewed = upstream.oauth.as_ref().zip(keepers.get(&upstream.name));
+        let taken = secrets(&upstream, files, keepers).and_then(|secrets| {
+            let has_other_tokens = match renewed {
+                Some((oauth, keeper)) => keeper.replace(token_config(oauth, files)?),
+                None => false,
+            };
+            Ok(access.replace(secrets) || has_other_tokens)
+        });
+        match taken {
+            Ok(true) => health.renewed(&upstream.name),
+            Ok(false) => {}
             Err(error) => {
                 let text = format!(
                     "the new files of {} cannot be used, their former content stays in use: \
@@ -145,15 +182,41 @@ pub(super) fn routed(settings: &Settings) -> Vec<RoutedUpstream> {
 fn secrets(
     upstream: &ConfiguredUpstream,
     files: Option<&UpstreamFileContents>,
+    keepers: &TokenKeepers,
 ) -> Result<UpstreamSecrets, UpstreamTlsError> {
     let authorities = files.and_then(|files| files.authorities.as_deref());
     let pair = files.and_then(UpstreamFileContents::pair);
     let has_certificate = pair.is_some();
     let client = upstream_client(authorities.map(str::as_bytes), pair)?;
     let of_file = files.and_then(|files| files.password.clone()).map(Secret::new);
-    let credentials = upstream.login.clone().map(|(name, password)| {
-        let password = Some(of_file.unwrap_or(password));
+    let login = upstream.login.clone();
+    let login = login.map(|(name, password)| (name, Some(of_file.unwrap_or(password))));
+    // The token comes when a connection is made.
+    let mailbox = upstream.oauth.as_ref().map(|oauth| (oauth.mailbox.clone(), None));
+    let credentials = login.or(mailbox).map(|(name, password)| {
         Arc::new(ClientCredentials { name, password, token: None, has_certificate })
     });
-    Ok(UpstreamSecrets { client, credentials })
+    let keeper = keepers.get(&upstream.name).cloned();
+    let tokens = keeper.map(|keeper| keeper as Arc<dyn TokenSource>);
+    Ok(UpstreamSecrets { client, credentials, tokens })
+}
+
+fn token_config(
+    oauth: &ConfiguredOAuth,
+    files: Option<&UpstreamFileContents>,
+) -> Result<TokenConfig, UpstreamTlsError> {
+    let pem = files.and_then(|files| files.authorities.as_deref());
+    let own = pem.map(|pem| authorities(pem.as_bytes()).ok_or(UpstreamTlsError::Authorities));
+    let tls = verifying_client(own.transpose()?.unwrap_or_default())
+        .map_err(|error| UpstreamTlsError::Build(error.to_string()))?;
+    let secret_file = files.and_then(|files| files.client_secret.clone()).map(Secret::new);
+    let token_file = files.and_then(|files| files.refresh_token.clone()).map(Secret::new);
+    Ok(TokenConfig {
+        endpoint: oauth.token_url.clone(),
+        tls,
+        client_id: oauth.client_id.clone(),
+        client_secret: secret_file.or_else(|| oauth.client_secret.clone()),
+        refresh_token: token_file.or_else(|| oauth.refresh_token.clone()),
+        scope: oauth.scope.clone(),
+    })
 }

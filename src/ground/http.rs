@@ -1,5 +1,5 @@
-//! The HTTP client, for the pushes to terminal `mon`, for webhooks, and for the operator's tool:
-//! one request for each connection.
+//! The HTTP client, for the pushes to terminal `mon`, for webhooks, for access tokens, and for the
+//! operator's tool: one request for each connection.
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
@@ -10,8 +10,11 @@ use hyper::http::request::Builder;
 use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
 use std::error::Error;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, lookup_host};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -22,6 +25,25 @@ const HEADER_MAX: usize = 16 * 1024;
 /// How much of an error answer is read, and how long.
 const WORDS_MAX: usize = 4096;
 const WORDS_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Time limit to connect to one address of a server.
+const CONNECT_PATIENCE: Duration = Duration::from_secs(4);
+
+/// Addresses of a name that are tried, at most.
+const ADDRESSES_MAX: usize = 4;
+
+/// Why there is no connection to a server.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConnectError {
+    #[error("its name cannot be resolved: {0}")]
+    Name(io::Error),
+    #[error("{0} may not be connected to")]
+    Forbidden(IpAddr),
+    #[error("cannot connect: {0}")]
+    Connect(io::Error),
+    #[error("no connection within {} s", .0.as_secs())]
+    Slow(Duration),
+}
 
 /// An answer; its content can be read as long as this exists.
 pub(crate) struct ReceivedResponse {
@@ -34,6 +56,29 @@ pub(crate) struct ReceivedResponse {
 pub(crate) fn request(method: Method, authority: &str, target: &str) -> Builder {
     let agent = concat!("postern/", env!("CARGO_PKG_VERSION"));
     Request::builder().method(method).uri(target).header(HOST, authority).header(USER_AGENT, agent)
+}
+
+/// Connects to the first address of a host that is permitted and answers, and gives that address.
+pub(crate) async fn connect(
+    host: &str,
+    port: u16,
+    is_permitted: impl Fn(IpAddr) -> bool,
+) -> Result<(TcpStream, IpAddr), ConnectError> {
+    let found: Vec<SocketAddr> =
+        lookup_host((host, port)).await.map_err(ConnectError::Name)?.collect();
+    let mut last = ConnectError::Name(io::Error::from(io::ErrorKind::NotFound));
+    for address in found.into_iter().take(ADDRESSES_MAX) {
+        if !is_permitted(address.ip()) {
+            last = ConnectError::Forbidden(address.ip());
+            continue;
+        }
+        match timeout(CONNECT_PATIENCE, TcpStream::connect(address)).await {
+            Ok(Ok(stream)) => return Ok((stream, address.ip())),
+            Ok(Err(error)) => last = ConnectError::Connect(error),
+            Err(_) => last = ConnectError::Slow(CONNECT_PATIENCE),
+        }
+    }
+    Err(last)
 }
 
 /// Sends one request and waits for the answer's header. The caller sets a time limit.

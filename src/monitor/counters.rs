@@ -16,6 +16,7 @@ use crate::mail::sign::counters::SignCounters;
 use crate::mail::spool::counters::SpoolCounters;
 use crate::mail::upstream::counters::UpstreamCounters;
 use crate::maillog::counters::MailLogCounters;
+use crate::oauth::counters::OAuthCounters;
 use crate::webhooks::counters::WebhookCounters;
 use prometheus::core::Collector;
 use std::sync::Arc;
@@ -31,6 +32,8 @@ pub struct Counters {
     pub history: Arc<HistoryCounters>,
     /// Lines of the mail log on their way to terminal `log`.
     pub maillog: Arc<MailLogCounters>,
+    /// Access tokens for upstreams.
+    pub oauth: Arc<OAuthCounters>,
     /// Results of deliveries, and the delivery agents.
     pub outbound: Arc<OutboundCounters>,
     /// Next-hop lookups.
@@ -59,6 +62,7 @@ impl Counters {
             deliver: Arc::new(DeliverCounters::register(&registry)?),
             history: Arc::new(HistoryCounters::register(&registry)?),
             maillog: Arc::new(MailLogCounters::register(&registry)?),
+            oauth: Arc::new(OAuthCounters::register(&registry)?),
             outbound: Arc::new(OutboundCounters::register(&registry)?),
             route: Arc::new(RouteCounters::register(&registry)?),
             sign: Arc::new(SignCounters::register(&registry)?),

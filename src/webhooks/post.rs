@@ -1,7 +1,7 @@
 //! One request to a receiver.
 
 use crate::ground::endpoint::Endpoint;
-use crate::ground::http;
+use crate::ground::http::{self, ConnectError};
 use crate::ground::public_address::Public;
 use crate::ground::tls;
 use bytes::Bytes;
@@ -10,36 +10,27 @@ use hyper::header::{CONTENT_TYPE, RETRY_AFTER};
 use hyper::{Method, Request, StatusCode};
 use rustls::ClientConfig;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 /// Time limit of a request, including DNS lookup and handshake.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Time limit to connect to one address of a receiver.
-const CONNECT_PATIENCE: Duration = Duration::from_secs(4);
-
-/// Addresses of a name that are tried, at most.
-const ADDRESSES_MAX: usize = 4;
-
 /// Why a receiver did not accept an event; text for the log.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum PostError {
     #[error("no answer within {} s", .0.as_secs())]
     Slow(Duration),
-    #[error("its name cannot be resolved: {0}")]
-    Name(io::Error),
     #[error(
         "{0} is not on the public internet: name its network in MTA_WEBHOOK_ALLOW if events may \
         go there"
     )]
     Guarded(IpAddr),
-    #[error("cannot connect: {0}")]
-    Connect(io::Error),
+    #[error("{0}")]
+    Connect(ConnectError),
     #[error("no TLS: {0}")]
     Tls(io::Error),
     #[error("no HTTP: {0}")]
@@ -48,6 +39,15 @@ pub(super) enum PostError {
     Request(#[from] hyper::http::Error),
     #[error("it answered {status}{words}")]
     Answer { status: StatusCode, retry_after: Option<Duration>, words: String },
+}
+
+impl From<ConnectError> for PostError {
+    fn from(error: ConnectError) -> Self {
+        match error {
+            ConnectError::Forbidden(address) => Self::Guarded(address),
+            other => Self::Connect(other),
+        }
+    }
 }
 
 impl PostError {
@@ -94,8 +94,8 @@ impl WebhookTransport {
     }
 
     async fn send(&self, to: &Endpoint, request: Request<Full<Bytes>>) -> Result<(), PostError> {
-        let stream = self.connect(to).await?;
-        let address = stream.peer_addr().map_err(PostError::Connect)?.ip();
+        let connected = http::connect(&to.host, to.port, |address| self.guard.permits(address));
+        let (stream, address) = connected.await?;
         let mut reply = if to.tls {
             let name = tls::server_name(&to.host, address);
             let stream = TlsConnector::from(self.tls.clone())
@@ -117,23 +117,5 @@ impl WebhookTransport {
             .and_then(|value| value.to_str().ok()?.trim().parse().ok());
         let words = http::words(&mut reply).await;
         Err(PostError::Answer { status, retry_after: seconds.map(Duration::from_secs), words })
-    }
-
-    async fn connect(&self, to: &Endpoint) -> Result<TcpStream, PostError> {
-        let found: Vec<SocketAddr> =
-            lookup_host((to.host.as_str(), to.port)).await.map_err(PostError::Name)?.collect();
-        let mut last = PostError::Name(io::Error::from(io::ErrorKind::NotFound));
-        for address in found.into_iter().take(ADDRESSES_MAX) {
-            if !self.guard.permits(address.ip()) {
-                last = PostError::Guarded(address.ip());
-                continue;
-            }
-            match timeout(CONNECT_PATIENCE, TcpStream::connect(address)).await {
-                Ok(Ok(stream)) => return Ok(stream),
-                Ok(Err(error)) => last = PostError::Connect(error),
-                Err(_) => last = PostError::Slow(CONNECT_PATIENCE),
-            }
-        }
-        Err(last)
     }
 }

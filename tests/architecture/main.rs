@@ -59,6 +59,7 @@ fn allowed(module: &str) -> Vec<String> {
             "mail::spool::counters",
             "mail::upstream::counters",
             "maillog::counters",
+            "oauth::counters",
             "webhooks::counters",
             "appliance::counter",
         ]),
@@ -84,6 +85,7 @@ fn allowed(module: &str) -> Vec<String> {
         ("webhooks", _) => {
             list(&["webhooks", "monitor", "mail::model", "ground", "appliance::counter"])
         }
+        ("oauth", _) => list(&["oauth", "ground", "appliance::counter"]),
         ("maillog", _) => list(&["maillog", "mail::model", "ground", "appliance::counter"]),
         ("cli", _) => list(&["cli", "api", "http::response", "export", "mail::model", "ground"]),
         ("export", _) => list(&["export", "mail::model", "ground"]),
@@ -115,6 +117,7 @@ fn allowed(module: &str) -> Vec<String> {
             "mail",
             "maillog",
             "monitor",
+            "oauth",
             "sink",
             "ui",
             "volumes",

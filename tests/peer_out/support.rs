@@ -338,7 +338,8 @@ fn reaching(
     health: Arc<UpstreamHealth>,
 ) -> SmtpClient {
     let client = upstream_client(Some(pem.as_bytes()), None).unwrap();
-    let secrets = UpstreamSecrets { client, credentials: credentials.map(Arc::new) };
+    let credentials = credentials.map(Arc::new);
+    let secrets = UpstreamSecrets { client, credentials, tokens: None };
     let access = UpstreamAccess::new("default", "smart_relay", tls, None, health, secrets);
     let upstreams = [(access.name.clone(), Arc::new(access))].into();
     let counters = DeliverCounters::alone().unwrap();

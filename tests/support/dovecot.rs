@@ -3,7 +3,7 @@
 use super::program::{Program, find, need_root, open_directory};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -17,16 +17,38 @@ pub struct DovecotAuth {
 impl DovecotAuth {
     /// One that offers these mechanisms, and has one account.
     pub fn start(mechanisms: &str, name: &str, password: &str) -> Self {
-        need_root("Dovecot starts its parts under users of their own");
         let directory = open_directory();
         let path = directory.path().display().to_string();
-        let dovecot = Self::write_users(directory, name, password);
+        let passdb = format!("driver = passwd-file\n args = scheme=PLAIN {path}/users");
+        Self::run(Self::write_users(directory, name, password), mechanisms, &passdb)
+    }
+
+    /// One that asks this endpoint (RFC 7662) whether an access token is good; `ca` verifies its
+    /// certificate.
+    pub fn asking(mechanisms: &str, endpoint: &str, ca: &Path) -> Self {
+        let directory = open_directory();
+        let conf = format!(
+            "introspection_mode = post\nintrospection_url = {endpoint}\n\
+             username_attribute = username\nactive_attribute = active\nactive_value = true\n\
+             tls_ca_cert_file = {}\n",
+            ca.display()
+        );
+        let file = directory.path().join("oauth2.conf");
+        fs::write(&file, conf).unwrap();
+        let passdb =
+            format!("driver = oauth2\n mechanisms = {mechanisms}\n args = {}", file.display());
+        Self::run(directory, mechanisms, &passdb)
+    }
+
+    fn run(dovecot: TempDir, mechanisms: &str, passdb: &str) -> Self {
+        need_root("Dovecot starts its parts under users of their own");
+        let path = dovecot.path().display().to_string();
         let conf = format!(
             "base_dir = {path}/run\nlog_path = {path}/log\nprotocols =\nssl = no\n\
              auth_mechanisms = {mechanisms}\n\
              auth_failure_delay = 0\n\
              disable_plaintext_auth = no\n\
-             passdb {{\n driver = passwd-file\n args = scheme=PLAIN {path}/users\n}}\n\
+             passdb {{\n {passdb}\n}}\n\
              userdb {{\n driver = static\n args = uid=65534 gid=65534 home=/nonexistent\n}}\n\
              service auth {{\n unix_listener {path}/auth {{\n  mode = 0666\n }}\n}}\n"
         );

@@ -8,10 +8,12 @@ mod support;
 
 mod groups;
 mod login;
+mod oauth;
 mod refusals;
 mod secrets;
 mod testing;
 mod tls;
+mod token_server;
 
 use crate::support::appliance::Appliance;
 use crate::support::dovecot::DovecotAuth;

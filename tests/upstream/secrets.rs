@@ -3,7 +3,9 @@
 use crate::support::appliance::{Appliance, ORDINARY};
 use crate::support::patience::{until, until_within};
 use crate::support::program::open_directory;
+use crate::token_server::{CLIENT_SECRET, REFRESH_TOKEN, TokenServer};
 use crate::{PASSWORD, Submission, USER, properties, send};
+use serde_json::json;
 use std::fs;
 use std::os::unix::fs::chown;
 use std::path::Path;
@@ -90,39 +92,83 @@ fn a_password_is_shown_nowhere() {
                 log => Err(log),
             });
         }
-        let mut places = vec![("the log", appliance.log().join("\n"))];
-        for path in
-            ["/", "/queue", "/upstreams", "/settings", "/history", "/log", "/metrics", "/status"]
-        {
-            places.push(("a page", seen(&appliance, path)));
-        }
-        for path in ["settings", "status", "queue", "upstreams", "history", "destinations"] {
-            places.push(("the API", seen(&appliance, &format!("/api/v1/{path}"))));
-        }
-        for message in appliance.queue(&["list"]) {
-            let id = message["id"].as_str().unwrap();
-            places.push(("a message", seen(&appliance, &format!("/queue/{id}"))));
-            places.push(("a message", appliance.queue_in_words(&["show", id])));
-        }
-        let check = appliance.command(&["check"]).output().unwrap();
-        places.push(("check", String::from_utf8_lossy(&check.stdout).into_owned()));
-        places.push(("check", String::from_utf8_lossy(&check.stderr).into_owned()));
-        let core = appliance.child("core").unwrap();
-        for file in ["environ", "cmdline"] {
-            let octets = fs::read(format!("/proc/{core}/{file}")).unwrap();
-            places.push(("the core's environment", String::from_utf8_lossy(&octets).into_owned()));
-        }
-        for folder in ["data", "run"] {
-            for text in files_of(&appliance.path(folder)) {
-                places.push(("the volume", text));
-            }
-        }
+        let places = places(&appliance);
         for (place, text) in places {
             for form in forms(password) {
                 assert!(!text.contains(&form), "{place} has {form}: {text}");
             }
         }
     }
+}
+
+/// With OAuth2: the refresh token that the endpoint gave is in its file, and nothing else is
+/// anywhere.
+#[test]
+fn secrets_of_oauth2_are_shown_nowhere() {
+    let login = [("MTA_USERNAME", "operator"), ("MTA_PASSWORD", "open sesame")];
+    let refresh = [("MTA_SMART_RELAY_OAUTH_REFRESH_TOKEN", REFRESH_TOKEN)];
+    for (control, more) in [
+        (json!({}), &refresh[..]),
+        (json!({ "dead": 1000 }), &[]),
+        (json!({ "mode": "echo" }), &refresh),
+    ] {
+        let server = TokenServer::start("XOAUTH2");
+        server.control(&control);
+        let appliance = server.appliance(&[&login[..], more].concat());
+        send(&appliance, "box@here.example");
+        if control == json!({}) {
+            server.until_mails(1, &appliance);
+        } else {
+            until("the attempt has failed", || match appliance.log().join("\n") {
+                log if log.contains("oken") && log.contains("efuse") => Ok(()),
+                log => Err(log),
+            });
+        }
+        let mut secrets = vec![CLIENT_SECRET.to_owned(), REFRESH_TOKEN.to_owned()];
+        secrets.extend(server.events("granted").iter().map(|line| line["granted ".len()..].into()));
+        let stored = appliance.path("data").join("oauth-default");
+        let stored = fs::read_to_string(stored).unwrap_or_default();
+        assert_eq!(stored.contains("planted-rotated-"), control == json!({}), "{stored}");
+        let places = places(&appliance).into_iter().filter(|(_, text)| *text != stored);
+        for (place, text) in places {
+            assert!(!text.contains("planted-rotated-"), "{place}: {text}");
+            for form in secrets.iter().flat_map(|secret| forms(secret)) {
+                assert!(!text.contains(&form), "{place} has {form}: {text}");
+            }
+        }
+    }
+}
+
+/// Every place where a secret could show.
+fn places(appliance: &Appliance) -> Vec<(&'static str, String)> {
+    let mut places = vec![("the log", appliance.log().join("\n"))];
+    for path in
+        ["/", "/queue", "/upstreams", "/settings", "/history", "/log", "/metrics", "/status"]
+    {
+        places.push(("a page", seen(appliance, path)));
+    }
+    for path in ["settings", "status", "queue", "upstreams", "history", "destinations"] {
+        places.push(("the API", seen(appliance, &format!("/api/v1/{path}"))));
+    }
+    for message in appliance.queue(&["list"]) {
+        let id = message["id"].as_str().unwrap();
+        places.push(("a message", seen(appliance, &format!("/queue/{id}"))));
+        places.push(("a message", appliance.queue_in_words(&["show", id])));
+    }
+    let check = appliance.command(&["check"]).output().unwrap();
+    places.push(("check", String::from_utf8_lossy(&check.stdout).into_owned()));
+    places.push(("check", String::from_utf8_lossy(&check.stderr).into_owned()));
+    let core = appliance.child("core").unwrap();
+    for file in ["environ", "cmdline"] {
+        let octets = fs::read(format!("/proc/{core}/{file}")).unwrap();
+        places.push(("the core's environment", String::from_utf8_lossy(&octets).into_owned()));
+    }
+    for folder in ["data", "run"] {
+        for text in files_of(&appliance.path(folder)) {
+            places.push(("the volume", text));
+        }
+    }
+    places
 }
 
 /// What the operator sees there.

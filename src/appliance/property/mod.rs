@@ -9,7 +9,7 @@
 //! [`settings`] is the table: one line for each property with its type and its reader. Below it are
 //! the types and their grammars ([`value`], `name`, `mail_address`, `network`, [`secret`],
 //! `choice`, [`account`], [`destination_rate`], [`dkim`], [`webhook`], [`upstream`] with its
-//! `preset`s), their text form (`to_text`), and what makes a record of the table
+//! `preset`s and [`oauth`]), their text form (`to_text`), and what makes a record of the table
 //! (`properties_macro`, `typed_reader`). The manifest is `appliance/mta.toml`, in which
 //! `name_lookup` finds names. Above it: `rules` between values, `serialize` (from and to texts),
 //! `warnings`, `modes` (what is said about modes for staging), and the input: `env_scan` finds the
@@ -36,6 +36,7 @@ mod name;
 mod name_lookup;
 mod named_upstream;
 mod network;
+pub mod oauth;
 mod preset;
 mod properties_macro;
 pub mod proxy;
@@ -53,6 +54,7 @@ mod to_text;
 mod trim_value;
 mod typed_reader;
 pub mod upstream;
+mod upstream_warnings;
 pub mod value;
 mod value_source;
 mod warnings;

@@ -33,7 +33,37 @@ pub struct Provider {
     pub connections: Option<u32>,
     /// Recipients of one transaction, at most.
     pub recipients: Option<u32>,
+    /// Its OAuth2 service; `None`: no login by OAuth2 is known.
+    pub oauth: Option<&'static OAuthProvider>,
 }
+
+/// The OAuth2 service of a provider.
+#[derive(Debug, PartialEq, Eq)]
+pub struct OAuthProvider {
+    /// Its token endpoint; [`TENANT`] stands for the tenant.
+    pub token_url: &'static str,
+    /// The scope of the grant of client credentials; `None`: it has no such grant for mail.
+    pub client_scope: Option<&'static str>,
+    /// The scope of the grant of a refresh token; `None`: none has to be named.
+    pub refresh_scope: Option<&'static str>,
+}
+
+/// What stands for the tenant in the URL of a token endpoint.
+pub const TENANT: &str = "TENANT";
+
+/// Microsoft's service. Source: "Authenticate an IMAP, POP or SMTP connection using OAuth".
+const MICROSOFT: OAuthProvider = OAuthProvider {
+    token_url: "https://login.microsoftonline.com/TENANT/oauth2/v2.0/token",
+    client_scope: Some("https://outlook.office365.com/.default"),
+    refresh_scope: Some("https://outlook.office.com/SMTP.Send offline_access"),
+};
+
+/// Google's service. Source: "Using OAuth 2.0 to Access Google APIs"; "OAuth 2.0 Mechanism".
+const GOOGLE: OAuthProvider = OAuthProvider {
+    token_url: "https://oauth2.googleapis.com/token",
+    client_scope: None,
+    refresh_scope: None,
+};
 
 /// A provider that is like most others; each row says what is different.
 const USUAL: Provider = Provider {
@@ -47,6 +77,7 @@ const USUAL: Provider = Provider {
     login_optional: false,
     connections: None,
     recipients: None,
+    oauth: None,
 };
 
 /// The providers.
@@ -65,8 +96,9 @@ const PROVIDERS: &[Provider] = &[
         title: "Microsoft 365",
         host: "smtp.office365.com",
         implicit_ports: &[],
-        login: "a mailbox and its password, with SMTP AUTH allowed for that mailbox",
+        login: "a mailbox and OAuth2, or its password; SMTP AUTH allowed for that mailbox",
         connections: Some(3),
+        oauth: Some(&MICROSOFT),
         ..USUAL
     },
     Provider {
@@ -75,6 +107,7 @@ const PROVIDERS: &[Provider] = &[
         host: "smtp.gmail.com",
         login: "the whole address and an app password, not the password of the account",
         recipients: Some(100),
+        oauth: Some(&GOOGLE),
         ..USUAL
     },
     Provider {
@@ -84,6 +117,7 @@ const PROVIDERS: &[Provider] = &[
         login: "a Workspace address and an app password, unless the relay's address is registered",
         login_optional: true,
         recipients: Some(100),
+        oauth: Some(&GOOGLE),
         ..USUAL
     },
     Provider {

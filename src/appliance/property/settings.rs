@@ -14,6 +14,7 @@ use super::mail_address::{self, SenderRewrite};
 use super::name::{self, HeaderNames};
 use super::named_upstream::NamedUpstream;
 use super::network;
+use super::oauth;
 use super::preset::Preset;
 use super::properties_macro::properties;
 use super::proxy::{ProxyNetwork, proxy_networks};
@@ -21,6 +22,7 @@ use super::secret::{self, Secret};
 use super::value;
 use super::webhook::{Webhook, webhooks};
 use crate::appliance::terminal;
+use crate::ground::endpoint::Endpoint;
 use crate::ground::host::HostSpec;
 use crate::ground::token_bucket::Rate;
 use crate::ground::web_address::WebAddress;
@@ -101,6 +103,14 @@ properties! {
         smart_relay_preset: Option<Preset> = Preset::from_str;
         smart_relay_username: Option<String> = value::text;
         smart_relay_password: Option<Secret> = secret::login_password;
+        /// None = that of the preset.
+        smart_relay_oauth_token_url: Option<Endpoint> = oauth::token_url;
+        smart_relay_oauth_tenant: Option<String> = oauth::tenant;
+        smart_relay_oauth_client_id: Option<String> = value::text;
+        smart_relay_oauth_client_secret: Option<Secret> = secret::login_password;
+        smart_relay_oauth_refresh_token: Option<Secret> = secret::login_password;
+        /// None = that of the preset, or none.
+        smart_relay_oauth_scope: Option<String> = value::text;
         smart_relay_tls: UpstreamTls = UpstreamTls::from_str;
         smart_relay_ca: Option<PathBuf> = value::absolute_path;
         smart_relay_cert_file: Option<PathBuf> = value::absolute_path;

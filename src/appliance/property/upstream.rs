@@ -1,20 +1,21 @@
 //! Upstreams as they are used: the properties of one, with what its preset fills in.
 //!
 //! In: [`Settings`]. Out: [`ConfiguredUpstream`]s, the rules that their properties violate, and
-//! warnings about providers. The rules: a login needs user name, password and TLS; a client
-//! certificate needs its key. Limits: only the values are checked; their files are in
-//! `appliance/supervise/property_files.rs`. Security: with a login there is no form of TLS other
-//! than those that verify the certificate.
+//! warnings about providers. The rules: a login needs user name, password and TLS, or user name,
+//! OAuth2 and TLS; a client certificate needs its key. Limits: only the values are checked; their
+//! files are in `appliance/supervise/property_files.rs`. Security: with a login there is no form of
+//! TLS other than those that verify the certificate.
 
 use super::choice::{SmartRelayMode, UpstreamTls};
 use super::name_lookup::variable;
 use super::named_upstream::NamedUpstream;
+use super::oauth::{ConfiguredOAuth, OAuthValues};
 use super::preset::{Preset, Provider, by_host};
 use super::secret::Secret;
 use super::settings::Settings;
 use super::value_source::ValueOrigin;
 use crate::appliance::failure::{Exit, Failure};
-use crate::ground::host::{Host, HostSpec};
+use crate::ground::host::HostSpec;
 use crate::ground::tls::TlsLevel;
 use std::iter;
 use std::path::{Path, PathBuf};
@@ -25,18 +26,11 @@ pub const DEFAULT: &str = "default";
 /// The priority of an upstream for which none is set.
 const PRIORITY: u32 = 10;
 
-/// The port for mail between servers (RFC 5321 §2.3.4, IANA).
-const SMTP: u16 = 25;
-/// The port for mail submission with authentication (RFC 6409 §3.1).
-const SUBMISSION: u16 = 587;
 /// The same with TLS from the start (RFC 8314 §3.3).
 const SUBMISSIONS: u16 = 465;
 /// The ports with TLS from the start: the registered one, and the one that providers offer where
 /// that is blocked.
 const IMPLICIT: [u16; 2] = [SUBMISSIONS, 2465];
-
-/// Providers whose user names are mail addresses.
-const ADDRESSES: [&str; 3] = ["gmail", "gmail-relay", "office365"];
 
 /// A server that takes our outgoing mail.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,8 +43,10 @@ pub struct ConfiguredUpstream {
     pub host: HostSpec,
     /// TLS with it.
     pub tls: TlsLevel,
-    /// User name and password; `None` = no login.
+    /// User name and password; `None` = no login, or one by OAuth2.
     pub login: Option<(String, Secret)>,
+    /// How access tokens are requested; `None` = no login by OAuth2.
+    pub oauth: Option<ConfiguredOAuth>,
     /// The file of authorities; `None` = those of the public web.
     pub ca: Option<PathBuf>,
     /// The files of a client certificate and of its key.
@@ -69,7 +65,7 @@ pub struct ConfiguredUpstream {
     pub priority: u32,
     /// Its share among those of the same priority; at least 1.
     pub weight: u32,
-    provider: Option<&'static Provider>,
+    pub(super) provider: Option<&'static Provider>,
 }
 
 impl Settings {
@@ -140,6 +136,16 @@ impl Settings {
             username: self.smart_relay_username.as_deref(),
             password: self.smart_relay_password.as_ref(),
             password_source: self.sources.get("smart_relay_password"),
+            oauth: OAuthValues {
+                token_url: self.smart_relay_oauth_token_url.as_ref(),
+                tenant: self.smart_relay_oauth_tenant.as_deref(),
+                client_id: self.smart_relay_oauth_client_id.as_deref(),
+                client_secret: self.smart_relay_oauth_client_secret.as_ref(),
+                client_secret_source: self.sources.get("smart_relay_oauth_client_secret"),
+                refresh_token: self.smart_relay_oauth_refresh_token.as_ref(),
+                refresh_token_source: self.sources.get("smart_relay_oauth_refresh_token"),
+                scope: self.smart_relay_oauth_scope.as_deref(),
+            },
             tls: self.smart_relay_tls,
             ca: self.smart_relay_ca.as_deref(),
             cert_file: self.smart_relay_cert_file.as_deref(),
@@ -163,6 +169,16 @@ fn named_values<'a>(name: &'a str, record: &'a NamedUpstream) -> UpstreamValues<
         username: record.username.as_deref(),
         password: record.password.as_ref(),
         password_source: record.sources.get("password"),
+        oauth: OAuthValues {
+            token_url: record.oauth_token_url.as_ref(),
+            tenant: record.oauth_tenant.as_deref(),
+            client_id: record.oauth_client_id.as_deref(),
+            client_secret: record.oauth_client_secret.as_ref(),
+            client_secret_source: record.sources.get("oauth_client_secret"),
+            refresh_token: record.oauth_refresh_token.as_ref(),
+            refresh_token_source: record.sources.get("oauth_refresh_token"),
+            scope: record.oauth_scope.as_deref(),
+        },
         tls: record.tls,
         ca: record.ca.as_deref(),
         cert_file: record.cert_file.as_deref(),
@@ -186,6 +202,7 @@ struct UpstreamValues<'a> {
     username: Option<&'a str>,
     password: Option<&'a Secret>,
     password_source: Option<&'a ValueOrigin>,
+    oauth: OAuthValues<'a>,
     tls: UpstreamTls,
     ca: Option<&'a Path>,
     cert_file: Option<&'a Path>,
@@ -212,7 +229,13 @@ impl UpstreamValues<'_> {
         host.port = self.port(&host, tls, preset_host.as_ref());
         let username = self.username.or(provider.and_then(|provider| provider.username));
         let login = username.zip(self.password);
-        if login.is_some() && matches!(tls, TlsLevel::Plain | TlsLevel::Opportunistic) {
+        let oauth = self.oauth.resolve(&self.prefix, self.username, provider);
+        let oauth = oauth.unwrap_or_else(|bad| {
+            problems.extend(bad);
+            None
+        });
+        let has_login = login.is_some() || oauth.is_some();
+        if has_login && matches!(tls, TlsLevel::Plain | TlsLevel::Opportunistic) {
             problems.push(self.without_tls());
         }
         if !problems.is_empty() {
@@ -228,6 +251,7 @@ impl UpstreamValues<'_> {
             host,
             tls,
             login: login.map(|(name, password)| (name.to_owned(), password.clone())),
+            oauth,
             ca: self.ca.map(Path::to_owned),
             certificate: self
                 .cert_file
@@ -252,7 +276,11 @@ impl UpstreamValues<'_> {
             UpstreamTls::Implicit => TlsLevel::Implicit,
             UpstreamTls::Auto | UpstreamTls::Required if is_implicit => TlsLevel::Implicit,
             UpstreamTls::Required => TlsLevel::Required,
-            UpstreamTls::Auto if self.password.is_some() || self.preset.is_some() => {
+            UpstreamTls::Auto
+                if self.password.is_some()
+                    || self.oauth.first().is_some()
+                    || self.preset.is_some() =>
+            {
                 TlsLevel::Required
             }
             UpstreamTls::Auto => TlsLevel::Opportunistic,
@@ -271,6 +299,9 @@ impl UpstreamValues<'_> {
     }
 
     fn of_login(&self) -> Option<Failure> {
+        if let Some(field) = self.oauth.first() {
+            return self.of_both_logins(field);
+        }
         let fixed = self
             .preset
             .and_then(|preset| preset.provider.username)
@@ -290,6 +321,20 @@ impl UpstreamValues<'_> {
             )),
             _ => None,
         }
+    }
+
+    /// A password beside OAuth2, which this property switches on.
+    fn of_both_logins(&self, field: &str) -> Option<Failure> {
+        let prefix = &self.prefix;
+        self.password?;
+        Some(self.problem(
+            format!("Error: {prefix}_password and {prefix}_{field} exclude each other"),
+            format!(
+                "unset {} for a login by OAuth2, or {} for one with the password",
+                self.variable("password"),
+                self.variable(field)
+            ),
+        ))
     }
 
     fn of_certificate(&self) -> Option<Failure> {
@@ -318,7 +363,8 @@ impl UpstreamValues<'_> {
             ("weight", self.weight != 1),
             ("tls", self.tls != UpstreamTls::Auto),
         ];
-        let (field, _) = set.into_iter().find(|(_, is_set)| *is_set)?;
+        let set = set.into_iter().find(|(_, is_set)| *is_set).map(|(field, _)| field);
+        let field = set.or_else(|| self.oauth.first())?;
         Some(self.problem(
             format!("Error: {}_{field} needs {}", self.prefix, self.host_name),
             format!(
@@ -330,9 +376,10 @@ impl UpstreamValues<'_> {
     }
 
     fn without_tls(&self) -> Failure {
+        let secret = if self.password.is_some() { "password" } else { "access token" };
         self.problem(
             format!(
-                "Error: {}_tls={} would send the password without verified TLS",
+                "Error: {}_tls={} would send the {secret} without verified TLS",
                 self.prefix,
                 self.tls.as_str()
             ),
@@ -355,13 +402,6 @@ impl UpstreamValues<'_> {
 }
 
 impl ConfiguredUpstream {
-    /// Warnings that do not stop the start: what its provider will not accept.
-    pub(super) fn warnings(&self) -> Vec<String> {
-        let port = self.host.port.unwrap_or(SMTP);
-        let tls = self.tls_warnings(port).into_iter().flatten();
-        self.login_warning(port).into_iter().chain(tls).collect()
-    }
-
     /// The property that has the host.
     pub fn host_property(&self) -> String {
         let field = if self.name == DEFAULT { "" } else { "_host" };
@@ -371,81 +411,6 @@ impl ConfiguredUpstream {
     /// Whether it takes mail of every sender to every recipient.
     pub fn is_for_all(&self) -> bool {
         self.senders.is_empty() && self.recipients.is_empty()
-    }
-
-    /// The property that has the host, and the host.
-    fn place(&self) -> String {
-        format!("{} is {}", self.host_property(), self.host)
-    }
-
-    fn login_warning(&self, port: u16) -> Option<String> {
-        let (place, prefix) = (self.place(), &self.prefix);
-        let set_login = format!(
-            "set {} and {}_FILE",
-            variable(&format!("{prefix}_username")),
-            variable(&format!("{prefix}_password"))
-        );
-        let Some((name, _)) = &self.login else {
-            return match self.provider {
-                Some(provider) if !provider.login_optional => Some(format!(
-                    "{place}: {} takes no mail without a login; {set_login} ({})",
-                    provider.title, provider.login
-                )),
-                None if [SUBMISSION, SUBMISSIONS].contains(&port) => Some(format!(
-                    "{place}: port {port} usually wants a login, and there is none; {set_login}, \
-                    or make sure that it accepts mail without a login"
-                )),
-                _ => None,
-            };
-        };
-        let provider = self.provider?;
-        match provider.username {
-            Some(word) if name != word => Some(format!(
-                "{prefix}_username is '{name}': the user name of {} is the word {word}, whoever \
-                you are",
-                provider.title
-            )),
-            None if ADDRESSES.contains(&provider.word) && !name.contains('@') => Some(format!(
-                "{prefix}_username is '{name}': the user name of {} is a whole address",
-                provider.title
-            )),
-            _ => None,
-        }
-    }
-
-    fn tls_warnings(&self, port: u16) -> [Option<String>; 3] {
-        let (place, host) = (self.place(), &self.host);
-        let provider = self.provider.filter(|provider| {
-            self.tls == TlsLevel::Implicit && !provider.implicit_ports.contains(&port)
-        });
-        let wrong_port = provider.map(|provider| match provider.implicit_ports {
-            [] => format!(
-                "{place}: {} has no port with TLS from the first octet, and a connection to this \
-                one hangs; use port {SUBMISSION}",
-                provider.title
-            ),
-            [first, ..] => format!(
-                "{place}: {} speaks TLS from the first octet at port {first}, and not at port \
-                {port}",
-                provider.title
-            ),
-        });
-        let idle_ca = (self.ca.is_some() && !self.tls.verifies()).then(|| {
-            format!(
-                "{0}_ca does nothing while no certificate is checked; set {1}=required",
-                self.prefix,
-                variable(&format!("{}_tls", self.prefix))
-            )
-        });
-        let is_local = matches!(&host.host, Host::Name(name) if !name.contains('.'));
-        let local = (self.tls.verifies() && self.ca.is_none() && is_local).then(|| {
-            format!(
-                "{place}: the public authorities issue no certificate for a name without a dot; \
-                set {} to the file of your own",
-                variable(&format!("{}_ca", self.prefix))
-            )
-        });
-        [wrong_port, idle_ca, local]
     }
 }
 
@@ -550,39 +515,6 @@ mod tests {
             let told = settings(vars).unwrap_err();
             assert!(told.iter().any(|told| told.contains(words)), "{told:?}");
             assert!(!told.iter().any(|told| told.contains("hunter2")), "{told:?}");
-        }
-    }
-
-    #[test]
-    fn providers_are_known_by_their_hosts() {
-        let relay = |host| [("MTA_SMART_RELAY", host)];
-        for (vars, words) in [
-            (&[&relay("smtp.gmail.com:587")[..]][..], "Gmail takes no mail without a login"),
-            (&[&relay("relay.example:587")], "port 587 usually wants a login"),
-            (
-                &[&relay("smtp.sendgrid.net:587"), &LOGIN],
-                "the user name of SendGrid is the word apikey",
-            ),
-            (&[&relay("smtp.gmail.com:587"), &LOGIN], "the user name of Gmail is a whole address"),
-            (&[&relay("smtp.postmarkapp.com:465"), &LOGIN], "Postmark has no port with TLS from"),
-            (&[&relay("smtp.gmail.com:2465"), &LOGIN], "Gmail speaks TLS from the first octet at"),
-            (&[&relay("relay:587"), &LOGIN], "no certificate for a name without a dot"),
-            (
-                &[&relay("relay.example"), &[("MTA_SMART_RELAY_CA", "/ca.pem")]],
-                "smart_relay_ca does nothing",
-            ),
-        ] {
-            let told = upstream(vars).warnings();
-            assert!(told.iter().any(|told| told.contains(words)), "{told:?}");
-            assert!(!told.iter().any(|told| told.contains("hunter2")), "{told:?}");
-        }
-        for fine in [
-            &[&relay("smtp-relay.gmail.com:587")[..]][..],
-            &[&relay("relay.example:587"), &LOGIN],
-            &[&relay("relay.example")],
-            &[&[("MTA_SMART_RELAY_PRESET", "sendgrid")], &LOGIN[1..]],
-        ] {
-            assert_eq!(upstream(fine).warnings(), [""; 0]);
         }
     }
 }

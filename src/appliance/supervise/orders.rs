@@ -75,6 +75,10 @@ pub type UpstreamFileMap = BTreeMap<String, UpstreamFileContents>;
 pub struct UpstreamFileContents {
     /// The password; `None` when it is not in a file.
     pub password: Option<String>,
+    /// The client secret of OAuth2; `None` when it is not in a file.
+    pub client_secret: Option<String>,
+    /// The refresh token; `None` when it is not in a file.
+    pub refresh_token: Option<String>,
     /// Certificates of authorities (PEM).
     pub authorities: Option<String>,
     /// The chain of a client certificate, and its key (PEM).
@@ -93,6 +97,8 @@ impl fmt::Debug for UpstreamFileContents {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("UpstreamFileContents")
             .field("password", &self.password.is_some())
+            .field("client_secret", &self.client_secret.is_some())
+            .field("refresh_token", &self.refresh_token.is_some())
             .field("authorities", &self.authorities.is_some())
             .field("certificate", &self.certificate.is_some())
             .finish()

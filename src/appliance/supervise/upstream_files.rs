@@ -1,8 +1,8 @@
-//! The files of upstreams: passwords, authorities, client certificates.
+//! The files of upstreams: passwords, secrets of OAuth2, authorities, client certificates.
 //!
 //! Purpose: only the supervisor may read them, and they change while the relay runs. In: the
 //! properties. Out: the content of each file, checked, for the core. Limits: [`FILE_MAX`] octets a
-//! file; [`VALUE_LIMIT`] of a password. Security: read as root, or as the core's user where a file
+//! file; [`VALUE_LIMIT`] of a secret. Security: read as root, or as the core's user where a file
 //! server denies root. The content is sent only to the core, through a pipe; no error text has any
 //! of it.
 
@@ -17,7 +17,7 @@ use crate::ground::tls::upstream_client;
 use std::fs::OpenOptions;
 use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Octets of a file of certificates or of a key, at most: more than any list of authorities.
 pub const FILE_MAX: u64 = 512 * 1024;
@@ -30,7 +30,10 @@ impl UpstreamFiles {
     /// Those of the properties; `None`: there are no such files.
     pub fn of(settings: &Settings) -> Option<Self> {
         let has_files = |upstream: &ConfiguredUpstream| {
+            let oauth = upstream.oauth.as_ref();
             upstream.password_file.is_some()
+                || oauth.is_some_and(|oauth| oauth.client_secret_file.is_some())
+                || oauth.is_some_and(|oauth| oauth.refresh_token_file.is_some())
                 || upstream.ca.is_some()
                 || upstream.certificate.is_some()
         };
@@ -65,15 +68,18 @@ fn contents(
     identity: &Identity,
 ) -> Result<UpstreamFileContents, String> {
     let property = |field: &str| format!("{}_{field}", upstream.prefix);
-    let password = match &upstream.password_file {
-        Some(path) => {
-            let name = property("password");
-            let octets = file(&name, path, VALUE_LIMIT as u64 + 2, identity)?;
-            let value = value_of_file(&name, path, octets);
-            Some(value.map_err(|why| format!("{} ({name}): {why}", path.display()))?)
-        }
-        None => None,
+    let value = |field: &str, path: &PathBuf| {
+        let name = property(field);
+        let octets = file(&name, path, VALUE_LIMIT as u64 + 2, identity)?;
+        let value = value_of_file(&name, path, octets);
+        value.map_err(|why| format!("{} ({name}): {why}", path.display()))
     };
+    let oauth = upstream.oauth.as_ref();
+    let secret_file = oauth.and_then(|oauth| oauth.client_secret_file.as_ref());
+    let token_file = oauth.and_then(|oauth| oauth.refresh_token_file.as_ref());
+    let password = upstream.password_file.as_ref().map(|path| value("password", path));
+    let client_secret = secret_file.map(|path| value("oauth_client_secret", path));
+    let refresh_token = token_file.map(|path| value("oauth_refresh_token", path));
     let text = |field: &str, path: &Path| {
         let octets = file(&property(field), path, FILE_MAX, identity)?;
         Ok::<_, String>(String::from_utf8_lossy(&octets).into_owned())
@@ -83,7 +89,13 @@ fn contents(
         Some((chain, key)) => Some((text("cert_file", chain)?, text("key_file", key)?)),
         None => None,
     };
-    let found = UpstreamFileContents { password, authorities, certificate };
+    let found = UpstreamFileContents {
+        password: password.transpose()?,
+        client_secret: client_secret.transpose()?,
+        refresh_token: refresh_token.transpose()?,
+        authorities,
+        certificate,
+    };
     if let Some(path) = &upstream.ca {
         upstream_client(found.authorities.as_deref().map(str::as_bytes), None)
             .map_err(|error| format!("{} ({}): {error}", path.display(), property("ca")))?;

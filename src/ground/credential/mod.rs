@@ -6,4 +6,5 @@ pub mod sasl;
 pub mod secret;
 mod sha_crypt;
 pub mod throttle;
+pub mod token_source;
 pub mod verifier;

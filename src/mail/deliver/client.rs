@@ -8,6 +8,7 @@ use super::upstream::{
 };
 use super::wire::{SmtpWire, error_text};
 use super::{AttemptObserver, DeliverConfig, Timeouts};
+use crate::ground::credential::secret::Secret;
 use crate::ground::fair_queue::ShareMarks;
 use crate::ground::tls::{self, PeerCertificate, TlsLevel};
 use crate::mail::deliver::counters::DeliverCounters;
@@ -194,21 +195,7 @@ impl SmtpClient {
     /// last, because others wait for it.
     async fn open_in(&self, target: HostTarget<'_>) -> Result<Connection, Outcome> {
         let relay = relay_text(target.host, target.address);
-        let secrets = target.upstream.map(|upstream| upstream.secrets());
-        let level = target.upstream.map_or(TlsLevel::Opportunistic, |upstream| upstream.tls);
-        let opened = match self.attempt(target, level, secrets.as_ref()).await {
-            Err(Failed::Tls(cause)) if level == TlsLevel::Opportunistic => {
-                tracing::info!(relay, cause, "TLS failed; retrying in plain text");
-                let plain = self.attempt(target, TlsLevel::Plain, secrets.as_ref()).await;
-                plain.map(|connection| Connection { tls_failure: Some(cause), ..connection })
-            }
-            Err(Failed::Tls(cause)) => Err(Failed::Tls(format!(
-                "{cause}; mail waits, because {}_tls={} permits no plain text",
-                target.upstream.map_or("", |upstream| &upstream.prefix),
-                level.as_str()
-            ))),
-            other => other,
-        };
+        let opened = self.open_with_login(target, &relay).await;
         let status = if opened.is_ok() { "established" } else { "failed" };
         self.shared.counters.connections_out_total.with_label_values(&[status]).inc();
         if let Some(upstream) = target.upstream {
@@ -217,7 +204,61 @@ impl SmtpClient {
         opened.map(Connection::of_ready_upstream).map_err(|failed| match failed {
             Failed::Tls(cause) => Outcome::own(Reply::new(451, (4, 7, 5), cause)),
             Failed::Otherwise(outcome) => outcome,
+            Failed::Token(refused) => Outcome::own(Reply::new(451, (4, 7, 8), refused.reply.text)),
         })
+    }
+
+    /// The same with the login that the upstream asks for. An access token that is not accepted is
+    /// replaced by another one, once.
+    async fn open_with_login(
+        &self,
+        target: HostTarget<'_>,
+        relay: &str,
+    ) -> Result<Connection, Failed> {
+        let mut refused: Option<TokenRefusal> = None;
+        loop {
+            let secrets = match target.upstream {
+                Some(upstream) => {
+                    let former = refused.as_ref().map(|refused| &refused.token);
+                    Some(upstream.secrets(former).await?)
+                }
+                None => None,
+            };
+            let failed = match self.open_at_level(target, relay, secrets.as_ref()).await {
+                Ok(connection) => return Ok(connection),
+                Err(failed) => failed,
+            };
+            match (failed, target.upstream) {
+                (Failed::Token(last), Some(upstream)) if refused.is_some() => {
+                    return Err(self.refused_login(upstream, relay, &last.reply).into());
+                }
+                (Failed::Token(first), Some(_)) => refused = Some(first),
+                (failed, _) => return Err(failed),
+            }
+        }
+    }
+
+    /// The same with the form of TLS that the upstream asks for.
+    async fn open_at_level(
+        &self,
+        target: HostTarget<'_>,
+        relay: &str,
+        secrets: Option<&UpstreamSecrets>,
+    ) -> Result<Connection, Failed> {
+        let level = target.upstream.map_or(TlsLevel::Opportunistic, |upstream| upstream.tls);
+        match self.attempt(target, level, secrets).await {
+            Err(Failed::Tls(cause)) if level == TlsLevel::Opportunistic => {
+                tracing::info!(relay, cause, "TLS failed; retrying in plain text");
+                let plain = self.attempt(target, TlsLevel::Plain, secrets).await;
+                plain.map(|connection| Connection { tls_failure: Some(cause), ..connection })
+            }
+            Err(Failed::Tls(cause)) => Err(Failed::Tls(format!(
+                "{cause}; mail waits, because {}_tls={} permits no plain text",
+                target.upstream.map_or("", |upstream| &upstream.prefix),
+                level.as_str()
+            ))),
+            other => other,
+        }
     }
 
     /// The upstream of this name.
@@ -367,8 +408,27 @@ fn admitted(
 pub(super) enum Failed {
     /// TLS was announced and failed, as text; plain text may still work.
     Tls(String),
+    /// The access token was not accepted; another one may be.
+    Token(TokenRefusal),
     /// Any other reason.
     Otherwise(Outcome),
+}
+
+/// An access token that the peer did not accept, and its reply.
+pub(super) struct TokenRefusal {
+    pub(super) token: Secret,
+    pub(super) reply: Reply,
+}
+
+impl Failed {
+    /// The reason.
+    pub(super) fn text(self) -> String {
+        match self {
+            Self::Tls(cause) => cause,
+            Self::Token(refused) => refused.reply.to_string(),
+            Self::Otherwise(outcome) => outcome.reply.text.into_owned(),
+        }
+    }
 }
 
 impl From<Outcome> for Failed {

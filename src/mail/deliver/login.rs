@@ -1,12 +1,14 @@
 //! The login at an upstream: AUTH after the EHLO of an encrypted connection (RFC 4954 §4).
 //!
 //! In: the mechanisms of the EHLO reply, and our credentials. Out: a connection that is logged in,
-//! or a temporary outcome, because a refusal of us is not a refusal of the mail. Limits:
+//! or a temporary outcome, because a refusal of us is not a refusal of the mail. An access token
+//! that is refused is a [`TokenRefusal`]: the caller tries another one. Limits:
 //! [`ROUNDS_MAX`] challenges; [`MECHANISMS_MAX`] mechanisms are read. Security: without TLS and a
 //! verified certificate nothing of the credentials is sent, whatever the peer says. What we say is
 //! masked in the transcript, and so is what a peer repeats of it, in any reply.
 
-use super::client::Connection;
+use super::SmtpClient;
+use super::client::{Connection, Failed, TokenRefusal};
 use super::reply_classification::ReplyStage;
 use super::upstream::UpstreamAccess;
 use super::wire::SmtpError;
@@ -34,24 +36,27 @@ enum LoginEnd {
     /// The peer does not do this mechanism after all (504, RFC 4954 §4).
     NotThisOne(Reply),
     Refused(Reply),
+    /// The access token has expired or was withdrawn.
+    TokenRefused(Reply),
 }
 
 impl Connection {
     /// Logs in. To be called after the EHLO whose reply is the last one.
     ///
     /// # Errors
-    /// The outcome for the mail: temporary.
+    /// The outcome for the mail: temporary. Or the token is refused, which says nothing yet.
     pub(super) async fn log_in(
         &mut self,
         access: &UpstreamAccess,
         credentials: &ClientCredentials,
-    ) -> Result<(), Outcome> {
+    ) -> Result<(), Failed> {
         if !self.verified {
-            return Err(self.not_logged_in("the connection is not encrypted and verified"));
+            return Err(self.not_logged_in("the connection is not encrypted and verified").into());
         }
         let mut offered = mechanisms(self.wire.last_lines());
         if offered.is_empty() {
-            return Err(self.not_logged_in("it offers no login (AUTH) over this connection"));
+            let why = "it offers no login (AUTH) over this connection";
+            return Err(self.not_logged_in(why).into());
         }
         let mut last = None;
         for _ in 0..ATTEMPTS_MAX {
@@ -66,17 +71,27 @@ impl Connection {
                     offered.retain(|name| !name.eq_ignore_ascii_case(mechanism.name()));
                     last = Some(reply);
                 }
-                LoginEnd::Refused(reply) => return Err(self.refused_login(access, &reply)),
+                LoginEnd::Refused(reply) => {
+                    return Err(self.client.refused_login(access, &self.relay, &reply).into());
+                }
+                LoginEnd::TokenRefused(reply) => {
+                    let token = credentials.token.clone();
+                    let refused = token.map(|token| Failed::Token(TokenRefusal { token, reply }));
+                    return Err(refused.unwrap_or_else(|| self.not_logged_in("no token").into()));
+                }
             }
         }
         match last {
-            Some(reply) => Err(self.refused_login(access, &reply)),
+            Some(reply) => Err(self.client.refused_login(access, &self.relay, &reply).into()),
             None => {
                 let offered = offered.join(" ");
-                Err(self.not_logged_in(&format!(
-                    "it offers the mechanisms {offered}, and {}_password serves none of them",
-                    access.prefix
-                )))
+                let ours = if credentials.token.is_some() {
+                    "an access token".to_owned()
+                } else {
+                    format!("{}_password", access.prefix)
+                };
+                let why = format!("it offers the mechanisms {offered}, and {ours} serves none");
+                Err(self.not_logged_in(&why).into())
             }
         }
     }
@@ -107,7 +122,7 @@ impl Connection {
                 }
                 334 => {}
                 504 => return Ok(LoginEnd::NotThisOne(self.wire.last_reply())),
-                400.. => return Ok(LoginEnd::Refused(self.wire.last_reply())),
+                400.. => return Ok(self.login_end(&client)),
                 code => return Err(self.not_logged_in(&format!("it answered AUTH with {code}"))),
             }
             let challenge = self.wire.last_lines().next().unwrap_or_default();
@@ -142,19 +157,41 @@ impl Connection {
             .map_err(|trouble: SmtpError| trouble.outcome(&self.relay, "in reply to AUTH", 2))
     }
 
-    /// The refusal of the login in the last reply.
-    fn refused_login(&self, access: &UpstreamAccess, reply: &Reply) -> Outcome {
-        self.client.refused(ReplyStage::Login);
-        access.monitor.judge(&access.name, UpstreamStage::Login, reply, "");
-        let Enhanced(_, subject, detail) = reply.enhanced.unwrap_or(Enhanced(4, 7, 8));
-        let text =
-            format!("{} refuses the login of {}_username: {reply}", self.relay, access.prefix);
-        Outcome::own(Reply::new(451, (4, subject, detail), text))
+    /// What the last reply, which is an error, says. Servers refuse a token with 535, most of them
+    /// after a challenge with their reasons, which then stand behind the reply.
+    fn login_end(&self, client: &SaslClient) -> LoginEnd {
+        let mut reply = self.wire.last_reply();
+        let has_token =
+            matches!(client.mechanism(), SaslMechanism::XOauth2 | SaslMechanism::OAuthBearer);
+        if !has_token || reply.code != 535 {
+            return LoginEnd::Refused(reply);
+        }
+        if let Some(reasons) = client.refusal() {
+            let reasons = self.wire.masked(&reasons.to_string());
+            reply.text = format!("{} ({reasons})", reply.text).into();
+        }
+        LoginEnd::TokenRefused(reply)
     }
 
     fn not_logged_in(&self, why: &str) -> Outcome {
         let text = format!("no login at {}: {why}", self.relay);
         Outcome::own(Reply::new(451, (4, 7, 8), text))
+    }
+}
+
+impl SmtpClient {
+    /// The outcome for a refusal of the login, which is judged and remembered.
+    pub(super) fn refused_login(
+        &self,
+        access: &UpstreamAccess,
+        relay: &str,
+        reply: &Reply,
+    ) -> Outcome {
+        self.refused(ReplyStage::Login);
+        access.monitor.judge(&access.name, UpstreamStage::Login, reply, "");
+        let Enhanced(_, subject, detail) = reply.enhanced.unwrap_or(Enhanced(4, 7, 8));
+        let text = format!("{relay} refuses the login of {}_username: {reply}", access.prefix);
+        Outcome::own(Reply::new(451, (4, subject, detail), text))
     }
 }
 
@@ -198,6 +235,9 @@ fn is_mechanism(name: &str) -> bool {
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
 }
 
+/// Digits of a piece of a secret in base 64 that are looked for, at least: fewer are in any text.
+const PIECE_MIN: usize = 4;
+
 /// The forms in which a peer could repeat a secret.
 pub(super) fn searched_secrets(credentials: &ClientCredentials) -> Vec<String> {
     let mut all = Vec::new();
@@ -206,14 +246,36 @@ pub(super) fn searched_secrets(credentials: &ClientCredentials) -> Vec<String> {
         // The longest first: the shorter ones may be parts of it.
         all.push(STANDARD.encode(format!("\0{name}\0{secret}")));
         all.push(STANDARD.encode(secret));
+        let pieces = (0..3).map(|shift| inside_base_64(secret, shift));
+        all.extend(pieces.filter(|piece| piece.len() >= PIECE_MIN));
         all.push(secret.to_owned());
     }
     all
 }
 
+/// The digits of a secret somewhere in a longer text in base 64: those that depend on nothing else.
+/// `shift`: octets before it, modulo 3.
+fn inside_base_64(secret: &str, shift: usize) -> String {
+    let coded = STANDARD.encode(format!("{}{secret}", "\0".repeat(shift)));
+    let whole = (shift + secret.len()) * 8 / 6;
+    coded.get((shift * 8).div_ceil(6)..whole).unwrap_or_default().to_owned()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_secret_is_found_in_any_text_in_base_64() {
+        for secret in ["abcd", "s3cret", "planted-token"] {
+            for before in 0..6 {
+                let text = format!("{}{secret}, it says", "x".repeat(before));
+                let inside = inside_base_64(secret, before % 3);
+                assert!(inside.len() + 2 >= secret.len() * 8 / 6 && inside.len() >= 4);
+                assert!(STANDARD.encode(&text).contains(&inside), "{text}: {inside}");
+            }
+        }
+    }
 
     #[test]
     fn mechanisms_are_found_in_both_forms_once() {

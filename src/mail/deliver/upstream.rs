@@ -1,13 +1,15 @@
 //! The access to an upstream: its form of TLS, the authorities that verify it, and the login.
 //!
-//! In: what the properties and their files say; newer content while the relay runs. Out: what the
-//! next connection uses. Security: a form of TLS that does not verify has no credentials; the
-//! password is in no `Debug` output.
+//! In: what the properties and their files say; newer content while the relay runs; access tokens
+//! of a [`TokenSource`]. Out: what the next connection uses, or why there is no token. Security: a
+//! form of TLS that does not verify has no credentials; the password is in no `Debug` output.
 
 use crate::ground::credential::sasl::ClientCredentials;
+use crate::ground::credential::secret::Secret;
+use crate::ground::credential::token_source::{TokenFailure, TokenSource};
 use crate::ground::lock::Lock;
 use crate::ground::tls::TlsLevel;
-use crate::mail::model::UpstreamMonitor;
+use crate::mail::model::{Outcome, Reply, UpstreamMonitor, UpstreamStage};
 use rustls::ClientConfig;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -47,6 +49,8 @@ pub struct UpstreamSecrets {
     pub client: Arc<ClientConfig>,
     /// What is shown to it; `None`: there is no login.
     pub credentials: Option<Arc<ClientCredentials>>,
+    /// Where the access token of the credentials comes from; `None`: there is none.
+    pub tokens: Option<Arc<dyn TokenSource>>,
 }
 
 impl UpstreamAccess {
@@ -100,7 +104,7 @@ impl UpstreamAccess {
             connections_max: self.connections_max,
             connections: AtomicU32::new(0),
             monitor,
-            secrets: Lock::leaf(self.secrets()),
+            secrets: Lock::leaf(self.secrets.lock().clone()),
         }
     }
 
@@ -117,9 +121,33 @@ impl UpstreamAccess {
         self.monitor.paused(&self.name).map(|(_, said)| said)
     }
 
-    /// Those in use.
-    pub(super) fn secrets(&self) -> UpstreamSecrets {
-        self.secrets.lock().clone()
+    /// Those in use, with an access token where the login has one. `refused`: a token that the
+    /// upstream did not accept.
+    ///
+    /// # Errors
+    /// The outcome where there is no token: temporary.
+    pub(super) async fn secrets(
+        &self,
+        refused: Option<&Secret>,
+    ) -> Result<UpstreamSecrets, Outcome> {
+        let mut secrets = self.secrets.lock().clone();
+        if let (Some(tokens), Some(credentials)) = (&secrets.tokens, &mut secrets.credentials) {
+            let token = tokens.token(refused).await.map_err(|failure| self.no_token(failure))?;
+            let former = (**credentials).clone();
+            *credentials = Arc::new(ClientCredentials { token: Some(token), ..former });
+        }
+        Ok(secrets)
+    }
+
+    /// The upstream is judged as if it had refused the login, or had taken no more for now: without
+    /// a token it is of no use.
+    fn no_token(&self, failure: TokenFailure) -> Outcome {
+        let TokenFailure { is_refusal, text } = failure;
+        let (code, class, detail) = if is_refusal { (535, 5, 8) } else { (454, 4, 0) };
+        let said = Reply::new(code, (class, 7, detail), text.clone());
+        self.monitor.judge(&self.name, UpstreamStage::Login, &said, "");
+        let text = format!("no login for {}_username: {text}", self.prefix);
+        Outcome::own(Reply::new(451, (4, 7, detail), text))
     }
 }
 

@@ -51,6 +51,9 @@ impl UpstreamAccess {
         match opened {
             Ok(connection) => self.monitor.connected(&self.name, connection.session()),
             Err(Failed::Tls(cause)) => self.monitor.failed(&self.name, cause, true),
+            Err(Failed::Token(refused)) => {
+                self.monitor.failed(&self.name, &refused.reply.text, false);
+            }
             Err(Failed::Otherwise(outcome)) => {
                 self.monitor.failed(&self.name, &outcome.reply.text, false);
             }

@@ -118,7 +118,15 @@ impl UpstreamDialogue {
         level: TlsLevel,
         envelope: Option<&TestEnvelope>,
     ) -> Result<(), TalkEnd> {
-        let secrets = self.access.secrets();
+        let access = self.access.clone();
+        let secrets = match access.secrets(None).await {
+            Ok(secrets) => secrets,
+            Err(outcome) => {
+                let what = outcome.reply.text.into_owned();
+                self.note(&what);
+                return Err(TalkEnd::Problem(self.problem(Stage::NoLogin, what)));
+            }
+        };
         let connection = self.reach(host, address, &secrets).await?;
         self.note(&format!("connected to {}", connection.relay));
         let connection = self.connection.insert(connection);
@@ -203,7 +211,7 @@ impl UpstreamDialogue {
                     None => (Stage::Silent, what),
                 }
             }
-            Failed::Otherwise(outcome) => (Stage::Session, outcome.reply.text.into_owned()),
+            other => (Stage::Session, other.text()),
         };
         TalkEnd::Problem(self.problem(stage, what))
     }
@@ -267,9 +275,9 @@ async fn finish(
     let text = |outcome: Outcome| outcome.reply.text.into_owned();
     if let Some(credentials) = &secrets.credentials {
         let logged_in = connection.log_in(access, credentials).await;
-        logged_in.map_err(|outcome| {
+        logged_in.map_err(|failed| {
             let code = connection.wire.last_reply().code;
-            (if code >= 400 { Stage::Login(code) } else { Stage::NoLogin }, text(outcome))
+            (if code >= 400 { Stage::Login(code) } else { Stage::NoLogin }, failed.text())
         })?;
     }
     let Some(envelope) = envelope else { return Ok(()) };

@@ -181,6 +181,11 @@ impl SmtpWire {
         self.masked = texts;
     }
 
+    /// A text with these masked.
+    pub fn masked(&self, text: &str) -> String {
+        masked(text, &self.masked)
+    }
+
     async fn read_reply(&mut self) -> Result<u16, SmtpError> {
         loop {
             if !self.input.is_empty() {

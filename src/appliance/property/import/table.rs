@@ -81,6 +81,7 @@ const TLS_FILES: &str = "TLS for clients is MTA_SSL_DISABLED=no, with MTA_SSL_KE
     MTA_SSL_CERT_FILE on the key volume";
 const RESTRICTIONS: &str = "who may send what is MTA_SMTPD_TRUSTED_NETWORKS, MTA_SMTP_USERS and \
     MTA_ALLOWED_SENDER_DOMAINS";
+const FIRST_TOKEN: &str = "the first access token is requested with the refresh token";
 const NO_DOMAINS: &str = "this version takes mail for no domain of its own; remove it";
 const NO_TABLES: &str = "there are no lookup tables; sender addresses are changed by \
     MTA_REWRITE_FROM and MTA_SENDER_REWRITES";
@@ -96,6 +97,11 @@ pub static FOREIGN_VARIABLES: &[ForeignVariable] = &[
     row("RELAYHOST", &[Boky], Becomes("smart_relay")),
     row("RELAYHOST_USERNAME", &[Boky], Becomes("smart_relay_username")),
     row("RELAYHOST_PASSWORD", &[Boky], Becomes("smart_relay_password")),
+    row("XOAUTH2_CLIENT_ID", &[Boky], Becomes("smart_relay_oauth_client_id")),
+    row("XOAUTH2_SECRET", &[Boky], Becomes("smart_relay_oauth_client_secret")),
+    row("XOAUTH2_INITIAL_REFRESH_TOKEN", &[Boky], Becomes("smart_relay_oauth_refresh_token")),
+    row("XOAUTH2_TOKEN_ENDPOINT", &[Boky], Becomes("smart_relay_oauth_token_url")),
+    row("XOAUTH2_INITIAL_ACCESS_TOKEN", &[Boky], NoEffect(FIRST_TOKEN)),
     row("RELAYHOST_TLS_LEVEL", &[Boky], Converted("smart_relay_tls", convert::tls_level)),
     row("POSTFIX_relayhost", &[Boky], Becomes("smart_relay")),
     row(

@@ -74,6 +74,23 @@ fn each_image_is_taken_over() {
         ),
         (
             &[
+                ("RELAYHOST", "[smtp.gmail.com]:587"),
+                ("RELAYHOST_USERNAME", "you@gmail.example"),
+                ("XOAUTH2_CLIENT_ID", "client"),
+                ("XOAUTH2_SECRET_FILE", "/run/secrets/client"),
+                ("XOAUTH2_INITIAL_ACCESS_TOKEN", "access"),
+                ("XOAUTH2_INITIAL_REFRESH_TOKEN", "refresh"),
+            ],
+            &[
+                "smart_relay=[smtp.gmail.com]:587",
+                "smart_relay_oauth_client_id=client",
+                "smart_relay_oauth_client_secret</run/secrets/client",
+                "smart_relay_oauth_refresh_token=refresh",
+                "smart_relay_username=you@gmail.example",
+            ],
+        ),
+        (
+            &[
                 ("RELAY_HOST", "smtp.example.com"),
                 ("RELAY_PORT", "465"),
                 ("RELAY_USER", "user"),
