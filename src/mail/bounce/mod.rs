@@ -9,15 +9,15 @@
 //! a text for people, a message/delivery-status (RFC 3464) for programs, and the header section of
 //! the original, or with RET=FULL a small one whole. All else is ASCII on the wire, whatever the
 //! original was, so that no next hop can reject it for its form; an original in 8 bits that is
-//! returned whole is converted where the next hop has no 8BITMIME, as any mail, and only an
-//! internationalised sender needs SMTPUTF8. A client that used DSN (RFC 3461) hears of the events
-//! that it asked for, and finds its ENVID and ORCPT in the report. Limits: [`HEADERS_MAX`] of the
-//! original's headers, [`CONTENT_MAX`] of an original that is returned whole, [`DIAGNOSTIC_MAX`] of
-//! a server's reply; with [`Envelope::RECIPIENTS_MAX`] recipients a report stays below two
-//! megabytes. Security: replies and headers are untrusted. No control character of a reply reaches
-//! the report, no line of it can begin a header field or a part, and the boundary between parts
-//! cannot be guessed. Source: RFC 3464, RFC 6522, RFC 6533, RFC 3834 (Auto-Submitted), RFC 5321
-//! §4.5.5.
+//! returned whole is converted where the next hop has no 8BITMIME, as any mail (the caller looks
+//! whether it can be), and only an internationalised sender needs SMTPUTF8. A client that used DSN
+//! (RFC 3461) hears of the events that it asked for, and finds its ENVID and ORCPT in the report.
+//! Limits: [`HEADERS_MAX`] of the original's headers, [`CONTENT_MAX`] of an original that is
+//! returned whole, [`DIAGNOSTIC_MAX`] of a server's reply; with [`Envelope::RECIPIENTS_MAX`]
+//! recipients a report stays below two megabytes. Security: replies and headers are untrusted. No
+//! control character of a reply reaches the report, no line of it can begin a header field or a
+//! part, and the boundary between parts cannot be guessed. Source: RFC 3464, RFC 6522, RFC 6533,
+//! RFC 3834 (Auto-Submitted), RFC 5321 §4.5.5.
 
 mod encode;
 mod report;

@@ -16,6 +16,7 @@ mod delivery_agent;
 mod delivery_agent_tests;
 mod delivery_statistics;
 mod dispatcher;
+mod failure_notice;
 mod in_memory_messages;
 mod outcomes;
 mod queue_state;

@@ -2,6 +2,7 @@
 
 use super::Outbound;
 use super::delivery_statistics::EndedAttempt;
+use super::failure_notice;
 use crate::ground::clock;
 use crate::mail::bounce;
 use crate::mail::hold;
@@ -178,9 +179,10 @@ impl<S: Spool> Outbound<S> {
         let (original, host, hostname) =
             (message.clone(), relay.to_owned(), self.config.hostname.clone());
         let failed = failures.clone();
-        let draft =
-            compose_blocking(move || bounce::failed(&original, &failed, &host, &hostname, now))
-                .await;
+        let draft = compose_blocking(move || {
+            failure_notice::compose(&original, &failed, &host, &hostname, now)
+        })
+        .await;
         let queued = match draft {
             Some(draft) => self.queue(draft, message, NotificationKind::Failed).await,
             None => self.report_undeliverable(message, &failures, relay, now).await,
