@@ -67,6 +67,14 @@ struct KnownKeys {
     rotations: Result<Rotations, String>,
 }
 
+impl KnownKeys {
+    /// Whether there is a file for each key of a domain and its selector.
+    fn has_all(&self, signing: &SigningDomain) -> bool {
+        let of_it = self.files.iter().filter(|file| file.is_of(signing));
+        of_it.count() >= signing.selectors().len()
+    }
+}
+
 /// What others ask for while a change may be in progress.
 #[derive(Default)]
 struct ShownKeys {
@@ -135,9 +143,15 @@ impl DkimKeyStore {
             let store = self.0.clone();
             let removed = tokio::task::spawn_blocking(move || store.remove_former(clock::now()));
             drop(removed.await);
-            for domain in self.0.due() {
-                drop(self.report(vec![domain], Duration::ZERO).await);
-            }
+            self.look_at_records().await;
+        }
+    }
+
+    /// Asks DNS about the domains that are due, and once about the host name.
+    async fn look_at_records(&self) {
+        let due = self.0.due();
+        if !due.is_empty() {
+            drop(self.report(due, Duration::ZERO).await);
         }
     }
 }
@@ -333,11 +347,15 @@ impl KeyStore {
             }
             None => {}
         }
-        let waits = active_rotation(&configured, &known.files, &rotations)
-            .is_some_and(|rotation| rotation.next.is_some());
-        if !waits {
-            self.begin(&mut known, &configured)?;
-        }
+        let next = active_rotation(&configured, &known.files, &rotations)
+            .and_then(|rotation| rotation.next.as_ref())
+            .map(|next| SigningDomain::new(&configured.domain, Some(&next.selector)));
+        let waits = match next {
+            Some(next) if known.has_all(&next) => true,
+            // An earlier order could not make them all.
+            Some(next) => self.make_next(&mut known, &next).map(|()| false)?,
+            None => self.begin(&mut known, &configured).map(|()| false)?,
+        };
         let step = match (now, waits) {
             (true, _) => {
                 self.switch(&mut known, &configured, "ordered").map_err(|error| failed(&error))?;
@@ -381,10 +399,22 @@ impl KeyStore {
         volume::write_rotations(&*self.disk, &rotations).map_err(|error| failed(&error))?;
         known.rotations = Ok(rotations);
         let next = SigningDomain::new(&configured.domain, Some(&next));
-        volume::make_keys(&*self.disk, &next, &known.files).map_err(|error| failed(&error))?;
-        self.read_own(known).map_err(|error| failed(&error))?;
+        self.make_next(known, &next)
+    }
+
+    /// Makes the keys of a next selector that are missing.
+    fn make_next(
+        &self,
+        known: &mut KnownKeys,
+        next: &SigningDomain,
+    ) -> Result<(), DkimRotateError> {
+        // What an earlier attempt has made stays: its record may be in DNS already.
+        let made = self
+            .read_own(known)
+            .and_then(|()| volume::make_keys(&*self.disk, next, &known.files))
+            .and_then(|()| self.read_own(known));
         self.use_keys(known);
-        Ok(())
+        made.map_err(|error| failed(&error))
     }
 
     /// The next selector of a domain signs from now on, if there is one with keys.

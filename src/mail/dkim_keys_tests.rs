@@ -9,9 +9,9 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// A zone with TXT records alone.
+/// A zone with TXT records alone, and how often it was asked for addresses.
 #[derive(Default)]
-struct Zone(Lock<BTreeMap<String, String>>);
+struct Zone(Lock<BTreeMap<String, String>>, AtomicUsize);
 
 impl Resolver for Zone {
     fn mx(&self, _: &str) -> DnsFuture<'_, Vec<(u16, String)>> {
@@ -19,6 +19,7 @@ impl Resolver for Zone {
     }
 
     fn addresses(&self, _: &str) -> DnsFuture<'_, Vec<IpAddr>> {
+        self.1.fetch_add(1, Ordering::Relaxed);
         Box::pin(async { Err(DnsError::Absent(Absence::Name)) })
     }
 
@@ -121,12 +122,24 @@ fn started(
     key_volume: Vec<SelectorFile>,
     changes: usize,
 ) -> DkimKeyStore {
+    let left = Arc::new(AtomicUsize::new(changes));
+    started_for(&["a.example"], volume, zone, key_volume, left)
+}
+
+/// The same for these domains, and a number of changes that the test can change.
+fn started_for(
+    domains: &[&str],
+    volume: &Path,
+    zone: &Arc<Zone>,
+    key_volume: Vec<SelectorFile>,
+    left: Arc<AtomicUsize>,
+) -> DkimKeyStore {
     let counters = SignCounters::alone().unwrap();
-    let domains = vec![SigningDomain::new("a.example", None)];
+    let domains: Vec<_> = domains.iter().map(|name| SigningDomain::new(name, None)).collect();
     let config = SigningConfig { domains: domains.clone(), ..SigningConfig::default() };
     let signer = MailSigner::new(config, counters.clone());
     let disk = DirectoryDisk::open(volume).unwrap();
-    let disk = Arc::new(CutOff { disk, left: Arc::new(AtomicUsize::new(changes)) });
+    let disk = Arc::new(CutOff { disk, left });
     let resolver: Option<(Arc<dyn Resolver>, String)> =
         Some((zone.clone(), "mail.example".to_owned()));
     let store = DkimKeyStore::open(domains, signer, disk, resolver, counters);
@@ -368,6 +381,50 @@ async fn a_rotation_that_is_cut_off_anywhere_goes_on() {
     // Not begun, named without an answer, with keys but not in use, in use.
     let all = [(false, false, true), (false, true, true), (true, true, true), (true, false, false)];
     assert_eq!(seen, all.into_iter().collect());
+}
+
+/// A disk that is full for a while, at whatever call: the next order makes what is missing.
+#[tokio::test]
+async fn an_order_makes_the_keys_that_an_earlier_one_could_not_make() {
+    for changes in (0..).step_by(3) {
+        let (volume, zone) = (tempfile::tempdir().unwrap(), Arc::new(Zone::default()));
+        let left = Arc::new(AtomicUsize::new(usize::MAX));
+        let store = started_for(&["a.example"], volume.path(), &zone, Vec::new(), left.clone());
+        let first = state(&store);
+        left.store(changes, Ordering::Relaxed);
+        if rotate(&store, false).await.is_ok() {
+            break;
+        }
+        assert!(matches!(rotate(&store, true).await, Err(DkimRotateError::Failed(_))));
+        assert_eq!((state(&store).keys, state(&store).problem), (first.keys.clone(), None));
+        left.store(usize::MAX, Ordering::Relaxed);
+        assert_eq!(rotate(&store, false).await, Ok(RotationStep::Begun), "{changes}");
+        assert_eq!(rotate(&store, false).await, Ok(RotationStep::Waiting), "{changes}");
+        let next = state(&store).next.unwrap();
+        assert_eq!((next.keys.len(), state(&store).keys), (2, first.keys), "{changes}");
+        publish(&zone, &next.keys);
+        check(&store).await;
+        assert_eq!(state(&store).keys, next.keys, "{changes}");
+    }
+}
+
+#[tokio::test]
+async fn the_addresses_of_the_host_name_are_asked_for_once() {
+    let (volume, zone) = (tempfile::tempdir().unwrap(), Arc::new(Zone::default()));
+    let domains = ["a.example", "b.example", "c.example"];
+    let left = Arc::new(AtomicUsize::new(usize::MAX));
+    let store = started_for(&domains, volume.path(), &zone, Vec::new(), left);
+    store.look_at_records().await;
+    assert_eq!((store.last_report().domains.len(), zone.1.load(Ordering::Relaxed)), (3, 1));
+    for state in store.domains() {
+        let records = state.keys.iter();
+        let records = records.map(|key| (key.record_name(&state.domain), key.record.clone()));
+        zone.0.lock().extend(records);
+    }
+    store.look_at_records().await;
+    assert_eq!((store.0.due(), zone.1.load(Ordering::Relaxed)), (Vec::new(), 2));
+    store.look_at_records().await;
+    assert_eq!(zone.1.load(Ordering::Relaxed), 2, "nothing is due");
 }
 
 fn age_if_there(volume: &Path) {
