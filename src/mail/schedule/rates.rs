@@ -18,6 +18,9 @@ use std::sync::Arc;
 /// Agents with a connection stay idle for a permit that is so near, in seconds.
 const NEAR: u32 = 2;
 
+/// Ends of waits that are kept for each destination, at most: those of waits that are over too.
+const ENDS_PER_DESTINATION: usize = 2;
+
 impl Schedule {
     /// From now on these rates hold; to be called before any mail is added.
     pub fn limit_rates(&mut self, rules: RateRules) {
@@ -79,6 +82,20 @@ impl Schedule {
         }
         self.rates.waiting.push(Reverse((pause.until, id)));
         destination.rate_pause = Some(Box::new(pause));
+        self.drop_former_ends();
+    }
+
+    /// A permit that is given back ends a wait before its time: without mail to deliver, each
+    /// attempt to connect would leave the end of a wait for as long as the rate counts.
+    fn drop_former_ends(&mut self) {
+        if self.rates.waiting.len() <= ENDS_PER_DESTINATION * self.destinations.len() {
+            return;
+        }
+        let ids = (0..).map(DestinationId);
+        let present = ids.zip(&self.destinations).filter_map(|(id, destination)| {
+            Some(Reverse((destination.rate_pause.as_ref()?.until, id)))
+        });
+        self.rates.waiting = present.collect();
     }
 
     /// Offers the destinations that have a permit again.
@@ -227,6 +244,46 @@ mod tests {
         schedule.add(&at("a.example"), job(3), 0, NOW);
         assert_eq!(schedule.start(moment(120_010)), None);
         assert_eq!(schedule.next_wake(), Some(moment(120_020)));
+    }
+
+    #[test]
+    fn a_host_that_is_down_leaves_no_ends_of_waits() {
+        let mut schedule = rated(&[("a.example", "1/day")]);
+        schedule.add(&at("a.example"), job(1), 0, NOW);
+        let id = schedule.start(moment(0)).unwrap();
+        for millis in 0..1000 {
+            let taken = schedule.take(id, false, moment(millis)).unwrap();
+            schedule.return_untried(id, taken);
+            schedule.return_permit(id, moment(millis), moment(millis));
+        }
+        let most = ENDS_PER_DESTINATION * schedule.destinations.len();
+        assert!(schedule.rates.waiting.len() <= most, "{}", schedule.rates.waiting.len());
+        // The wait that counts is kept.
+        assert!(schedule.take(id, false, moment(1000)).is_some());
+        schedule.finished(id);
+        schedule.add(&at("a.example"), job(2), 0, NOW);
+        schedule.start(moment(86_400_999));
+        assert_eq!(schedule.take(id, false, moment(86_400_999)), None);
+        assert_eq!(schedule.next_wake(), Some(moment(86_401_000)));
+        schedule.start(moment(86_401_000));
+        assert_eq!(schedule.take(id, false, moment(86_401_000)), Some(job(2)));
+    }
+
+    #[test]
+    fn mail_that_waits_beyond_its_lifetime_is_taken_when_its_turn_comes() {
+        let mut schedule = rated(&[("a.example", "1/min")]);
+        (1..3).for_each(|id| schedule.add(&at("a.example"), job(id), 0, NOW));
+        let late = schedule.config.lifetime + 60;
+        let id = schedule.start(moment(0)).unwrap();
+        schedule.take(id, false, moment(0)).unwrap();
+        schedule.finished(id);
+        schedule.charge_rate(id, 1, moment(u64::from(late) * 1000));
+        assert_eq!(schedule.waiting_for(&at("a.example")), 1, "it is not handed out to be bounced");
+        for (after, taken) in [(0, None), (60, Some(job(2)))] {
+            let now = Moment::from(NOW + late + after);
+            schedule.start(now);
+            assert_eq!(schedule.take(id, false, now), taken);
+        }
     }
 
     #[test]
