@@ -55,8 +55,10 @@ pub struct Connection {
     pub(super) security: String,
     /// Why there is no TLS although the peer announced it.
     pub(super) tls_failure: Option<String>,
-    /// Transactions on this connection so far.
+    /// Transactions in this session so far.
     pub(super) transactions: u32,
+    /// Those of the sessions that this one replaces.
+    earlier_transactions: u32,
     /// The peer may still have recipients of the last transaction; RSET is sent before the next.
     pub(super) needs_reset: bool,
     /// The present message was probably rejected for its 8-bit content.
@@ -337,6 +339,7 @@ impl SmtpClient {
             security: String::new(),
             tls_failure: None,
             transactions: 0,
+            earlier_transactions: 0,
             needs_reset: false,
             eight_bit_refused: false,
             recipient_parameters: Vec::new(),
@@ -443,9 +446,9 @@ impl Connection {
         &self.relay
     }
 
-    /// Transactions on this connection so far.
+    /// Transactions so far, with those before it was opened anew.
     pub fn transactions(&self) -> u32 {
-        self.transactions
+        self.earlier_transactions.saturating_add(self.transactions)
     }
 
     pub(super) fn address(&self) -> SocketAddr {
@@ -513,7 +516,7 @@ impl Connection {
     /// It failed; the outcome for all that is still to be sent.
     pub async fn reopen(&mut self) -> Result<(), Outcome> {
         let client = self.client.clone();
-        let recipients_max = self.recipients_max;
+        let (recipients_max, transactions) = (self.recipients_max, self.transactions());
         self.wire.drop_stream();
         let target = HostTarget {
             place: &self.place,
@@ -524,7 +527,7 @@ impl Connection {
             permit: self.permit.as_ref(),
         };
         *self = client.open_in(target).await?;
-        self.recipients_max = recipients_max;
+        (self.recipients_max, self.earlier_transactions) = (recipients_max, transactions);
         Ok(())
     }
 

@@ -354,6 +354,7 @@ mod tests {
         .await;
         assert_eq!(report.outcomes[0].1.reply.code, 250, "{report:?}");
         assert!(report.reusable);
+        assert_eq!(connection.transactions(), 2, "both count for the rate");
         drop(connection);
         peer.await.unwrap();
     }
