@@ -86,6 +86,8 @@ pub(super) struct LoginAttempt<'a> {
     is_name_of_user: bool,
     /// The user whose secret is being checked.
     user: Option<Arc<DirectoryUser>>,
+    /// The throttle counts it as wrong so far.
+    is_counted: bool,
 }
 
 impl Authenticator {
@@ -123,7 +125,8 @@ impl Authenticator {
     pub(super) fn attempt(&self, client: IpAddr, trusted: bool) -> LoginAttempt<'_> {
         let whose = if trusted { LoginClass::Own } else { LoginClass::Stranger };
         let (name, is_name_of_user, user) = (String::new(), false, None);
-        LoginAttempt { authenticator: self, client, whose, name, is_name_of_user, user }
+        let is_counted = false;
+        LoginAttempt { authenticator: self, client, whose, name, is_name_of_user, user, is_counted }
     }
 
     /// The user that a proxy names, if there is one that may come from this address. Only of
@@ -265,13 +268,16 @@ impl LoginAttempt<'_> {
 
     /// An attempt for this name begins. Many sessions of one client may log in at once, and all but
     /// the first wait until it has.
-    async fn begin(&self) -> Result<(), NoAnswer> {
+    async fn begin(&mut self) -> Result<(), NoAnswer> {
         let until = Instant::now() + self.authenticator.patience;
         let throttle = &self.authenticator.throttle;
         loop {
             let now = Instant::now();
             match throttle.begin(&self.name, self.client, now.into_std()) {
-                Ok(()) => return Ok(()),
+                Ok(()) => {
+                    self.is_counted = true;
+                    return Ok(());
+                }
                 Err(pause) if now + STEP >= until => return Err(NoAnswer::Wait(pause)),
                 Err(pause) => tokio::time::sleep(pause.min(STEP)).await,
             }
@@ -286,7 +292,9 @@ impl LoginAttempt<'_> {
 
     async fn wait_for_turn(&self, until: Instant) -> Result<(), NoAnswer> {
         if Instant::now() + STEP >= until {
-            self.authenticator.throttle.taken_back(&self.name, self.client);
+            if self.is_counted {
+                self.authenticator.throttle.taken_back(&self.name, self.client);
+            }
             return Err(NoAnswer::Busy);
         }
         tokio::time::sleep(STEP).await;
@@ -451,6 +459,30 @@ mod tests {
         for _ in 0..20 {
             assert!(ask().await.is_ok());
         }
+    }
+
+    /// The user may be forgotten by the verifier meanwhile: then nothing was counted.
+    #[tokio::test]
+    async fn only_an_attempt_that_was_counted_is_taken_back() {
+        let all = Authenticator { patience: Duration::ZERO, ..authenticator() };
+        let begun = async || {
+            let mut attempt = all.attempt(HERE, false);
+            "anna".clone_into(&mut attempt.name);
+            (attempt.begin().await, attempt)
+        };
+        let busy = Err(NoAnswer::Busy);
+        for _ in 0..100 {
+            let (begun, attempt) = begun().await;
+            assert_eq!(begun, Ok(()), "all are taken back");
+            assert_eq!(attempt.wait_for_turn(Instant::now()).await, busy);
+        }
+        while begun().await.0.is_ok() {}
+        for _ in 0..100 {
+            let mut attempt = all.attempt(HERE, false);
+            "anna".clone_into(&mut attempt.name);
+            assert_eq!(attempt.wait_for_turn(Instant::now()).await, busy);
+        }
+        assert!(begun().await.0.is_err(), "nothing is taken back");
     }
 
     #[tokio::test]
