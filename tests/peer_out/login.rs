@@ -189,6 +189,48 @@ async fn a_server_that_repeats_the_password_does_not_bring_it_into_our_texts() {
     assert!(!told.contains(PASSWORD) && !told.contains(CODED[1]), "{told}");
 }
 
+/// Whatever the mechanism sends, the whole of it is masked.
+#[tokio::test(crate = "crate::with_threads")]
+async fn a_server_that_repeats_our_lines_does_not_bring_them_into_our_texts() {
+    for mechanism in ["PLAIN", "LOGIN", "CRAM-MD5", "SCRAM-SHA-256", "XOAUTH2", "OAUTHBEARER"] {
+        let offer = format!("AUTH {mechanism}");
+        let peer = Peer::start(&["STARTTLS", &offer], |step| match step.line {
+            "" | "STARTTLS" | "QUIT" => Do::Usual,
+            line if line.starts_with("EHLO") => Do::Usual,
+            "AUTH LOGIN" => say("334 VXNlcm5hbWU6"),
+            "YW5uYQ==" => say("334 UGFzc3dvcmQ6"),
+            "AUTH CRAM-MD5" => say("334 PDFAaGVyZT4="),
+            line => say(&format!("554-5.7.8 not '{line}'\r\n554 5.7.8 nor ({line})")),
+        })
+        .await;
+        let client = with_access(TlsLevel::Required, of_mechanism(mechanism));
+        let outcome = client.connect(&upstream_route(UPSTREAM, &peer)).await.unwrap_err();
+        let told = outcome.reply.text.to_string();
+        let lines = peer.lines();
+        let sent = lines.iter().skip_while(|line| !line.starts_with("AUTH "));
+        let sent: Vec<_> = sent.filter_map(|line| line.split(' ').next_back()).collect();
+        let secrets: Vec<_> = sent.iter().filter(|word| **word != mechanism).collect();
+        assert!(!secrets.is_empty(), "{lines:?}");
+        assert!(told.contains("****") && told.contains("5.7.8"), "{told}");
+        for secret in secrets {
+            assert!(!told.contains(*secret), "{mechanism}: {secret} in {told}");
+            // No piece of it either.
+            let piece = &secret[..secret.len().min(8)];
+            assert!(!told.contains(piece), "{mechanism}: {piece} in {told}");
+        }
+    }
+}
+
+/// Credentials for which this mechanism is chosen.
+fn of_mechanism(mechanism: &str) -> Option<ClientCredentials> {
+    let mut all = credentials();
+    if let Some(one) = all.as_mut().filter(|_| mechanism.contains("OAUTH")) {
+        one.password = None;
+        one.token = Some(Secret::new("planted-token".to_owned()));
+    }
+    all
+}
+
 #[tokio::test(crate = "crate::with_threads")]
 async fn a_login_that_does_not_end_or_proves_nothing_is_ended() {
     for (offer, reply, words) in [

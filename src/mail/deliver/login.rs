@@ -148,8 +148,13 @@ impl Connection {
     /// the reply.
     async fn say_secret(&mut self, line: &str, shown: &str) -> Result<u16, Outcome> {
         let limit: Duration = self.client.timeouts().hello;
+        // Only the argument: the name of the mechanism is no secret.
+        let secret = match shown.strip_suffix(MASK) {
+            Some(before) => line.strip_prefix(before).unwrap_or(line),
+            None => "",
+        };
         let asked = async {
-            self.wire.say_secret(line, shown, limit).await?;
+            self.wire.say_secret((line, secret), shown, limit).await?;
             self.wire.reply(limit).await
         };
         asked

@@ -165,13 +165,20 @@ impl SmtpWire {
         self.write(commands, limit).await
     }
 
-    /// Writes a line of which the transcript has `shown`.
+    /// Writes a line of which the transcript has `shown`. What is `secret` of it is masked from now
+    /// on, as by [`SmtpWire::mask`].
     pub async fn say_secret(
         &mut self,
-        line: &str,
+        (line, secret): (&str, &str),
         shown: &str,
         limit: Duration,
     ) -> Result<(), SmtpError> {
+        // Base 64 has four digits at least; fewer mean that there is nothing.
+        let is_secret = secret.len() >= WITHIN_WORDS_MIN;
+        if is_secret && !self.masked.iter().any(|known| known == secret) {
+            // Before its own parts, which else would be replaced first and leave the rest of it.
+            self.masked.insert(0, secret.to_owned());
+        }
         self.transcript.sent(shown.as_bytes());
         self.write(format!("{line}\r\n").as_bytes(), limit).await
     }
