@@ -19,7 +19,7 @@ use super::intake::Intake;
 use super::model::{Address, Encryption, MailEvent, Protocol, Refusal, Rejection, Reply, Verdict};
 use super::parse::{
     AccessPolicy, AuthOffer, Command, CommandError, CommandResult, Dialogue, Grammar, InputLine,
-    LineSplitter, NextStep, TlsState, write_reply,
+    LineSplitter, NextStep, TlsState, XclientOverride, write_reply,
 };
 use super::sessions::RegisteredSession;
 use super::spool::Spool;
@@ -65,6 +65,8 @@ pub(super) struct Session<'a, S: Spool> {
     chunked: Option<Box<IncomingMessage<'a, S>>>,
     /// The slot of the client that XCLIENT has named.
     moved: Option<SessionPermit>,
+    /// What XCLIENT has said.
+    named: Option<Box<XclientOverride>>,
     /// The login, once the client has logged in.
     login: Option<LoginState>,
     login_failures: u32,
@@ -121,6 +123,7 @@ impl<'a, S: Spool> Session<'a, S> {
             slowed: false,
             chunked: None,
             moved: None,
+            named: None,
             login: None,
             login_failures: 0,
         }
@@ -260,7 +263,7 @@ impl<'a, S: Spool> Session<'a, S> {
                     }
                 }
                 NextStep::Override(overriding) => {
-                    if Box::pin(self.overridden(*overriding)).await == NextStep::Close {
+                    if Box::pin(self.overridden(overriding)).await == NextStep::Close {
                         return Ok(SessionEnd::Over);
                     }
                 }

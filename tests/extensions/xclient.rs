@@ -102,12 +102,9 @@ fn the_named_client_is_judged_as_if_it_had_connected() {
     let mut strange = named(&appliance, "ADDR=192.0.2.7");
     strange.ask("EHLO client.example", "250 ");
     assert!(denied(&mut strange).contains("[192.0.2.7]"));
-    strange.ask("RSET", "250 ");
-    // The proxy may name another client on the same connection, and none of them keeps anything.
-    strange.ask("XCLIENT ADDR=10.1.2.4 HELO=a", "220 ");
-    strange.mail("sender@here.example", TO, MAIL);
-    strange.ask("XCLIENT ADDR=[TEMPUNAVAIL] HELO=a", "220 ");
-    assert!(denied(&mut strange).contains("[0.0.0.0]"));
+    let mut unknown = named(&appliance, "ADDR=[TEMPUNAVAIL] HELO=a");
+    assert!(denied(&mut unknown).contains("[0.0.0.0]"));
+    unknown.finish();
     // Each client has its own limit of sessions, and the proxy has none.
     let _two = [(); 2].map(|()| named(&appliance, "ADDR=192.0.2.8"));
     let mut third = Client::hello(appliance.smtp);
@@ -122,6 +119,69 @@ fn the_named_client_is_judged_as_if_it_had_connected() {
     for _ in 0..10 {
         named(&appliance, "ADDR=192.0.2.9").finish();
     }
+}
+
+/// nginx passes on all that its client says once a recipient is named, or the login is right.
+#[test]
+fn the_client_behind_nginx_cannot_name_another_one() {
+    let users = ("MTA_SMTP_USERS", "anna:{PLAIN}s3cret");
+    let plaintext = ("MTA_PLAINTEXT_AUTH_NETWORKS", "192.0.2.1");
+    let port = free_port().to_string();
+    let (appliance, _sink) = start(&[users, plaintext, ("MTA_SUBMISSION_PORT", &port)]);
+    let relays = |client: &mut Client| {
+        client.ask("EHLO client.example", "250 ");
+        for attributes in ["ADDR=127.0.0.5", "ADDR=127.0.0.6 LOGIN=anna", "HELO=other.example"] {
+            client.ask(&format!("XCLIENT {attributes}"), "500 5.5.2 Command not known");
+        }
+        assert!(denied(client).contains("[127.0.0.6]"));
+    };
+    let nginx = MailNginx::before(appliance.smtp, "smtp_auth none");
+    let mut client = Client::hello_from("127.0.0.6", nginx.address);
+    denied(&mut client);
+    client.ask("RSET", "250 ");
+    client.ask("XCLIENT ADDR=127.0.0.5 LOGIN=anna", "500 5.5.2 Command not known");
+    relays(&mut client);
+    // From a client that has said no EHLO before its login nginx passes on the very next octet.
+    let nginx = MailNginx::before(appliance.smtp, "smtp_auth plain");
+    let mut client = Client::connect_from("127.0.0.6", nginx.address);
+    client.expect("220 ");
+    let message = BASE64_STANDARD.encode("\0nobody\0anything");
+    client.ask(&format!("AUTH PLAIN {message}"), "235 ");
+    for attributes in ["ADDR=127.0.0.5", "LOGIN=anna"] {
+        client.ask(&format!("XCLIENT {attributes}"), "503 5.5.1 ADDR and LOGIN belong into");
+    }
+    relays(&mut client);
+    let log = appliance.log().join("\n");
+    assert!(!log.contains("user=anna") && !log.contains("client=127.0.0.5"), "{log}");
+}
+
+/// A login that the proxy has named in the first of several commands.
+#[test]
+fn an_override_in_several_commands_keeps_what_was_said() {
+    let users = ("MTA_SMTP_USERS", "anna:{PLAIN}s3cret;senders=a@here.example");
+    let plaintext = ("MTA_PLAINTEXT_AUTH_NETWORKS", "192.0.2.1");
+    let port = free_port().to_string();
+    let (appliance, sink) = start(&[users, plaintext, ("MTA_SUBMISSION_PORT", &port)]);
+    let mut client = named(&appliance, "ADDR=192.0.2.7 LOGIN=anna");
+    client.ask("XCLIENT PROTO=ESMTP", "220 ");
+    client.ask("XCLIENT HELO=spike.example", "220 ");
+    client.mail("a@here.example", TO, MAIL);
+    let field = received(&sink, 1);
+    let (from, with) = ("from spike.example ([192.0.2.7])", "with ESMTPA id");
+    assert!(field.contains(from) && field.contains(with), "{field}");
+}
+
+/// Whom a header of the PROXY protocol names is no proxy with XCLIENT, even if the address that the
+/// header comes from is one.
+#[test]
+fn a_client_behind_a_proxy_with_headers_cannot_name_another_one() {
+    let (appliance, _sink) = start(&[("MTA_PROXY_NETWORKS", "127.0.0.1")]);
+    let mut client = Client::connect_from("127.0.0.1", appliance.smtp);
+    client.send(b"PROXY TCP4 127.0.0.6 127.0.0.1 4711 25\r\n");
+    client.expect("220 ");
+    client.ask("EHLO client.example", "250 ");
+    client.ask("XCLIENT ADDR=127.0.0.5", "500 5.5.2 Command not known");
+    assert!(denied(&mut client).contains("[127.0.0.6]"));
 }
 
 #[test]

@@ -8,6 +8,7 @@ use std::io::Write;
 use std::sync::Arc;
 
 mod announcement;
+mod overriding;
 
 /// Decisions that the SMTP session takes from outside.
 pub trait AccessPolicy {
@@ -33,6 +34,18 @@ pub enum TlsState {
     Offered,
     /// The session is encrypted.
     On,
+}
+
+/// Whether XCLIENT may be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum XclientState {
+    /// It is an unknown command, and not announced.
+    Absent,
+    /// EHLO announces it.
+    Offered,
+    /// It has named the client, and the proxy has said nothing else since: a further one adds to
+    /// it. Then comes what the client says, who must not name anybody.
+    Named,
 }
 
 /// How the client of a session may log in (RFC 4954).
@@ -85,8 +98,7 @@ pub struct Dialogue<'a> {
     tls: TlsState,
     auth: Option<AuthOffer>,
     has_logged_in: bool,
-    /// XCLIENT is announced, and understood.
-    xclient: bool,
+    xclient: XclientState,
     hello: Option<(Box<str>, bool)>,
     mail: Option<Envelope>,
     /// A chunk of its content was accepted: until the last one nothing else of it can change.
@@ -107,7 +119,7 @@ impl<'a> Dialogue<'a> {
             tls,
             auth: None,
             has_logged_in: false,
-            xclient: false,
+            xclient: XclientState::Absent,
             hello: None,
             mail: None,
             chunking: false,
@@ -130,20 +142,6 @@ impl<'a> Dialogue<'a> {
             mail_deferred: false,
             ..self
         }
-    }
-
-    /// The session of the client that XCLIENT has named, before its greeting: nothing that was said
-    /// before counts, for no limit either. What the client has said to the proxy counts as said
-    /// here, until it says something else.
-    #[must_use]
-    pub fn overridden(self, hello: Option<(Box<str>, bool)>, has_logged_in: bool) -> Self {
-        let Self { rules, tls, auth, xclient, .. } = self;
-        Self { auth, xclient, has_logged_in, hello, ..Self::new(rules, tls) }
-    }
-
-    /// Whether XCLIENT is announced, and understood.
-    pub fn set_xclient(&mut self, xclient: bool) {
-        self.xclient = xclient;
     }
 
     /// How the client may log in; `None`: it may not.
@@ -184,6 +182,7 @@ impl<'a> Dialogue<'a> {
         policy: &impl AccessPolicy,
         out: &mut Vec<u8>,
     ) -> CommandResult {
+        self.note_for_xclient(&command);
         let answer = match command {
             Ok(Command::Mail(mail)) => self.begin(mail, policy),
             Ok(Command::Recipient(_, Some(_))) if !self.rules.dsn => Err(no_parameter()),
@@ -207,7 +206,7 @@ impl<'a> Dialogue<'a> {
                 Ok(mechanism) => return login(mechanism, initial),
                 Err(refused) => Err(refused),
             },
-            Ok(Command::Xclient(overriding)) => match self.may_override() {
+            Ok(Command::Xclient(overriding)) => match self.may_override(&overriding) {
                 Ok(()) => {
                     let next = NextStep::Override(overriding);
                     return CommandResult { next, refused: None };
@@ -220,7 +219,7 @@ impl<'a> Dialogue<'a> {
             }
             Ok(idle) => return self.idle(idle, out),
             Err(CommandError::Auth) if self.auth.is_none() => Err(unsupported()),
-            Err(CommandError::Xclient(_)) if !self.xclient => Err(unknown()),
+            Err(CommandError::Xclient(_)) if self.xclient == XclientState::Absent => Err(unknown()),
             Err(error) if error.is_fatal() => {
                 let (reply, reason) = (error.reply(), error.refusal());
                 write_reply(out, &reply);
@@ -239,13 +238,8 @@ impl<'a> Dialogue<'a> {
 
     /// A command that does not lead to a mail.
     fn idle(&mut self, command: Command, out: &mut Vec<u8>) -> CommandResult {
-        self.idle_commands += 1;
-        if self.idle_commands > self.rules.idle_commands_limit {
-            return self.refuse(
-                Reply::new(421, (4, 7, 0), "Too many commands without a mail"),
-                Refusal::Limit,
-                out,
-            );
+        if let Err((reply, reason)) = self.count_idle() {
+            return self.refuse(reply, reason, out);
         }
         let reply = match command {
             Command::Hello { name, extended } => {
@@ -268,6 +262,15 @@ impl<'a> Dialogue<'a> {
         };
         write_reply(out, &reply);
         CommandResult { next: NextStep::Command, refused: None }
+    }
+
+    fn count_idle(&mut self) -> Result<(), (Reply, Refusal)> {
+        self.idle_commands += 1;
+        if self.idle_commands > self.rules.idle_commands_limit {
+            let reply = Reply::new(421, (4, 7, 0), "Too many commands without a mail");
+            return Err((reply, Refusal::Limit));
+        }
+        Ok(())
     }
 
     /// BDAT: the reply waits for the end of the chunk.
@@ -499,17 +502,6 @@ impl<'a> Dialogue<'a> {
     fn may_authenticate(&self) -> bool {
         let auth = self.auth.as_ref();
         auth.is_some_and(|auth| auth.without_tls || self.tls == TlsState::On)
-    }
-
-    /// Whether XCLIENT may be used now.
-    fn may_override(&self) -> Result<(), (Reply, Refusal)> {
-        if !self.xclient {
-            return Err(unknown());
-        }
-        if self.mail.is_some() {
-            return Err(out_of_order("Not inside a mail; say RSET to drop it"));
-        }
-        Ok(())
     }
 
     fn start_tls(&self) -> Result<Reply, (Reply, Refusal)> {

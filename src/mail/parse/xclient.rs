@@ -21,6 +21,15 @@ pub enum Given<T> {
     Value(T),
 }
 
+impl<T> Given<T> {
+    fn or(self, earlier: Self) -> Self {
+        match self {
+            Self::Absent => earlier,
+            given => given,
+        }
+    }
+}
+
 /// The client that a proxy names, as far as it does.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct XclientOverride {
@@ -64,6 +73,23 @@ impl XclientOverride {
             found.take(name, &decoded(value).ok_or(VALUE)?)?;
         }
         if seen.is_empty() { Err(FORM) } else { Ok(found) }
+    }
+
+    /// Whether it says something that decides about relaying.
+    pub fn names_client(&self) -> bool {
+        self.address != Given::Absent || self.login != Given::Absent
+    }
+
+    /// This one, and of an `earlier` one what this one does not say.
+    #[must_use]
+    pub fn after(self, earlier: Self) -> Self {
+        Self {
+            address: self.address.or(earlier.address),
+            port: self.port.or(earlier.port),
+            helo: self.helo.or(earlier.helo),
+            extended: self.extended.or(earlier.extended),
+            login: self.login.or(earlier.login),
+        }
     }
 
     fn take(&mut self, name: &str, value: &str) -> Result<(), CommandError> {

@@ -2,9 +2,10 @@
 //!
 //! In: the attributes that the proxy has sent. Out: a session as if that client had just connected:
 //! its own class, slot and limits, and the greeting. Limits: those of the client's address.
-//! Security: only proxies in property `xclient_networks` get here. The command permits nothing by
-//! itself: the address is judged like that of any connection, one that the proxy does not know may
-//! not relay, and a login counts only for a user of this relay who may come from that address.
+//! Security: only proxies in property `xclient_networks` get here, and once: then the session is
+//! the client's, who must not name anybody. The command permits nothing by itself: the address is
+//! judged like that of any connection, one that the proxy does not know may not relay, and a login
+//! counts only for a user of this relay who may come from that address.
 //! Source: Postfix' XCLIENT_README.
 
 use super::{Session, disconnected, login_offer};
@@ -20,9 +21,14 @@ use std::net::{IpAddr, Ipv4Addr};
 const MECHANISM: &str = "XCLIENT";
 
 impl<S: Spool> Session<'_, S> {
-    /// The session is that of another client from now on.
-    pub(super) async fn overridden(&mut self, overriding: XclientOverride) -> NextStep {
-        let XclientOverride { address, port, helo, extended, login } = overriding;
+    /// The session is that of another client from now on. A further override adds to the first one:
+    /// proxies keep their lines short so.
+    pub(super) async fn overridden(&mut self, overriding: Box<XclientOverride>) -> NextStep {
+        let earlier = self.named.take();
+        let is_first = earlier.is_none();
+        let named = overriding.after(earlier.map(|earlier| *earlier).unwrap_or_default());
+        self.named = Some(Box::new(named.clone()));
+        let XclientOverride { address, port, helo, extended, login } = named;
         let address = match address {
             Given::Absent => self.peer.address,
             Given::Unknown => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
@@ -42,18 +48,20 @@ impl<S: Spool> Session<'_, S> {
             return NextStep::Close;
         }
         self.peer.port = port;
-        (self.chunked, self.login) = (None, None);
-        (self.errors, self.idle_commands, self.login_failures) = (0, 0, 0);
-        self.slowed = false;
+        if is_first {
+            (self.chunked, self.login) = (None, None);
+            (self.errors, self.idle_commands, self.login_failures) = (0, 0, 0);
+            self.slowed = false;
+        }
         let user = match (login, &self.intake.authenticator) {
-            (Given::Value(name), Some(all)) => all.named(&name, address).await,
+            (Given::Value(name), Some(all)) if is_first => all.named(&name, address).await,
             _ => None,
         };
         let hello = match helo {
             Given::Value(name) => Some((name.into(), extended != Given::Value(false))),
             Given::Absent | Given::Unknown => None,
         };
-        self.restart(hello, user.is_some());
+        self.restart(hello, user.is_some() || self.login.is_some());
         if let Some(user) = user {
             self.note_login(LoginState { user, mechanism: MECHANISM });
         }

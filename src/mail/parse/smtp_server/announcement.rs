@@ -4,7 +4,7 @@
 //! that the session keeps to. Security: what is not announced is not accepted, and the other way
 //! round.
 
-use super::{Dialogue, SessionLimits, TlsState, XclientOverride, write_reply};
+use super::{Dialogue, SessionLimits, TlsState, XclientOverride, XclientState, write_reply};
 use crate::mail::model::Reply;
 
 impl Dialogue<'_> {
@@ -24,7 +24,7 @@ impl Dialogue<'_> {
         let start_tls = if self.tls == TlsState::Offered { "250-STARTTLS\r\n" } else { "" };
         let dsn = if self.rules.dsn { "250-DSN\r\n" } else { "" };
         let chunking = if self.rules.chunking { "250-CHUNKING\r\n" } else { "" };
-        let xclient = if self.xclient {
+        let xclient = if self.xclient == XclientState::Offered {
             format!("250-XCLIENT {}\r\n", XclientOverride::ATTRIBUTES.join(" "))
         } else {
             String::new()

@@ -1,7 +1,7 @@
 use super::*;
 use proptest::prelude::*;
 
-struct Open;
+pub(super) struct Open;
 
 impl AccessPolicy for Open {
     fn mail(&self) -> Verdict {
@@ -16,7 +16,7 @@ impl AccessPolicy for Open {
     }
 }
 
-fn rules() -> SessionLimits {
+pub(super) fn rules() -> SessionLimits {
     SessionLimits {
         hostname: "mta.example".into(),
         size_limit: 1000,
