@@ -283,6 +283,7 @@ mod tests {
             connections: 0,
             hour: UpstreamMails::default(),
             day: UpstreamMails::default(),
+            rate: None,
         }
     }
 

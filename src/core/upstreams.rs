@@ -15,7 +15,7 @@ use crate::ground::credential::sasl::ClientCredentials;
 use crate::ground::credential::token_source::TokenSource;
 use crate::ground::disk::Disk;
 use crate::ground::tls::{UpstreamTlsError, authorities, upstream_client, verifying_client};
-use crate::mail::deliver::{UpstreamAccess, UpstreamAccesses, UpstreamSecrets};
+use crate::mail::deliver::{UpstreamAccess, UpstreamAccesses, UpstreamLimits, UpstreamSecrets};
 use crate::mail::model::{
     Destination, Principal, QueueAdmin, QueueOrder, Selection, UpstreamMonitor,
 };
@@ -37,7 +37,12 @@ pub(super) type TokenKeepers = BTreeMap<String, Arc<TokenKeeper>>;
 pub(super) fn health(settings: &Settings, counters: &Arc<UpstreamCounters>) -> Arc<UpstreamHealth> {
     let upstreams = settings.upstreams();
     let names = upstreams.iter().map(|upstream| upstream.name.as_str());
-    Arc::new(UpstreamHealth::new(names, counters.clone()))
+    let limited = |health: UpstreamHealth, upstream: &ConfiguredUpstream| match &upstream.rate {
+        Some(rate) => health.limited(&upstream.name, &format!("{}_rate", upstream.prefix), rate),
+        None => health,
+    };
+    let health = UpstreamHealth::new(names, counters.clone());
+    Arc::new(upstreams.iter().fold(health, limited))
 }
 
 /// The keepers of access tokens, with the first content of their files.
@@ -74,10 +79,13 @@ pub(super) fn accesses(
     let access = |upstream: ConfiguredUpstream| {
         let secrets = secrets(&upstream, files.get(&upstream.name), keepers)
             .map_err(|error| UpstreamFiles::failure(format!("{}: {error}", upstream.prefix)))?;
-        let recipients = upstream.recipient_limit.map(|most| most as usize);
+        let limits = UpstreamLimits {
+            recipients: upstream.recipient_limit.map(|most| most as usize),
+            mails: upstream.mails_per_connection,
+        };
         let (name, prefix) = (upstream.name.as_str(), upstream.prefix.as_str());
         let monitor = monitor.clone();
-        let access = UpstreamAccess::new(name, prefix, upstream.tls, recipients, monitor, secrets)
+        let access = UpstreamAccess::new(name, prefix, upstream.tls, limits, monitor, secrets)
             .with_connections_max(upstream.connections);
         Ok((access.name.clone(), Arc::new(access)))
     };

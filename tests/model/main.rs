@@ -19,6 +19,7 @@ mod device;
 pub mod lock;
 mod mail;
 mod outgoing;
+mod rates;
 pub mod sync;
 
 /// The module of this name for the queue's sources.

@@ -14,9 +14,11 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-const PREEMPTIONS: usize = 2;
+/// Interruptions of a thread in each order.
+pub const PREEMPTIONS: usize = 2;
 
-const NOW: u32 = 1_000;
+/// The time of all that happens.
+pub const NOW: u32 = 1_000;
 
 /// What the next hop does in an attempt.
 #[derive(Clone, Copy, PartialEq)]
@@ -51,6 +53,19 @@ struct Relay {
     was_woken: AtomicBool,
 }
 
+/// A schedule with the usual limits.
+pub fn config() -> ScheduleConfig {
+    ScheduleConfig {
+        concurrency: 20,
+        agents_max: 500,
+        overtime_max: 500,
+        minimal_backoff: 300,
+        maximal_backoff: 4000,
+        lifetime: 432_000,
+        delay_warning: 0,
+    }
+}
+
 fn check(story: impl Fn(&Arc<Relay>) + Send + Sync + 'static) {
     let mut model = loom::model::Builder::new();
     model.preemption_bound = Some(PREEMPTIONS);
@@ -58,16 +73,7 @@ fn check(story: impl Fn(&Arc<Relay>) + Send + Sync + 'static) {
     model.check(move || {
         // Back-offs have jitter; here they are the same in each run.
         fastrand::seed(1);
-        let config = ScheduleConfig {
-            concurrency: 20,
-            agents_max: 500,
-            overtime_max: 500,
-            minimal_backoff: 300,
-            maximal_backoff: 4000,
-            lifetime: 432_000,
-            delay_warning: 0,
-        };
-        let (state, disk) = (QueueState::new(config), Lock::leaf(Disk::default()));
+        let (state, disk) = (QueueState::new(config()), Lock::leaf(Disk::default()));
         let relay = Arc::new(Relay {
             state,
             disk,

@@ -7,7 +7,7 @@ use postern::ground::tls::{self, TlsLevel, upstream_client};
 use postern::mail::deliver::counters::DeliverCounters;
 use postern::mail::deliver::{
     Connection, DeliverConfig, RecipientOutcomes, SmtpClient, Timeouts, UpstreamAccess,
-    UpstreamSecrets,
+    UpstreamLimits, UpstreamSecrets,
 };
 use postern::mail::model::{
     Address, Body, BodyType, Destination, Envelope, MailHost, Message, MessageId, MessageKind,
@@ -340,7 +340,14 @@ fn reaching(
     let client = upstream_client(Some(pem.as_bytes()), None).unwrap();
     let credentials = credentials.map(Arc::new);
     let secrets = UpstreamSecrets { client, credentials, tokens: None };
-    let access = UpstreamAccess::new("default", "smart_relay", tls, None, health, secrets);
+    let access = UpstreamAccess::new(
+        "default",
+        "smart_relay",
+        tls,
+        UpstreamLimits::default(),
+        health,
+        secrets,
+    );
     let upstreams = [(access.name.clone(), Arc::new(access))].into();
     let counters = DeliverCounters::alone().unwrap();
     SmtpClient::with_upstreams(config(patient()), counters, upstreams).unwrap()

@@ -3,6 +3,7 @@
 
 use super::mx::{appliance, host, mx, send};
 use crate::support::appliance::Appliance;
+use crate::support::client::Client;
 use crate::support::counted_host::CountedHost;
 use crate::support::names::Names;
 use crate::support::patience::{until, until_within};
@@ -161,6 +162,49 @@ fn a_slow_host_does_not_keep_the_next_permit_from_being_used() {
     });
     let took = begun.elapsed();
     assert!(took > Duration::from_secs(10) && took < Duration::from_secs(15), "{took:?}");
+}
+
+#[test]
+fn an_upstream_gets_no_more_than_its_properties_say() {
+    let upstream = Counted::start();
+    let relay = upstream.address.to_string();
+    let appliance = Appliance::start(&[
+        ("MTA_SMART_RELAY", relay.as_str()),
+        ("MTA_SMART_RELAY_RATE", "20/10s"),
+        ("MTA_SMART_RELAY_MAILS_PER_CONNECTION", "5"),
+        ("MTA_SMART_RELAY_RECIPIENT_LIMIT", "3"),
+        ("MTA_WORKER_THREADS", "8"),
+    ]);
+    let many: Vec<String> = (0..8).map(|number| format!("many{number}@there.example")).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    let mut client = Client::hello(appliance.smtp);
+    client.mail("bulk@here.example", &many, b"Subject: many\r\n\r\n");
+    upstream.until_mails(3, Duration::from_secs(9));
+    for number in 0..40 {
+        send(&appliance, "bulk@here.example", &format!("box{number}@there{number}.example"));
+    }
+    upstream.until_mails(20, Duration::from_secs(9));
+    let words = "rate 20/10s of smart_relay_rate: next at ";
+    until("the API says why", || {
+        let told = appliance.api("destinations");
+        let found = &told["destinations"][0];
+        let is_told = found["rate_limit"].as_str().is_some_and(|text| text.starts_with(words));
+        if is_told && found["state"] == "rate-limited" { Ok(()) } else { Err(told.to_string()) }
+    });
+    assert_eq!(appliance.counter("mta_destinations_unreachable"), 0);
+    assert_eq!(appliance.api("status")["alerts"], serde_json::json!([]));
+    upstream.until_mails(43, Duration::from_secs(30));
+    upstream.expect_windows(20, Duration::from_secs(10));
+    let recipients = |(_, file): (_, PathBuf)| {
+        let text = String::from_utf8_lossy(&fs::read(file).unwrap()).into_owned();
+        text.lines().filter(|line| line.starts_with("X-Rcpt-Args:")).count()
+    };
+    let recipients: Vec<usize> = upstream.mails().into_iter().map(recipients).collect();
+    assert!(recipients.iter().all(|count| *count <= 3), "{recipients:?}");
+    appliance.until_empty();
+    assert_eq!(appliance.counter("mta_deferred_total"), 0, "waiting is no attempt");
+    let connections = appliance.counter(r#"mta_connections_out_total{status="established"}"#);
+    assert!(connections >= 9, "{connections} connections for 43 mails");
 }
 
 #[test]

@@ -280,7 +280,7 @@ mod tests {
                 .count(),
             13
         );
-        const KINDS: [&str; 37] = [
+        const KINDS: [&str; 38] = [
             "mail addresses and domains",
             "capture/refuse",
             "rate",
@@ -315,6 +315,7 @@ mod tests {
             "webhook secret",
             "DKIM domains",
             "domain=rate",
+            "rates",
             "wait/send",
             "always/fallback",
             "time zone",

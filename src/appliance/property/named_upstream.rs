@@ -7,6 +7,7 @@ use super::secret::{self, Secret};
 use super::{mail_address, name, oauth, value};
 use crate::ground::endpoint::Endpoint;
 use crate::ground::host::HostSpec;
+use crate::ground::rate_limit::RateLimit;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -29,6 +30,9 @@ properties! {
         cert_file: Option<PathBuf> = value::absolute_path;
         key_file: Option<PathBuf> = value::absolute_path;
         connections: Option<u32> = value::count;
+        rate: Option<RateLimit> = RateLimit::from_str;
+        mails_per_connection: Option<u32> = value::count;
+        recipient_limit: Option<u32> = value::count;
         /// In lower case: addresses, domains, `*.` and a domain. Empty = every sender.
         senders: Vec<String> = mail_address::patterns;
         /// The same of recipients.

@@ -8,6 +8,7 @@
 use super::to_text::Written;
 use super::value::ValueError;
 use crate::ground::host::{Host, HostSpec};
+use crate::ground::rate_limit::RateLimit;
 use std::str::FromStr;
 
 /// A provider of outgoing mail.
@@ -35,6 +36,8 @@ pub struct Provider {
     pub recipients: Option<u32>,
     /// Its OAuth2 service; `None`: no login by OAuth2 is known.
     pub oauth: Option<&'static OAuthProvider>,
+    /// Mails in a time, as a property says it; empty: not known, or different for each account.
+    pub rate: &'static str,
 }
 
 /// The OAuth2 service of a provider.
@@ -78,6 +81,7 @@ const USUAL: Provider = Provider {
     connections: None,
     recipients: None,
     oauth: None,
+    rate: "",
 };
 
 /// The providers.
@@ -99,6 +103,7 @@ const PROVIDERS: &[Provider] = &[
         login: "a mailbox and OAuth2, or its password; SMTP AUTH allowed for that mailbox",
         connections: Some(3),
         oauth: Some(&MICROSOFT),
+        rate: "30/min + 10000/day",
         ..USUAL
     },
     Provider {
@@ -175,6 +180,13 @@ const PROVIDERS: &[Provider] = &[
         ..USUAL
     },
 ];
+
+impl Provider {
+    /// Mails in a time, where that is known.
+    pub fn rate_limit(&self) -> Option<RateLimit> {
+        self.rate.parse().ok()
+    }
+}
 
 /// A provider with its region, as in a property.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -267,6 +279,8 @@ mod tests {
             assert_eq!(preset.host().to_string(), host);
             assert_eq!(preset.to_text(), text.to_ascii_lowercase());
             assert_eq!(by_host(&preset.host()), Some(preset.provider));
+            let rate = preset.provider.rate_limit().map(|rate| rate.to_string());
+            assert_eq!(rate.unwrap_or_default(), preset.provider.rate);
         }
         for (bad, words) in [
             ("ses", "must name a region"),

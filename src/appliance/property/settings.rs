@@ -24,6 +24,7 @@ use super::webhook::{Webhook, webhooks};
 use crate::appliance::terminal;
 use crate::ground::endpoint::Endpoint;
 use crate::ground::host::HostSpec;
+use crate::ground::rate_limit::RateLimit;
 use crate::ground::token_bucket::Rate;
 use crate::ground::web_address::WebAddress;
 use ipnet::IpNet;
@@ -118,6 +119,11 @@ properties! {
         /// None = the limit of the preset, or none but `destination_concurrency_limit`.
         smart_relay_connections: Option<u32> = value::count;
         smart_relay_mode: SmartRelayMode = SmartRelayMode::from_str;
+        /// None = the rate of the preset, or none.
+        smart_relay_rate: Option<RateLimit> = RateLimit::from_str;
+        smart_relay_mails_per_connection: Option<u32> = value::count;
+        /// None = the limit of the preset, or none but `destination_recipient_limit`.
+        smart_relay_recipient_limit: Option<u32> = value::count;
         cc_mta: Option<HostSpec> = name::host;
         /// Empty = those of /etc/resolv.conf.
         dns_servers: Vec<SocketAddr> = network::servers;

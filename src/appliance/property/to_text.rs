@@ -8,6 +8,7 @@ use super::mail_address::SenderRewrite;
 use super::name::HeaderNames;
 use super::network;
 use crate::ground::host::HostSpec;
+use crate::ground::rate_limit::RateLimit;
 use crate::ground::token_bucket::Rate;
 use crate::ground::web_address::WebAddress;
 use ipnet::IpNet;
@@ -68,7 +69,18 @@ macro_rules! displayed {
     };
 }
 
-displayed!(String, u16, u32, usize, HostSpec, WebAddress, SocketAddr, SenderRewrite, Rate);
+displayed!(
+    String,
+    u16,
+    u32,
+    usize,
+    HostSpec,
+    WebAddress,
+    SocketAddr,
+    SenderRewrite,
+    Rate,
+    RateLimit
+);
 
 impl Written for bool {
     fn to_text(&self) -> String {

@@ -16,6 +16,7 @@ use super::settings::Settings;
 use super::value_source::ValueOrigin;
 use crate::appliance::failure::{Exit, Failure};
 use crate::ground::host::HostSpec;
+use crate::ground::rate_limit::RateLimit;
 use crate::ground::tls::TlsLevel;
 use std::iter;
 use std::path::{Path, PathBuf};
@@ -65,6 +66,10 @@ pub struct ConfiguredUpstream {
     pub priority: u32,
     /// Its share among those of the same priority; at least 1.
     pub weight: u32,
+    /// Transactions in a time.
+    pub rate: Option<RateLimit>,
+    /// Mails over one connection, at most.
+    pub mails_per_connection: Option<u32>,
     pub(super) provider: Option<&'static Provider>,
 }
 
@@ -155,6 +160,9 @@ impl Settings {
             recipients: &[],
             priority: PRIORITY,
             weight: 1,
+            recipient_limit: self.smart_relay_recipient_limit,
+            rate: self.smart_relay_rate.as_ref(),
+            mails_per_connection: self.smart_relay_mails_per_connection,
         }
     }
 }
@@ -188,6 +196,9 @@ fn named_values<'a>(name: &'a str, record: &'a NamedUpstream) -> UpstreamValues<
         recipients: &record.recipients,
         priority: record.priority,
         weight: record.weight,
+        recipient_limit: record.recipient_limit,
+        rate: record.rate.as_ref(),
+        mails_per_connection: record.mails_per_connection,
     }
 }
 
@@ -212,6 +223,9 @@ struct UpstreamValues<'a> {
     recipients: &'a [String],
     priority: u32,
     weight: u32,
+    recipient_limit: Option<u32>,
+    rate: Option<&'a RateLimit>,
+    mails_per_connection: Option<u32>,
 }
 
 impl UpstreamValues<'_> {
@@ -259,11 +273,15 @@ impl UpstreamValues<'_> {
                 .map(|(cert, key)| (cert.to_owned(), key.to_owned())),
             password_file,
             connections: self.connections.or(provider.and_then(|provider| provider.connections)),
-            recipient_limit: provider.and_then(|provider| provider.recipients),
+            recipient_limit: self
+                .recipient_limit
+                .or(provider.and_then(|provider| provider.recipients)),
             senders: self.senders.to_vec(),
             recipients: self.recipients.to_vec(),
             priority: self.priority,
             weight: self.weight,
+            rate: self.rate.cloned().or(provider.and_then(Provider::rate_limit)),
+            mails_per_connection: self.mails_per_connection,
             provider,
         }))
     }
@@ -361,6 +379,9 @@ impl UpstreamValues<'_> {
             ("recipients", !self.recipients.is_empty()),
             ("priority", self.priority != PRIORITY),
             ("weight", self.weight != 1),
+            ("recipient_limit", self.recipient_limit.is_some()),
+            ("rate", self.rate.is_some()),
+            ("mails_per_connection", self.mails_per_connection.is_some()),
             ("tls", self.tls != UpstreamTls::Auto),
         ];
         let set = set.into_iter().find(|(_, is_set)| *is_set).map(|(field, _)| field);
@@ -475,6 +496,17 @@ mod tests {
         assert_eq!(postmark.host.to_string(), "smtp-broadcasts.postmarkapp.com:587");
         let office = upstream(&[&preset("office365"), &LOGIN]);
         assert_eq!(office.connections, Some(3));
+        let rate = |upstream: &ConfiguredUpstream| upstream.rate.as_ref().map(ToString::to_string);
+        assert_eq!(rate(&office).as_deref(), Some("30/min + 10000/day"));
+        assert_eq!((rate(&gmail), gmail.mails_per_connection), (None, None));
+        let limits = [
+            ("MTA_SMART_RELAY_RATE", "5/s"),
+            ("MTA_SMART_RELAY_RECIPIENT_LIMIT", "10"),
+            ("MTA_SMART_RELAY_MAILS_PER_CONNECTION", "20"),
+        ];
+        let limited = upstream(&[&preset("office365"), &LOGIN, &limits]);
+        assert_eq!(rate(&limited).as_deref(), Some("5/s"));
+        assert_eq!((limited.recipient_limit, limited.mails_per_connection), (Some(10), Some(20)));
         let more = [("MTA_SMART_RELAY_CONNECTIONS", "2")];
         assert_eq!(upstream(&[&preset("office365"), &LOGIN, &more]).connections, Some(2));
         let key = upstream(&[&preset("sendgrid"), &LOGIN[1..]]);

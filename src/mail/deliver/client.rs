@@ -81,6 +81,8 @@ pub struct Connection {
     pub(super) mechanism: Option<&'static str>,
     /// Tells the upstream's monitor when this connection ends.
     pub(super) ready: Option<ReadyUpstream>,
+    /// A permit of the upstream's rate for the next transaction was taken.
+    pub(super) has_permit: bool,
     /// The upstream that this host belongs to.
     upstream: Option<Arc<UpstreamAccess>>,
     host: String,
@@ -328,7 +330,7 @@ impl SmtpClient {
                 ))
             })?;
         let most = self.shared.config.recipients_max.max(1);
-        let most_there = upstream.and_then(|upstream| upstream.recipients_max);
+        let most_there = upstream.and_then(|upstream| upstream.limits.recipients);
         Ok(Connection {
             client: self.clone(),
             wire: self.wire(stream),
@@ -351,6 +353,7 @@ impl SmtpClient {
             certificate: None,
             mechanism: None,
             ready: None,
+            has_permit: false,
             upstream: upstream.cloned(),
             host: host.to_owned(),
             address,
@@ -516,7 +519,8 @@ impl Connection {
     /// It failed; the outcome for all that is still to be sent.
     pub async fn reopen(&mut self) -> Result<(), Outcome> {
         let client = self.client.clone();
-        let (recipients_max, transactions) = (self.recipients_max, self.transactions());
+        let transactions = self.transactions();
+        let (recipients_max, has_permit) = (self.recipients_max, self.has_permit);
         self.wire.drop_stream();
         let target = HostTarget {
             place: &self.place,
@@ -527,7 +531,8 @@ impl Connection {
             permit: self.permit.as_ref(),
         };
         *self = client.open_in(target).await?;
-        (self.recipients_max, self.earlier_transactions) = (recipients_max, transactions);
+        self.earlier_transactions = transactions;
+        (self.recipients_max, self.has_permit) = (recipients_max, has_permit);
         Ok(())
     }
 

@@ -54,7 +54,7 @@ pub use attempt::{PARALLEL_MAX, RouteAttempt, SESSIONS_MAX};
 pub use client::{Connection, SmtpClient};
 pub use host_limits::{HOST_MAX, HOST_UNPROVEN_MAX, HostVacancy, WAITING_MAX};
 pub use recipient_outcomes::{RecipientOutcomes, overlay};
-pub use upstream::{UpstreamAccess, UpstreamAccesses, UpstreamSecrets};
+pub use upstream::{UpstreamAccess, UpstreamAccesses, UpstreamLimits, UpstreamSecrets};
 pub use upstream_test::UpstreamDialogue;
 
 /// Commands that are sent before their replies are read, at most. More could fill both directions

@@ -63,6 +63,7 @@ impl Connection {
         (self.refused_session, self.judged) = (None, false);
         let end = match self.sender_waits(envelope.sender_text()) {
             Some(outcome) => End::new(outcome, true),
+            None if self.take_permit().is_err() => End::waiting(self.rate_used_up()),
             None => self.attempt(envelope, &message.body, &recipients, known.outcomes()).await,
         };
         let outcomes = known.take(&end.rest);
@@ -155,6 +156,7 @@ impl Connection {
                 }
             }
             self.transactions += 1;
+            self.has_permit = false;
             match self.transact(&plan, body, recipients, outcomes).await {
                 Ok(Ended { outcome, for_all: true, .. }) => return End::new(outcome, true),
                 Ok(Ended { outcome, asked, .. }) => {
@@ -163,6 +165,10 @@ impl Connection {
                     }
                     if outcomes.iter().all(Option::is_some) {
                         return End::new(outcome, true);
+                    }
+                    // Each transaction needs a permit of the upstream's rate.
+                    if self.take_permit().is_err() {
+                        return End::waiting(self.rate_used_up());
                     }
                 }
                 Err(Aborted::Gone(_)) if kept => {
@@ -352,6 +358,11 @@ struct End {
 impl End {
     fn new(rest: Outcome, reusable: bool) -> Self {
         Self { rest, reusable, elsewhere: true }
+    }
+
+    /// The upstream's rate is used up, and so for all of its hosts.
+    fn waiting(rest: Outcome) -> Self {
+        Self { rest, reusable: true, elsewhere: false }
     }
 }
 

@@ -27,8 +27,8 @@ pub struct UpstreamAccess {
     pub prefix: String,
     /// TLS with it.
     pub tls: TlsLevel,
-    /// Recipients of one transaction, at most.
-    pub recipients_max: Option<usize>,
+    /// What it takes, at most.
+    pub limits: UpstreamLimits,
     /// Connections at the same time, at most.
     pub connections_max: Option<u32>,
     /// Judges its replies.
@@ -41,6 +41,15 @@ pub struct UpstreamAccess {
 /// A connection that counts as one of its upstream until this is dropped.
 #[derive(Debug)]
 pub(super) struct UpstreamPermit(Arc<UpstreamAccess>);
+
+/// What an upstream takes at most; `None`: it has no limit of its own.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct UpstreamLimits {
+    /// Recipients of one transaction.
+    pub recipients: Option<usize>,
+    /// Mails over one connection.
+    pub mails: Option<u32>,
+}
 
 /// What its files hold.
 #[derive(Debug, Clone)]
@@ -59,7 +68,7 @@ impl UpstreamAccess {
         name: &str,
         prefix: &str,
         tls: TlsLevel,
-        recipients_max: Option<usize>,
+        limits: UpstreamLimits,
         monitor: Arc<dyn UpstreamMonitor>,
         secrets: UpstreamSecrets,
     ) -> Self {
@@ -67,7 +76,7 @@ impl UpstreamAccess {
             name: name.into(),
             prefix: prefix.to_owned(),
             tls,
-            recipients_max,
+            limits,
             monitor,
             secrets: Lock::leaf(secrets),
             connections_max: None,
@@ -100,7 +109,7 @@ impl UpstreamAccess {
             name: self.name.clone(),
             prefix: self.prefix.clone(),
             tls: self.tls,
-            recipients_max: self.recipients_max,
+            limits: self.limits,
             connections_max: self.connections_max,
             connections: AtomicU32::new(0),
             monitor,

@@ -7,7 +7,8 @@
 use super::client::{Connection, SmtpClient};
 use super::reply_classification::ReplyStage;
 use crate::mail::model::{
-    Enhanced, Outcome, Reply, ReplyClass, TransactionReport, UpstreamRefusal, UpstreamStage,
+    Enhanced, Outcome, Reply, ReplyClass, TransactionReport, UpstreamRateWait, UpstreamRefusal,
+    UpstreamStage,
 };
 
 impl SmtpClient {
@@ -62,6 +63,36 @@ impl Connection {
         let said = access.monitor.refused_sender(&access.name, sender)?;
         let text = format!("the sender {sender} waits: {} refused it lately: {said}", self.relay);
         Some(Outcome::own(Reply::new(451, (4, 7, 1), text)))
+    }
+
+    /// Takes a permit of the upstream's rate for the next transaction, if it has a rate and there
+    /// is none yet.
+    ///
+    /// # Errors
+    /// The rate is used up; the next transaction must not begin.
+    pub fn take_permit(&mut self) -> Result<(), UpstreamRateWait> {
+        let Some(access) = self.upstream().filter(|_| !self.has_permit) else { return Ok(()) };
+        access.monitor.take(&access.name)?;
+        self.has_permit = true;
+        Ok(())
+    }
+
+    /// Whether the next transaction may begin, as far as the upstream's rate says.
+    pub fn has_permit(&self) -> bool {
+        self.has_permit || self.upstream().is_none()
+    }
+
+    /// Whether its upstream takes no further mail over this connection.
+    pub fn is_used_up(&self) -> bool {
+        let most = self.upstream().and_then(|access| access.limits.mails);
+        most.is_some_and(|most| self.transactions >= most)
+    }
+
+    /// The outcome of what needs a further transaction, which the upstream's rate does not permit.
+    pub(super) fn rate_used_up(&self) -> Outcome {
+        let why = self.upstream().and_then(|access| access.monitor.paused(&access.name));
+        let why = why.map_or_else(|| "a rate is used up".to_owned(), |(_, why)| why);
+        Outcome::own(Reply::new(451, (4, 7, 0), why))
     }
 
     /// After a mail: an upstream that has judged it as such takes mail of us.

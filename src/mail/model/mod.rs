@@ -88,7 +88,8 @@ pub use status::{DeliveryStatus, NoStatus};
 pub use submission::{Resubmission, Submission, Submitted, SubmittedEnvelope};
 pub use upstream::{
     UpstreamAvailability, UpstreamCertificate, UpstreamFailure, UpstreamMails, UpstreamMonitor,
-    UpstreamRefusal, UpstreamSession, UpstreamStage, UpstreamStatus,
+    UpstreamRate, UpstreamRateWait, UpstreamRefusal, UpstreamSession, UpstreamStage,
+    UpstreamStatus,
 };
 pub use upstream_group::UpstreamGroup;
 pub use upstream_test::{

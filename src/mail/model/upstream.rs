@@ -2,6 +2,7 @@
 
 use super::Reply;
 use std::fmt::Debug;
+use std::sync::Arc;
 
 /// In which state of the session an upstream's reply came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,6 +85,26 @@ pub struct UpstreamMails {
     pub failed: u64,
 }
 
+/// The rate of an upstream is used up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UpstreamRateWait {
+    /// When there is a permit again, in milliseconds of the monotonic clock.
+    pub until_millis: u64,
+    /// The rate, and the property that sets it: `rate 30/min of smart_relay_rate`.
+    pub limit: Arc<str>,
+}
+
+/// The rate of an upstream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UpstreamRate {
+    /// The rate, and the property that sets it: `rate 30/min of smart_relay_rate`.
+    pub limit: Arc<str>,
+    /// Transactions that may begin now.
+    pub left: u32,
+    /// When another one may begin, by the wall clock; `None`: now.
+    pub next: Option<u32>,
+}
+
 /// The present state of an upstream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UpstreamStatus {
@@ -109,6 +130,8 @@ pub struct UpstreamStatus {
     pub hour: UpstreamMails,
     /// Mails of this hour and of the 23 before.
     pub day: UpstreamMails,
+    /// Its rate; `None`: it has none.
+    pub rate: Option<UpstreamRate>,
 }
 
 /// Who judges the replies of upstreams, and remembers what they mean.
@@ -129,7 +152,26 @@ pub trait UpstreamMonitor: Send + Sync + Debug {
     /// What it said about this sender, whose mail it does not take now.
     fn refused_sender(&self, upstream: &str, sender: &str) -> Option<String>;
 
-    /// Until when it gets no mail, by the monotonic clock, and what it said.
+    /// Whether any upstream has a rate.
+    fn has_rates(&self) -> bool {
+        false
+    }
+
+    /// Takes a permit for a transaction, if it has a rate.
+    ///
+    /// # Errors
+    /// The rate is used up.
+    fn take(&self, _upstream: &str) -> Result<(), UpstreamRateWait> {
+        Ok(())
+    }
+
+    /// Its rate is used up, and nothing else stops its mail.
+    fn rate_wait(&self, _upstream: &str) -> Option<UpstreamRateWait> {
+        None
+    }
+
+    /// Until when it gets no mail, by the monotonic clock, and why: what it said, or the rate that
+    /// is used up.
     fn paused(&self, upstream: &str) -> Option<(u32, String)>;
 
     /// Whether it takes mail now, for a caller that is going to connect. Of those that ask after

@@ -45,8 +45,13 @@ pub async fn run<S: Spool>(
                 _ => break,
             }
         };
-        let Some((message, targets)) = agent.begin_signed(job).await else { continue };
         connection = agent.usable(connection);
+        // Before it is signed: that is costly, and in vain where the mail must wait.
+        if !agent.has_permit(&mut connection) {
+            agent.put_back(job, false);
+            continue;
+        }
+        let Some((message, targets)) = agent.begin_signed(job).await else { continue };
         let (open, attempt) = match connection.take() {
             Some(open) => {
                 let attempt = RouteAttempt::on_connection(&open.0);
@@ -78,6 +83,12 @@ pub async fn run<S: Spool>(
             },
         };
         agent.count_open(true);
+        connection = Some(open);
+        agent.has_permit(&mut connection);
+        let Some(open) = connection.take_if(|(open, _)| open.has_permit()) else {
+            agent.put_back(job, true);
+            continue;
+        };
         let mut report;
         (connection, report) = agent.carry(open, attempt, job, &message, &targets).await;
         if agent.given_up && agent.is_out_of_time() {

@@ -123,6 +123,10 @@ impl<S: Spool> Outbound<S> {
         let is_temporary = |outcome: &Outcome| outcome.class() == ReplyClass::Temporary;
         let (_, outcome) = outcomes.iter().find(|(_, outcome)| is_temporary(outcome))?;
         let due = self.state.plan_retry(id, job, outcome, now);
+        // What a host said of this mail has its own back-off, whatever the rate of the upstream.
+        if outcome.remote && self.router.rate_wait(destination).is_some() {
+            return Some((job, due));
+        }
         // The upstream waits, and not each mail by itself.
         let paused_until = self.router.paused(destination).map_or(due, |(until, _)| until);
         Some((job, due.min(paused_until)))

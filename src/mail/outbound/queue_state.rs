@@ -16,7 +16,7 @@ use crate::ground::clock::Moment;
 use crate::ground::lock::{Guard, Level, Lock};
 use crate::mail::model::{
     Destination, DestinationStatus, DestinationSummary, LastError, Message, MessageId, RateWait,
-    Target, TargetProgress,
+    Target, TargetProgress, UpstreamRateWait,
 };
 use crate::mail::outbound::counters::OutboundCounters;
 use crate::mail::schedule::{
@@ -253,6 +253,21 @@ impl QueueState {
         let mut state = self.lock();
         state.schedule.return_permit(destination, taken, now);
         state.must_wake(now.second())
+    }
+
+    /// The rate of the destination's upstream is used up: it waits until then.
+    pub fn wait_for_rate(&self, destination: DestinationId, wait: &UpstreamRateWait) {
+        let until = Moment::from_millis(wait.until_millis);
+        self.lock().schedule.wait_for_rate(destination, until, wait.limit.clone());
+    }
+
+    /// A job that was taken, and perhaps `begun`, goes back without an attempt.
+    pub fn put_back(&self, destination: DestinationId, job: Job, begun: bool) {
+        let mut state = self.lock();
+        if begun {
+            state.table.end(job.id, destination);
+        }
+        state.schedule.return_untried(destination, job);
     }
 
     /// A mail went in so many more transactions than one, which count for the destination's rate.

@@ -13,6 +13,7 @@ use crate::ground::host::HostSpec;
 use crate::ground::tls::TlsLevel;
 use crate::mail::model::{
     Destination, MailHost, Reply, ReplyClass, RouteTrace, UpstreamAvailability, UpstreamGroup,
+    UpstreamRateWait,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -61,8 +62,20 @@ impl Router {
         limits.filter(|limits| !limits.is_empty()).map(|limits| limits.iter().sum())
     }
 
+    /// Until when a destination waits, because the rates of its upstreams are used up. `None`: one
+    /// of them takes mail, or what was said against one ends first.
+    pub fn rate_wait(&self, destination: &Destination) -> Option<UpstreamRateWait> {
+        let monitor = self.monitor.as_ref().filter(|monitor| monitor.has_rates())?;
+        let upstreams = self.upstreams_of(destination).into_iter();
+        let pauses: Option<Vec<_>> =
+            upstreams.map(|one| Some((monitor.paused(&one.name)?.0, &one.name))).collect();
+        let (_, first) = pauses?.into_iter().min_by_key(|(until, _)| *until)?;
+        monitor.rate_wait(first)
+    }
+
     /// Until when a destination gets no mail, by the monotonic clock, because each of its
-    /// upstreams refuses us or takes no more, and what one of them said.
+    /// upstreams refuses us or takes no more, and what one of them said, or that its rate is used
+    /// up.
     pub fn paused(&self, destination: &Destination) -> Option<(u32, String)> {
         let monitor = self.monitor.as_ref()?;
         let upstreams = self.upstreams_of(destination).into_iter();

@@ -111,7 +111,8 @@ impl Schedule {
             destination.rate_pause = None;
             destination.permits = match &mut destination.rate {
                 Some(rate) => rate.limiter.left(now),
-                None => u32::MAX,
+                // Whoever counts elsewhere knows how many there are: one agent after the other.
+                None => 1,
             };
             // `offer` wakes one.
             let work = u32::try_from(destination.ready.len()).unwrap_or(u32::MAX);

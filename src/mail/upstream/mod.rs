@@ -9,22 +9,27 @@
 //! reached is passed over for [`UNREACHABLE_PAUSE`], up to [`UNREACHABLE_PAUSE_MAX`], by mail that
 //! another upstream takes. Beside that each upstream has its last connection and its mails of a
 //! day.
+//! An upstream whose rate is used up (`rate.rs`) is passed over in the same way until there is a
+//! permit; nothing is said against it.
 //! Limits: [`SENDERS_MAX`] refused senders of an upstream are remembered; texts are cut to
 //! [`TEXT_MAX`]. Source: RFC 4954 §6; docs/upstreams.md.
 
 pub mod catalogue;
 pub mod counters;
 mod observed;
+mod rate;
 mod unremembered;
 
 use crate::ground::clock;
 use crate::ground::lock::Lock;
+use crate::ground::rate_limit::RateLimit;
 use crate::mail::model::{
-    Reply, UpstreamAvailability, UpstreamMails, UpstreamMonitor, UpstreamRefusal, UpstreamSession,
-    UpstreamStage, UpstreamStatus,
+    Reply, UpstreamAvailability, UpstreamMails, UpstreamMonitor, UpstreamRateWait, UpstreamRefusal,
+    UpstreamSession, UpstreamStage, UpstreamStatus,
 };
 use counters::UpstreamCounters;
 use observed::Observed;
+use rate::UpstreamLimiter;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::sync::Arc;
@@ -66,6 +71,8 @@ pub struct UpstreamHealth {
     /// Those whose mail may be offered again.
     renewed: Lock<BTreeSet<String>>,
     has_renewed: Notify,
+    /// By name; empty where no upstream has a rate.
+    rates: BTreeMap<String, Lock<UpstreamLimiter>>,
     counters: Arc<UpstreamCounters>,
 }
 
@@ -162,6 +169,7 @@ impl UpstreamHealth {
             observed,
             renewed: Lock::leaf(BTreeSet::new()),
             has_renewed: Notify::new(),
+            rates: BTreeMap::new(),
             counters,
         }
     }
@@ -176,6 +184,14 @@ impl UpstreamHealth {
             }
             self.has_renewed.notified().await;
         }
+    }
+
+    /// The same, where an upstream has a rate; `property` sets it.
+    #[must_use]
+    pub fn limited(mut self, upstream: &str, property: &str, limit: &RateLimit) -> Self {
+        let limiter = UpstreamLimiter::new(property, limit);
+        self.rates.insert(upstream.to_owned(), Lock::leaf(limiter));
+        self
     }
 
     fn judge_at(
@@ -213,6 +229,12 @@ impl UpstreamHealth {
             }
         }
         Some(refusal)
+    }
+
+    /// Until when its rate is used up, and this in words.
+    fn rate_pause(&self, upstream: &str) -> Option<(u32, String)> {
+        let wait = self.rates.get(upstream)?.lock().waiting(clock::steady_moment())?;
+        Some(rate::pause(&wait))
     }
 
     fn refused_sender_at(&self, upstream: &str, sender: &str, now: u32) -> Option<String> {
@@ -312,12 +334,33 @@ impl UpstreamMonitor for UpstreamHealth {
         self.refused_sender_at(upstream, sender, clock::steady())
     }
 
+    fn has_rates(&self) -> bool {
+        !self.rates.is_empty()
+    }
+
+    fn take(&self, upstream: &str) -> Result<(), UpstreamRateWait> {
+        match self.rates.get(upstream) {
+            Some(limiter) => limiter.lock().take(clock::steady_moment()),
+            None => Ok(()),
+        }
+    }
+
+    fn rate_wait(&self, upstream: &str) -> Option<UpstreamRateWait> {
+        let wait = self.rates.get(upstream)?.lock().waiting(clock::steady_moment())?;
+        // What was said against it is told first.
+        self.paused_at(upstream, clock::steady()).is_none().then_some(wait)
+    }
+
     fn paused(&self, upstream: &str) -> Option<(u32, String)> {
-        self.paused_at(upstream, clock::steady())
+        let refused = self.paused_at(upstream, clock::steady());
+        refused.or_else(|| self.rate_pause(upstream))
     }
 
     fn availability(&self, upstream: &str) -> UpstreamAvailability {
-        self.availability_at(upstream, clock::steady())
+        match self.rate_pause(upstream) {
+            Some((_, why)) => UpstreamAvailability::Refuses(why),
+            None => self.availability_at(upstream, clock::steady()),
+        }
     }
 
     fn unreachable(&self, upstream: &str, error: &str) {
@@ -392,11 +435,17 @@ impl UpstreamMonitor for UpstreamHealth {
 
     fn list(&self) -> Vec<UpstreamStatus> {
         let now = clock::steady();
+        // Before the other lock: none of these is taken while another one is held.
+        let rate = |(name, rate): (_, &Lock<UpstreamLimiter>)| {
+            (name, rate.lock().status(clock::steady_moment()))
+        };
+        let mut rates: BTreeMap<&String, _> = self.rates.iter().map(rate).collect();
         let mut all: Vec<UpstreamStatus> = {
             let known = self.known.lock();
             known.iter().map(|(name, health)| status(name, health, now)).collect()
         };
         for status in &mut all {
+            status.rate = rates.remove(&status.name);
             let Some(observed) = self.observed.get(&status.name) else { continue };
             let last = observed.last.lock().clone();
             (status.session, status.failure) = (last.session, last.failure);
@@ -422,6 +471,7 @@ fn status(name: &str, health: &Health, now: u32) -> UpstreamStatus {
         connections: 0,
         hour: UpstreamMails::default(),
         day: UpstreamMails::default(),
+        rate: None,
     }
 }
 
@@ -564,6 +614,31 @@ mod tests {
         assert_eq!((status.connections, &status.failure, failing()), (1, &None, 0));
         assert_eq!(status.hour, UpstreamMails { sent: 1, failed: 1 });
         assert_eq!(health.list()[0].session, None);
+    }
+
+    #[test]
+    fn a_rate_that_is_used_up_pauses_its_upstream_alone() {
+        let health = health().limited("other", "upstream_other_rate", &"2/min".parse().unwrap());
+        assert!((0..5).all(|_| health.take("default").is_ok()));
+        assert_eq!((health.take("other"), health.take("other")), (Ok(()), Ok(())));
+        let wait = health.take("other").unwrap_err();
+        assert_eq!(&*wait.limit, "rate 2/min of upstream_other_rate");
+        let away = wait.until_millis - clock::steady_moment().millis();
+        assert!((55_000..=60_000).contains(&away), "{away}");
+        assert_eq!(health.rate_wait("other"), Some(wait));
+        let (until, why) = health.paused("other").unwrap();
+        assert!(until > clock::steady() + 50 && why.starts_with("rate 2/min of"), "{until} {why}");
+        assert!(why.contains(" is used up; next at "), "{why}");
+        assert_eq!((health.paused("default"), health.rate_wait("default")), (None, None));
+        let listed = health.list();
+        assert_eq!(listed[0].rate, None);
+        let rate = listed[1].rate.as_ref().unwrap();
+        assert_eq!((rate.left, listed[1].refusal), (0, None));
+        assert!(rate.next.is_some_and(|next| next > clock::now() + 50), "{rate:?}");
+        // What the upstream says is told first.
+        health.judge("other", Login, &Reply::new(454, (4, 7, 0), "later"), "");
+        assert_eq!(health.paused("other").unwrap().1, "454 4.7.0 later");
+        assert_eq!(health.rate_wait("other"), None);
     }
 
     #[test]

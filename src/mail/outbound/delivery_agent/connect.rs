@@ -1,6 +1,6 @@
 //! How a delivery agent gets its connection, and what happens to the job when it gets none.
 
-use super::job::{DeliveryAgent, failure_report};
+use super::job::{DeliveryAgent, failure_report, quit_in_background};
 use crate::ground::clock;
 use crate::mail::deliver::{Connection, RouteAttempt};
 use crate::mail::model::{Message, MessageId, Outcome, Reply, ReplyClass, Target};
@@ -150,7 +150,9 @@ impl<S: Spool> DeliveryAgent<S> {
             return;
         }
         let (to_warn, fresh) = self.outbound.state.suspend(self.id, outcome, clock::steady());
-        if let Some((until, _)) = self.outbound.router.paused(&self.destination) {
+        if let Some((until, _)) = self.outbound.router.paused(&self.destination)
+            && self.outbound.router.rate_wait(&self.destination).is_none()
+        {
             self.outbound.state.suspend_until(self.id, outcome, until, clock::steady());
         }
         self.to_warn = to_warn;
@@ -167,9 +169,39 @@ impl<S: Spool> DeliveryAgent<S> {
         self.waits_with_upstream().await || self.given_up || self.watch.ends_after_attempt()
     }
 
+    /// Whether the next mail may go, as far as the rates of upstreams say: over the connection, or
+    /// over another one. Else the destination waits, and the connection stays open for it. One to
+    /// an upstream whose rate is used up is closed where another upstream takes the mail.
+    pub(super) fn has_permit(&mut self, connection: &mut Option<(Connection, Instant)>) -> bool {
+        let taken = connection.as_mut().map(|(open, _)| open.take_permit());
+        if let Some(Ok(())) = taken {
+            return true;
+        }
+        if let Some(wait) = self.outbound.router.rate_wait(&self.destination) {
+            self.outbound.state.wait_for_rate(self.id, &wait);
+            return false;
+        }
+        if connection.is_some() {
+            self.count_open(false);
+            quit_in_background(connection.take());
+        }
+        true
+    }
+
+    /// The present job, which was `begun` or not, was not attempted: it waits for its turn again.
+    pub(super) fn put_back(&mut self, job: Job, begun: bool) {
+        self.in_hand = None;
+        self.outbound.state.put_back(self.id, job, begun);
+    }
+
     /// Whether the destination's upstream refuses us or takes no more for now: then all of its mail
-    /// waits, and senders are notified where that is due.
+    /// waits, and senders are notified where that is due. While only its rate is used up nothing is
+    /// wrong, and the connection may stay open until there is a permit.
     async fn waits_with_upstream(&mut self) -> bool {
+        if let Some(wait) = self.outbound.router.rate_wait(&self.destination) {
+            self.outbound.state.wait_for_rate(self.id, &wait);
+            return false;
+        }
         let Some((until, said)) = self.outbound.router.paused(&self.destination) else {
             return false;
         };

@@ -230,7 +230,7 @@ impl<S: Spool> DeliveryAgent<S> {
             self.count_open(false);
             return None;
         }
-        if open.ends_turn() {
+        if open.ends_turn() || open.is_used_up() {
             quit_in_background(Some((open, since)));
             self.count_open(false);
             return None;
