@@ -16,7 +16,6 @@ const LONGER: [(&str, &str, usize); 12] = [
     ("src/init.rs", "run_appliance", 75),
     ("src/mail/deliver/exchange.rs", "converse", 87),
     ("src/mail/deliver/exchange.rs", "exchange", 68),
-    ("src/mail/outbound/delivery_agent.rs", "run", 66),
     ("src/mail/spool/recover.rs", "recover", 67),
     ("src/mail/transfer.rs", "import", 72),
     ("src/monitor/alerts.rs", "all", 112),

@@ -133,3 +133,29 @@ fn a_fallback_takes_what_the_hosts_of_the_domain_do_not() {
     relay.until_mails(1, &appliance);
     assert_eq!(appliance.counter("mta_deferred_total"), 0, "{:?}", appliance.log());
 }
+
+#[test]
+fn mail_that_waits_for_upstreams_survives_a_look_and_a_kill() {
+    let (first, second) = (Submission::start("plain"), Submission::start("plain"));
+    let wrong = "planted-wrong";
+    let mut given = properties(&[("FIRST", &first, wrong), ("SECOND", &second, wrong)]);
+    given.push(set("MTA_UPSTREAM_SECOND_PRIORITY", "20"));
+    let mut appliance = start(&given);
+    for _ in 0..3 {
+        send(&appliance, "anna@here.example");
+    }
+    appliance.deferral();
+    // Read from the volume, again and again.
+    for _ in 0..2 {
+        let listed = appliance.queue_in_words(&["list"]);
+        assert_eq!(listed.matches("anna@here.example").count(), 3, "{listed}");
+    }
+    appliance.kill();
+    appliance.boot();
+    assert_eq!(appliance.messages().len(), 3);
+    assert_eq!(appliance.counter("mta_corrupt_records_total"), 0);
+    second.dovecot.set_password(USER, wrong);
+    appliance.queue(&["retry", "--all", "--yes"]);
+    until_delivered(&appliance, 3);
+    second.until_mails(3, &appliance);
+}

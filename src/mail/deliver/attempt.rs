@@ -12,6 +12,7 @@
 #[cfg(doc)]
 use super::Timeouts;
 use super::client::{Connection, NotReady, SmtpClient};
+use super::upstream::UpstreamPermit;
 use crate::mail::model::{Outcome, Reply, Route};
 use std::collections::VecDeque;
 use std::fmt;
@@ -26,7 +27,8 @@ use tokio::time::{Instant, sleep_until};
 /// twice [`Timeouts::turn`].
 pub const PARALLEL_MAX: usize = 2;
 
-/// Hosts that get the mail in one attempt. RFC 5321 §5.1 requires at least two.
+/// Hosts that get the mail in one attempt; after them upstreams, and as many of their hosts. RFC
+/// 5321 §5.1 requires at least two.
 pub const SESSIONS_MAX: usize = 5;
 
 /// The hosts of a route that were not tried yet in this attempt.
@@ -39,6 +41,10 @@ pub struct RouteAttempt {
     sessions: usize,
     /// Hosts that were not tried, because they have all the connections that they may have.
     full: Vec<IpAddr>,
+    /// The same of an upstream.
+    upstream_full: bool,
+    /// For connections to upstreams, one of each: tries at its addresses share it.
+    permits: Vec<(Arc<str>, Arc<UpstreamPermit>)>,
 }
 
 type Opening = Pin<Box<dyn Future<Output = Result<Connection, NotReady>> + Send>>;
@@ -63,6 +69,8 @@ impl RouteAttempt {
             route: route.clone(),
             sessions: 0,
             full: Vec::new(),
+            upstream_full: false,
+            permits: Vec::new(),
         }
     }
 
@@ -84,7 +92,7 @@ impl RouteAttempt {
 
     /// Whether the mail may be given to another host.
     pub fn may_go_on(&self) -> bool {
-        !self.waiting.is_empty() && self.sessions < SESSIONS_MAX
+        !self.waiting.is_empty() && self.sessions < 2 * SESSIONS_MAX
     }
 
     /// Hosts that were not tried, because they have all the connections that they may have. While
@@ -92,6 +100,11 @@ impl RouteAttempt {
     /// hosts.
     pub fn full_hosts(&self) -> &[IpAddr] {
         &self.full
+    }
+
+    /// Whether an upstream has all the connections that it may have, so that mail waits for one.
+    pub fn is_upstream_full(&self) -> bool {
+        self.upstream_full
     }
 
     /// The next host that is ready for mail.
@@ -115,8 +128,14 @@ impl RouteAttempt {
                     self.note_failed(silent.mail_host, &asked, &outcome);
                     failure = Some(outcome);
                 }
-                let opening =
-                    Box::pin(open(self.client.clone(), self.route.clone(), mail_host, address));
+                let permit = match self.permit(mail_host) {
+                    Ok(permit) => permit,
+                    Err(outcome) => {
+                        failure = Some(outcome);
+                        continue;
+                    }
+                };
+                let opening = self.opening(mail_host, address, permit);
                 asked.push_back(HostAttempt { mail_host, address, since: Instant::now(), opening });
             }
             if asked.is_empty() {
@@ -128,11 +147,15 @@ impl RouteAttempt {
                 ((mail_host, address), opened) = first(&mut asked) => match opened {
                     Ok(connection) => {
                         connection.note_reached();
+                        // It has its own from now on.
+                        self.permits.clear();
                         self.host_was_ready(mail_host);
                         return Ok(connection);
                     }
                     Err(NotReady::Full(outcome)) => {
                         self.full.push(address.ip());
+                        // Others are for mail that these hosts do not take: they do, later.
+                        self.keep_waiting(|upstream, full| upstream == full, mail_host);
                         failure = failure.or(Some(outcome));
                     }
                     Err(NotReady::Failed(outcome)) => {
@@ -152,6 +175,53 @@ impl RouteAttempt {
         }
     }
 
+    fn opening(
+        &self,
+        mail_host: usize,
+        address: SocketAddr,
+        permit: Option<Arc<UpstreamPermit>>,
+    ) -> Opening {
+        Box::pin(open(self.client.clone(), self.route.clone(), mail_host, address, permit))
+    }
+
+    /// A permit for a connection to the upstream of a host; `None`: it belongs to none.
+    ///
+    /// # Errors
+    /// The upstream waits, or has all its connections: the outcome. Its addresses are not tried.
+    fn permit(&mut self, host: usize) -> Result<Option<Arc<UpstreamPermit>>, Outcome> {
+        let Some(name) = self.upstream_of(host).cloned() else { return Ok(None) };
+        if let Some((_, permit)) = self.permits.iter().find(|(known, _)| *known == name) {
+            return Ok(Some(permit.clone()));
+        }
+        // That there is none is told by the connection.
+        let Some(access) = self.client.upstream_named(&name).cloned() else { return Ok(None) };
+        let later = |words: String| Outcome::own(Reply::new(451, (4, 4, 5), words));
+        if let Some(said) = access.paused(self.route.shared) {
+            self.keep_waiting(|upstream, paused| upstream != paused, host);
+            return Err(later(format!("the upstream {name} waits: {said}")));
+        }
+        let Some(permit) = access.enter(&self.route.destination).map(Arc::new) else {
+            self.upstream_full = true;
+            self.waiting.clear();
+            let most = access.connections_max.unwrap_or_default();
+            let words = format!("the upstream {name} has the {most} connections that it may have");
+            return Err(later(words));
+        };
+        self.permits.push((name, permit.clone()));
+        Ok(Some(permit))
+    }
+
+    fn upstream_of(&self, host: usize) -> Option<&Arc<str>> {
+        self.route.hosts.get(host)?.upstream.as_ref()
+    }
+
+    /// Forgets the hosts whose upstream is not as wanted, compared to that of `host`.
+    fn keep_waiting(&mut self, wanted: impl Fn(Option<&str>, Option<&str>) -> bool, host: usize) {
+        let route = self.route.clone();
+        let upstream_of = |host: usize| route.hosts.get(host)?.upstream.as_deref();
+        self.waiting.retain(|(other, _)| wanted(upstream_of(*other), upstream_of(host)));
+    }
+
     /// A host was ready: its other addresses are tried after all other hosts.
     fn host_was_ready(&mut self, mail_host: usize) {
         self.sessions += 1;
@@ -159,11 +229,15 @@ impl RouteAttempt {
             self.waiting.drain(..).partition(|(other, _)| *other == mail_host);
         others.extend(same);
         self.waiting = others;
+        if self.sessions == SESSIONS_MAX {
+            // What these hosts do not take is for upstreams, if there are any.
+            self.keep_waiting(|upstream, ready| upstream.is_some() && upstream != ready, mail_host);
+        }
     }
 
     /// No address of this host's upstream is ready for mail, unless others are left to be tried.
     fn note_failed(&self, host: usize, asked: &VecDeque<HostAttempt>, outcome: &Outcome) {
-        let upstream_of = |host: usize| self.route.hosts.get(host)?.upstream.as_deref();
+        let upstream_of = |host: usize| self.upstream_of(host).map(|name| &**name);
         let Some(upstream) = upstream_of(host) else { return };
         let waiting = self.waiting.iter().map(|(host, _)| *host);
         let mut left = waiting.chain(asked.iter().map(|attempt| attempt.mail_host));
@@ -194,9 +268,10 @@ async fn open(
     route: Arc<Route>,
     mail_host: usize,
     address: SocketAddr,
+    permit: Option<Arc<UpstreamPermit>>,
 ) -> Result<Connection, NotReady> {
     match route.hosts.get(mail_host) {
-        Some(host) => client.open(host, address, &route).await,
+        Some(host) => client.open(host, address, &route, permit.as_ref()).await,
         None => {
             let reply = Reply::new(451, (4, 4, 4), "the route has no such host");
             Err(NotReady::Failed(Outcome::own(reply)))

@@ -21,7 +21,8 @@ use std::sync::Arc;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
-/// Mails that one connection carries, at most, while several upstreams share the mail.
+/// Mails that one connection carries, at most, while several upstreams share the mail, or several
+/// destinations an upstream whose connections are all in use.
 const TURN_MAX: u32 = 20;
 
 /// Makes connections. Cheap to clone.
@@ -81,6 +82,8 @@ pub struct Connection {
     pub(super) mechanism: Option<&'static str>,
     /// Tells the upstream's monitor when this connection ends.
     pub(super) ready: Option<ReadyUpstream>,
+    /// The upstream's pauses when the present message began.
+    pub(super) mark: u64,
     /// A permit of the upstream's rate for the next transaction was taken.
     pub(super) has_permit: bool,
     /// The upstream that this host belongs to.
@@ -170,6 +173,7 @@ impl SmtpClient {
         host: &MailHost,
         address: SocketAddr,
         route: &Arc<Route>,
+        permit: Option<&Arc<UpstreamPermit>>,
     ) -> Result<Connection, NotReady> {
         let upstream = match &host.upstream {
             None => None,
@@ -182,15 +186,12 @@ impl SmtpClient {
                 }
             },
         };
-        let permit = upstream.as_ref().map(|upstream| admitted(upstream, host)).transpose();
-        let permit = permit.map_err(NotReady::Failed)?;
         let host = &host.host;
         let Some(place) = self.shared.hosts.enter(address.ip()) else {
             let text = format!("the connection limit for {} is reached", relay_text(host, address));
             return Err(NotReady::Full(Outcome::own(Reply::new(451, (4, 4, 5), text))));
         };
         let upstream = upstream.as_ref();
-        let permit = permit.as_ref();
         let target = HostTarget { place: &place, host, address, route, upstream, permit };
         self.open_in(target).await.map_err(NotReady::Failed)
     }
@@ -353,6 +354,7 @@ impl SmtpClient {
             certificate: None,
             mechanism: None,
             ready: None,
+            mark: 0,
             has_permit: false,
             upstream: upstream.cloned(),
             host: host.to_owned(),
@@ -392,22 +394,6 @@ pub(super) struct HostTarget<'a> {
     pub route: &'a Arc<Route>,
     pub upstream: Option<&'a Arc<UpstreamAccess>>,
     pub permit: Option<&'a Arc<UpstreamPermit>>,
-}
-
-/// A permit for a connection to an upstream, if it takes mail and may have another connection.
-fn admitted(
-    upstream: &Arc<UpstreamAccess>,
-    host: &MailHost,
-) -> Result<Arc<UpstreamPermit>, Outcome> {
-    let later = |words: String| Outcome::own(Reply::new(451, (4, 4, 5), words));
-    if let Some(said) = upstream.paused() {
-        return Err(later(format!("{} waits: {said}", host.host)));
-    }
-    let most = upstream.connections_max.unwrap_or_default();
-    upstream
-        .enter()
-        .map(Arc::new)
-        .ok_or_else(|| later(format!("{} has the {most} connections that it may have", host.host)))
 }
 
 /// Why one try at an address failed.
@@ -493,8 +479,9 @@ impl Connection {
     /// Whether the next mail belongs on another connection: this one's upstream refuses us now, or
     /// it has had its turn among those that share the mail.
     pub fn ends_turn(&self) -> bool {
-        (self.route.shared && self.transactions >= TURN_MAX)
-            || self.upstream.as_ref().is_some_and(|upstream| upstream.paused().is_some())
+        let Some(upstream) = &self.upstream else { return false };
+        let is_shared = self.route.shared || upstream.is_waited_for();
+        (is_shared && self.transactions >= TURN_MAX) || upstream.paused(false).is_some()
     }
 
     /// Whether the peer closed the connection or sent something while idle; then it can only be
@@ -521,6 +508,10 @@ impl Connection {
         let client = self.client.clone();
         let transactions = self.transactions();
         let (recipients_max, has_permit) = (self.recipients_max, self.has_permit);
+        // Of the present message, which is sent over the new connection.
+        let parameters = std::mem::take(&mut self.recipient_parameters);
+        let (refused_session, judged) = (self.refused_session.take(), self.judged);
+        let (eight_bit_refused, mark) = (self.eight_bit_refused, self.mark);
         self.wire.drop_stream();
         let target = HostTarget {
             place: &self.place,
@@ -533,6 +524,9 @@ impl Connection {
         *self = client.open_in(target).await?;
         self.earlier_transactions = transactions;
         (self.recipients_max, self.has_permit) = (recipients_max, has_permit);
+        self.recipient_parameters = parameters;
+        (self.refused_session, self.judged) = (refused_session, judged);
+        (self.eight_bit_refused, self.mark) = (eight_bit_refused, mark);
         Ok(())
     }
 

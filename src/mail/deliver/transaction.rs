@@ -61,6 +61,7 @@ impl Connection {
         self.recipient_parameters = dsn_parameters(envelope, targets);
         self.eight_bit_refused = false;
         (self.refused_session, self.judged) = (None, false);
+        self.mark = self.upstream().map_or(0, |access| access.monitor.pauses());
         let end = match self.sender_waits(envelope.sender_text()) {
             Some(outcome) => End::new(outcome, true),
             None if self.take_permit().is_err() => End::waiting(self.rate_used_up()),
@@ -141,20 +142,12 @@ impl Connection {
                 Ok(plan) => plan,
                 Err(outcome) => return End::new(outcome, true),
             };
-            if self.extensions.mail_max.is_some_and(|most| self.transactions >= most) {
-                match self.renew().await {
-                    Ok(()) => continue,
-                    Err(outcome) => return End::new(outcome, false),
-                }
+            match self.renewed_where_due().await {
+                Ok(true) => continue,
+                Ok(false) => {}
+                Err(outcome) => return End::new(outcome, false),
             }
             let kept = self.transactions > 0;
-            if kept && self.wire.has_leftover() {
-                // Out of step: no reply of this connection can be trusted any more.
-                match self.reopen().await {
-                    Ok(()) => continue,
-                    Err(outcome) => return End::new(outcome, false),
-                }
-            }
             self.transactions += 1;
             self.has_permit = false;
             match self.transact(&plan, body, recipients, outcomes).await {
@@ -171,14 +164,17 @@ impl Connection {
                         return End::waiting(self.rate_used_up());
                     }
                 }
-                Err(Aborted::Gone(_)) if kept => {
+                // An upstream that refused us is not asked again at once.
+                Err(Aborted::Gone(_)) if kept && self.refused_session.is_none() => {
                     if let Err(outcome) = self.reopen().await {
                         return End::new(outcome, false);
                     }
                 }
                 // A peer that closes after so many recipients gets no more than these the next
                 // time.
-                Err(Aborted::TooMany { accepted, .. }) if too_many < TOO_MANY_MAX => {
+                Err(Aborted::TooMany { accepted, .. })
+                    if too_many < TOO_MANY_MAX && self.refused_session.is_none() =>
+                {
                     too_many += 1;
                     self.recipients_max = accepted;
                     if let Err(outcome) = self.reopen().await {
@@ -197,6 +193,21 @@ impl Connection {
                 }
             }
         }
+    }
+
+    /// Opens the connection again where no further transaction can go over it: the peer takes no
+    /// more, or is out of step, so that none of its replies can be trusted. Whether it did.
+    ///
+    /// # Errors
+    /// It failed; the outcome for all that is still to be sent.
+    async fn renewed_where_due(&mut self) -> Result<bool, Outcome> {
+        if self.extensions.mail_max.is_some_and(|most| self.transactions >= most) {
+            return self.renew().await.map(|()| true);
+        }
+        if self.transactions > 0 && self.wire.has_leftover() {
+            return self.reopen().await.map(|()| true);
+        }
+        Ok(false)
     }
 
     /// The MAIL command for the peer's extensions. Recipients that cannot be expressed with them

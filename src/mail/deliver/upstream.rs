@@ -9,14 +9,22 @@ use crate::ground::credential::secret::Secret;
 use crate::ground::credential::token_source::{TokenFailure, TokenSource};
 use crate::ground::lock::Lock;
 use crate::ground::tls::TlsLevel;
-use crate::mail::model::{Outcome, Reply, UpstreamMonitor, UpstreamStage};
+use crate::mail::model::{Destination, Outcome, Reply, UpstreamMonitor, UpstreamStage};
 use rustls::ClientConfig;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 /// The upstreams by name.
 pub type UpstreamAccesses = BTreeMap<Arc<str>, Arc<UpstreamAccess>>;
+
+/// How long a destination that waits for a connection is remembered: longer than the longest pause
+/// after which it asks again.
+const WAIT_KEPT: Duration = Duration::from_secs(300);
+
+/// Destinations that wait for connections of one upstream, at most; others ask again later.
+const QUEUE_MAX: usize = 64;
 
 /// How an upstream is reached.
 #[derive(Debug)]
@@ -36,6 +44,33 @@ pub struct UpstreamAccess {
     secrets: Lock<UpstreamSecrets>,
     /// Connections that are open, or being opened.
     connections: AtomicU32,
+    queue: Lock<ConnectionQueue>,
+    /// Whether the queue has an entry.
+    is_waited_for: AtomicBool,
+}
+
+/// Destinations that wait for a connection, and until when each is remembered.
+#[derive(Debug, Default)]
+struct ConnectionQueue(VecDeque<(Destination, Instant)>);
+
+impl ConnectionQueue {
+    /// Whether a destination gets a connection: those before it in the queue get theirs first.
+    fn may_enter(&mut self, whose: &Destination, open: u32, most: u32, now: Instant) -> bool {
+        self.0.retain(|(_, until)| *until > now);
+        let place = self.0.iter().position(|(waits, _)| waits == whose);
+        let ahead = u32::try_from(place.unwrap_or(self.0.len())).unwrap_or(u32::MAX);
+        if open.saturating_add(ahead) < most {
+            place.map(|place| self.0.remove(place));
+            return true;
+        }
+        let until = now + WAIT_KEPT;
+        match place {
+            Some(place) => self.0[place].1 = until,
+            None if self.0.len() < QUEUE_MAX => self.0.push_back((whose.clone(), until)),
+            None => {}
+        }
+        false
+    }
 }
 
 /// A connection that counts as one of its upstream until this is dropped.
@@ -81,6 +116,8 @@ impl UpstreamAccess {
             secrets: Lock::leaf(secrets),
             connections_max: None,
             connections: AtomicU32::new(0),
+            queue: Lock::leaf(ConnectionQueue::default()),
+            is_waited_for: AtomicBool::new(false),
         }
     }
 
@@ -95,12 +132,26 @@ impl UpstreamAccess {
         self.connections.load(Ordering::Relaxed)
     }
 
-    /// A permit for one more connection; `None`: there are as many as there may be.
-    pub(super) fn enter(self: &Arc<Self>) -> Option<UpstreamPermit> {
-        let most = self.connections_max.unwrap_or(u32::MAX);
-        let one_more = |open: u32| (open < most).then_some(open.saturating_add(1));
-        let entered = self.connections.fetch_update(Ordering::AcqRel, Ordering::Relaxed, one_more);
-        entered.is_ok().then(|| UpstreamPermit(self.clone()))
+    /// A permit for one more connection of a destination; `None`: there are as many as there may
+    /// be, or other destinations have waited for longer. Then it waits in their queue.
+    pub(super) fn enter(self: &Arc<Self>, whose: &Destination) -> Option<UpstreamPermit> {
+        if let Some(most) = self.connections_max {
+            let mut queue = self.queue.lock();
+            if !queue.may_enter(whose, self.connections(), most, Instant::now()) {
+                self.is_waited_for.store(true, Ordering::Relaxed);
+                return None;
+            }
+            self.is_waited_for.store(!queue.0.is_empty(), Ordering::Relaxed);
+            self.connections.fetch_add(1, Ordering::AcqRel);
+        } else {
+            self.connections.fetch_add(1, Ordering::AcqRel);
+        }
+        Some(UpstreamPermit(self.clone()))
+    }
+
+    /// Whether destinations wait for one of its connections.
+    pub(super) fn is_waited_for(&self) -> bool {
+        self.is_waited_for.load(Ordering::Relaxed)
     }
 
     /// The same access, with another judge of its replies.
@@ -112,6 +163,8 @@ impl UpstreamAccess {
             limits: self.limits,
             connections_max: self.connections_max,
             connections: AtomicU32::new(0),
+            queue: Lock::leaf(ConnectionQueue::default()),
+            is_waited_for: AtomicBool::new(false),
             monitor,
             secrets: Lock::leaf(self.secrets.lock().clone()),
         }
@@ -126,8 +179,12 @@ impl UpstreamAccess {
     }
 
     /// Why nothing is sent to it now; `None`: it takes mail, as far as is known.
-    pub(super) fn paused(&self) -> Option<String> {
-        self.monitor.paused(&self.name).map(|(_, said)| said)
+    /// `shared`: another upstream takes the mail meanwhile, so that one connection after a pause
+    /// is enough.
+    pub(super) fn paused(&self, shared: bool) -> Option<String> {
+        let paused = self.monitor.paused(&self.name).map(|(_, said)| said);
+        let is_probed = || "it is being asked again".to_owned();
+        paused.or_else(|| (shared && !self.monitor.may_probe(&self.name)).then(is_probed))
     }
 
     /// Those in use, with an access token where the login has one. `refused`: a token that the
@@ -179,5 +236,27 @@ impl ReadyUpstream {
 impl Drop for ReadyUpstream {
     fn drop(&mut self) {
         self.0.monitor.disconnected(&self.0.name);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn destinations_get_connections_in_the_order_in_which_they_asked() {
+        let at = |name: &str| Destination::domain(name).unwrap();
+        let (mut queue, now) = (ConnectionQueue::default(), Instant::now());
+        assert!(queue.may_enter(&at("a.example"), 1, 2, now));
+        assert!(!queue.may_enter(&at("b.example"), 2, 2, now));
+        assert!(!queue.may_enter(&at("c.example"), 2, 2, now));
+        // One has ended: whoever has just closed it waits behind the others.
+        assert!(!queue.may_enter(&at("a.example"), 1, 2, now));
+        assert!(!queue.may_enter(&at("c.example"), 1, 2, now));
+        assert!(queue.may_enter(&at("b.example"), 1, 2, now));
+        assert!(queue.may_enter(&at("c.example"), 1, 2, now));
+        // One that does not come back is forgotten.
+        assert!(queue.may_enter(&at("d.example"), 0, 1, now + WAIT_KEPT));
+        assert!(queue.0.is_empty());
     }
 }

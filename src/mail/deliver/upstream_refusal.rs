@@ -15,10 +15,7 @@ impl SmtpClient {
     /// None of an upstream's addresses is ready for mail.
     pub(super) fn note_unreachable(&self, upstream: &str, outcome: &Outcome) {
         if let Some(access) = self.upstream_named(upstream) {
-            // One that has all its connections is there.
-            if access.connections_max.is_none_or(|most| access.connections() < most) {
-                access.monitor.unreachable(upstream, &outcome.words());
-            }
+            access.monitor.unreachable(upstream, &outcome.words());
         }
     }
 }
@@ -104,7 +101,7 @@ impl Connection {
         let is_of_mail =
             |outcome: &Outcome| outcome.remote && outcome.class() != ReplyClass::Temporary;
         if !self.judged && report.outcomes.iter().any(|(_, outcome)| is_of_mail(outcome)) {
-            access.monitor.accepted(&access.name);
+            access.monitor.accepted(&access.name, self.mark);
         }
     }
 

@@ -152,7 +152,8 @@ impl UpstreamDialogue {
         }
         let relay = relay_text(host, address);
         self.note(&format!("connecting to {relay}"));
-        let (Some(place), Some(permit)) = (self.client.enter(address.ip()), self.counted.enter())
+        let (Some(place), Some(permit)) =
+            (self.client.enter(address.ip()), self.counted.enter(&self.route.destination))
         else {
             let what = format!("all connections that {relay} may have are in use");
             return Err(TalkEnd::Problem(self.problem(Stage::Full, what)));

@@ -146,8 +146,12 @@ pub trait UpstreamMonitor: Send + Sync + Debug {
         sender: &str,
     ) -> Option<UpstreamRefusal>;
 
-    /// The upstream judged a mail as such: it takes mail of us.
-    fn accepted(&self, upstream: &str);
+    /// How many pauses have begun until now.
+    fn pauses(&self) -> u64;
+
+    /// The upstream judged a mail as such: it takes mail of us, unless it began to refuse that
+    /// while the mail was under way, after so many [pauses](UpstreamMonitor::pauses).
+    fn accepted(&self, upstream: &str, pauses: u64);
 
     /// What it said about this sender, whose mail it does not take now.
     fn refused_sender(&self, upstream: &str, sender: &str) -> Option<String>;
@@ -174,9 +178,12 @@ pub trait UpstreamMonitor: Send + Sync + Debug {
     /// is used up.
     fn paused(&self, upstream: &str) -> Option<(u32, String)>;
 
-    /// Whether it takes mail now, for a caller that is going to connect. Of those that ask after
-    /// a pause one is told that it is open, and the others for a while that it is not.
+    /// Whether it takes mail now, as far as is known.
     fn availability(&self, upstream: &str) -> UpstreamAvailability;
+
+    /// Whether the caller may connect to it, of several that share mail: of those that ask after a
+    /// pause the first may, and the others for a while not.
+    fn may_probe(&self, upstream: &str) -> bool;
 
     /// None of its addresses is ready for mail; `error` says why.
     fn unreachable(&self, upstream: &str, error: &str);

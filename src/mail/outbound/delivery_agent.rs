@@ -9,7 +9,6 @@ use crate::mail::deliver::{Connection, RouteAttempt};
 use crate::mail::model::{Destination, ReplyClass};
 use crate::mail::schedule::DestinationId;
 use crate::mail::spool::Spool;
-use connect::Unconnected;
 use job::DeliveryAgent;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -59,26 +58,11 @@ pub async fn run<S: Spool>(
             }
             None => match agent.connected().await {
                 Ok((connection, attempt)) => ((connection, Instant::now()), attempt),
-                Err(Unconnected::HostsFull(hosts)) => {
-                    agent.wait_for_host(job, &hosts).await;
-                    break;
-                }
-                Err(Unconnected::GivenUp(_)) if agent.is_out_of_time() => break,
-                Err(Unconnected::GivenUp(outcome)) => {
-                    if !agent.others_deliver(job, &outcome) {
-                        agent.given_up_connecting(job, &message, &targets, &outcome).await;
+                Err(why) => {
+                    if agent.goes_on_without_connection(job, &message, &targets, why).await {
+                        continue;
                     }
                     break;
-                }
-                Err(Unconnected::Failed(outcome, down)) => {
-                    if down && agent.others_deliver(job, &outcome) {
-                        break;
-                    }
-                    agent.unreachable(job, &message, &targets, &outcome, down).await;
-                    if down {
-                        break;
-                    }
-                    continue;
                 }
             },
         };

@@ -24,8 +24,8 @@ impl UpstreamTurns {
     }
 
     /// The order in which these are tried, given by place and priority. Those after the first of a
-    /// priority follow by what they are owed.
-    pub fn order(&self, mut places: Vec<(usize, u32)>) -> Vec<usize> {
+    /// priority follow by what they are owed. `counts`: the first has had a turn by this.
+    pub fn order(&self, mut places: Vec<(usize, u32)>, counts: bool) -> Vec<usize> {
         if places.len() < 2 {
             return places.into_iter().map(|(place, _)| place).collect();
         }
@@ -36,14 +36,15 @@ impl UpstreamTurns {
         let sharing: Vec<usize> = places.iter().filter(is_best).map(|(place, _)| *place).collect();
         let total: i64 = sharing.iter().map(|place| weight(*place)).sum();
         for place in &sharing {
-            if let Some(owed) = owed.get_mut(*place) {
+            if let Some(owed) = owed.get_mut(*place).filter(|_| counts) {
                 // Bounded, so that one that came and went is not owed for ever.
                 *owed = (*owed + weight(*place)).min(total);
             }
         }
         let due = |place: usize| owed.get(place).copied().unwrap_or_default();
         places.sort_by_key(|(place, priority)| (*priority, Reverse(due(*place))));
-        if let Some((first, _)) = places.first()
+        if counts
+            && let Some((first, _)) = places.first()
             && let Some(owed) = owed.get_mut(*first)
         {
             *owed -= total;
@@ -60,19 +61,20 @@ mod tests {
     fn weights_are_shares_and_priority_comes_first() {
         let turns = UpstreamTurns::new([3, 1, 9].into_iter());
         let all = || vec![(0, 10), (1, 10), (2, 20)];
-        let firsts: Vec<usize> = (0..8).map(|_| turns.order(all())[0]).collect();
+        let firsts: Vec<usize> = (0..8).map(|_| turns.order(all(), true)[0]).collect();
         assert_eq!(firsts.iter().filter(|place| **place == 0).count(), 6, "{firsts:?}");
         assert_eq!(firsts.iter().filter(|place| **place == 1).count(), 2, "{firsts:?}");
         assert_ne!(firsts[..4], [0, 0, 0, 0], "the other comes in between");
-        assert_eq!(turns.order(all())[2], 2, "the backup is last");
-        assert_eq!(turns.order(vec![(2, 20)]), [2]);
+        assert_eq!(turns.order(all(), true)[2], 2, "the backup is last");
+        assert_eq!(turns.order(vec![(2, 20)], true), [2]);
     }
 
     #[test]
     fn one_that_was_away_is_owed_nothing() {
         let turns = UpstreamTurns::new([1, 1].into_iter());
-        (0..1000).for_each(|_| drop(turns.order(vec![(0, 10)])));
-        let firsts: Vec<usize> = (0..10).map(|_| turns.order(vec![(0, 10), (1, 10)])[0]).collect();
+        (0..1000).for_each(|_| drop(turns.order(vec![(0, 10)], true)));
+        let firsts: Vec<usize> =
+            (0..10).map(|_| turns.order(vec![(0, 10), (1, 10)], true)[0]).collect();
         assert_eq!(firsts.iter().filter(|place| **place == 1).count(), 5, "{firsts:?}");
     }
 }

@@ -91,19 +91,24 @@ impl Router {
     ) -> Result<Vec<MailHost>, Reply> {
         match self.upstreams.iter().find(|upstream| is_smart_relay(upstream, spec)) {
             Some(upstream) => self.upstream_hosts(upstream, trace).await,
-            None => self.configured_hosts("smart_relay", spec, spec.exact, trace).await,
+            None => {
+                let named = self.upstreams.iter().find(|upstream| upstream.host == *spec);
+                let property = named.map_or("smart_relay", |upstream| &*upstream.property);
+                self.configured_hosts(property, spec, spec.exact, trace).await
+            }
         }
     }
 
     /// The hosts of a group, those of the best upstream first, and whether another of them may
-    /// get the next mail.
+    /// get the next mail. `counts`: mail is sent there now, so that the first has had its turn.
     pub(super) async fn group_hosts(
         &self,
         group: &UpstreamGroup,
+        counts: bool,
         trace: &mut RouteTrace,
     ) -> Result<(Vec<MailHost>, bool), Reply> {
         let members = self.members(group);
-        let (order, refused) = self.in_turn(&members);
+        let (order, refused) = self.in_turn(&members, counts);
         if order.is_empty() {
             let text = refused.unwrap_or_else(|| format!("there is no {group} any more"));
             return Err(Reply::new(451, (4, 3, 5), text));
@@ -146,7 +151,7 @@ impl Router {
             other => other,
         };
         let mut of_upstreams = RouteTrace::default();
-        let others = self.group_hosts(fallback, &mut of_upstreams).await;
+        let others = self.group_hosts(fallback, false, &mut of_upstreams).await;
         trace.hosts.append(&mut of_upstreams.hosts);
         match (own, others) {
             (Ok(mut own), Ok((others, _))) => {
@@ -175,6 +180,7 @@ impl Router {
     fn in_turn<'a>(
         &'a self,
         members: &[(usize, &'a RoutedUpstream)],
+        counts: bool,
     ) -> (Vec<&'a RoutedUpstream>, Option<String>) {
         let (mut open, mut unreachable, mut said) = (Vec::new(), Vec::new(), None);
         for (place, upstream) in members {
@@ -188,7 +194,7 @@ impl Router {
             }
         }
         let usable = if open.is_empty() { unreachable } else { open };
-        let order = self.turns.order(usable);
+        let order = self.turns.order(usable, counts);
         (order.into_iter().filter_map(|place| self.upstreams.get(place)).collect::<Vec<_>>(), said)
     }
 

@@ -64,7 +64,7 @@ impl AcceptHead {
             | u8::from(self.file.is_some()) << 4
             | u8::from(self.envelope.sender.is_some()) << 5
             | u8::from(self.imported) << 6
-            | u8::from(!self.destinations.is_empty()) << 7;
+            | u8::from(self.has_stored_destinations()) << 7;
         out.push(flags);
         match self.origin.peer {
             None => out.push(0),
@@ -89,7 +89,7 @@ impl AcceptHead {
             out.extend_from_slice(&len.to_le_bytes());
             out.extend_from_slice(&crc.to_le_bytes());
         }
-        if !self.destinations.is_empty() {
+        if self.has_stored_destinations() {
             destination_codec::put(&mut out, self.destinations.iter().map(Some));
         }
         if self.origin.may_relay {
@@ -108,6 +108,14 @@ impl AcceptHead {
             }
         }
         out
+    }
+
+    /// Whether the destinations are written: all of them or none. Upstreams follow from the
+    /// envelope, and other versions take a head for damaged in which one of several is missing.
+    fn has_stored_destinations(&self) -> bool {
+        let is_stored =
+            |destination: &Destination| !matches!(destination, Destination::Upstreams(_));
+        !self.destinations.is_empty() && self.destinations.iter().all(is_stored)
     }
 
     /// Reads a head; `None` when it is not one.
@@ -412,6 +420,23 @@ mod tests {
         };
         assert_eq!(StateHead::decode(&state.encode()), Some(state));
         assert_eq!(decode_id(&encode_done(MessageId(3))), Some(MessageId(3)));
+    }
+
+    #[test]
+    fn upstreams_are_decided_from_the_envelope_and_not_stored() {
+        let group = crate::mail::model::UpstreamGroup::parse("upstream:a+b").unwrap();
+        let mut head = accepted();
+        head.destinations[1] = Destination::Upstreams(Arc::new(group));
+        let read = AcceptHead::decode(&head.encode()).unwrap();
+        assert_eq!(read, AcceptHead { destinations: Vec::new(), ..head.clone() });
+        let undecided = read.targets();
+        assert!(undecided.iter().all(|target| target.destination.is_none()));
+        let progress = head.targets();
+        let state =
+            StateHead { id: head.id, held: HoldFlag::Held, delay_warning_sent: false, progress };
+        let progress = StateHead::decode(&state.encode()).unwrap().progress;
+        assert_eq!(progress[1].destination, None);
+        assert_eq!(progress[0].destination, state.progress[0].destination);
     }
 
     #[test]

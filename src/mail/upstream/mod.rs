@@ -33,7 +33,7 @@ use rate::UpstreamLimiter;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use tokio::sync::Notify;
 
 pub use unremembered::Unremembered;
@@ -67,6 +67,8 @@ pub struct UpstreamHealth {
     known: Lock<BTreeMap<String, Health>>,
     /// Whether any upstream refuses anything: while none does, mail needs no lock here.
     troubled: AtomicBool,
+    /// Pauses that have begun.
+    pauses: AtomicU64,
     observed: BTreeMap<String, Observed>,
     /// Those whose mail may be offered again.
     renewed: Lock<BTreeSet<String>>,
@@ -88,6 +90,8 @@ struct Health {
     pause: u32,
     /// Until when somebody asks it again, and others do not.
     probed_until: u32,
+    /// Which of all pauses its last one is.
+    number: u64,
     /// Until when, and what was said.
     senders: HashMap<String, (u32, String)>,
 }
@@ -118,19 +122,27 @@ impl Health {
         self.paused_until > now && self.refusal != Some(UpstreamRefusal::Connection)
     }
 
-    fn availability(&mut self, now: u32) -> UpstreamAvailability {
+    fn availability(&self, now: u32) -> UpstreamAvailability {
         let is_down = self.refusal == Some(UpstreamRefusal::Connection);
         if self.refusal.is_none() {
             return UpstreamAvailability::Open;
         }
         if self.paused_until <= now && self.probed_until <= now {
-            self.probed_until = now.saturating_add(PROBE_TIME);
             return UpstreamAvailability::Open;
         }
         match is_down {
             true => UpstreamAvailability::Unreachable,
             false => UpstreamAvailability::Refuses(self.last_error.clone()),
         }
+    }
+
+    /// Whether the caller may ask it: nothing is known against it, or it is the first to ask again.
+    fn may_probe(&mut self, now: u32) -> bool {
+        let may = self.availability(now) == UpstreamAvailability::Open;
+        if may && self.refusal.is_some() {
+            self.probed_until = now.saturating_add(PROBE_TIME);
+        }
+        may
     }
 
     fn recover(&mut self) {
@@ -166,6 +178,7 @@ impl UpstreamHealth {
         Self {
             known: Lock::leaf(known),
             troubled: AtomicBool::new(false),
+            pauses: AtomicU64::new(0),
             observed,
             renewed: Lock::leaf(BTreeSet::new()),
             has_renewed: Notify::new(),
@@ -225,6 +238,7 @@ impl UpstreamHealth {
                     );
                 }
                 health.pause(refusal, error, now);
+                health.number = self.next_pause();
                 self.counters.upstream_paused.with_label_values(&[upstream]).set(1);
             }
         }
@@ -278,12 +292,23 @@ impl UpstreamHealth {
         health.refuses(now).then(|| (health.paused_until, health.last_error.clone()))
     }
 
+    fn next_pause(&self) -> u64 {
+        self.pauses.fetch_add(1, Ordering::AcqRel) + 1
+    }
+
+    fn may_probe_at(&self, upstream: &str, now: u32) -> bool {
+        if !self.troubled.load(Ordering::Relaxed) {
+            return true;
+        }
+        self.known.lock().get_mut(upstream).is_none_or(|health| health.may_probe(now))
+    }
+
     fn availability_at(&self, upstream: &str, now: u32) -> UpstreamAvailability {
         if !self.troubled.load(Ordering::Relaxed) {
             return UpstreamAvailability::Open;
         }
-        let mut known = self.known.lock();
-        known.get_mut(upstream).map_or(UpstreamAvailability::Open, |one| one.availability(now))
+        let known = self.known.lock();
+        known.get(upstream).map_or(UpstreamAvailability::Open, |one| one.availability(now))
     }
 
     fn unreachable_at(&self, upstream: &str, error: &str, now: u32) {
@@ -300,6 +325,7 @@ impl UpstreamHealth {
             tracing::warn!(target: "mta", upstream, cause = error, "an upstream cannot be reached");
         }
         health.pause(UpstreamRefusal::Connection, error, now);
+        health.number = self.next_pause();
         self.counters.upstream_paused.with_label_values(&[upstream]).set(1);
     }
 
@@ -326,8 +352,12 @@ impl UpstreamMonitor for UpstreamHealth {
         self.judge_at(upstream, (stage, reply), sender, clock::steady())
     }
 
-    fn accepted(&self, upstream: &str) {
-        self.recovered(upstream, |_| true);
+    fn pauses(&self) -> u64 {
+        self.pauses.load(Ordering::Acquire)
+    }
+
+    fn accepted(&self, upstream: &str, pauses: u64) {
+        self.recovered(upstream, |health| health.number <= pauses);
     }
 
     fn refused_sender(&self, upstream: &str, sender: &str) -> Option<String> {
@@ -361,6 +391,10 @@ impl UpstreamMonitor for UpstreamHealth {
             Some((_, why)) => UpstreamAvailability::Refuses(why),
             None => self.availability_at(upstream, clock::steady()),
         }
+    }
+
+    fn may_probe(&self, upstream: &str) -> bool {
+        self.may_probe_at(upstream, clock::steady())
     }
 
     fn unreachable(&self, upstream: &str, error: &str) {
@@ -515,7 +549,7 @@ mod tests {
         assert_eq!(pauses, [60, 120, 240, 480, 600, 600]);
         assert_eq!(health.paused_at("other", now - 1), None);
         assert_eq!(health.list()[0].refusal, Some(Throttle));
-        health.accepted("default");
+        health.accepted("default", health.pauses());
         assert_eq!(health.list()[0].refusal, None);
         let refused = Reply::new(535, (5, 7, 8), "no");
         assert_eq!(health.judge_at("default", (Login, &refused), "", now), Some(Relay));
@@ -528,15 +562,22 @@ mod tests {
         use UpstreamAvailability::{Open, Refuses, Unreachable};
         let health = health();
         let at = |now| health.availability_at("default", now);
+        let may = |now| health.may_probe_at("default", now);
         assert_eq!(at(1000), Open);
         health.unreachable_at("default", "refused", 1000);
         assert_eq!((at(1000), at(1014)), (Unreachable, Unreachable));
         assert_eq!(health.paused_at("default", 1001), None, "mail does not wait for it");
-        assert_eq!((at(1015), at(1015)), (Open, Unreachable));
+        // Whoever only looks takes nobody's turn.
+        assert_eq!((at(1015), at(1015)), (Open, Open));
+        assert!(may(1015) && !may(1015));
+        assert_eq!(at(1015), Unreachable);
         // Nothing was heard of the one that asked.
-        assert_eq!((at(1015 + PROBE_TIME), at(1015 + PROBE_TIME)), (Open, Unreachable));
+        assert!(may(1015 + PROBE_TIME) && !may(1015 + PROBE_TIME));
         health.unreachable_at("default", "refused", 1050);
-        assert_eq!((at(1079), at(1080), at(1081)), (Unreachable, Open, Unreachable));
+        assert_eq!(
+            (at(1079), at(1080), may(1080), at(1081)),
+            (Unreachable, Open, true, Unreachable)
+        );
         health.reached("default");
         assert_eq!((at(1081), at(1081)), (Open, Open));
         let refused = Reply::new(535, (5, 7, 8), "no");
@@ -549,6 +590,17 @@ mod tests {
         health.ask_again();
         assert_eq!((health.paused_at("default", 2003), at(2003)), (None, Open));
         assert_eq!(health.list()[0].refusal, Some(Relay), "nothing was heard yet");
+    }
+
+    #[test]
+    fn a_mail_that_began_before_a_pause_does_not_end_it() {
+        let health = health();
+        let before = health.pauses();
+        health.judge_at("default", (Mail, &Reply::new(454, (4, 7, 0), "later")), "", 1000);
+        health.accepted("default", before);
+        assert!(health.paused_at("default", 1001).is_some());
+        health.accepted("default", health.pauses());
+        assert_eq!(health.paused_at("default", 1001), None);
     }
 
     #[test]
@@ -571,7 +623,7 @@ mod tests {
         health.judge_at("default", (Login, &Reply::new(535, (5, 7, 8), "no")), "", 1000);
         health.judge_at("other", (Mail, &unverified()), "anna@here.example", 1000);
         assert!(troubled());
-        health.accepted("default");
+        health.accepted("default", health.pauses());
         assert!(troubled(), "a sender waits elsewhere");
         health.clear("other", |_| true, false, 1000 + SENDER_PAUSE - 1);
         assert!(troubled(), "it still waits");

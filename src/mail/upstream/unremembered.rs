@@ -21,7 +21,11 @@ impl UpstreamMonitor for Unremembered {
         catalogue::judge(stage, reply).map(|(refusal, _)| refusal)
     }
 
-    fn accepted(&self, _upstream: &str) {}
+    fn pauses(&self) -> u64 {
+        0
+    }
+
+    fn accepted(&self, _upstream: &str, _pauses: u64) {}
 
     fn refused_sender(&self, _upstream: &str, _sender: &str) -> Option<String> {
         None
@@ -33,6 +37,10 @@ impl UpstreamMonitor for Unremembered {
 
     fn availability(&self, _upstream: &str) -> UpstreamAvailability {
         UpstreamAvailability::Open
+    }
+
+    fn may_probe(&self, _upstream: &str) -> bool {
+        true
     }
 
     fn unreachable(&self, _upstream: &str, _error: &str) {}

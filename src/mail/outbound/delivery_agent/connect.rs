@@ -38,7 +38,9 @@ impl<S: Spool> DeliveryAgent<S> {
             _ if self.is_out_of_time() => {
                 return Err(Unconnected::GivenUp(self.gave_up_slow_host(&self.destination)));
             }
-            (_, Some(attempt)) if !attempt.full_hosts().is_empty() => {
+            (_, Some(attempt))
+                if !attempt.full_hosts().is_empty() || attempt.is_upstream_full() =>
+            {
                 return Err(Unconnected::HostsFull(attempt.full_hosts().to_vec()));
             }
             (Some(Err(outcome)), _) => outcome,
@@ -64,7 +66,7 @@ impl<S: Spool> DeliveryAgent<S> {
         );
         let first = attempt.insert(RouteAttempt::new(&client, &route));
         let outcome = match first.next().await {
-            Err(outcome) if first.full_hosts().is_empty() => outcome,
+            Err(outcome) if first.full_hosts().is_empty() && !first.is_upstream_full() => outcome,
             connected => return connected,
         };
         // The address of a next hop may have changed since the lookup.
@@ -76,12 +78,40 @@ impl<S: Spool> DeliveryAgent<S> {
         }
     }
 
+    /// There is no connection for the job, which is dealt with. Whether the agent goes on with
+    /// another one.
+    pub(super) async fn goes_on_without_connection(
+        &mut self,
+        job: Job,
+        message: &Message,
+        targets: &[Target],
+        why: Unconnected,
+    ) -> bool {
+        match why {
+            Unconnected::HostsFull(hosts) => self.wait_for_host(job, &hosts).await,
+            Unconnected::GivenUp(_) if self.is_out_of_time() => {}
+            Unconnected::GivenUp(outcome) => {
+                if !self.others_deliver(job, &outcome) {
+                    self.given_up_connecting(job, message, targets, &outcome).await;
+                }
+            }
+            Unconnected::Failed(outcome, down) => {
+                if down && self.others_deliver(job, &outcome) {
+                    return false;
+                }
+                self.unreachable(job, message, targets, &outcome, down).await;
+                return !down;
+            }
+        }
+        false
+    }
+
     /// The destination's hosts have all the connections that they may have. Other agents'
     /// connections take the job, or it waits for one. Senders of waiting mail are notified where
     /// that is due.
     pub(super) async fn wait_for_host(&mut self, job: Job, hosts: &[IpAddr]) {
         self.outbound.counters.couriers_throttled_total.with_label_values(&["host"]).inc();
-        let text = format!("the connection limit for the hosts of {} is reached", self.destination);
+        let text = format!("the connection limit for {} is reached", self.destination);
         let outcome = Outcome::own(Reply::new(451, (4, 4, 5), text));
         if self.others_deliver(job, &outcome) {
             return;

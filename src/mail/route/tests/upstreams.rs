@@ -14,7 +14,11 @@ impl UpstreamMonitor for Known {
         None
     }
 
-    fn accepted(&self, _: &str) {}
+    fn pauses(&self) -> u64 {
+        0
+    }
+
+    fn accepted(&self, _: &str, _: u64) {}
 
     fn refused_sender(&self, _: &str, _: &str) -> Option<String> {
         None
@@ -29,6 +33,10 @@ impl UpstreamMonitor for Known {
 
     fn availability(&self, upstream: &str) -> UpstreamAvailability {
         self.0.get(upstream).cloned().unwrap_or(UpstreamAvailability::Open)
+    }
+
+    fn may_probe(&self, _: &str) -> bool {
+        true
     }
 
     fn unreachable(&self, _: &str, _: &str) {}
