@@ -8,7 +8,7 @@ const LINES_MAX: usize = 60;
 
 /// Functions that are longer, and by how many lines they may be. A number may only shrink, and a
 /// row goes when its function fits; most of them are one table or one text.
-const LONGER: [(&str, &str, usize); 12] = [
+const LONGER: [(&str, &str, usize); 11] = [
     ("src/appliance/class/describe.rs", "markdown", 91),
     ("src/cli/queries.rs", "history", 64),
     ("src/cli/mod.rs", "stats", 71),
