@@ -3,6 +3,7 @@
 use crate::api::setting::{Setting, SettingGroup, SettingOrigin};
 use crate::api::state::{Facts, UpstreamFacts};
 use crate::appliance::class::PropertyGroup;
+use crate::appliance::property::secret::MASK;
 use crate::appliance::property::upstream::ConfiguredUpstream;
 use crate::appliance::property::{
     AddressMasking, Settings, ShownProperty, ValueOrigin, relay_summary,
@@ -41,7 +42,11 @@ fn upstream(upstream: ConfiguredUpstream, is_alone: bool, by_domain: bool) -> Up
         host_property,
         prefix: upstream.prefix,
         tls: upstream.tls.as_str().to_owned(),
-        username: upstream.login.map(|(name, _)| name),
+        // Some providers take one token as both.
+        username: upstream.login.map(|(name, password)| match name == password.expose() {
+            true => MASK.to_owned(),
+            false => name,
+        }),
         connections_max: upstream.connections,
     }
 }

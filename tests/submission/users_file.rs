@@ -45,6 +45,10 @@ fn a_new_file_counts_without_a_restart_and_a_wrong_one_does_not() {
         alerts => Err(alerts),
     });
     relay.logged_in("anna", "another").finish();
+    // The relay goes on, and so it is healthy.
+    let mut health = relay.appliance.command(&["health"]);
+    let health = health.env("MTA_SMTP_USERS_FILE", &relay.users).output().unwrap();
+    assert!(health.status.success(), "{health:?}");
     assert!(!relay.has_logged(&["hunter2-in-plain"]), "{:?}", relay.appliance.log());
     put(&relay.users, b"anna:{PLAIN}third\n");
     until("the third file counts", || {

@@ -4,7 +4,7 @@
 use super::choice::LogFormat;
 use super::env_scan::{FoundProperties, find};
 use super::machine::Machine;
-use super::name_lookup::PropertyNames;
+use super::name_lookup::{self, FILE, PropertyNames};
 use super::settings::Settings;
 use crate::appliance::failure::Failure;
 use std::ffi::OsString;
@@ -38,6 +38,19 @@ pub struct InvalidProperties {
 /// Everything that is wrong with them, at once.
 pub fn load() -> Result<LoadedProperties, InvalidProperties> {
     read(std::env::vars_os(), &Machine::here())
+}
+
+/// Reads these properties of the process's environment; all others have their defaults.
+///
+/// # Errors
+/// Everything that is wrong with them, at once.
+pub fn load_some(names: &[&str]) -> Result<LoadedProperties, InvalidProperties> {
+    let is_one = |variable: &OsString| {
+        let variable = variable.to_string_lossy();
+        let variable = variable.strip_suffix(FILE).unwrap_or(&variable);
+        names.iter().any(|name| name_lookup::variable(name) == variable)
+    };
+    read(std::env::vars_os().filter(|(variable, _)| is_one(variable)), &Machine::here())
 }
 
 /// Reads the properties of an environment.

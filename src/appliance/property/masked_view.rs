@@ -61,7 +61,13 @@ impl Settings {
                 let is_default = text.source == ValueOrigin::Default
                     // One that depends on the machine is not known here.
                     || (property.default_note.is_none() && default == Some(text.value.as_str()));
-                let masked = property.secret && !text.value.is_empty();
+                // Some providers take one token as both.
+                let password = name.strip_suffix("username").map(|all| format!("{all}password"));
+                let is_secret = property.secret
+                    || password
+                        .and_then(|name| texts.get(&name))
+                        .is_some_and(|password| password.value == text.value);
+                let masked = is_secret && !text.value.is_empty();
                 all.push(ShownProperty {
                     name,
                     value: if masked { MASK.to_owned() } else { text.value },

@@ -64,7 +64,7 @@ pub use choice::{
     AddressMasking, LogFormat, OtherRecipients, SmartRelayMode, UpstreamTls, WebhookEvent,
 };
 pub use env_scan::{VALUE_LIMIT, value_of_file};
-pub use environment::{InvalidProperties, LoadedProperties, load, read};
+pub use environment::{InvalidProperties, LoadedProperties, load, load_some, read};
 pub use machine::Machine;
 pub use mail_address::SenderRewrite;
 pub use masked_view::ShownProperty;

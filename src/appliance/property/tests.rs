@@ -44,6 +44,21 @@ fn defaults_are_those_of_the_class() {
 }
 
 #[test]
+fn a_user_name_that_is_the_password_is_masked_like_it() {
+    let settings = settings(&[
+        ("MTA_UPSTREAM_A_PRESET", "postmark"),
+        ("MTA_UPSTREAM_A_USERNAME", "hunter2"),
+        ("MTA_UPSTREAM_A_PASSWORD", "hunter2"),
+        ("MTA_UPSTREAM_B_PRESET", "gmail"),
+        ("MTA_UPSTREAM_B_USERNAME", "anna@here.example"),
+        ("MTA_UPSTREAM_B_PASSWORD", "hunter3"),
+    ]);
+    let shown = settings.unwrap().shown();
+    assert!(!format!("{shown:?}").contains("hunter"), "{shown:?}");
+    assert!(shown.iter().any(|one| one.value == "anna@here.example"));
+}
+
+#[test]
 fn values_are_shown_masked_with_their_origin() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), "hunter2").unwrap();

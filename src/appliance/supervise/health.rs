@@ -3,13 +3,15 @@
 
 use super::alerts_query;
 use crate::appliance::failure::Exit;
-use crate::appliance::property::{Settings, load};
+use crate::appliance::property::{Settings, load, load_some};
 use crate::ground::not_ready;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+/// The properties that say where the relay is to be asked.
+const NEEDED: [&str; 4] = ["run_dir", "listen", "ui_port", "ui_tls"];
 /// Time limit for question and answer.
 const TIMEOUT: Duration = Duration::from_secs(3);
 /// A hint for the case that the command runs with other settings than the relay.
@@ -20,20 +22,26 @@ const ANSWER_LIMIT: usize = 4096;
 /// Exit 0 when ready; else 69 and a line with the reason. `verbose`: alerts follow on standard
 /// output, one line each.
 pub fn run(verbose: bool) -> ExitCode {
-    let settings = match load() {
-        Ok(loaded) => loaded.settings,
+    let (settings, wrong) = match load() {
+        Ok(loaded) => (loaded.settings, None),
         Err(refused) => {
             let first = refused.problems.first().map(ToString::to_string).unwrap_or_default();
-            return unready(&format!("the properties are wrong; see `postern check`\n{first}"));
+            let wrong = format!("the properties are wrong; see `postern check`\n{first}");
+            // A relay that runs goes on when a file becomes wrong, and is asked all the same.
+            match load_some(&NEEDED) {
+                Ok(loaded) => (loaded.settings, Some(wrong)),
+                Err(_) => return unready(&wrong),
+            }
         }
     };
     if verbose {
         print_alerts(&settings);
     }
     let address = address(&settings);
-    match ask(address) {
-        Ok(answer) => match answer.split(' ').nth(1) {
-            Some("200") => ExitCode::SUCCESS,
+    match (ask(address), wrong) {
+        (Ok(answer), wrong) => match (answer.split(' ').nth(1), wrong) {
+            (Some("200"), _) => ExitCode::SUCCESS,
+            (_, Some(wrong)) => unready(&wrong),
             _ => {
                 let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body).trim();
                 let status = answer.lines().next().unwrap_or_default();
@@ -43,7 +51,8 @@ pub fn run(verbose: bool) -> ExitCode {
                 ))
             }
         },
-        Err(error) => {
+        (Err(_), Some(wrong)) => unready(&wrong),
+        (Err(error), None) => {
             let hint = if settings.ui_port == 80 && error.kind() == io::ErrorKind::ConnectionRefused
             {
                 PORT
