@@ -28,7 +28,7 @@ PYTHON_PACKAGES=(playwright==1.65.2 axe-playwright-python==0.1.8 schemathesis==4
 
 PACKAGES=(
   postfix                                        # next hop and sender; smtp-source, smtp-sink
-  dovecot-core                                   # asks for a login, behind Postfix
+  dovecot-core dovecot-submissiond                                   # asks for a login, behind Postfix
   nginx-light libnginx-mod-mail                  # a proxy before the page, and before SMTP (XCLIENT)
   haproxy                                        # a proxy before SMTP
   swaks libio-socket-ssl-perl libnet-dns-perl    # SMTP by hand, with TLS and MX look-ups
@@ -47,7 +47,7 @@ PACKAGES=(
 
 # A name for each program that a test calls, or a path for each file that a program loads.
 PROGRAMS=(
-  postfix dovecot smtp-source smtp-sink swaks /usr/sbin/nginx haproxy dnsmasq unbound python3 /usr/lib/python3/dist-packages/yaml openssl
+  postfix dovecot /usr/lib/dovecot/submission smtp-source smtp-sink swaks /usr/sbin/nginx haproxy dnsmasq unbound python3 /usr/lib/python3/dist-packages/yaml openssl
   prometheus prometheus-pushgateway exim4
   opendkim /usr/lib/python3/dist-packages/dkim /usr/lib/python3/dist-packages/nacl
   pflogsumm mkfs.ext4 fsfreeze groff

@@ -21,13 +21,20 @@ const EXAMPLES: &[Example] = &[
     ("direct-dkim.yaml", &["dkim_domains=example.com", "dkim_generate=yes"]),
     ("haproxy.yaml", &["proxy_networks=smtp:10.26.27.9"]),
     ("kubernetes.yaml", &["username=operator", "smart_relay=[relay.example.com]"]),
+    ("gmail.yaml", &["smart_relay_preset=gmail", "rewrite_from=anna@gmail.com"]),
+    (
+        "microsoft-oauth2.yaml",
+        &["smart_relay_preset=office365", "smart_relay_oauth_tenant=example.com"],
+    ),
     ("monitoring.yaml", &["hostname=mail.example.com"]),
     ("printer.yaml", &["Devices in 192.168.20.0/24 may send at port", "at most 60/1h"]),
     ("rewriting.yaml", &["rewrite_from=no-reply@example.com", "root@db1.lan=ops@example.com"]),
+    ("rates.yaml", &[".outlook.com=30/min, *=100/s"]),
     (
         "sender-domains.yaml",
         &["Who may be the sender: addresses in example.com, news.example.com, and no others."],
     ),
+    ("ses.yaml", &["smart_relay_preset=ses:eu-west-1", "smart_relay_username=AKIAEXAMPLE"]),
     ("slack-alert.yaml", &["webhook_events=alert"]),
     ("smart-relay.yaml", &["smart_relay=[relay.example.com]"]),
     (

@@ -11,6 +11,7 @@ mod login;
 mod oauth;
 mod refusals;
 mod secrets;
+mod servers;
 mod testing;
 mod tls;
 mod token_server;
