@@ -77,9 +77,20 @@ impl TargetView {
 
     /// How TLS is used with its hosts.
     pub fn tls_words(&self) -> String {
-        let words = "STARTTLS where the host offers it, its certificate is not verified, plain \
-        text where TLS fails";
-        format!("{}: {words}", self.tls)
+        format!("{}: {}", self.tls, level_words(&self.tls))
+    }
+}
+
+/// What a form of TLS means.
+fn level_words(level: &str) -> &'static str {
+    match level {
+        "required" => "STARTTLS and a verified certificate, or no mail is sent",
+        "implicit" => "TLS from the first octet and a verified certificate, or no mail is sent",
+        "none" => "plain text",
+        _ => {
+            "STARTTLS where the host offers it, its certificate is not verified, plain text where \
+            TLS fails"
+        }
     }
 }
 
@@ -230,6 +241,18 @@ mod tests {
         assert_eq!(refused.words(), "with the token 'shop': read-only");
         let login = AccountView { token: None, networks: Vec::new(), ..account };
         assert_eq!(login.words(), "with the login");
+    }
+
+    #[test]
+    fn tls_is_told_as_it_is_used() {
+        for (tls, words) in [
+            ("required", "verified certificate, or no mail"),
+            ("implicit", "TLS from the first octet"),
+            ("none", "plain text"),
+            ("opportunistic", "is not verified"),
+        ] {
+            assert!(level_words(tls).contains(words), "{tls}");
+        }
     }
 
     #[test]
