@@ -84,13 +84,28 @@ pub(super) fn error_text(error: &io::Error) -> String {
 /// the peer has to say, and tell nothing.
 const WITHIN_WORDS_MIN: usize = 4;
 
+/// Octets of the beginning of a part that are replaced at the end of a text, at least. Texts are
+/// cut to a length, and access tokens are longer than that.
+const CUT_MIN: usize = 16;
+
 /// A text with some parts replaced.
 fn masked(text: &str, parts: &[String]) -> String {
-    parts.iter().fold(text.to_owned(), |text, part| match part.len() {
+    let mut text = parts.iter().fold(text.to_owned(), |text, part| match part.len() {
         0 => text,
         WITHIN_WORDS_MIN.. => text.replace(part.as_str(), MASK),
         _ => without_word(&text, part),
-    })
+    });
+    if let Some(length) = parts.iter().filter_map(|part| cut_off(&text, part)).max() {
+        text.truncate(text.len() - length);
+        text.push_str(MASK);
+    }
+    text
+}
+
+/// How much of the beginning of a part the end of a text is.
+fn cut_off(text: &str, part: &str) -> Option<usize> {
+    let is_end = |length: &usize| part.get(..*length).is_some_and(|part| text.ends_with(part));
+    (CUT_MIN..part.len()).rev().find(is_end)
 }
 
 /// A text with a word replaced.
@@ -294,5 +309,8 @@ mod tests {
         assert_eq!(masked("535 a: bad login 'a' (a)", "a"), hidden("535 *: bad login '*' (*)"));
         assert_eq!(masked("abc abcd xabc abc", "abc"), hidden("* abcd xabc *"));
         assert_eq!(masked("nothing", ""), "nothing");
+        let long = "0123456789abcdefghij";
+        assert_eq!(masked("not 0123456789abcdefg", long), hidden("not *"));
+        assert_eq!(masked("not 0123456789", long), "not 0123456789");
     }
 }
