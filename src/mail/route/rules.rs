@@ -190,10 +190,10 @@ impl RouteRules {
         }
     }
 
-    /// A group of upstreams that exist, by its text.
+    /// A group of upstreams that exist, by its text; their order in it does not matter.
     fn group_named(&self, name: &str) -> Option<Arc<UpstreamGroup>> {
         let (rules, group) = (self.upstreams.as_ref()?, UpstreamGroup::parse(name)?);
-        group.names().iter().all(|name| rules.has(name)).then(|| Arc::new(group))
+        rules.known(&group).map(Arc::new)
     }
 
     /// Whether some mail goes by the domains of its recipients.

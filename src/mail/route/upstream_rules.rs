@@ -73,9 +73,11 @@ impl UpstreamRules {
         self.default.as_ref()
     }
 
-    /// Whether there is an upstream of this name.
-    pub fn has(&self, name: &str) -> bool {
-        self.rules.iter().any(|rule| &*rule.name == name)
+    /// The group of the same upstreams as it is written; `None`: one of them does not exist.
+    pub fn known(&self, group: &UpstreamGroup) -> Option<UpstreamGroup> {
+        let names = self.rules.iter().map(|rule| &rule.name);
+        let names: Vec<_> = names.filter(|name| group.names().contains(name)).cloned().collect();
+        (names.len() == group.names().len()).then(|| UpstreamGroup::new(names))
     }
 
     /// Whether recipients of one mail may go to different upstreams.

@@ -164,7 +164,12 @@ async fn senders_have_upstreams_and_the_rest_has_what_it_had() {
     assert_eq!(hosts(&shared, &rest).await, ["hub.example", "b"]);
     let error = shared.rules().destination_named("there.example").unwrap_err();
     assert!(error.contains("name one of upstream:default+b"), "{error}");
-    assert_eq!(shared.rules().destination_named("upstream:b").unwrap().name(), "upstream:b");
+    for (given, name) in
+        [("upstream:b", "upstream:b"), ("upstream:b+default", "upstream:default+b")]
+    {
+        assert_eq!(shared.rules().destination_named(given).unwrap().name(), name);
+    }
+    assert!(shared.rules().destination_named("upstream:b+gone").is_err());
 }
 
 #[tokio::test]
