@@ -80,7 +80,6 @@ fn each_example_runs_as_it_stands() {
 
     web_application(&engine, &images);
     smart_relay(&engine, &images, &mta);
-    rates(&engine, &images);
     tls(&engine, &images);
     monitoring(&engine, &mta, &mon);
 }
@@ -120,13 +119,6 @@ fn smart_relay(engine: &Engine, images: &[(&'static str, &str)], image: &str) {
     });
     // A container on a network keeps that network from being removed.
     drop(undo);
-}
-
-/// A relay with a rate that it cannot read does not start.
-fn rates(engine: &Engine, images: &[(&'static str, &str)]) {
-    let example = Example::start(engine, "appliance/examples/rates.yaml", images);
-    example.send(SEND, &[]);
-    example.wait_taken("customer@example.org");
 }
 
 fn tls(engine: &Engine, images: &[(&'static str, &str)]) {
