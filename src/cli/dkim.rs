@@ -8,7 +8,7 @@
 use super::api_client::Core;
 use super::shared_text::print_json;
 use super::table::TextTable;
-use super::tool_error::{EX_DECLINED, EX_OK, ToolError};
+use super::tool_error::{EX_DECLINED, EX_OK, ToolError, exit_code, flushed};
 use super::{runtime, sockets};
 use crate::api::{
     DkimDomainView, DkimKeyView, DkimRotateOrder, DkimRotationView, DkimView, RecordView,
@@ -78,16 +78,7 @@ are not touched: see docs/dkim.md.";
 pub fn run(args: DkimArgs) -> ExitCode {
     let mut out = io::BufWriter::new(io::stdout().lock());
     let told = tell(args, &mut out);
-    match told.and_then(|code| out.flush().map(|()| code).map_err(ToolError::from)) {
-        Ok(code) => ExitCode::from(code),
-        Err(trouble) => {
-            if !trouble.words.is_empty() {
-                // If standard error is closed, the message is not needed.
-                let _ = writeln!(io::stderr(), "postern dkim: {}", trouble.words);
-            }
-            ExitCode::from(trouble.code)
-        }
-    }
+    exit_code("postern dkim", told.and_then(|code| flushed(&mut out, code)))
 }
 
 fn tell(args: DkimArgs, out: &mut dyn Write) -> Result<u8, ToolError> {

@@ -1,6 +1,7 @@
 //! Errors of the tool: exit codes, which follow sysexits, and texts.
 
-use std::io;
+use std::io::{self, Write};
+use std::process::ExitCode;
 
 pub(super) const EX_OK: u8 = 0;
 /// The user declined.
@@ -24,6 +25,25 @@ pub(super) struct ToolError {
 impl ToolError {
     pub(super) fn new(code: u8, words: impl Into<String>) -> Self {
         Self { code, words: words.into() }
+    }
+}
+
+/// The exit code of a tool, after all of its output was written.
+pub(super) fn flushed(out: &mut dyn Write, code: u8) -> Result<u8, ToolError> {
+    out.flush().map(|()| code).map_err(ToolError::from)
+}
+
+/// Ends a tool: its exit code, and what is wrong on standard error behind its name.
+pub(super) fn exit_code(tool: &str, ended: Result<u8, ToolError>) -> ExitCode {
+    match ended {
+        Ok(code) => ExitCode::from(code),
+        Err(trouble) => {
+            if !trouble.words.is_empty() {
+                // If standard error is closed, the message is not needed.
+                let _ = writeln!(io::stderr(), "{tool}: {}", trouble.words);
+            }
+            ExitCode::from(trouble.code)
+        }
     }
 }
 

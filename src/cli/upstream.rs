@@ -7,7 +7,7 @@
 use super::api_client::Core;
 use super::shared_text::print_json;
 use super::table::TextTable;
-use super::tool_error::{EX_DECLINED, EX_OK, EX_USAGE, ToolError};
+use super::tool_error::{EX_DECLINED, EX_OK, EX_USAGE, ToolError, exit_code, flushed};
 use super::{runtime, sockets};
 use crate::api::{UpstreamTestOrder, UpstreamTestView, UpstreamView, UpstreamsView};
 use crate::ground::display_text::{harmless, shorten};
@@ -67,16 +67,7 @@ enum UpstreamCommand {
 pub fn run(args: UpstreamArgs) -> ExitCode {
     let mut out = io::BufWriter::new(io::stdout().lock());
     let told = tell(args, &mut out);
-    match told.and_then(|code| out.flush().map(|()| code).map_err(ToolError::from)) {
-        Ok(code) => ExitCode::from(code),
-        Err(trouble) => {
-            if !trouble.words.is_empty() {
-                // If standard error is closed, the message is not needed.
-                let _ = writeln!(io::stderr(), "postern upstream: {}", trouble.words);
-            }
-            ExitCode::from(trouble.code)
-        }
-    }
+    exit_code("postern upstream", told.and_then(|code| flushed(&mut out, code)))
 }
 
 fn tell(args: UpstreamArgs, out: &mut dyn Write) -> Result<u8, ToolError> {
